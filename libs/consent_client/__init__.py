@@ -1,0 +1,1 @@
+"""One channel's suppression list, local and always fresh."""

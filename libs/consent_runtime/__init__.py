@@ -1,0 +1,1 @@
+"""Plumbing that the services share: settings, logs, metrics, addresses, the transport."""

@@ -1,0 +1,1 @@
+"""The providers' documented protocols, limits and faults, to try against."""

@@ -1,0 +1,1 @@
+"""The door: HTTP, ledger, outbox, relay and Kafka ingest; owns the database."""

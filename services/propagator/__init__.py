@@ -1,0 +1,1 @@
+"""The push: brings every destination to the desired state of each address."""

@@ -1,0 +1,1 @@
+"""The list: merges decisions into the suppression topics, and answers from them."""
