@@ -1,0 +1,227 @@
+"""Avro in Confluent's wire format: a zero byte, the schema's id in the registry (4 bytes, big endian), the datum.
+
+Ids come from a registry that speaks Confluent's REST interface. What has been looked up once is kept for ever, so
+the registry may vanish after the start without stopping anyone.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any, Protocol
+
+import fastavro
+from fastavro.schema import SchemaParseException
+
+from . import schemas
+from .errors import RegistryUnavailable, Unreadable
+from .topics import Topics, record_name
+
+_MAGIC = b"\x00"
+_HEADER = 5
+
+Decoder = Callable[[BytesIO], dict[str, Any]]
+
+
+class SchemaIds(Protocol):
+    """What the codec needs of a registry. Both raise RegistryUnavailable when it does not answer."""
+
+    def id_of(self, subject: str, schema_text: str) -> int:
+        """The id under which this very schema is registered for ``subject``; LookupError when it is not."""
+
+    def schema_of(self, schema_id: int) -> str:
+        """The schema with this id as JSON text; LookupError when there is none."""
+
+
+class Codec:
+    """Encodes and decodes the values of our topics. Safe to share between threads."""
+
+    def __init__(self, ids: SchemaIds) -> None:
+        self._ids = ids
+        self._lock = threading.Lock()
+        self._readers: dict[str, Any] = {
+            name: fastavro.parse_schema(schemas.current(name)) for name in schemas.RECORD_NAMES
+        }
+        self._encoders: dict[str, tuple[bytes, Any]] = {}
+        self._decoders: dict[tuple[str, bytes], Decoder] = {}
+        self._record_names: dict[str, str] = {}
+
+    @classmethod
+    def connect(cls, registry_url: str, topics: Topics, *, wait_seconds: float = 60.0) -> Codec:
+        """A codec that knows the ids of all our schemas already, so that it can do without the registry.
+
+        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable. LookupError when a schema is
+        not registered: ``consent-relay topics apply`` registers them.
+        """
+        codec = cls(ConfluentRegistry(registry_url))
+        deadline = time.monotonic() + wait_seconds
+        pause = 0.1
+        while True:
+            try:
+                codec.prepare(spec.name for spec in topics.specs())
+            except RegistryUnavailable:
+                if time.monotonic() + pause > deadline:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            else:
+                return codec
+
+    def prepare(self, topics: Any) -> None:
+        """Look up what encoding to, and decoding from, these topics needs."""
+        for topic in topics:
+            header, _ = self._encoder(topic)
+            self._decoder(self._name(topic), header)
+
+    def encode(self, topic: str, datum: Mapping[str, Any]) -> bytes:
+        """``datum`` framed for ``topic``. ValueError or TypeError when it does not fit: that is a bug of ours."""
+        found = self._encoders.get(topic)
+        header, schema = found if found is not None else self._encoder(topic)
+        out = BytesIO()
+        out.write(header)
+        fastavro.schemaless_writer(out, schema, datum)
+        return out.getvalue()
+
+    def decode(self, topic: str, data: bytes | None) -> dict[str, Any]:
+        """The datum of ``data``, resolved to the current schema of the topic's record.
+
+        Raises Unreadable with its reason, or RegistryUnavailable when an id is new and the registry is away.
+        """
+        if not data:
+            raise Unreadable("empty", "the record has no value")
+        if data[:1] != _MAGIC:
+            raise Unreadable("not_framed", "the value does not begin with Confluent's magic byte 0")
+        if len(data) < _HEADER:
+            raise Unreadable("truncated", "the value ends within its header")
+        name = self._record_names.get(topic) or self._name(topic)
+        header = data[:_HEADER]
+        decoder = self._decoders.get((name, header)) or self._decoder(name, header)
+        body = BytesIO(data)
+        body.seek(_HEADER)
+        try:
+            datum = decoder(body)
+        except EOFError:
+            raise Unreadable("truncated", "the value ends before its last field") from None
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error):
+            raise Unreadable("undecodable", f"the bytes are not a {name}") from None
+        if body.tell() != len(data):
+            raise Unreadable("undecodable", "bytes are left over after the last field")
+        return datum
+
+    def schema_id(self, topic: str) -> int:
+        """The registry's id of the schema that we write to ``topic``."""
+        header, _ = self._encoder(topic)
+        return int.from_bytes(header[1:], "big")
+
+    def _name(self, topic: str) -> str:
+        return self._record_names.setdefault(topic, record_name(topic))
+
+    def _encoder(self, topic: str) -> tuple[bytes, Any]:
+        found = self._encoders.get(topic)
+        if found is None:
+            name = self._name(topic)
+            schema_id = self._ids.id_of(f"{topic}-value", schemas.text(name))
+            found = self._encoders.setdefault(topic, (_MAGIC + schema_id.to_bytes(4, "big"), self._readers[name]))
+        return found
+
+    def _decoder(self, name: str, header: bytes) -> Decoder:
+        """Only what the registry knows is kept, so a stream of invented ids cannot fill the memory."""
+        with self._lock:
+            found = self._decoders.get((name, header))
+            if found is not None:
+                return found
+            try:
+                text = self._ids.schema_of(int.from_bytes(header[1:], "big"))
+            except LookupError:
+                raise Unreadable("unknown_schema", "the registry knows no schema with this id") from None
+            decoder = self._decoder_from(name, text)
+            self._decoders[(name, header)] = decoder
+            return decoder
+
+    def _decoder_from(self, name: str, writer_text: str) -> Decoder:
+        try:
+            writer_json = json.loads(writer_text)
+            writer = fastavro.parse_schema(writer_json, named_schemas={})
+        except (ValueError, SchemaParseException):
+            raise Unreadable("wrong_schema", "the registry holds no Avro schema under this id") from None
+        expected = f"{schemas.NAMESPACE}.{name}"
+        if not isinstance(writer, dict) or writer.get("name") != expected:
+            raise Unreadable("wrong_schema", f"the value is no {expected}")
+        reader = self._readers[name]
+        same = _canonical(writer_json) == _canonical(schemas.current(name))
+        read: Any = fastavro.schemaless_reader
+        if same:
+            return lambda body: read(body, reader, None)
+        return lambda body: read(body, writer, reader)
+
+
+def register(registry_url: str, topics: Topics) -> None:
+    """Register every topic's current schema, compatibility FULL_TRANSITIVE set first and so enforced.
+
+    Repeatable. Raises RegistryUnavailable, or ValueError with the registry's differences when it refuses.
+    """
+    registry = ConfluentRegistry(registry_url)
+    for spec in topics.specs():
+        registry.register(f"{spec.name}-value", schemas.text(spec.record_name))
+
+
+class ConfluentRegistry:
+    """SchemaIds over Confluent's own client."""
+
+    def __init__(self, url: str) -> None:
+        from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+        self._schema = Schema
+        self._client = SchemaRegistryClient.new_client(
+            {"url": url, "timeout": 5, "max.retries": 0} if not url.startswith("mock://") else {"url": url}
+        )
+
+    def id_of(self, subject: str, schema_text: str) -> int:
+        found = self._ask(
+            lambda: self._client.lookup_schema(subject, self._schema(schema_text, "AVRO"), normalize_schemas=False),
+            f"{subject}: this schema is not registered; run: consent-relay topics apply",
+        )
+        return int(found.schema_id)
+
+    def schema_of(self, schema_id: int) -> str:
+        found = self._ask(lambda: self._client.get_schema(schema_id), f"no schema has the id {schema_id}")
+        return str(found.schema_str)
+
+    def register(self, subject: str, schema_text: str) -> int:
+        from confluent_kafka.schema_registry import ConfigCompatibilityLevel, ServerConfig
+
+        refused = f"{subject}: the registry refused the schema"
+        config = ServerConfig(compatibility=ConfigCompatibilityLevel.FULL_TRANSITIVE)
+        self._ask(lambda: self._client.set_config(subject, config), refused)
+        return int(self._ask(lambda: self._client.register_schema(subject, self._schema(schema_text, "AVRO")), refused))
+
+    def _ask(self, request: Callable[[], Any], not_found: str) -> Any:
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        try:
+            return request()
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                raise LookupError(not_found) from None
+            if error.http_status_code in (409, 422):
+                raise ValueError(f"{not_found}: {error.error_message}") from None
+            raise RegistryUnavailable(f"the registry answered {error.http_status_code}") from None
+        except OSError as error:
+            raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
+        except Exception as error:
+            if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+                raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
+            raise
+
+
+def _canonical(schema: Any) -> Any:
+    """A schema without its docs, for comparison: what remains is what decides how bytes are read."""
+    if isinstance(schema, dict):
+        return {key: _canonical(value) for key, value in schema.items() if key != "doc"}
+    if isinstance(schema, list):
+        return [_canonical(each) for each in schema]
+    return schema

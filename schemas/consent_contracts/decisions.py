@@ -1,0 +1,44 @@
+"""One choice of one person, and all that is known of one address.
+
+Statuses follow the consent states of W3C DPV; ``objected`` is GDPR art. 21. Times are microseconds since the
+epoch, UTC. The structs are array-like: their MessagePack form is the processors' compact local state.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+GIVEN = "given"
+STATUSES = frozenset({GIVEN, "refused", "withdrawn", "objected", "expired", "invalidated"})
+EVERY_PURPOSE = "*"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One subject's choice for one purpose, on the channel and address of the entry that holds it.
+
+    ``subject_ref`` is None when only the address is known (a STOP from a number). ``effective_at`` is when the
+    person chose, never later than ``recorded_at``, when we accepted it. ``expires_at`` only binds a permission.
+    """
+
+    decision_id: str
+    subject_ref: str | None
+    purpose: str
+    status: str
+    effective_at: int
+    recorded_at: int
+    expires_at: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """All current decisions on one address: at most one per subject and purpose, sorted by both."""
+
+    tenant: str
+    channel: str
+    address_key: str
+    sealed_address: bytes | None
+    decisions: tuple[Decision, ...]
+
+
+def permits(decision: Decision) -> bool:
+    """Only ``given`` permits; every other status, an unknown one too, forbids."""
+    return decision.status == GIVEN

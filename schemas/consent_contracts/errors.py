@@ -1,0 +1,36 @@
+"""What can be wrong with bytes that claim to follow our contracts.
+
+ContractError
+├── Unreadable           the bytes cannot be decoded: dead letter, with ``reason``
+├── InvalidRecord        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
+└── RegistryUnavailable  the registry did not answer: transient, try again, never a dead letter
+"""
+
+from __future__ import annotations
+
+
+class ContractError(Exception):
+    """Base of this module. No message ever holds a value of the record: it could be an address."""
+
+
+class Unreadable(ContractError):
+    """``reason`` is one of: empty, not_framed, truncated, unknown_schema, wrong_schema, undecodable."""
+
+    def __init__(self, reason: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason = reason
+
+
+class InvalidRecord(ContractError):
+    """The record is readable, but field ``field`` breaks a rule; ``cure`` says what to send instead."""
+
+    reason = "invalid"
+
+    def __init__(self, field: str, cure: str) -> None:
+        super().__init__(f"{field}: {cure}")
+        self.field = field
+        self.cure = cure
+
+
+class RegistryUnavailable(ContractError):
+    """The schema registry did not answer and the schema is not known yet."""

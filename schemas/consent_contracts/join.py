@@ -1,0 +1,67 @@
+"""How two states of one address become one: a join, so that order and duplicates cannot matter.
+
+Per subject and purpose the decisions form a last-writer-wins register under a total order. ``join`` is
+commutative, associative and idempotent; part of the contract, so it lives beside the schemas, with vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .decisions import Decision, Entry, permits
+
+SKEW_MICROS = 2_000_000
+"""A permission counts as this much older than it says: at a near tie the person is left alone."""
+
+Order = tuple[int, int, str, int, str, int]
+
+
+def order(decision: Decision) -> Order:
+    """The total order: (when chosen, forbids before permits, decision id), the greatest stands.
+
+    What follows the id never differs between two copies of one decision; it makes the order total over any
+    input, hence the join commutative even for records that break the rule of unique ids.
+    """
+    forbids = not permits(decision)
+    return (
+        decision.effective_at if forbids else decision.effective_at - SKEW_MICROS,
+        int(forbids),
+        decision.decision_id,
+        decision.recorded_at,
+        decision.status,
+        -1 if decision.expires_at is None else -decision.expires_at - 2,
+    )
+
+
+def join(state: Entry | None, other: Entry) -> Entry:
+    """Join ``other`` into ``state``. Returns ``state`` itself, the same object, when ``other`` adds nothing.
+
+    Both describe one (tenant, channel, address_key); ValueError when they do not. Of two sealed forms of the
+    address the greater bytes stand: key ids lead the bytes and ascend with age, so the newest key wins.
+    """
+    if state is None:
+        return other
+    if (state.address_key, state.channel, state.tenant) != (other.address_key, other.channel, other.tenant):
+        raise ValueError("two different addresses cannot be joined")
+    register = {(d.subject_ref, d.purpose): d for d in state.decisions}
+    changed = False
+    for decision in other.decisions:
+        slot = (decision.subject_ref, decision.purpose)
+        standing = register.get(slot)
+        if standing is None or order(standing) < order(decision):
+            register[slot] = decision
+            changed = True
+    sealed = max(state.sealed_address or b"", other.sealed_address or b"") or None
+    if not changed and sealed == state.sealed_address:
+        return state
+    return Entry(
+        tenant=state.tenant,
+        channel=state.channel,
+        address_key=state.address_key,
+        sealed_address=sealed,
+        decisions=_sorted(register.values()) if changed else state.decisions,
+    )
+
+
+def _sorted(decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+    return tuple(sorted(decisions, key=lambda d: (d.subject_ref is not None, d.subject_ref or "", d.purpose)))

@@ -1,0 +1,104 @@
+"""Between Avro data (plain dicts, as the codec gives and takes them) and the structs that the rules work on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
+from .errors import InvalidRecord
+from .verdict import Verdict, verdicts
+
+PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def entry_of_change(datum: Mapping[str, Any]) -> Entry:
+    """One recorded decision as an entry of its own, ready to be joined.
+
+    Raises InvalidRecord for what no door of ours lets through: whoever wrote it, it must not become state.
+    """
+    purpose, status = datum["purpose"], datum["status"]
+    if status not in STATUSES:
+        raise InvalidRecord("status", f"must be one of {', '.join(sorted(STATUSES))}")
+    if purpose == EVERY_PURPOSE:
+        if status == GIVEN:
+            raise InvalidRecord("purpose", "a permission names its purpose; * is for refusals")
+    elif not PURPOSE.fullmatch(purpose):
+        raise InvalidRecord("purpose", "must be a slug of a-z, 0-9, _ and -, or *")
+    if not CHANNEL.fullmatch(datum["channel"]):
+        raise InvalidRecord("channel", "must be a lower-case name of a-z, 0-9, _ and -")
+    for name in ("tenant", "address_key", "decision_id"):
+        if not datum[name]:
+            raise InvalidRecord(name, "must not be empty")
+    if datum["effective_at"] > datum["recorded_at"]:
+        raise InvalidRecord("effective_at", "must not be later than recorded_at")
+    return Entry(
+        tenant=datum["tenant"],
+        channel=datum["channel"],
+        address_key=datum["address_key"],
+        sealed_address=datum["sealed_address"],
+        decisions=(_decision(datum),),
+    )
+
+
+def entry_of(datum: Mapping[str, Any]) -> Entry:
+    """The decisions of a SuppressionEntry."""
+    return Entry(
+        tenant=datum["tenant"],
+        channel=datum["channel"],
+        address_key=datum["address_key"],
+        sealed_address=datum["sealed_address"],
+        decisions=tuple(_decision(each) for each in datum["decisions"]),
+    )
+
+
+def verdicts_of(datum: Mapping[str, Any]) -> dict[str, Verdict]:
+    """The verdicts of a SuppressionEntry, by purpose."""
+    return {purpose: Verdict(**each) for purpose, each in datum["verdicts"].items()}
+
+
+def suppression_datum(entry: Entry, written_at: int) -> dict[str, Any]:
+    """A SuppressionEntry: the whole state of one address, with the verdicts that follow from it."""
+    return {
+        "tenant": entry.tenant,
+        "channel": entry.channel,
+        "address_key": entry.address_key,
+        "sealed_address": entry.sealed_address,
+        "decisions": [
+            {
+                "decision_id": d.decision_id,
+                "subject_ref": d.subject_ref,
+                "purpose": d.purpose,
+                "status": d.status,
+                "effective_at": d.effective_at,
+                "recorded_at": d.recorded_at,
+                "expires_at": d.expires_at,
+            }
+            for d in entry.decisions
+        ],
+        "verdicts": {
+            purpose: {
+                "permitted": v.permitted,
+                "reason": v.reason,
+                "since": v.since,
+                "expires_at": v.expires_at,
+                "decision_id": v.decision_id,
+            }
+            for purpose, v in verdicts(entry.decisions).items()
+        },
+        "written_at": written_at,
+    }
+
+
+def _decision(datum: Mapping[str, Any]) -> Decision:
+    return Decision(
+        decision_id=datum["decision_id"],
+        subject_ref=datum["subject_ref"],
+        purpose=datum["purpose"],
+        status=datum["status"],
+        effective_at=datum["effective_at"],
+        recorded_at=datum["recorded_at"],
+        expires_at=datum["expires_at"],
+    )

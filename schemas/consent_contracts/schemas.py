@@ -1,0 +1,38 @@
+"""The Avro schemas, as shipped with this package: the current ones and every released snapshot."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+NAMESPACE = "relay.consent.v1"
+RECORD_NAMES = (
+    "ConsentSubmitted",
+    "ConsentChanged",
+    "SuppressionEntry",
+    "PropagationReceipt",
+    "ParkedPush",
+    "DeadLetter",
+)
+
+
+@cache
+def text(record_name: str) -> str:
+    """The current schema of ``record_name`` as JSON text."""
+    return (files(__package__) / "avro" / f"{record_name}.avsc").read_text("utf-8")
+
+
+def current(record_name: str) -> dict[str, Any]:
+    """The current schema of ``record_name``, decoded from JSON."""
+    schema: dict[str, Any] = json.loads(text(record_name))
+    return schema
+
+
+def released(record_name: str) -> list[dict[str, Any]]:
+    """Every released version of a record's schema, oldest first; a record newer than a release is not in it."""
+    snapshots = files(__package__) / "released"
+    versions = sorted((v for v in snapshots.iterdir() if v.name.isdigit()), key=lambda v: int(v.name))
+    found = [version / f"{record_name}.avsc" for version in versions]
+    return [json.loads(path.read_text("utf-8")) for path in found if path.is_file()]

@@ -1,0 +1,114 @@
+"""What the decisions on one address mean: may it be contacted for a purpose, and if not, why not.
+
+The rules are published as a truth table (docs/truth-table.md) and as vectors that any language can run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from .decisions import EVERY_PURPOSE, Decision, permits
+from .join import order
+
+UNKNOWN = "unknown"
+EXPIRED = "expired"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The answer for one address and one purpose.
+
+    ``reason`` is the status of the deciding decision, or ``unknown`` when there is none. ``since`` is when that
+    decision took effect; a permission ends at ``expires_at`` (both microseconds, UTC).
+    """
+
+    permitted: bool
+    reason: str
+    since: int | None = None
+    expires_at: int | None = None
+    decision_id: str | None = None
+
+
+NO_DECISION = Verdict(permitted=False, reason=UNKNOWN)
+
+Choices = dict[str, Decision]
+
+
+def verdict(decisions: Iterable[Decision], purpose: str) -> Verdict:
+    """The verdict for one purpose; ``*`` asks for all purposes that no decision names."""
+    return _verdict(_by_subject(decisions), purpose)
+
+
+def verdicts(decisions: Iterable[Decision]) -> dict[str, Verdict]:
+    """A verdict for every purpose named by a decision, and for ``*``: every purpose that is not."""
+    by_subject = _by_subject(decisions)
+    purposes = {purpose for choices in by_subject.values() for purpose in choices} | {EVERY_PURPOSE}
+    return {purpose: _verdict(by_subject, purpose) for purpose in sorted(purposes)}
+
+
+def applicable(known: Mapping[str, Verdict], purpose: str, now: int) -> Verdict:
+    """The one line every reader needs: the purpose's own verdict or that of ``*``, unless it has expired."""
+    found = known.get(purpose) or known.get(EVERY_PURPOSE) or NO_DECISION
+    if found.permitted and found.expires_at is not None and found.expires_at <= now:
+        return Verdict(
+            permitted=False,
+            reason=EXPIRED,
+            since=found.expires_at,
+            expires_at=found.expires_at,
+            decision_id=found.decision_id,
+        )
+    return found
+
+
+def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:
+    by_subject: dict[str | None, Choices] = {}
+    for decision in decisions:
+        choices = by_subject.setdefault(decision.subject_ref, {})
+        standing = choices.get(decision.purpose)
+        if standing is None or order(standing) < order(decision):
+            choices[decision.purpose] = decision
+    return by_subject
+
+
+def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:
+    standing = {ref: d for ref, choices in by_subject.items() if (d := _standing(choices, purpose)) is not None}
+    of_the_address = standing.pop(None, None)
+    permissions = [d for d in standing.values() if permits(d)]
+    refusals = [d for d in standing.values() if not permits(d)]
+    if of_the_address is not None:
+        if permits(of_the_address):
+            permissions.append(of_the_address)
+        elif not any(order(d) > order(of_the_address) for d in permissions):
+            refusals.append(of_the_address)
+    if refusals:
+        deciding = max(refusals, key=order)
+        return Verdict(
+            permitted=False,
+            reason=deciding.status,
+            since=deciding.effective_at,
+            decision_id=deciding.decision_id,
+        )
+    if not permissions:
+        return NO_DECISION
+    deciding = max(permissions, key=order)
+    return Verdict(
+        permitted=True,
+        reason=deciding.status,
+        since=deciding.effective_at,
+        expires_at=min((d.expires_at for d in permissions if d.expires_at is not None), default=None),
+        decision_id=deciding.decision_id,
+    )
+
+
+def _standing(choices: Choices, purpose: str) -> Decision | None:
+    """Of a subject's refusal of everything and its decision on this purpose, the newer stands."""
+    everything = choices.get(EVERY_PURPOSE)
+    if everything is not None and permits(everything):
+        everything = None  # A permission names its purposes; one for everything means nothing.
+    if purpose == EVERY_PURPOSE:
+        return everything
+    own = choices.get(purpose)
+    if own is None or everything is None:
+        return own or everything
+    return max(own, everything, key=order)
