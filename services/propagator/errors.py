@@ -1,0 +1,68 @@
+"""Every exception of the propagator.
+
+PropagatorError
+├── WrongDestinations     the destinations file: each fault with its line; the process exits with 2
+└── CallFailed            a provider call as a whole failed; no push of the batch is known to be applied
+    ├── DestinationDown   refused, cut, timed out, 5xx, nonsense: counts towards the breaker
+    ├── Throttled         429 or the provider's own way to say it: waits, counts against nobody
+    ├── Misconfigured     wrong credentials, unknown group or list: a person must act; alerts loudly
+    └── PermissionWithheld  the guard said no before the body left: nothing was sent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class PropagatorError(Exception):
+    """The root of all errors of this service."""
+
+
+class Fault(NamedTuple):
+    """One wrong line of the destinations file."""
+
+    line: int
+    field: str
+    cure: str
+
+
+class WrongDestinations(PropagatorError):
+    """The destinations file cannot be used; `faults` names every wrong line with its cure."""
+
+    def __init__(self, path: str, faults: Sequence[Fault]) -> None:
+        self.path = path
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{path}:{f.line}: {f.field}: {f.cure}" for f in self.faults))
+
+
+class CallFailed(PropagatorError):
+    """`reason` is a short code for metrics and receipts; `detail` is for a person and holds no address."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class DestinationDown(CallFailed):
+    """The provider did not answer, or answered with a failure of its own."""
+
+
+class Throttled(CallFailed):
+    """The provider asks us to slow down; `retry_after` in seconds where it told."""
+
+    def __init__(self, reason: str, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(reason, detail)
+        self.retry_after = retry_after
+
+
+class Misconfigured(CallFailed):
+    """The destination's declaration and the provider disagree; `detail` names the field and the cure."""
+
+
+class PermissionWithheld(CallFailed):
+    """This worker may no longer say "yes": nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("withheld", "this worker no longer owns the partition for certain")
