@@ -1,32 +1,27 @@
 """The topics and schemas the system needs: created by `topics apply`, compared by `topics check`.
 
-A service never creates a topic: one that is created by accident has the wrong partition count or is not
-compacted, and is found out months later. Each service calls `require_topics` at its start instead.
+A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
+not compacted, and is found out months later. Each service calls `require_topics` at its start instead.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from consent_contracts.topics import Topics, TopicSpec
 
+from .topic_admin import Existing, ProvisionError, TopicAdmin
+
 if TYPE_CHECKING:
-    from consent_runtime.settings import RelaySettings
+    from .settings import RelaySettings
 
-_REQUEST_SECONDS = 10.0
-_APPLY = "run `consent-relay topics apply`"
-
-
-class ProvisionError(Exception):
-    """The broker or the registry could not be brought to the wanted state; says what and the cure."""
+_APPLY = "run: consent-relay topics apply"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,15 +34,7 @@ class Difference:
     cure: str
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.found}, wanted {self.wanted}: {self.cure}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Existing:
-    """What the broker has under one of our names."""
-
-    partitions: int
-    config: Mapping[str, str]
+        return f"{self.topic}: {self.found}, wanted {self.wanted}; {self.cure}"
 
 
 def apply(
@@ -62,31 +49,25 @@ def apply(
 ) -> list[str]:
     """Create what is missing, correct settings that differ, register the schemas; safe to repeat.
 
-    Returns what was done, one line each. Raises `ProvisionError` where a repair would need a person: a
-    partition count cannot change under keys that are already written.
+    Returns what was done, one line each. Raises ProvisionError where the repair needs a person: the number of
+    partitions cannot change under keys that are already written.
     """
-    from consent_contracts import codec
-
-    admin = _admin(bootstrap)
-    specs = _wanted(topics.specs(partitions), min_insync)
-    existing = _existing(admin, specs, wait_seconds=wait_seconds)
+    admin = TopicAdmin(bootstrap, wait_seconds=wait_seconds)
+    specs = _wanted(topics, partitions, min_insync)
+    names = [spec.name for spec in specs]
+    existing = admin.existing(names)
     done = []
-    missing = [spec for spec in specs if spec.name not in existing]
-    if missing:
-        new = [
-            NewTopic(spec.name, spec.partitions, replication, config=dict(spec.config)) for spec in missing
-        ]
-        for name, future in admin.create_topics(new, request_timeout=_REQUEST_SECONDS).items():
-            _result(future, f"creating {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
-            done.append(f"created {name}")
-        _await_visible(admin, [spec.name for spec in missing], wait_seconds=wait_seconds)
-        existing = _existing(admin, specs, wait_seconds=wait_seconds)
+    if missing := [spec for spec in specs if spec.name not in existing]:
+        admin.create(missing, replication=replication)
+        done += [f"created {spec.name}" for spec in missing]
+        existing = admin.existing(names)
     for spec in specs:
-        done += _correct(admin, spec, existing[spec.name])
-    wrong = [difference for spec in specs for difference in _partition_difference(spec, existing[spec.name])]
-    if wrong:
+        if settings := _wrong_settings(spec, existing[spec.name]):
+            admin.configure(spec.name, settings)
+            done += [f"changed {spec.name}: {name}={value}" for name, value in settings.items()]
+    if wrong := [each for spec in specs for each in _partition_difference(spec, existing[spec.name])]:
         raise ProvisionError("\n".join(map(str, wrong)))
-    codec.register(registry, topics)
+    _register(registry, topics, wait_seconds)
     return [*done, "registered the schemas"]
 
 
@@ -100,23 +81,20 @@ def differences(
     wait_seconds: float = 60.0,
 ) -> list[Difference]:
     """How the broker's topics differ from the wanted ones; `only` narrows to these topic names."""
-    specs = _wanted(topics.specs(partitions), min_insync)
+    specs = _wanted(topics, partitions, min_insync)
     if only is not None:
-        specs = [spec for spec in specs if spec.name in only]
         if unknown := set(only) - {spec.name for spec in specs}:
             raise ValueError(f"not topics of ours: {sorted(unknown)}")
-    existing = _existing(_admin(bootstrap), specs, wait_seconds=wait_seconds)
+        specs = [spec for spec in specs if spec.name in only]
+    existing = TopicAdmin(bootstrap, wait_seconds=wait_seconds).existing([spec.name for spec in specs])
     found = []
     for spec in specs:
         if spec.name in existing:
             found += _partition_difference(spec, existing[spec.name])
-            found += _config_differences(spec, existing[spec.name])
+            found += _setting_differences(spec, existing[spec.name])
         else:
-            found.append(
-                Difference(
-                    topic=spec.name, found="missing", wanted=f"{spec.partitions} partitions", cure=_APPLY
-                )
-            )
+            wanted = f"one with {spec.partitions} partitions"
+            found.append(Difference(topic=spec.name, found="no such topic", wanted=wanted, cure=_APPLY))
     return found
 
 
@@ -141,114 +119,57 @@ def require_topics(
         _exit(2, map(str, found))
 
 
-def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
-
-
-def _wanted(specs: Sequence[TopicSpec], min_insync: int | None) -> list[TopicSpec]:
+def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
+    specs = topics.specs(partitions)
     if min_insync is None:
-        return list(specs)
-    setting = {"min.insync.replicas": str(min_insync)}
-    return [
-        TopicSpec(
-            name=spec.name,
-            record_name=spec.record_name,
-            partitions=spec.partitions,
-            config={**spec.config, **setting},
-        )
-        for spec in specs
-    ]
+        return specs
+    extra = {"min.insync.replicas": str(min_insync)}
+    return [replace(spec, config=spec.config | extra) for spec in specs]
 
 
-def _existing(admin: AdminClient, specs: Sequence[TopicSpec], *, wait_seconds: float) -> dict[str, Existing]:
-    metadata = _metadata(admin, wait_seconds)
-    present = [spec for spec in specs if spec.name in metadata]
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, spec.name) for spec in present]
-    configs = admin.describe_configs(resources, request_timeout=_REQUEST_SECONDS) if resources else {}
-    existing = {}
-    for resource, future in configs.items():
-        entries = _result(future, f"reading the settings of {resource.name}")
-        existing[resource.name] = Existing(
-            partitions=metadata[resource.name],
-            config={name: str(entry.value) for name, entry in entries.items()},
-        )
-    return existing
+def _register(registry: str, topics: Topics, wait_seconds: float) -> None:
+    from consent_contracts import codec
+    from consent_contracts.errors import RegistryUnavailable
 
-
-def _metadata(admin: AdminClient, wait_seconds: float) -> dict[str, int]:
-    """Partition count by topic; waits for a broker that is still starting."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            listed = admin.list_topics(timeout=min(5.0, max(1.0, wait_seconds)))
-            return {name: len(topic.partitions) for name, topic in listed.topics.items() if not topic.error}
-        except KafkaException as error:
+            codec.register(registry, topics)
+        except RegistryUnavailable as error:
             if time.monotonic() >= deadline:
-                cure = "check CONSENT_RELAY_KAFKA and that the broker runs"
-                raise ProvisionError(f"no answer from Kafka ({error.args[0].name()}): {cure}") from error
-
-
-def _await_visible(admin: AdminClient, names: Sequence[str], *, wait_seconds: float) -> None:
-    """A created topic reaches the brokers' metadata a moment after the controller has confirmed it."""
-    deadline = time.monotonic() + wait_seconds
-    while absent := set(names) - _metadata(admin, wait_seconds).keys():
-        if time.monotonic() >= deadline:
-            raise ProvisionError(f"created, yet not visible after {wait_seconds:.0f} s: {sorted(absent)}")
-        time.sleep(0.05)
+                cure = "check CONSENT_RELAY_REGISTRY, and that the registry runs"
+                raise ProvisionError(f"{error}; {cure}") from error
+            time.sleep(0.2)
+        except ValueError as error:
+            raise ProvisionError(str(error)) from error
+        else:
+            return
 
 
 def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Difference]:
     if existing.partitions == spec.partitions:
         return []
+    cure = (
+        f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, or delete the topic, "
+        "apply, and: consent-relay republish"
+    )
     return [
-        Difference(
-            topic=spec.name,
-            found=f"{existing.partitions} partitions",
-            wanted=str(spec.partitions),
-            cure=(
-                f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, "
-                "or delete the topic, apply, and `consent-relay republish`"
-            ),
-        )
+        Difference(topic=spec.name, found=f"{existing.partitions} partitions", wanted=str(spec.partitions), cure=cure)
     ]
 
 
-def _config_differences(spec: TopicSpec, existing: Existing) -> list[Difference]:
+def _setting_differences(spec: TopicSpec, existing: Existing) -> list[Difference]:
     return [
-        Difference(
-            topic=spec.name,
-            found=f"{name}={existing.config.get(name)}",
-            wanted=f"{name}={value}",
-            cure=_APPLY,
-        )
-        for name, value in spec.config.items()
-        if existing.config.get(name) != value
+        Difference(topic=spec.name, found=f"{name}={existing.config.get(name)}", wanted=f"{name}={value}", cure=_APPLY)
+        for name, value in _wrong_settings(spec, existing).items()
     ]
 
 
-def _correct(admin: AdminClient, spec: TopicSpec, existing: Existing) -> list[str]:
-    wrong = {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
-    if not wrong:
-        return []
-    entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in wrong.items()
-    ]
-    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.name, incremental_configs=entries)
-    for future in admin.incremental_alter_configs([resource], request_timeout=_REQUEST_SECONDS).values():
-        _result(future, f"changing the settings of {spec.name}")
-    return [f"changed {spec.name}: {name}={value}" for name, value in wrong.items()]
+def _wrong_settings(spec: TopicSpec, existing: Existing) -> dict[str, str]:
+    return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
 
 
-def _result(future: Any, doing: str, *, accept: int | None = None) -> Any:
-    try:
-        return future.result(timeout=2 * _REQUEST_SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() == accept:
-            return None
-        raise ProvisionError(f"{doing}: {error.args[0].str()}") from error
-
-
-def _exit(code: int, lines: Any) -> NoReturn:
+def _exit(code: int, lines: Iterable[str]) -> NoReturn:
     for line in lines:
         sys.stderr.write(f"{line}\n")
     raise SystemExit(code)
@@ -283,8 +204,6 @@ _min_insync = click.option(
 @_min_insync
 def apply_command(replication: int, min_insync: int | None) -> None:
     """Create missing topics, correct their settings, register the schemas. Safe to repeat."""
-    from consent_contracts.codec import ContractError
-
     settings = _settings()
     try:
         done = apply(
@@ -295,7 +214,7 @@ def apply_command(replication: int, min_insync: int | None) -> None:
             replication=replication,
             min_insync=min_insync,
         )
-    except (ProvisionError, ContractError) as error:
+    except ProvisionError as error:
         _exit(1, [str(error)])
     for line in done:
         click.echo(line)
@@ -305,8 +224,6 @@ def apply_command(replication: int, min_insync: int | None) -> None:
 @_min_insync
 def check_command(min_insync: int | None) -> None:
     """Say each difference between the topics and schemas that exist and those wanted; exit 1 if any."""
-    from consent_contracts.codec import Codec, ContractError
-
     settings = _settings()
     try:
         found = [
@@ -321,16 +238,24 @@ def check_command(min_insync: int | None) -> None:
         ]
     except ProvisionError as error:
         found = [str(error)]
-    try:
-        Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except ContractError as error:
-        found.append(f"registry: {error}: {_APPLY}")
+    found += _schema_differences(settings)
     if found:
         _exit(1, found)
     click.echo("topics and schemas are as wanted")
 
 
+def _schema_differences(settings: RelaySettings) -> list[str]:
+    from consent_contracts.codec import Codec
+    from consent_contracts.errors import ContractError
+
+    try:
+        Codec.connect(settings.registry, settings.topics, wait_seconds=10)
+    except (ContractError, LookupError) as error:
+        return [str(error)]
+    return []
+
+
 def _settings() -> RelaySettings:
-    from consent_runtime import settings
+    from . import settings
 
     return settings.load(settings.RelaySettings)

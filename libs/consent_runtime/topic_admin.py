@@ -1,0 +1,95 @@
+"""What the broker has under our topics' names, and how to bring it to what is wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+
+from consent_contracts.topics import TopicSpec
+
+_REQUEST_SECONDS = 10.0
+
+
+class ProvisionError(Exception):
+    """The broker or the registry could not be brought to the wanted state; says what and the cure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Existing:
+    """One topic as the broker has it; ``config`` holds the settings in force, defaults included."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+class TopicAdmin:
+    """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting."""
+
+    def __init__(self, bootstrap: str, *, wait_seconds: float) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+        self._wait_seconds = wait_seconds
+
+    def existing(self, names: Iterable[str]) -> dict[str, Existing]:
+        """Those of ``names`` that exist."""
+        partitions = self._partitions()
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names if name in partitions]
+        if not resources:
+            return {}
+        configs = self._admin.describe_configs(resources, request_timeout=_REQUEST_SECONDS)
+        found = {}
+        for resource, future in configs.items():
+            entries = _result(future, f"reading the settings of {resource.name}")
+            found[resource.name] = Existing(
+                partitions=partitions[resource.name],
+                config={name: str(entry.value) for name, entry in entries.items()},
+            )
+        return found
+
+    def create(self, specs: Sequence[TopicSpec], *, replication: int) -> None:
+        """Create topics and return once every client can see them; one that exists already is left alone."""
+        new = [NewTopic(spec.name, spec.partitions, replication, config=dict(spec.config)) for spec in specs]
+        for name, future in self._admin.create_topics(new, request_timeout=_REQUEST_SECONDS).items():
+            _result(future, f"creating {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
+        deadline = time.monotonic() + self._wait_seconds
+        while absent := {spec.name for spec in specs} - self._partitions().keys():
+            if time.monotonic() >= deadline:
+                raise ProvisionError(f"created, yet still not visible: {', '.join(sorted(absent))}")
+            time.sleep(0.05)
+
+    def configure(self, name: str, settings: Mapping[str, str]) -> None:
+        """Set these settings of one topic and leave its others as they are."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        altered = self._admin.incremental_alter_configs([resource], request_timeout=_REQUEST_SECONDS)
+        for future in altered.values():
+            _result(future, f"changing the settings of {name}")
+
+    def _partitions(self) -> dict[str, int]:
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                listed = self._admin.list_topics(timeout=5)
+            except KafkaException as error:
+                if time.monotonic() >= deadline:
+                    raise ProvisionError(
+                        f"no answer from Kafka ({error.args[0].name()}): "
+                        "check CONSENT_RELAY_KAFKA, and that the broker runs"
+                    ) from error
+            else:
+                return {name: len(t.partitions) for name, t in listed.topics.items() if not t.error}
+
+
+def _result(future: Any, doing: str, *, accept: int | None = None) -> Any:
+    try:
+        return future.result(timeout=2 * _REQUEST_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() == accept:
+            return None
+        raise ProvisionError(f"{doing}: {error.args[0].str()}") from error
