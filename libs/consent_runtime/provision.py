@@ -19,7 +19,7 @@ from consent_contracts.topics import Topics, TopicSpec
 from .topic_admin import Existing, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
-    from .settings import RelaySettings
+    from .settings import ProcessSettings
 
 _APPLY = "run: consent-relay topics apply"
 
@@ -99,7 +99,7 @@ def differences(
 
 
 def require_topics(
-    settings: RelaySettings, names: Collection[str] | None = None, *, wait_seconds: float = 60.0
+    settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 60.0
 ) -> None:
     """Exit with code 2 unless these topics (default: all) exist as wanted; each difference is named.
 
@@ -244,7 +244,7 @@ def check_command(min_insync: int | None) -> None:
     click.echo("topics and schemas are as wanted")
 
 
-def _schema_differences(settings: RelaySettings) -> list[str]:
+def _schema_differences(settings: ProcessSettings) -> list[str]:
     from consent_contracts.codec import Codec
     from consent_contracts.errors import ContractError
 
@@ -255,7 +255,7 @@ def _schema_differences(settings: RelaySettings) -> list[str]:
     return []
 
 
-def _settings() -> RelaySettings:
+def _settings() -> ProcessSettings:
     from . import settings
 
-    return settings.load(settings.RelaySettings)
+    return settings.load(settings.ProcessSettings)
