@@ -49,6 +49,7 @@ class Codec:
         self._encoders: dict[str, tuple[bytes, Any]] = {}
         self._decoders: dict[tuple[str, bytes], Decoder] = {}
         self._record_names: dict[str, str] = {}
+        self._texts: dict[bytes, str] = {}
 
     @classmethod
     def connect(cls, registry_url: str, topics: Topics, *, wait_seconds: float = 60.0) -> Codec:
@@ -124,8 +125,9 @@ class Codec:
         found = self._encoders.get(topic)
         if found is None:
             name = self._name(topic)
-            schema_id = self._ids.id_of(f"{topic}-value", schemas.text(name))
-            found = self._encoders.setdefault(topic, (_MAGIC + schema_id.to_bytes(4, "big"), self._readers[name]))
+            header = _MAGIC + self._ids.id_of(f"{topic}-value", schemas.text(name)).to_bytes(4, "big")
+            self._texts[header] = schemas.text(name)
+            found = self._encoders.setdefault(topic, (header, self._readers[name]))
         return found
 
     def _decoder(self, name: str, header: bytes) -> Decoder:
@@ -134,13 +136,19 @@ class Codec:
             found = self._decoders.get((name, header))
             if found is not None:
                 return found
-            try:
-                text = self._ids.schema_of(int.from_bytes(header[1:], "big"))
-            except LookupError:
-                raise Unreadable("unknown_schema", "the registry knows no schema with this id") from None
-            decoder = self._decoder_from(name, text)
+            decoder = self._decoder_from(name, self._text(header))
             self._decoders[(name, header)] = decoder
             return decoder
+
+    def _text(self, header: bytes) -> str:
+        found = self._texts.get(header)
+        if found is None:
+            try:
+                found = self._ids.schema_of(int.from_bytes(header[1:], "big"))
+            except LookupError:
+                raise Unreadable("unknown_schema", "the registry knows no schema with this id") from None
+            self._texts[header] = found
+        return found
 
     def _decoder_from(self, name: str, writer_text: str) -> Decoder:
         try:

@@ -1,0 +1,37 @@
+"""Decisions and entries for property tests: few values, so that ties and collisions are common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from consent_contracts import STATUSES, Decision, Entry
+
+SECOND = 1_000_000
+purposes = st.sampled_from(["newsletter", "survey", "*"])
+
+
+@st.composite
+def decisions(draw: Any, statuses: Sequence[str] = tuple(sorted(STATUSES))) -> Decision:
+    at = draw(st.sampled_from([0, 1, SECOND, 2 * SECOND, 2 * SECOND + 1, 3 * SECOND, 10 * SECOND]))
+    return Decision(
+        decision_id=draw(st.sampled_from(["d1", "d2", "d3", "d4"])),
+        subject_ref=draw(st.sampled_from([None, "ann", "bob"])),
+        purpose=draw(purposes),
+        status=draw(st.sampled_from(list(statuses))),
+        effective_at=at,
+        recorded_at=at + draw(st.sampled_from([0, 1])),
+        expires_at=draw(st.sampled_from([None, 5 * SECOND, 20 * SECOND])),
+    )
+
+
+@st.composite
+def entries(draw: Any) -> Entry:
+    """An entry of one decision: every larger entry is a join of these."""
+    return Entry(
+        tenant="acme",
+        channel="sms",
+        address_key="k1.q83v",
+        sealed_address=draw(st.sampled_from([None, b"s1:a", b"s1:b", b"s2:a"])),
+        decisions=(draw(decisions()),),
+    )

@@ -1,0 +1,193 @@
+"""Confluent framing: what fits is read back, what does not says why, and the registry may vanish (R4, R16)."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.contracts.strategies import entries
+
+from consent_contracts import (
+    Codec,
+    Entry,
+    InvalidRecord,
+    RegistryUnavailable,
+    Topics,
+    Unreadable,
+    entry_of,
+    entry_of_change,
+    suppression_datum,
+    verdicts,
+    verdicts_of,
+)
+from consent_contracts import schemas as contracts
+
+TOPICS = Topics()
+CHANGE = {
+    "event_id": "e1",
+    "tenant": "acme",
+    "channel": "sms",
+    "address_key": "k1.q83v",
+    "sealed_address": b"s1:abc",
+    "subject_ref": "ann",
+    "purpose": "newsletter",
+    "status": "withdrawn",
+    "effective_at": 1,
+    "recorded_at": 2,
+    "expires_at": None,
+    "decision_id": "d1",
+    "source_system": "crm",
+}
+
+
+class Registry:
+    """A registry in memory; ``away`` makes it vanish."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.away = False
+
+    def id_of(self, subject: str, schema_text: str) -> int:
+        self._answer()
+        if schema_text not in self.texts:
+            self.texts.append(schema_text)
+        return self.texts.index(schema_text) + 1
+
+    def schema_of(self, schema_id: int) -> str:
+        self._answer()
+        try:
+            return self.texts[schema_id - 1]
+        except IndexError:
+            raise LookupError(schema_id) from None
+
+    def _answer(self) -> None:
+        if self.away:
+            raise RegistryUnavailable("away")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def codec(registry: Registry) -> Codec:
+    codec = Codec(registry)
+    codec.prepare(spec.name for spec in TOPICS.specs())
+    registry.away = True  # Everything below works without it, unless a test brings it back.
+    return codec
+
+
+def test_a_record_is_read_back_without_the_registry(codec: Codec) -> None:
+    framed = codec.encode(TOPICS.changes, CHANGE)
+    assert framed[0] == 0
+    assert int.from_bytes(framed[1:5], "big") == codec.schema_id(TOPICS.changes)
+    assert codec.decode(TOPICS.changes, framed) == CHANGE
+
+
+def test_every_cut_of_a_record_is_refused(codec: Codec) -> None:
+    framed = codec.encode(TOPICS.changes, CHANGE)
+    for length in range(len(framed)):
+        with pytest.raises(Unreadable) as refused:
+            codec.decode(TOPICS.changes, framed[:length])
+        assert refused.value.reason in {"empty", "truncated", "undecodable"}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(None, "empty"), (b"", "empty"), (b"{}", "not_framed"), (b"\x00\x00\x00\x00", "truncated")],
+)
+def test_what_is_not_framed_says_so(codec: Codec, value: bytes | None, reason: str) -> None:
+    with pytest.raises(Unreadable) as refused:
+        codec.decode(TOPICS.changes, value)
+    assert refused.value.reason == reason
+
+
+def test_a_schema_of_another_type_is_refused(codec: Codec) -> None:
+    framed = codec.encode(TOPICS.changes, CHANGE)
+    with pytest.raises(Unreadable) as refused:
+        codec.decode(TOPICS.suppression("sms"), framed)
+    assert refused.value.reason == "wrong_schema"
+
+
+def test_bytes_left_over_are_refused(codec: Codec) -> None:
+    with pytest.raises(Unreadable) as refused:
+        codec.decode(TOPICS.changes, codec.encode(TOPICS.changes, CHANGE) + b"\x00")
+    assert refused.value.reason == "undecodable"
+
+
+def test_an_unknown_id_is_unreadable_only_when_the_registry_says_so(codec: Codec, registry: Registry) -> None:
+    unknown = b"\x00\x00\x00\x00\x63abc"
+    with pytest.raises(RegistryUnavailable):
+        codec.decode(TOPICS.changes, unknown)
+    registry.away = False
+    with pytest.raises(Unreadable) as refused:
+        codec.decode(TOPICS.changes, unknown)
+    assert refused.value.reason == "unknown_schema"
+
+
+@given(st.binary(max_size=64))
+def test_no_bytes_raise_anything_but_unreadable(noise: bytes) -> None:
+    registry = Registry()
+    codec = Codec(registry)
+    codec.prepare([TOPICS.changes])
+    outcome = "decoded"
+    try:
+        codec.decode(TOPICS.changes, b"\x00" + codec.schema_id(TOPICS.changes).to_bytes(4, "big") + noise)
+    except Unreadable as error:
+        outcome = error.reason
+    assert outcome in {"decoded", "truncated", "undecodable"}
+
+
+@given(entries())
+def test_an_entry_survives_its_topic_with_its_verdicts(entry: Entry) -> None:
+    codec = Codec(Registry())
+    topic = TOPICS.suppression("sms")
+    datum = codec.decode(topic, codec.encode(topic, suppression_datum(entry, written_at=7)))
+    assert entry_of(datum) == entry
+    assert verdicts_of(datum) == verdicts(entry.decisions)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", "maybe"),
+        ("purpose", "No Slug"),
+        ("channel", "SMS"),
+        ("tenant", ""),
+        ("address_key", ""),
+        ("decision_id", ""),
+        ("effective_at", 3),
+    ],
+)
+def test_a_change_that_breaks_a_rule_names_the_field(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRecord) as refused:
+        entry_of_change(CHANGE | {field: value})
+    assert refused.value.field == field
+
+
+def test_a_grant_of_everything_never_becomes_state() -> None:
+    with pytest.raises(InvalidRecord):
+        entry_of_change(CHANGE | {"purpose": "*", "status": "given"})
+
+
+@pytest.mark.parametrize("name", contracts.RECORD_NAMES)
+def test_every_field_is_explained(name: str) -> None:
+    def undocumented(schema: Any, path: str) -> list[str]:
+        found: list[str] = []
+        if isinstance(schema, list):
+            for branch in schema:
+                found += undocumented(branch, path)
+        elif isinstance(schema, dict):
+            if schema.get("type") == "record" and not schema.get("doc"):
+                found.append(path)
+            for field in schema.get("fields", ()):
+                here = f"{path}.{field['name']}"
+                found += [] if field.get("doc") else [here]
+                found += undocumented(field["type"], here)
+            for inner in ("items", "values", "type"):
+                if isinstance(schema.get(inner), dict | list):
+                    found += undocumented(schema[inner], path)
+        return found
+
+    assert undocumented(contracts.current(name), name) == []
