@@ -1,0 +1,228 @@
+"""Secrets that stand between an address and whoever finds our data: the tenants' hash keys and the seal
+keys (R12, R13). The file is TOML; `consent-relay keyring` writes it."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_ID = re.compile(r"[a-z][a-z0-9]{0,15}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SECRET_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class KeyringError(Exception):
+    """InvalidKeyring, UnknownTenant and Unsealable. None of them holds a secret or an address."""
+
+
+class InvalidKeyring(KeyringError):
+    """The file cannot be used; the text says where and how to mend it."""
+
+
+class UnknownTenant(KeyringError):
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"the keyring has no hash keys for tenant {tenant}: add them, or correct the tenant's name")
+        self.tenant = tenant
+
+
+class Unsealable(KeyringError):
+    """`reason`: truncated, unknown_key (retired too early?) or tampered (or bound to something else)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"sealed data cannot be opened: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    id: str
+    secret: bytes = field(repr=False)
+    primary: bool = False
+
+
+class Keyring:
+    """Immutable once loaded; safe in threads."""
+
+    def __init__(self, *, seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]]) -> None:
+        """`seal_keys` oldest first: the last one seals. `hash_keys` by tenant, exactly one primary each."""
+        _check(seal_keys, hash_keys)
+        self.seal_keys = tuple(seal_keys)
+        self.hash_keys = {tenant: tuple(keys) for tenant, keys in hash_keys.items()}
+        self._live = {
+            tenant: tuple(sorted(keys, key=lambda key: not key.primary)) for tenant, keys in self.hash_keys.items()
+        }
+        self._sealers = {key.id: _Sealer(key) for key in seal_keys}
+        self._newest = self._sealers[seal_keys[-1].id]
+        self._hashers: dict[tuple[str, str], tuple[AddressHasher, ...]] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> "Keyring":
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidKeyring(f"{path}: cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            # Neither error is passed on: a parser likes to quote the line, and the line is a secret.
+            raise InvalidKeyring(f"{path}: is no valid TOML") from None
+        try:
+            return cls(
+                seal_keys=_keys(document, "seal_keys"),
+                hash_keys={
+                    name: _keys(tenant, f"tenants.{name}.hash_keys") for name, tenant in _tenants(document).items()
+                },
+            )
+        except InvalidKeyring as error:
+            raise InvalidKeyring(f"{path}: {error}") from None
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        return tuple(self._live)
+
+    def address_key(self, tenant: str, channel: str, canonical: str) -> str:
+        """The key under which the address is stored: of the tenant's primary hash key."""
+        return self.hashers(tenant, channel)[0].address_key(canonical)
+
+    def live_address_keys(self, tenant: str, channel: str, canonical: str) -> tuple[str, ...]:
+        """The keys under which the address may be stored, the primary's first."""
+        return tuple(hasher.address_key(canonical) for hasher in self.hashers(tenant, channel))
+
+    def hashers(self, tenant: str, channel: str) -> "tuple[AddressHasher, ...]":
+        """One for each live hash key, the primary's first: for whoever hashes thousands in a row."""
+        hashers = self._hashers.get((tenant, channel))
+        if hashers is None:
+            if tenant not in self._live:
+                raise UnknownTenant(tenant)
+            hashers = tuple(AddressHasher(key, tenant, channel) for key in self._live[tenant])
+            self._hashers[tenant, channel] = hashers
+        return hashers
+
+    def seal(self, address_key: str, canonical: str) -> bytes:
+        """The address, sealed by the newest seal key and bound to its address_key."""
+        return self.seal_record(canonical.encode(), address_key.encode())
+
+    def open(self, address_key: str, sealed: bytes) -> str:
+        try:
+            return self.open_record(sealed, address_key.encode()).decode()
+        except UnicodeDecodeError:
+            raise Unsealable("tampered") from None
+
+    def seal_record(self, data: bytes, aad: bytes) -> bytes:
+        """Equal data under equal `aad` seals to equal bytes, so a repeated event changes nothing downstream."""
+        return self._newest.seal(data, aad)
+
+    def open_record(self, sealed: bytes, aad: bytes) -> bytes:
+        length = sealed[0] if sealed else 0
+        body = sealed[1 + length :]
+        if not length or len(body) < _NONCE_BYTES + 16:
+            raise Unsealable("truncated")
+        sealer = self._sealers.get(sealed[1 : 1 + length].decode("ascii", "replace"))
+        if sealer is None:
+            raise Unsealable("unknown_key")
+        return sealer.open(body, aad)
+
+    @staticmethod
+    def generate(path: Path, *, tenants: Sequence[str]) -> "Keyring":
+        """A new keyring file for `tenants`, readable by its owner only. Refuses to write over an existing one."""
+        from consent_runtime.keyring_file import generate
+
+        return generate(path, tenants)
+
+
+class AddressHasher:
+    """`<key id>.<base64url HMAC-SHA256 without padding>` over tenant NUL channel NUL canonical address."""
+
+    __slots__ = ("_inner", "_prefix")
+
+    def __init__(self, key: Key, tenant: str, channel: str) -> None:
+        self._prefix = key.id + "."
+        # Keyed and fed with what all addresses share, once; each address then costs a copy and a block.
+        self._inner = hmac.new(key.secret, f"{tenant}\0{channel}\0".encode(), hashlib.sha256)
+
+    def address_key(self, canonical: str) -> str:
+        mac = self._inner.copy()
+        mac.update(canonical.encode())
+        return self._prefix + base64.urlsafe_b64encode(mac.digest())[:-1].decode("ascii")
+
+
+class _Sealer:
+    """AES-256-GCM, laid out as: length of the key id, key id, nonce, ciphertext and tag.
+
+    The nonce is a keyed hash of the associated data and the text. It can repeat only with the same text, where
+    it gives the same bytes and tells nothing that the address_key beside it does not tell already. A random
+    one would make each repetition of an event look like a change to the merge.
+    The length in front keeps the order of key ids by age when sealed values are compared (s9 < s10)."""
+
+    def __init__(self, key: Key) -> None:
+        self._head = bytes([len(key.id)]) + key.id.encode("ascii")
+        self._cipher = AESGCM(key.secret)
+        self._nonce_key = hmac.digest(key.secret, b"consent-relay nonce", "sha256")
+
+    def seal(self, data: bytes, aad: bytes) -> bytes:
+        nonce = hmac.digest(self._nonce_key, len(aad).to_bytes(8, "big") + aad + data, "sha256")[:_NONCE_BYTES]
+        return self._head + nonce + self._cipher.encrypt(nonce, data, aad)
+
+    def open(self, body: bytes, aad: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], aad)
+        except InvalidTag:
+            raise Unsealable("tampered") from None
+
+
+def _tenants(document: Mapping[str, Any]) -> dict[str, Any]:
+    tenants = document.get("tenants", {})
+    if not isinstance(tenants, dict):
+        raise InvalidKeyring("[tenants] must be a table of tenants")
+    return tenants
+
+
+def _keys(table: Any, where: str) -> list[Key]:
+    entries = table.get(where.rpartition(".")[2]) if isinstance(table, dict) else None
+    if not isinstance(entries, list):
+        raise InvalidKeyring(f"[[{where}]] is missing")
+    keys = []
+    for number, entry in enumerate(entries, start=1):
+        at = f"[[{where}]] number {number}"
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("id"), str)
+            or not isinstance(entry.get("secret"), str)
+        ):
+            raise InvalidKeyring(f"{at} needs an id and a secret, both text")
+        try:
+            secret = base64.b64decode(entry["secret"], validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidKeyring(f"{at}: the secret is no base64") from None
+        if not isinstance(entry.get("primary", False), bool):
+            raise InvalidKeyring(f"{at}: primary is true or false")
+        keys.append(Key(id=entry["id"], secret=secret, primary=entry.get("primary", False)))
+    return keys
+
+
+def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]]) -> None:
+    if not seal_keys:
+        raise InvalidKeyring("[[seal_keys]] needs at least one key")
+    if not hash_keys:
+        raise InvalidKeyring("[tenants.<name>] needs at least one tenant")
+    for where, keys in [("seal_keys", seal_keys), *hash_keys.items()]:
+        for key in keys:
+            if not _ID.fullmatch(key.id):
+                raise InvalidKeyring(f"{where}: a key id is a letter and up to 15 letters or digits, lower-case")
+            if len(key.secret) != _SECRET_BYTES:
+                raise InvalidKeyring(f"{where}: key {key.id} must have {_SECRET_BYTES} bytes")
+        if len({key.id for key in keys}) != len(keys):
+            raise InvalidKeyring(f"{where}: two keys have the same id")
+    for tenant, keys in hash_keys.items():
+        if not _TENANT.fullmatch(tenant):
+            raise InvalidKeyring("a tenant's name is lower-case letters, digits, - and _")
+        if sum(key.primary for key in keys) != 1:
+            raise InvalidKeyring(f"tenant {tenant} needs exactly one hash key with primary = true")

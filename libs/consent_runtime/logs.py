@@ -1,0 +1,67 @@
+"""Logs: one JSON object a line on standard error. Never an address (R13)."""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+# The second net, for text we did not write (a driver's exception, a server's answer). It prefers to hide
+# too much: numbers that are not addresses belong into fields, which keep integers as they are.
+_ADDRESS_SHAPED = re.compile(
+    r"""
+    [^\s@"'<>,;=/]+ (?:@|%40) [^\s@"'<>,;]+                   # an e-mail, or the user and password of a URL
+    | (?:\+|%2B|\uFF0B) [ ]? \d (?:[\s().\-]{0,2}\d){6,16}    # +33 6 ..., however it is spaced
+    | (?<![\w.\-]) 0\d (?:[\s.\-]?\d\d){4} (?![\w\-])         # 06 12 34 56 78
+    | (?<![\w.\-]) \d{9,15} (?![\w\-])                        # digits alone; microseconds have 16
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """`text` with everything that has the shape of an e-mail or a phone number replaced."""
+    return _ADDRESS_SHAPED.sub("[redacted]", text)
+
+
+class JsonLines(logging.Formatter):
+    """ts, level, service, logger, message, then whatever the caller gave as `extra`, then the exception."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "service": self._service,
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line.setdefault(name, _field(value))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = redact(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _field(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_field(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _field(each) for key, each in value.items()}
+    return redact(str(value))
+
+
+def configure(level: str, service: str) -> None:
+    """Send every log of this process, warnings included, to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(service))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)

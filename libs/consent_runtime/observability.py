@@ -1,0 +1,132 @@
+"""/metrics, /healthz and /readyz of a process, served by a thread of their own, so that a hung loop
+still answers, and says that it hangs (R39, R41)."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+
+class Health:
+    """What the parts of a process say of themselves. Safe to call from any thread.
+
+    A loop calls `beat` each turn, also when it has nothing to do: idle beats, hung does not. No beat for
+    `stale_after` seconds: not ready. No beat for `dead_after` seconds: not alive, restart me."""
+
+    def __init__(
+        self,
+        *,
+        expected: Iterable[str] = (),
+        stale_after: float = 15.0,
+        dead_after: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stale_after = stale_after
+        self._dead_after = dead_after
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._beats: dict[str, float] = {}
+        self._reasons: dict[str, str | None] = dict.fromkeys(expected, "not started")
+
+    def beat(self, name: str) -> None:
+        """The loop `name` has just made a turn."""
+        with self._lock:
+            self._beats[name] = self._clock()
+
+    def ready(self, name: str, state: bool | str = True) -> None:
+        """Part `name` is ready (True), is not (False), or is not for the reason given. No address in it."""
+        with self._lock:
+            self._reasons[name] = None if state is True else state or "not ready"
+
+    def forget(self, name: str) -> None:
+        """Part `name` has ended as it should and is no longer watched."""
+        with self._lock:
+            self._beats.pop(name, None)
+            self._reasons.pop(name, None)
+
+    def check(self) -> tuple[bool, list[str]]:
+        """Whether the process can do its work now, and what speaks against it."""
+        with self._lock:
+            reasons = [f"{name}: {reason}" for name, reason in self._reasons.items() if reason]
+            reasons += self._silent(self._stale_after)
+        return not reasons, reasons
+
+    def alive(self) -> tuple[bool, list[str]]:
+        """Whether the process is worth keeping. A part that is not ready is; one that hangs is not."""
+        with self._lock:
+            reasons = self._silent(self._dead_after)
+        return not reasons, reasons
+
+    def _silent(self, bound: float) -> list[str]:
+        now = self._clock()
+        return [
+            f"{name}: no sign of life for {now - last:.0f} s"
+            for name, last in self._beats.items()
+            if now - last > bound
+        ]
+
+
+class Server:
+    """A running metrics and health server; `port` is the real one."""
+
+    def __init__(self, registry: CollectorRegistry, health: Health, host: str, port: int) -> None:
+        self._registry = registry
+        self._collectors = [
+            ProcessCollector(registry=registry),
+            PlatformCollector(registry=registry),
+            GCCollector(registry=registry),
+        ]
+        handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
+        self._http = ThreadingHTTPServer((host, port), handler)
+        self._http.daemon_threads = True
+        self.port: int = self._http.server_address[1]
+        self._thread = threading.Thread(target=self._http.serve_forever, name="observability", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+        for collector in self._collectors:
+            self._registry.unregister(collector)
+
+
+def serve(registry: CollectorRegistry, health: Health, host: str, port: int) -> Server:
+    """Serve `registry` (the process's own metrics are added to it) and `health`. Port 0 takes a free one."""
+    return Server(registry, health, host, port)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    registry: ClassVar[CollectorRegistry]
+    health: ClassVar[Health]
+    timeout = 10
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, content_type, encode(self.registry))
+        elif path == "/healthz":
+            self._state(*self.health.alive())
+        elif path == "/readyz":
+            self._state(*self.health.check())
+        else:
+            self._answer(404, "text/plain; charset=utf-8", b"/metrics, /healthz and /readyz are here\n")
+
+    def _state(self, ok: bool, reasons: list[str]) -> None:
+        text = "ok\n" if ok else "".join(f"{reason}\n" for reason in reasons)
+        self._answer(200 if ok else 503, "text/plain; charset=utf-8", text.encode())
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """A scrape every few seconds is not worth a line."""

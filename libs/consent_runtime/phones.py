@@ -1,0 +1,135 @@
+"""Phone numbers as people write them, to E.164 (R10), with Google's metadata (`phonenumbers`).
+
+A number needs to be possible, not valid: the library calls reserved ranges, and ranges newer than its data,
+invalid, and a refusal must not bounce for that."""
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple
+
+import phonenumbers
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, ValidationResult
+
+# Numbers that France's plan gives to the overseas departments. Dialled nationally they look like any French
+# number, and careless systems put +33 before them, where no such number exists: both mean the overseas one.
+_OVERSEAS = {
+    "692": "262",
+    "693": "262",
+    "639": "262",
+    "262": "262",
+    "263": "262",
+    "269": "262",
+    "690": "590",
+    "691": "590",
+    "590": "590",
+    "694": "594",
+    "594": "594",
+    "696": "596",
+    "697": "596",
+    "596": "596",
+}
+# 06 39 98 is the range that the regulator reserves for fiction. It is metropolitan, although 06 39 is Mayotte's.
+_FICTION = "63998"
+_FRENCH_PLAN = frozenset({"FR", "RE", "YT", "GP", "BL", "MF", "MQ", "GF"})
+
+_FRENCH = re.compile(r"(?:0|\+33)([1-9]\d{8})", re.ASCII)
+_INTERNATIONAL = re.compile(r"\+([1-9]\d{6,14})", re.ASCII)
+_WRITTEN = re.compile(r"[(\s]*\+?[\d\s().\-/]*", re.ASCII)
+_DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
+
+
+class NotANumber(ValueError):
+    """`reason` is a code; nothing here holds the number."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cure = cure
+
+
+class _Plan(NamedTuple):
+    lengths: frozenset[int]
+    prefix: re.Pattern[str] | None  # what a parser would take off the national number
+
+
+def plain(written: str, region: str) -> str | None:
+    """What `e164` would answer for a number already plain, or None. Some 30 times faster: it looks only at what
+    the library would look at when there is nothing to take away."""
+    if (french := _FRENCH.fullmatch(written)) is not None:
+        return _french(french[1]) if written[0] == "+" or region in _FRENCH_PLAN else None
+    if (international := _INTERNATIONAL.fullmatch(written)) is None:
+        return None
+    digits = international[1]
+    for length in (1, 2, 3):
+        plan = _plan(digits[:length])
+        if plan is not None:
+            national = digits[length:]
+            if len(national) not in plan.lengths or national[0] == "0":
+                return None
+            return None if plan.prefix is not None and plan.prefix.match(national) else written
+    return None
+
+
+def e164(written: str, region: str) -> str:
+    """`written` in E.164. Raises NotANumber."""
+    text = _ascii(written)
+    if not _WRITTEN.fullmatch(text):
+        raise NotANumber("not_a_phone_number", _DIGITS_ONLY)
+    if (french := _FRENCH.fullmatch(re.sub(r"[^\d+]", "", text))) is not None and (
+        french[0][0] == "+" or region in _FRENCH_PLAN
+    ):
+        return _french(french[1])
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        raise NotANumber("not_a_phone_number", _DIGITS_ONLY) from None
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    if reason != ValidationResult.IS_POSSIBLE:
+        code = {
+            ValidationResult.TOO_SHORT: "too_short",
+            ValidationResult.TOO_LONG: "too_long",
+            ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "too_short",
+        }.get(reason, "impossible_number")
+        raise NotANumber(code, "send the whole number with its country code, as in +33639980001")
+    spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    french = _FRENCH.fullmatch(spelled)
+    return _french(french[1]) if french is not None else spelled
+
+
+def _french(national: str) -> str:
+    """Nine digits of the French plan, with the country code under which they exist."""
+    code = "33" if national.startswith(_FICTION) else _OVERSEAS.get(national[:3], "33")
+    return f"+{code}{national}"
+
+
+def _ascii(written: str) -> str:
+    """Digits of any script, full-width signs, every dash and space, as plain ASCII."""
+    out: list[str] = []
+    for character in written:
+        if character.isascii():
+            out.append(character)
+            continue
+        category = unicodedata.category(character)
+        if category == "Nd":
+            out.append(str(unicodedata.decimal(character)))
+        elif category == "Zs":
+            out.append(" ")
+        elif category == "Pd" or character == "\u2212":
+            out.append("-")
+        else:
+            folded = unicodedata.normalize("NFKC", character)
+            out.append(folded if folded in ("+", "(", ")", ".", "/") else character)
+    return "".join(out)
+
+
+@lru_cache(maxsize=2048)
+def _plan(code: str) -> _Plan | None:
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code))
+    if not regions or code[0] == "0":
+        return None
+    metadata = PhoneMetadata.metadata_for_region_or_calling_code(int(code), regions[0])
+    if metadata is None or metadata.general_desc is None:
+        return None
+    prefix = metadata.national_prefix_for_parsing
+    return _Plan(frozenset(metadata.general_desc.possible_length), re.compile(prefix) if prefix else None)

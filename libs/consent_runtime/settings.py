@@ -1,0 +1,172 @@
+"""What a process is told at start: environment variables `CONSENT_RELAY_<FIELD>`, or a file named by
+`CONSENT_RELAY_<FIELD>_FILE` (how orchestrators hand over secrets)."""
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from consent_contracts.topics import Topics
+
+PREFIX = "CONSENT_RELAY_"
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+class WrongSettings(Exception):
+    """Settings that cannot be read. `problems` holds one line a variable, never a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class ProcessSettings(BaseSettings):
+    """What every process needs. A service subclasses it, sets `service`, and adds fields that carry its name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+    service: ClassVar[str] = "consent-relay"
+
+    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated")
+    registry: str = Field(
+        "http://127.0.0.1:8081/apis/ccompat/v7",
+        description="base URL of a schema registry that speaks Confluent's REST protocol",
+        pattern=r"^https?://",
+    )
+    topic_prefix: str = Field("", description="put before every topic, group and transactional id")
+    channels: CommaSeparated = Field(("sms", "email", "voice"), description="channels, comma separated")
+    partitions: int = Field(4, ge=1, description="partitions of every topic in the chain, the same for all")
+    default_region: str = Field("FR", description="ISO 3166 region in which national phone numbers are read")
+    metrics_host: str = Field("127.0.0.1", description="address on which /metrics and the health pages listen")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    instance_id: str = Field("", description="stable name of this instance; its static group membership")
+    state_dir: Path = Field(
+        Path("/var/lib/consent-relay"), description="directory for local state, rebuilt from Kafka when lost"
+    )
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(prefix=self.topic_prefix, channels=self.channels)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_instance(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {"instance_id": f"{socket.gethostname()}-{cls.service}", **values}
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("channels")
+    @classmethod
+    def _channel_slugs(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if not channels or len(set(channels)) != len(channels) or not all(map(_SLUG.fullmatch, channels)):
+            raise ValueError("wants different lower-case words, such as sms,email,voice")
+        return channels
+
+    @field_validator("default_region")
+    @classmethod
+    def _known_region(cls, region: str) -> str:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        if region not in SUPPORTED_REGIONS:
+            raise ValueError("is no region with telephone numbers; wants two capital letters, such as FR")
+        return region
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+
+class RelaySettings(ProcessSettings):
+    """What every process needs that computes address keys or opens sealed addresses."""
+
+    keyring_file: Path = Field(description="path of the keyring (TOML) with the tenants' hash keys and the seal keys")
+
+    @field_validator("keyring_file")
+    @classmethod
+    def _readable(cls, path: Path) -> Path:
+        if not os.access(path, os.R_OK):
+            raise ValueError("names a file that is missing or cannot be read by this user")
+        return path
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """Reads `<NAME>_FILE`. A file that cannot be read, or a value given twice, is an error, never a default."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, _ = _from_file(_variable(field_name), os.environ)
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        problems: list[str] = []
+        for name in self.settings_cls.model_fields:
+            value, problem = _from_file(_variable(name), os.environ)
+            if problem:
+                problems.append(problem)
+            elif value is not None:
+                found[name] = value
+        if problems:
+            raise WrongSettings(problems)
+        return found
+
+
+def _from_file(variable: str, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    path = environment.get(f"{variable}_FILE")
+    if not path:
+        return None, None
+    if environment.get(variable):
+        return None, f"{variable}: is given twice. Unset {variable} or {variable}_FILE."
+    try:
+        return Path(path).read_text(encoding="utf-8").strip(), None
+    except (OSError, UnicodeDecodeError):
+        return None, f"{variable}_FILE: names a file that cannot be read as text. Correct the path or its mode."
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
+
+
+def _line(settings: type[BaseSettings], error: Mapping[str, Any]) -> str:
+    """One error of pydantic as NAME: what is wrong; cure. Never the value: it may be a secret."""
+    if not error["loc"]:
+        return f"{PREFIX}*: {error['msg'].removeprefix('Value error, ')}."
+    name = str(error["loc"][0])
+    variable = _variable(name)
+    wrong = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    field = settings.model_fields.get(name)
+    wanted = f" ({field.description})" if field is not None and field.description else ""
+    return f"{variable}: {wrong}. Set {variable}{wanted}, or {variable}_FILE to a file that holds it."
+
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+def load(cls: type[S]) -> S:
+    """The settings, or one line per wrong variable on standard error and exit code 2."""
+    given: dict[str, Any] = {}
+    try:
+        return cls(**given)
+    except WrongSettings as error:
+        lines = error.problems
+    except ValidationError as error:
+        lines = [_line(cls, each) for each in error.errors(include_input=False, include_url=False)]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(2)
