@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from consent_contracts import Topics, TopicSpec
 from consent_contracts import schemas as contracts
 

@@ -1,0 +1,76 @@
+"""The codec against confluent-kafka's own Avro serialisers, on one suppression entry, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
+from consent_contracts import schemas as contracts
+from consent_contracts.codec import ConfluentRegistry
+from tests.bench.figures import Figure, Servers, ratio
+
+ROUND = 20_000
+
+
+def _entry() -> Entry:
+    choices = [("newsletter", "given"), ("survey", "withdrawn"), ("*", "objected")]
+    return Entry(
+        tenant="acme",
+        channel="sms",
+        address_key="k1." + "q" * 43,
+        sealed_address=b"s1:" + b"x" * 40,
+        decisions=tuple(
+            Decision(
+                decision_id=f"0198c0de-0000-7000-8000-00000000000{n}",
+                subject_ref="customer-4711",
+                purpose=purpose,
+                status=status,
+                effective_at=1_760_000_000_000_000 + n,
+                recorded_at=1_760_000_000_100_000 + n,
+            )
+            for n, (purpose, status) in enumerate(choices)
+        ),
+    )
+
+
+def measure(servers: Servers | None) -> list[Figure]:
+    """Needs no server: the registry is confluent-kafka's own mock. Reads and writes the same bytes on both sides."""
+    topics = Topics(prefix="bench.")
+    topic = topics.suppression("sms")
+    registry = ConfluentRegistry("mock://bench")
+    registry.register(f"{topic}-value", contracts.text("SuppressionEntry"))
+    codec = Codec(registry)
+    datum = suppression_datum(_entry(), 1_760_000_000_200_000)
+    framed = codec.encode(topic, datum)
+
+    client = SchemaRegistryClient.new_client({"url": "mock://bench-baseline"})
+    context = SerializationContext(topic, MessageField.VALUE)
+    serialize = AvroSerializer(client, contracts.text("SuppressionEntry"))
+    deserialize = AvroDeserializer(client, contracts.text("SuppressionEntry"))
+    theirs = serialize(datum, context)
+    assert deserialize(theirs, context) == codec.decode(topic, framed) == datum
+
+    decode, per_second, _ = ratio(
+        _repeat(lambda: codec.decode(topic, framed)), _repeat(lambda: deserialize(theirs, context))
+    )
+    encode, encoded, _ = ratio(_repeat(lambda: codec.encode(topic, datum)), _repeat(lambda: serialize(datum, context)))
+    how = f"one entry with three decisions, {len(framed)} B; 5 rounds of {ROUND} in turns, median"
+    return [
+        Figure(name="codec: decode vs AvroDeserializer", value=decode, unit="x", target=2.5, how=how),
+        Figure(name="codec: decode", value=per_second, unit="entries/s", how=how),
+        Figure(name="codec: encode vs AvroSerializer", value=encode, unit="x", how=how),
+        Figure(name="codec: encode", value=encoded, unit="entries/s", how=how),
+    ]
+
+
+def _repeat(call: Callable[[], object]) -> Callable[[], int]:
+    def work() -> int:
+        for _ in range(ROUND):
+            call()
+        return ROUND
+
+    return work
