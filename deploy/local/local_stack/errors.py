@@ -1,0 +1,32 @@
+"""What can go wrong on one machine.
+
+LocalStackError
++-- DownloadFailed     a package did not come, or is not what the lock file says
++-- MissingProgram     a program or package that should be installed is not
++-- StartFailed        a process ended, or was not ready in time; holds the tail of its log
+"""
+
+from pathlib import Path
+
+
+class LocalStackError(Exception):
+    """Base of all errors of the local stack; its text is meant for the terminal."""
+
+
+class DownloadFailed(LocalStackError):
+    """A locked package could not be fetched, or its SHA-256 differs from the lock file's."""
+
+
+class MissingProgram(LocalStackError):
+    """Something that has to be installed is not; the text names the cure."""
+
+
+class StartFailed(LocalStackError):
+    """A child ended, or did not become ready in time."""
+
+    def __init__(self, *, name: str, why: str, log: Path, tail: str) -> None:
+        super().__init__(f"{name} {why}\n--- the end of {log}\n{tail}\n---")
+        self.name = name
+        self.why = why
+        self.log = log
+        self.tail = tail

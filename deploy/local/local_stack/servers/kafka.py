@@ -1,0 +1,105 @@
+"""Apache Kafka 4.3.1: one KRaft node, broker and controller in one process."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from local_stack.child import Program
+from local_stack.errors import StartFailed
+from local_stack.servers.java import java
+from local_stack.servers.packages import installed
+
+# One node: no replication. Few internal partitions: each costs files and start-up time. The cleaner's default
+# buffer (128 MB) is a quarter of the heap.
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "4",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+}
+LOGGING = """\
+status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+logger.server.name = kafka.server
+logger.server.level = info
+"""
+
+
+class Kafka:
+    """One broker with its log in `directory`; the ports and the log survive restarts."""
+
+    name = "kafka"
+
+    def __init__(self, directory: Path, port: int, controller_port: int) -> None:
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._controller = f"127.0.0.1:{controller_port}"
+        self._directory = directory / "kafka"
+        self._properties = self._directory / "server.properties"
+        self._logs = self._directory / "log"
+        self._admin: AdminClient | None = None
+
+    def prepare(self) -> None:
+        """Write the configuration and format the log directory unless it is formatted."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / "log4j2.properties").write_text(LOGGING)
+        properties = SETTINGS | {
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{self._controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.quorum.voters": f"1@{self._controller}",
+            "log.dirs": str(self._logs),
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        if not (self._logs / "meta.properties").exists():
+            self._format()
+
+    def program(self) -> Program:
+        return Program(name=self.name, command=self._java("kafka.Kafka", [str(self._properties)]))
+
+    def probe(self) -> str | None:
+        """None when metadata and a group coordinator are served, else why not."""
+        admin = self._admin = self._admin or AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        try:
+            admin.list_topics(timeout=2)
+            group = ConsumerGroupTopicPartitions("readiness")
+            for answer in admin.list_consumer_group_offsets([group], request_timeout=5).values():
+                answer.result()
+        except KafkaException as error:
+            return str(error)
+        self._admin = None
+        return None
+
+    def _format(self) -> None:
+        identifier = uuid4().hex[:22]
+        arguments = ["format", "--cluster-id", identifier, "--config", str(self._properties)]
+        command = self._java("kafka.tools.StorageTool", arguments)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise StartFailed(
+                name="kafka", why="cannot format its log", log=self._logs, tail=result.stdout + result.stderr
+            )
+
+    def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}"
+        jars = f"{installed('kafka')}/*"
+        return java(heap="512m", arguments=[logging, "-cp", jars, main, *arguments])

@@ -1,0 +1,53 @@
+"""Apicurio Registry 3.3.3, speaking Confluent's REST protocol, its schemas in PostgreSQL.
+
+Its in-memory storage would hand out other schema ids after a restart, and every record written before could
+no longer be read.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from local_stack.child import Program
+from local_stack.servers.java import java
+from local_stack.servers.packages import installed
+
+
+class Registry:
+    """One registry on `port`, keeping its schemas in the database at `database_url` (SQLAlchemy's form)."""
+
+    name = "registry"
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
+
+    def prepare(self) -> None:
+        """Have the files at hand."""
+        installed("registry")
+
+    def program(self, database_url: str) -> Program:
+        database = urlsplit(database_url)
+        settings = {
+            "APICURIO_STORAGE_KIND": "sql",
+            "APICURIO_STORAGE_SQL_KIND": "postgresql",
+            "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{database.hostname}:{database.port}{database.path}",
+            "APICURIO_DATASOURCE_USERNAME": database.username or "",
+            "APICURIO_DATASOURCE_PASSWORD": database.password or "",
+            "QUARKUS_HTTP_HOST": "127.0.0.1",
+            "QUARKUS_HTTP_PORT": str(self._port),
+        }
+        home = installed("registry")
+        command = java(heap="256m", arguments=["-jar", str(home / "quarkus-run.jar")])
+        return Program(name=self.name, command=command, env=settings)
+
+    def probe(self) -> str | None:
+        """None when it lists its subjects, else why not."""
+        try:
+            answer = httpx.get(f"{self.url}/subjects", timeout=5)
+        except httpx.HTTPError as error:
+            return str(error) or type(error).__name__
+        return None if answer.status_code == 200 else f"HTTP {answer.status_code}"
+
+

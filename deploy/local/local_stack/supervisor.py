@@ -1,0 +1,97 @@
+"""Starts, watches and ends a set of child processes."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.child import Child, Program
+from local_stack.errors import StartFailed
+
+Probe = Callable[[], str | None]  # one real request: None when it was answered, else why it was not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """A child that ended without having been asked to."""
+
+    name: str
+    how: str
+    tail: str
+
+
+class Supervisor:
+    """Owns children by name. What it started it stops, the youngest layer first, and nothing else."""
+
+    def __init__(self, log_dir: Path, *, report: Callable[[str], None]) -> None:
+        """`report` is told about crashes, from any thread."""
+        self.crashes: list[Crash] = []
+        self.crashed = threading.Event()
+        self._log_dir = log_dir
+        self._report = report
+        self._children: dict[str, Child] = {}
+        self._probes: dict[str, Probe] = {}
+        self._layers: list[list[str]] = []
+
+    def layer(self) -> None:
+        """What is added from here on needs what was added before, so it is stopped before it."""
+        self._layers.append([])
+
+    def add(self, program: Program, probe: Probe, *, seconds: float = 60.0) -> Child:
+        """Start a program and wait until it answers. Raises StartFailed."""
+        child = Child(program, self._log_dir, on_crash=self._note_crash)
+        self._children[child.name] = child
+        self._probes[child.name] = probe
+        self._layers[-1].append(child.name)
+        child.start()
+        self.await_ready(child.name, seconds=seconds)
+        return child
+
+    def child(self, name: str) -> Child:
+        """The child of that name; KeyError names those there are."""
+        if name not in self._children:
+            raise KeyError(f"no process {name!r}; there are: {', '.join(self._children)}")
+        return self._children[name]
+
+    @property
+    def names(self) -> list[str]:
+        """All children, in the order in which they were added."""
+        return list(self._children)
+
+    def restart(self, name: str, *, seconds: float = 60.0) -> None:
+        """Kill the child if it runs, start the same program again, wait until it answers."""
+        child = self.child(name)
+        child.kill()
+        child.start()
+        self.await_ready(name, seconds=seconds)
+
+    def await_ready(self, name: str, *, seconds: float = 60.0) -> None:
+        """Ask the child's probe until it answers. Raises StartFailed when the child ends or time is up."""
+        child, probe = self.child(name), self._probes[name]
+        deadline = time.monotonic() + seconds
+        while (why := probe()) is not None:
+            if not child.running:
+                raise _failed(child, child.exit_text)
+            if time.monotonic() > deadline:
+                raise _failed(child, f"was not ready within {seconds:.0f} s: {why}")
+            time.sleep(0.05)
+
+    def stop_all(self) -> None:
+        """End everything: layer by layer, the children of a layer at once. Never raises for a child."""
+        for layer in reversed(self._layers):
+            children = [self._children[name] for name in layer if name in self._children]
+            if children:
+                with ThreadPoolExecutor(len(children)) as pool:
+                    list(pool.map(Child.stop, children))
+
+    def _note_crash(self, child: Child) -> None:
+        crash = Crash(name=child.name, how=child.exit_text, tail=child.tail())
+        self.crashes.append(crash)
+        self.crashed.set()
+        self._report(f"{crash.name} {crash.how}; the end of {child.log}:\n{crash.tail}")
+
+
+def _failed(child: Child, why: str) -> StartFailed:
+    return StartFailed(name=child.name, why=why, log=child.log, tail=child.tail())
