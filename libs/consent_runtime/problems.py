@@ -1,0 +1,153 @@
+"""Errors as RFC 9457 problem documents: which field is wrong, and what to do about it. Nothing a caller sent
+is quoted back: it could be an address (R13)."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:consent-relay:problem:"
+
+
+class Problem(Exception):
+    """Raise it anywhere below a route; `install` renders it.
+
+    `kind` is a stable slug, the end of the type URI. `field` is a JSON path such as `addresses[3]`. `cure` says
+    what the caller can do. `errors` lists several faults at once, each a mapping with field, detail and cure."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        cure: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {kind}: {detail}")
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.field = field
+        self.cure = cure
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        members = {
+            "type": _TYPE + self.kind,
+            "title": self.kind.replace("-", " ").capitalize(),
+            "status": self.status,
+            "detail": self.detail,
+            "field": self.field,
+            "cure": self.cure,
+            "errors": list(self.errors) or None,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+
+class ProblemDocument(BaseModel):
+    """The shape of every error, for the OpenAPI description."""
+
+    type: str = Field(description="stable URI of this kind of problem", examples=[_TYPE + "missing-api-key"])
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong")
+    field: str | None = Field(None, description="the wrong member of the request, as a path")
+    cure: str | None = Field(None, description="what the caller can do about it")
+    errors: list[dict[str, Any]] | None = Field(None, description="several faults, each with field and cure")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses=`: these statuses answer a problem document."""
+    return {
+        status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        for status in statuses
+    }
+
+
+def missing_api_key() -> Problem:
+    return Problem(
+        401,
+        "missing-api-key",
+        "The API key is missing, malformed, unknown or revoked.",
+        field="Authorization",
+        cure="Send the header Authorization: Bearer cr_..., with a key from `consent-relay keys create`.",
+        headers={"WWW-Authenticate": 'Bearer realm="consent-relay"'},
+    )
+
+
+def missing_scope(scope: str) -> Problem:
+    return Problem(
+        403,
+        "missing-scope",
+        f"This API key does not have the scope {scope}.",
+        field="Authorization",
+        cure=f"Use a key created with --scope {scope}.",
+        headers={"WWW-Authenticate": f'Bearer realm="consent-relay", error="insufficient_scope", scope="{scope}"'},
+    )
+
+
+def render(problem: Problem) -> Response:
+    return Response(
+        msgspec.json.encode(problem.document()),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Every error of `app` becomes a problem document, the framework's own and our bugs included."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return render(error)
+
+
+async def _on_validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [{"field": _path(each["loc"]), "detail": each["msg"]} for each in error.errors()]
+    return render(
+        Problem(
+            422,
+            "invalid-request",
+            f"{len(faults)} part(s) of the request are not as described.",
+            field=faults[0]["field"] if faults else None,
+            cure="Correct them; /openapi.json describes what is wanted.",
+            errors=faults,
+        )
+    )
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    kind = status.phrase.lower().replace(" ", "-")
+    cure = "See /openapi.json for the paths and methods there are." if status in (404, 405) else None
+    return render(Problem(status, kind, f"{status.phrase}.", cure=cure, headers=error.headers))
+
+
+async def _on_bug(_: Request, error: Exception) -> Response:
+    # The server logs the traceback; the caller learns only that nothing was done for him.
+    return render(
+        Problem(500, "internal-error", "This request failed through a fault of ours.", cure="Repeat it later.")
+    )
+
+
+def _path(location: Sequence[int | str]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "body"]
+    return "".join(parts).lstrip(".") or "body"
