@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, record_name, suppression_datum
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from tests.bench.figures import Figure, Servers, ratio
@@ -37,33 +38,56 @@ def _entry() -> Entry:
     )
 
 
+CHANGE = {
+    "event_id": "0198c0de-0000-7000-8000-000000000001",
+    "tenant": "acme",
+    "channel": "sms",
+    "address_key": "k1." + "q" * 43,
+    "sealed_address": b"s1:" + b"x" * 40,
+    "subject_ref": "customer-4711",
+    "purpose": "newsletter",
+    "status": "withdrawn",
+    "effective_at": 1_760_000_000_000_000,
+    "recorded_at": 1_760_000_000_100_000,
+    "expires_at": None,
+    "decision_id": "0198c0de-0000-7000-8000-000000000001",
+    "source_system": "crm",
+}
+
+
 def measure(servers: Servers | None) -> list[Figure]:
-    """Needs no server: the registry is confluent-kafka's own mock. Reads and writes the same bytes on both sides."""
+    """Needs no server: the registry is confluent-kafka's own mock. Reads and writes the same data on both sides."""
     topics = Topics(prefix="bench.")
-    topic = topics.suppression("sms")
+    return [
+        *_against_confluent(topics.changes, CHANGE, decode_target=2.5),
+        *_against_confluent(topics.suppression("sms"), suppression_datum(_entry(), 1_760_000_000_200_000)),
+    ]
+
+
+def _against_confluent(topic: str, datum: dict[str, Any], decode_target: float | None = None) -> list[Figure]:
+    record = record_name(topic)
     registry = ConfluentRegistry("mock://bench")
-    registry.register(f"{topic}-value", contracts.text("SuppressionEntry"))
+    registry.register(f"{topic}-value", contracts.text(record))
     codec = Codec(registry)
-    datum = suppression_datum(_entry(), 1_760_000_000_200_000)
     framed = codec.encode(topic, datum)
 
     client = SchemaRegistryClient.new_client({"url": "mock://bench-baseline"})
     context = SerializationContext(topic, MessageField.VALUE)
-    serialize = AvroSerializer(client, contracts.text("SuppressionEntry"))
-    deserialize = AvroDeserializer(client, contracts.text("SuppressionEntry"))
+    serialize = AvroSerializer(client, contracts.text(record))
+    deserialize = AvroDeserializer(client, contracts.text(record))
     theirs = serialize(datum, context)
     assert deserialize(theirs, context) == codec.decode(topic, framed) == datum
 
-    decode, per_second, _ = ratio(
+    decode, decoded, _ = ratio(
         _repeat(lambda: codec.decode(topic, framed)), _repeat(lambda: deserialize(theirs, context))
     )
     encode, encoded, _ = ratio(_repeat(lambda: codec.encode(topic, datum)), _repeat(lambda: serialize(datum, context)))
-    how = f"one entry with three decisions, {len(framed)} B; 5 rounds of {ROUND} in turns, median"
+    how = f"one {record}, {len(framed)} B; 5 rounds of {ROUND} in turns, median"
     return [
-        Figure(name="codec: decode vs AvroDeserializer", value=decode, unit="x", target=2.5, how=how),
-        Figure(name="codec: decode", value=per_second, unit="entries/s", how=how),
-        Figure(name="codec: encode vs AvroSerializer", value=encode, unit="x", how=how),
-        Figure(name="codec: encode", value=encoded, unit="entries/s", how=how),
+        Figure(name=f"decode {record} vs AvroDeserializer", value=decode, unit="x", target=decode_target, how=how),
+        Figure(name=f"decode {record}", value=decoded, unit="records/s", how=how),
+        Figure(name=f"encode {record} vs AvroSerializer", value=encode, unit="x", how=how),
+        Figure(name=f"encode {record}", value=encoded, unit="records/s", how=how),
     ]
 
 
