@@ -1,0 +1,46 @@
+"""`consent-relay sandbox`: the sandboxed providers as one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it has no login.")
+@click.option("--port", default=8090, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with accounts, limits and latencies; without it the providers' documented limits hold.",
+)
+@click.option(
+    "--state-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that keeps what the providers were told over a restart; without it they forget.",
+)
+def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) -> None:
+    """Stand in for the channel tools: Twilio, SendGrid, Genesys Cloud and a webhook receiver.
+
+    \b
+    Point destinations at   http://HOST:PORT/twilio, /sendgrid, /genesys, /webhook
+    See what they were told http://HOST:PORT/_state, /_state/twilio, /_journal/twilio
+    Make them misbehave     POST /_control/faults, PUT /_control/outage/sendgrid
+
+    For trying and testing only: whoever reaches the port can read and change everything.
+    """
+    import asyncio
+
+    from provider_sandbox.config import load
+    from provider_sandbox.serving import serve
+
+    try:
+        accounts = load(config)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--config") from error
+    asyncio.run(serve(accounts, host=host, port=port, state_file=state_file))
+
+
+if __name__ == "__main__":
+    sandbox()

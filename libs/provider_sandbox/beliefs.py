@@ -1,0 +1,123 @@
+"""What each provider account believes about each address, and when it was told: the other half of every check."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+State = Literal["suppressed", "permitted"]
+SUPPRESSED: State = "suppressed"
+PERMITTED: State = "permitted"
+
+_HISTORY = 32  # changes remembered per address and target: enough to see a "yes" that came after a "no"
+
+
+@dataclass(slots=True)
+class Belief:
+    """The present state of one address at one target, with its changes (micros since the epoch, oldest first)."""
+
+    state: State
+    last_told_at: int
+    told: int = 1
+    changes: list[tuple[int, State]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "first_told_at": self.changes[-1][0],
+            "last_told_at": self.last_told_at,
+            "told": self.told,
+            "changes": self.changes,
+        }
+
+
+class ChangeLog(Protocol):
+    """Where changes are kept over a restart of the sandbox."""
+
+    def append(self, account: str, address: str, target: str, state: State, at: int) -> None: ...
+
+    def read(self) -> Iterator[tuple[str, str, str, State, int]]: ...
+
+    def clear(self) -> None: ...
+
+
+class Beliefs:
+    """Account -> address -> target -> belief. A provider takes the last word it was told, as the real ones do."""
+
+    def __init__(self, log: ChangeLog | None = None) -> None:
+        self._accounts: dict[str, dict[str, dict[str, Belief]]] = defaultdict(dict)
+        self._log = log
+        for account, address, target, state, at in log.read() if log else ():
+            self._note(account, address, target, state, at)
+
+    def tell(self, account: str, address: str, target: str, state: State) -> None:
+        """Take one statement; telling the same again changes nothing but the counts."""
+        at = time.time_ns() // 1_000
+        if self._note(account, address, target, state, at) and self._log:
+            self._log.append(account, address, target, state, at)
+
+    def _note(self, account: str, address: str, target: str, state: State, at: int) -> bool:
+        targets = self._accounts[account].setdefault(address, {})
+        belief = targets.get(target)
+        if belief is None:
+            targets[target] = Belief(state, at, changes=[(at, state)])
+            return True
+        belief.told += 1
+        belief.last_told_at = at
+        if belief.state == state:
+            return False
+        belief.state = state
+        belief.changes.append((at, state))
+        del belief.changes[:-_HISTORY]
+        return True
+
+    def is_suppressed(self, account: str, address: str, target: str) -> bool:
+        belief = self._accounts.get(account, {}).get(address, {}).get(target)
+        return belief is not None and belief.state == SUPPRESSED
+
+    def suppressed_at(self, account: str, target: str) -> list[str]:
+        """The addresses that `target` holds suppressed, in the order they were first told."""
+        return [
+            address
+            for address, targets in self._accounts.get(account, {}).items()
+            if target in targets and targets[target].state == SUPPRESSED
+        ]
+
+    def lift_all(self, account: str, target: str) -> None:
+        """Forget every suppression of one target: what an emptied list means."""
+        for address in self.suppressed_at(account, target):
+            self.tell(account, address, target, PERMITTED)
+
+    def accounts(self) -> list[str]:
+        return sorted(self._accounts)
+
+    def snapshot(self, account: str, *, details: bool = False) -> dict[str, Any]:
+        """The account as JSON: states by address and target (or whole beliefs), and counts."""
+        states = self._accounts.get(account, {})
+        counts: Counter[str] = Counter(belief.state for targets in states.values() for belief in targets.values())
+        return {
+            "account": account,
+            "addresses": len(states),
+            "counts": {SUPPRESSED: counts[SUPPRESSED], PERMITTED: counts[PERMITTED]},
+            "states": {
+                address: {target: belief.as_json() if details else belief.state for target, belief in targets.items()}
+                for address, targets in states.items()
+            },
+        }
+
+    def forget(self, account: str | None) -> None:
+        """Start one account, or all, from nothing."""
+        if account is None:
+            self._accounts.clear()
+        else:
+            self._accounts.pop(account, None)
+        if self._log:
+            self._log.clear()
+            for name, addresses in self._accounts.items():
+                for address, targets in addresses.items():
+                    for target, belief in targets.items():
+                        for at, state in belief.changes:
+                            self._log.append(name, address, target, state, at)

@@ -1,0 +1,93 @@
+"""What the sandboxed accounts are and how tight their limits are; the defaults are the real hosts' limits."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `calls` in any window of `seconds`; 0 calls means no limit."""
+
+    calls: int
+    seconds: float
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A log-normal answer time given by its median and its 99th percentile, in milliseconds."""
+
+    p50_ms: float = 10.0
+    p99_ms: float = 60.0
+
+
+class TwilioAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Twilio account; with no `senders` named, every well-formed Messaging Service SID or number is known."""
+
+    account_sid: str = "AC00000000000000000000000000000000"
+    auth_token: str = "sandbox-twilio-token"  # noqa: S105 - opens nothing but the sandbox
+    senders: tuple[str, ...] = ()
+    items_per_call: int = 25
+    limit: Limit = Limit(calls=100, seconds=60)
+    latency: Latency = Latency()
+
+
+class SendGridAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A SendGrid account and its unsubscribe groups, by id."""
+
+    api_key: str = "SG.sandbox"
+    groups: dict[str, str] = msgspec.field(
+        default_factory=lambda: {"101": "newsletter", "102": "promotions", "103": "survey"}
+    )
+    emails_per_call: int = 1_000
+    limit: Limit = Limit(calls=600, seconds=60)
+    latency: Latency = Latency()
+
+
+class GenesysOrg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Genesys Cloud organisation, its OAuth client and its internal DNC lists, by id."""
+
+    client_id: str = "sandbox-genesys-client"
+    client_secret: str = "sandbox-genesys-secret"  # noqa: S105
+    token_seconds: float = 86_400
+    lists: dict[str, str] = msgspec.field(
+        default_factory=lambda: {
+            "00000000-0000-4000-8000-000000000001": "do not call",
+            "00000000-0000-4000-8000-000000000002": "no promotions",
+        }
+    )
+    additions_per_call: int = 1_000
+    removals_per_call: int = 250
+    limit: Limit = Limit(calls=300, seconds=60)
+    latency: Latency = Latency()
+
+
+class WebhookReceivers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The receivers under /webhook; any of `secrets` may sign, so that a rotation can be tried."""
+
+    secrets: tuple[str, ...] = ("whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE=",)
+    tolerance_seconds: float = 300
+    remembered_ids: int = 200_000
+    limit: Limit = Limit(calls=0, seconds=60)
+    latency: Latency = Latency()
+
+
+class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the sandbox can be told before it starts."""
+
+    twilio: TwilioAccount = TwilioAccount()
+    sendgrid: SendGridAccount = msgspec.field(default_factory=SendGridAccount)
+    genesys: GenesysOrg = msgspec.field(default_factory=GenesysOrg)
+    webhook: WebhookReceivers = WebhookReceivers()
+    journal_calls: int = 50_000
+
+
+def load(path: Path | None) -> SandboxConfig:
+    """Read a TOML file, the defaults standing in for what it leaves out; ValueError names the wrong field."""
+    if path is None:
+        return SandboxConfig()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), SandboxConfig)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,153 @@
+"""SendGrid's unsubscribe groups and global suppressions, with the trap that an unknown group writes globally."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
+from provider_sandbox.config import Latency, Limit, SendGridAccount
+from provider_sandbox.faults import Faults
+from provider_sandbox.limits import Admission
+from provider_sandbox.provider import CALL, bearer_token, json_answer, same
+
+GLOBAL = "global"
+
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class _Recipients(msgspec.Struct):
+    recipient_emails: list[str]
+
+
+class SendGrid:
+    """One account's suppressions; a target is a group id, or `global`."""
+
+    name = "sendgrid"
+
+    def __init__(self, account: SendGridAccount, beliefs: Beliefs, faults: Faults) -> None:
+        self._account = account
+        self._beliefs = beliefs
+        self._faults = faults
+
+    @property
+    def limit(self) -> Limit:
+        return self._account.limit
+
+    @property
+    def latency(self) -> Latency:
+        return self._account.latency
+
+    def account_of(self, path: str) -> str:
+        return self.name
+
+    def routes(self) -> list[web.RouteDef]:
+        root, known = "/sendgrid/v3/asm", self._authenticated
+        return [
+            web.get(root + "/groups/{group}", known(self._group)),
+            web.get(root + "/groups/{group}/suppressions", known(self._list)),
+            web.post(root + "/groups/{group}/suppressions", known(self._suppress)),
+            web.post(root + "/groups/{group}/suppressions/search", known(self._search)),
+            web.delete(root + "/groups/{group}/suppressions/{email}", known(self._lift)),
+            web.post(root + "/suppressions/global", known(self._suppress)),
+            web.get(root + "/suppressions/global/{email}", known(self._read_global)),
+            web.delete(root + "/suppressions/global/{email}", known(self._lift)),
+        ]
+
+    def throttled(self, admission: Admission) -> web.Response:
+        return _errors(429, "too many requests")
+
+    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+        if admission.limit:
+            response.headers["X-RateLimit-Limit"] = str(admission.limit)
+            response.headers["X-RateLimit-Remaining"] = str(admission.remaining)
+            response.headers["X-RateLimit-Reset"] = str(int(time.time() + admission.reset_seconds) + 1)
+
+    def _authenticated(self, handler: _Handler) -> _Handler:
+        async def guarded(request: web.Request) -> web.Response:
+            token = bearer_token(request)
+            if token is None or not same(token, self._account.api_key):
+                return _errors(401, "The provided authorization grant is invalid, expired, or revoked")
+            return await handler(request)
+
+        return guarded
+
+    def _target(self, request: web.Request) -> str:
+        """The list a call really touches: SendGrid takes an unknown group for the global one, without a word."""
+        group = request.match_info.get("group", GLOBAL)
+        return group if group in self._account.groups else GLOBAL
+
+    async def _suppress(self, request: web.Request) -> web.Response:
+        recipients = await self._recipients(request)
+        if isinstance(recipients, web.Response):
+            return recipients
+        call, target = request[CALL], self._target(request)
+        call.addresses, call.action = list(recipients), SUPPRESSED
+        # All or nothing: one address it does not take, and none of the call is written.
+        if any(self._faults.rejection(self.name, email) is not None for email in recipients):
+            return _errors(400, "invalid email address", field="recipient_emails")
+        if any("@" not in email for email in recipients):
+            return _errors(400, "invalid email address", field="recipient_emails")
+        for email in recipients:
+            self._beliefs.tell(self.name, email, target, SUPPRESSED)
+        return json_answer(201, {"recipient_emails": recipients})
+
+    async def _lift(self, request: web.Request) -> web.Response:
+        email, target = request.match_info["email"], self._target(request)
+        call = request[CALL]
+        call.addresses, call.action = [email], PERMITTED
+        if self._faults.rejection(self.name, email) is not None:
+            return _errors(400, "invalid email address")
+        listed = self._beliefs.is_suppressed(self.name, email, target)
+        self._beliefs.tell(self.name, email, target, PERMITTED)
+        return web.Response(status=204) if listed else _errors(404, "not found")
+
+    async def _group(self, request: web.Request) -> web.Response:
+        group = request.match_info["group"]
+        if group not in self._account.groups:
+            return _errors(404, "resource not found")
+        return json_answer(
+            200,
+            {
+                "id": int(group),
+                "name": self._account.groups[group],
+                "description": "sandboxed group",
+                "is_default": False,
+                "unsubscribes": len(self._beliefs.suppressed_at(self.name, group)),
+            },
+        )
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return json_answer(200, self._beliefs.suppressed_at(self.name, self._target(request)))
+
+    async def _search(self, request: web.Request) -> web.Response:
+        recipients = await self._recipients(request)
+        if isinstance(recipients, web.Response):
+            return recipients
+        target = self._target(request)
+        return json_answer(
+            200, [email for email in recipients if self._beliefs.is_suppressed(self.name, email, target)]
+        )
+
+    async def _read_global(self, request: web.Request) -> web.Response:
+        email = request.match_info["email"]
+        listed = self._beliefs.is_suppressed(self.name, email, GLOBAL)
+        return json_answer(200, {"recipient_email": email} if listed else {})
+
+    async def _recipients(self, request: web.Request) -> list[str] | web.Response:
+        try:
+            recipients = msgspec.json.decode(await request.read(), type=_Recipients).recipient_emails
+        except msgspec.DecodeError:
+            return _errors(400, "request body is invalid")
+        if not recipients:
+            return _errors(400, "at least one email is required", field="recipient_emails")
+        if len(recipients) > self._account.emails_per_call:
+            return _errors(413, "too many emails", field="recipient_emails")
+        return recipients
+
+
+def _errors(status: int, message: str, *, field: str | None = None) -> web.Response:
+    return json_answer(status, {"errors": [{"message": message, "field": field}]})

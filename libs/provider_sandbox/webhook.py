@@ -1,0 +1,127 @@
+"""A receiver of Standard Webhooks 1.0: verifies, deduplicates by message id, holds what each message states."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
+from provider_sandbox.config import Latency, Limit, WebhookReceivers
+from provider_sandbox.faults import Faults
+from provider_sandbox.limits import Admission
+from provider_sandbox.provider import CALL, json_answer
+
+_PREFIX = "whsec_"
+
+
+class _Purpose(msgspec.Struct):
+    permitted: bool
+
+
+class _Data(msgspec.Struct):
+    channel: str
+    address_key: str
+    purposes: dict[str, _Purpose]
+    address: str | None = None
+
+
+class _Message(msgspec.Struct):
+    type: str
+    data: _Data
+
+
+class Webhook:
+    """Receivers under /webhook and /webhook/<name>; a target is a purpose, an address the clear one or its key."""
+
+    name = "webhook"
+
+    def __init__(self, receivers: WebhookReceivers, beliefs: Beliefs, faults: Faults) -> None:
+        self._receivers = receivers
+        self._beliefs = beliefs
+        self._faults = faults
+        self._secrets = [base64.b64decode(secret.removeprefix(_PREFIX)) for secret in receivers.secrets]
+        self._seen: dict[tuple[str, str], None] = {}
+
+    @property
+    def limit(self) -> Limit:
+        return self._receivers.limit
+
+    @property
+    def latency(self) -> Latency:
+        return self._receivers.latency
+
+    def account_of(self, path: str) -> str:
+        """`webhook` for the plain path, `webhook.<name>` for a named receiver."""
+        return ".".join(part for part in path.split("/")[1:3] if part)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/webhook", self._receive), web.post("/webhook/{receiver}", self._receive)]
+
+    def throttled(self, admission: Admission) -> web.Response:
+        headers = {"Retry-After": str(int(admission.reset_seconds) + 1)}
+        return json_answer(429, {"error": "too many messages"}, headers)
+
+    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+        """Standard Webhooks knows no header for what is left."""
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        call = request[CALL]
+        message_id = request.headers.get("webhook-id", "")
+        call.message_id = message_id
+        refusal = self._refusal(message_id, request, body)
+        if refusal is not None:
+            return json_answer(401, {"error": refusal})
+        try:
+            message = msgspec.json.decode(body, type=_Message)
+        except msgspec.DecodeError:
+            return json_answer(400, {"error": "not a suppression message"})
+        data, account = message.data, call.account
+        address = data.address or data.address_key
+        call.addresses, call.action = [address], message.type
+        if self._faults.rejection(account, address) is not None:
+            return json_answer(400, {"error": "address refused"})
+        if self._first_time(account, message_id):
+            for purpose, verdict in data.purposes.items():
+                self._beliefs.tell(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
+        return web.Response(status=204)
+
+    def _refusal(self, message_id: str, request: web.Request, body: bytes) -> str | None:
+        """Why the message is not to be believed, None when its time and one of its signatures hold."""
+        stamp = request.headers.get("webhook-timestamp", "")
+        if not message_id or not stamp.isdigit():
+            return "webhook-id or webhook-timestamp is missing"
+        if abs(time.time() - int(stamp)) > self._receivers.tolerance_seconds:
+            return "webhook-timestamp is out of tolerance"
+        signed = f"{message_id}.{stamp}.".encode() + body
+        offered = [s[3:] for s in request.headers.get("webhook-signature", "").split() if s.startswith("v1,")]
+        for secret in self._secrets:
+            wanted = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
+            if any(hmac.compare_digest(wanted.encode(), signature.encode()) for signature in offered):
+                return None
+        return "no signature holds"
+
+    def _first_time(self, account: str, message_id: str) -> bool:
+        if (account, message_id) in self._seen:
+            return False
+        self._seen[account, message_id] = None
+        if len(self._seen) > self._receivers.remembered_ids:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+    def forget(self, account: str | None) -> None:
+        """Forget the ids one receiver, or all, have seen."""
+        self._seen = {key: None for key in self._seen if account is not None and key[0] != account}
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """The header a sender must show; here so that the sandbox's own tests need no sender."""
+    key: Any = base64.b64decode(secret.removeprefix(_PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import aiohttp
+
+from provider_sandbox.config import GenesysOrg, SandboxConfig, TwilioAccount
+from provider_sandbox.webhook import signature
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+TWILIO = basic("AC00000000000000000000000000000000", "sandbox-twilio-token")
+SENDGRID = {"Authorization": "Bearer SG.sandbox"}
+SENDER = "MG" + "1" * 32
+PHONE = "+33639980001"
+SECRET = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
+DNC = "00000000-0000-4000-8000-000000000001"
+
+
+def consent(contact: str, *, status: str = "opt-out", sender: str = SENDER, number: int = 1) -> str:
+    return json.dumps(
+        {
+            "contact_id": contact,
+            "correlation_id": f"{number:032x}",
+            "sender_id": sender,
+            "status": status,
+            "source": "others",
+        }
+    )
+
+
+def items(*consents: str) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    for one in consents:
+        form.add_field("Items", one)
+    return form
+
+
+async def bulk(client: Any, *consents: str, auth: dict[str, str] = TWILIO) -> tuple[int, Any]:
+    status, body, _ = await client.call("POST", "/twilio/v1/Consents/Bulk", data=items(*consents), headers=auth)
+    return status, body
+
+
+async def test_twilio_answers_each_item_and_holds_the_accepted_ones(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    status, body = await bulk(client, consent(PHONE), consent("0612345678", number=2))
+    assert status == 201
+    assert body["items"] == [
+        {"correlation_id": f"{1:032x}", "error_code": 0, "error_messages": []},
+        {"correlation_id": f"{2:032x}", "error_code": 30646, "error_messages": ["INVALID_CONTACT_ID"]},
+    ]
+    assert (await client.state("twilio"))["states"] == {PHONE: {SENDER: "suppressed"}}
+
+
+async def test_twilio_refuses_wrong_credentials_a_sender_it_does_not_know_and_26_items(open_sandbox: Any) -> None:
+    client = await open_sandbox(SandboxConfig(twilio=TwilioAccount(senders=(SENDER,))))
+    assert (await bulk(client, consent(PHONE), auth={}))[0] == 401
+    _, body = await bulk(client, consent(PHONE, sender="MG" + "2" * 32))
+    assert body["items"][0]["error_messages"] == ["INVALID_SENDER_ID"]
+    assert (await bulk(client, *[consent(PHONE, number=n) for n in range(26)]))[0] == 400
+
+
+async def test_twilio_allows_100_calls_a_minute(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    statuses = [(await bulk(client, consent(PHONE)))[0] for _ in range(101)]
+    assert statuses == [201] * 100 + [429]
+
+
+async def test_sendgrid_takes_an_unknown_group_for_the_global_list_without_a_word(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    body = {"recipient_emails": ["a@example.com"]}
+    for group in ("101", "999"):
+        path = f"/sendgrid/v3/asm/groups/{group}/suppressions"
+        status, echo, headers = await client.call("POST", path, json=body, headers=SENDGRID)
+        assert (status, echo) == (201, body)
+    assert int(headers["X-RateLimit-Remaining"]) == 598
+    assert (await client.state("sendgrid"))["states"] == {
+        "a@example.com": {"101": "suppressed", "global": "suppressed"}
+    }
+    status, group, _ = await client.call("GET", "/sendgrid/v3/asm/groups/101", headers=SENDGRID)
+    assert (status, group["unsubscribes"]) == (200, 1)
+    assert (await client.call("GET", "/sendgrid/v3/asm/groups/999", headers=SENDGRID))[0] == 404
+
+
+async def test_sendgrid_lifts_reads_back_and_searches(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    root, email = "/sendgrid/v3/asm", "a@example.com"
+    body = {"recipient_emails": [email]}
+    await client.call("POST", f"{root}/suppressions/global", json=body, headers=SENDGRID)
+    _, listed, _ = await client.call("GET", f"{root}/suppressions/global/{email}", headers=SENDGRID)
+    assert listed == {"recipient_email": email}
+    await client.call("POST", f"{root}/groups/102/suppressions", json=body, headers=SENDGRID)
+    search = f"{root}/groups/102/suppressions/search"
+    assert (await client.call("POST", search, json=body, headers=SENDGRID))[1] == [email]
+    lift = f"{root}/groups/102/suppressions/{email}"
+    assert (await client.call("DELETE", lift, headers=SENDGRID))[0] == 204
+    assert (await client.call("DELETE", lift, headers=SENDGRID))[0] == 404
+    assert (await client.call("POST", search, json=body, headers=SENDGRID))[1] == []
+
+
+async def token(client: Any) -> dict[str, str]:
+    auth = basic("sandbox-genesys-client", "sandbox-genesys-secret")
+    grant = {"grant_type": "client_credentials"}
+    _, body, _ = await client.call("POST", "/genesys/oauth/token", data=grant, headers=auth)
+    return {"Authorization": f"Bearer {body['access_token']}"}
+
+
+async def test_genesys_wants_a_live_token_and_caps_each_action(open_sandbox: Any) -> None:
+    client = await open_sandbox(SandboxConfig(genesys=GenesysOrg(removals_per_call=1)))
+    path = f"/genesys/api/v2/outbound/dnclists/{DNC}/phonenumbers"
+    add = {"action": "Add", "phoneNumbers": [PHONE]}
+    assert (await client.call("PATCH", path, json=add))[0] == 401
+    live = await token(client)
+    assert (await client.call("PATCH", path, json=add, headers=live))[0] == 204
+    remove = {"action": "Remove", "phoneNumbers": [PHONE, "+33639980002"]}
+    status, body, _ = await client.call("PATCH", path, json=remove, headers=live)
+    assert (status, body["code"]) == (400, "dnc.delete.entries.max.per.request.exceeded")
+    await client.call("POST", "/_control/genesys/expire-tokens")
+    assert (await client.call("PATCH", path, json=add, headers=live))[0] == 401
+    assert (await client.state("genesys"))["states"] == {PHONE: {DNC: "suppressed"}}
+
+
+async def test_genesys_empties_the_whole_list_on_a_bare_delete(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    path, live = f"/genesys/api/v2/outbound/dnclists/{DNC}/phonenumbers", await token(client)
+    await client.call("PATCH", path, json={"action": "Add", "phoneNumbers": [PHONE]}, headers=live)
+    await client.call("DELETE", path, headers=live)
+    assert (await client.state("genesys"))["states"] == {PHONE: {DNC: "permitted"}}
+
+
+def message(*, permitted: bool) -> bytes:
+    purposes = {"newsletter": {"permitted": permitted}}
+    data = {"channel": "email", "address_key": "k1.abc", "purposes": purposes}
+    return json.dumps({"type": "suppression.updated", "data": data}).encode()
+
+
+def signed(body: bytes, message_id: str, *, at: int | None = None, secret: str = SECRET) -> dict[str, str]:
+    stamp = int(time.time()) if at is None else at
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": "v1,bm90IHRoaXMgb25l " + signature(secret, message_id, stamp, body),
+    }
+
+
+async def test_a_receiver_believes_only_signed_fresh_messages_and_each_id_once(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+
+    async def send(body: bytes, headers: dict[str, str]) -> int:
+        return (await client.call("POST", "/webhook/crm", data=body, headers=headers))[0]
+
+    no, yes = message(permitted=False), message(permitted=True)
+    assert await send(no, {}) == 401
+    assert await send(no, signed(no, "m1", secret="whsec_d3Jvbmc=")) == 401
+    assert await send(no, signed(no, "m1", at=int(time.time()) - 3_600)) == 401
+    assert await send(no, signed(yes, "m1")) == 401
+    assert (await client.state("webhook.crm"))["states"] == {}
+    assert await send(no, signed(no, "m1")) == 204
+    assert await send(yes, signed(yes, "m1")) == 204
+    assert (await client.state("webhook.crm"))["states"] == {"k1.abc": {"newsletter": "suppressed"}}
