@@ -10,6 +10,7 @@ import json
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Protocol
@@ -187,6 +188,8 @@ class ConfluentRegistry:
         self._client = SchemaRegistryClient.new_client(
             {"url": url, "timeout": 5, "max.retries": 0} if not url.startswith("mock://") else {"url": url}
         )
+        # A codec lives as long as its process; one that is dropped earlier leaves no open connection behind.
+        weakref.finalize(self, self._client.close)
 
     def id_of(self, subject: str, schema_text: str) -> int:
         found = self._ask(

@@ -80,9 +80,7 @@ class Child:
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
             self._process = _spawner.submit(self._spawn).result()
             self._wanted = True
-            threading.Thread(
-                target=self._watch, args=(self._process,), name=f"watch-{self.name}", daemon=True
-            ).start()
+            threading.Thread(target=self._watch, args=(self._process,), name=f"watch-{self.name}", daemon=True).start()
 
     def stop(self) -> None:
         """Ask for an orderly end, wait, and kill what is still there after `stop_seconds`."""

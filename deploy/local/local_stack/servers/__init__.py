@@ -36,17 +36,13 @@ class Addresses:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def start_servers(
-    supervisor: Supervisor, directory: Path, environ: Mapping[str, str] = os.environ
-) -> Addresses:
+def start_servers(supervisor: Supervisor, directory: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
     """Start those servers for which no setting names an existing one; return where all of them are.
 
     CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_DATABASE name existing ones. Kafka starts
     beside PostgreSQL; our registry needs our PostgreSQL for itself, also when the database is somebody's own.
     """
-    kafka, registry, database = (
-        environ.get(f"CONSENT_RELAY_{name}", "") for name in ("KAFKA", "REGISTRY", "DATABASE")
-    )
+    kafka, registry, database = (environ.get(f"CONSENT_RELAY_{name}", "") for name in ("KAFKA", "REGISTRY", "DATABASE"))
     ports = _ports(directory)
     supervisor.layer()
     with ThreadPoolExecutor(2) as pool:
@@ -85,9 +81,7 @@ def _ports(directory: Path) -> dict[str, int]:
     file = directory / "ports.json"
     known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
     names = ("kafka", "controller", "database", "registry")
-    ports = {
-        name: known[name] if name in known and is_free(known[name]) else free_port() for name in names
-    }
+    ports = {name: known[name] if name in known and is_free(known[name]) else free_port() for name in names}
     directory.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(ports) + "\n")
     return ports

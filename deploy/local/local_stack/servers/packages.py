@@ -11,7 +11,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def _fetch(package: Package, scratch: Path, progress: Download) -> Path:
     from jgo.maven import MavenContext, PythonResolver
 
     @contextmanager
-    def report(_filename: str, _size: int) -> Iterator[object]:
+    def report(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield progress.advance
 
     context = MavenContext(

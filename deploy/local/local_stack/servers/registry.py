@@ -4,7 +4,6 @@ Its in-memory storage would hand out other schema ids after a restart, and every
 no longer be read.
 """
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -49,5 +48,3 @@ class Registry:
         except httpx.HTTPError as error:
             return str(error) or type(error).__name__
         return None if answer.status_code == 200 else f"HTTP {answer.status_code}"
-
-

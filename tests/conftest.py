@@ -1,0 +1,91 @@
+"""What the tests stand on: real servers, started by the code that `consent-relay up` uses.
+
+Nothing here skips: where a server cannot be started, the tests fail. `CONSENT_RELAY_TEST_SERVERS` may name a JSON
+file (`consent-relay up --servers-only` writes one) with servers that run already, which spares their start.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+
+from consent_contracts.topics import Topics
+from consent_runtime import provision
+from consent_runtime.keyring import Keyring
+from consent_runtime.keyring_file import generate
+from local_stack.servers import Addresses, start_servers
+from local_stack.supervisor import Supervisor
+
+TENANT = "acme"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """Kafka, the registry and PostgreSQL, one set for the whole run. None of the tests may stop them."""
+    running = os.environ.get("CONSENT_RELAY_TEST_SERVERS")
+    if running:
+        yield Addresses.read(Path(running))
+        return
+    directory = tmp_path_factory.mktemp("servers")
+    supervisor = Supervisor(directory / "logs", report=lambda text: print(text, file=sys.stderr))
+    try:
+        yield start_servers(supervisor, directory, environ={})
+    finally:
+        supervisor.stop_all()
+    assert not supervisor.crashes, [f"{crash.name} {crash.how}\n{crash.tail}" for crash in supervisor.crashes]
+
+
+@pytest.fixture(scope="session")
+def kafka(servers: Addresses) -> str:
+    """Bootstrap servers."""
+    return servers.kafka
+
+
+@pytest.fixture(scope="session")
+def registry_url(servers: Addresses) -> str:
+    """Base URL of the registry's Confluent interface."""
+    return servers.registry
+
+
+@pytest.fixture
+def database(servers: Addresses) -> Iterator[str]:
+    """A SQLAlchemy URL of an empty database of the test's own, as a role that may do everything."""
+    name = f"test_{uuid4().hex[:12]}"
+    owner = servers.database.replace("+psycopg", "", 1)
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield f"{servers.database.rpartition('/')[0]}/{name}"
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def topics(servers: Addresses) -> Iterator[Topics]:
+    """An installation's topics under a prefix of the test's own, created and their schemas registered."""
+    names = Topics(prefix=f"t{uuid4().hex[:8]}.")
+    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=names)
+    yield names
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    for deleted in admin.delete_topics([spec.name for spec in names.specs()]).values():
+        deleted.result()
+
+
+@pytest.fixture(scope="session")
+def keyring_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A keyring with fresh secrets for the tenant `acme`."""
+    path = tmp_path_factory.mktemp("keyring") / "keyring.toml"
+    generate(path, [TENANT])
+    return path
+
+
+@pytest.fixture(scope="session")
+def keyring(keyring_file: Path) -> Keyring:
+    """The keyring of `keyring_file`, loaded."""
+    return Keyring.load(keyring_file)
