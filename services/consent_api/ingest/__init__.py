@@ -1,0 +1,1 @@
+"""Kafka in: what upstream systems submit, and the receipts of the propagator."""

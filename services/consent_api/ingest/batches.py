@@ -1,0 +1,177 @@
+"""One Kafka consumer's loop: records in batches, each handed over until it is done, its offsets stored only then.
+
+The order of things is the promise: effects (database commit, acknowledged dead letters), then offsets.
+A crash in between repeats a batch, and every handler recognises what it has seen.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consent_runtime.observability import Health
+
+from .metrics import IngestMetrics
+from .record import Consumed
+
+log = logging.getLogger(__name__)
+
+# How the consumer has to be set up for this loop, on top of consent_runtime.kafka's settings.
+CONSUMER = {
+    # librdkafka commits what `store_offsets` was told, twice a second, at revocation and at close.
+    "enable.auto.commit": True,
+    "enable.auto.offset.store": False,
+    "auto.commit.interval.ms": 500,
+    "auto.offset.reset": "earliest",
+    # Revocation hands over all partitions at once, so a batch is dropped or kept as simply as can be.
+    "partition.assignment.strategy": "range",
+    # A batch of the largest records must fit in memory; the default prefetches 64 MB.
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.wait.max.ms": 100,
+}
+
+_IDLE = 0.5
+_FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
+
+Handle = Callable[[Sequence[Consumed]], None]
+
+
+class BatchLoop:
+    """Consumes `topic` and calls `handle` with each batch, in order within a partition.
+
+    An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
+    group, and the same batch is tried again until it succeeds, its partition is taken away, or the loop is
+    told to stop. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        topic: str,
+        consumer: Consumer,
+        handle: Handle,
+        transient: tuple[type[Exception], ...],
+        health: Health,
+        metrics: IngestMetrics,
+        batch_size: int = 1_000,
+    ) -> None:
+        self._name = name
+        self._topic = topic
+        self._consumer = consumer
+        self._handle = handle
+        self._transient = transient
+        self._health = health
+        self._metrics = metrics
+        self._size = batch_size
+        self._batch: list[Consumed] = []
+        self._holding = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned."""
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+        self._health.ready(self._name, "has not joined its group yet")
+        try:
+            while not stop.is_set():
+                self._health.beat(self._name)
+                self._fetch(_IDLE)
+                if self._batch:
+                    self._finish(stop)
+        finally:
+            self._consumer.close()
+            self._health.forget(self._name)
+
+    def _fetch(self, timeout: float) -> None:
+        """Adds what has arrived: waits for a first record only, so that a lone revocation is not held up."""
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return
+        self._take([first])
+        if not self._holding:
+            self._take(self._consumer.consume(self._size - 1, 0))
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._batch.append(Consumed.of(message))
+            elif error.fatal() or error.code() in _LOST:
+                raise KafkaException(error)
+            else:
+                log.warning("consumer error", extra={"loop": self._name, "error": error.str()})
+
+    def _finish(self, stop: threading.Event) -> None:
+        pause = _FIRST_RETRY
+        while self._batch and not stop.is_set():
+            try:
+                with self._metrics.batch(self._topic):
+                    self._handle(self._batch)
+            except self._transient as error:
+                self._hold(error)
+                self._wait(pause, stop)
+                pause = min(pause * 2, _LAST_RETRY)
+            else:
+                self._store()
+                self._batch = []
+        if self._holding and not stop.is_set():
+            self._release()
+
+    def _store(self) -> None:
+        """The offsets of this batch may be committed from now on."""
+        ends: dict[tuple[str, int], int] = {}
+        for record in self._batch:
+            ends[record.topic, record.partition] = record.offset + 1
+        offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
+        try:
+            self._consumer.store_offsets(offsets=offsets)
+        except KafkaException as error:
+            # The group took the partitions away while we were busy and the notice waits in the next poll:
+            # their new owner repeats the batch and recognises it.
+            if error.args[0].code() != KafkaError._STATE:
+                raise
+
+    def _hold(self, error: Exception) -> None:
+        cause = type(error).__name__
+        self._metrics.retries.labels(self._topic, cause).inc()
+        if self._holding:
+            return
+        self._holding = True
+        self._metrics.holding.labels(self._topic).set(1)
+        self._health.ready(self._name, f"waits for a dependency: {cause}")
+        self._consumer.pause(self._consumer.assignment())
+        log.warning("batch put back", extra={"loop": self._name, "cause": cause, "records": len(self._batch)})
+
+    def _wait(self, seconds: float, stop: threading.Event) -> None:
+        """Keeps polling, which keeps the place in the group. What still arrives joins the batch, in its order."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not stop.is_set():
+            self._health.beat(self._name)
+            self._fetch(min(left, _IDLE))
+
+    def _release(self) -> None:
+        self._holding = False
+        self._metrics.holding.labels(self._topic).set(0)
+        self._health.ready(self._name)
+        self._consumer.resume(self._consumer.assignment())
+        log.info("dependency is back", extra={"loop": self._name})
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign(partitions)
+        if self._holding:
+            consumer.pause(partitions)
+        else:
+            self._health.ready(self._name)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Called from within poll, so never in the middle of `handle`: the next owner repeats what is dropped."""
+        gone = {(each.topic, each.partition) for each in partitions}
+        self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
+
+
+# Somebody else runs under our static identity, or the group has forgotten us for good: a second process
+# with the same instance id is a mistake in the deployment, and going on would hide it.
+_LOST = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})

@@ -1,0 +1,59 @@
+"""What the Kafka consumers of this service count."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestMetrics:
+    """`topic` is one of the two topics consumed here; `outcome` a fixed set named in each help text."""
+
+    records: Counter
+    batch_seconds: Histogram
+    retries: Counter
+    holding: Gauge
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> "IngestMetrics":
+        return cls(
+            records=Counter(
+                "consent_relay_ingest_records_total",
+                "Records consumed, by outcome: recorded, repeated (known already, nothing to do), or"
+                " dead_letter (unreadable or invalid, kept aside with its reason).",
+                ["topic", "outcome"],
+                registry=registry,
+            ),
+            batch_seconds=Histogram(
+                "consent_relay_ingest_batch_seconds",
+                "Time from a fetched batch to its database commit, retries not included.",
+                ["topic"],
+                buckets=BATCH_SECONDS,
+                registry=registry,
+            ),
+            retries=Counter(
+                "consent_relay_ingest_retries_total",
+                "Batches put back because the database, the registry or the broker did not answer."
+                " Nothing is lost while this grows, but nothing is recorded either.",
+                ["topic", "cause"],
+                registry=registry,
+            ),
+            holding=Gauge(
+                "consent_relay_ingest_holding",
+                "1 while a batch waits for a dependency to come back and the partitions are paused.",
+                ["topic"],
+                registry=registry,
+            ),
+        )
+
+    @contextmanager
+    def batch(self, topic: str) -> Iterator[None]:
+        """Times a batch that succeeds."""
+        started = perf_counter()
+        yield
+        self.batch_seconds.labels(topic).observe(perf_counter() - started)
