@@ -1,0 +1,143 @@
+"""The check that ends the demo and every chaos run: what was decided, against what every tool believes.
+
+The book computes what must hold by the published rule alone (consent_contracts) from what was submitted; it shares
+no code with the services. `compare` is pure; reading the gate and the sandbox is the caller's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from consent_contracts import EVERY_PURPOSE, Decision, Verdict, applicable, verdicts
+
+SUPPRESSED, PERMITTED = "suppressed", "permitted"
+
+Place = tuple[str, str]
+"""(channel, canonical address)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """One destination as the audit sees it: ``targets`` maps our purposes to what the tool calls them."""
+
+    destination: str
+    channel: str
+    account: str
+    targets: Mapping[str, str]
+    push_permissions: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One place where a tool, or the gate, does not say what was decided. ``kind``: lost, wrongly_permitted,
+    wrongly_suppressed. Holds the address: for the screen of a test, never for a log."""
+
+    kind: str
+    where: str
+    place: Place
+    asked: str
+    expected: Verdict
+    found: str
+
+
+class Book:
+    """Every decision that was acknowledged, by address. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._decisions: dict[Place, dict[str, Decision]] = defaultdict(dict)
+
+    def add(self, place: Place, decision: Decision) -> None:
+        """Note an acknowledged decision; noting it twice changes nothing."""
+        with self._lock:
+            self._decisions[place].setdefault(decision.decision_id, decision)
+
+    def verdicts(self) -> dict[Place, dict[str, Verdict]]:
+        """What must hold, by address and purpose."""
+        with self._lock:
+            known = {place: tuple(found.values()) for place, found in self._decisions.items()}
+        return {place: verdicts(decisions) for place, decisions in known.items()}
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(len(found) for found in self._decisions.values())
+
+
+@dataclass(kw_only=True, slots=True)
+class Findings:
+    """What a comparison found. ``told`` counts, per tool, the suppressions and permissions that arrived."""
+
+    told: Counter[str] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+
+    def count(self, kind: str, where: str | None = None) -> int:
+        """How many differences of a kind there are, of one tool or of all."""
+        return sum(d.kind == kind and (where is None or d.where == where) for d in self.differences)
+
+
+def compare(
+    expected: Mapping[Place, Mapping[str, Verdict]],
+    tool: Tool,
+    beliefs: Mapping[str, Mapping[str, str]],
+    *,
+    now: int,
+) -> Findings:
+    """Hold one tool's beliefs (address -> target -> suppressed or permitted) against what was decided."""
+    findings = Findings()
+    by_target: dict[str, list[str]] = defaultdict(list)
+    for purpose, target in tool.targets.items():
+        by_target[target].append(purpose)
+    for place, known in expected.items():
+        if place[0] != tool.channel:
+            continue
+        for target, purposes in by_target.items():
+            answers = [applicable(known, purpose, now) for purpose in purposes]
+            forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
+            found = beliefs.get(place[1], {}).get(target, "never told")
+            if forbids:
+                if found == SUPPRESSED:
+                    findings.told[tool.destination] += 1
+                else:
+                    kind = "wrongly_permitted" if found == PERMITTED else "lost"
+                    findings.differences.append(_difference(kind, tool, place, target, forbids[0], found))
+            elif all(a.permitted for a in answers) and tool.push_permissions:
+                if found == PERMITTED:
+                    findings.told[tool.destination] += 1
+                else:
+                    findings.differences.append(
+                        _difference("wrongly_suppressed", tool, place, target, answers[0], found)
+                    )
+    return findings
+
+
+def compare_gate(
+    expected: Mapping[Place, Mapping[str, Verdict]],
+    answers: Mapping[tuple[Place, str], bool],
+    *,
+    now: int,
+) -> Findings:
+    """Hold the gate's answers (by address and purpose) against what was decided."""
+    findings = Findings()
+    for (place, purpose), permitted in answers.items():
+        wanted = applicable(expected.get(place, {}), purpose, now)
+        if wanted.permitted == permitted:
+            findings.told["gate"] += 1
+            continue
+        kind = "wrongly_permitted" if permitted else "wrongly_suppressed"
+        found = PERMITTED if permitted else SUPPRESSED
+        findings.differences.append(
+            Difference(kind=kind, where="gate", place=place, asked=purpose, expected=wanted, found=found)
+        )
+    return findings
+
+
+def purposes_of(known: Mapping[str, Verdict]) -> list[str]:
+    """The purposes worth asking the gate about: those decided, and one that nobody named."""
+    return sorted({*known, "unheard-of"} - {EVERY_PURPOSE})
+
+
+def _difference(kind: str, tool: Tool, place: Place, target: str, expected: Verdict, found: str) -> Difference:
+    return Difference(kind=kind, where=tool.destination, place=place, asked=target, expected=expected, found=found)

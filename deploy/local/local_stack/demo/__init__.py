@@ -1,0 +1,1 @@
+"""`consent-relay demo`: the main job on a made-up population, with faults, on the real servers."""

@@ -1,0 +1,131 @@
+"""The people of the demo and what they choose: made up, repeatable by seed, on reserved numbers and domains."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from uuid import UUID
+
+CHANNELS = ("sms", "email", "voice")
+PURPOSES = {"sms": ("newsletter", "promotions"), "email": ("newsletter", "survey"), "voice": ("promotions",)}
+MOST_PEOPLE = 10_000  # as many as the reserved French mobile range 06 39 98 holds
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Person:
+    """``phone`` serves sms and voice. Households share an e-mail address."""
+
+    subject_ref: str
+    phone: str
+    email: str
+
+    def address(self, channel: str) -> str:
+        """The canonical address, as a destination will see it."""
+        return self.email if channel == "email" else self.phone
+
+
+class Trouble(Enum):
+    """What is wrong, on purpose, with a choice that is sent."""
+
+    NONE = "none"
+    DUPLICATE = "duplicate"
+    LATE_GRANT = "late older grant"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One choice on its way to us. Times in micros, UTC. ``written`` is the address as an upstream system has it."""
+
+    event_id: str
+    subject_ref: str | None
+    channel: str
+    address: str
+    written: str
+    purpose: str
+    status: str
+    occurred_at: int
+    trouble: Trouble = Trouble.NONE
+
+
+def people(count: int) -> list[Person]:
+    """``count`` people, at most MOST_PEOPLE; every fiftieth shares the e-mail address of the one before."""
+    if not 1 <= count <= MOST_PEOPLE:
+        raise ValueError(f"between 1 and {MOST_PEOPLE} people: the reserved range holds no more numbers")
+    return [
+        Person(
+            subject_ref=f"person-{n:06d}",
+            phone=f"+3363998{n:04d}",
+            email=f"person-{n - (n % 50 == 1):06d}@example.com",
+        )
+        for n in range(count)
+    ]
+
+
+class Choices:
+    """What these people choose: first everything once, then one thing after another."""
+
+    def __init__(self, population: list[Person], *, seed: int) -> None:
+        self._people = population
+        self._random = random.Random(seed)  # noqa: S311 - a repeatable story, not a secret
+        self._sent: list[Choice] = []
+
+    def first(self, now: int) -> Iterator[Choice]:
+        """Every person's choices of the past days: two in three say yes."""
+        for person in self._people:
+            for channel in CHANNELS:
+                for purpose in PURPOSES[channel]:
+                    status = "given" if self._random.random() < 0.66 else "refused"
+                    at = now - 48 * HOUR + self._random.randrange(24 * HOUR)
+                    yield self._choice(person, channel, purpose, status, at)
+
+    def next(self, now: int) -> Choice:
+        """One more choice, made now; one in six is troubled in some way."""
+        draw = self._random.random()
+        if draw < 0.06 and self._sent:
+            return replace(self._random.choice(self._sent), trouble=Trouble.DUPLICATE)
+        person = self._random.choice(self._people)
+        channel = self._random.choice(CHANNELS)
+        purpose = self._random.choice(PURPOSES[channel])
+        if draw < 0.12:
+            late = self._choice(person, channel, purpose, "given", now - 96 * HOUR)
+            return replace(late, trouble=Trouble.LATE_GRANT)
+        if draw < 0.16:
+            return replace(
+                self._choice(person, channel, purpose, "withdrawn", now), written="no address", trouble=Trouble.INVALID
+            )
+        if draw < 0.24:
+            return self._keep(replace(self._choice(person, channel, "*", "withdrawn", now), subject_ref=None))
+        if draw < 0.32:
+            return self._keep(self._choice(person, channel, "*", "objected", now))
+        status = "withdrawn" if draw < 0.82 else "given"
+        return self._keep(self._choice(person, channel, purpose, status, now))
+
+    def _keep(self, choice: Choice) -> Choice:
+        self._sent.append(choice)
+        return choice
+
+    def _choice(self, person: Person, channel: str, purpose: str, status: str, at: int) -> Choice:
+        address = person.address(channel)
+        written = address if self._random.random() < 0.5 else _as_people_write(channel, address)
+        return Choice(
+            event_id=str(UUID(int=self._random.getrandbits(128), version=4)),
+            subject_ref=person.subject_ref,
+            channel=channel,
+            address=address,
+            written=written,
+            purpose=purpose,
+            status=status,
+            occurred_at=at,
+        )
+
+
+def _as_people_write(channel: str, address: str) -> str:
+    if channel == "email":
+        return f" {address.upper()} "
+    national = "0" + address.removeprefix("+33")
+    return " ".join(national[i : i + 2] for i in range(0, len(national), 2))
