@@ -32,7 +32,12 @@ class Commands(click.Group):
 def _unavailable(name: str, why: str) -> click.Command:
     """A stand-in for a command whose optional packages are missing: the help still lists the others."""
 
-    @click.command(name, short_help=f"(not available here: {why})", add_help_option=False)
+    @click.command(
+        name,
+        short_help=f"(not available here: {why})",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
     def command() -> None:
         raise click.ClickException(f"{name} is not available here: {why}. Install consent-relay[local].")
 

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,22 +53,31 @@ class Problem(Exception):
         return {name: value for name, value in members.items() if value is not None}
 
 
-class ProblemDocument(BaseModel):
-    """The shape of every error, for the OpenAPI description."""
-
-    type: str = Field(description="stable URI of this kind of problem", examples=[_TYPE + "missing-api-key"])
-    title: str
-    status: int
-    detail: str = Field(description="what is wrong")
-    field: str | None = Field(None, description="the wrong member of the request, as a path")
-    cure: str | None = Field(None, description="what the caller can do about it")
-    errors: list[dict[str, Any]] | None = Field(None, description="several faults, each with field and cure")
+_TEXT = {"type": "string"}
+_SCHEMA = {
+    "type": "object",
+    "description": "A problem document as in RFC 9457.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {**_TEXT, "format": "uri", "description": "stable URI of this kind of problem"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": {**_TEXT, "description": "what is wrong"},
+        "field": {**_TEXT, "description": "the wrong member of the request, as a path"},
+        "cure": {**_TEXT, "description": "what the caller can do about it"},
+        "errors": {
+            "type": "array",
+            "description": "several faults, each with its field, detail and cure",
+            "items": {"type": "object", "properties": {"field": _TEXT, "detail": _TEXT, "cure": _TEXT}},
+        },
+    },
+}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses=`: these statuses answer a problem document."""
     return {
-        status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
         for status in statuses
     }
 

@@ -1,0 +1,160 @@
+"""Address keys and seals: versioned, rotated without loss, and silent in errors (R12, R13)."""
+
+import hashlib
+import hmac
+import stat
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from consent_runtime import keyring_file
+from consent_runtime.keyring import InvalidKeyring, Key, Keyring, UnknownTenant, Unsealable
+
+PHONE = "+33639981234"
+
+
+def make(path: Path, *tenants: str) -> Keyring:
+    return Keyring.generate(path / "keyring.toml", tenants=tenants or ["acme"])
+
+
+def test_an_address_key_is_the_key_id_and_the_keyed_hash_of_tenant_channel_and_address() -> None:  # R12
+    secret = bytes(range(32))
+    keyring = Keyring(
+        seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": [Key(id="h7", secret=secret, primary=True)]}
+    )
+    expected = urlsafe_b64encode(hmac.digest(secret, f"acme\0sms\0{PHONE}".encode(), hashlib.sha256)).rstrip(b"=")
+    assert keyring.address_key("acme", "sms", PHONE) == "h7." + expected.decode()
+
+
+def test_tenant_and_channel_separate_address_keys(tmp_path: Path) -> None:  # R12
+    keyring = make(tmp_path, "acme", "other")
+    keys = {keyring.address_key(t, c, PHONE) for t in ("acme", "other") for c in ("sms", "voice")}
+    assert len(keys) == 4
+
+
+def test_the_file_is_for_its_owner_only_and_never_replaced(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    path = tmp_path / "keyring.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Keyring.load(path).address_key("acme", "sms", PHONE) == made.address_key("acme", "sms", PHONE)
+    with pytest.raises(FileExistsError):
+        make(tmp_path)
+
+
+def test_a_rotation_of_the_hash_key_keeps_both_keys_alive_until_the_old_one_is_retired(tmp_path: Path) -> None:  # R12
+    path = tmp_path / "keyring.toml"
+    old = make(tmp_path).address_key("acme", "sms", PHONE)
+
+    assert keyring_file.add_hash_key(path, "acme") == "h2"
+    both = Keyring.load(path).live_address_keys("acme", "sms", PHONE)
+    assert both[0] == old
+    assert len(both) == 2
+
+    keyring_file.promote(path, "acme", "h2")
+    promoted = Keyring.load(path)
+    assert promoted.address_key("acme", "sms", PHONE) == both[1]
+    assert promoted.live_address_keys("acme", "sms", PHONE) == (both[1], old)
+
+    with pytest.raises(InvalidKeyring):
+        keyring_file.retire(path, "acme", "h2")
+    keyring_file.retire(path, "acme", "h1")
+    assert Keyring.load(path).live_address_keys("acme", "sms", PHONE) == (both[1],)
+    assert keyring_file.add_hash_key(path, "acme") == "h3"
+
+
+def test_what_an_older_seal_key_sealed_still_opens_and_the_newer_sealing_compares_greater(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.toml"
+    key = make(tmp_path).address_key("acme", "sms", PHONE)
+    sealings = [Keyring.load(path).seal(key, PHONE)]
+    for _ in range(10):
+        keyring_file.add_seal_key(path)
+        sealings.append(Keyring.load(path).seal(key, PHONE))
+    assert {Keyring.load(path).open(key, sealed) for sealed in sealings} == {PHONE}
+    assert sealings == sorted(sealings)
+
+
+def test_the_same_address_seals_to_the_same_bytes_and_another_does_not(tmp_path: Path) -> None:
+    keyring = make(tmp_path)
+    assert keyring.seal("h1.x", PHONE) == keyring.seal("h1.x", PHONE)
+    assert keyring.seal("h1.x", PHONE) != keyring.seal("h1.y", PHONE)
+    assert PHONE.encode() not in keyring.seal("h1.x", PHONE)
+
+
+def test_a_seal_is_bound_to_its_address_key_and_to_every_byte(tmp_path: Path) -> None:  # R4
+    keyring = make(tmp_path)
+    sealed = keyring.seal("h1.x", PHONE)
+    with pytest.raises(Unsealable, match="tampered"):
+        keyring.open("h1.y", sealed)
+    for position in range(3, len(sealed)):
+        broken = bytearray(sealed)
+        broken[position] ^= 1
+        with pytest.raises(Unsealable):
+            keyring.open("h1.x", bytes(broken))
+    for cut in (b"", sealed[:1], sealed[:20], b"\xff" * 40):
+        with pytest.raises(Unsealable, match=r"truncated|unknown_key"):
+            keyring.open("h1.x", cut)
+    assert keyring.open_record(keyring.seal_record(b"\x00\xff", b"topic:0:7"), b"topic:0:7") == b"\x00\xff"
+
+
+def test_an_unknown_tenant_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownTenant, match="nobody"):
+        make(tmp_path).address_key("nobody", "sms", PHONE)
+
+
+SEAL = '[[seal_keys]]\nid = "s1"\nsecret = "' + "A" * 43 + '="\n'
+HASH = '[[tenants.acme.hash_keys]]\nid = "h1"\nsecret = "' + "B" * 43 + '="\nprimary = true\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", "seal_keys"),
+        (SEAL, "tenant"),
+        (HASH, "seal_keys"),
+        (SEAL + HASH.replace("true", "false"), "acme"),
+        (SEAL + HASH + HASH, "same id"),
+        (SEAL + HASH.replace("B", "C", 3).replace('="', '"'), "base64"),
+        (SEAL + HASH.replace("B" * 43 + "=", "QUJD"), "32 bytes"),
+        (SEAL + HASH.replace('"h1"', '"H 1"'), "key id"),
+        (SEAL + HASH.replace('"h1"', "7"), "needs an id"),
+        (SEAL + HASH.replace("acme", '"A B"'), "tenant's name"),
+        ("secret = BBBBBBBB", "TOML"),
+        ("seal_keys = 3\n" + HASH, "seal_keys"),
+    ],
+)
+def test_a_wrong_keyring_is_refused_without_showing_a_secret(tmp_path: Path, text: str, names: str) -> None:
+    path = tmp_path / "keyring.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidKeyring, match=names) as caught:
+        Keyring.load(path)
+    assert "BBBB" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_keyring_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidKeyring, match="absent"):
+        Keyring.load(tmp_path / "absent.toml")
+
+
+def test_secrets_do_not_show_in_a_representation() -> None:
+    assert "\\x" not in repr(Key(id="s1", secret=bytes(32)))
+
+
+def test_the_keyring_command_generates_and_rotates(tmp_path: Path) -> None:
+    path = str(tmp_path / "keyring.toml")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(keyring_file.keyring, list(arguments))
+        return result.exit_code, result.output
+
+    assert run("generate", path, "--tenant", "acme") == (0, f"wrote {path}\n")
+    assert run("generate", path, "--tenant", "acme")[0] == 1
+    assert run("rotate", path) == (0, "added s2\n")
+    assert run("rotate", path, "--tenant", "acme") == (0, "added h2\n")
+    assert run("rotate", path, "--tenant", "nobody")[0] == 1
+    assert run("promote", path, "acme", "h9")[0] == 1
+    assert run("promote", path, "acme", "h2")[0] == 0
+    assert run("retire", path, "acme", "h2")[0] == 1
+    assert run("retire", path, "acme", "h1")[0] == 0

@@ -1,0 +1,120 @@
+"""A hung loop is not ready, an idle one is, and the page that says so answers in either case (R39, R41)."""
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from consent_runtime.observability import Health, Server, serve
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_idle_loop_that_beats_is_ready_and_a_hung_one_is_not() -> None:  # R41
+    clock = Clock()
+    health = Health(stale_after=10, dead_after=60, clock=clock)
+    health.beat("poll")
+    clock.now += 9
+    assert health.check() == (True, [])
+    clock.now += 2
+    assert health.check() == (False, ["poll: no sign of life for 11 s"])
+    assert health.alive() == (True, [])
+    clock.now += 60
+    assert health.alive()[0] is False
+    health.beat("poll")
+    assert health.check()[0] is True
+
+
+def test_an_expected_part_is_not_ready_until_it_says_so() -> None:  # R41
+    health = Health(expected=["list"])
+    assert health.check() == (False, ["list: not started"])
+    health.ready("list", "catching up")
+    assert health.check() == (False, ["list: catching up"])
+    assert health.alive() == (True, [])
+    health.ready("list", False)
+    assert health.check()[0] is False
+    health.ready("list")
+    assert health.check() == (True, [])
+
+
+def test_a_part_that_ended_as_it_should_is_forgotten() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.beat("partition 3")
+    health.ready("partition 3", "recovering")
+    health.forget("partition 3")
+    clock.now += 1000
+    assert health.check() == (True, [])
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health(expected=["loop"], stale_after=0.2, dead_after=60)
+
+
+@pytest.fixture
+def server(health: Health) -> Iterator[Server]:
+    registry = CollectorRegistry()
+    Counter("consent_relay_things", "Things.", registry=registry).inc(exemplar={"trace_id": "t1"})
+    server = serve(registry, health, "127.0.0.1", 0)
+    yield server
+    server.close()
+    serve(registry, health, "127.0.0.1", 0).close()
+
+
+def get(server: Server, path: str, accept: str = "") -> tuple[int, str, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers={"Accept": accept})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_metrics_hold_ours_and_the_process_and_speak_openmetrics_when_asked(server: Server) -> None:  # R39
+    status, content_type, text = get(server, "/metrics")
+    assert (status, content_type.partition(";")[0]) == (200, "text/plain")
+    assert "consent_relay_things_total 1.0" in text
+    assert "process_resident_memory_bytes" in text
+    status, content_type, text = get(server, "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+    assert 'trace_id="t1"' in text
+
+
+def test_pages_say_what_is_wrong(server: Server, health: Health) -> None:  # R41
+    assert get(server, "/readyz")[::2] == (503, "loop: not started\n")
+    assert get(server, "/healthz")[::2] == (200, "ok\n")
+    health.ready("loop")
+    assert get(server, "/readyz?verbose")[0] == 200
+    assert get(server, "/")[0] == 404
+
+
+async def test_a_hung_event_loop_still_answers_that_it_hangs(server: Server, health: Health) -> None:  # R41
+    health.ready("loop")
+    health.beat("loop")
+    answer = asyncio.get_running_loop().run_in_executor(None, wait_for_not_ready, server)
+    await asyncio.sleep(0)
+    time.sleep(0.6)  # noqa: ASYNC251 - the hang itself
+    assert await answer == "loop: no sign of life for 0 s\n"
+
+
+def wait_for_not_ready(server: Server) -> str:
+    asked_until = time.monotonic() + 0.55
+    while time.monotonic() < asked_until:
+        status, _, text = get(server, "/readyz")
+        if status == 503:
+            return text
+        time.sleep(0.02)
+    return "ready all the time"
