@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from propagator.connector import Kind
+from propagator.connectors import genesys, sendgrid, twilio, webhook
 
-CATALOGUE: dict[str, Kind] = {}
+CATALOGUE: dict[str, Kind] = {kind.name: kind for kind in (genesys.KIND, sendgrid.KIND, twilio.KIND, webhook.KIND)}

@@ -1,0 +1,142 @@
+"""One HTTP request and its answer: the guard before a "yes", and every way a call can fail, in our words.
+
+aiohttp's exceptions hold URLs, and a URL may hold an address (SendGrid's do): none of them leaves this
+file, not even as a cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import ClientRequest, ClientResponse
+from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
+from yarl import URL
+
+from propagator.connector import Guard
+from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld
+
+LARGEST_ANSWER = 2 * 2**20
+
+_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
+
+
+class _GuardedRequest(ClientRequest):
+    """Asks the guard once the connection stands and nothing of the request is written yet.
+
+    Asking before the request is made would not do: getting a connection can take seconds, in which the
+    partition may go to another worker. aiohttp calls `send` again when it repeats a DELETE on a fresh
+    connection, so a repetition is guarded too.
+    """
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        guard = _guard.get()
+        if guard is not None and not guard():
+            raise PermissionWithheld
+        return await super().send(conn)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A whole answer; the body may hold addresses and stays out of representations."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Exchange:
+    """One account's connections, made lazily inside the running loop."""
+
+    def __init__(self, *, timeout_seconds: float, connections: int, resolver: AbstractResolver | None = None) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._connections = connections
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        guard: Guard | None = None,
+    ) -> Answer:
+        """Send once and read all of the answer; `guard` is given when the request says "yes".
+
+        Raises DestinationDown when no whole answer came (what was asked may have been done all the same),
+        Misconfigured when no attempt can succeed, PermissionWithheld when the guard said no.
+        """
+        token = _guard.set(guard)
+        try:
+            # Not followed: a redirect would carry the address and the credentials to somebody else.
+            async with self._opened().request(
+                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+            ) as response:
+                return Answer(status=response.status, headers=response.headers, body=await _read(response))
+        except CallFailed:
+            raise
+        except TimeoutError:
+            raise DestinationDown("timeout", f"no answer within {self._timeout.total:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _in_our_words(error) from None
+        finally:
+            _guard.reset(token)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # No DNS cache: with a resolver of ours, the address that was checked is the one that is called.
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, resolver=self._resolver, use_dns_cache=False, keepalive_timeout=30
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_GuardedRequest,
+                headers={"User-Agent": "consent-relay"},
+            )
+        return self._session
+
+
+async def _read(response: ClientResponse) -> bytes:
+    """All of the body, up to a bound: a provider gone mad must not fill our memory."""
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(2**16):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise DestinationDown("oversized", f"the answer is longer than {LARGEST_ANSWER} bytes")
+    return b"".join(parts)
+
+
+def _in_our_words(error: aiohttp.ClientError | OSError) -> CallFailed:
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return Misconfigured("certificate", "the server's TLS certificate does not hold: check `url`")
+        case aiohttp.ClientConnectorDNSError():
+            return DestinationDown("unresolved", "the host name cannot be resolved")
+        case aiohttp.ClientConnectorError():
+            return DestinationDown("unreachable", "no connection could be made")
+        case aiohttp.InvalidURL():
+            return Misconfigured("url", "not a URL that can be called: check `url`")
+        case aiohttp.ClientResponseError():
+            return DestinationDown("malformed", "the answer is not HTTP")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
+            return DestinationDown("cut", "the connection broke before the answer was whole")
+        case _:
+            return DestinationDown("failed", type(error).__name__)
+
+
+def basic(user: str, password: str) -> str:
+    """The Authorization header of HTTP Basic."""
+    return aiohttp.encode_basic_auth(user, password)

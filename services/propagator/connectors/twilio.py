@@ -1,0 +1,171 @@
+"""Twilio's consents: opt-ins and opt-outs of phone numbers at a sender, 25 a call, an error code for each.
+
+Docs: POST https://accounts.twilio.com/v1/Consents/Bulk. There is nothing to read back.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import msgspec
+
+from propagator.connector import (
+    PERMIT,
+    SUPPRESS,
+    Accepted,
+    Account,
+    Capabilities,
+    Guard,
+    Kind,
+    Option,
+    Outcome,
+    Push,
+    Refused,
+    TryAgain,
+)
+from propagator.connectors.answers import parsed, raise_common
+from propagator.connectors.exchange import Answer, Exchange, basic
+from propagator.connectors.splitting import Alone, halving
+from propagator.errors import Misconfigured, PermissionWithheld
+
+HOST = "https://accounts.twilio.com"
+CONNECTIONS = 4
+
+_ALREADY_OPTED_OUT = 21610
+_BAD_NUMBER = {21211, 21217, 21614}
+_SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}")
+_STATUS = {SUPPRESS: "opt-out", PERMIT: "opt-in"}
+
+
+class _Item(msgspec.Struct):
+    correlation_id: str
+    error_code: int
+    error_messages: list[str] = []
+
+
+class _Answer(msgspec.Struct):
+    items: list[_Item]
+
+
+class Twilio:
+    """One Twilio account; a target is a Messaging Service SID or a sending number."""
+
+    def __init__(self, account: Account) -> None:
+        self._url = f"{(account.url or HOST).rstrip('/')}/v1/Consents/Bulk"
+        self._headers = {
+            "Authorization": basic(account.credentials["account_sid"], account.credentials["auth_token"]),
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        self._source = str(account.options["source"])
+        self._exchange = Exchange(timeout_seconds=account.timeout_seconds, connections=CONNECTIONS)
+
+    async def verify(self) -> None:
+        """Twilio has no call that reads consents or tries one without writing it: nothing to check."""
+
+    async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
+        try:
+            return await self._push(pushes, guard)
+        except PermissionWithheld:
+            if all(push.action == PERMIT for push in pushes):
+                raise
+            # Nothing was written. The refusals of the call go out all the same; its permissions stay behind.
+            refusals = [push for push in pushes if push.action == SUPPRESS]
+            told = dict(zip(map(id, refusals), await self._push(refusals, guard), strict=True))
+            return [told.get(id(push)) or TryAgain(reason="withheld") for push in pushes]
+
+    async def _push(self, pushes: Sequence[Push], guard: Guard) -> Sequence[Outcome]:
+        async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | Alone:
+            answer = await self._exchange.call(
+                "POST",
+                self._url,
+                headers=self._headers,
+                body=urlencode([("Items", self._item(push)) for push in part]).encode(),
+                guard=guard if any(push.action == PERMIT for push in part) else None,
+            )
+            if answer.status in (400, 413):
+                return TryAgain(reason=f"http_{answer.status}")
+            raise_common(answer)
+            return _outcomes(part, answer)
+
+        return await halving(pushes, attempt)
+
+    async def close(self) -> None:
+        await self._exchange.close()
+
+    def _item(self, push: Push) -> str:
+        chosen = datetime.datetime.fromtimestamp(push.occurred_at / 1e6, datetime.UTC)
+        return json.dumps(
+            {
+                "contact_id": push.address,
+                "correlation_id": push.push_id,
+                "sender_id": push.target,
+                "status": _STATUS[push.action],
+                "source": self._source,
+                "date_of_consent": chosen.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+            separators=(",", ":"),
+        )
+
+
+def _outcomes(pushes: Sequence[Push], answer: Answer) -> list[Outcome]:
+    items = {item.correlation_id: item for item in parsed(answer, _Answer).items}
+    answered = [items.get(push.push_id) for push in pushes]
+    if all(item is not None and "INVALID_SENDER_ID" in item.error_messages for item in answered):
+        raise Misconfigured("sender", "Twilio does not know the sender: check the targets under `purposes`")
+    return [_outcome(push, item) for push, item in zip(pushes, answered, strict=True)]
+
+
+def _outcome(push: Push, item: _Item | None) -> Outcome:
+    """Only codes known to be final end a push; an unknown one may pass, and a revocation is not given up for it."""
+    if item is None:
+        return TryAgain(reason="unanswered")
+    if item.error_code == 0:
+        return Accepted(reference=item.correlation_id)
+    if item.error_code == _ALREADY_OPTED_OUT:
+        if push.action == SUPPRESS:
+            return Accepted(reference=item.correlation_id)
+        return Refused(code="21610", detail="the person sent STOP to this sender; only START from the phone lifts it")
+    if item.error_code in _BAD_NUMBER or "INVALID_CONTACT_ID" in item.error_messages:
+        return Refused(code=str(item.error_code), detail="Twilio does not take this number")
+    if "INVALID_SENDER_ID" in item.error_messages:
+        return TryAgain(reason="sender")
+    return TryAgain(reason=f"item_{item.error_code}")
+
+
+def _target_error(target: str) -> str | None:
+    if _SENDER.fullmatch(target):
+        return None
+    return "not a sender: write a Messaging Service SID (MG and 32 hex digits) or a sending number (+33...)"
+
+
+KIND = Kind(
+    name="twilio",
+    channels=frozenset({"sms"}),
+    credentials={
+        "account_sid": "the account's SID (AC...) or an API key's (SK...)",
+        "auth_token": "the account's auth token or the API key's secret",
+    },
+    options={
+        "source": Option(
+            type=str,
+            default="others",
+            help="what Twilio shows as the source: website, offline, opt-in-message, opt-out-message, others",
+        )
+    },
+    capabilities=Capabilities(
+        max_batch={SUPPRESS: 25, PERMIT: 25},
+        mixed=True,
+        calls_per_second=100 / 60,
+        burst=10,
+        concurrency=CONNECTIONS,
+        answer="queued",
+        reads_back="none",
+        scope="target",
+    ),
+    target_error=_target_error,
+    build=Twilio,
+)
