@@ -1,0 +1,209 @@
+"""Kafka clients, configured in one place. Settings go by librdkafka's names; `client_config` carries security
+(security.protocol, sasl.*, ssl.*) and wins over ours."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> Producer:
+    """An idempotent producer that waits for all replicas and partitions as Java does.
+
+    `overrides` name librdkafka's settings with underscores for dots."""
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            # librdkafka's own default (CRC32) would send most keys to another partition than Java does.
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 200_000,
+            # Longer than a broker takes to come back; then the caller hears of it and tries again or stops.
+            "delivery.timeout.ms": 60_000,
+            **(client_config or {}),
+            **_dotted(overrides),
+        }
+    )
+
+
+def transactional_producer(
+    bootstrap: str, transactional_id: str, client_config: Mapping[str, Any] | None = None, **overrides: Any
+) -> Producer:
+    """A producer that fences whoever used `transactional_id` before; call `init_transactions` first.
+
+    An abandoned transaction holds back read_committed readers for 10 s at most."""
+    fencing = {"transactional_id": transactional_id, "transaction_timeout_ms": 10_000, "delivery_timeout_ms": 10_000}
+    return producer(bootstrap, client_config, **{**fencing, **overrides})
+
+
+def consumer(
+    bootstrap: str, group: str, client_config: Mapping[str, Any] | None = None, **overrides: Any
+) -> Consumer:
+    """A consumer that sees committed records only, starts at the earliest, and commits only when told."""
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": 8_000,
+            "heartbeat.interval.ms": 1_500,
+            "fetch.wait.max.ms": 250,
+            **(client_config or {}),
+            **_dotted(overrides),
+        }
+    )
+
+
+def aiokafka_security(client_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The security settings among `client_config`, in aiokafka's words."""
+    protocol = str(client_config.get("security.protocol", "PLAINTEXT")).upper()
+    wanted: dict[str, Any] = {"security_protocol": protocol}
+    if protocol.endswith("SSL"):
+        context = ssl.create_default_context(
+            cafile=client_config.get("ssl.ca.location"), cadata=client_config.get("ssl.ca.pem")
+        )
+        if "ssl.certificate.location" in client_config:
+            context.load_cert_chain(
+                client_config["ssl.certificate.location"],
+                client_config.get("ssl.key.location"),
+                client_config.get("ssl.key.password"),
+            )
+        if client_config.get("ssl.endpoint.identification.algorithm") == "none":
+            context.check_hostname = False
+        wanted["ssl_context"] = context
+    if protocol.startswith("SASL"):
+        wanted["sasl_mechanism"] = client_config.get("sasl.mechanism", "PLAIN")
+        wanted["sasl_plain_username"] = client_config.get("sasl.username")
+        wanted["sasl_plain_password"] = client_config.get("sasl.password")
+    return wanted
+
+
+def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "."): value for name, value in overrides.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivered:
+    """Where the broker put a record."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeliveryFailed(Exception):
+    """The broker did not take a record; `retriable` when it may later."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.code: str = error.name()
+        self.retriable: bool = not error.fatal()
+
+
+class AsyncProducer:
+    """A Producer whose sends resolve when the broker has acknowledged, for one loop.
+
+    A thread polls; what it hears is handed to the loop in batches, one wake-up for as many deliveries as have come
+    meanwhile. Use, and `close`, from the loop's thread."""
+
+    def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> None:
+        self._producer = producer(bootstrap, client_config, **overrides)
+        self._loop = asyncio.get_running_loop()
+        self._heard: deque[tuple[asyncio.Future[Delivered], KafkaError | None, Message]] = deque()
+        self._woken = False
+        self._room = asyncio.Event()
+        self._unresolved: set[asyncio.Future[Delivered]] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="kafka-deliveries", daemon=True)
+        self._thread.start()
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+    ) -> Delivered:
+        """Resolves once the broker has the record. Raises DeliveryFailed. Waits while the buffer is full."""
+        while True:
+            try:
+                delivery = self.send_nowait(topic, key, value, headers, partition)
+            except BufferError:
+                self._room.clear()
+                await self._room.wait()
+            else:
+                return await delivery
+
+    def send_nowait(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+    ) -> asyncio.Future[Delivered]:
+        """A future that resolves as `send` does. BufferError when the buffer is full: nothing was sent."""
+        delivery: asyncio.Future[Delivered] = self._loop.create_future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            self._hear(delivery, error, message)
+
+        placed = {} if partition is None else {"partition": partition}
+        try:
+            self._producer.produce(topic, value, key, on_delivery=delivered, headers=list(headers or ()), **placed)
+        except KafkaException as refused:
+            raise DeliveryFailed(refused.args[0]) from refused
+        self._unresolved.add(delivery)
+        return delivery
+
+    async def flush(self) -> None:
+        """Returns when every record sent so far has been acknowledged or has failed (each to its sender)."""
+        while self._unresolved:
+            await asyncio.wait(set(self._unresolved))
+
+    async def close(self) -> None:
+        """Flush, then stop the thread."""
+        await self.flush()
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(0.1)
+
+    def _hear(self, delivery: asyncio.Future[Delivered], error: KafkaError | None, message: Message) -> None:
+        self._heard.append((delivery, error, message))
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        # Cleared before reading: what is heard from here on wakes the loop again, so nothing is left behind.
+        self._woken = False
+        while self._heard:
+            delivery, error, message = self._heard.popleft()
+            self._unresolved.discard(delivery)
+            if delivery.done():
+                continue
+            if error is None:
+                place = Delivered(topic=message.topic(), partition=message.partition(), offset=message.offset())
+                delivery.set_result(place)
+            else:
+                delivery.set_exception(DeliveryFailed(error))
+        self._room.set()

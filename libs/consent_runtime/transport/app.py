@@ -1,0 +1,176 @@
+"""A stream as a Faust app: Faust's agent, group membership, rebalancing and sensors over our chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
+from faust.types import TP, AppT, EventT, Message
+from faust.types.transports import TransportT
+from mode import CrashingSupervisor
+from mode.types.services import ServiceT
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from consent_runtime.observability import Health
+
+from .consumer import ChunkConsumer, ChunkTransport
+from .contract import Chunk, Stream
+from .membership import Membership
+from .metrics import TransportMetrics
+from .options import Options
+from .sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+
+class OnlyConsumer(BootStrategy):
+    """Effects are the handlers' affair: no Faust producer, no web server."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class NoTables(TableManager):
+    """State is the handlers' affair. Without tables there is nothing to recover and nobody to wait for."""
+
+    async def on_start(self) -> None:
+        self._tables_registered.set()
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        pass
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        pass
+
+    async def wait_until_recovery_completed(self) -> bool:
+        return False
+
+
+class ChunkSchema(faust.Schema):
+    """Chunks go through as they are: decoding is the handler's, which has dead letters at hand."""
+
+    def compile(self, app: AppT, **_: Any) -> Callable[..., Awaitable[EventT]]:
+        async def decode(message: Message, *, propagate: bool = False) -> EventT:
+            return app.create_event(None, message.value, None, message)
+
+        return decode
+
+
+class ChunkApp(faust.App):
+    BootStrategy = OnlyConsumer
+
+    relay: Stream
+    options: Options
+    membership: Membership
+    sessions: Sessions
+    health: Health
+    metrics: TransportMetrics
+    _failing: asyncio.Task[None] | None = None
+
+    def fail(self, failure: BaseException) -> None:
+        """End the whole process, loudly. From the loop's thread."""
+        logger.critical("stream %s has failed", self.relay.name, exc_info=failure)
+        if self._failing is None:
+            self._failing = asyncio.ensure_future(self.crash(failure))
+
+    def wake(self) -> None:
+        if self._consumer is not None:
+            self._consumer.wake()  # type: ignore[attr-defined]
+
+    async def on_stop(self) -> None:
+        consumer = self._consumer
+        if isinstance(consumer, ChunkConsumer):
+            consumer.stop_flow()
+            try:
+                await self.sessions.close()
+            except Exception as failure:
+                self.fail(failure)
+            await consumer.commit()
+        await super().on_stop()
+
+    def _new_transport(self) -> TransportT:
+        return ChunkTransport([URL("kafka://")], self)
+
+    def _create_directories(self) -> None:
+        """Faust would make one for its tables."""
+
+
+def build(
+    stream: Stream,
+    *,
+    bootstrap: str,
+    instance_id: str,
+    health: Health,
+    metrics: TransportMetrics,
+    client_config: Mapping[str, str] | None = None,
+    session_timeout: float = 8.0,
+    max_chunk: int = 1_000,
+    max_outstanding: int = 5_000,
+    patience: float = 2.0,
+) -> ChunkApp:
+    """A Faust app that consumes `stream`; start it with `run`. Import-safe: connects to nothing yet.
+
+    `instance_id` is this process's own: it keeps its partitions over a restart within the session timeout,
+    and a second process with the same one makes the first fail. `client_config`: security settings in
+    librdkafka's words. `patience`: seconds a handler has to finish before it is told to give up.
+    """
+    options = Options(
+        bootstrap=bootstrap,
+        instance_id=instance_id,
+        client_config=client_config or {},
+        session_timeout=session_timeout,
+        max_chunk=max_chunk,
+        max_outstanding=max_outstanding,
+        patience=patience,
+    )
+    app = ChunkApp(
+        stream.group,
+        autodiscover=False,
+        broker=[URL("kafka://")],
+        broker_session_timeout=options.session_timeout,
+        broker_heartbeat_interval=options.heartbeat_interval,
+        broker_commit_interval=options.commit_interval,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=instance_id,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        TableManager=NoTables,
+    )
+    app.relay, app.options, app.health, app.metrics = stream, options, health, metrics
+    app.membership = Membership(session_timeout=options.session_timeout)
+    app.sessions = Sessions(
+        stream,
+        membership=app.membership,
+        max_outstanding=max_outstanding,
+        patience=patience,
+        health=health,
+        metrics=metrics,
+        failed=app.fail,
+        ready_changed=app.wake,
+    )
+    _consume(app)
+    return app
+
+
+def _consume(app: ChunkApp) -> None:
+    topic = app.topic(*app.relay.topics, schema=ChunkSchema(), acks=False)
+
+    @app.agent(topic, name=app.relay.name, supervisor_strategy=CrashingSupervisor)
+    async def hand_over(chunks: faust.StreamT[Chunk]) -> None:
+        async for event in chunks.noack().events():
+            chunk: Chunk = event.value
+            session = app.sessions.of(chunk.topic, chunk.partition)
+            if session is not None:
+                session.enqueue(chunk)
+                app.metrics.chunks.labels(app.relay.name, chunk.topic).inc()
+                app.metrics.records.labels(app.relay.name, chunk.topic).inc(len(chunk.records))

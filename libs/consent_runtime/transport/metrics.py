@@ -1,0 +1,64 @@
+"""What the transport counts. One object serves all streams of a process."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportMetrics:
+    records: Counter
+    chunks: Counter
+    outstanding: Gauge
+    paused: Gauge
+    owned: Gauge
+    rebalances: Counter
+    commits: Counter
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> "TransportMetrics":
+        place = ("stream", "topic", "partition")
+        return cls(
+            records=Counter(
+                "consent_relay_stream_records",
+                "Records handed to the handler; grows again for records that are delivered again.",
+                ("stream", "topic"),
+                registry=registry,
+            ),
+            chunks=Counter(
+                "consent_relay_stream_chunks",
+                "Chunks (runs of records of one partition) handed to the handler.",
+                ("stream", "topic"),
+                registry=registry,
+            ),
+            outstanding=Gauge(
+                "consent_relay_stream_outstanding_records",
+                "Records fetched and not yet acknowledged; at its bound the partition is paused.",
+                place,
+                registry=registry,
+            ),
+            paused=Gauge(
+                "consent_relay_stream_paused",
+                "1 while the partition is paused because too many of its records are unacknowledged.",
+                place,
+                registry=registry,
+            ),
+            owned=Gauge(
+                "consent_relay_stream_partitions_owned",
+                "Partitions this process holds and has recovered.",
+                ("stream",),
+                registry=registry,
+            ),
+            rebalances=Counter(
+                "consent_relay_stream_rebalances",
+                "Assignments received from the consumer group. Growing steadily: members come and go.",
+                ("stream",),
+                registry=registry,
+            ),
+            commits=Counter(
+                "consent_relay_stream_commits",
+                "Offset commits by outcome: done, refused (the group moved on), failed (the broker did not answer).",
+                ("stream", "outcome"),
+                registry=registry,
+            ),
+        )

@@ -1,0 +1,196 @@
+"""One partition, from its assignment to its loss: recover, process in order, finish or abandon, release."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from .contract import Chunk, PartitionHandler, Record, Stream
+from .membership import Lease, Membership
+from .offsets import OffsetTracker, Range
+
+
+class SessionStuck(Exception):
+    """A handler neither finished nor gave up in time; only ending the process frees the partition."""
+
+
+class Held:
+    """The Ownership a session gives to its handler."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self.held = False
+
+    def fresh(self) -> bool:
+        return self.held and self._membership.confirmed()
+
+
+class Session:
+    """Owned by the loop's thread. `changed` is called whenever `wants_records` may have changed."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        topic: str,
+        partition: int,
+        *,
+        lease: Lease,
+        membership: Membership,
+        max_outstanding: int,
+        patience: float,
+        failed: Callable[[BaseException], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.lease = lease
+        self.tracker = OffsetTracker()
+        self.opened = False
+        self._stream = stream
+        self._ownership = Held(membership)
+        self._max_outstanding = max_outstanding
+        self._patience = patience
+        self._failed = failed
+        self._changed = changed
+        self._handler: PartitionHandler | None = None
+        self._queue: asyncio.Queue[Chunk] = asyncio.Queue()
+        self._ranges: dict[Chunk, Range] = {}
+        self._with_handler: set[Chunk] = set()
+        self._processing = False
+        self._quiet = asyncio.Event()
+        self._accepting = False
+        self.paused = False
+        self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self, after: asyncio.Task[None] | None = None) -> None:
+        """Recover, then process; begins when `after` (the partition's previous session closing) is done."""
+        self._ownership.held = self._accepting = True
+        self._task = asyncio.create_task(self._run(after), name=f"{self._stream.name}-{self.topic}-{self.partition}")
+
+    @property
+    def wants_records(self) -> bool:
+        return self.opened and self._accepting and not self.paused
+
+    @property
+    def suspended(self) -> bool:
+        """Open, idle, without anything unacknowledged, and waiting to hear whether the partition stays."""
+        return self.opened and not self._accepting and self._closing is None
+
+    def deliver(self, records: Sequence[Record], position: int) -> Chunk | None:
+        """The chunk for `records`, or None when the partition is being given up (they will be read again)."""
+        if not self._accepting or not self.opened:
+            return None
+        chunk = Chunk(self.topic, self.partition, records, self._acknowledge)
+        self._ranges[chunk] = self.tracker.deliver(records[0].offset, position, len(records))
+        if self.tracker.outstanding >= self._max_outstanding and not self.paused:
+            self.paused = True
+            self._changed()
+        return chunk
+
+    def passed(self, position: int) -> None:
+        if self._accepting and self.opened:
+            self.tracker.passed(position)
+
+    def enqueue(self, chunk: Chunk) -> None:
+        if self._accepting and chunk in self._ranges:
+            self._queue.put_nowait(chunk)
+
+    async def suspend(self) -> None:
+        """Stop feeding the handler and let it finish. When it does not in time, or is not open yet, close it."""
+        self._accepting = False
+        self._changed()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        if self.opened and self._closing is None:
+            try:
+                await asyncio.wait_for(self._until_quiet(), self._patience)
+            except TimeoutError:
+                await self.close()
+            else:
+                self._ownership.held = False
+        else:
+            await self.close()
+
+    def resume(self, lease: Lease) -> None:
+        """The partition has stayed ours: go on, from the committed offset."""
+        self.lease = lease
+        self.tracker = OffsetTracker()
+        self._ranges.clear()
+        self.paused = False
+        self._ownership.held = self._accepting = True
+        self._changed()
+
+    async def close(self) -> None:
+        """End the session. Raises SessionStuck when the handler does not let go."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def closing(self) -> asyncio.Task[None]:
+        """`close`, in the background."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    async def _run(self, after: asyncio.Task[None] | None) -> None:
+        try:
+            if after is not None:
+                await after
+            self._handler = await self._stream.open(self.topic, self.partition, self._ownership)
+            self.opened = True
+            self._changed()
+            while True:
+                chunk = await self._queue.get()
+                self._processing = True
+                self._with_handler.add(chunk)
+                await self._handler.process(chunk)
+                self._processing = False
+                self._settle()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:
+            self._accepting = False
+            self._changed()
+            self._failed(failure)
+            raise
+
+    def _acknowledge(self, chunk: Chunk) -> None:
+        delivered = self._ranges.pop(chunk, None)
+        if delivered is None:
+            return
+        self.tracker.acknowledge(delivered)
+        self._with_handler.discard(chunk)
+        self._settle()
+        if self.paused and self.tracker.outstanding <= self._max_outstanding // 2:
+            self.paused = False
+            self._changed()
+
+    def _settle(self) -> None:
+        if not self._processing and not self._with_handler:
+            self._quiet.set()
+
+    async def _until_quiet(self) -> None:
+        self._quiet.clear()
+        self._settle()
+        await self._quiet.wait()
+
+    async def _close(self) -> None:
+        self._accepting = False
+        self._changed()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=self._patience)
+            if not done:
+                raise SessionStuck(f"{self.topic}:{self.partition} did not stop processing")
+            if not task.cancelled():
+                task.exception()  # Reported by the task itself; asked for here so that asyncio does not warn.
+        if self._handler is not None:
+            try:
+                await asyncio.wait_for(self._handler.close(), self._patience * 4)
+            except TimeoutError as slow:
+                raise SessionStuck(f"{self.topic}:{self.partition} did not close") from slow
+        self._ownership.held = False
+        self._ranges.clear()
+
