@@ -1,0 +1,131 @@
+"""The commands of this service. Heavy imports wait until a command runs, so that the help stays fast."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+SCOPES = ("submit", "read", "check", "admin")
+
+
+@click.command()
+def api() -> None:
+    """Serve the HTTP API: decisions in, state and explanations out.
+
+    Listens on CONSENT_RELAY_API_HOST:CONSENT_RELAY_API_PORT; the description of every path is at /docs and
+    /openapi.json. Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
+    """
+    from consent_api import app
+    from consent_api.settings import ApiSettings
+    from consent_runtime.settings import load
+
+    sys.exit(app.serve(load(ApiSettings)))
+
+
+@click.command()
+def migrate() -> None:
+    """Create or upgrade the database, and the role that the services use.
+
+    Runs as the owner, CONSENT_RELAY_API_DATABASE_OWNER. The role, and its password, are those in
+    CONSENT_RELAY_API_DATABASE; it may add and read decisions, and can neither change nor delete one.
+    Repeatable: run it before each new release starts.
+    """
+    from consent_api.errors import Misconfigured
+    from consent_api.ledger import migrate as migration
+    from consent_api.settings import MigrateSettings
+    from consent_runtime.settings import load
+
+    settings = load(MigrateSettings)
+    try:
+        migration.migrate(settings.owner, settings.database)
+    except Misconfigured as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    click.echo("the database is up to date")
+
+
+@click.group()
+def keys() -> None:
+    """Create, list, revoke and export API keys. Needs CONSENT_RELAY_API_DATABASE_OWNER."""
+
+
+@keys.command("create")
+@click.option("--tenant", required=True, help="Whose decisions the key may submit and read.")
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
+@click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
+def create_key(tenant: str, scopes: tuple[str, ...], name: str) -> None:
+    """Print a new API key. It is shown this once: only a digest is kept."""
+    from consent_api import keys as book
+    from consent_api.ledger.ledger import now_micros
+
+    with _owner() as connection:
+        token = book.create(connection, tenant=tenant, scopes=scopes, name=name, now=now_micros())
+    click.echo(token)
+
+
+@keys.command("list")
+@click.option("--tenant", help="Only this tenant's keys.")
+def list_keys(tenant: str | None) -> None:
+    """List the keys: id, tenant, scopes, name, since when, and whether revoked."""
+    from consent_api import keys as book
+    from consent_contracts.cloudevents import rfc3339
+
+    with _owner() as connection:
+        found = book.listed(connection, tenant=tenant)
+    for key in found:
+        state = "live" if key.revoked_at is None else f"revoked {rfc3339(key.revoked_at)}"
+        since = rfc3339(key.created_at)
+        click.echo("\t".join((key.id, key.tenant, ",".join(key.scopes), key.name, since, state)))
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+def revoke_key(key_id: str) -> None:
+    """Revoke the key with this id (the part between the underscores). The API refuses it within seconds."""
+    from consent_api import keys as book
+    from consent_api.ledger.ledger import now_micros
+
+    with _owner() as connection:
+        revoked = book.revoke(connection, key_id, now=now_micros())
+    if not revoked:
+        raise click.ClickException("no live key has this id; see: consent-relay keys list")
+    click.echo("revoked")
+
+
+@keys.command("export")
+@click.option("--scope", required=True, type=click.Choice(SCOPES), help="Only keys with this scope.")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+def export_keys(scope: str, path: Path) -> None:
+    """Write the digests of the live keys to PATH, for a process without a database such as the gate."""
+    from consent_api import keys as book
+
+    with _owner() as connection:
+        written = book.export(connection, scope=scope, path=path)
+    click.echo(f"{written} keys written to {path}")
+
+
+@contextmanager
+def _owner() -> Iterator[Connection]:
+    """A transaction of the database's owner; a database that is away is said in a line."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
+
+    from consent_api.settings import OwnerSettings
+    from consent_runtime.settings import load
+
+    engine = create_engine(load(OwnerSettings).owner)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as error:
+        raise click.ClickException(f"the database does not answer ({type(error.orig).__name__})") from None
+    finally:
+        engine.dispose()

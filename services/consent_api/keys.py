@@ -1,0 +1,115 @@
+"""API keys in the ledger's database: made, listed, revoked and exported by command, looked up by the API."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, select, update
+
+from consent_runtime.api_keys import ApiKey, mint, parse, write
+
+from .ledger.database import transact
+from .ledger.tables import api_keys
+
+REMEMBERED_SECONDS = 5.0
+"""A revoked key is refused after this long at the latest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A key as `keys list` shows it; times in microseconds, UTC."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: int
+    revoked_at: int | None
+
+
+def create(connection: Connection, *, tenant: str, scopes: Iterable[str], name: str, now: int) -> str:
+    """Store a new key; its token is returned this once."""
+    token, key = mint(tenant=tenant, scopes=scopes)
+    connection.execute(
+        api_keys.insert().values(
+            key_id=key.id, digest=key.digest, tenant=tenant, name=name, scopes=sorted(key.scopes), created_at=now
+        )
+    )
+    return token
+
+
+def listed(connection: Connection, *, tenant: str | None = None) -> list[Listed]:
+    """All keys, or one tenant's, the oldest first."""
+    query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
+    if tenant is not None:
+        query = query.where(api_keys.c.tenant == tenant)
+    return [
+        Listed(
+            id=row.key_id,
+            tenant=row.tenant,
+            name=row.name,
+            scopes=tuple(row.scopes),
+            created_at=row.created_at,
+            revoked_at=row.revoked_at,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def revoke(connection: Connection, key_id: str, *, now: int) -> bool:
+    """False when no live key has this id."""
+    live = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
+    return connection.execute(update(api_keys).where(live).values(revoked_at=now)).rowcount == 1
+
+
+def export(connection: Connection, *, scope: str, path: Path) -> int:
+    """Write the digests of the live keys with ``scope`` to ``path``; how many there were."""
+    live = api_keys.c.revoked_at.is_(None) & api_keys.c.scopes.any(scope)
+    keys = [_key(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]
+    write(path, keys)
+    return len(keys)
+
+
+class KeyBook:
+    """Looks keys up for the API, and remembers what it found for a few seconds. Thread-safe."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, ApiKey]] = {}
+
+    def find(self, token: str | None) -> ApiKey | None:
+        """The key whose token this is, or None. LedgerUnavailable when it would have to be looked up and cannot."""
+        parsed = parse(token or "")
+        if parsed is None:
+            return None
+        key_id, secret = parsed
+        key = self._remembered(key_id) or self._look_up(key_id)
+        return key if key is not None and key.matches(secret) else None
+
+    def _remembered(self, key_id: str) -> ApiKey | None:
+        with self._lock:
+            until, key = self._known.get(key_id, (0.0, None))
+            return key if self._clock() < until else None
+
+    def _look_up(self, key_id: str) -> ApiKey | None:
+        live = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
+        row = transact(self._engine, lambda connection: connection.execute(select(api_keys).where(live)).one_or_none())
+        with self._lock:
+            # Only keys that exist are remembered: invented ones cannot fill the memory.
+            self._known.pop(key_id, None)
+            if row is None:
+                return None
+            key = _key(row)
+            self._known[key_id] = (self._clock() + REMEMBERED_SECONDS, key)
+            return key
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    return ApiKey(id=row.key_id, digest=row.digest, tenant=row.tenant, scopes=frozenset(row.scopes))

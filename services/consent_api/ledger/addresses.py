@@ -1,0 +1,196 @@
+"""Addresses as the ledger knows them: a number, and for each live hash key the address_key and the sealed address."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, text
+
+from consent_runtime.keyring import Keyring, UnknownTenant
+
+Named = tuple[str, str, str]
+"""(tenant, channel, canonical address): only ever in memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """``sealed`` holds the sealed address by address_key, the primary's first; live keys only."""
+
+    address_id: int
+    tenant: str
+    channel: str
+    sealed: Mapping[str, bytes]
+
+    @property
+    def key(self) -> str:
+        """The address_key under the tenant's primary hash key."""
+        return next(iter(self.sealed))
+
+
+_FIND = text("""
+SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address
+FROM address_keys k
+JOIN unnest(CAST(:tenants AS text[]), CAST(:channels AS text[]), CAST(:keys AS text[]))
+    AS wanted (tenant, channel, address_key) USING (tenant, channel, address_key)
+""")
+_LINKED = text("""
+SELECT l.subject_id, k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address
+FROM subject_addresses l JOIN address_keys k USING (address_id)
+WHERE l.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND l.unlinked_at IS NULL
+""")
+_NUMBERS = text("SELECT nextval('address_id_seq') FROM generate_series(1, :count)")
+_CREATE = text("""
+INSERT INTO addresses (address_id, tenant, channel, created_at)
+SELECT address_id, tenant, channel, :now
+FROM unnest(CAST(:ids AS bigint[]), CAST(:tenants AS text[]), CAST(:channels AS text[]))
+    AS new (address_id, tenant, channel)
+""")
+# No ON CONFLICT: two writers that meet at a new address are told so, and the one that lost starts again and finds it.
+# The order keeps them from deadlocking.
+_ADD_KEYS = text("""
+INSERT INTO address_keys (tenant, channel, address_key, address_id, sealed_address, created_at)
+SELECT tenant, channel, address_key, address_id, sealed_address, :now
+FROM unnest(CAST(:tenants AS text[]), CAST(:channels AS text[]), CAST(:keys AS text[]), CAST(:ids AS bigint[]),
+            CAST(:sealed AS bytea[])) AS new (tenant, channel, address_key, address_id, sealed_address)
+ORDER BY tenant, channel, address_key
+""")
+
+_NewKey = tuple[str, str, str, int, bytes]
+
+
+def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
+    """Each address, found under any live key or created, and from now on stored under every live key."""
+    if not named:
+        return {}
+    live = {each: keyring.live_address_keys(*each) for each in named}
+    known = _known(connection, live)
+    missing = [each for each in named if each not in known]
+    if missing:
+        created = _create(connection, missing, now=now)
+        known.update({each: (address_id, {}) for each, address_id in created.items()})
+    found: dict[Named, Address] = {}
+    new_keys: list[_NewKey] = []
+    for (tenant, channel, canonical), (address_id, stored) in known.items():
+        keys = live[tenant, channel, canonical]
+        sealed = {key: stored.get(key) or keyring.seal(key, canonical) for key in keys}
+        new_keys += [(tenant, channel, key, address_id, sealed[key]) for key in keys if key not in stored]
+        found[tenant, channel, canonical] = Address(
+            address_id=address_id, tenant=tenant, channel=channel, sealed=sealed
+        )
+    _add_keys(connection, new_keys, now=now)
+    return found
+
+
+def find(connection: Connection, keyring: Keyring, named: Named) -> Address | None:
+    """An address that exists, stored under any live key; nothing is written."""
+    known = _known(connection, {named: keyring.live_address_keys(*named)})
+    if named not in known:
+        return None
+    address_id, stored = known[named]
+    return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
+
+
+def linked(
+    connection: Connection, keyring: Keyring, subject_ids: Collection[int], *, now: int
+) -> dict[int, list[Address]]:
+    """The addresses of each subject, on all channels. Those stored before a new hash key gain theirs here."""
+    if not subject_ids:
+        return {}
+    rows = connection.execute(_LINKED, {"subject_ids": list(subject_ids)}).all()
+    addresses = refresh(connection, keyring, rows, now=now)
+    pairs = {(row.subject_id, row.address_id) for row in rows}
+    of_subject: dict[int, list[Address]] = defaultdict(list)
+    for subject_id, address_id in sorted(pairs):
+        of_subject[subject_id].append(addresses[address_id])
+    return of_subject
+
+
+def refresh(
+    connection: Connection, keyring: Keyring, rows: Iterable[Row[tuple[object, ...]]], *, now: int
+) -> dict[int, Address]:
+    """Addresses by id, from rows of address_keys: under each live hash key, sealed anew where one is missing.
+
+    Raises Unsealable when a key was retired before every address had its successor.
+    """
+    stored: dict[int, dict[str, bytes]] = defaultdict(dict)
+    whose: dict[int, tuple[str, str]] = {}
+    for row in rows:
+        stored[row.address_id][row.address_key] = row.sealed_address
+        whose[row.address_id] = (row.tenant, row.channel)
+    found: dict[int, Address] = {}
+    new_keys: list[_NewKey] = []
+    for address_id, sealed in stored.items():
+        tenant, channel = whose[address_id]
+        by_hash_key = {address_key.partition(".")[0]: address_key for address_key in sealed}
+        live = live_key_ids(keyring, tenant)
+        if not all(key_id in by_hash_key for key_id in live):
+            any_key, any_sealed = next(iter(sealed.items()))
+            canonical = keyring.open(any_key, any_sealed)
+            for address_key in keyring.live_address_keys(tenant, channel, canonical):
+                if address_key not in sealed:
+                    sealed[address_key] = keyring.seal(address_key, canonical)
+                    by_hash_key[address_key.partition(".")[0]] = address_key
+                    new_keys.append((tenant, channel, address_key, address_id, sealed[address_key]))
+        found[address_id] = Address(
+            address_id=address_id,
+            tenant=tenant,
+            channel=channel,
+            sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live},
+        )
+    _add_keys(connection, new_keys, now=now)
+    return found
+
+
+def live_key_ids(keyring: Keyring, tenant: str) -> list[str]:
+    """The ids of the tenant's live hash keys, the primary's first. UnknownTenant when it has none."""
+    if tenant not in keyring.hash_keys:
+        raise UnknownTenant(tenant)
+    return [key.id for key in sorted(keyring.hash_keys[tenant], key=lambda key: not key.primary)]
+
+
+def _known(connection: Connection, live: Mapping[Named, tuple[str, ...]]) -> dict[Named, tuple[int, dict[str, bytes]]]:
+    wanted = {
+        (tenant, channel, key): (tenant, channel, canonical)
+        for (tenant, channel, canonical), keys in live.items()
+        for key in keys
+    }
+    tenants, channels, keys = zip(*wanted, strict=True)
+    rows = connection.execute(_FIND, {"tenants": list(tenants), "channels": list(channels), "keys": list(keys)})
+    known: dict[Named, tuple[int, dict[str, bytes]]] = {}
+    for row in rows:
+        named = wanted[row.tenant, row.channel, row.address_key]
+        known.setdefault(named, (row.address_id, {}))[1][row.address_key] = row.sealed_address
+    return known
+
+
+def _create(connection: Connection, named: Collection[Named], *, now: int) -> dict[Named, int]:
+    numbers = connection.execute(_NUMBERS, {"count": len(named)}).scalars().all()
+    connection.execute(
+        _CREATE,
+        {
+            "ids": list(numbers),
+            "tenants": [tenant for tenant, _, _ in named],
+            "channels": [channel for _, channel, _ in named],
+            "now": now,
+        },
+    )
+    return dict(zip(named, numbers, strict=True))
+
+
+def _add_keys(connection: Connection, keys: Collection[_NewKey], *, now: int) -> None:
+    if not keys:
+        return
+    tenants, channels, address_keys, ids, sealed = zip(*keys, strict=True)
+    connection.execute(
+        _ADD_KEYS,
+        {
+            "tenants": list(tenants),
+            "channels": list(channels),
+            "keys": list(address_keys),
+            "ids": list(ids),
+            "sealed": list(sealed),
+            "now": now,
+        },
+    )

@@ -1,0 +1,74 @@
+"""The connection pool, and transactions that are tried again when PostgreSQL says that trying again helps."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from consent_api.errors import LedgerUnavailable
+
+T = TypeVar("T")
+
+ATTEMPTS = 8
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
+
+# Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
+_CONTENDED = frozenset({"40001", "40P01", "23505"})
+# Connection lost, out of resources, shut down, system error, and a server that has become a standby.
+_AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
+_AWAY = frozenset({"25006", "55P03"})
+
+# A process that is frozen in the middle of a transaction holds locks on subjects: PostgreSQL ends it.
+_OPTIONS = "-c statement_timeout=15000 -c lock_timeout=8000 -c idle_in_transaction_session_timeout=10000"
+
+
+def connect(url: URL, *, pool_size: int, application: str) -> Engine:
+    """A pool that finds out about dead connections before it lends them, so a restart of the server heals itself."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5.0,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        connect_args={"connect_timeout": 3, "options": _OPTIONS, "application_name": application},
+    )
+
+
+def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int = ATTEMPTS) -> T:
+    """``work`` in one transaction, committed before this returns; run again, from the start, when contended.
+
+    Raises LedgerUnavailable when the database is away: then nothing was acknowledged, and although a commit whose
+    answer was lost may stand, the caller repeats it under the same ids and is answered as a replay.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except PoolTimeout:
+            raise LedgerUnavailable("all connections to the database are busy") from None
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if state in _CONTENDED:
+                if attempt == attempts:
+                    raise LedgerUnavailable(f"the database stayed contended ({state})") from None
+            elif _away(error, state):
+                raise LedgerUnavailable(f"the database is away ({state or type(error.orig).__name__})") from None
+            else:
+                raise
+        time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter
+    raise AssertionError("unreachable")
+
+
+def _away(error: DBAPIError, state: str | None) -> bool:
+    if error.connection_invalidated:
+        return True
+    if state is None:
+        return isinstance(error, OperationalError | InterfaceError)
+    return state in _AWAY or state[:2] in _AWAY_CLASSES

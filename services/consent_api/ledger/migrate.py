@@ -1,0 +1,90 @@
+"""Brings the database to this release: Alembic's migrations as the owner, then the role that the services use.
+
+The services' role can add decisions and read them, and can change or delete none: that is what makes the ledger
+append-only for everybody but the owner, whose password no service holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from psycopg import errors, sql
+from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.exc import ProgrammingError
+
+from consent_api.errors import Misconfigured
+
+from .tables import GRANTS
+
+log = logging.getLogger(__name__)
+
+_ONE_AT_A_TIME = 0x636F6E73656E74  # "consent": any number that nobody else locks.
+
+
+def migrate(owner: URL, service: URL) -> None:
+    """Repeatable, and safe to run from several hosts at once. Misconfigured when both URLs name one role."""
+    if not service.username or service.username == owner.username:
+        raise Misconfigured("CONSENT_RELAY_API_DATABASE: must name a role of its own, not the owner of the database.")
+    engine = create_engine(owner)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _ONE_AT_A_TIME})
+            connection.commit()
+            upgrade(connection)
+            _create_role(connection, service)
+            _grant(connection, service.username)
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that this database has not seen."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _create_role(connection: Connection, service: URL) -> None:
+    name = str(service.username)
+    found = connection.execute(
+        text("SELECT rolsuper FROM pg_roles WHERE rolname = :name"), {"name": name}
+    ).one_or_none()
+    if found is not None:
+        if found.rolsuper:
+            raise Misconfigured(f"CONSENT_RELAY_API_DATABASE: role {name} is a superuser and could change the ledger.")
+        return
+    statement = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(name))
+    if service.password:
+        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(str(service.password)))
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(_rendered(connection, statement))
+    except ProgrammingError as error:
+        # Roles belong to the cluster: another database's migration may have just created this one.
+        if not isinstance(error.orig, errors.DuplicateObject):
+            raise
+
+
+def _grant(connection: Connection, role: str) -> None:
+    name = sql.Identifier(role)
+    for table, privileges in GRANTS.items():
+        on = sql.Identifier(table)
+        for statement in (
+            sql.SQL("REVOKE ALL ON {} FROM {}").format(on, name),
+            sql.SQL(f"GRANT {privileges} ON {{}} TO {{}}").format(on, name),
+        ):
+            connection.exec_driver_sql(_rendered(connection, statement))
+    sequences = sql.SQL("GRANT USAGE ON SEQUENCE address_id_seq TO {}").format(name)
+    connection.exec_driver_sql(_rendered(connection, sequences))
+
+
+def _rendered(connection: Connection, statement: sql.Composable) -> str:
+    # The driver reads % as the start of a parameter.
+    return statement.as_string(connection.connection.driver_connection).replace("%", "%%")

@@ -1,0 +1,147 @@
+"""The ledger as it was first released: decisions, addresses, outbox, receipts, API keys."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+TABLES = """
+CREATE SEQUENCE address_id_seq AS bigint;
+
+CREATE TABLE subjects (
+    subject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant text NOT NULL,
+    subject_ref text NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT subjects_by_ref UNIQUE (tenant, subject_ref)
+);
+
+CREATE TABLE addresses (
+    address_id bigint PRIMARY KEY,
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    created_at bigint NOT NULL
+);
+
+CREATE TABLE address_keys (
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    address_key text NOT NULL,
+    address_id bigint NOT NULL REFERENCES addresses,
+    sealed_address bytea NOT NULL,
+    created_at bigint NOT NULL,
+    PRIMARY KEY (tenant, channel, address_key)
+);
+CREATE INDEX address_keys_of_address ON address_keys (address_id);
+
+CREATE TABLE subject_addresses (
+    subject_id bigint NOT NULL REFERENCES subjects,
+    address_id bigint NOT NULL REFERENCES addresses,
+    linked_at bigint NOT NULL,
+    unlinked_at bigint,
+    PRIMARY KEY (subject_id, address_id, linked_at)
+);
+CREATE UNIQUE INDEX subject_addresses_linked ON subject_addresses (subject_id, address_id) WHERE unlinked_at IS NULL;
+
+CREATE TABLE decisions (
+    decision_id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    event_id text,
+    subject_id bigint REFERENCES subjects,
+    address_id bigint REFERENCES addresses,
+    channel text NOT NULL,
+    purpose text NOT NULL,
+    status text NOT NULL,
+    effective_at bigint NOT NULL,
+    recorded_at bigint NOT NULL,
+    expires_at bigint,
+    spreads boolean NOT NULL,
+    source_system text,
+    evidence jsonb NOT NULL,
+    CONSTRAINT decisions_by_event UNIQUE (tenant, event_id),
+    CONSTRAINT decisions_status
+        CHECK (status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')),
+    CONSTRAINT decisions_not_ahead CHECK (effective_at <= recorded_at),
+    CONSTRAINT decisions_of_someone CHECK (subject_id IS NOT NULL OR address_id IS NOT NULL),
+    CONSTRAINT decisions_given_is_specific CHECK (status <> 'given' OR purpose <> '*'),
+    CONSTRAINT decisions_only_refusals_spread CHECK (NOT spreads OR (subject_id IS NOT NULL AND status <> 'given'))
+);
+CREATE INDEX decisions_of_subject ON decisions (subject_id, recorded_at);
+CREATE INDEX decisions_inherited ON decisions (subject_id, channel, purpose, effective_at, decision_id) WHERE spreads;
+
+CREATE TABLE decision_addresses (
+    address_id bigint NOT NULL REFERENCES addresses,
+    decision_id uuid NOT NULL REFERENCES decisions,
+    reached_at bigint NOT NULL,
+    PRIMARY KEY (address_id, decision_id)
+);
+CREATE INDEX decision_addresses_of_decision ON decision_addresses (decision_id);
+
+CREATE TABLE outbox (
+    outbox_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    value bytea NOT NULL,
+    headers json NOT NULL,
+    created_at bigint NOT NULL
+);
+-- Rows live for milliseconds, so dead ones pile up faster than the defaults expect.
+ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+CREATE TABLE idempotency_keys (
+    tenant text NOT NULL,
+    key_hash text NOT NULL,
+    request_hash text NOT NULL,
+    status integer NOT NULL,
+    body bytea NOT NULL,
+    created_at bigint NOT NULL,
+    PRIMARY KEY (tenant, key_hash)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE api_keys (
+    key_id text PRIMARY KEY,
+    digest text NOT NULL,
+    tenant text NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    created_at bigint NOT NULL,
+    revoked_at bigint
+);
+
+CREATE TABLE receipts (
+    receipt_id text PRIMARY KEY,
+    tenant text NOT NULL,
+    destination text NOT NULL,
+    channel text NOT NULL,
+    address_key text NOT NULL,
+    action text NOT NULL,
+    stage text NOT NULL,
+    version bigint NOT NULL,
+    accepted_at bigint NOT NULL,
+    queued_at bigint NOT NULL,
+    occurred_at bigint NOT NULL,
+    attempts integer NOT NULL,
+    provider_reference text,
+    detail text
+);
+
+-- No foreign key to decisions: receipts are evidence of their own, and survive a ledger restored from a backup.
+CREATE TABLE receipt_decisions (
+    decision_id uuid NOT NULL,
+    receipt_id text NOT NULL REFERENCES receipts,
+    PRIMARY KEY (decision_id, receipt_id)
+);
+"""
+
+
+def upgrade() -> None:
+    op.execute(TABLES)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("migrations only go forward: restore a backup instead")

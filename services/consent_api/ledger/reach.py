@@ -1,0 +1,64 @@
+"""Which addresses a decision reaches. Pure.
+
+A refusal reaches every address of its subject on the channel, those linked later included. A permission reaches the
+address it names and no other; when it names none, those linked at that moment. So nobody is ever called on an
+address for which no permission was given, and a new address never starts without the refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consent_contracts.decisions import Decision, permits
+from consent_contracts.join import order
+
+from .addresses import Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """A recorded decision with what its publication needs. ``spreads``: reaches the addresses linked later, too."""
+
+    decision: Decision
+    spreads: bool
+    source_system: str | None
+
+
+class Reach:
+    """One subject on one channel, while links and decisions happen to it one after the other."""
+
+    def __init__(self, addresses: Iterable[Address] = ()) -> None:
+        self._linked = {address.address_id: address for address in addresses}
+        self._refusals: dict[str, Choice] = {}
+
+    def holds(self, address_id: int) -> bool:
+        """Whether the address is linked now."""
+        return address_id in self._linked
+
+    def remember(self, choice: Choice) -> None:
+        """A refusal that every address linked from now on inherits; of two for one purpose the newer."""
+        purpose = choice.decision.purpose
+        standing = self._refusals.get(purpose)
+        if standing is None or order(standing.decision) < order(choice.decision):
+            self._refusals[purpose] = choice
+
+    def link(self, address: Address) -> list[Choice]:
+        """Link a new address: the refusals that reach it now. Older permissions do not."""
+        if address.address_id in self._linked:
+            return []
+        self._linked[address.address_id] = address
+        return list(self._refusals.values())
+
+    def decide(self, choice: Choice, named: Address | None) -> list[Address]:
+        """The addresses that this decision reaches at once."""
+        if choice.spreads:
+            self.remember(choice)
+        elif named is not None:
+            return [named]
+        return list(self._linked.values())
+
+
+def spreads(subject_ref: str | None, decision: Decision) -> bool:
+    """Whether a submitted decision is one that addresses linked later inherit."""
+    return subject_ref is not None and not permits(decision)

@@ -1,0 +1,191 @@
+"""Recording decisions: the ledger's rows and the messages that follow from them, in one transaction.
+
+The way of a batch: known events are set aside; the subjects of the others are locked, which is what makes a link and
+a decision see one another; addresses are found or created; then each decision in its order reaches its addresses, in
+memory; then every table is written once. However large the batch, the number of statements is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from consent_api.errors import Refused
+from consent_api.validate import Accepted
+from consent_contracts.decisions import Decision
+from consent_runtime.keyring import Keyring
+
+from . import addresses, entries, outbox, replays, subjects
+from .addresses import Address, Named
+from .ids import DecisionIds
+from .outbox import Outbox
+from .reach import Choice, Reach, spreads
+from .replays import Recorded
+
+Outcome = Recorded | Refused
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """What writing into the ledger takes."""
+
+    keyring: Keyring
+    outbox: Outbox
+    ids: DecisionIds
+
+
+def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted]) -> list[Outcome]:
+    """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
+
+    Nothing is recorded before that transaction has committed. UnknownTenant when the keyring does not know a tenant;
+    contention surfaces as the database's error, for `transact` to run it again.
+    """
+    if not accepted:
+        return []
+    now = max(each.recorded_at for each in accepted)
+    known = replays.find(connection, desk.keyring, accepted)
+    firsts: dict[tuple[str, str], int] = {}
+    fresh: list[int] = []
+    for position, each in enumerate(accepted):
+        if each.event_id is not None:
+            event = (each.tenant, each.event_id)
+            if event in known or event in firsts:
+                continue
+            firsts[event] = position
+        fresh.append(position)
+    batch = _Batch(connection, desk, [accepted[position] for position in fresh], now=now)
+    recorded = dict(zip(fresh, batch.write(), strict=True))
+    outcomes: list[Outcome] = []
+    for position, each in enumerate(accepted):
+        found = recorded.get(position)
+        if found is not None:
+            outcomes.append(found)
+            continue
+        event = (each.tenant, str(each.event_id))
+        if event not in known:
+            known[event] = _known(recorded[firsts[event]], accepted[firsts[event]], desk.keyring)
+        outcomes.append(replays.answer(known[event], each, desk.keyring))
+    return outcomes
+
+
+class _Batch:
+    """Decisions whose events are new, on their way into the tables."""
+
+    def __init__(self, connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, now: int) -> None:
+        self._connection = connection
+        self._desk = desk
+        self._accepted = accepted
+        self._now = now
+        self._links: list[tuple[int, int]] = []
+        self._reached: dict[tuple[int, str], None] = {}
+        self._messages: list[outbox.Message] = []
+
+    def write(self) -> list[Recorded]:
+        named = {name: None for each in self._accepted if (name := _name(each)) is not None}
+        refs = {(each.tenant, each.subject_ref) for each in self._accepted if each.subject_ref is not None}
+        subject_ids = subjects.lock(self._connection, refs, now=self._now)
+        found = addresses.resolve(self._connection, self._desk.keyring, named, now=self._now)
+        reaches = self._reaches(subject_ids, found)
+        rows: list[entries.NewDecision] = []
+        recorded: list[Recorded] = []
+        for each in self._accepted:
+            name = _name(each)
+            address = found[name] if name is not None else None
+            subject_id = subject_ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
+            choice = self._choice(each)
+            reach = reaches[subject_id, each.channel] if subject_id is not None else Reach()
+            if subject_id is not None and address is not None and not reach.holds(address.address_id):
+                self._links.append((subject_id, address.address_id))
+                for inherited in reach.link(address):
+                    self._publish(inherited, address)
+            reached = reach.decide(choice, address)
+            for target in reached:
+                self._publish(choice, target)
+            rows.append(
+                entries.NewDecision(
+                    tenant=each.tenant,
+                    channel=each.channel,
+                    event_id=each.event_id,
+                    subject_id=subject_id,
+                    address_id=address.address_id if address is not None else None,
+                    choice=choice,
+                    evidence=each.evidence,
+                )
+            )
+            recorded.append(
+                Recorded(
+                    decision_id=choice.decision.decision_id,
+                    recorded_at=each.recorded_at,
+                    address_keys=tuple(sorted(target.key for target in reached)),
+                )
+            )
+        entries.insert_decisions(self._connection, rows)
+        entries.insert_links(self._connection, self._links, now=self._now)
+        entries.insert_reached(self._connection, list(self._reached), now=self._now)
+        outbox.write(self._connection, self._messages, now=self._now)
+        return recorded
+
+    def _reaches(
+        self, subject_ids: dict[subjects.Subject, int], found: dict[Named, Address]
+    ) -> dict[tuple[int, str], Reach]:
+        """Each subject on each channel of the batch, as it stands before the batch."""
+        linked = addresses.linked(self._connection, self._desk.keyring, set(subject_ids.values()), now=self._now)
+        reaches: dict[tuple[int, str], Reach] = {}
+        gaining: set[int] = set()
+        for each in self._accepted:
+            if each.subject_ref is None:
+                continue
+            subject_id = subject_ids[each.tenant, each.subject_ref]
+            slot = (subject_id, each.channel)
+            if slot not in reaches:
+                reaches[slot] = Reach(a for a in linked.get(subject_id, ()) if a.channel == each.channel)
+            name = _name(each)
+            if name is not None and not reaches[slot].holds(found[name].address_id):
+                gaining.add(subject_id)
+        for subject_id, channel, refusal in entries.inherited(self._connection, gaining):
+            if (subject_id, channel) in reaches:
+                reaches[subject_id, channel].remember(refusal)
+        return reaches
+
+    def _choice(self, each: Accepted) -> Choice:
+        decision = Decision(
+            decision_id=str(self._desk.ids.next(each.recorded_at)),
+            subject_ref=each.subject_ref,
+            purpose=each.purpose,
+            status=each.status,
+            effective_at=each.effective_at,
+            recorded_at=each.recorded_at,
+            expires_at=each.expires_at,
+        )
+        return Choice(decision=decision, spreads=spreads(each.subject_ref, decision), source_system=each.source_system)
+
+    def _publish(self, choice: Choice, address: Address) -> None:
+        slot = (address.address_id, choice.decision.decision_id)
+        if slot not in self._reached:
+            self._reached[slot] = None
+            self._messages += self._desk.outbox.changes(choice, address)
+
+
+def _name(each: Accepted) -> Named | None:
+    return (each.tenant, each.channel, each.address) if each.address is not None else None
+
+
+def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> replays.Known:
+    """The first of two with one event id, both in this batch."""
+    named = (
+        keyring.live_address_keys(accepted.tenant, accepted.channel, accepted.address)
+        if accepted.address is not None
+        else ()
+    )
+    return replays.Known(
+        recorded=Recorded(
+            decision_id=first.decision_id,
+            recorded_at=first.recorded_at,
+            address_keys=first.address_keys,
+            repeated=True,
+        ),
+        choice=(accepted.channel, accepted.purpose, accepted.status, accepted.subject_ref),
+        named=frozenset(named),
+    )

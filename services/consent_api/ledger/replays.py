@@ -1,0 +1,86 @@
+"""Events that were recorded before: an upstream system that is not sure sends again, and gets the first answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from consent_api.errors import Fault, Refused
+from consent_api.validate import Accepted
+from consent_runtime.keyring import Keyring
+
+from .addresses import live_key_ids
+
+_FIND = text("""
+SELECT d.tenant, d.event_id, d.decision_id::text AS decision_id, d.recorded_at, d.channel, d.purpose, d.status,
+       s.subject_ref,
+       ARRAY(SELECT k.address_key FROM address_keys k WHERE k.address_id = d.address_id) AS named,
+       ARRAY(SELECT k.address_key FROM decision_addresses r JOIN address_keys k USING (address_id)
+             WHERE r.decision_id = d.decision_id ORDER BY k.address_key) AS reached
+FROM decisions d
+JOIN unnest(CAST(:tenants AS text[]), CAST(:event_ids AS text[])) AS wanted (tenant, event_id)
+    USING (tenant, event_id)
+LEFT JOIN subjects s USING (subject_id)
+""")
+
+Event = tuple[str, str]
+"""(tenant, event_id)"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """A decision that stands in the ledger. ``address_keys`` are those it reached, under the primary hash key.
+
+    ``repeated``: its event had been recorded before, and this is what was recorded then.
+    """
+
+    decision_id: str
+    recorded_at: int
+    address_keys: tuple[str, ...]
+    repeated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """An event in the ledger, with what tells a replay from another choice under the same id."""
+
+    recorded: Recorded
+    choice: tuple[str, str, str, str | None]
+    named: frozenset[str]
+
+
+def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted]) -> dict[Event, Known]:
+    """Of the events in ``accepted`` those that the ledger holds."""
+    wanted = {(each.tenant, each.event_id) for each in accepted if each.event_id is not None}
+    if not wanted:
+        return {}
+    tenants, event_ids = zip(*wanted, strict=True)
+    known: dict[Event, Known] = {}
+    for row in connection.execute(_FIND, {"tenants": list(tenants), "event_ids": list(event_ids)}):
+        primary = live_key_ids(keyring, row.tenant)[0] + "."
+        known[row.tenant, row.event_id] = Known(
+            recorded=Recorded(
+                decision_id=row.decision_id,
+                recorded_at=row.recorded_at,
+                address_keys=tuple(key for key in row.reached if key.startswith(primary)),
+                repeated=True,
+            ),
+            choice=(row.channel, row.purpose, row.status, row.subject_ref),
+            named=frozenset(row.named),
+        )
+    return known
+
+
+def answer(known: Known, again: Accepted, keyring: Keyring) -> Recorded | Refused:
+    """What was recorded then; or a refusal, because another choice under the same id would be lost in silence."""
+    same = known.choice == (again.channel, again.purpose, again.status, again.subject_ref)
+    if same and again.address is not None:
+        same = not known.named.isdisjoint(keyring.live_address_keys(again.tenant, again.channel, again.address))
+    elif same:
+        same = not known.named
+    if same:
+        return known.recorded
+    cure = f"send a new event_id: under this one decision {known.recorded.decision_id} says something else"
+    return Refused([Fault(pointer="/event_id", code="event_id_reused", cure=cure)])
