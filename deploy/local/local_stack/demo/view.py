@@ -1,0 +1,146 @@
+"""What somebody sees while the demo runs: a live table on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One destination, now. Times in seconds; None when nothing was observed yet."""
+
+    destination: str
+    told: int
+    p50: float | None
+    p99: float | None
+    oldest_untold: float
+    lag_records: float
+    state: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Scene:
+    """What is shown: mutable, the story writes it and the view reads it."""
+
+    phase: str = "starting"
+    done: int = 0
+    of: int = 1
+    accepted: int = 0
+    outbox: float = 0.0
+    rows: Sequence[Row] = ()
+    news: list[str] = field(default_factory=list)
+
+
+class View(Protocol):
+    """Both views are context managers; ``show`` may be called as often as one likes."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, scene: Scene) -> None: ...
+
+
+def view(console: Console) -> View:
+    """The live table where there is a terminal to draw it on, plain lines where there is none."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+class LiveView:
+    """Redraws in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, scene: Scene) -> None:
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text(scene.phase, style="bold"),
+            ProgressBar(total=max(scene.of, 1), completed=min(scene.done, scene.of), width=40),
+            f"{scene.done:,} / {scene.of:,}",
+            f"accepted {scene.accepted:,}",
+            f"outbox {scene.outbox:,.0f}",
+        )
+        news = [Text(f"  {line}", style="yellow") for line in scene.news[-6:]]
+        self._live.update(Group(head, _table(scene), *news))
+
+
+class PlainView:
+    """One line every few seconds and one for each piece of news: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0
+        self._phase = ""
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def show(self, scene: Scene) -> None:
+        for line in scene.news[self._told :]:
+            self._say(line)
+        self._told = len(scene.news)
+        if scene.phase == self._phase and time.monotonic() < self._next:
+            return
+        self._phase, self._next = scene.phase, time.monotonic() + PLAIN_SECONDS
+        told = "; ".join(f"{r.destination} {r.told:,} told, p99 {_seconds(r.p99)}, {r.state}" for r in scene.rows)
+        self._say(
+            f"{scene.phase}: {scene.done:,} / {scene.of:,}, outbox {scene.outbox:,.0f}" + (f"; {told}" if told else "")
+        )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _table(scene: Scene) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("destination")
+    for name in ("told", "p50", "p99", "oldest untold", "lag"):
+        table.add_column(name, justify="right")
+    table.add_column("state")
+    for row in scene.rows:
+        table.add_row(
+            row.destination,
+            f"{row.told:,}",
+            _seconds(row.p50),
+            _seconds(row.p99),
+            f"{row.oldest_untold:.1f} s" if row.oldest_untold else "-",
+            f"{row.lag_records:,.0f}",
+            Text(row.state, style="green" if row.state == "up" else "red"),
+        )
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
