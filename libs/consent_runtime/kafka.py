@@ -8,10 +8,13 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+_ANY_PARTITION = -1
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -30,6 +33,8 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
             "compression.type": "lz4",
             "linger.ms": 5,
             "queue.buffering.max.messages": 200_000,
+            # A dead letter holds a whole record and some more; the broker's default for a record is 1 MiB.
+            "message.max.bytes": 2 * 1024 * 1024,
             # Longer than a broker takes to come back; then the caller hears of it and tries again or stops.
             "delivery.timeout.ms": 60_000,
             **(client_config or {}),
@@ -48,9 +53,7 @@ def transactional_producer(
     return producer(bootstrap, client_config, **{**fencing, **overrides})
 
 
-def consumer(
-    bootstrap: str, group: str, client_config: Mapping[str, Any] | None = None, **overrides: Any
-) -> Consumer:
+def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> Consumer:
     """A consumer that sees committed records only, starts at the earliest, and commits only when told."""
     return Consumer(
         {
@@ -115,22 +118,29 @@ class DeliveryFailed(Exception):
         self.retriable: bool = not error.fatal()
 
 
-class AsyncProducer:
-    """A Producer whose sends resolve when the broker has acknowledged, for one loop.
+def _where(message: Message) -> Delivered:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise RuntimeError("librdkafka reported a delivery without its place")
+    return Delivered(topic=topic, partition=partition, offset=offset)
 
-    A thread polls; what it hears is handed to the loop in batches, one wake-up for as many deliveries as have come
-    meanwhile. Use, and `close`, from the loop's thread."""
+
+class AsyncProducer:
+    """A Producer whose sends resolve when the broker has acknowledged.
+
+    Belongs to the loop of its first send, and to that loop's thread; `close` it when the loop has ended. A thread
+    polls; what it hears is handed to the loop in batches: one wake-up for as many deliveries as have come since.
+    """
 
     def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> None:
         self._producer = producer(bootstrap, client_config, **overrides)
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._heard: deque[tuple[asyncio.Future[Delivered], KafkaError | None, Message]] = deque()
         self._woken = False
         self._room = asyncio.Event()
         self._unresolved: set[asyncio.Future[Delivered]] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-deliveries", daemon=True)
-        self._thread.start()
 
     async def send(
         self,
@@ -159,14 +169,21 @@ class AsyncProducer:
         partition: int | None = None,
     ) -> asyncio.Future[Delivered]:
         """A future that resolves as `send` does. BufferError when the buffer is full: nothing was sent."""
-        delivery: asyncio.Future[Delivered] = self._loop.create_future()
+        loop = self._loop or self._start()
+        delivery: asyncio.Future[Delivered] = loop.create_future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             self._hear(delivery, error, message)
 
-        placed = {} if partition is None else {"partition": partition}
         try:
-            self._producer.produce(topic, value, key, on_delivery=delivered, headers=list(headers or ()), **placed)
+            self._producer.produce(
+                topic,
+                value,
+                key,
+                partition=_ANY_PARTITION if partition is None else partition,
+                on_delivery=delivered,
+                headers=list(headers or ()),
+            )
         except KafkaException as refused:
             raise DeliveryFailed(refused.args[0]) from refused
         self._unresolved.add(delivery)
@@ -177,11 +194,17 @@ class AsyncProducer:
         while self._unresolved:
             await asyncio.wait(set(self._unresolved))
 
-    async def close(self) -> None:
-        """Flush, then stop the thread."""
-        await self.flush()
+    def close(self, seconds: float = 5.0) -> None:
+        """Let go of the broker; what nobody waits for any more gets a few seconds to leave. May block."""
         self._stopping.set()
-        await asyncio.to_thread(self._thread.join)
+        if self._loop is not None:
+            self._thread.join()
+        self._producer.flush(seconds)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self._loop
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -189,9 +212,10 @@ class AsyncProducer:
 
     def _hear(self, delivery: asyncio.Future[Delivered], error: KafkaError | None, message: Message) -> None:
         self._heard.append((delivery, error, message))
-        if not self._woken:
+        if not self._woken and self._loop is not None:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._resolve)
+            with suppress(RuntimeError):  # The loop has ended: nobody waits for this delivery any more.
+                self._loop.call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
         # Cleared before reading: what is heard from here on wakes the loop again, so nothing is left behind.
@@ -202,8 +226,7 @@ class AsyncProducer:
             if delivery.done():
                 continue
             if error is None:
-                place = Delivered(topic=message.topic(), partition=message.partition(), offset=message.offset())
-                delivery.set_result(place)
+                delivery.set_result(_where(message))
             else:
                 delivery.set_exception(DeliveryFailed(error))
         self._room.set()

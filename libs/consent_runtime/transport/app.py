@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
@@ -13,8 +13,6 @@ from faust.tables.manager import TableManager
 from faust.types import TP, AppT, EventT, Message
 from faust.types.transports import TransportT
 from mode import CrashingSupervisor
-from mode.types.services import ServiceT
-from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from consent_runtime.observability import Health
@@ -54,11 +52,11 @@ class NoTables(TableManager):
         return False
 
 
-class ChunkSchema(faust.Schema):
+class ChunkSchema(faust.Schema[None, Chunk]):
     """Chunks go through as they are: decoding is the handler's, which has dead letters at hand."""
 
-    def compile(self, app: AppT, **_: Any) -> Callable[..., Awaitable[EventT]]:
-        async def decode(message: Message, *, propagate: bool = False) -> EventT:
+    def compile(self, app: AppT, **_: Any) -> Callable[..., Awaitable[EventT[Chunk]]]:
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Chunk]:
             return app.create_event(None, message.value, None, message)
 
         return decode
@@ -166,8 +164,8 @@ def _consume(app: ChunkApp) -> None:
     topic = app.topic(*app.relay.topics, schema=ChunkSchema(), acks=False)
 
     @app.agent(topic, name=app.relay.name, supervisor_strategy=CrashingSupervisor)
-    async def hand_over(chunks: faust.StreamT[Chunk]) -> None:
-        async for event in chunks.noack().events():
+    async def hand_over(stream: faust.StreamT[Chunk]) -> None:
+        async for event in stream.events():
             chunk: Chunk = event.value
             session = app.sessions.of(chunk.topic, chunk.partition)
             if session is not None:

@@ -8,10 +8,9 @@ comes from the sessions alone. The rest (group membership, threads, rebalancing)
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiokafka
 from aiokafka.consumer.fetcher import Fetcher
@@ -33,7 +32,8 @@ from consent_runtime.kafka import aiokafka_security
 from .contract import Chunk, Record
 from .membership import InstanceTaken, Lease
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .app import ChunkApp
 
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
@@ -51,6 +51,7 @@ class Fetched:
 class ChunkConsumerThread(AIOKafkaConsumerThread):
     """The thread that talks to the broker: heartbeats go on whatever the loop's thread does."""
 
+    app: ChunkApp
     consumer: ChunkConsumer
     _woken: asyncio.Future[None] | None = None
 
@@ -176,6 +177,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 class ChunkConsumer(Consumer):
     """Faust's consumer service in the loop's thread."""
 
+    app: ChunkApp
     _thread: ChunkConsumerThread
 
     def __post_init__(self) -> None:
@@ -228,7 +230,7 @@ class ChunkConsumer(Consumer):
         """One message for each partition that has records, holding a chunk of them."""
         self.app.health.beat(self.app.relay.name)
         if not self.flow_active:
-            await self.wait(self.can_resume_flow, timeout=timeout)
+            await self.wait(self.can_resume_flow.wait(), timeout=timeout)
             return
         for tp, fetched in (await self._thread.fetch()).items():
             session = self.sessions.of(*tp)
@@ -252,7 +254,7 @@ class ChunkConsumer(Consumer):
             0,
             None,
             None,
-            record,
+            cast(bytes, record),
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -281,4 +283,4 @@ class ChunkConsumer(Consumer):
 
 
 class ChunkTransport(Transport):
-    Consumer: type[ConsumerT] = ChunkConsumer
+    Consumer: ClassVar[type[ConsumerT]] = ChunkConsumer

@@ -19,7 +19,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 6.0 <= self.session_timeout <= 10.0:
-            raise ValueError("a session timeout of 6 to 10 s: below, a busy machine loses partitions; above, a dead one keeps them")
+            raise ValueError(
+                "a session timeout of 6 to 10 s: below, a busy machine loses partitions; above, a dead one keeps them"
+            )
 
     @property
     def heartbeat_interval(self) -> float:

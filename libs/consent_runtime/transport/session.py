@@ -193,4 +193,3 @@ class Session:
                 raise SessionStuck(f"{self.topic}:{self.partition} did not close") from slow
         self._ownership.held = False
         self._ranges.clear()
-

@@ -56,7 +56,7 @@ class Sessions:
                 earlier.resume(lease)
             else:
                 session = self._live[tp] = self._new(tp, lease)
-                session.start(after=earlier and self._leave(earlier))
+                session.start(after=None if earlier is None else self._leave(earlier))
         for gone in before.values():
             self._leave(gone)
         self._metrics.rebalances.labels(self._stream.name).inc()

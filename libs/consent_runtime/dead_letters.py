@@ -1,0 +1,152 @@
+"""Records that cannot be read or break a rule: kept whole, sealed, with the reason, acknowledged by the broker.
+
+Sealed, because a record nobody could read may hold a clear address; bound by its place, so that one dead letter
+cannot be passed off as another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaError, Producer
+from prometheus_client import CollectorRegistry, Counter
+
+from consent_contracts import cloudevents
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime.kafka import AsyncProducer, DeliveryFailed, Headers
+from consent_runtime.keyring import Keyring
+from consent_runtime.transport import Record
+
+
+class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What stood in Kafka. `timestamp` in milliseconds since the epoch."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetterMetrics:
+    dead_letters: Counter
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> DeadLetterMetrics:
+        return cls(
+            dead_letters=Counter(
+                "consent_relay_dead_letters",
+                "Records set aside because they could not be read or broke a rule. Each needs a person.",
+                ("service", "topic", "reason"),
+                registry=registry,
+            )
+        )
+
+
+def original(datum: Mapping[str, Any], keyring: Keyring) -> Original:
+    """What a DeadLetter datum holds. Raises Unsealable."""
+    key = place(datum["topic"], datum["partition"], datum["offset"])
+    return msgspec.msgpack.decode(keyring.open_record(datum["sealed_record"], key), type=Original)
+
+
+def place(topic: str, partition: int, offset: int) -> bytes:
+    return f"{topic}:{partition}:{offset}".encode()
+
+
+class Letters:
+    """Makes dead letters of one service: topic, key, value and headers, ready to be produced."""
+
+    def __init__(
+        self, *, codec: Codec, keyring: Keyring, topics: Topics, service: str, metrics: DeadLetterMetrics
+    ) -> None:
+        self.topic = topics.dead_letters(service)
+        self._codec = codec
+        self._keyring = keyring
+        self._service = service
+        self._metrics = metrics
+
+    def letter(self, record: Record, reason: str, error: str) -> tuple[bytes, bytes, Headers]:
+        """The key is the record's place, never its own key, which may be a clear number."""
+        key = place(record.topic, record.partition, record.offset)
+        whole = Original(
+            key=record.key, value=record.value, headers=tuple(record.headers or ()), timestamp=record.timestamp
+        )
+        failed_at = time.time_ns() // 1_000
+        datum = {
+            "service": self._service,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "reason": reason,
+            "error": error,
+            "sealed_record": self._keyring.seal_record(msgspec.msgpack.encode(whole), key),
+            "failed_at": failed_at,
+        }
+        headers: Headers = cloudevents.headers(
+            event_id=key.decode(),
+            event_type="relay.consent.v1.DeadLetter",
+            source=f"/consent-relay/{self._service}",
+            time_micros=failed_at,
+        )
+        return key, self._codec.encode(self.topic, datum), headers
+
+    def count(self, record: Record, reason: str) -> None:
+        self._metrics.dead_letters.labels(self._service, record.topic, reason).inc()
+
+
+class DeadLetters:
+    """For a loop. `error` never holds a value of the record."""
+
+    def __init__(
+        self,
+        *,
+        producer: AsyncProducer,
+        codec: Codec,
+        keyring: Keyring,
+        topics: Topics,
+        service: str,
+        metrics: DeadLetterMetrics,
+    ) -> None:
+        self._producer = producer
+        self._letters = Letters(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
+
+    async def send(self, record: Record, reason: str, error: str) -> None:
+        """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
+        key, value, headers = self._letters.letter(record, reason, error)
+        await self._producer.send(self._letters.topic, key, value, headers)
+        self._letters.count(record, reason)
+
+
+class BlockingDeadLetters:
+    """For a thread that has no loop; the producer is its own."""
+
+    def __init__(
+        self,
+        *,
+        producer: Producer,
+        codec: Codec,
+        keyring: Keyring,
+        topics: Topics,
+        service: str,
+        metrics: DeadLetterMetrics,
+    ) -> None:
+        self._producer = producer
+        self._letters = Letters(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
+
+    def send(self, record: Record, reason: str, error: str) -> None:
+        """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
+        key, value, headers = self._letters.letter(record, reason, error)
+        outcome: list[KafkaError | None] = []
+        self._producer.produce(
+            self._letters.topic, value, key, on_delivery=lambda failed, _: outcome.append(failed), headers=list(headers)
+        )
+        while not outcome:
+            self._producer.poll(0.1)
+        if outcome[0] is not None:
+            raise DeliveryFailed(outcome[0])
+        self._letters.count(record, reason)
