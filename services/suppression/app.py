@@ -1,0 +1,63 @@
+"""Composition root of the merge stage: every client is built here."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from consent_contracts.codec import Codec
+from consent_runtime import kafka, observability
+from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
+from consent_runtime.keyring import Keyring
+from consent_runtime.observability import Health
+from consent_runtime.transport import TransportMetrics, build, run
+
+from .metrics import MergeMetrics
+from .settings import SuppressionSettings
+from .stage import GROUP, MergeStage
+
+
+def run_suppression(settings: SuppressionSettings) -> int:
+    """Run the merge stage until a signal (0) or a failure (not 0)."""
+    registry = CollectorRegistry()
+    health = Health(expected=[GROUP])
+    topics = settings.topics
+    keyring = Keyring.load(settings.keyring_file)
+    codec = Codec.connect(settings.registry, topics)
+    dead_letter_metrics = DeadLetterMetrics.on(registry)
+
+    def open_dead_letters() -> DeadLetters:
+        return DeadLetters(
+            producer=kafka.AsyncProducer(settings.kafka),
+            codec=codec,
+            keyring=keyring,
+            topics=topics,
+            service=settings.service,
+            metrics=dead_letter_metrics,
+        )
+
+    stage = MergeStage(
+        topics=topics,
+        partitions=settings.partitions,
+        state_dir=settings.state_dir / settings.service,
+        instance_id=settings.instance_id,
+        transaction_timeout=settings.suppression_transaction_timeout,
+        codec=codec,
+        open_dead_letters=open_dead_letters,
+        metrics=MergeMetrics.on(registry),
+        health=health,
+        bootstrap=settings.kafka,
+    )
+    app = build(
+        stage.stream(),
+        bootstrap=settings.kafka,
+        instance_id=settings.instance_id,
+        health=health,
+        metrics=TransportMetrics.on(registry),
+        session_timeout=settings.suppression_session_timeout,
+    )
+    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    try:
+        return run([app])
+    finally:
+        stage.close()
+        server.close()

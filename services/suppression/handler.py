@@ -1,0 +1,77 @@
+"""Between the transport's loop and the thread in which a partition's work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from consent_runtime.dead_letters import DeadLetters
+from consent_runtime.transport import Chunk
+
+from .errors import Abandoned
+from .partition import MergePartition, Rejected
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class MergeHandler:
+    """A transport's PartitionHandler. A chunk is acknowledged when its entries and dead letters are."""
+
+    def __init__(
+        self, merging: MergePartition, lane: Executor, dead_letters: DeadLetters, *, released: Callable[[], None]
+    ) -> None:
+        """`lane` has one thread, so a partition that comes back waits there until it was let go.
+
+        `released` is called when nothing is held any more.
+        """
+        self._merging = merging
+        self._lane = lane
+        self._dead_letters = dead_letters
+        self._released = released
+
+    async def open(self) -> None:
+        """Recover. Cancelled: stops, lets go of the state, and leaves nothing running."""
+        try:
+            await self._bury(await self._in_lane(self._merging.open))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def process(self, chunk: Chunk) -> None:
+        try:
+            rejected = await self._in_lane(lambda: self._merging.merge(chunk.records))
+        except Abandoned:
+            return  # Not acknowledged: the next owner gets the chunk.
+        await self._bury(rejected)
+        chunk.acknowledge()
+
+    async def close(self) -> None:
+        """Waits in the lane behind what still runs there, which has been told to stop."""
+        self._merging.stop()
+        await self._in_lane(self._merging.close)
+        self._released()
+
+    async def _bury(self, rejected: Iterable[Rejected]) -> None:
+        for record, reason, error in rejected:
+            await self._dead_letters.send(record, reason, error)
+
+    async def _in_lane(self, call: Callable[[], T]) -> T:
+        running = asyncio.get_running_loop().run_in_executor(self._lane, call)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._merging.stop()
+            running.add_done_callback(_seen)
+            raise
+
+
+def _seen(abandoned: asyncio.Future[Any]) -> None:
+    """A call that was told to stop ends with Abandoned, which nobody waits for any more."""
+    failure = None if abandoned.cancelled() else abandoned.exception()
+    if failure is not None and not isinstance(failure, Abandoned):
+        logger.error("a cancelled call has failed", exc_info=failure)

@@ -1,0 +1,100 @@
+"""What the merge stage says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_RECOVERY_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeMetrics:
+    """Build with `on(registry)`. Labels: outcome and channel of a configured set, partition numbers."""
+
+    records: Counter
+    entries_written: Counter
+    merge_seconds: Histogram
+    transaction_seconds: Histogram
+    chunk_records: Histogram
+    recovery_seconds: Histogram
+    recovered_records: Counter
+    recovered: Gauge
+    writers_opened: Counter
+    fenced: Counter
+    aborted: Counter
+    retries: Counter
+    unreadable_entries: Counter
+    foreign_entries: Counter
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> MergeMetrics:
+        """Declare them on `registry`."""
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"consent_relay_suppression_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+            return Histogram(f"consent_relay_suppression_{name}", text, registry=registry, buckets=buckets)
+
+        return cls(
+            records=counter(
+                "records",
+                "Changes read from consent.changes, by outcome: merged (counts in an entry), unchanged (late, "
+                "repeated or older than what stands), rejected (went to dead letters).",
+                "outcome",
+            ),
+            entries_written=counter(
+                "entries_written", "Entries committed to suppression.<channel>.v1, by channel.", "channel"
+            ),
+            merge_seconds=histogram(
+                "merge_seconds", "Time from a chunk's arrival to its entries being ready to write."
+            ),
+            transaction_seconds=histogram(
+                "transaction_seconds",
+                "Time of one transaction, from its first record to the broker's commit. Rising: the broker is slow.",
+            ),
+            chunk_records=histogram(
+                "chunk_records",
+                "Changes in one chunk, hence in one transaction. Near the fetch limit: the stage is behind.",
+                (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
+            ),
+            recovery_seconds=histogram(
+                "recovery_seconds",
+                "Time a partition took to bring its local state to the end of the suppression topics.",
+                _RECOVERY_SECONDS,
+            ),
+            recovered_records=counter(
+                "recovered_records", "Records of the suppression topics read to recover local state."
+            ),
+            recovered=Gauge(
+                "consent_relay_suppression_partition_recovered",
+                "1: this process merges the partition. 0: it is still recovering, or waits for the broker.",
+                ("partition",),
+                registry=registry,
+            ),
+            writers_opened=counter(
+                "writers_opened", "Times a fenced writer was opened: once per assignment of a partition."
+            ),
+            fenced=counter(
+                "fenced",
+                "Times a writer found itself fenced: another worker took its partition while this one was frozen or "
+                "cut off, or a transaction timed out. Nothing is lost; often means workers that stall.",
+            ),
+            aborted=counter("aborted_transactions", "Transactions aborted and tried again. No reader saw them."),
+            retries=counter(
+                "retries",
+                "Times work was put off because the broker or the registry did not answer. Nothing is lost meanwhile.",
+            ),
+            unreadable_entries=counter(
+                "unreadable_entries",
+                "Standing entries that could not be read. Their addresses are denied until consent is given anew; "
+                "`consent-relay republish` brings back what the ledger knows.",
+            ),
+            foreign_entries=counter(
+                "foreign_entries",
+                "Records on the suppression topics that we did not write, passed over during recovery.",
+            ),
+        )

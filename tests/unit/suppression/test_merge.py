@@ -1,0 +1,99 @@
+"""The merge stage's rule: what changes come to, however they are ordered, repeated and cut into chunks (R5)."""
+
+from functools import reduce
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.contracts.strategies import entries
+
+from consent_contracts import Decision, Entry, join, verdict
+from suppression.merge import Place, after_loss, merge
+
+SECOND = 1_000_000
+somewhere = st.sampled_from(["k1.a", "k1.b", "k1.c"])
+
+
+def change(
+    decision_id: str,
+    *,
+    status: str = "withdrawn",
+    at: int = 10 * SECOND,
+    purpose: str = "newsletter",
+    tenant: str = "acme",
+    address_key: str = "k1.a",
+) -> Entry:
+    decision = Decision(
+        decision_id=decision_id,
+        subject_ref="ann",
+        purpose=purpose,
+        status=status,
+        effective_at=at,
+        recorded_at=at,
+    )
+    return Entry(tenant=tenant, channel="sms", address_key=address_key, sealed_address=None, decisions=(decision,))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Entry:
+    entry = draw(entries())
+    return Entry(
+        tenant=entry.tenant,
+        channel=draw(st.sampled_from(["sms", "email"])),
+        address_key=draw(somewhere),
+        sealed_address=entry.sealed_address,
+        decisions=entry.decisions,
+    )
+
+
+@given(st.lists(changes(), max_size=12), st.randoms(use_true_random=False))
+def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[Entry], random: Random) -> None:
+    expected: dict[Place, Entry] = {}
+    for part in parts:
+        place = (part.channel, part.address_key)
+        expected[place] = join(expected.get(place), part)
+
+    shuffled = parts + random.sample(parts, k=len(parts) // 2)
+    random.shuffle(shuffled)
+    state: dict[Place, Entry] = {}
+    while shuffled:
+        size = random.randint(1, len(shuffled))
+        chunk, shuffled = shuffled[:size], shuffled[size:]
+        state |= merge(state, chunk).entries
+    assert state == expected
+
+
+@given(st.lists(changes(), max_size=8))
+def test_a_repeated_chunk_writes_nothing(parts: list[Entry]) -> None:
+    state = dict(merge({}, parts).entries)
+    again = merge(state, parts)
+    assert again.entries == {}
+    assert again.unchanged == len(parts)
+
+
+def test_several_changes_to_one_address_are_written_once() -> None:
+    chunk = [change(f"d{n}", purpose=purpose) for n, purpose in enumerate(("newsletter", "survey", "*"))]
+    merged = merge({}, chunk)
+    assert list(merged.entries.values()) == [reduce(join, chunk)]
+
+
+def test_late_grant_does_not_lift_a_withdrawal() -> None:  # R5
+    standing = {("sms", "k1.a"): change("d2", at=20 * SECOND)}
+    merged = merge(standing, [change("d1", status="given", at=10 * SECOND)])
+    assert merged.entries == {}
+    assert merged.unchanged == 1
+
+
+def test_change_of_another_tenant_is_named_and_changes_nothing() -> None:  # R45
+    standing = {("sms", "k1.a"): change("d1")}
+    merged = merge(standing, [change("d2", tenant="umbrella", at=30 * SECOND), change("d3", at=40 * SECOND)])
+    assert merged.misplaced == [0]
+    assert merged.entries == {("sms", "k1.a"): change("d3", at=40 * SECOND)}
+
+
+def test_lost_entry_voids_older_permissions_and_a_newer_one_counts_again() -> None:  # R4
+    old_grant = change("d1", status="given", at=10 * SECOND)
+    base = after_loss(old_grant, lost=b"\0garbage", now=100 * SECOND)
+    assert not verdict(join(base, old_grant).decisions, "newsletter").permitted
+    new_grant = change("d2", status="given", at=200 * SECOND)
+    assert verdict(join(base, new_grant).decisions, "newsletter").permitted
