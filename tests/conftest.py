@@ -19,7 +19,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
-from local_stack.servers import Addresses, start_servers
+from local_stack.servers import Addresses, Servers
 from local_stack.supervisor import Supervisor
 
 TENANT = "acme"
@@ -35,7 +35,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
     directory = tmp_path_factory.mktemp("servers")
     supervisor = Supervisor(directory / "logs", report=lambda text: print(text, file=sys.stderr))
     try:
-        yield start_servers(supervisor, directory, environ={})
+        yield Servers(supervisor, directory, environ={}).start()
     finally:
         supervisor.stop_all()
     assert not supervisor.crashes, [f"{crash.name} {crash.how}\n{crash.tail}" for crash in supervisor.crashes]

@@ -130,7 +130,7 @@ class Child:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [*leash, *program.command],
-                env={**os.environ, **program.env},
+                env={**_neutral_environment(), **program.env},
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -154,6 +154,11 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def _neutral_environment() -> dict[str, str]:
+    """Ours, without the settings that were meant for us: a child gets exactly those of its program."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_RELAY_")}
 
 
 def _children_of(pid: int | None) -> list[int]:

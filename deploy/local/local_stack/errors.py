@@ -3,6 +3,7 @@
 LocalStackError
 +-- DownloadFailed     a package did not come, or is not what the lock file says
 +-- MissingProgram     a program or package that should be installed is not
++-- Abandoned          somebody asked to stop while things were still starting
 +-- StartFailed        a process ended, or was not ready in time; holds the tail of its log
 """
 
@@ -19,6 +20,10 @@ class DownloadFailed(LocalStackError):
 
 class MissingProgram(LocalStackError):
     """Something that has to be installed is not; the text names the cure."""
+
+
+class Abandoned(LocalStackError):
+    """The start was given up on request."""
 
 
 class StartFailed(LocalStackError):

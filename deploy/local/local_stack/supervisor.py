@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.child import Child, Program
-from local_stack.errors import StartFailed
+from local_stack.errors import Abandoned, StartFailed
 
 Probe = Callable[[], str | None]  # one real request: None when it was answered, else why it was not
 
@@ -31,6 +31,7 @@ class Supervisor:
         self.crashed = threading.Event()
         self._log_dir = log_dir
         self._report = report
+        self._abandoned = threading.Event()
         self._children: dict[str, Child] = {}
         self._probes: dict[str, Probe] = {}
         self._layers: list[list[str]] = []
@@ -40,7 +41,9 @@ class Supervisor:
         self._layers.append([])
 
     def add(self, program: Program, probe: Probe, *, seconds: float = 60.0) -> Child:
-        """Start a program and wait until it answers. Raises StartFailed."""
+        """Start a program and wait until it answers. Raises StartFailed, or Abandoned."""
+        if self._abandoned.is_set():
+            raise Abandoned
         child = Child(program, self._log_dir, on_crash=self._note_crash)
         self._children[child.name] = child
         self._probes[child.name] = probe
@@ -68,18 +71,35 @@ class Supervisor:
         self.await_ready(name, seconds=seconds)
 
     def await_ready(self, name: str, *, seconds: float = 60.0) -> None:
-        """Ask the child's probe until it answers. Raises StartFailed when the child ends or time is up."""
+        """Ask the child's probe until it answers. Raises StartFailed when it ends or time is up, or Abandoned."""
         child, probe = self.child(name), self._probes[name]
         deadline = time.monotonic() + seconds
         while (why := probe()) is not None:
+            if self._abandoned.is_set():
+                raise Abandoned
             if not child.running:
                 raise _failed(child, child.exit_text)
             if time.monotonic() > deadline:
                 raise _failed(child, f"was not ready within {seconds:.0f} s: {why}")
             time.sleep(0.05)
 
+    def together(self, *jobs: Callable[[], object]) -> None:
+        """Run jobs at once. The first that fails makes the others give up, and its error is raised."""
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            futures = [pool.submit(job) for job in jobs]
+            if any(future.exception() for future in wait(futures, return_when=FIRST_EXCEPTION).done):
+                self.abandon()
+        errors = [error for future in futures if (error := future.exception())]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, Abandoned)), errors[0])
+
+    def abandon(self) -> None:
+        """Make every wait for readiness, on whichever thread, end with Abandoned."""
+        self._abandoned.set()
+
     def stop_all(self) -> None:
-        """End everything: layer by layer, the children of a layer at once. Never raises for a child."""
+        """End everything: layer by layer, the children of a layer at once."""
+        self.abandon()
         for layer in reversed(self._layers):
             children = [self._children[name] for name in layer if name in self._children]
             if children:

@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from local_stack.ports import free_port, is_free
 from local_stack.servers.kafka import Kafka
+from local_stack.servers.packages import installed
 from local_stack.servers.postgres import Postgres
 from local_stack.servers.registry import Registry
 from local_stack.supervisor import Supervisor
@@ -36,44 +36,66 @@ class Addresses:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def start_servers(supervisor: Supervisor, directory: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
-    """Start those servers for which no setting names an existing one; return where all of them are.
+class Servers:
+    """Starts the servers for which no setting names an existing one.
 
-    CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_DATABASE name existing ones. Kafka starts
-    beside PostgreSQL; our registry needs our PostgreSQL for itself, also when the database is somebody's own.
+    CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_DATABASE name existing ones. Our registry needs
+    a PostgreSQL of ours for itself, also when the system's database is somebody's own.
     """
-    kafka, registry, database = (environ.get(f"CONSENT_RELAY_{name}", "") for name in ("KAFKA", "REGISTRY", "DATABASE"))
-    ports = _ports(directory)
-    supervisor.layer()
-    with ThreadPoolExecutor(2) as pool:
-        broker = None if kafka else pool.submit(_start_kafka, supervisor, directory, ports)
-        if not (registry and database):
-            postgres = Postgres(directory, ports["database"])
-            postgres.prepare()
-            supervisor.add(postgres.program(), postgres.probe)
-            database = database or postgres.url()
-        if not registry:
-            registry = _start_registry(supervisor, postgres, ports)
-        kafka = kafka or _result(broker)
-    return Addresses(kafka=kafka, registry=registry, database=database)
 
+    def __init__(self, supervisor: Supervisor, directory: Path, environ: Mapping[str, str] = os.environ) -> None:
+        self._supervisor = supervisor
+        self._kafka = environ.get("CONSENT_RELAY_KAFKA", "")
+        self._registry = environ.get("CONSENT_RELAY_REGISTRY", "")
+        self._database = environ.get("CONSENT_RELAY_DATABASE", "")
+        ports = _ports(directory)
+        self._broker = Kafka(directory, ports["kafka"], ports["controller"])
+        self._schemas = Registry(ports["registry"])
+        self._postgres = Postgres(directory, ports["database"])
 
-def _start_kafka(supervisor: Supervisor, directory: Path, ports: Mapping[str, int]) -> str:
-    broker = Kafka(directory, ports["kafka"], ports["controller"])
-    broker.prepare()
-    supervisor.add(broker.program(), broker.probe)
-    return broker.bootstrap
+    @property
+    def addresses(self) -> Addresses:
+        """Where the servers are, once they have been started."""
+        return Addresses(kafka=self._kafka, registry=self._registry, database=self._database)
 
+    def download(self) -> None:
+        """Have at hand what `start` will need; to be called first, since it can take minutes."""
+        if not self._kafka:
+            installed("kafka")
+        if not self._registry:
+            installed("registry")
 
-def _start_registry(supervisor: Supervisor, postgres: Postgres, ports: Mapping[str, int]) -> str:
-    registry = Registry(ports["registry"])
-    registry.prepare()
-    supervisor.add(registry.program(postgres.create_database("registry")), registry.probe)
-    return registry.url
+    def start(self) -> Addresses:
+        """All of them. Raises StartFailed, DownloadFailed or MissingProgram."""
+        self.download()
+        self._supervisor.layer()
+        self._supervisor.together(self.start_kafka, self._start_storage)
+        return self.addresses
 
+    def start_kafka(self) -> None:
+        if not self._kafka:
+            self._broker.prepare()
+            self._supervisor.add(self._broker.program(), self._broker.probe)
+            self._kafka = self._broker.bootstrap
 
-def _result(future: Future[str] | None) -> str:
-    return "" if future is None else future.result()
+    def start_database(self) -> None:
+        """PostgreSQL, with a database for the system in it."""
+        if not (self._registry and self._database):
+            self._postgres.prepare()
+            self._supervisor.add(self._postgres.program(), self._postgres.probe)
+        if not self._database:
+            self._database = self._postgres.create_database("consent_relay")
+
+    def start_registry(self) -> None:
+        """After `start_database`."""
+        if not self._registry:
+            storage = self._postgres.create_database("registry")
+            self._supervisor.add(self._schemas.program(storage), self._schemas.probe)
+            self._registry = self._schemas.url
+
+    def _start_storage(self) -> None:
+        self.start_database()
+        self.start_registry()
 
 
 def _ports(directory: Path) -> dict[str, int]:

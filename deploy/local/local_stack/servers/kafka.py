@@ -1,12 +1,13 @@
 """Apache Kafka 4.3.1: one KRaft node, broker and controller in one process."""
 
+import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local_stack.child import Program
 from local_stack.errors import StartFailed
@@ -14,7 +15,8 @@ from local_stack.servers.java import java
 from local_stack.servers.packages import installed
 
 # One node: no replication. Few internal partitions: each costs files and start-up time. The cleaner's default
-# buffer (128 MB) is a quarter of the heap.
+# buffer (128 MB) is a quarter of the heap. After a kill -9 the controller takes a broker back only when
+# its old session has timed out: 9 s by default.
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -31,6 +33,8 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "4",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 LOGGING = """\
@@ -52,12 +56,12 @@ class Kafka:
     name = "kafka"
 
     def __init__(self, directory: Path, port: int, controller_port: int) -> None:
+        self._address = ("127.0.0.1", port)
         self.bootstrap = f"127.0.0.1:{port}"
         self._controller = f"127.0.0.1:{controller_port}"
         self._directory = directory / "kafka"
         self._properties = self._directory / "server.properties"
         self._logs = self._directory / "log"
-        self._admin: AdminClient | None = None
 
     def prepare(self) -> None:
         """Write the configuration and format the log directory unless it is formatted."""
@@ -70,23 +74,29 @@ class Kafka:
             "log.dirs": str(self._logs),
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        if not (self._logs / "meta.properties").exists():
+        formatted = self._directory / "formatted"
+        if not formatted.exists():
+            shutil.rmtree(self._logs, ignore_errors=True)
             self._format()
+            formatted.touch()
 
     def program(self) -> Program:
         return Program(name=self.name, command=self._java("kafka.Kafka", [str(self._properties)]))
 
     def probe(self) -> str | None:
         """None when metadata and a group coordinator are served, else why not."""
-        admin = self._admin = self._admin or AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         try:
-            admin.list_topics(timeout=2)
-            group = ConsumerGroupTopicPartitions("readiness")
-            for answer in admin.list_consumer_group_offsets([group], request_timeout=5).values():
-                answer.result()
-        except KafkaException as error:
+            socket.create_connection(self._address, timeout=1).close()  # spares a client that would only log
+            # A consumer and not the admin client: librdkafka 2.16.0 crashes the process when the admin client
+            # asks for a group's offsets before there is a coordinator.
+            consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "readiness", "log_level": 0})
+            try:
+                consumer.list_topics(timeout=5)
+                consumer.committed([TopicPartition("readiness", 0)], timeout=5)
+            finally:
+                consumer.close()
+        except (OSError, KafkaException) as error:
             return str(error)
-        self._admin = None
         return None
 
     def _format(self) -> None:

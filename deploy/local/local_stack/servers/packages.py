@@ -11,13 +11,14 @@ import os
 import shutil
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_stack.errors import DownloadFailed
+from local_stack.errors import Abandoned, DownloadFailed
 from local_stack.progress import Download, download_progress
 
 LOCK_FILE = Path(__file__).with_name("packages.lock")
@@ -86,11 +87,7 @@ def _install(set_name: str, packages: list[Package], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f".{set_name}-") as scratch:
         staging = Path(scratch) / "files"
         staging.mkdir()
-        with (
-            download_progress(set_name, sum(package.size for package in packages)) as progress,
-            ThreadPoolExecutor(PARALLEL) as pool,
-        ):
-            files = list(pool.map(lambda package: _fetch(package, Path(scratch), progress), packages))
+        files = _fetch_all(set_name, packages, Path(scratch))
         for package, file in zip(packages, files, strict=True):
             if package.packaging == "tar.gz":
                 with tarfile.open(file) as archive:
@@ -100,13 +97,32 @@ def _install(set_name: str, packages: list[Package], target: Path) -> None:
         staging.rename(target)
 
 
-def _fetch(package: Package, scratch: Path, progress: Download) -> Path:
+def _fetch_all(set_name: str, packages: list[Package], scratch: Path) -> list[Path]:
+    stop = threading.Event()
+    with (
+        download_progress(set_name, sum(package.size for package in packages)) as progress,
+        ThreadPoolExecutor(PARALLEL) as pool,
+    ):
+        try:
+            return list(pool.map(lambda package: _fetch(package, scratch, progress, stop), packages))
+        except BaseException:
+            stop.set()  # Ctrl-C, or one that failed: the others need not come to their end
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _fetch(package: Package, scratch: Path, progress: Download, stop: threading.Event) -> Path:
     # Imported here: a start with a full cache does without jgo's half second.
     from jgo.maven import MavenContext, PythonResolver
 
+    def advance(count: int) -> None:
+        if stop.is_set():
+            raise Abandoned
+        progress.advance(count)
+
     @contextmanager
     def report(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
-        yield progress.advance
+        yield advance
 
     context = MavenContext(
         resolver=PythonResolver(progress_callback=report), repo_cache=scratch / "repository", timeout=60

@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,29 +43,38 @@ class Postgres:
 
     def __init__(self, directory: Path, port: int) -> None:
         self.port = port
+        self._directory = directory
         self._account = _account()
-        self._home = _home(directory, self._account)
-        self._data = self._home / "data"
-        self._password_file = self._home / "password"
+
+    @cached_property
+    def _home(self) -> Path:
+        return _home(self._directory, self._account)
 
     @property
-    def password(self) -> str:
-        return self._password_file.read_text()
+    def _data(self) -> Path:
+        return self._home / "data"
+
+    @property
+    def _password_file(self) -> Path:
+        return self._home / "password"
 
     def url(self, database: str = "postgres") -> str:
         """The superuser's SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+        password = self._password_file.read_text()
+        return f"postgresql+psycopg://postgres:{password}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
-        """Create the cluster unless it is there."""
-        if (self._data / "PG_VERSION").exists():
+        """Create the cluster unless it is there; what an interrupted start left half made is made again."""
+        if self._data.exists():
             return
-        shutil.rmtree(self._data, ignore_errors=True)
+        half = self._home / "half-made"
+        shutil.rmtree(half, ignore_errors=True)
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_urlsafe(24))
         if self._account is not None:
             os.chown(self._password_file, self._account.uid, self._account.gid)  # initdb reads it
-        self._initdb()
+        self._initdb(half)
+        half.rename(self._data)
 
     def program(self) -> Program:
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
@@ -92,9 +102,9 @@ class Postgres:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
-    def _initdb(self) -> None:
+    def _initdb(self, data: Path) -> None:
         command = [
-            *(str(self._bin() / "initdb"), "-D", str(self._data), "-U", "postgres", "--encoding=UTF8"),
+            *(str(self._bin() / "initdb"), "-D", str(data), "-U", "postgres", "--encoding=UTF8"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-sync"),
             *("--auth=scram-sha-256", f"--pwfile={self._password_file}"),
         ]

@@ -14,7 +14,7 @@ from local_stack.servers.packages import installed
 
 
 class Registry:
-    """One registry on `port`, keeping its schemas in the database at `database_url` (SQLAlchemy's form)."""
+    """One registry on `port`."""
 
     name = "registry"
 
@@ -22,11 +22,8 @@ class Registry:
         self._port = port
         self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
 
-    def prepare(self) -> None:
-        """Have the files at hand."""
-        installed("registry")
-
     def program(self, database_url: str) -> Program:
+        """Keeping its schemas in the database at `database_url` (SQLAlchemy's form)."""
         database = urlsplit(database_url)
         settings = {
             "APICURIO_STORAGE_KIND": "sql",
@@ -36,6 +33,9 @@ class Registry:
             "APICURIO_DATASOURCE_PASSWORD": database.password or "",
             "QUARKUS_HTTP_HOST": "127.0.0.1",
             "QUARKUS_HTTP_PORT": str(self._port),
+            # A second listener that we do not use, else on 9000 of every interface.
+            "QUARKUS_MANAGEMENT_HOST": "127.0.0.1",
+            "QUARKUS_MANAGEMENT_PORT": "0",
         }
         home = installed("registry")
         command = java(heap="256m", arguments=["-jar", str(home / "quarkus-run.jar")])
