@@ -85,15 +85,15 @@ class _Batch:
     def write(self) -> list[Recorded]:
         named = {name: None for each in self._accepted if (name := _name(each)) is not None}
         refs = {(each.tenant, each.subject_ref) for each in self._accepted if each.subject_ref is not None}
-        subject_ids = subjects.lock(self._connection, refs, now=self._now)
+        locked = subjects.lock(self._connection, refs, now=self._now)
         found = addresses.resolve(self._connection, self._desk.keyring, named, now=self._now)
-        reaches = self._reaches(subject_ids, found)
+        reaches = self._reaches(locked, found)
         rows: list[entries.NewDecision] = []
         recorded: list[Recorded] = []
         for each in self._accepted:
             name = _name(each)
             address = found[name] if name is not None else None
-            subject_id = subject_ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
+            subject_id = locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
             choice = self._choice(each)
             reach = reaches[subject_id, each.channel] if subject_id is not None else Reach()
             if subject_id is not None and address is not None and not reach.holds(address.address_id):
@@ -127,24 +127,22 @@ class _Batch:
         outbox.write(self._connection, self._messages, now=self._now)
         return recorded
 
-    def _reaches(
-        self, subject_ids: dict[subjects.Subject, int], found: dict[Named, Address]
-    ) -> dict[tuple[int, str], Reach]:
+    def _reaches(self, locked: subjects.Locked, found: dict[Named, Address]) -> dict[tuple[int, str], Reach]:
         """Each subject on each channel of the batch, as it stands before the batch."""
-        linked = addresses.linked(self._connection, self._desk.keyring, set(subject_ids.values()), now=self._now)
+        linked = addresses.linked(self._connection, self._desk.keyring, locked.existed, now=self._now)
         reaches: dict[tuple[int, str], Reach] = {}
         gaining: set[int] = set()
         for each in self._accepted:
             if each.subject_ref is None:
                 continue
-            subject_id = subject_ids[each.tenant, each.subject_ref]
+            subject_id = locked.ids[each.tenant, each.subject_ref]
             slot = (subject_id, each.channel)
             if slot not in reaches:
                 reaches[slot] = Reach(a for a in linked.get(subject_id, ()) if a.channel == each.channel)
             name = _name(each)
             if name is not None and not reaches[slot].holds(found[name].address_id):
                 gaining.add(subject_id)
-        for subject_id, channel, refusal in entries.inherited(self._connection, gaining):
+        for subject_id, channel, refusal in entries.inherited(self._connection, gaining - locked.created):
             if (subject_id, channel) in reaches:
                 reaches[subject_id, channel].remember(refusal)
         return reaches

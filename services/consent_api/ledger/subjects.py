@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
@@ -16,6 +17,7 @@ SELECT tenant, subject_ref, :now
 FROM unnest(CAST(:tenants AS text[]), CAST(:refs AS text[])) AS wanted (tenant, subject_ref)
 ORDER BY tenant, subject_ref
 ON CONFLICT DO NOTHING
+RETURNING subject_id, tenant, subject_ref
 """)
 _LOCK = text("""
 SELECT subject_id, tenant, subject_ref
@@ -27,14 +29,35 @@ FOR NO KEY UPDATE OF subjects
 _FIND = text("SELECT subject_id FROM subjects WHERE tenant = :tenant AND subject_ref = :ref")
 
 
-def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> dict[Subject, int]:
-    """The id of each subject, created when new, locked until the transaction ends."""
-    if not subjects:
-        return {}
-    tenants, refs = zip(*subjects, strict=True)
-    wanted = {"tenants": list(tenants), "refs": list(refs)}
-    connection.execute(_CREATE, {**wanted, "now": now})
-    return {(row.tenant, row.subject_ref): row.subject_id for row in connection.execute(_LOCK, wanted)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locked:
+    """Subjects that nobody else can link, unlink or decide for until the transaction ends."""
+
+    ids: Mapping[Subject, int]
+    created: frozenset[int]
+    """Those that did not exist before: they have neither addresses nor decisions."""
+
+    @property
+    def existed(self) -> list[int]:
+        return [subject_id for subject_id in self.ids.values() if subject_id not in self.created]
+
+
+def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> Locked:
+    """Lock each subject, created when new."""
+    ids: dict[Subject, int] = {}
+    if subjects:
+        created = connection.execute(_CREATE, {**_columns(subjects), "now": now})
+        ids = {(row.tenant, row.subject_ref): row.subject_id for row in created}
+    fresh = frozenset(ids.values())
+    existing = [subject for subject in subjects if subject not in ids]
+    if existing:
+        locked = connection.execute(_LOCK, _columns(existing))
+        ids.update({(row.tenant, row.subject_ref): row.subject_id for row in locked})
+    return Locked(ids=ids, created=fresh)
+
+
+def _columns(subjects: Collection[Subject]) -> dict[str, list[str]]:
+    return {"tenants": [tenant for tenant, _ in subjects], "refs": [ref for _, ref in subjects]}
 
 
 def find(connection: Connection, tenant: str, subject_ref: str) -> int | None:
