@@ -9,12 +9,15 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from consent_runtime.dead_letters import DeadLetters
+from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
 
 from .errors import Abandoned
 from .partition import MergePartition, Rejected
 
 logger = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -57,8 +60,18 @@ class MergeHandler:
         self._released()
 
     async def _bury(self, rejected: Iterable[Rejected]) -> None:
+        """Returns when the broker holds every one; waits while it is away."""
         for record, reason, error in rejected:
-            await self._dead_letters.send(record, reason, error)
+            while True:
+                try:
+                    await self._dead_letters.send(record, reason, error)
+                except DeliveryFailed as failed:
+                    if not failed.retriable:
+                        raise
+                    logger.warning("a dead letter is not taken: %s; trying again", failed.code)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                else:
+                    break
 
     async def _in_lane(self, call: Callable[[], T]) -> T:
         running = asyncio.get_running_loop().run_in_executor(self._lane, call)

@@ -91,7 +91,9 @@ class FencedWriter:
 
     def close(self) -> None:
         """Abandon: the broker aborts what is open when the next writer takes over, or on its timeout."""
-        self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
 
     def _produce(self, producer: Any, row: Row, report: dict[str, Any]) -> None:
         while True:
@@ -118,14 +120,14 @@ class FencedWriter:
         """Turns a failure of the transaction into one of our errors, aborting it where that is possible."""
         kafka_error = error.args[0]
         if kafka_error.fatal() or kafka_error.code() in (KafkaError._FENCED, KafkaError._STATE):
-            self._producer = None
+            self.close()
             raise Fenced(f"the writer can write no more: {_name(error)}") from error
         while True:
             try:
                 producer.abort_transaction(_WAIT_SECONDS)
             except KafkaException as abort_error:
                 if not abort_error.args[0].retriable():
-                    self._producer = None
+                    self.close()
                     raise Fenced(f"the writer can write no more: {_name(abort_error)}") from abort_error
                 self._look_up()
             else:
@@ -133,7 +135,7 @@ class FencedWriter:
 
     def _look_up(self) -> None:
         if self._stopping.is_set():
-            self._producer = None
+            self.close()
             raise Abandoned("told to stop while the broker does not answer")
 
 

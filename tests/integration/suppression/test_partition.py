@@ -1,0 +1,216 @@
+"""One partition of the merge stage on a real broker: what it writes, refuses, recovers, and never loses."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
+
+from consent_contracts import Topics, entry_of_change, verdict
+from suppression.errors import Abandoned
+from suppression.store import Position, Store
+
+
+@pytest.fixture
+def rig(kafka: str, registry_url: str, topics: Topics, tmp_path: Path) -> Iterator[Rig]:
+    return Rig(kafka, registry_url, topics, tmp_path / "state")
+
+
+def test_changes_become_entries_once_an_address(rig: Rig) -> None:
+    with rig.partition() as merging:
+        chunk = [
+            rig.change(1, status="given"),
+            rig.change(2, channel="email"),
+            rig.change(1, status="objected", purpose="*", decision_id="d1b"),
+        ]
+        assert merging.merge(chunk) == []
+        assert statuses(rig.entries("sms")) == {"k1.1": ["objected", "given"]}
+        assert statuses(rig.entries("email")) == {"k1.2": ["withdrawn"]}
+        assert len(rig.records("sms")) == 1
+
+
+def test_repeated_and_older_changes_are_not_written_again(rig: Rig) -> None:  # R5
+    with rig.partition() as merging:
+        merging.merge([rig.change(1)])
+        merging.merge([rig.change(1), rig.change(1, status="given", decision_id="d0", effective_at=NOW - SECOND)])
+        assert len(rig.records()) == 1
+        assert statuses(rig.entries()) == {"k1.1": ["withdrawn"]}
+    assert rig.counted("records", outcome="unchanged") == 2
+
+
+def test_state_is_recovered_from_nothing_and_lazily_decoded(rig: Rig) -> None:
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(n) for n in range(50)])
+        merging.merge([rig.change(n, channel="voice") for n in range(50)])
+    before = rig.entries()
+    with rig.partition("b") as merging:  # another worker, no local state
+        merging.merge([rig.change(n) for n in range(50)])
+        assert len(rig.records()) == 50
+        merging.merge([rig.change(7, purpose="survey", decision_id="new")])
+        after = rig.entries()
+    assert len(after.pop("k1.7").decisions) == 2
+    before.pop("k1.7")
+    assert after == before
+
+
+def test_restart_reads_on_from_the_checkpoint(rig: Rig) -> None:
+    with rig.partition() as merging:
+        merging.merge([rig.change(n) for n in range(50)])
+    read = rig.counted("recovered_records")
+    with rig.partition() as merging:
+        assert rig.counted("recovered_records") - read <= 3  # the ends of the partitions, no record again
+        merging.merge([rig.change(n) for n in range(50)])
+    assert len(rig.records()) == 50
+
+
+def test_entries_committed_but_not_in_the_local_state_are_found_again(rig: Rig) -> None:
+    """A process that dies between the commit and the write of its state has a topic that is ahead of it."""
+    with rig.partition() as merging:
+        merging.merge([rig.change(1)])
+    held = rig.state_dir / "held"
+    [state] = [path.parent for path in rig.state_dir.rglob("CURRENT")]
+    shutil.copytree(state, held)
+    with rig.partition() as merging:
+        merging.merge([rig.change(1, status="objected", purpose="*", decision_id="d9"), rig.change(2)])
+    shutil.rmtree(state)
+    shutil.copytree(held, state)
+    with rig.partition() as merging:
+        merging.merge([rig.change(1, purpose="survey", decision_id="d10")])
+    assert sorted(d.decision_id for d in rig.entries()["k1.1"].decisions) == ["d1", "d10", "d9"]
+
+
+def test_checkpoint_of_a_topic_that_was_wiped_is_not_believed(rig: Rig) -> None:
+    with rig.partition() as merging:
+        merging.merge([rig.change(n) for n in range(20)])
+    rig.wipe("sms")
+    with rig.partition() as merging:
+        merging.merge([rig.change(n) for n in range(20)])  # republished from the ledger
+    assert len(rig.entries()) == 20
+
+
+def test_state_ahead_of_its_topic_is_not_believed(rig: Rig) -> None:
+    """A topic that lost its end (an unclean election, a restored disk) must get the lost entries again."""
+    with rig.partition() as merging:
+        merging.merge([rig.change(1)])
+    [path] = [path.parent for path in rig.state_dir.rglob("CURRENT")]
+    state = Store.open(path)
+    checkpoint = state.checkpoint(partitions=4)
+    assert checkpoint is not None
+    ahead = {topic: Position(at.topic_id, at.offset + 1_000) for topic, at in checkpoint.positions.items()}
+    unwritten = entry_of_change(datum(2))
+    state.write({("sms", "k1.2"): unwritten}, msgspec.structs.replace(checkpoint, positions=ahead))
+    state.close()
+    with rig.partition() as merging:
+        merging.merge([rig.change(2)])
+    assert set(rig.entries()) == {"k1.1", "k1.2"}
+
+
+def test_poison_is_refused_and_the_rest_merged(rig: Rig) -> None:  # R16
+    good = rig.change(1)
+    foreign_channel = rig.change(2, channel="pigeon")
+    poison = [
+        Change(b"k1.x", b"not avro"),
+        Change(b"k1.x", None),
+        Change(b"k1.x", good.value[:-3] if good.value else None),
+        foreign_channel,
+        rig.change(3, purpose="*", status="given"),
+        rig.change(4, status="maybe"),
+        Change(b"k1.other", rig.change(5).value),
+        Change(None, rig.change(6).value),
+        rig.change(1, tenant="umbrella", effective_at=NOW + 9, recorded_at=NOW + 9),
+    ]
+    with rig.partition() as merging:
+        rejected = merging.merge([*poison[:4], good, *poison[4:]])
+    assert {each.record for each in rejected} == set(poison)
+    assert [each.reason for each in rejected if each.record is foreign_channel] == ["invalid"]
+    assert statuses(rig.entries()) == {"k1.1": ["withdrawn"]}
+    assert not any("k1." in each.error for each in rejected)
+
+
+def test_foreign_records_on_the_suppression_topic_are_passed_over(rig: Rig) -> None:
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1)])
+    rig.write_foreign(b"k1.1", b"rubbish")
+    rig.write_foreign(b"", b"rubbish")
+    with rig.partition("b") as merging:
+        assert [each.reason for each in merging.foreign_at_open] == ["not_framed", "not_framed"]
+        merging.merge([rig.change(1, status="given", decision_id="d0", effective_at=NOW - SECOND)])
+        merging.merge([rig.change(1, purpose="survey", decision_id="d2")])
+    decisions = rig.codec.decode(rig.topics.suppression("sms"), rig.records()[-1][1])["decisions"]
+    assert [decision["status"] for decision in decisions] == ["withdrawn", "withdrawn"]
+
+
+def test_unreadable_standing_entry_denies_until_consent_is_given_anew(rig: Rig) -> None:  # R4
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1, status="objected", purpose="*"), rig.change(2)])
+    [(_, framed)] = [record for record in rig.records() if record[0] == "k1.2"]
+    assert framed is not None
+    rig.write_foreign(b"k1.1", framed[:5] + b"\xff" * 30)
+    with rig.partition("b") as merging:
+        # Recovery has met the schema by then, so what follows its header is found out when it is needed.
+        merging.merge([rig.change(1, status="given", decision_id="late")])
+    [entry] = [entry for key, entry in rig.entries(passing_over_unreadable=True).items() if key == "k1.1"]
+    assert not verdict(entry.decisions, "newsletter").permitted
+    assert rig.counted("unreadable_entries") == 1
+
+
+def test_erased_address_is_forgotten(rig: Rig) -> None:  # R33
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1)])
+    rig.write_foreign(b"k1.1", None)
+    with rig.partition("b") as merging:
+        merging.merge(
+            [
+                rig.change(
+                    1, status="given", decision_id="d2", effective_at=NOW + 60 * SECOND, recorded_at=NOW + 60 * SECOND
+                )
+            ]
+        )
+    assert statuses(rig.entries()) == {"k1.1": ["given"]}
+
+
+def test_older_writer_is_fenced_and_the_newest_state_stands(rig: Rig) -> None:  # R43
+    with rig.partition("old", owned=lambda: False) as old:
+        old.merge([rig.change(1, status="given")])
+        with rig.partition("new") as new:
+            later = {"effective_at": NOW + 60 * SECOND, "recorded_at": NOW + 60 * SECOND}
+            new.merge([rig.change(1, decision_id="d2", **later)])
+            # The zombie still believes in the grant it knows, and adds a purpose to it.
+            thread, outcome = in_thread(lambda: old.merge([rig.change(1, purpose="survey", decision_id="d3")]))
+            new.merge([rig.change(3)])
+            thread.join(2)
+            assert thread.is_alive()  # fenced: it waits to be told, and takes nothing back
+            old.stop()
+            thread.join(10)
+            assert isinstance(outcome[0], Abandoned)
+            new.merge([rig.change(1, purpose="survey", decision_id="d3")])
+    assert statuses(rig.entries())["k1.1"] == ["withdrawn", "withdrawn"]
+    assert rig.counted("fenced") == 1
+
+
+def test_fenced_writer_that_surely_owns_the_partition_goes_on(rig: Rig) -> None:
+    """A transaction that timed out fences its own writer; so does a zombie that came back too early."""
+    with rig.partition("old") as old:
+        old.merge([rig.change(1)])
+        with rig.partition("new") as new:
+            new.merge([rig.change(2), rig.change(1, purpose="survey", decision_id="d9")])
+        old.merge([rig.change(3), rig.change(1, purpose="*", decision_id="d10")])
+    assert set(rig.entries()) == {"k1.1", "k1.2", "k1.3"}
+    assert len(rig.entries()["k1.1"].decisions) == 3
+    assert rig.counted("fenced") == 1
+
+
+def test_entry_too_large_for_the_broker_goes_to_dead_letters_and_holds_up_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suppression.partition.MAX_ENTRY_BYTES", 2_000)
+    many = [rig.change(1, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
+    with rig.partition() as merging:
+        rejected = merging.merge([*many, rig.change(2)])
+    assert {each.reason for each in rejected} == {"entry_too_large"}
+    assert len(rejected) == 50
+    assert set(rig.entries()) == {"k1.2"}
