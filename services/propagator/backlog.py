@@ -94,7 +94,7 @@ class Backlog:
             if step.cancelled:
                 group.steps.popleft()
                 continue
-            limit = step.group_limit if step.outage == outages else size
+            limit = 1 if step.parked else step.group_limit if step.outage == outages else size
             if len(batch) >= limit:
                 break
             size = min(size, limit)

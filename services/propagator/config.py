@@ -126,8 +126,8 @@ class _Reader:
         fields = here.fields()
         _refuse_unknown(fields, FIELDS)
         missing = [name for name in ("name", "connector", "channel", "purposes") if name not in fields]
-        for name in missing:
-            here.fault(f"`{name}` is missing")
+        for absent in missing:
+            here.fault(f"`{absent}` is missing")
         if missing:
             return None
         name = self._name(fields["name"])
@@ -208,12 +208,13 @@ class _Reader:
         if reference is None:
             return None
         if how == "env":
-            secret = self._environ.get(reference, "").strip()
-            if not secret:
+            value = self._environ.get(reference, "").strip()
+            if not value:
                 source.fault(f"the environment variable {reference} is missing or empty: set it")
-            return secret or None
+            return value or None
+        path = self._base / reference
         try:
-            secret = (self._base / reference).read_text(encoding="utf-8").strip()
+            secret = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             source.fault(f"the file cannot be read ({type(error).__name__}): check path and permissions")
             return None
@@ -273,9 +274,7 @@ def _options(parent: Located, here: Located | None, kind: Kind) -> dict[str, boo
     return found
 
 
-def _url(
-    parent: Located, here: Located | None, kind: Kind, options: Mapping[str, bool | int | str]
-) -> str | None:
+def _url(parent: Located, here: Located | None, kind: Kind, options: Mapping[str, bool | int | str]) -> str | None:
     if here is None:
         if kind.url_required:
             parent.fault("`url` is missing: where this tool is called")
@@ -309,9 +308,7 @@ def _limits(here: Located | None, kind: Kind) -> Limits:
     )
 
 
-def _number(
-    fields: Mapping[str, Located], name: str, default: float, *, at_most: float, whole: bool = False
-) -> float:
+def _number(fields: Mapping[str, Located], name: str, default: float, *, at_most: float, whole: bool = False) -> float:
     if name not in fields:
         return default
     found = fields[name].number(above=0, at_most=at_most, whole=whole)

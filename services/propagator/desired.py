@@ -43,6 +43,7 @@ class Desired:
     wanted: tuple[Wanted, ...]
     nowhere: tuple[str, ...] = ()
     """Decisions that refuse a purpose for which the destination has no target: they cannot be told."""
+    nowhere_recorded_at: int = 0
 
 
 def desired(
@@ -61,7 +62,10 @@ def desired(
         for target, served in sorted(by_target.items())
         if (each := _wanted(target, served, known, verdicts, now, push_permissions)) is not None
     ]
-    return Desired(wanted=tuple(wanted), nowhere=_nowhere(purposes, verdicts))
+    told = {each for one in wanted for each in one.decision_ids}
+    nowhere = tuple(each for each in _nowhere(purposes, verdicts) if each not in told)
+    recorded_at = max((each.recorded_at for each in known if each.decision_id in nowhere), default=0)
+    return Desired(wanted=tuple(wanted), nowhere=nowhere, nowhere_recorded_at=recorded_at)
 
 
 def _by_target(purposes: Purposes, verdicts: Mapping[str, Verdict]) -> dict[str, list[str]]:

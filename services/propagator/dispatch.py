@@ -28,10 +28,11 @@ MISCONFIGURED_SECONDS = 30.0
 
 
 class Unpushable(Exception):
-    """The push cannot be made at all: its address cannot be opened. `code` says why."""
+    """The push cannot be made: its address cannot be opened. `code` says why; `curable`: a person can mend it."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, curable: bool = False) -> None:
         self.code = code
+        self.curable = curable
         super().__init__(code)
 
 
@@ -115,6 +116,7 @@ class Dispatcher:
     def submit(self, step: Step) -> None:
         """Take the step over; its owner hears of it again. Steps of one address and target must not overlap."""
         step.seen_successes = self._successes
+        self._breaker.nudge()
         self._enqueue(step)
 
     def later(self, step: Step, seconds: float) -> None:
@@ -212,7 +214,10 @@ class Dispatcher:
             try:
                 pushes.append(step.build(step))
             except Unpushable as error:
-                self._owner(step).landed(step, Refused(code=error.code))
+                if error.curable:
+                    self._owner(step).park(step, error.code)
+                else:
+                    self._owner(step).landed(step, Refused(code=error.code))
                 continue
             steps.append(step)
         if not steps:
@@ -238,7 +243,9 @@ class Dispatcher:
             result = "withheld"
             for step in self._down(steps):
                 step.attempts -= 1
-                self._withhold(step)
+                self._owner(step).struggles(step, "withheld")
+                if not step.cancelled:
+                    self._withhold(step)
         except Throttled as error:
             result = "throttled"
             self._throttled(steps, error)
@@ -252,7 +259,8 @@ class Dispatcher:
             self._failed(steps, error, strike=False)
         except DestinationDown as error:
             result = "down"
-            self._breaker.failure(started_at)
+            if not all(step.parked for step in steps):
+                self._breaker.failure(started_at)
             self._failed(steps, error, strike=len(steps) == 1)
         else:
             result = self._answered(steps, outcomes, started_at)
@@ -267,7 +275,7 @@ class Dispatcher:
         if len(again) < len(steps):
             self._successes += 1
             self._breaker.success()
-        else:
+        elif not all(step.parked for step in steps):
             self._breaker.failure(started_at)
         self._down(steps)
         for step, outcome in zip(steps, outcomes, strict=True):
@@ -282,7 +290,7 @@ class Dispatcher:
         for step in self._down(steps):
             step.group_limit = max(1, len(steps) // 2)
             step.outage = self._breaker.outages
-            self._retry(step, error.reason, None if strike else 0.0, strike=strike)
+            self._retry(step, error.reason, None, strike=strike)
 
     def _throttled(self, steps: list[Step], error: Throttled) -> None:
         self._throttles += 1
@@ -292,28 +300,30 @@ class Dispatcher:
         self._metrics.throttled.labels(self._destination.name).inc(wait)
         self._not_before = max(self._not_before, self._clock() + wait)
         for step in self._down(steps):
-            self._retry(step, error.reason, 0.0, strike=False)
+            self._retry(step, error.reason, None, strike=False)
 
     def _retry(self, step: Step, reason: str, after: float | None, *, strike: bool) -> None:
         """Let the step wait for its next attempt, or give it back to be parked.
 
         A failure counts against the address only if others succeeded since it last failed: while the
-        destination is down for everybody, nobody is parked.
+        destination is down for everybody the breaker sets the pace, and nobody is parked.
         """
-        if strike and self._successes > step.seen_successes:
-            step.strikes += 1
+        alone = strike and self._successes > step.seen_successes
+        step.strikes += alone
         step.seen_successes = self._successes
         self._metrics.retries.labels(self._destination.name).inc()
-        if step.parked or step.strikes >= self._destination.park_after:
+        if strike and (step.parked or step.strikes >= self._destination.park_after):
             self._owner(step).park(step, reason)
             return
         self._owner(step).struggles(step, reason)
         if step.cancelled:
             return
-        if after == 0.0:
-            self._enqueue(step)
+        if after is None:
+            after = delay(RETRY_SECONDS, step.strikes, self._rng) if alone else 0.0
+        if after > 0.0:
+            self.later(step, after)
         else:
-            self.later(step, delay(RETRY_SECONDS, step.attempts, self._rng) if after is None else after)
+            self._enqueue(step)
 
     def _withhold(self, step: Step) -> None:
         self._metrics.withheld.labels(self._destination.name).inc()

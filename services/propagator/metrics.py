@@ -65,9 +65,7 @@ class Metrics:
                 *_D,
                 "result",
             ),
-            retries=counter(
-                "propagation_retries_total", "Pushes that went back to wait for another attempt.", *_D
-            ),
+            retries=counter("propagation_retries_total", "Pushes that went back to wait for another attempt.", *_D),
             breaker_open=gauge(
                 "propagation_breaker_open",
                 "1 while the destination counts as down and its consumption is paused; it is probed at least"

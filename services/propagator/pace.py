@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 RETRY_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Front-loaded: a revocation that met a hiccup is told within the second. Used while the address is not parked."""
-PARKED_SECONDS = (60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0)
+PARKED_SECONDS = (60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 PROBE_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 THROTTLE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits after a 429 that does not say how long."""
@@ -65,6 +65,7 @@ class Breaker:
         self._opens_after = opens_after
         self._failed_at = float("-inf")
         self._not_before = float("-inf")
+        self._told_to_wait = False
         self.failures = 0
         self.outages = 0
         """How many times it has opened so far."""
@@ -96,7 +97,14 @@ class Breaker:
             self.outages += 1
         self.failures = max(self.failures, self._opens_after)
         self._not_before = self._clock() + seconds
+        self._told_to_wait = True
+
+    def nudge(self) -> None:
+        """Something new is there to try with: it may show that only one address fails. Probe soon."""
+        if self.failures and not self._told_to_wait:
+            self._not_before = min(self._not_before, max(self._clock(), self._failed_at + 1.0))
 
     def success(self) -> None:
         self.failures = 0
         self._not_before = float("-inf")
+        self._told_to_wait = False

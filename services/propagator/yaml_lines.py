@@ -66,8 +66,8 @@ class Located:
 
     def number(self, *, above: float, at_most: float, whole: bool = False) -> float | None:
         value = self.value
-        kinds: tuple[type, ...] = (int,) if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not above < value <= at_most:
+        number = isinstance(value, int) or (isinstance(value, float) and not whole)
+        if isinstance(value, bool) or not number or not above < value <= at_most:
             kind = "whole number" if whole else "number"
             self.fault(f"must be a {kind} above {above:g} and at most {at_most:g}")
             return None

@@ -30,7 +30,7 @@ from propagator.connector import (
 from propagator.connectors.answers import parsed, raise_common
 from propagator.connectors.exchange import Answer, Exchange
 from propagator.connectors.splitting import Alone, halving
-from propagator.errors import Misconfigured
+from propagator.errors import DestinationDown, Misconfigured
 
 HOST = "https://api.sendgrid.com"
 GLOBAL = "global"
@@ -118,7 +118,7 @@ class SendGrid:
             return _alone(answer)
         self._check(answer, push.target)
         if answer.status != 204:
-            return TryAgain(reason="malformed")
+            raise DestinationDown("malformed", f"{answer.status} where 204 was due")
         return Accepted(effective=True)
 
     def _list(self, target: str) -> str:

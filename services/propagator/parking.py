@@ -1,0 +1,219 @@
+"""Addresses that alone keep failing, kept in the parked topic so that they hold up nobody and outlive us.
+
+One compacted record an address and destination, in the partition that its entry came from. Written through a
+transactional producer of this destination and partition: a resumed zombie is fenced, and can neither bring an
+address back that has been settled nor strike out one that its successor has parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Producer as KafkaProducer
+
+from consent_contracts.codec import Codec
+from consent_contracts.errors import Unreadable
+from propagator.receipts import RETRY_SECONDS
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_SECONDS = 10.0
+
+
+class Fenced(Exception):
+    """Another worker has taken the partition over: nothing more may be written or acknowledged here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """The newest entry of an address, as it stands in the suppression topic now."""
+
+    offset: int
+    value: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """One parked address, recovered: its record, and the newest entry of the address (None: erased)."""
+
+    address_key: str
+    attempts: int
+    first_failed_at: int
+    next_attempt_at: int
+    entry: Entry | None
+
+
+class Parking:
+    """One partition's parked addresses at one destination. Blocking Kafka calls run in threads."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        topic: str,
+        source: str,
+        destination: str,
+        partition: int,
+        producer: Callable[[], KafkaProducer],
+        consumer: Callable[[], Consumer],
+    ) -> None:
+        """`producer` makes the transactional one; `consumer` one that reads committed records, without a group."""
+        self._codec = codec
+        self._topic = topic
+        self._source = source
+        self._destination = destination
+        self._partition = partition
+        self._make_producer = producer
+        self._make_consumer = consumer
+        self._producer: KafkaProducer | None = None
+        self._pending: list[tuple[bytes, bytes | None, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def put(self, address_key: str, datum: dict[str, Any]) -> None:
+        """Returns once the record is committed. Raises Fenced when the partition is somebody else's."""
+        await self._write(address_key, self._codec.encode(self._topic, datum))
+
+    async def forget(self, address_key: str) -> None:
+        await self._write(address_key, None)
+
+    async def close(self) -> None:
+        """Writes under way are abandoned: what was not committed has not happened."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+
+    async def recover(self) -> list[Parked]:
+        """What is parked here, each with its newest entry: the state to push is that, not the parked one."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._recover)
+            except KafkaException as error:
+                log.warning("parked pushes not read yet", extra={"destination": self._destination, "why": str(error)})
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _write(self, address_key: str, value: bytes | None) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((self._key(address_key), value, done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._drain(), name=f"park {self._destination}:{self._partition}")
+        await done
+
+    async def _drain(self) -> None:
+        """All that is pending in one transaction, until nothing is; a broker that is away is waited for."""
+        while self._pending:
+            batch, self._pending = self._pending, []
+            while True:
+                try:
+                    await asyncio.to_thread(self._commit, [(key, value) for key, value, _ in batch])
+                except Fenced as error:
+                    for _, _, done in batch:
+                        if not done.done():
+                            done.set_exception(error)
+                    break
+                except KafkaException as error:
+                    log.warning("parking not written yet", extra={"destination": self._destination, "why": str(error)})
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    for _, _, done in batch:
+                        if not done.done():
+                            done.set_result(None)
+                    break
+
+    def _commit(self, batch: list[tuple[bytes, bytes | None]]) -> None:
+        try:
+            if self._producer is None:
+                producer = self._make_producer()
+                producer.init_transactions(TRANSACTION_SECONDS)
+                self._producer = producer
+            producer = self._producer
+            producer.begin_transaction()
+            for key, value in batch:
+                producer.produce(self._topic, key=key, value=value, partition=self._partition)
+            producer.commit_transaction(TRANSACTION_SECONDS)
+        except KafkaException as error:
+            self._failed(error)
+
+    def _failed(self, error: KafkaException) -> None:
+        fault: KafkaError = error.args[0]
+        fenced = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+        if fault.code() in fenced:
+            raise Fenced from error
+        # A fresh producer for the next try: it aborts what this one left open.
+        self._producer = None
+        raise error
+
+    def _recover(self) -> list[Parked]:
+        key_prefix = self._key("")
+        consumer = self._make_consumer()
+        try:
+            found: dict[str, dict[str, Any]] = {}
+            for key, _, value in _read(consumer, self._topic, self._partition, 0):
+                if not key.startswith(key_prefix):
+                    continue
+                address_key = key[len(key_prefix) :].decode()
+                if value is None:
+                    found.pop(address_key, None)
+                else:
+                    found[address_key] = self._decoded(value)
+            entries = self._newest(consumer, found)
+        finally:
+            consumer.close()
+        return [
+            Parked(
+                address_key=address_key,
+                attempts=datum["attempts"],
+                first_failed_at=datum["first_failed_at"],
+                next_attempt_at=datum["next_attempt_at"],
+                entry=entries.get(address_key),
+            )
+            for address_key, datum in found.items()
+        ]
+
+    def _decoded(self, value: bytes) -> dict[str, Any]:
+        """A record that cannot be read still says, by its key, which address to push again."""
+        try:
+            return self._codec.decode(self._topic, value)
+        except Unreadable:
+            return {"source_offset": 0, "attempts": 0, "first_failed_at": 0, "next_attempt_at": 0}
+
+    def _newest(self, consumer: Consumer, found: dict[str, dict[str, Any]]) -> dict[str, Entry]:
+        """The newest entry of each parked address. Its own bytes may be old: a zombie may have parked it."""
+        entries: dict[str, Entry] = {}
+        if not found:
+            return entries
+        start = min(datum["source_offset"] for datum in found.values())
+        for key, offset, value in _read(consumer, self._source, self._partition, start):
+            address_key = key.decode("ascii", "replace")
+            if address_key in found:
+                if value is None:
+                    entries.pop(address_key, None)
+                else:
+                    entries[address_key] = Entry(offset=offset, value=value)
+        return entries
+
+    def _key(self, address_key: str) -> bytes:
+        return f"{self._destination}|{address_key}".encode()
+
+
+def _read(consumer: Consumer, topic: str, partition: int, start: int) -> Any:
+    """Every record from `start` (or the first there is) to the end as it is now: key, offset, value."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TRANSACTION_SECONDS)
+    if start > high:
+        start = low  # The topic was made anew since; what was parked then may stand anywhere in it.
+    start = max(start, low)
+    consumer.assign([TopicPartition(topic, partition, start)])
+    while True:
+        for message in consumer.consume(num_messages=1000, timeout=1.0):
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    return
+                if error.fatal() or not error.retriable():
+                    raise KafkaException(error)
+                continue
+            yield message.key() or b"", message.offset(), message.value()
