@@ -1,8 +1,8 @@
-"""A process under test: consumes one topic through our transport and writes what it does to a journal file.
+"""A process under test: consumes one topic through our transport and writes what it does to a journal.
 
     python journal_worker.py '{"bootstrap": ..., "topic": ..., "group": ..., "instance": ..., "journal": ...}'
 
-A line is written with one system call, so that a kill -9 loses none that was written before.
+A line is written with one system call, so that a kill -9 loses none that was written before it.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ import os
 import sys
 import time
 
-from consent_runtime.observability import Health
+from consent_runtime.observability import Health, serve
 from consent_runtime.transport import Chunk, Ownership, Stream, TransportMetrics, build, run
 from prometheus_client import CollectorRegistry
 
 OPTIONS = json.loads(sys.argv[1])
 JOURNAL = os.open(OPTIONS["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-STARTED = time.monotonic()
+BACKGROUND: set[asyncio.Task[None]] = set()
 
 
 def note(what: str, **fields: object) -> None:
@@ -27,55 +27,61 @@ def note(what: str, **fields: object) -> None:
 
 
 class Journal:
-    def __init__(self, topic: str, partition: int, ownership: Ownership) -> None:
-        self.topic = topic
+    """`slow`: a value that takes long, `behind`: it does so in the background; `hold`: chunks to leave
+    unacknowledged until `release` names a file that exists; `fail`: a value that meets a bug."""
+
+    def __init__(self, partition: int, ownership: Ownership) -> None:
         self.partition = partition
         self.ownership = ownership
-        self.held_back: list[Chunk] = []
 
     async def process(self, chunk: Chunk) -> None:
         values = [record.value.decode() for record in chunk.records if record.value is not None]
-        if OPTIONS.get("fail_on") in values:
+        if OPTIONS.get("fail") in values:
             raise RuntimeError("a bug in the handler")
-        note("begin", partition=self.partition, first=chunk.records[0].offset)
-        if OPTIONS.get("slow_on") in values:
-            await asyncio.sleep(OPTIONS["slow_seconds"])
-        await asyncio.sleep(OPTIONS.get("pace", 0))
-        note(
-            "done",
-            partition=self.partition,
-            offsets=[record.offset for record in chunk.records],
-            values=values,
-            fresh=self.ownership.fresh(),
-        )
-        if OPTIONS.get("never_acknowledge_first") and not self.held_back:
-            self.held_back.append(chunk)
+        note("begin", partition=self.partition, first=chunk.records[0].offset, records=len(values))
+        if OPTIONS.get("slow") in values and OPTIONS.get("behind"):
+            task = asyncio.ensure_future(self.effect(chunk, values, OPTIONS["slow_seconds"]))
+            BACKGROUND.add(task)
+        elif OPTIONS.get("slow") in values:
+            await self.effect(chunk, values, OPTIONS["slow_seconds"])
         else:
-            chunk.acknowledge()
+            await self.effect(chunk, values, OPTIONS.get("pace", 0))
+
+    async def effect(self, chunk: Chunk, values: list[str], seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        while "release" in OPTIONS and not os.path.exists(OPTIONS["release"]):
+            await asyncio.sleep(0.05)
+        offsets = [record.offset for record in chunk.records]
+        note("done", partition=self.partition, offsets=offsets, values=values, fresh=self.ownership.fresh())
+        chunk.acknowledge()
 
     async def close(self) -> None:
         note("close", partition=self.partition)
 
 
 async def open_partition(topic: str, partition: int, ownership: Ownership) -> Journal:
+    note("opening", partition=partition)
     await asyncio.sleep(OPTIONS.get("recovery_seconds", 0))
-    note("open", partition=partition, after=time.monotonic() - STARTED)
-    return Journal(topic, partition, ownership)
+    note("open", partition=partition)
+    return Journal(partition, ownership)
 
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    stream = Stream(name="journal", group=OPTIONS["group"], topics=(OPTIONS["topic"],), open=open_partition)
+    health = Health()
+    registry = CollectorRegistry()
+    server = serve(registry, health, "127.0.0.1", 0)
     app = build(
-        stream,
+        Stream(name="journal", group=OPTIONS["group"], topics=(OPTIONS["topic"],), open=open_partition),
         bootstrap=OPTIONS["bootstrap"],
         instance_id=OPTIONS["instance"],
-        health=Health(),
-        metrics=TransportMetrics.on(CollectorRegistry()),
-        session_timeout=OPTIONS.get("session_timeout", 6.0),
+        health=health,
+        metrics=TransportMetrics.on(registry),
+        session_timeout=6.0,
         max_chunk=OPTIONS.get("max_chunk", 1000),
+        max_outstanding=OPTIONS.get("max_outstanding", 5000),
     )
-    note("start")
+    note("start", port=server.port)
     code = run([app])
     note("exit", code=code)
     return code
