@@ -17,8 +17,9 @@ from consent_api.validate import Accepted
 from consent_contracts.decisions import Decision
 from consent_runtime.keyring import Keyring
 
-from . import addresses, entries, outbox, replays, subjects
+from . import addresses, entries, replays, subjects
 from .addresses import Address, Named
+from .effects import Effects
 from .ids import DecisionIds
 from .outbox import Outbox
 from .reach import Choice, Reach, spreads
@@ -78,9 +79,7 @@ class _Batch:
         self._desk = desk
         self._accepted = accepted
         self._now = now
-        self._links: list[tuple[int, int]] = []
-        self._reached: dict[tuple[int, str], None] = {}
-        self._messages: list[outbox.Message] = []
+        self._effects = Effects(desk.outbox)
 
     def write(self) -> list[Recorded]:
         named = {name: None for each in self._accepted if (name := _name(each)) is not None}
@@ -96,13 +95,11 @@ class _Batch:
             subject_id = locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
             choice = self._choice(each)
             reach = reaches[subject_id, each.channel] if subject_id is not None else Reach()
-            if subject_id is not None and address is not None and not reach.holds(address.address_id):
-                self._links.append((subject_id, address.address_id))
-                for inherited in reach.link(address):
-                    self._publish(inherited, address)
+            if subject_id is not None and address is not None:
+                self._effects.link(subject_id, reach, address)
             reached = reach.decide(choice, address)
             for target in reached:
-                self._publish(choice, target)
+                self._effects.publish(choice, target)
             rows.append(
                 entries.NewDecision(
                     tenant=each.tenant,
@@ -122,9 +119,7 @@ class _Batch:
                 )
             )
         entries.insert_decisions(self._connection, rows)
-        entries.insert_links(self._connection, self._links, now=self._now)
-        entries.insert_reached(self._connection, list(self._reached), now=self._now)
-        outbox.write(self._connection, self._messages, now=self._now)
+        self._effects.write(self._connection, now=self._now)
         return recorded
 
     def _reaches(self, locked: subjects.Locked, found: dict[Named, Address]) -> dict[tuple[int, str], Reach]:
@@ -158,12 +153,6 @@ class _Batch:
             expires_at=each.expires_at,
         )
         return Choice(decision=decision, spreads=spreads(each.subject_ref, decision), source_system=each.source_system)
-
-    def _publish(self, choice: Choice, address: Address) -> None:
-        slot = (address.address_id, choice.decision.decision_id)
-        if slot not in self._reached:
-            self._reached[slot] = None
-            self._messages += self._desk.outbox.changes(choice, address)
 
 
 def _name(each: Accepted) -> Named | None:

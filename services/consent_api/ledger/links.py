@@ -1,0 +1,167 @@
+"""Which addresses are a subject's: linked, unlinked (a number that moved on), listed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from consent_contracts.decisions import GIVEN, Decision
+from consent_contracts.join import order
+
+from . import addresses, entries, subjects
+from .addresses import Address, Named, live_key_ids
+from .effects import Effects
+from .reach import Choice, Reach
+from .record import Desk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linked:
+    """An address of a subject, under the primary hash key."""
+
+    channel: str
+    address_key: str
+    linked_at: int
+
+
+_UNLINK = text("""
+UPDATE subject_addresses SET unlinked_at = :now
+WHERE subject_id = :subject_id AND address_id = ANY(CAST(:address_ids AS bigint[])) AND unlinked_at IS NULL
+""")
+_CHOICES = text("""
+SELECT r.address_id, d.decision_id::text AS decision_id, d.purpose, d.status, d.effective_at, d.recorded_at,
+       d.expires_at, d.channel
+FROM decision_addresses r JOIN decisions d USING (decision_id)
+WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND d.subject_id = :subject_id
+""")
+_LISTED = text("""
+SELECT l.address_id, l.linked_at, k.channel, k.address_key
+FROM subject_addresses l JOIN address_keys k USING (address_id)
+WHERE l.subject_id = :subject_id AND l.unlinked_at IS NULL
+ORDER BY l.linked_at, l.address_id
+""")
+
+
+def link(
+    connection: Connection, desk: Desk, *, tenant: str, subject_ref: str, named: Sequence[Named], now: int
+) -> list[Linked]:
+    """Link addresses, which inherit the subject's standing refusals before their first use; then all that are linked.
+
+    The subject is created when new: a tenant may tell us of a person before the first decision.
+    """
+    locked = subjects.lock(connection, [(tenant, subject_ref)], now=now)
+    subject_id = locked.ids[tenant, subject_ref]
+    found = addresses.resolve(connection, desk.keyring, dict.fromkeys(named), now=now)
+    before = addresses.linked(connection, desk.keyring, locked.existed, now=now).get(subject_id, [])
+    reaches = {
+        channel: Reach(each for each in before if each.channel == channel) for channel in {c for _, c, _ in named}
+    }
+    for _, channel, refusal in entries.inherited(connection, locked.existed):
+        if channel in reaches:
+            reaches[channel].remember(refusal)
+    effects = Effects(desk.outbox)
+    for each in named:
+        effects.link(subject_id, reaches[each[1]], found[each])
+    effects.write(connection, now=now)
+    return _listed(connection, desk, tenant, subject_id)
+
+
+def unlink(
+    connection: Connection, desk: Desk, *, tenant: str, subject_ref: str, named: Sequence[Named], by: str, now: int
+) -> list[Linked] | None:
+    """Unlink addresses that are no longer the subject's; then those that remain. None when there is no such subject.
+
+    What the subject permitted there ends: each standing permission is followed by an ``invalidated`` decision.
+    What the subject refused there stays. ``by`` goes into the evidence.
+    """
+    if subjects.find(connection, tenant, subject_ref) is None:
+        return None
+    subject_id = subjects.lock(connection, [(tenant, subject_ref)], now=now).ids[tenant, subject_ref]
+    found = [addresses.find(connection, desk.keyring, each) for each in dict.fromkeys(named)]
+    wanted = {each.address_id for each in found if each is not None}
+    linked = addresses.linked(connection, desk.keyring, [subject_id], now=now).get(subject_id, [])
+    leaving = {each.address_id: each for each in linked if each.address_id in wanted}
+    if leaving:
+        connection.execute(_UNLINK, {"subject_id": subject_id, "address_ids": list(leaving), "now": now})
+        _invalidate(connection, desk, tenant, subject_id, subject_ref, leaving, by=by, now=now)
+    return _listed(connection, desk, tenant, subject_id)
+
+
+def listed(connection: Connection, desk: Desk, *, tenant: str, subject_ref: str) -> list[Linked] | None:
+    """The addresses linked now, the oldest link first. None when there is no such subject."""
+    subject_id = subjects.find(connection, tenant, subject_ref)
+    return None if subject_id is None else _listed(connection, desk, tenant, subject_id)
+
+
+def _invalidate(
+    connection: Connection,
+    desk: Desk,
+    tenant: str,
+    subject_id: int,
+    subject_ref: str,
+    leaving: dict[int, Address],
+    *,
+    by: str,
+    now: int,
+) -> None:
+    rows: list[entries.NewDecision] = []
+    effects = Effects(desk.outbox)
+    for address_id, purpose in _standing_permissions(connection, subject_id, subject_ref, leaving):
+        decision = Decision(
+            decision_id=str(desk.ids.next(now)),
+            subject_ref=subject_ref,
+            purpose=purpose,
+            status="invalidated",
+            effective_at=now,
+            recorded_at=now,
+        )
+        # It ends what was permitted at this one address; the subject's other addresses keep their permissions.
+        choice = Choice(decision=decision, spreads=False, source_system="consent-relay")
+        rows.append(
+            entries.NewDecision(
+                tenant=tenant,
+                channel=leaving[address_id].channel,
+                event_id=None,
+                subject_id=subject_id,
+                address_id=address_id,
+                choice=choice,
+                evidence={"capture_method": "address-unlinked", "source_system": "consent-relay", "actor": by},
+            )
+        )
+        effects.publish(choice, leaving[address_id])
+    entries.insert_decisions(connection, rows)
+    effects.write(connection, now=now)
+
+
+def _standing_permissions(
+    connection: Connection, subject_id: int, subject_ref: str, leaving: Collection[int]
+) -> list[tuple[int, str]]:
+    """(address_id, purpose) of each permission that no later decision of the subject has replaced."""
+    rows = connection.execute(_CHOICES, {"address_ids": list(leaving), "subject_id": subject_id})
+    standing: dict[tuple[int, str], Decision] = {}
+    for row in rows:
+        decision = Decision(
+            decision_id=row.decision_id,
+            subject_ref=subject_ref,
+            purpose=row.purpose,
+            status=row.status,
+            effective_at=row.effective_at,
+            recorded_at=row.recorded_at,
+            expires_at=row.expires_at,
+        )
+        slot = (row.address_id, row.purpose)
+        if slot not in standing or order(standing[slot]) < order(decision):
+            standing[slot] = decision
+    return sorted(slot for slot, decision in standing.items() if decision.status == GIVEN)
+
+
+def _listed(connection: Connection, desk: Desk, tenant: str, subject_id: int) -> list[Linked]:
+    primary = live_key_ids(desk.keyring, tenant)[0] + "."
+    found: dict[int, Linked] = {}
+    for row in connection.execute(_LISTED, {"subject_id": subject_id}):
+        # An address that nothing has touched since a rotation is still shown, under the key that it has.
+        if row.address_id not in found or row.address_key.startswith(primary):
+            found[row.address_id] = Linked(channel=row.channel, address_key=row.address_key, linked_at=row.linked_at)
+    return list(found.values())
