@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,17 +20,15 @@ from .record import Consumed
 log = logging.getLogger(__name__)
 
 # How the consumer has to be set up for this loop, on top of consent_runtime.kafka's settings.
-CONSUMER = {
+CONSUMER: dict[str, Any] = {
     # librdkafka commits what `store_offsets` was told, twice a second, at revocation and at close.
-    "enable.auto.commit": True,
-    "enable.auto.offset.store": False,
-    "auto.commit.interval.ms": 500,
-    "auto.offset.reset": "earliest",
+    "enable_auto_commit": True,
+    "auto_commit_interval_ms": 500,
     # Revocation hands over all partitions at once, so a batch is dropped or kept as simply as can be.
-    "partition.assignment.strategy": "range",
+    "partition_assignment_strategy": "range",
     # A batch of the largest records must fit in memory; the default prefetches 64 MB.
-    "queued.max.messages.kbytes": 16_384,
-    "fetch.wait.max.ms": 100,
+    "queued_max_messages_kbytes": 16_384,
+    "fetch_wait_max_ms": 100,
 }
 
 _IDLE = 0.5

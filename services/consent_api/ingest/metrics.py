@@ -57,3 +57,9 @@ class IngestMetrics:
         started = perf_counter()
         yield
         self.batch_seconds.labels(topic).observe(perf_counter() - started)
+
+    def count(self, topic: str, *, total: int, repeated: int, dead_letters: int) -> None:
+        """One batch: what is neither repeated nor a dead letter has been recorded."""
+        self.records.labels(topic, "recorded").inc(total - repeated - dead_letters)
+        self.records.labels(topic, "repeated").inc(repeated)
+        self.records.labels(topic, "dead_letter").inc(dead_letters)

@@ -3,19 +3,20 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from .outbox import Row
 
 # On top of consent_runtime.kafka's idempotent producer.
-PRODUCER = {
+PRODUCER: dict[str, Any] = {
     # A record is either acknowledged or known to have failed within this time. The rows stay locked so long, and
     # the database ends a transaction that is idle for 10 s.
-    "delivery.timeout.ms": 5_000,
+    "delivery_timeout_ms": 5_000,
     # A batch is produced and then flushed, and a flush does not linger: this only keeps the first records of a
     # large batch from leaving one by one.
-    "linger.ms": 5,
+    "linger_ms": 5,
 }
 
 # What is wrong with one record, not with the broker: sending it again as it is will fail again.

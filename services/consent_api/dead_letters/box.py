@@ -1,0 +1,139 @@
+"""The dead letters of every service, read from the beginning to where they end now.
+
+A letter that was replayed is marked by a record with the same key and no value, written in one transaction with the
+replayed record: a letter is marked if, and only if, its record went back.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from consent_contracts.codec import Codec
+from consent_contracts.errors import Unreadable
+from consent_contracts.topics import SERVICES, Topics
+
+REPLAYED_AT = "replayed-at"
+
+_PATIENCE = 30.0
+
+
+class BoxAway(Exception):
+    """Kafka did not answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Letter:
+    """One record put aside. `place` is where it stood: topic:partition:offset. Times in microseconds."""
+
+    place: str
+    service: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    error: str
+    failed_at: int
+    sealed_record: bytes = field(repr=False)
+    replayed_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which letters; None or empty means all. `replayed`: also those that went back already."""
+
+    service: str | None = None
+    reason: str | None = None
+    places: frozenset[str] = frozenset()
+    replayed: bool = False
+
+    def wants(self, letter: Letter) -> bool:
+        return (
+            (self.service is None or letter.service == self.service)
+            and (self.reason is None or letter.reason == self.reason)
+            and (not self.places or letter.place in self.places)
+            and (self.replayed or letter.replayed_at is None)
+        )
+
+
+class Box:
+    """Reads twice: first the marks, which are few and stand behind their letters, then the letters, streamed."""
+
+    def __init__(self, *, connect: Callable[[], Consumer], codec: Codec, topics: Topics) -> None:
+        self._connect = connect
+        self._codec = codec
+        self._topics = topics
+
+    def letters(self, wanted: Filter) -> Iterator[Letter]:
+        """Those that `wanted` wants, each once, oldest first within a service. Raises BoxAway."""
+        services = SERVICES if wanted.service is None else (wanted.service,)
+        names = [self._topics.dead_letters(service) for service in services]
+        marks = {key: when for key, value, when in self._records(names) if value is None}
+        seen: set[bytes] = set()
+        for key, value, _ in self._records(names):
+            if value is None or key in seen:
+                continue
+            letter = self._letter(names[0], key, value, marks.get(key))
+            if letter is not None and wanted.wants(letter):
+                # A crash before its offset was committed puts a record aside twice.
+                seen.add(key)
+                yield letter
+
+    def _letter(self, topic: str, key: bytes, value: bytes, replayed_at: str | None) -> Letter | None:
+        try:
+            datum = self._codec.decode(topic, value)
+        except Unreadable:
+            return None
+        return Letter(place=key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
+
+    def _records(self, topics: Sequence[str]) -> Iterator[tuple[bytes, bytes | None, str | None]]:
+        """Up to where the topics end now: what is put aside meanwhile (a replayed record that is still wrong) is
+        for the next time, or a replay would chase its own tail."""
+        consumer = self._connect()
+        try:
+            ends = _ends(consumer, topics)
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in ends])
+            while ends:
+                message = consumer.poll(_PATIENCE)
+                if message is None:
+                    raise BoxAway("Kafka does not answer")
+                place = (str(message.topic()), int(message.partition() or 0))
+                error = message.error()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise BoxAway(error.name())
+                    ends.pop(place, None)
+                    continue
+                offset = message.offset()
+                if place not in ends or offset is None:
+                    continue
+                if offset + 1 >= ends[place]:
+                    del ends[place]
+                yield _bytes(message.key()) or b"", _bytes(message.value()), _mark(message.headers())
+        finally:
+            consumer.close()
+
+
+def _ends(consumer: Consumer, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    ends: dict[tuple[str, int], int] = {}
+    try:
+        for topic in topics:
+            found = consumer.list_topics(topic, timeout=_PATIENCE).topics[topic]
+            if found.error is not None:
+                raise BoxAway(f"{topic}: {found.error.name()}; run: consent-relay topics apply")
+            for partition in found.partitions:
+                _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_PATIENCE)
+                ends[topic, partition] = end
+    except KafkaException as error:
+        raise BoxAway(error.args[0].name()) from None
+    return ends
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _mark(headers: object) -> str | None:
+    if not isinstance(headers, list):
+        return None
+    return next((value.decode() for name, value in headers if name == REPLAYED_AT and value is not None), None)

@@ -1,0 +1,126 @@
+"""A dead letter's record, back to where it stood, and the letter marked, both or neither."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from consent_contracts.cloudevents import rfc3339
+from consent_contracts.topics import Topics
+from consent_runtime.dead_letters import Original, original
+from consent_runtime.keyring import Keyring, Unsealable
+
+from .box import REPLAYED_AT, Letter
+
+# One identity for all replays of an installation: whoever starts fences whoever runs, so no letter goes back twice
+# because two people replayed it at once.
+TRANSACTIONAL_ID = "dead-letters-replay"
+
+PRODUCER: dict[str, Any] = {"message_max_bytes": 2_097_152, "transaction_timeout_ms": 60_000}
+
+_BATCH = 100
+_TIMEOUT = 60.0
+
+
+class NotReplayed(Exception):
+    """Kafka did not take a batch: none of its records went back, none of its letters is marked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """`obstacle` says why this letter stays; None when its record went back."""
+
+    letter: Letter
+    obstacle: str | None = None
+
+
+def obstacle(letter: Letter, topics: Topics) -> str | None:
+    """Why a letter must not go back to its topic, if so.
+
+    Into consent.inbound, consent.changes and propagation.receipts a record may come late and twice. The suppression
+    list and the parked pushes are compacted: there the last write wins, and an old one would undo a newer one.
+    """
+    if letter.topic in (topics.inbound, topics.changes, topics.receipts):
+        return None
+    return f"{letter.topic} is compacted, an old record would replace a newer one; use: consent-relay republish"
+
+
+def opened(letter: Letter, keyring: Keyring) -> Original:
+    """The record as it was. Raises Unsealable."""
+    place = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
+    return original({**place, "sealed_record": letter.sealed_record}, keyring)
+
+
+class Replayer:
+    """Fences every other replay when it is made. Raises NotReplayed when Kafka does not let it."""
+
+    def __init__(self, *, producer: Producer, keyring: Keyring, topics: Topics) -> None:
+        self._producer = producer
+        self._keyring = keyring
+        self._topics = topics
+        with _kafka():
+            producer.init_transactions(_TIMEOUT)
+
+    def replay(self, letters: Iterable[Letter]) -> Iterator[Outcome]:
+        """Key, value, headers and partition as they were; the timestamp is now. One transaction a batch."""
+        remaining = iter(letters)
+        while batch := list(islice(remaining, _BATCH)):
+            yield from self._batch(batch)
+
+    def _batch(self, letters: list[Letter]) -> list[Outcome]:
+        failures: list[KafkaError] = []
+
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        with _kafka():
+            self._producer.begin_transaction()
+            try:
+                outcomes = [self._one(letter, on_delivery) for letter in letters]
+                self._producer.flush(_TIMEOUT)
+                if failures:
+                    raise KafkaException(failures[0])
+                self._producer.commit_transaction(_TIMEOUT)
+            except BaseException:
+                self._producer.abort_transaction(_TIMEOUT)
+                raise
+        return outcomes
+
+    def _one(self, letter: Letter, on_delivery: Callable[[KafkaError | None, Message], None]) -> Outcome:
+        why = obstacle(letter, self._topics)
+        if why is not None:
+            return Outcome(letter=letter, obstacle=why)
+        try:
+            record = opened(letter, self._keyring)
+        except Unsealable as error:
+            return Outcome(letter=letter, obstacle=str(error))
+        self._producer.produce(
+            letter.topic,
+            record.value,
+            record.key,
+            partition=letter.partition,
+            headers=[*record.headers],
+            on_delivery=on_delivery,
+        )
+        mark: list[tuple[str, str | bytes | None]] = [(REPLAYED_AT, rfc3339(time.time_ns() // 1_000))]
+        self._producer.produce(
+            self._topics.dead_letters(letter.service),
+            None,
+            letter.place.encode(),
+            headers=mark,
+            on_delivery=on_delivery,
+        )
+        return Outcome(letter=letter)
+
+
+@contextmanager
+def _kafka() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise NotReplayed(error.args[0].str()) from error

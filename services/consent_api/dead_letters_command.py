@@ -1,0 +1,159 @@
+"""`consent-relay dead-letters list|replay`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from consent_api.dead_letters.box import Box, Letter
+    from consent_contracts.codec import Codec
+    from consent_runtime.keyring import Keyring
+    from consent_runtime.settings import RelaySettings
+
+SERVICES = ("consent-api", "suppression", "propagator")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at records that could not be read or broke a rule, and replay them once the cause is gone.
+
+    Wants CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_KEYRING_FILE.
+    """
+
+
+@dead_letters.command("list")
+@click.option("--service", type=click.Choice(SERVICES), help="Only what this service put aside.")
+@click.option("--reason", help="Only with this reason code, such as invalid or unknown_schema.")
+@click.option("--all", "replayed", is_flag=True, help="Also those that were replayed already.")
+@click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
+def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
+    """One line a record: where it stood, who put it aside, when, why, and what was wrong."""
+    from consent_api.dead_letters.box import BoxAway, Filter
+    from consent_contracts.cloudevents import rfc3339
+
+    _, keyring, codec, box = _open()
+    number = 0
+    try:
+        for letter in box.letters(Filter(service=service, reason=reason, replayed=replayed)):
+            number += 1
+            state = "waiting" if letter.replayed_at is None else f"replayed {letter.replayed_at}"
+            columns = (
+                letter.place,
+                letter.service,
+                rfc3339(letter.failed_at),
+                letter.reason,
+                state,
+                letter.error,
+            )
+            click.echo("\t".join(columns))
+            if show:
+                click.echo(f"    {_content(letter, keyring, codec)}")
+    except BoxAway as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{number} dead letters", err=True)
+
+
+@dead_letters.command("replay")
+@click.argument("places", nargs=-1, metavar="[TOPIC:PARTITION:OFFSET]...")
+@click.option("--every", is_flag=True, help="All that the other options select, instead of naming places.")
+@click.option("--service", type=click.Choice(SERVICES), help="Only what this service put aside.")
+@click.option("--reason", help="Only with this reason code.")
+@click.option("--again", is_flag=True, help="Also those that were replayed already; places have to be named.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def replay(
+    places: tuple[str, ...], every: bool, service: str | None, reason: str | None, again: bool, yes: bool
+) -> None:
+    """Put records back where they stood: key, value, headers and partition as they were.
+
+    A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
+    back as a new dead letter.
+    """
+    from consent_api.dead_letters.box import BoxAway, Filter
+    from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
+    from consent_runtime import kafka
+
+    if bool(places) == every:
+        raise click.UsageError("name the records (the first column of: dead-letters list), or say --every")
+    if again and not places:
+        raise click.UsageError("--again wants the records named: what goes back twice goes back on purpose")
+    settings, keyring, _, box = _open()
+    wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
+    try:
+        if not yes:
+            found = sum(1 for _ in box.letters(wanted))
+            if not found:
+                raise click.ClickException("nothing to replay: see dead-letters list --all")
+            click.confirm(f"Replay {found} records?", abort=True)
+        # Made before the letters are read: from here on no other replay can mark one of them.
+        replayer = Replayer(
+            producer=kafka.transactional_producer(settings.kafka, settings.topics.group(TRANSACTIONAL_ID), **PRODUCER),
+            keyring=keyring,
+            topics=settings.topics,
+        )
+        done = kept = 0
+        for outcome in replayer.replay(box.letters(wanted)):
+            if outcome.obstacle is None:
+                done += 1
+            else:
+                kept += 1
+                click.echo(f"{outcome.letter.place}\t{outcome.obstacle}", err=True)
+    except BoxAway as error:
+        raise click.ClickException(str(error)) from None
+    except NotReplayed as error:
+        raise click.ClickException(f"{error}; what was replayed is marked, the same command does the rest") from None
+    click.echo(f"{done} replayed, {kept} kept")
+    if kept or (places and not done):
+        raise SystemExit(1)
+
+
+def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
+    from consent_api.dead_letters.box import Box
+    from consent_contracts.codec import Codec
+    from consent_runtime import kafka
+    from consent_runtime.keyring import Keyring
+    from consent_runtime.settings import RelaySettings, load
+
+    settings = load(RelaySettings)
+    codec = Codec.connect(settings.registry, settings.topics)
+    box = Box(
+        # Assigned by hand: the group's name is never used, and nothing is ever committed.
+        connect=lambda: kafka.consumer(
+            settings.kafka, settings.topics.group("dead-letters-reader"), enable_partition_eof=True
+        ),
+        codec=codec,
+        topics=settings.topics,
+    )
+    return settings, Keyring.load(settings.keyring_file), codec, box
+
+
+def _content(letter: Letter, keyring: Keyring, codec: Codec) -> str:
+    """The record as JSON: its value decoded when it is readable, in base64 when it is not."""
+    import json
+    from base64 import b64encode
+
+    from consent_api.dead_letters.replay import opened
+    from consent_contracts.errors import ContractError
+    from consent_runtime.keyring import Unsealable
+
+    def plain(data: Any) -> str:
+        return data.decode("ascii") if data.isascii() else f"base64:{b64encode(data).decode()}"
+
+    try:
+        record = opened(letter, keyring)
+    except Unsealable as error:
+        return f"({error})"
+    value: Any = None
+    if record.value is not None:
+        try:
+            value = codec.decode(letter.topic, record.value)
+        except (ContractError, ValueError):
+            value = plain(record.value)
+    headers = [[name, None if each is None else plain(each)] for name, each in record.headers]
+    key = None if record.key is None else plain(record.key)
+    return json.dumps(
+        {"key": key, "headers": headers, "timestamp": record.timestamp, "value": value},
+        ensure_ascii=False,
+        default=plain,
+    )

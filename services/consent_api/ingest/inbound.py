@@ -1,0 +1,91 @@
+"""What upstream systems submit by Kafka (R16): a batch of records, decided one by one, recorded in one transaction."""
+
+from collections.abc import Collection, Sequence
+
+from consent_api.errors import Fault, Refused
+from consent_api.ledger.ledger import Ledger
+from consent_api.validate import Accepted, Rules, validate
+from consent_contracts.codec import Codec
+from consent_contracts.errors import Unreadable
+
+from .aside import Aside, Rejected
+from .metrics import IngestMetrics
+from .record import Consumed
+
+
+class Inbound:
+    """Raises LedgerUnavailable, RegistryUnavailable or BrokerAway when the batch has to be tried again.
+
+    Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        ledger: Ledger,
+        rules: Rules,
+        tenants: Collection[str],
+        default_tenant: str | None,
+        aside: Aside,
+        metrics: IngestMetrics,
+    ) -> None:
+        self._codec = codec
+        self._ledger = ledger
+        self._rules = rules
+        self._tenants = tenants
+        self._default_tenant = default_tenant
+        self._aside = aside
+        self._metrics = metrics
+
+    def handle(self, records: Sequence[Consumed]) -> None:
+        """When this returns, each record is committed in the ledger or acknowledged as a dead letter."""
+        now = self._ledger.clock()
+        readable: list[Consumed] = []
+        accepted: list[Accepted] = []
+        rejected: list[Rejected] = []
+        for record in records:
+            try:
+                accepted.append(self._read(record, now))
+                readable.append(record)
+            except Unreadable as error:
+                rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
+            except Refused as error:
+                rejected.append(invalid(record, error))
+        outcomes = self._ledger.record(accepted)
+        repeated = 0
+        for record, outcome in zip(readable, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                rejected.append(invalid(record, outcome))
+            else:
+                repeated += outcome.repeated
+        if rejected:
+            self._aside.put(rejected)
+        self._metrics.count(records[0].topic, total=len(records), repeated=repeated, dead_letters=len(rejected))
+
+    def _read(self, record: Consumed, now: int) -> Accepted:
+        datum = self._codec.decode(record.topic, record.value)
+        named = datum.pop("tenant")
+        tenant: str | None = named if named is not None else self._default_tenant
+        if tenant is None:
+            raise Refused([_MISSING_TENANT])
+        if tenant not in self._tenants:
+            raise Refused([_UNKNOWN_TENANT])
+        if not datum["event_id"]:
+            raise Refused([Fault(pointer="/event_id", code="empty", cure="send an id that is unique to the event")])
+        return validate(datum, tenant=tenant, rules=self._rules, now=now)
+
+
+def invalid(record: Consumed, refused: Refused) -> Rejected:
+    """A readable record that breaks rules: every one of them is named, with its cure."""
+    return Rejected(record=record, reason="invalid", error=str(refused))
+
+
+_MISSING_TENANT = Fault(
+    pointer="/tenant",
+    code="missing",
+    cure="name the tenant: this installation has several and no CONSENT_RELAY_INGEST_TENANT",
+)
+_UNKNOWN_TENANT = Fault(
+    pointer="/tenant", code="unknown_tenant", cure="send a tenant that the keyring has hash keys for"
+)

@@ -1,0 +1,117 @@
+"""The composition root of `consent-relay ingest`: two loops, one for submissions and one for receipts.
+
+They share a process because they share all they depend on, and neither fills a core; each has a thread, a consumer
+and a group of its own, so that one that waits or lags does not hold up the other.
+"""
+
+from typing import ClassVar
+
+from prometheus_client import CollectorRegistry
+from pydantic import Field
+
+from consent_api.errors import LedgerUnavailable, Misconfigured
+from consent_api.ledger.database import connect
+from consent_api.ledger.ids import DecisionIds
+from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.outbox import Outbox
+from consent_api.ledger.record import Desk
+from consent_api.loops import run_until_signal
+from consent_api.settings import DatabaseSettings
+from consent_api.validate import Rules
+from consent_contracts.codec import Codec
+from consent_contracts.errors import RegistryUnavailable
+from consent_runtime import kafka, logs, observability
+from consent_runtime.dead_letters import DeadLetterMetrics, Letters
+from consent_runtime.keyring import Keyring
+
+from .aside import PRODUCER, SERVICE, Aside, BrokerAway
+from .batches import CONSUMER, BatchLoop, Handle
+from .inbound import Inbound
+from .metrics import IngestMetrics
+from .receipts import Receipts
+
+NOT_NOW = (LedgerUnavailable, RegistryUnavailable, BrokerAway)
+
+
+class IngestProcess(DatabaseSettings):
+    """`consent-relay ingest`."""
+
+    service: ClassVar[str] = "consent-api-ingest"
+
+    ingest_batch: int = Field(1_000, ge=1, le=10_000, description="records recorded in one transaction, at most")
+    ingest_tenant: str | None = Field(
+        None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
+    )
+    metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+
+def run(settings: IngestProcess) -> int:
+    """Until SIGTERM; the exit code. Misconfigured when the default tenant has no keys."""
+    logs.configure(settings.log_level, settings.service)
+    keyring = Keyring.load(settings.keyring_file)
+    default_tenant = _default_tenant(settings, keyring)
+    registry = CollectorRegistry()
+    metrics = IngestMetrics.on(registry)
+    health = observability.Health(expected=("inbound", "receipts"))
+    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    codec = Codec.connect(settings.registry, settings.topics)
+    engine = connect(settings.database, pool_size=2, application="consent-relay ingest")
+    ledger = Ledger(
+        engine=engine,
+        desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics), ids=DecisionIds()),
+    )
+    letters = Letters(
+        codec=codec,
+        keyring=keyring,
+        topics=settings.topics,
+        service=SERVICE,
+        metrics=DeadLetterMetrics.on(registry),
+    )
+    aside = Aside(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
+    inbound = Inbound(
+        codec=codec,
+        ledger=ledger,
+        rules=Rules(channels=settings.channels, default_region=settings.default_region),
+        tenants=keyring.tenants,
+        default_tenant=default_tenant,
+        aside=aside,
+        metrics=metrics,
+    )
+    receipts = Receipts(codec=codec, ledger=ledger, aside=aside, metrics=metrics)
+
+    def loop(name: str, topic: str, handle: Handle) -> BatchLoop:
+        return BatchLoop(
+            name=name,
+            topic=topic,
+            consumer=kafka.consumer(
+                settings.kafka,
+                settings.topics.group(f"consent-api-{name}"),
+                group_instance_id=settings.topics.group(f"{settings.instance_id}-{name}"),
+                **CONSUMER,
+            ),
+            handle=handle,
+            transient=NOT_NOW,
+            health=health,
+            metrics=metrics,
+            batch_size=settings.ingest_batch,
+        )
+
+    try:
+        return run_until_signal(
+            {
+                "inbound": loop("inbound", settings.topics.inbound, inbound.handle).run,
+                "receipts": loop("receipts", settings.topics.receipts, receipts.handle).run,
+            }
+        )
+    finally:
+        engine.dispose()
+        server.close()
+
+
+def _default_tenant(settings: IngestProcess, keyring: Keyring) -> str | None:
+    named = settings.ingest_tenant
+    if named is None:
+        return keyring.tenants[0] if len(keyring.tenants) == 1 else None
+    if named not in keyring.tenants:
+        raise Misconfigured("CONSENT_RELAY_INGEST_TENANT: names a tenant that the keyring has no hash keys for.")
+    return named

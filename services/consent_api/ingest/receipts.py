@@ -1,0 +1,122 @@
+"""The propagator's receipts into the ledger's tables (R28): who was told what, and when."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from consent_api.ledger.ledger import Ledger
+from consent_contracts.codec import Codec
+from consent_contracts.errors import InvalidRecord, Unreadable
+
+from .aside import Aside, Rejected
+from .metrics import IngestMetrics
+from .record import Consumed
+
+ACTIONS = frozenset({"suppress", "permit"})
+STAGES = frozenset({"queued", "accepted", "effective", "failed", "impossible"})
+
+_TEXTS = (
+    "receipt_id",
+    "tenant",
+    "destination",
+    "channel",
+    "address_key",
+    "action",
+    "stage",
+    "provider_reference",
+    "detail",
+)
+_TIMES = ("version", "accepted_at", "queued_at", "occurred_at")
+_COLUMNS = {
+    **dict.fromkeys(_TEXTS, "text"),
+    **dict.fromkeys(_TIMES, "bigint"),
+    "attempts": "integer",
+}
+_NAMES = ", ".join(_COLUMNS)
+_ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
+
+# A receipt never changes, so the first one with its id stays. Ids in order: two writers cannot deadlock here.
+_RECEIPTS = text(
+    f"INSERT INTO receipts ({_NAMES}) SELECT {_NAMES} FROM unnest({_ARRAYS}) AS new ({_NAMES})"  # noqa: S608
+    " ORDER BY receipt_id ON CONFLICT (receipt_id) DO NOTHING RETURNING receipt_id"
+)
+_DECISIONS = text(
+    "INSERT INTO receipt_decisions (decision_id, receipt_id)"
+    " SELECT decision_id, receipt_id"
+    " FROM unnest(CAST(:decision_ids AS uuid[]), CAST(:receipt_ids AS text[])) AS new (decision_id, receipt_id)"
+    " ORDER BY decision_id, receipt_id ON CONFLICT DO NOTHING"
+)
+
+
+class Receipts:
+    """Raises LedgerUnavailable, RegistryUnavailable or BrokerAway when the batch has to be tried again."""
+
+    def __init__(self, *, codec: Codec, ledger: Ledger, aside: Aside, metrics: IngestMetrics) -> None:
+        self._codec = codec
+        self._ledger = ledger
+        self._aside = aside
+        self._metrics = metrics
+
+    def handle(self, records: Sequence[Consumed]) -> None:
+        """When this returns, each receipt is committed or acknowledged as a dead letter."""
+        receipts: dict[str, Mapping[str, Any]] = {}
+        rejected: list[Rejected] = []
+        for record in records:
+            try:
+                receipt = checked(self._codec.decode(record.topic, record.value))
+                receipts.setdefault(receipt["receipt_id"], receipt)
+            except (Unreadable, InvalidRecord) as error:
+                rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
+        stored = self._ledger.transact(lambda connection: store(connection, list(receipts.values())))
+        if rejected:
+            self._aside.put(rejected)
+        self._metrics.count(
+            records[0].topic,
+            total=len(records),
+            repeated=len(records) - len(rejected) - stored,
+            dead_letters=len(rejected),
+        )
+
+
+def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The receipt, if PostgreSQL can hold it and R28 knows its stage. Raises InvalidRecord.
+
+    Avro's varints can carry more than the 32 or 64 bits of their type, and its strings a NUL.
+    """
+    for name in _TEXTS:
+        value = receipt[name]
+        if value is not None and "\x00" in value:
+            raise InvalidRecord(name, "must hold no NUL")
+    for name in _TIMES:
+        if not 0 <= receipt[name] < 2**63:
+            raise InvalidRecord(name, "must be a non-negative 64-bit number")
+    if not 0 <= receipt["attempts"] < 2**31:
+        raise InvalidRecord("attempts", "must be a non-negative 32-bit number")
+    if receipt["action"] not in ACTIONS:
+        raise InvalidRecord("action", f"must be one of {', '.join(sorted(ACTIONS))}")
+    if receipt["stage"] not in STAGES:
+        raise InvalidRecord("stage", f"must be one of {', '.join(sorted(STAGES))}")
+    for name in ("receipt_id", "tenant", "destination", "channel", "address_key"):
+        if not receipt[name]:
+            raise InvalidRecord(name, "must not be empty")
+    for decision_id in receipt["decision_ids"]:
+        try:
+            UUID(decision_id)
+        except ValueError:
+            raise InvalidRecord("decision_ids", "must be UUIDs") from None
+    return receipt
+
+
+def store(connection: Connection, receipts: Sequence[Mapping[str, Any]]) -> int:
+    """Adds the receipts that are not there yet, within the caller's transaction; how many those were."""
+    if not receipts:
+        return 0
+    columns = {name: [receipt[name] for receipt in receipts] for name in _COLUMNS}
+    added = connection.execute(_RECEIPTS, columns).all()
+    pairs = {(UUID(each), receipt["receipt_id"]) for receipt in receipts for each in receipt["decision_ids"]}
+    if pairs:
+        decision_ids, receipt_ids = zip(*pairs, strict=True)
+        connection.execute(_DECISIONS, {"decision_ids": list(decision_ids), "receipt_ids": list(receipt_ids)})
+    return len(added)

@@ -1,0 +1,45 @@
+"""The commands of this service's Kafka sides. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .dead_letters_command import dead_letters
+from .republish_command import republish
+
+__all__ = ["dead_letters", "ingest", "relay", "republish"]
+
+
+@click.command()
+def relay() -> None:
+    """Publish what the ledger has recorded: outbox rows to Kafka, deleted once acknowledged.
+
+    Any number of relays may run at once. While the broker or the database is away the rows wait, and
+    consent_relay_outbox_oldest_age_seconds tells for how long. Wants CONSENT_RELAY_API_DATABASE,
+    CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_KAFKA.
+    """
+    from consent_api.relay.process import RelayProcess, run
+    from consent_runtime.settings import load
+
+    sys.exit(run(load(RelayProcess)))
+
+
+@click.command()
+def ingest() -> None:
+    """Record what comes in by Kafka: submissions (consent.inbound.v1) and receipts (propagation.receipts.v1).
+
+    What cannot be read or breaks a rule goes to consent-api.dead-letters.v1 with the reason; see
+    consent-relay dead-letters. Several may run at once: give each its own CONSENT_RELAY_INSTANCE_ID.
+    Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, CONSENT_RELAY_KAFKA and CONSENT_RELAY_REGISTRY.
+    """
+    from consent_api.errors import Misconfigured
+    from consent_api.ingest.process import IngestProcess, run
+    from consent_runtime.settings import load
+
+    try:
+        sys.exit(run(load(IngestProcess)))
+    except Misconfigured as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Kafka rebuilt from the ledger: every decision that ever reached an address, published again."""

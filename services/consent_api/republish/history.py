@@ -1,0 +1,131 @@
+"""The ledger's standing history in pages: each decision with each address it reached, as messages to publish.
+
+Pages by key instead of one long cursor: memory is bounded either way, but a cursor would hold a snapshot of the
+database for hours, under which no table can be vacuumed, and would have to start again after a broken connection.
+"""
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from consent_api.ledger import addresses
+from consent_api.ledger.addresses import Address
+from consent_api.ledger.outbox import Message, Outbox
+from consent_api.ledger.reach import Choice
+from consent_contracts.decisions import Decision
+from consent_runtime.keyring import Keyring
+
+# The page is cut before it is filtered, so that a selection that matches little does not scan without end.
+_PAGE = text(
+    """
+    SELECT page.address_id, page.decision_id::text AS decision_id, page.reached_at, a.tenant, a.channel,
+           d.purpose, d.status, d.effective_at, d.recorded_at, d.expires_at, d.spreads, d.source_system,
+           s.subject_ref
+    FROM (SELECT address_id, decision_id, reached_at FROM decision_addresses
+          WHERE (address_id, decision_id) > (:address_id, CAST(:decision_id AS uuid))
+          ORDER BY address_id, decision_id LIMIT :size) AS page
+    JOIN addresses a USING (address_id)
+    JOIN decisions d USING (decision_id)
+    LEFT JOIN subjects s ON s.subject_id = d.subject_id
+    ORDER BY page.address_id, page.decision_id
+    """
+)
+_KEYS = text(
+    "SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys"
+    " WHERE address_id = ANY(CAST(:ids AS bigint[]))"
+)
+_ABOUT = text("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'decision_addresses'::regclass")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """What to publish; None means all. `since`: reached its address at or after this moment (microseconds)."""
+
+    tenant: str | None = None
+    channel: str | None = None
+    since: int | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """How far a run has come: everything up to here has been published."""
+
+    address_id: int = -1
+    decision_id: str = str(UUID(int=0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """`read` rows of history, those `selected`, the messages they make, and where the next page starts."""
+
+    read: int
+    selected: int
+    messages: list[Message]
+    end: Place
+
+
+def page(
+    connection: Connection, keyring: Keyring, outbox: Outbox, selection: Selection, after: Place, *, size: int, now: int
+) -> Page | None:
+    """The next page, or None at the end.
+
+    An address that has no key yet under a live hash key gains it here (R12), within the caller's transaction.
+    UnknownTenant or Unsealable when the keyring lacks what the history needs.
+    """
+    where = {"address_id": after.address_id, "decision_id": after.decision_id, "size": size}
+    rows = connection.execute(_PAGE, where).all()
+    if not rows:
+        return None
+    wanted = [row for row in rows if _selects(selection, row)]
+    found = _addresses(connection, keyring, {row.address_id for row in wanted}, now=now)
+    messages = [
+        message
+        for row in wanted
+        for message in outbox.changes(_choice(row), _under(selection.key_id, found[row.address_id]))
+    ]
+    end = Place(address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
+    return Page(read=len(rows), selected=len(wanted), messages=messages, end=end)
+
+
+def about(connection: Connection) -> int:
+    """The length of the history as PostgreSQL estimates it: for a progress display, nothing else."""
+    return int(connection.execute(_ABOUT).scalar_one())
+
+
+def _selects(selection: Selection, row: Row[tuple[object, ...]]) -> bool:
+    return (
+        (selection.tenant is None or row.tenant == selection.tenant)
+        and (selection.channel is None or row.channel == selection.channel)
+        and (selection.since is None or row.reached_at >= selection.since)
+    )
+
+
+def _addresses(connection: Connection, keyring: Keyring, ids: set[int], *, now: int) -> dict[int, Address]:
+    if not ids:
+        return {}
+    rows = connection.execute(_KEYS, {"ids": sorted(ids)}).all()
+    return addresses.refresh(connection, keyring, rows, now=now)
+
+
+def _under(key_id: str | None, address: Address) -> Address:
+    if key_id is None:
+        return address
+    return replace(address, sealed={k: sealed for k, sealed in address.sealed.items() if k.startswith(f"{key_id}.")})
+
+
+def _choice(row: Row[tuple[object, ...]]) -> Choice:
+    return Choice(
+        decision=Decision(
+            decision_id=row.decision_id,
+            subject_ref=row.subject_ref,
+            purpose=row.purpose,
+            status=row.status,
+            effective_at=row.effective_at,
+            recorded_at=row.recorded_at,
+            expires_at=row.expires_at,
+        ),
+        spreads=row.spreads,
+        source_system=row.source_system,
+    )

@@ -1,0 +1,129 @@
+"""`consent-relay republish`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from consent_api.republish.run import Progress, Report
+
+
+@click.command()
+@click.option("--tenant", help="Only this tenant's decisions.")
+@click.option("--channel", help="Only this channel's.")
+@click.option("--since", metavar="RFC3339", help="Only what reached an address at or after this moment.")
+@click.option("--key-id", help="Only under this hash key: what a key that has just become live needs (R12).")
+@click.option("--dry-run", is_flag=True, help="Count; publish nothing.")
+@click.option("--restart", is_flag=True, help="Begin again instead of where an interrupted run stopped.")
+@click.option(
+    "--progress-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where an interrupted run notes how far it came. Default: republish.json in CONSENT_RELAY_STATE_DIR.",
+)
+def republish(
+    tenant: str | None,
+    channel: str | None,
+    since: str | None,
+    key_id: str | None,
+    dry_run: bool,
+    restart: bool,
+    progress_file: Path | None,
+) -> None:
+    """Rebuild Kafka from the ledger: publish every recorded decision again, once per live hash key.
+
+    Safe at any time, and beside a running system: order and repetitions change nothing. After Kafka was wiped, run
+    consent-relay topics apply first. After a hash key was added, run it with --key-id. Interrupted, it goes on where
+    it stopped. Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
+    """
+    from consent_api.errors import LedgerUnavailable
+    from consent_api.ledger.database import connect
+    from consent_api.ledger.outbox import Outbox
+    from consent_api.relay.publisher import Publisher
+    from consent_api.republish import history, run
+    from consent_api.republish.progress import OtherRun, ProgressFile
+    from consent_api.settings import DatabaseSettings
+    from consent_contracts.codec import Codec
+    from consent_runtime import kafka
+    from consent_runtime.keyring import Keyring, KeyringError
+    from consent_runtime.settings import load
+
+    selection = history.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
+    settings = load(DatabaseSettings)
+    keyring = Keyring.load(settings.keyring_file)
+    if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
+        raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
+    if tenant is not None and tenant not in keyring.tenants:
+        raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
+    notes = ProgressFile(progress_file or settings.state_dir / "republish.json", selection, settings.topic_prefix)
+    engine = connect(settings.database, pool_size=1, application="consent-relay republish")
+    outbox = Outbox(codec=Codec.connect(settings.registry, settings.topics), topics=settings.topics)
+    try:
+        with engine.connect() as connection:
+            show = _shown(history.about(connection))
+        if dry_run:
+            total = run.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)
+            click.echo(f"would publish {total.events} events of {total.decisions} decisions")
+            return
+        start = None if restart else notes.load()
+        if start is not None:
+            click.echo("going on where the last run stopped", err=True)
+
+        def report(progress: Progress) -> None:
+            notes.save(progress.place)
+            show(progress)
+
+        total = run.republish(
+            engine=engine,
+            keyring=keyring,
+            outbox=outbox,
+            publisher=Publisher(lambda: kafka.producer(settings.kafka, linger_ms=20)),
+            selection=selection,
+            start=start or history.Place(),
+            report=report,
+        )
+    except OtherRun as other:
+        raise click.ClickException(
+            f"{other} notes an unfinished run with other options: repeat it with those, or add --restart"
+        ) from None
+    except (run.NotPublished, LedgerUnavailable) as error:
+        raise click.ClickException(
+            f"stopped: {error}. What was published stands; the same command goes on from there."
+        ) from None
+    except KeyringError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()
+    notes.clear()
+    click.echo(f"published {total.events} events of {total.decisions} decisions")
+
+
+def _micros(since: str | None) -> int | None:
+    from consent_api.validate import rfc3339
+
+    try:
+        return rfc3339(since)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from None
+
+
+def _shown(about: int) -> Report:
+    """A line every two seconds, on standard error so that the result can be piped."""
+    began = time.monotonic()
+    last = began
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 2.0:
+            return
+        last = now
+        share = f" of about {about}" if about >= progress.read else ""
+        rate = progress.events / (now - began)
+        click.echo(f"{progress.read}{share} decisions read, {progress.events} events, {rate:.0f}/s", file=sys.stderr)
+
+    return show
