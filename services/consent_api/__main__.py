@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .kafka_commands import dead_letters as dead_letters
+from .kafka_commands import ingest as ingest
+from .kafka_commands import relay as relay
+from .kafka_commands import republish as republish
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 

@@ -56,6 +56,19 @@ class Filter:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Record:
+    """What stands in a dead letter topic: a letter, or, without a value, the mark of one."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes | None
+    mark: str | None
+
+
 class Box:
     """Reads twice: first the marks, which are few and stand behind their letters, then the letters, streamed."""
 
@@ -68,25 +81,36 @@ class Box:
         """Those that `wanted` wants, each once, oldest first within a service. Raises BoxAway."""
         services = SERVICES if wanted.service is None else (wanted.service,)
         names = [self._topics.dead_letters(service) for service in services]
-        marks = {key: when for key, value, when in self._records(names) if value is None}
+        marks = {each.key: each.mark for each in self._records(names) if each.value is None}
         seen: set[bytes] = set()
-        for key, value, _ in self._records(names):
-            if value is None or key in seen:
+        for each in self._records(names):
+            # A crash before its offset was committed puts a record aside twice.
+            if each.value is None or each.key in seen:
                 continue
-            letter = self._letter(names[0], key, value, marks.get(key))
-            if letter is not None and wanted.wants(letter):
-                # A crash before its offset was committed puts a record aside twice.
-                seen.add(key)
+            letter = self._letter(each, each.value, marks.get(each.key))
+            if wanted.wants(letter):
+                seen.add(each.key)
                 yield letter
 
-    def _letter(self, topic: str, key: bytes, value: bytes, replayed_at: str | None) -> Letter | None:
+    def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> Letter:
         try:
-            datum = self._codec.decode(topic, value)
-        except Unreadable:
-            return None
-        return Letter(place=key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
+            datum = self._codec.decode(record.topic, value)
+        except Unreadable as error:
+            # Not of our making. It is shown, and since it stands where it stands, it can be replayed nowhere.
+            return Letter(
+                place=f"{record.topic}:{record.partition}:{record.offset}",
+                service=next(each for each in SERVICES if self._topics.dead_letters(each) == record.topic),
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=error.reason,
+                error=f"this is no dead letter: {error}",
+                failed_at=record.timestamp * 1_000,
+                sealed_record=b"",
+            )
+        return Letter(place=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
 
-    def _records(self, topics: Sequence[str]) -> Iterator[tuple[bytes, bytes | None, str | None]]:
+    def _records(self, topics: Sequence[str]) -> Iterator[_Record]:
         """Up to where the topics end now: what is put aside meanwhile (a replayed record that is still wrong) is
         for the next time, or a replay would chase its own tail."""
         consumer = self._connect()
@@ -97,19 +121,26 @@ class Box:
                 message = consumer.poll(_PATIENCE)
                 if message is None:
                     raise BoxAway("Kafka does not answer")
-                place = (str(message.topic()), int(message.partition() or 0))
+                topic, partition, offset = message.topic(), message.partition(), message.offset()
+                if topic is None or partition is None or offset is None:
+                    raise BoxAway(str(message.error()))
                 error = message.error()
                 if error is not None:
                     if error.code() != KafkaError._PARTITION_EOF:
                         raise BoxAway(error.name())
-                    ends.pop(place, None)
-                    continue
-                offset = message.offset()
-                if place not in ends or offset is None:
-                    continue
-                if offset + 1 >= ends[place]:
-                    del ends[place]
-                yield _bytes(message.key()) or b"", _bytes(message.value()), _mark(message.headers())
+                    ends.pop((topic, partition), None)
+                elif (topic, partition) in ends:
+                    if offset + 1 >= ends[topic, partition]:
+                        del ends[topic, partition]
+                    yield _Record(
+                        topic=topic,
+                        partition=partition,
+                        offset=offset,
+                        timestamp=message.timestamp()[1],
+                        key=_bytes(message.key()) or b"",
+                        value=_bytes(message.value()),
+                        mark=_mark(message.headers()),
+                    )
         finally:
             consumer.close()
 
