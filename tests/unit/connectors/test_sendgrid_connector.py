@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from propagator.connector import PERMIT, Accepted, Push, Refused, TryAgain
+from propagator.errors import Misconfigured
+
+CREDENTIALS = {"api_key": "SG.sandbox"}
+
+
+def connect(sandbox: Any, **overrides: Any) -> Any:
+    return sandbox.connect("sendgrid", credentials=CREDENTIALS, path="/sendgrid", channel="email", **overrides)
+
+
+def may() -> bool:
+    return True
+
+
+async def test_a_group_that_does_not_exist_is_found_at_start(open_sandbox: Any) -> None:
+    connector = connect(await open_sandbox(), targets=("101", "999", "global"))
+    with pytest.raises(Misconfigured, match="group 999 does not exist"):
+        await connector.verify()
+
+
+async def test_a_group_that_was_deleted_since_is_found_before_it_is_written_to(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    connector = connect(sandbox, options={"recheck_seconds": 0})
+    await connector.push([push(1, target="101", address="a@example.com")], guard=may)
+    gone = {"account": "sendgrid", "kind": "status", "status": 404, "path": "/groups/101", "times": 0}
+    await sandbox.order("POST", "/_control/faults", gone)
+    with pytest.raises(Misconfigured, match="SendGrid would suppress globally"):
+        await connector.push([push(2, target="101", address="b@example.com")], guard=may)
+    assert await sandbox.states("sendgrid") == {"a@example.com": {"101": "suppressed"}}
+
+
+async def test_a_group_is_not_looked_up_before_every_write(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    connector = connect(sandbox)
+    for number in range(3):
+        await connector.push([push(number, target="101", address=f"p{number}@example.com")], guard=may)
+    assert [call["method"] for call in await sandbox.calls("sendgrid")] == ["GET", "POST", "POST", "POST"]
+
+
+async def test_lifting_touches_one_list_only_and_needs_no_entry_there(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    connector = connect(sandbox)
+    email = "odd+tag/%41@example.com"
+    for target in ("101", "102", "global"):
+        await connector.push([push(1, target=target, address=email)], guard=may)
+    for _ in range(2):
+        (outcome,) = await connector.push([push(2, target="102", address=email, action=PERMIT)], guard=may)
+        assert outcome == Accepted(effective=True)
+    assert await sandbox.states("sendgrid") == {
+        email: {"101": "suppressed", "102": "permitted", "global": "suppressed"}
+    }
+
+
+async def test_an_address_that_is_not_echoed_was_not_taken(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    connector = connect(sandbox)
+    await connector.verify()
+    fault = {"account": "sendgrid", "kind": "status", "status": 201, "path": "/suppressions"}
+    await sandbox.order("POST", "/_control/faults", fault | {"body": '{"recipient_emails": ["A@example.com"]}'})
+    outcomes = await connector.push(
+        [push(1, target="global", address="a@example.com"), push(2, target="global", address="b@example.com")],
+        guard=may,
+    )
+    assert outcomes == [Accepted(effective=True), TryAgain(reason="unanswered")]
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ('{"errors": [{"message": "Invalid email: x"}]}', Refused),
+        ('{"errors": [{"message": "unexpected field"}]}', TryAgain),
+        ("<html>", TryAgain),
+    ],
+)
+async def test_only_words_about_the_address_end_a_revocation(
+    open_sandbox: Any, push: Callable[..., Push], body: str, outcome: type
+) -> None:
+    sandbox = await open_sandbox()
+    fault = {"account": "sendgrid", "kind": "status", "status": 400, "body": body}
+    await sandbox.order("POST", "/_control/faults", fault)
+    (given,) = await connect(sandbox).push([push(1, target="global", address="a@example.com")], guard=may)
+    assert isinstance(given, outcome)

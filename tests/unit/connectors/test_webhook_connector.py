@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from propagator.connector import Accepted, Push, TryAgain
+from propagator.connectors import CATALOGUE
+from propagator.connectors.exchange import Answer, Exchange
+from propagator.connectors.public_targets import PublicResolver, is_public, url_error
+from propagator.connectors.standard_webhooks import secret_of, signed_headers
+from propagator.errors import Misconfigured
+
+KNOWN = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
+NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
+PRIVATE = {"allow_private": True}
+
+
+def connect(sandbox: Any, *, credentials: dict[str, str] | None = None, **overrides: Any) -> Any:
+    given: dict[str, Any] = {"channel": "email", "options": PRIVATE, "path": "/webhook"}
+    return sandbox.connect("webhook", credentials=credentials or {"secret": KNOWN}, **(given | overrides))
+
+
+def may() -> bool:
+    return True
+
+
+def test_the_signature_is_that_of_the_published_example() -> None:
+    """The example of the specification's own verification guide."""
+    headers = signed_headers(
+        [secret_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
+        message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp=1614265330,
+        body=b'{"test": 2432232314}',
+    )
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_####", "whsec_c2hvcnQ="])
+def test_a_secret_that_is_none_is_refused_without_being_said(open_sandbox: Any, secret: str) -> None:
+    with pytest.raises(ValueError, match="secret") as raised:
+        secret_of(secret)
+    assert secret not in str(raised.value) or secret == "whsec_"
+
+
+async def test_while_a_secret_rotates_either_side_may_be_first(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    rotating = connect(sandbox, credentials={"secret": NEW, "previous_secret": KNOWN})
+    (outcome,) = await rotating.push([push(1)], guard=may)
+    assert isinstance(outcome, Accepted)
+    with pytest.raises(Misconfigured):
+        await connect(sandbox, credentials={"secret": NEW}).push([push(2)], guard=may)
+
+
+async def test_a_retry_is_the_same_message_at_a_new_time(
+    open_sandbox: Any, push: Callable[..., Push], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+    clock = iter([1_760_000_001, 1_760_000_061])
+
+    async def call(self: Exchange, method: str, url: str, **request: Any) -> Answer:
+        sent.append(request)
+        return Answer(status=500 if len(sent) == 1 else 204, headers={}, body=b"")
+
+    monkeypatch.setattr(Exchange, "call", call)
+    monkeypatch.setattr("propagator.connectors.webhook.time", SimpleNamespace(time=lambda: next(clock)))
+    connector = connect(await open_sandbox())
+    with pytest.raises(Exception, match="http_500"):
+        await connector.push([push(1)], guard=may)
+    assert await connector.push([push(1)], guard=may) == [Accepted(reference=push(1).push_id)]
+    first, second = sent
+    assert first["body"] == second["body"]
+    assert first["headers"]["webhook-id"] == second["headers"]["webhook-id"] == push(1).push_id
+    assert first["headers"]["webhook-timestamp"] != second["headers"]["webhook-timestamp"]
+    assert json.loads(first["body"]) == {
+        "type": "suppression.updated",
+        "timestamp": "2025-10-09T08:53:20.500000Z",
+        "data": {
+            "tenant": "acme",
+            "channel": "sms",
+            "address_key": "k1.1",
+            "target": "target",
+            "purposes": {
+                "newsletter": {
+                    "permitted": False,
+                    "reason": "withdrawn",
+                    "since": "2025-10-09T08:53:20.123456Z",
+                    "expires_at": None,
+                }
+            },
+            "decision_ids": ["d1"],
+            "version": 1,
+        },
+    }
+
+
+async def test_the_address_itself_is_sent_only_where_the_destination_says_so(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    await connect(sandbox).push([push(1)], guard=may)
+    await connect(sandbox, options=PRIVATE | {"clear_addresses": True}).push([push(2)], guard=may)
+    assert set(await sandbox.states("webhook")) == {push(1).address_key, push(2).address}
+
+
+async def test_an_unknown_refusal_is_tried_again_and_never_dropped(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    fault = {"account": "webhook", "kind": "status", "status": 422}
+    await sandbox.order("POST", "/_control/faults", fault)
+    assert await connect(sandbox).push([push(1)], guard=may) == [TryAgain(reason="http_422")]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("10.0.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fd00::1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.216.34", True),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_private_addresses_are_known_in_every_disguise(address: str, public: bool) -> None:  # R27
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/x",
+        "https://",
+        "http://example.com/x",
+        "https://user:secret@example.com/x",
+        "https://127.0.0.1/x",
+        "https://[::1]/x",
+        "https://example.com:99999/x",
+        "https://example.com/x#y",
+    ],
+)
+def test_a_target_that_may_not_be_called_is_refused_with_a_cure(url: str) -> None:
+    wrong = url_error(url, allow_private=False)
+    assert wrong is not None
+    assert "secret" not in wrong
+    with pytest.raises(Misconfigured):
+        CATALOGUE["webhook"].build(_account(url))
+
+
+def _account(url: str) -> Any:
+    from propagator.connector import Account
+
+    return Account(
+        destination="x",
+        channel="email",
+        url=url,
+        credentials={"secret": KNOWN},
+        options={"allow_private": False, "clear_addresses": False},
+        targets=(),
+    )
+
+
+@pytest.mark.parametrize("addresses", [["10.1.2.3"], ["93.184.216.34", "127.0.0.1"], []])
+async def test_a_name_is_refused_when_any_of_its_addresses_is_private(addresses: Sequence[str]) -> None:
+    async def lookup(host: str, port: int) -> Sequence[str]:
+        return addresses
+
+    exchange = Exchange(timeout_seconds=5, connections=1, resolver=PublicResolver(lookup))
+    with pytest.raises(Misconfigured, match="private_target"):
+        await exchange.call("POST", "https://rebinding.example.com/", headers={}, body=b"{}")
+    await exchange.close()
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_called(
+    open_sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: a name that answers differently the second time gains nothing: it is asked once."""
+    sandbox = await open_sandbox()
+    asked: list[str] = []
+
+    async def lookup(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("propagator.connectors.public_targets.is_public", lambda address: True)
+    exchange = Exchange(timeout_seconds=5, connections=1, resolver=PublicResolver(lookup))
+    port = sandbox.url.rpartition(":")[2]
+    answer = await exchange.call("GET", f"http://only-ours-knows.example.com:{port}/healthz", headers={})
+    assert (answer.status, asked) == (200, ["only-ours-knows.example.com"])
+    await exchange.close()
