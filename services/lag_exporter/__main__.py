@@ -1,0 +1,25 @@
+"""The command of the lag process."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def lag() -> None:
+    """Serve how far each consumer group is behind, in records and in seconds, as the broker sees it.
+
+    A process of its own, so that it still speaks when a consumer hangs: consent_relay_consumer_lag_records and
+    consent_relay_consumer_lag_seconds by group, topic and partition. Watches the groups whose names begin with
+    CONSENT_RELAY_TOPIC_PREFIX.
+    """
+    import sys
+
+    from consent_runtime import logs, settings
+
+    from .app import run_lag
+    from .settings import LagSettings
+
+    loaded = settings.load(LagSettings)
+    logs.configure(loaded.log_level, loaded.service)
+    sys.exit(run_lag(loaded))

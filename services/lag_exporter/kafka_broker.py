@@ -1,0 +1,126 @@
+"""The broker's knowledge of groups and partitions, over librdkafka's admin client and one reader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import TimeoutError as FuturesTimeout
+from typing import Any
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import admin as kafka_admin
+from confluent_kafka.admin import AdminClient
+
+from consent_runtime import kafka
+
+from .lag import Bounds, BrokerAway, Place
+
+_ASK_SECONDS = 5.0
+_OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs do not say so
+
+
+class KafkaBroker:
+    """Joins no group and commits nothing, so it disturbs nobody and outlives every consumer."""
+
+    def __init__(self, bootstrap: str, *, group: str) -> None:
+        """`group` is only the name that librdkafka wants a consumer to have."""
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._reader: Any = kafka.consumer(
+            bootstrap,
+            group,
+            auto_offset_reset="earliest",
+            enable_partition_eof=True,
+            # One record a partition is wanted. The broker sends at least one however small this is.
+            max_partition_fetch_bytes=4096,
+            queued_max_messages_kbytes=1024,
+        )
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def groups(self, prefix: str) -> list[str]:
+        listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
+        return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
+
+    def committed(self, group: str) -> Mapping[Place, int]:
+        asked = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=_ASK_SECONDS
+        )
+        described = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
+        assigned = {
+            Place(each.topic, each.partition): -1
+            for member in _answer(described[group]).members
+            if member.assignment is not None
+            for each in member.assignment.topic_partitions
+        }
+        found = {
+            Place(each.topic, each.partition): max(each.offset, -1)
+            for each in _answer(asked[group]).topic_partitions
+            if each.error is None
+        }
+        return assigned | found
+
+    def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:
+        places = list(places)
+        if not places:
+            return {}
+        low, end = (self._offsets(places, spec) for spec in (_OFFSET_SPEC.earliest(), _OFFSET_SPEC.latest()))
+        return {place: Bounds(low=low[place], end=end[place]) for place in places if place in low and place in end}
+
+    def oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
+        found: dict[Place, int | None] = {}
+        reader = self._reader
+        reader.assign([TopicPartition(*place, offset) for place, offset in positions.items()])
+        deadline = time.monotonic() + _ASK_SECONDS
+        try:
+            while len(found) < len(positions):
+                if time.monotonic() > deadline:
+                    raise BrokerAway("the oldest uncommitted records cannot be read")
+                for message in reader.consume(100, timeout=0.2):
+                    place, error = Place(message.topic(), message.partition()), message.error()
+                    if error is None:
+                        found.setdefault(place, message.timestamp()[1])
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        found.setdefault(place, None)
+                    elif not error.retriable():
+                        raise BrokerAway(error.name())
+        except KafkaException as error:
+            raise BrokerAway(error.args[0].name()) from error
+        finally:
+            reader.unassign()
+        return found
+
+    def _offsets(self, places: Iterable[Place], spec: Any) -> dict[Place, int]:
+        asked = self._admin.list_offsets(
+            {TopicPartition(*place): spec for place in places},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_ASK_SECONDS,
+        )
+        offsets = {}
+        for tp, future in asked.items():
+            try:
+                offsets[Place(tp.topic, tp.partition)] = _answer(future).offset
+            except UnknownTopic:
+                continue  # Deleted, while the group still has an offset there.
+        return offsets
+
+
+class UnknownTopic(Exception):
+    """The topic is gone."""
+
+
+def _answer(future: Any) -> Any:
+    try:
+        return future.result(timeout=2 * _ASK_SECONDS)
+    except FuturesTimeout as error:
+        raise BrokerAway("no answer") from error
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            raise UnknownTopic from error
+        raise BrokerAway(error.args[0].name()) from error

@@ -1,0 +1,18 @@
+"""What the lag process is told at start."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from consent_runtime.settings import ProcessSettings
+
+
+class LagSettings(ProcessSettings):
+    """`CONSENT_RELAY_...`; it needs the broker and nothing else."""
+
+    service: ClassVar[str] = "lag"
+
+    metrics_port: int = Field(9470, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    lag_interval: float = Field(2.0, ge=0.2, le=60, description="seconds between two looks at the broker")
