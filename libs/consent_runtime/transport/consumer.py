@@ -30,7 +30,7 @@ from faust.types.transports import ConsumerT
 from consent_runtime.kafka import aiokafka_security
 
 from .contract import Chunk, Record
-from .membership import InstanceTaken, Lease
+from .membership import Lease
 
 if TYPE_CHECKING:
     from .app import ChunkApp
@@ -57,7 +57,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self.consumer.membership.watch(self._ensure_consumer()._coordinator, self._taken)
+        self.consumer.membership.watch(self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         conf, options = self.app.conf, self.consumer.options
@@ -92,9 +92,6 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
-
-    def _taken(self, taken: InstanceTaken) -> None:
-        self.parent_loop.call_soon_threadsafe(self.consumer.fail, taken)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
@@ -194,17 +191,13 @@ class ChunkConsumer(Consumer):
     def wake(self) -> None:
         self._thread.wake()
 
-    def fail(self, failure: BaseException) -> None:
-        """End the process; from the loop's thread."""
-        self.app.fail(failure)
-
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         try:
             self.stop_flow()
             await self.sessions.suspend()
             await self.commit()
         except Exception as failure:
-            self.fail(failure)
+            self.app.fail(failure)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

@@ -47,8 +47,8 @@ class Membership:
         at = self._confirmed_at
         return at is not None and self._clock() - at < self._session_timeout
 
-    def watch(self, coordinator: Any, taken: Callable[[InstanceTaken], None]) -> None:
-        """Follow the requests of aiokafka's coordinator. `taken` is called when our place is not ours."""
+    def watch(self, coordinator: Any) -> None:
+        """Follow the requests of aiokafka's coordinator, and stop it with InstanceTaken when our place is not ours."""
         send = coordinator._send_req
 
         async def watched(request: Any) -> Any:
@@ -59,10 +59,11 @@ class Membership:
                     self._confirmed_at = sent_at
                 elif response.error_code in _LOST:
                     in_session, self._confirmed_at = self.confirmed(), None
-                    # A static member that is alive and unknown was replaced by name. Rejoining would throw
-                    # the other one out, which would rejoin in turn, for ever.
+                    # A static member that is alive and unknown was replaced by name. aiokafka would rejoin and
+                    # throw the other one out, which would rejoin in turn, for ever. This error, being none of
+                    # Kafka's, stops it instead, and comes out of the next fetch.
                     if in_session and response.error_code == UnknownMemberIdError.errno:
-                        taken(InstanceTaken(f"group instance {coordinator._group_instance_id} is in use"))
+                        raise InstanceTaken(f"another process joined as {coordinator._group_instance_id}")
             return response
 
         coordinator._send_req = watched

@@ -1,0 +1,236 @@
+"""Our transport on a real broker: nothing lost, nothing overlapping, whatever happens to the processes."""
+
+import random
+import signal
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from consent_runtime.kafka import transactional_producer
+from tests.integration.transport.processes import Bench, until
+
+
+def opened(bench: Bench, instance: str, count: int) -> None:
+    until(lambda: len(bench.notes("open", instance=instance)) >= count, what=f"{instance} opens {count} partitions")
+
+
+# R43
+def test_kill_9_at_random_moments_under_load_loses_no_record(bench: Bench) -> None:
+    bench.create(partitions=4)
+    chance = random.Random()
+    seed = chance.randrange(10**6)
+    chance.seed(seed)
+    print(f"seed {seed}")
+    produced = 0
+    for _ in range(8):
+        begun = len(bench.notes("begin"))
+        worker = bench.worker(pace=0.02, max_chunk=40)
+        bench.produce(str(produced + index) for index in range(500))
+        produced += 500
+        until(lambda begun=begun: len(bench.notes("begin")) > begun, what="some work")  # type: ignore[misc]
+        time.sleep(chance.uniform(0.0, 0.3))
+        worker.kill()
+    assert len(set(bench.done())) < produced
+    bench.worker(max_chunk=40)
+    until(lambda: set(map(str, range(produced))) <= set(bench.done()), what=f"every record, seed {seed}")
+
+
+def test_a_killed_and_restarted_instance_has_its_partitions_back_at_once(bench: Bench) -> None:
+    bench.create(partitions=4)
+    bench.produce(map(str, range(40)))
+    first = bench.worker(instance="one")
+    until(lambda: len(bench.done()) == 40)
+    first.kill()
+    bench.produce(["afterwards"])
+    killed = time.monotonic()
+    bench.worker(instance="one")
+    until(lambda: "afterwards" in bench.done())
+    assert bench.notes("done")[-1]["at"] - killed < 4.0  # The session timeout is 6 s: it was not waited for.
+
+
+def test_a_rebalance_loses_nothing_and_two_never_process_one_partition(bench: Bench) -> None:
+    bench.create(partitions=4)
+    bench.worker(instance="one", pace=0.01, max_chunk=20)
+    opened(bench, "one", 4)
+    bench.produce(map(str, range(2_000)))
+    until(lambda: len(bench.done()) > 200)
+    second = bench.worker(instance="two", pace=0.01, max_chunk=20)
+    opened(bench, "two", 2)
+    bench.produce(map(str, range(2_000, 4_000)))
+    until(lambda: len(bench.done()) > 2_500)
+    assert second.stop() == 0
+    until(lambda: set(map(str, range(4_000))) <= set(bench.done()), what="every record", seconds=60)
+
+    for partition in range(4):
+        lines = bench.notes(partition=partition)
+        owner = None
+        for line in lines:
+            if line["what"] == "open":
+                owner = line["instance"]
+            elif line["what"] in ("begin", "done"):
+                assert line["instance"] == owner, f"processed by two: {partition}"
+    assert len(bench.notes("close", instance="two")) == 2
+
+
+def test_a_partition_that_stays_is_not_recovered_again(bench: Bench) -> None:
+    bench.create(partitions=4)
+    bench.worker(instance="one")
+    opened(bench, "one", 4)
+    bench.worker(instance="two")
+    opened(bench, "two", 2)
+    bench.produce(map(str, range(100)))
+    until(lambda: len(bench.done()) == 100)
+    assert len(bench.notes("open", instance="one")) == 4
+    assert len(bench.notes("close", instance="one")) == 2
+    assert {line["instance"] for line in bench.notes("done")} == {"one", "two"}
+
+
+def test_a_long_recovery_does_not_cost_the_membership(bench: Bench) -> None:
+    bench.create(partitions=1)
+    bench.produce(["1"])
+    bench.worker(recovery_seconds=9)  # The session timeout is 6 s.
+    until(lambda: bench.done() == ["1"], what="the record, after recovery")
+    assert len(bench.notes("opening")) == 1
+
+
+# R43
+def test_a_frozen_worker_cannot_commit_for_a_partition_it_has_lost(bench: Bench, tmp_path: Path) -> None:
+    bench.create(partitions=1)
+    bench.produce(map(str, range(10)))
+    frozen = bench.worker(instance="one", max_chunk=5, slow="9", slow_seconds=2)
+    until(lambda: len(bench.notes("begin")) == 2 and bench.committed()[0] == 5)
+    frozen.signal(signal.SIGSTOP)
+    bench.worker(instance="two", max_chunk=5)
+    until(lambda: len(bench.notes("done", instance="two")) == 1, what="the second takes over")
+    assert bench.notes("done", instance="two")[0]["offsets"] == [5, 6, 7, 8, 9]
+    bench.produce(map(str, range(10, 20)))
+    until(lambda: bench.committed()[0] == 20)
+    frozen.signal(signal.SIGCONT)
+    # It finishes its chunk, which is a repetition, does not take itself for the owner, and is not believed.
+    until(lambda: bench.notes("done", instance="one")[-1]["values"][-1] == "9")
+    assert bench.notes("done", instance="one")[-1]["fresh"] is False
+    until(lambda: frozen.process.poll() is not None or bench.notes("close", instance="one"), what="it lets go")
+    bench.produce(map(str, range(20, 30)))
+    until(lambda: set(map(str, range(30))) <= set(bench.done()))
+    until(lambda: bench.committed()[0] == 30)
+    assert frozen.process.poll() is None or frozen.process.poll() != 0
+    # The first of the partition's handlers is closed before another of the same process is opened.
+    if frozen.process.poll() is None:
+        assert [line["what"] for line in bench.notes(instance="one") if line["what"] in ("open", "close")][:2] == [
+            "open",
+            "close",
+        ]
+
+
+def test_a_second_process_with_the_same_name_ends_the_first_loudly(bench: Bench) -> None:
+    bench.create(partitions=1)
+    first = bench.worker(instance="one")
+    opened(bench, "one", 1)
+    second = bench.worker(instance="one")
+    opened(bench, "one", 2)
+    assert first.process.wait(40) == 1
+    assert "InstanceTaken" in bench.log()
+    bench.produce(["1"])
+    until(lambda: bench.done() == ["1"])
+    assert second.process.poll() is None
+
+
+def test_what_is_acknowledged_out_of_order_is_committed_only_up_to_the_oldest(bench: Bench) -> None:
+    bench.create()
+    bench.produce(map(str, range(100)))
+    worker = bench.worker(max_chunk=10, behind=True, slow="35", slow_seconds=3)
+    until(lambda: len(bench.done()) == 90)
+    until(lambda: bench.committed()[0] == 30)
+    time.sleep(1.2)  # Two more commit intervals, in which nothing may move.
+    assert bench.committed()[0] == 30
+    until(lambda: bench.committed()[0] == 100)
+    assert worker.stop() == 0
+
+
+def test_a_partition_with_too_much_unacknowledged_is_paused_and_goes_on_later(bench: Bench, tmp_path: Path) -> None:
+    bench.create()
+    bench.produce(map(str, range(1_000)))
+    release = tmp_path / "release"
+    bench.worker(max_chunk=10, max_outstanding=50, behind=True, slow="0", slow_seconds=0, release=str(release))
+    until(lambda: sum(line["records"] for line in bench.notes("begin")) >= 10)
+    # Every chunk waits for the release in `process` itself: only so much may have been fetched by then.
+    time.sleep(1.0)
+    assert sum(line["records"] for line in bench.notes("begin")) <= 50
+    release.touch()
+    until(lambda: len(bench.done()) == 1_000)
+    until(lambda: bench.committed()[0] == 1_000)
+
+
+def test_aborted_records_never_reach_the_handler_and_markers_leave_no_lag(bench: Bench) -> None:
+    bench.create()
+    producer = transactional_producer(bench.bootstrap, f"{bench.topic}-tx")
+    producer.init_transactions(10)
+    for number in range(6):
+        producer.begin_transaction()
+        for index in range(3):
+            producer.produce(bench.topic, f"{number}-{index}")
+        if number % 2:
+            producer.flush(10)
+            producer.abort_transaction(10)
+        else:
+            producer.commit_transaction(10)
+    bench.worker()
+    wanted = {f"{number}-{index}" for number in (0, 2, 4) for index in range(3)}
+    until(lambda: len(bench.done()) >= len(wanted))
+    end = 6 * 4
+    until(lambda: bench.committed()[0] == end, what="the end offset, which counts the markers")
+    assert set(bench.done()) == wanted
+
+
+# R41
+def test_an_idle_worker_is_ready_and_one_that_hangs_is_not(bench: Bench) -> None:
+    bench.create()
+    worker = bench.worker()
+    opened(bench, "one", 1)
+    page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
+
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(page, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError:
+            return False
+
+    until(ready)
+    time.sleep(3)
+    assert ready()
+    assert worker.stop() == 0
+
+
+# R41
+def test_a_signal_drains_and_ends_without_delay(bench: Bench) -> None:
+    bench.create(partitions=2)
+    bench.produce(map(str, range(50)))
+    worker = bench.worker(slow="49", slow_seconds=1.0)
+    until(lambda: bench.notes("begin"))
+    begun = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - begun < 8
+    assert len(bench.notes("close")) == len(bench.notes("open"))
+    # Whatever had been begun was finished, acknowledged and committed.
+    assert sum(line["records"] for line in bench.notes("begin")) == len(bench.done())
+    assert sum(max(offset, 0) for offset in bench.committed().values()) == len(bench.done())
+
+
+def test_no_topic_is_created_by_the_way(bench: Bench) -> None:
+    bench.create()
+    bench.worker()
+    opened(bench, "one", 1)
+    assert [name for name in bench.admin.list_topics().topics if bench.group in name] == [bench.topic]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_the_end_is_committed_when_all_is_done(bench: Bench, partitions: int) -> None:
+    bench.create(partitions)
+    bench.produce(map(str, range(200)))
+    bench.worker()
+    until(lambda: sum(max(offset, 0) for offset in bench.committed().values()) == 200)
+    assert sorted(bench.done(), key=int) == list(map(str, range(200)))
