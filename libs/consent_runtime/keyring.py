@@ -19,6 +19,9 @@ _ID = re.compile(r"[a-z][a-z0-9]{0,15}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SECRET_BYTES = 32
 _NONCE_BYTES = 12
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class KeyringError(Exception):
@@ -139,19 +142,31 @@ class Keyring:
 
 
 class AddressHasher:
-    """`<key id>.<base64url HMAC-SHA256 without padding>` over tenant NUL channel NUL canonical address."""
+    """`<key id>.<base64url HMAC-SHA256 without padding>` over tenant NUL channel NUL canonical address.
 
-    __slots__ = ("_inner", "_prefix")
+    HMAC is two hashes (RFC 2104). Both are keyed, and the inner one fed with what all addresses share, once; an
+    address then costs two copies and a block: half the time of `hmac`'s own copy."""
+
+    __slots__ = ("_inner", "_outer", "_prefix", "key_id")
 
     def __init__(self, key: Key, tenant: str, channel: str) -> None:
-        self._prefix = key.id + "."
-        # Keyed and fed with what all addresses share, once; each address then costs a copy and a block.
-        self._inner = hmac.new(key.secret, f"{tenant}\0{channel}\0".encode(), hashlib.sha256)
+        block = key.secret.ljust(64, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER_PAD) + f"{tenant}\0{channel}\0".encode())
+        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
+        self.key_id = key.id
+        self._prefix = key.id.encode("ascii") + b"."
+
+    def key_bytes(self, canonical: str) -> bytes:
+        """The address key as it stands in front of a Kafka record."""
+        inner = self._inner.copy()
+        inner.update(canonical.encode())
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        digest = binascii.b2a_base64(outer.digest(), newline=False)
+        return self._prefix + digest.translate(_URL_SAFE)[:-1]
 
     def address_key(self, canonical: str) -> str:
-        mac = self._inner.copy()
-        mac.update(canonical.encode())
-        return self._prefix + base64.urlsafe_b64encode(mac.digest())[:-1].decode("ascii")
+        return self.key_bytes(canonical).decode("ascii")
 
 
 class _Sealer:

@@ -1,0 +1,153 @@
+"""One reading of a suppression topic from its beginning, by plain assignment: no group, nothing committed."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from consent_client.freshness import Freshness
+from consent_runtime import kafka
+
+_ANSWER_SECONDS = 5.0
+_BATCH = 1_000
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_DESCRIPTION = -1  # among the answers of a probe, which otherwise go by partition
+_LOST_ITS_PLACE = frozenset(
+    {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._UNKNOWN_PARTITION}
+)
+
+
+class StartAgain(Exception):
+    """This reading cannot go on: what it has read may no longer be the topic. The text says why."""
+
+
+class Feed:
+    """Reads every partition and keeps account of how fresh that makes the reader. For one thread."""
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        bootstrap: str,
+        group: str,
+        client_config: Mapping[str, Any],
+        probe_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """Raises StartAgain when the broker does not answer or the topic is not there."""
+        self._topic = topic
+        self._probe_seconds = probe_seconds
+        self._clock = clock
+        self._next_probe = clock()
+        self._asked_at = 0.0
+        self._asked: dict[int, Future[Any]] = {}
+        self._topic_id: str | None = None
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, **client_config})
+        # The group is never joined; librdkafka wants a name. Positions past the last record (transaction
+        # markers count as records) are known only from the event at the end of a partition. Should our place be
+        # gone we start again, rather than go on from another place and miss what lay between.
+        self._consumer = kafka.consumer(
+            bootstrap,
+            group,
+            client_config,
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            queued_max_messages_kbytes=16_384,
+        )
+        try:
+            self._partitions = self._find_partitions()
+            self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self._partitions)])
+        except KafkaException as error:
+            self.close()
+            raise StartAgain(error.args[0].name()) from None
+        except StartAgain:
+            self.close()
+            raise
+        self.freshness = Freshness(self._partitions)
+
+    def read(self, seconds: float) -> list[Message]:
+        """What has come, waiting up to `seconds` for the first of it: records (without `error()`) and ends of
+        partitions, in order. The reader calls `done` for each, once a record is in the view. Raises StartAgain."""
+        self._probe()
+        first = self._consumer.poll(seconds)
+        if first is None:
+            return []
+        return [each for each in (first, *self._consumer.consume(_BATCH, 0)) if _counts(each)]
+
+    def done(self, message: Message) -> None:
+        """`message`, and all before it in its partition, is in the view."""
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None:
+            raise RuntimeError("librdkafka gave a message without its place")
+        self.freshness.reached(partition, offset + 1 if message.error() is None else offset)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _find_partitions(self) -> int:
+        described = self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS).topics[self._topic]
+        if described.error is not None:
+            raise StartAgain(described.error.name())
+        return len(described.partitions)
+
+    def _probe(self) -> None:
+        """Ask now and then for the ends of the partitions, never waiting for the answer."""
+        if self._asked:
+            self._collect()
+        now = self._clock()
+        if self._asked or now < self._next_probe:
+            return
+        self._next_probe = now + self._probe_seconds
+        self._asked_at = now
+        partitions = {TopicPartition(self._topic, p): _LATEST for p in range(self._partitions)}
+        self._asked = {
+            **{
+                asked.partition: future
+                for asked, future in self._admin.list_offsets(
+                    partitions, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_ANSWER_SECONDS
+                ).items()
+            },
+            _DESCRIPTION: self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ANSWER_SECONDS)[
+                self._topic
+            ],
+        }
+
+    def _collect(self) -> None:
+        if not all(future.done() for future in self._asked.values()):
+            return
+        answers, self._asked = self._asked, {}
+        try:
+            description = answers.pop(_DESCRIPTION).result()
+            ends = {partition: answer.result().offset for partition, answer in answers.items()}
+        except KafkaException:
+            return  # No answer this time: the view ages until there is one.
+        if len(description.partitions) != self._partitions:
+            raise StartAgain("the number of partitions has changed")
+        if self._topic_id not in (None, str(description.topic_id)):
+            raise StartAgain("the topic was made anew")
+        self._topic_id = str(description.topic_id)
+        self.freshness.probed(self._asked_at, ends)
+        if self.freshness.rewound:
+            raise StartAgain("the topic ends before what was read of it")
+
+
+def _counts(message: Message) -> bool:
+    """Whether `message` is a record or the end of a partition. Raises StartAgain when the place is lost."""
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return True
+    if error.fatal() or error.code() in _LOST_ITS_PLACE:
+        raise StartAgain(error.name())
+    # All else librdkafka tries again by itself. Where that does not help, no probe is answered, or none is
+    # satisfied, and the view goes stale.
+    return False

@@ -1,0 +1,51 @@
+"""How old a view is: compares how far it has read with where the broker says that the topic ends."""
+
+from collections import deque
+from collections.abc import Mapping
+
+_PROBES_KEPT = 600
+_REGRESSIONS_TOLERATED = 3
+
+
+class Freshness:
+    """Pure bookkeeping; times are seconds of whatever clock the caller uses.
+
+    A probe asks for all end offsets at one moment. Once the view has read up to every one of them it holds
+    all that was committed before that moment, and that moment is its age. No answer from the broker, or no
+    progress against the answers, and the age grows."""
+
+    def __init__(self, partitions: int) -> None:
+        self._reached = [0] * partitions
+        self._probes: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_PROBES_KEPT)
+        self._regressions = 0
+        self.as_of: float | None = None
+
+    def reached(self, partition: int, position: int) -> None:
+        """All records below `position` are in the view. Control records count, so positions come from the
+        consumer, not from the last record."""
+        if position > self._reached[partition]:
+            self._reached[partition] = position
+
+    def probed(self, sent_at: float, ends: Mapping[int, int]) -> None:
+        """At some moment after `sent_at` the partitions ended at `ends`."""
+        if any(ends[partition] < reached for partition, reached in enumerate(self._reached)):
+            self._regressions += 1
+            return
+        self._regressions = 0
+        # The oldest one may fall out when there are too many: whatever satisfies a later one satisfies it.
+        self._probes.append((sent_at, ends))
+
+    def settle(self) -> None:
+        """Take note of the probes that are satisfied by now."""
+        while self._probes:
+            sent_at, ends = self._probes[0]
+            if any(self._reached[partition] < end for partition, end in ends.items()):
+                return
+            self.as_of = sent_at
+            self._probes.popleft()
+
+    @property
+    def rewound(self) -> bool:
+        """The topic ends below what we have read, and not for a moment only (a new leader may lag): it was
+        truncated or made anew, and what the view holds may be gone from it."""
+        return self._regressions > _REGRESSIONS_TOLERATED

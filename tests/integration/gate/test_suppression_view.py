@@ -1,0 +1,230 @@
+"""The view on real servers: complete before it is used, fresh or silent, and never guessing (R4, R31)."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
+from tests.integration.proxy import Proxy
+
+from consent_client import Answer, Checker, SuppressionView
+from consent_contracts.codec import Codec
+from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.topics import Topics
+from consent_runtime import provision
+from consent_runtime.keyring import Keyring
+
+OpenView = Callable[..., SuppressionView]
+PHONE = "+33639980001"
+OTHER = "+33639980002"
+HOUR = 3_600_000_000
+
+
+def ask(view: SuppressionView, keyring: Keyring, address: str = PHONE, purpose: str = "newsletter") -> Answer:
+    return Checker(view, keyring, TENANT, default_region="FR").check([address], purpose)[0]
+
+
+def reasons(view: SuppressionView, keyring: Keyring, addresses: Sequence[str]) -> list[str]:
+    return [answer.reason for answer in Checker(view, keyring, TENANT, default_region="FR").check(addresses, "news")]
+
+
+def test_an_empty_list_is_usable_and_knows_nobody(open_view: OpenView, keyring: Keyring) -> None:  # R4
+    view = open_view()
+    assert ask(view, keyring) == Answer(permitted=False, reason="unknown")
+    assert view.state.entries == 0
+
+
+def test_a_view_is_not_used_before_it_holds_what_was_there_at_its_start(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R31
+    phones = [f"+336399800{number:02}" for number in range(40)]
+    for phone in phones:
+        entries.write("sms", phone, decision(status="withdrawn"))
+    view = open_view(wait=False)
+    while not view.usable:
+        assert set(reasons(view, keyring, phones)) == {"stale"}
+        assert view.wait_until_usable(30)
+    assert set(reasons(view, keyring, phones)) == {"unknown"}
+    answers = Checker(view, keyring, TENANT, default_region="FR").check(phones, "newsletter")
+    assert {answer.reason for answer in answers} == {"withdrawn"}
+    assert view.state.entries == 40
+
+
+def test_a_committed_change_is_seen_and_an_aborted_one_is_not(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R31
+    given = decision()
+    entries.write("sms", PHONE, given)
+    view = open_view()
+    answer = ask(view, keyring, "06 39 98 00 01")
+    assert (answer.permitted, answer.reason) == (True, "given")
+    assert (answer.since, answer.decision_id) == (given.effective_at, given.decision_id)
+
+    key = entries.key("sms", PHONE)
+    gone = entries.codec.encode(
+        entries.topics.suppression("sms"), entries.datum("sms", key, decision(status="objected"))
+    )
+    entries.write_bytes("sms", key, gone, abort=True)
+    entries.write("sms", OTHER, decision(status="refused"))
+    eventually(lambda: ask(view, keyring, OTHER).reason == "refused")
+    assert ask(view, keyring).permitted
+    entries.write_bytes("sms", key, gone)
+    eventually(lambda: ask(view, keyring).reason == "objected")
+
+
+def test_a_list_that_ends_with_an_aborted_transaction_becomes_usable(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R31
+    entries.write("sms", PHONE, decision())
+    entries.write_bytes("sms", entries.key("sms", PHONE), b"never seen", abort=True)
+    assert ask(open_view(), keyring).permitted
+
+
+def test_a_tombstone_removes_the_entry(open_view: OpenView, entries: Entries, keyring: Keyring) -> None:
+    key = entries.write("sms", PHONE, decision())
+    view = open_view()
+    entries.write_bytes("sms", key, None)
+    eventually(lambda: ask(view, keyring).reason == "unknown")
+    assert view.state.entries == 0
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00", b"\x00\x7f\xff\xff\xff" + b"x" * 20, b"no avro at all"])
+def test_an_unreadable_entry_denies_until_a_readable_one_replaces_it(
+    open_view: OpenView, entries: Entries, keyring: Keyring, value: bytes
+) -> None:  # R4
+    entries.write("sms", PHONE, decision())
+    view = open_view()
+    assert ask(view, keyring).permitted
+    entries.write_bytes("sms", entries.key("sms", PHONE), value)
+    eventually(lambda: ask(view, keyring).reason == "unreadable")
+    assert not ask(view, keyring).permitted
+    assert view.state.unreadable == 1
+    entries.write("sms", PHONE, decision())
+    eventually(lambda: ask(view, keyring).permitted)
+    assert view.state.unreadable == 0
+
+
+def test_an_entry_cut_short_or_under_another_key_or_of_another_channel_denies(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R4
+    topic = entries.topics.suppression("sms")
+    key = entries.key("sms", PHONE)
+    whole = entries.codec.encode(topic, entries.datum("sms", key, decision()))
+    entries.write_bytes("sms", key, whole[:-1])
+    entries.write_bytes("sms", entries.key("sms", OTHER), whole)
+    third = entries.key("sms", "+33639980003")
+    entries.write_bytes("sms", third, entries.codec.encode(topic, entries.datum("voice", third, decision())))
+    view = open_view()
+    assert set(reasons(view, keyring, [PHONE, OTHER, "+33639980003"])) == {"unreadable"}
+
+
+def test_expired_and_future_dated_permissions_deny(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R4
+    entries.write("sms", PHONE, decision(expires=now() - 1))
+    entries.write("sms", OTHER, decision(at=now() + HOUR))
+    entries.write("sms", "+33639980003", decision(expires=now() + HOUR))
+    view = open_view()
+    assert ask(view, keyring).reason == "expired"
+    assert ask(view, keyring, OTHER).reason == "future_dated"
+    assert ask(view, keyring, "+33639980003").permitted
+    assert not ask(view, keyring).permitted
+    assert not ask(view, keyring, OTHER).permitted
+
+
+def test_a_permission_expires_while_the_view_looks_on(
+    open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R4
+    entries.write("sms", PHONE, decision(expires=now() + 3_000_000))
+    view = open_view()
+    assert ask(view, keyring).permitted
+    eventually(lambda: ask(view, keyring).reason == "expired")
+
+
+@pytest.mark.parametrize("fault", ["cut", "freeze"])
+def test_without_the_broker_the_view_goes_stale_and_recovers(
+    open_view: OpenView, entries: Entries, keyring: Keyring, kafka: str, fault: str
+) -> None:  # R4, R31
+    entries.write("sms", PHONE, decision())
+    with Proxy(kafka, kafka=True) as proxy:
+        view = open_view(bootstrap=proxy.address, stale_after=2.0)
+        assert ask(view, keyring).permitted
+        getattr(proxy, fault)()
+        eventually(lambda: ask(view, keyring).reason == "stale", 10)
+        assert not ask(view, keyring).permitted
+        entries.write("sms", PHONE, decision(status="withdrawn"))
+        proxy.heal()
+        # Never a moment at which it answers from before the cut as if it were fresh.
+        eventually(lambda: ask(view, keyring).reason != "stale", 40)
+        assert ask(view, keyring).reason == "withdrawn"
+
+
+def test_a_topic_made_anew_is_read_anew(
+    open_view: OpenView, entries: Entries, keyring: Keyring, kafka: str, registry_url: str
+) -> None:  # R4
+    entries.write("sms", PHONE, decision())
+    view = open_view(stale_after=3.0)
+    assert ask(view, keyring).permitted
+    admin = AdminClient({"bootstrap.servers": kafka})
+    topic = entries.topics.suppression("sms")
+    admin.delete_topics([topic])[topic].result(30)
+    eventually(lambda: topic not in admin.list_topics(timeout=10).topics)
+    provision.apply(bootstrap=kafka, registry=registry_url, topics=entries.topics)
+    eventually(lambda: ask(view, keyring).reason == "unknown", 60)
+    entries.write("sms", PHONE, decision(status="withdrawn"))
+    eventually(lambda: ask(view, keyring).reason == "withdrawn", 60)
+
+
+class OutOfReach(Codec):
+    """A codec that meets a schema it does not know while the registry is away."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.away = True
+
+    def decode(self, topic: str, data: bytes | None) -> dict[str, object]:
+        if self.away:
+            raise RegistryUnavailable("away")
+        return self._codec.decode(topic, data)
+
+
+def test_while_the_registry_is_away_a_new_schema_makes_the_view_stale_and_loses_nothing(
+    open_view: OpenView, entries: Entries, keyring: Keyring, codec: Codec
+) -> None:  # R4
+    away = OutOfReach(codec)
+    view = open_view(codec=away, stale_after=1.5)
+    assert ask(view, keyring).reason == "unknown"
+    entries.write("sms", PHONE, decision(status="withdrawn"))
+    eventually(lambda: ask(view, keyring).reason == "stale")
+    away.away = False
+    eventually(lambda: ask(view, keyring).reason == "withdrawn")
+
+
+def test_a_fault_of_ours_is_kept_and_ends_all_answers(open_view: OpenView, entries: Entries, keyring: Keyring) -> None:
+    class Broken(OutOfReach):
+        def decode(self, topic: str, data: bytes | None) -> dict[str, object]:
+            raise ZeroDivisionError
+
+    view = open_view(codec=Broken(entries.codec))
+    entries.write("sms", PHONE, decision())
+    eventually(lambda: view.failure is not None)
+    assert ask(view, keyring).reason == "stale"
+    assert view.state.reason == "failed"
+    with pytest.raises(ZeroDivisionError):
+        view.wait_until_usable(0)
+
+
+def test_a_missing_topic_is_waited_for(
+    open_view: OpenView, keyring: Keyring, kafka: str, registry_url: str, topics: Topics, codec: Codec
+) -> None:
+    absent = Topics(prefix=f"{topics.prefix}late.", channels=("sms",))
+    view = open_view(topics=absent, wait=False)
+    assert not view.wait_until_usable(1.5)
+    assert ask(view, keyring).reason == "stale"
+    provision.apply(bootstrap=kafka, registry=registry_url, topics=absent)
+    try:
+        assert view.wait_until_usable(30)
+    finally:
+        admin = AdminClient({"bootstrap.servers": kafka})
+        for deleted in admin.delete_topics([spec.name for spec in absent.specs()]).values():
+            deleted.result()
