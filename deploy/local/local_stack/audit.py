@@ -21,13 +21,26 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """One destination as the audit sees it: ``targets`` maps our purposes to what the tool calls them."""
+    """One destination as the audit sees it: ``targets`` maps our purposes to what the tool calls them.
+
+    None: the tool knows every purpose by our own name for it.
+    """
 
     destination: str
     channel: str
     account: str
-    targets: Mapping[str, str]
+    targets: Mapping[str, tuple[str, ...]] | None
     push_permissions: bool
+
+    def by_target(self, known: Mapping[str, Verdict]) -> dict[str, list[str]]:
+        """What each target serves, for an address with these verdicts."""
+        if self.targets is None:
+            return {purpose: [purpose] for purpose in known}
+        served: dict[str, list[str]] = defaultdict(list)
+        for purpose, targets in self.targets.items():
+            for target in targets:
+                served[target].append(purpose)
+        return served
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +100,10 @@ def compare(
 ) -> Findings:
     """Hold one tool's beliefs (address -> target -> suppressed or permitted) against what was decided."""
     findings = Findings()
-    by_target: dict[str, list[str]] = defaultdict(list)
-    for purpose, target in tool.targets.items():
-        by_target[target].append(purpose)
     for place, known in expected.items():
         if place[0] != tool.channel:
             continue
-        for target, purposes in by_target.items():
+        for target, purposes in tool.by_target(known).items():
             answers = [applicable(known, purpose, now) for purpose in purposes]
             forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
             found = beliefs.get(place[1], {}).get(target, "never told")

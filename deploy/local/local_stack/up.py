@@ -1,36 +1,93 @@
-"""What `consent-relay up` does: start, tell where everything is, stay, stop."""
+"""What `consent-relay up` does: start, tell where everything is, bring back what crashes, stop at Ctrl-C."""
 
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from local_stack.errors import LocalStackError
-from local_stack.servers import start_servers
+from local_stack.errors import Abandoned, LocalStackError
+from local_stack.servers import Servers
+from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
 
+CRASHES, WITHIN_SECONDS = 5, 60.0
 
-def run(directory: Path, *, servers_only: bool) -> int:
-    """The exit code: 0 after Ctrl-C or SIGTERM, 1 when something did not start or kept crashing."""
-    leave = threading.Event()
+
+def run(directory: Path) -> int:
+    """The whole system, until Ctrl-C or SIGTERM: then 0. It is 1 when it did not start, or kept crashing."""
+    begin = time.monotonic()
+    stack = Stack(directory, report=_say)
+    with until_told_to_stop(stack.supervisor) as leave:
+        _say("starting Kafka, the schema registry, PostgreSQL and the services")
+        endpoints = stack.start()
+        _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
+        _say(f"All of it, with the API key, is in {directory / 'endpoints.json'}. Ctrl-C stops everything.")
+        return _stay(stack, leave)
+    return leave.code
+
+
+def run_servers(directory: Path) -> int:
+    """The servers alone; their addresses in servers.json are what the tests can be pointed at."""
+    supervisor = Supervisor(directory / "logs", report=_say)
+    with until_told_to_stop(supervisor) as leave:
+        file = directory / "servers.json"
+        Servers(supervisor, directory / "servers").start().write(file)
+        _say(f"Kafka, the schema registry and PostgreSQL are up; addresses in {file}. Ctrl-C stops them.")
+        leave.asked.wait()
+    return leave.code
+
+
+class Leave:
+    """Whether somebody asked us to stop, and the exit code."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.code = 0
+
+
+@contextmanager
+def until_told_to_stop(supervisor: Supervisor) -> Iterator[Leave]:
+    """Whatever ends the block (Ctrl-C, SIGTERM, a failure, an exception), the children are stopped."""
+    leave = Leave()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        leave.set()
+        if not leave.asked.is_set():
+            leave.asked.set()
+            supervisor.abandon()
+            raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    supervisor = Supervisor(directory / "logs", report=_say)
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        addresses = start_servers(supervisor, directory / "servers")
-        addresses.write(directory / "servers.json")
-        _say("servers are up")
-        leave.wait()
+        yield leave
+    except (KeyboardInterrupt, Abandoned):
+        pass
     except LocalStackError as error:
         _say(str(error))
-        return 1
+        leave.code = 1
     finally:
+        leave.asked.set()
         supervisor.stop_all()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _stay(stack: Stack, leave: Leave) -> int:
+    """Start again what crashes, as an orchestrator would, but not for ever."""
+    crashes: list[float] = []
+    while not leave.asked.is_set():
+        stack.supervisor.crashed.wait()
+        stack.supervisor.crashed.clear()
+        for crash in stack.crashes[len(crashes) :]:
+            crashes.append(time.monotonic())
+            if len(crashes) >= CRASHES and crashes[-1] - crashes[-CRASHES] < WITHIN_SECONDS:
+                _say(f"{CRASHES} crashes within {WITHIN_SECONDS:.0f} s: stopping everything")
+                return 1
+            stack.restart(crash.name)
+            _say(f"{crash.name} is back")
     return 0
 
 

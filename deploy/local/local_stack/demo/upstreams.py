@@ -71,7 +71,7 @@ class HttpUpstream:
         for choice, item in zip(choices, answer["results"], strict=True):
             outcome = item["outcome"]
             self.outcomes[outcome] += 1
-            if outcome in ("recorded", "duplicate"):
+            if outcome in ("recorded", "repeated"):
                 _note(self._book, choice)
                 self.decision_ids.append(item["decision_id"])
 

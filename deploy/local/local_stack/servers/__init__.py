@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from local_stack.ports import free_port, is_free
+from local_stack.ports import remembered_ports
 from local_stack.servers.kafka import Kafka
 from local_stack.servers.packages import installed
 from local_stack.servers.postgres import Postgres
@@ -48,7 +48,7 @@ class Servers:
         self._kafka = environ.get("CONSENT_RELAY_KAFKA", "")
         self._registry = environ.get("CONSENT_RELAY_REGISTRY", "")
         self._database = environ.get("CONSENT_RELAY_DATABASE", "")
-        ports = _ports(directory)
+        ports = remembered_ports(directory / "ports.json", ("kafka", "controller", "database", "registry"))
         self._broker = Kafka(directory, ports["kafka"], ports["controller"])
         self._schemas = Registry(ports["registry"])
         self._postgres = Postgres(directory, ports["database"])
@@ -96,14 +96,3 @@ class Servers:
     def _start_storage(self) -> None:
         self.start_database()
         self.start_registry()
-
-
-def _ports(directory: Path) -> dict[str, int]:
-    """The ports of the last start in this directory where they are still free, so that addresses stay."""
-    file = directory / "ports.json"
-    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-    names = ("kafka", "controller", "database", "registry")
-    ports = {name: known[name] if name in known and is_free(known[name]) else free_port() for name in names}
-    directory.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(ports) + "\n")
-    return ports

@@ -83,6 +83,16 @@ def installed(set_name: str) -> Path:
     return target
 
 
+def verify(file: Path, package: Package) -> None:
+    """Raises DownloadFailed unless the file is the one that was locked."""
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise DownloadFailed(
+            f"{package.artifact} {package.version} has SHA-256 {found}, {LOCK_FILE.name} says {package.sha256}"
+        )
+
+
 def _install(set_name: str, packages: list[Package], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=f".{set_name}-") as scratch:
         staging = Path(scratch) / "files"
@@ -135,12 +145,7 @@ def _fetch(package: Package, scratch: Path, progress: Download, stop: threading.
             f"cannot download {package.artifact} {package.version}: {error}\n"
             "The first start needs the network (about 200 MB, kept in the cache for the next ones)."
         ) from error
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != package.sha256:
-        raise DownloadFailed(
-            f"{package.artifact} {package.version} has SHA-256 {found}, {LOCK_FILE.name} says {package.sha256}"
-        )
+    verify(file, package)
     return file
 
 

@@ -31,6 +31,11 @@ class Registry:
             "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{database.hostname}:{database.port}{database.path}",
             "APICURIO_DATASOURCE_USERNAME": database.username or "",
             "APICURIO_DATASOURCE_PASSWORD": database.password or "",
+            "APICURIO_DATASOURCE_JDBC_INITIAL_SIZE": "1",
+            "APICURIO_DATASOURCE_JDBC_MIN_SIZE": "1",
+            "APICURIO_DATASOURCE_JDBC_MAX_SIZE": "10",
+            # Else every connection that a restart of PostgreSQL broke fails one request.
+            "QUARKUS_DATASOURCE_POSTGRESQL_JDBC_VALIDATE_ON_BORROW": "true",
             "QUARKUS_HTTP_HOST": "127.0.0.1",
             "QUARKUS_HTTP_PORT": str(self._port),
             # A second listener that we do not use, else on 9000 of every interface.

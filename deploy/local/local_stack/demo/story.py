@@ -1,0 +1,184 @@
+"""What happens in the demo, in order: everybody chooses, life goes on, things break, and then the books are compared."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from consent_contracts import Topics
+from local_stack.audit import Book
+from local_stack.demo.population import Choice, Choices, Trouble, people
+from local_stack.demo.progress import Progress
+from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
+from local_stack.demo.view import Scene, View
+from local_stack.stack import Stack
+
+OUTAGE_SECONDS = 5.0
+KILL_SECONDS = 2.0
+SETTLE_SECONDS = 90.0
+TICK = 0.1
+BATCH = 250
+OUTAGE_OF = "sendgrid"
+VICTIMS = ("suppression", "propagator", "relay", "ingest")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How large the story is. ``rate``: live choices a second."""
+
+    people: int
+    seconds: float
+    rate: float
+    seed: int
+
+
+class Unsettled(Exception):
+    """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
+
+
+class Story:
+    """One demo on a running stack. ``play`` returns when everything that was sent has arrived."""
+
+    def __init__(self, stack: Stack, options: Options, view: View) -> None:
+        endpoints = stack.endpoints
+        self.book = Book()
+        self.scene = Scene()
+        self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        topics = Topics(prefix=endpoints.topic_prefix)
+        self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.book)
+        self.progress = Progress(endpoints)
+        self._stack = stack
+        self._options = options
+        self._view = view
+        self._random = random.Random(options.seed)  # noqa: S311 - a repeatable story, not a secret
+        self._choices = Choices(people(options.people), seed=options.seed)
+
+    def play(self) -> None:
+        """Raises Unsettled, or TimeoutError when the way in stays closed."""
+        self._everybody_chooses()
+        self._settle("carrying the first choices to every tool")
+        self.progress.mark()
+        self._life_goes_on()
+        self._settle("waiting until every tool is told")
+
+    def _everybody_chooses(self) -> None:
+        choices = list(self._choices.first(_now()))
+        self._enter("people choose", of=len(choices))
+        for number, some in enumerate(_batches(choices, BATCH)):
+            (self.http if number % 2 else self.kafka).send(some)
+            self.scene.done += len(some)
+            self._show()
+
+    def _life_goes_on(self) -> None:
+        total = int(self._options.seconds * self._options.rate)
+        self._enter("live traffic", of=total)
+        start = time.monotonic()
+        events = self._events(start)
+        due = next(events)
+        while self.scene.done < total:
+            elapsed = time.monotonic() - start
+            if elapsed >= due[0]:
+                due[1]()
+                due = next(events)
+            wanted = min(total, int(elapsed * self._options.rate)) - self.scene.done
+            if wanted > 0:
+                self._send([self._choices.next(_now()) for _ in range(min(wanted, BATCH))])
+                self.scene.done += min(wanted, BATCH)
+            self._show()
+            time.sleep(TICK)
+        while due[0] != float("inf"):
+            time.sleep(max(0.0, start + due[0] - time.monotonic()))
+            due[1]()
+            due = next(events)
+
+    def _send(self, choices: Sequence[Choice]) -> None:
+        # A damaged record is a thing of Kafka and a wrong field one of HTTP: both ways get their share.
+        by_http = [c for c in choices if self._random.random() < 0.5]
+        by_kafka = [c for c in choices if c not in by_http]
+        if by_http:
+            self.http.send(by_http)
+        if by_kafka:
+            self.kafka.send(by_kafka)
+
+    def _events(self, start: float) -> Iterator[tuple[float, Callable[[], None]]]:
+        """(seconds after the start, what happens then), in order; the last one never comes."""
+        seconds = self._options.seconds
+        victim = self._random.choice(VICTIMS)
+        down_at, kill_at = seconds * 0.25, seconds * 0.5
+        happenings = [
+            (down_at, lambda: self._outage("reset", f"{OUTAGE_OF} goes down")),
+            (down_at + OUTAGE_SECONDS, lambda: self._outage("off", f"{OUTAGE_OF} is back")),
+            (kill_at, lambda: self._kill(victim)),
+            (kill_at + KILL_SECONDS, lambda: self._revive(victim)),
+        ]
+        yield from sorted(happenings, key=lambda each: each[0])
+        yield float("inf"), lambda: None
+
+    def _outage(self, mode: str, news: str) -> None:
+        answer = httpx.put(
+            f"{self._stack.endpoints.sandbox}/_control/outage/{OUTAGE_OF}", json={"mode": mode}, timeout=5
+        )
+        answer.raise_for_status()
+        self._tell(news)
+
+    def _kill(self, victim: str) -> None:
+        self._stack.kill(victim)
+        self._tell(f"{victim} is killed with -9")
+
+    def _revive(self, victim: str) -> None:
+        began = time.monotonic()
+        self._stack.restart(victim)
+        self._tell(f"{victim} is back, ready after {time.monotonic() - began:.1f} s")
+
+    def _settle(self, phase: str) -> None:
+        """Until nothing is on its way: no outbox row, no lag, nothing untold, and the counts stand still."""
+        self._enter(phase, of=1)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        quiet = 0
+        while quiet < 3:
+            self._show()
+            quiet = quiet + 1 if self.progress.settled() else 0
+            if time.monotonic() > deadline:
+                raise Unsettled(self.progress.waiting_for())
+            time.sleep(0.5)
+        self.scene.done = 1
+        self._show()
+
+    def _enter(self, phase: str, *, of: int) -> None:
+        self.scene.phase, self.scene.done, self.scene.of = phase, 0, of
+        self._show()
+
+    def _tell(self, news: str) -> None:
+        self.scene.news.append(news)
+
+    def _show(self) -> None:
+        self.scene.accepted = len(self.book)
+        self.scene.rows = self.progress.rows()
+        self.scene.outbox = self.progress.outbox()
+        self._view.show(self.scene)
+
+    def counts(self) -> dict[str, int]:
+        """How the upstream systems fared, for the report."""
+        return {
+            "by HTTP": self.http.outcomes["recorded"],
+            "repeated by HTTP": self.http.outcomes["repeated"],
+            "refused by HTTP": self.http.outcomes["refused"],
+            "by Kafka": self.kafka.outcomes["produced"],
+            "damaged on Kafka": self.kafka.outcomes["damaged"],
+        }
+
+
+def _batches(choices: Sequence[Choice], size: int) -> Iterator[Sequence[Choice]]:
+    for start in range(0, len(choices), size):
+        yield choices[start : start + size]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000
+
+
+__all__ = ["Options", "Story", "Trouble", "Unsettled"]

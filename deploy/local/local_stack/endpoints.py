@@ -1,0 +1,60 @@
+"""Where everything is: endpoints.json for programs, a table for people."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """All addresses and credentials of one running system."""
+
+    kafka: str
+    registry: str
+    database: str  # as the owner; the services have a role that may less
+    api: str
+    gate: str
+    sandbox: str
+    metrics: Mapping[str, str]  # by process: the address of /metrics, /healthz and /readyz
+    tenant: str
+    api_key: str  # every scope
+    check_key: str  # scope `check` alone
+    keyring_file: str
+    destinations_file: str
+    topic_prefix: str
+    logs: str
+    pids: Mapping[str, int]
+
+    def write(self, file: Path) -> None:
+        """Replace the file as a whole; it holds secrets, so only its owner may read it."""
+        beside = file.with_suffix(".new")
+        beside.touch(mode=0o600)
+        beside.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        beside.replace(file)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        return cls(**json.loads(file.read_text()))
+
+    def table(self) -> str:
+        """For the terminal; secrets stay in the file."""
+        rows = {
+            "HTTP API": f"{self.api}  (description: {self.api}/docs)",
+            "gate": f"{self.gate}/v1/check",
+            "Kafka": self.kafka,
+            "schema registry": self.registry,
+            "PostgreSQL": _without_password(self.database),
+            "provider sandbox": f"{self.sandbox}/_state",
+            "logs": self.logs,
+        }
+        rows |= {f"{name} metrics": f"{url}/metrics" for name, url in self.metrics.items()}
+        width = max(map(len, rows))
+        return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{host}"

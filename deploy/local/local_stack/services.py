@@ -1,0 +1,90 @@
+"""The processes of the system: what each is called, run as, told and asked."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from local_stack.child import Program
+from local_stack.supervisor import Probe
+
+# The processes that a second instance may join: they share work by consumer groups or by locked rows.
+SHARED = ("relay", "ingest", "suppression", "propagator", "gate", "api")
+NAMES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag", "sandbox")
+PORTS = (*NAMES, "api-http", "gate-http")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the services of one system have in common. `settings` are environment variables."""
+
+    directory: Path
+    settings: Mapping[str, str]
+    ports: Mapping[str, int]
+    database: str
+    gate_keys: Path
+    destinations: Path
+    sandbox: Path
+
+    def url(self, port: str) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One process; `metrics` is the address of its /metrics and /readyz."""
+
+    name: str
+    arguments: tuple[str, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    metrics: str
+    pages: tuple[str, ...] = ()
+
+    def program(self) -> Program:
+        command = [sys.executable, "-m", "consent_runtime", *self.arguments]
+        return Program(name=self.name, command=command, env=self.settings)
+
+    def probe(self) -> Probe:
+        """Asks /readyz, then every page that it serves for others."""
+        return lambda: _first_refusal([f"{self.metrics}/readyz", *self.pages])
+
+
+def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Service:
+    """The service `kind` as an instance called `name`, on ports of its own."""
+    metrics = f"http://127.0.0.1:{ports['metrics']}"
+    if kind == "sandbox":
+        state = site.directory / "state" / "sandbox"
+        state.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ("sandbox", "--port", str(ports["metrics"]), "--config", str(site.sandbox))
+        return Service(name=name, arguments=(*arguments, "--state-file", str(state)), metrics=metrics)
+    settings = {
+        **site.settings,
+        "CONSENT_RELAY_METRICS_PORT": str(ports["metrics"]),
+        "CONSENT_RELAY_INSTANCE_ID": name,
+        "CONSENT_RELAY_STATE_DIR": str(site.directory / "state" / name),
+    }
+    pages: tuple[str, ...] = ()
+    if kind in ("api", "relay", "ingest"):
+        settings["CONSENT_RELAY_API_DATABASE"] = site.database
+    if kind == "api":
+        settings["CONSENT_RELAY_API_PORT"] = str(ports["http"])
+        pages = (f"http://127.0.0.1:{ports['http']}/openapi.json",)
+    if kind == "gate":
+        settings["CONSENT_RELAY_GATE_PORT"] = str(ports["http"])
+        settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(site.gate_keys)
+    if kind == "propagator":
+        settings["CONSENT_RELAY_PROPAGATOR_DESTINATIONS"] = str(site.destinations)
+    return Service(name=name, arguments=(kind,), settings=settings, metrics=metrics, pages=pages)
+
+
+def _first_refusal(urls: list[str]) -> str | None:
+    for url in urls:
+        try:
+            answer = httpx.get(url, timeout=2)
+        except httpx.HTTPError as error:
+            return f"{url}: {type(error).__name__}"
+        if answer.status_code != 200:
+            return f"{url}: {answer.status_code} {answer.text[:200]}"
+    return None

@@ -1,0 +1,196 @@
+"""The whole system on one machine, as one object: what `up`, the demo and the tests all use."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from consent_contracts.topics import Topics
+from consent_runtime import provision
+from consent_runtime.topic_admin import ProvisionError
+from local_stack import access
+from local_stack.destinations import write_destinations
+from local_stack.endpoints import Endpoints
+from local_stack.errors import StartFailed
+from local_stack.ports import free_port, remembered_ports
+from local_stack.servers import Servers
+from local_stack.services import NAMES, PORTS, SHARED, Service, Site, service
+from local_stack.supervisor import Crash, Supervisor
+
+
+class Stack(AbstractContextManager["Stack"]):
+    """Servers and services under one directory. Data, ports and secrets survive from start to start.
+
+    `environ` may name existing servers (servers/__init__.py) and hold any other CONSENT_RELAY_ setting, which
+    every service is then given. `report` is told, from any thread, of children that crash.
+    """
+
+    def __init__(
+        self, directory: Path, *, environ: Mapping[str, str] = os.environ, report: Callable[[str], None] = print
+    ) -> None:
+        self.directory = directory
+        self.supervisor = Supervisor(directory / "logs", report=report)
+        self._environ = {name: value for name, value in environ.items() if name.startswith("CONSENT_RELAY_")}
+        self._servers = Servers(self.supervisor, directory / "servers", environ)
+        self._ports = remembered_ports(directory / "ports.json", PORTS)
+        self._site: Site | None = None
+        self._endpoints: Endpoints | None = None
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where everything is. Only after `start`."""
+        if self._endpoints is None:
+            raise RuntimeError("the stack has not been started")
+        pids = {name: pid for name in self.supervisor.names if (pid := self.supervisor.child(name).pid)}
+        return replace(self._endpoints, pids=pids)
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The children that ended without having been asked to, since the start."""
+        return self.supervisor.crashes
+
+    def download(self) -> None:
+        """Have at hand what `start` needs; worth its own call, as the first time it takes minutes."""
+        self._servers.download()
+
+    def start(self) -> Endpoints:
+        """Everything, each part as soon as what it needs is there; returns when all are ready.
+
+        Raises LocalStackError; whatever was started by then is ended by `stop`.
+        """
+        self.download()
+        files = write_destinations(self.directory, f"http://127.0.0.1:{self._ports['sandbox']}")
+        keyring = self.directory / "keyring.toml"
+        access.ensure_keyring(keyring)
+        self.supervisor.layer()
+        keys: list[access.Access] = []
+        self.supervisor.together(self._servers.start_kafka, lambda: keys.append(self._start_storage(keyring)))
+        servers = self._servers.addresses
+        settings = self._settings(keyring)
+        self._provision(settings)
+        self._site = Site(
+            directory=self.directory,
+            settings=settings,
+            ports=self._ports,
+            database=access.service_url(servers.database, keys[0].role, keys[0].password),
+            gate_keys=self.directory / "secrets" / access.GATE_KEYS,
+            destinations=files.destinations,
+            sandbox=files.sandbox,
+        )
+        services = [self._service(kind) for kind in NAMES]
+        self._start_services(services)
+        self._endpoints = Endpoints(
+            kafka=servers.kafka,
+            registry=servers.registry,
+            database=servers.database,
+            api=self._site.url("api-http"),
+            gate=self._site.url("gate-http"),
+            sandbox=self._site.url("sandbox"),
+            metrics={each.name: each.metrics for each in services if each.name != "sandbox"},
+            tenant=access.TENANT,
+            api_key=keys[0].api_key,
+            check_key=keys[0].check_key,
+            keyring_file=str(keyring),
+            destinations_file=str(files.destinations),
+            topic_prefix=settings.get("CONSENT_RELAY_TOPIC_PREFIX", ""),
+            logs=str(self.directory / "logs"),
+            pids={},
+        )
+        self._publish()
+        return self.endpoints
+
+    def stop(self) -> None:
+        """End all that was started, services before servers, and nothing else."""
+        self.supervisor.stop_all()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would be, of a service or of a server that this stack started."""
+        self.supervisor.child(name).kill()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP."""
+        self.supervisor.child(name).pause()
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        self.supervisor.child(name).resume()
+
+    def restart(self, name: str, *, seconds: float = 60.0) -> None:
+        """Kill it unless it is dead already, start it the same, wait until it is ready."""
+        self.supervisor.restart(name, seconds=seconds)
+        self._publish()
+
+    def add_worker(self, kind: str) -> str:
+        """Start one more instance of a service that shares its work; returns its name, such as `suppression-2`."""
+        if kind not in SHARED:
+            raise ValueError(f"{kind} does not share its work; these do: {', '.join(SHARED)}")
+        number = 2
+        while f"{kind}-{number}" in self.supervisor.names:
+            number += 1
+        name = f"{kind}-{number}"
+        another = service(self._started, kind, name=name, ports={"metrics": free_port(), "http": free_port()})
+        self.supervisor.add(another.program(), another.probe())
+        return name
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    @property
+    def _started(self) -> Site:
+        if self._site is None:
+            raise RuntimeError("the stack has not been started")
+        return self._site
+
+    def _service(self, kind: str) -> Service:
+        ports = {"metrics": self._ports[kind], "http": self._ports.get(f"{kind}-http", 0)}
+        return service(self._started, kind, name=kind, ports=ports)
+
+    def _settings(self, keyring: Path) -> dict[str, str]:
+        """What every service is told."""
+        servers = self._servers.addresses
+        return self._environ | {
+            "CONSENT_RELAY_KAFKA": servers.kafka,
+            "CONSENT_RELAY_REGISTRY": servers.registry,
+            "CONSENT_RELAY_KEYRING_FILE": str(keyring),
+        }
+
+    def _start_storage(self, keyring: Path) -> access.Access:
+        """PostgreSQL, then beside each other the registry and the ledger's tables, role and API keys."""
+        self._servers.start_database()
+        keys: list[access.Access] = []
+        self.supervisor.together(self._servers.start_registry, lambda: keys.append(self._open_ledger()))
+        return keys[0]
+
+    def _open_ledger(self) -> access.Access:
+        which = self._environ.get("CONSENT_RELAY_DATABASE", "ours")
+        return access.open_ledger(self.directory / "secrets", which, self._servers.addresses.database)
+
+    def _provision(self, settings: Mapping[str, str]) -> None:
+        channels = settings.get("CONSENT_RELAY_CHANNELS", "")
+        prefix = settings.get("CONSENT_RELAY_TOPIC_PREFIX", "")
+        topics = Topics(prefix=prefix, channels=tuple(channels.split(","))) if channels else Topics(prefix=prefix)
+        servers = self._servers.addresses
+        partitions = int(settings.get("CONSENT_RELAY_PARTITIONS", "4"))
+        try:
+            provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=partitions)
+        except ProvisionError as error:
+            log = self.directory / "logs"
+            raise StartFailed(name="topics apply", why="failed", log=log, tail=str(error)) from error
+
+    def _start_services(self, services: list[Service]) -> None:
+        self.supervisor.layer()
+        self.supervisor.together(*(lambda each=each: self._add(each) for each in services))
+
+    def _add(self, each: Service) -> None:
+        self.supervisor.add(each.program(), each.probe())
+
+    def _publish(self) -> None:
+        self.endpoints.write(self.directory / "endpoints.json")

@@ -1,0 +1,90 @@
+"""The audited system as it really is: its destinations, what the sandboxed tools believe, what the gate answers."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from consent_contracts import Verdict
+from local_stack.audit import Findings, Place, Tool, compare, compare_gate, purposes_of
+from local_stack.endpoints import Endpoints
+
+ACCOUNTS = {"twilio": "twilio", "sendgrid": "sendgrid", "genesys": "genesys"}
+MOST_ADDRESSES = 10_000  # of one call to the gate
+
+
+def tools(destinations_file: Path) -> list[Tool]:
+    """The destinations of a file that `up` wrote, as the audit needs them."""
+    return [_tool(each) for each in yaml.safe_load(destinations_file.read_text("utf-8"))["destinations"]]
+
+
+def audit(endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]]) -> Findings:
+    """Compare every decision with the state inside every tool, and with the gate's answer."""
+    now = time.time_ns() // 1_000
+    all_findings = Findings()
+    with httpx.Client(timeout=60) as client:
+        found = [
+            compare(expected, tool, _beliefs(client, endpoints.sandbox, tool.account), now=now)
+            for tool in tools(Path(endpoints.destinations_file))
+        ]
+        found.append(compare_gate(expected, _answers(client, endpoints, expected), now=now))
+    for each in found:
+        all_findings.told += each.told
+        all_findings.differences += each.differences
+    return all_findings
+
+
+def _tool(declared: Mapping[str, Any]) -> Tool:
+    purposes = declared["purposes"]
+    return Tool(
+        destination=declared["name"],
+        channel=declared["channel"],
+        account=ACCOUNTS.get(declared["connector"]) or "/".join(declared["url"].split("/")[3:]),
+        targets=None if purposes == "same" else {name: _targets(value) for name, value in purposes.items()},
+        push_permissions=bool(declared.get("push_permissions", False)),
+    )
+
+
+def _targets(value: str | list[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _beliefs(client: httpx.Client, sandbox: str, account: str) -> Mapping[str, Mapping[str, str]]:
+    answer = client.get(f"{sandbox}/_state/{account}")
+    answer.raise_for_status()
+    states: Mapping[str, Mapping[str, str]] = answer.json()["states"]
+    return states
+
+
+def _answers(
+    client: httpx.Client, endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]]
+) -> dict[tuple[Place, str], bool]:
+    asked: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    for place, known in expected.items():
+        for purpose in purposes_of(known):
+            asked[place[0], purpose].append(place)
+    answers: dict[tuple[Place, str], bool] = {}
+    for (channel, purpose), places in asked.items():
+        for some in _slices(places):
+            answer = client.post(
+                f"{endpoints.gate}/v1/check",
+                headers={"Authorization": f"Bearer {endpoints.check_key}"},
+                json={"channel": channel, "purpose": purpose, "addresses": [place[1] for place in some]},
+            )
+            answer.raise_for_status()
+            for place, result in zip(some, answer.json()["results"], strict=True):
+                answers[place, purpose] = result["permitted"]
+    return answers
+
+
+def _slices(places: list[Place]) -> Iterator[list[Place]]:
+    for start in range(0, len(places), MOST_ADDRESSES):
+        yield places[start : start + MOST_ADDRESSES]
