@@ -105,6 +105,14 @@ class Choices:
         status = "withdrawn" if draw < 0.82 else "given"
         return self._keep(self._choice(person, channel, purpose, status, now))
 
+    @property
+    def latest_refusal(self) -> Choice:
+        """The newest refusal by a known person. LookupError before ``next`` has made one."""
+        for choice in reversed(self._sent):
+            if choice.status != "given" and choice.subject_ref is not None:
+                return choice
+        raise LookupError("nobody has refused anything yet")
+
     def _keep(self, choice: Choice) -> Choice:
         self._sent.append(choice)
         return choice

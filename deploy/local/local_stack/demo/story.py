@@ -1,4 +1,4 @@
-"""What happens in the demo, in order: everybody chooses, life goes on, things break, and then the books are compared."""
+"""What happens in the demo, in order: people choose, life goes on, things break, and then the books are compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 
 from consent_contracts import Topics
 from local_stack.audit import Book
-from local_stack.demo.population import Choice, Choices, Trouble, people
+from local_stack.demo.population import Choice, Choices, people
 from local_stack.demo.progress import Progress
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.demo.view import Scene, View
@@ -161,6 +161,11 @@ class Story:
         self.scene.outbox = self.progress.outbox()
         self._view.show(self.scene)
 
+    @property
+    def remembered(self) -> Choice:
+        """A late refusal that a subject made during the live traffic: worth an explanation."""
+        return self._choices.latest_refusal
+
     def counts(self) -> dict[str, int]:
         """How the upstream systems fared, for the report."""
         return {
@@ -179,6 +184,3 @@ def _batches(choices: Sequence[Choice], size: int) -> Iterator[Sequence[Choice]]
 
 def _now() -> int:
     return time.time_ns() // 1_000
-
-
-__all__ = ["Options", "Story", "Trouble", "Unsettled"]

@@ -112,7 +112,7 @@ class PlainView:
         if scene.phase == self._phase and time.monotonic() < self._next:
             return
         self._phase, self._next = scene.phase, time.monotonic() + PLAIN_SECONDS
-        told = "; ".join(f"{r.destination} {r.told:,} told, p99 {_seconds(r.p99)}, {r.state}" for r in scene.rows)
+        told = "; ".join(f"{r.destination} {r.told:,} told, p99 {seconds(r.p99)}, {r.state}" for r in scene.rows)
         self._say(
             f"{scene.phase}: {scene.done:,} / {scene.of:,}, outbox {scene.outbox:,.0f}" + (f"; {told}" if told else "")
         )
@@ -131,8 +131,8 @@ def _table(scene: Scene) -> Table:
         table.add_row(
             row.destination,
             f"{row.told:,}",
-            _seconds(row.p50),
-            _seconds(row.p99),
+            seconds(row.p50),
+            seconds(row.p99),
             f"{row.oldest_untold:.1f} s" if row.oldest_untold else "-",
             f"{row.lag_records:,.0f}",
             Text(row.state, style="green" if row.state == "up" else "red"),
@@ -140,7 +140,8 @@ def _table(scene: Scene) -> Table:
     return table
 
 
-def _seconds(value: float | None) -> str:
+def seconds(value: float | None) -> str:
+    """A latency for people: milliseconds below one second."""
     if value is None:
         return "-"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

@@ -1,0 +1,71 @@
+"""What the demo prints at the end: the books, compared, and one decision explained in full."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from local_stack.audit import Findings
+from local_stack.demo.population import Choice
+from local_stack.demo.story import Story
+from local_stack.demo.view import seconds
+from local_stack.endpoints import Endpoints
+
+SHOWN = 10
+
+
+def report(console: Console, story: Story, findings: Findings) -> bool:
+    """Print the comparison; True when there is no difference at all."""
+    table = Table(title="every decision against the state inside every tool", title_justify="left")
+    table.add_column("where")
+    for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "p50", "p99"):
+        table.add_column(name, justify="right")
+    rows = {row.destination: row for row in story.scene.rows}
+    for where in [*rows, "gate"]:
+        row = rows.get(where)
+        table.add_row(
+            where,
+            f"{findings.told[where]:,}",
+            *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
+            seconds(row.p50) if row else "",
+            seconds(row.p99) if row else "",
+        )
+    console.print(table)
+    sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
+    console.print(f"sent: {sent}", highlight=False)
+    told = sum(findings.told.values()) - findings.told["gate"]
+    lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
+    console.print(
+        f"accepted {len(story.book):,}   told {told:,}   lost {lost:,}   wrongly permitted {permitted:,}",
+        style="bold red" if findings.differences else "bold green",
+        highlight=False,
+    )
+    for each in findings.differences[:SHOWN]:
+        console.print(
+            f"  {each.kind} at {each.where}: {each.place[1]} {each.asked}: decided {each.expected.reason}"
+            f" ({each.expected.decision_id}), found {each.found}",
+            highlight=False,
+        )
+    return not findings.differences
+
+
+def explain(console: Console, endpoints: Endpoints, choice: Choice) -> None:
+    """One decision in full: what decided, its evidence, its age, and each destination's receipt."""
+    answer = httpx.post(
+        f"{endpoints.api}/v1/explain",
+        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+        json={"channel": choice.channel, "address": choice.address, "purpose": _asked(choice)},
+        timeout=10,
+    )
+    answer.raise_for_status()
+    explained: dict[str, Any] = answer.json()
+    console.print(f"why is {choice.address} (not) contactable by {choice.channel} for {_asked(choice)}?", style="bold")
+    console.print_json(json.dumps(explained))
+
+
+def _asked(choice: Choice) -> str:
+    return "newsletter" if choice.purpose == "*" else choice.purpose

@@ -1,0 +1,38 @@
+"""The demo from start to exit code."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from local_stack.demo.report import explain, report
+from local_stack.demo.story import Options, Story, Unsettled
+from local_stack.demo.view import view
+from local_stack.stack import Stack
+from local_stack.tools import audit
+from local_stack.up import until_told_to_stop
+
+
+def run(directory: Path, options: Options) -> int:
+    """0: every decision arrived everywhere. 1: a difference, or something did not start or settle."""
+    console = Console()
+    began = time.monotonic()
+    stack = Stack(directory, report=lambda text: console.print(text, style="yellow", highlight=False))
+    with until_told_to_stop(stack.supervisor) as leave:
+        console.print("starting Kafka, the schema registry, PostgreSQL and the services", highlight=False)
+        endpoints = stack.start()
+        console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
+        with view(console) as screen:
+            story = Story(stack, options, screen)
+            try:
+                story.play()
+            except (Unsettled, TimeoutError) as error:
+                console.print(f"not settled: {error}", style="bold red", highlight=False)
+                leave.code = 1
+        if not report(console, story, audit(endpoints, story.book.verdicts())):
+            leave.code = 1
+        explain(console, endpoints, story.remembered)
+        console.print(f"the whole demo took {time.monotonic() - began:.0f} s", highlight=False)
+    return leave.code
