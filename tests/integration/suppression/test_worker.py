@@ -1,0 +1,259 @@
+"""The merge stage as the process that operators run: killed, frozen and resumed, poisoned (R16, R43)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, BinaryIO
+
+import pytest
+from confluent_kafka import TopicPartition
+from tests.integration.suppression.stage import NOW, SECOND, Rig
+
+from consent_contracts import Entry, Topics, entry_of, entry_of_change, join, partition_of
+from consent_runtime import kafka as kafka_clients
+from consent_runtime.dead_letters import original
+from consent_runtime.keyring import Keyring
+
+PEOPLE = 400
+
+
+class Worker:
+    """A `consent-relay suppression` of its own instance id."""
+
+    def __init__(self, environment: dict[str, str], instance: str, log: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._log = log
+        with log.open("ab") as output:
+            self.process = self._start(output, environment, instance)
+
+    def _start(self, output: BinaryIO, environment: dict[str, str], instance: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "consent_runtime", "suppression"],
+            env={
+                **os.environ,
+                **environment,
+                "CONSENT_RELAY_INSTANCE_ID": instance,
+                "CONSENT_RELAY_METRICS_PORT": str(self.port),
+                "CONSENT_RELAY_SUPPRESSION_SESSION_TIMEOUT": "6",
+            },
+            stderr=output,
+        )
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()[-4000:]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Ask it to stop; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Installation:
+    """Workers over one set of topics, what was sent, and what has to stand in the end."""
+
+    def __init__(self, rig: Rig, environment: dict[str, str], directory: Path) -> None:
+        self.rig = rig
+        self._environment = environment
+        self._directory = directory
+        self._producer: Any = kafka_clients.producer(rig.kafka)
+        self._reader: Any = kafka_clients.consumer(rig.kafka, "reader")
+        self._topics = [rig.topics.suppression(channel) for channel in rig.topics.channels]
+        self._reader.assign([TopicPartition(topic, p, 0) for topic in self._topics for p in range(4)])
+        self.expected: dict[tuple[str, str], Entry] = {}
+        self.standing: dict[tuple[str, str], Entry] = {}
+        self.workers = ExitStack()
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def start(self, instance: str) -> Worker:
+        worker = Worker(self._environment, instance, self._directory / f"{instance}.log")
+        self.workers.callback(worker.end)
+        return worker
+
+    def send(self, number: int, **fields: Any) -> None:
+        sent = self.rig.change(number, **fields)
+        change = entry_of_change(self.rig.codec.decode(self.rig.topics.changes, sent.value))
+        place = (change.channel, change.address_key)
+        self.expected[place] = join(self.expected.get(place), change)
+        self._producer.produce(self.rig.topics.changes, sent.value, sent.key)
+        self._producer.poll(0)
+
+    def send_raw(self, key: bytes | None, value: bytes | None) -> None:
+        self._producer.produce(self.rig.topics.changes, value, key)
+
+    def flush(self) -> None:
+        assert self._producer.flush(20) == 0
+
+    def settled(self) -> bool:
+        """Whether the topics say exactly what they must."""
+        for message in self._reader.consume(10_000, timeout=0.3):
+            assert message.error() is None, message.error()
+            entry = entry_of(self.rig.codec.decode(message.topic(), message.value()))
+            self.standing[(entry.channel, entry.address_key)] = entry
+        return self.standing == self.expected
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def installation(
+    kafka: str, registry_url: str, topics: Topics, keyring_file: Path, tmp_path: Path
+) -> Iterator[Installation]:
+    environment = {
+        "CONSENT_RELAY_KAFKA": kafka,
+        "CONSENT_RELAY_REGISTRY": registry_url,
+        "CONSENT_RELAY_TOPIC_PREFIX": topics.prefix,
+        "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
+        "CONSENT_RELAY_STATE_DIR": str(tmp_path / "state"),
+    }
+    made = Installation(Rig(kafka, registry_url, topics, tmp_path / "rig"), environment, tmp_path)
+    with made.workers:
+        yield made
+    made.close()
+
+
+def test_killed_again_and_again_under_load_nothing_is_lost(installation: Installation) -> None:
+    random = Random(20261122)
+    worker = installation.start("a")
+    until(worker.ready, 30, "the worker is ready")
+    for _ in range(4):
+        for n in range(3_000):
+            person = random.randrange(PEOPLE)
+            at = NOW + random.randrange(100) * SECOND
+            installation.send(
+                person,
+                channel=random.choice(["sms", "email", "voice"]),
+                purpose=random.choice(["newsletter", "survey"]),
+                status=random.choice(["given", "withdrawn", "objected"]),
+                decision_id=f"{n}-{random.random()}",
+                effective_at=at,
+                recorded_at=at,
+            )
+        installation.flush()
+        time.sleep(random.random() * 0.4)  # the moment of the blow, not a wait for anything
+        worker.signal(signal.SIGKILL)
+        worker.process.wait(10)
+        worker = installation.start("a")
+    until(installation.settled, 60, "every change is merged")
+    assert worker.end() == 0
+
+
+def test_resumed_zombie_changes_nothing_and_comes_back_to_work(installation: Installation) -> None:
+    def round_of(decision: str, status: str, seconds: int) -> None:
+        at = NOW + seconds * SECOND
+        for person in range(PEOPLE):
+            installation.send(
+                person, status=status, decision_id=f"{decision}-{person}", effective_at=at, recorded_at=at
+            )
+        installation.flush()
+
+    frozen = installation.start("frozen")
+    until(frozen.ready, 30, "the first worker is ready")
+    round_of("grant", "given", 10)
+    until(installation.settled, 30, "the grants stand")
+    round_of("again", "given", 20)
+    frozen.signal(signal.SIGSTOP)
+    other = installation.start("other")
+    round_of("stop", "withdrawn", 60)
+    until(installation.settled, 60, "the second worker has taken over")
+    frozen.signal(signal.SIGCONT)
+    round_of("late", "given", 30)
+    round_of("more", "objected", 90)
+    until(installation.settled, 60, "the newest state stands")
+    until(lambda: frozen.ready() and other.ready(), 60, "both work")
+    round_of("last", "withdrawn", 120)
+    until(installation.settled, 60, "the newest state stands, with both at work")
+    assert {d.status for entry in installation.standing.values() for d in entry.decisions} == {"withdrawn"}
+    assert (frozen.end(), other.end()) == (0, 0)
+
+
+def test_poison_goes_to_dead_letters_sealed_and_the_rest_is_merged(
+    installation: Installation, keyring: Keyring
+) -> None:  # R13, R16
+    rig = installation.rig
+    worker = installation.start("a")
+    installation.send(1)
+    installation.send_raw(b"k1.1", b"poison of +33 6 39 98 00 01")
+    installation.send_raw(None, None)
+    installation.send(2)
+    installation.flush()
+    until(installation.settled, 40, "the readable changes are merged")
+
+    reader: Any = kafka_clients.consumer(rig.kafka, "reader")
+    topic = rig.topics.dead_letters("suppression")
+    reader.assign([TopicPartition(topic, 0, 0)])
+    letters: list[Any] = []
+
+    def both_arrived() -> bool:
+        letters.extend(reader.consume(10, timeout=0.2))
+        return len(letters) >= 2
+
+    until(both_arrived, 20, "two dead letters")
+    assert all(b"39 98 00 01" not in letter.value() for letter in letters)
+    opened = {}
+    for letter in letters:
+        content = rig.codec.decode(topic, letter.value())
+        opened[content["reason"]] = original(content, keyring).value
+    assert opened == {"not_framed": b"poison of +33 6 39 98 00 01", "empty": None}
+    assert worker.end() == 0
+
+
+def test_missing_topics_are_named_and_end_the_start(
+    kafka: str, registry_url: str, keyring_file: Path, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "consent_runtime", "suppression"],
+        env={
+            **os.environ,
+            "CONSENT_RELAY_KAFKA": kafka,
+            "CONSENT_RELAY_REGISTRY": registry_url,
+            "CONSENT_RELAY_TOPIC_PREFIX": "nowhere.",
+            "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
+            "CONSENT_RELAY_STATE_DIR": str(tmp_path),
+            "CONSENT_RELAY_METRICS_PORT": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "nowhere.consent.changes.v1: no such topic" in ended.stderr
+    assert "topics apply" in ended.stderr
+
+
+def test_keys_of_the_tests_reach_every_partition() -> None:
+    assert {partition_of(f"k1.{n}".encode(), 4) for n in range(PEOPLE)} == {0, 1, 2, 3}
