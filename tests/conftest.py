@@ -34,10 +34,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
         return
     directory = tmp_path_factory.mktemp("servers")
     supervisor = Supervisor(directory / "logs", report=lambda text: print(text, file=sys.stderr))
+    own = Servers(supervisor, directory, environ={})
     try:
-        yield Servers(supervisor, directory, environ={}).start()
+        yield own.start()
     finally:
         supervisor.stop_all()
+        own.remove()
     assert not supervisor.crashes, [f"{crash.name} {crash.how}\n{crash.tail}" for crash in supervisor.crashes]
 
 

@@ -31,10 +31,12 @@ class Own:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
     directory = tmp_path_factory.mktemp("own")
     supervisor = Supervisor(directory / "logs", report=print)
+    servers = Servers(supervisor, directory, environ={})
     try:
-        yield Own(supervisor=supervisor, addresses=Servers(supervisor, directory, environ={}).start())
+        yield Own(supervisor=supervisor, addresses=servers.start())
     finally:
         supervisor.stop_all()
+        servers.remove()
 
 
 @pytest.fixture

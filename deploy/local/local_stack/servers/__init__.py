@@ -72,6 +72,10 @@ class Servers:
         self._supervisor.together(self.start_kafka, self._start_storage)
         return self.addresses
 
+    def remove(self) -> None:
+        """Delete what PostgreSQL kept, which may lie outside the directory; for servers that were stopped."""
+        self._postgres.remove()
+
     def start_kafka(self) -> None:
         if not self._kafka:
             self._broker.prepare()

@@ -76,6 +76,10 @@ class Postgres:
         self._initdb(half)
         half.rename(self._data)
 
+    def remove(self) -> None:
+        """Delete the cluster; the server must have been stopped."""
+        shutil.rmtree(self._home, ignore_errors=True)
+
     def program(self) -> Program:
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         return Program(
@@ -152,14 +156,17 @@ def _account() -> Account | None:
 
 
 def _home(directory: Path, account: Account | None) -> Path:
-    """A directory the account can work in: ours, or one under /var/tmp when ours lies in, say, /root."""
+    """A directory the account can work in; where ours lies in, say, /root, a link to one under /var/tmp."""
     directory.mkdir(parents=True, exist_ok=True)
     home = directory.absolute() / "postgresql"
     if account is None:
         home.mkdir(exist_ok=True)
         return home
     if not _open_to_all(directory.absolute()):
-        home = Path("/var/tmp") / f"consent-relay-{sha256(str(home).encode()).hexdigest()[:12]}"  # noqa: S108
+        link = home
+        home = Path("/var/tmp") / f"consent-relay-{sha256(str(link).encode()).hexdigest()[:12]}"  # noqa: S108
+        if not link.is_symlink():
+            link.symlink_to(home)
     home.mkdir(mode=0o700, exist_ok=True)
     os.chown(home, account.uid, account.gid)
     return home

@@ -1,0 +1,78 @@
+# Everything a person or CI runs here. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.requirements $(VENV)/.project
+N ?= 15
+SEED ?=
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo up test lint format bench chaos clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
+		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+demo: $(READY)  ## start everything, play a scenario, compare every decision (DEMO_PEOPLE, DEMO_SECONDS, DEMO_RATE)
+	@$(VENV)/bin/consent-relay demo
+
+up: $(READY)  ## start everything and keep it until Ctrl-C; addresses in .local/endpoints.json
+	@$(VENV)/bin/consent-relay up
+
+test: $(READY)  ## unit, contract and integration tests, then 15 faults on the whole running system
+	@$(PY) -m pytest tests/unit tests/contract tests/integration
+	@$(MAKE) --no-print-directory chaos N=15
+
+lint: $(READY)  ## ruff, strict mypy and the import contracts
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(READY)  ## rewrite the code as `make lint` wants it
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(READY)  ## measure; writes docs/benchmarks.md
+	@$(PY) -m tests.bench
+
+chaos: $(READY)  ## N faults at random moments under load, then compare every decision (SEED=... repeats a run)
+	@CHAOS_FAULTS=$(N) CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos
+
+clean:  ## remove the local system's data and what the tools left behind
+	@if [ -d .local ]; then find .local -name postgresql -type l -exec sh -c 'rm -rf "$$(readlink "$$1")"' _ {} \; ; fi
+	@rm -rf .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove the virtual environment
+	@rm -rf $(VENV)
+
+# The project itself is installed in editable mode, so that only its metadata needs a new installation.
+$(VENV)/.project: pyproject.toml $(VENV)/.requirements
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.requirements: requirements.txt
+	@python=""; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+		if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+			python="$$candidate"; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11, 3.12 or 3.13 is needed and none was found; install one, or: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	if [ ! -x $(PY) ]; then \
+		"$$python" -m venv $(VENV) || { \
+			rm -rf $(VENV); \
+			echo "$$python cannot make virtual environments: install its venv module (Debian: python3-venv)" >&2; \
+			exit 1; \
+		}; \
+	fi; \
+	echo "installing the requirements into $(VENV) (once; about 200 MB)"; \
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
