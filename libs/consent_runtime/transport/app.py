@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -71,13 +70,12 @@ class ChunkApp(faust.App):
     sessions: Sessions
     health: Health
     metrics: TransportMetrics
-    _failing: asyncio.Task[None] | None = None
+    end_process: Callable[[BaseException], None]
 
     def fail(self, failure: BaseException) -> None:
-        """End the whole process, loudly. From the loop's thread."""
+        """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
         logger.critical("stream %s has failed", self.relay.name, exc_info=failure)
-        if self._failing is None:
-            self._failing = asyncio.ensure_future(self.crash(failure))
+        self.end_process(failure)
 
     def wake(self) -> None:
         if self._consumer is not None:
@@ -89,9 +87,9 @@ class ChunkApp(faust.App):
             consumer.stop_flow()
             try:
                 await self.sessions.close()
+                await consumer.commit()
             except Exception as failure:
                 self.fail(failure)
-            await consumer.commit()
         await super().on_stop()
 
     def _new_transport(self) -> TransportT:

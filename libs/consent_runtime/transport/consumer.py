@@ -261,6 +261,8 @@ class ChunkConsumer(Consumer):
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what the handlers have acknowledged, never beyond the oldest range they have not."""
         async with self._committing:
+            if self._thread.should_stop:
+                return False  # What was acknowledged will be delivered again.
             self.sessions.observe()
             lease, offsets = self.lease, self.sessions.committable()
             if not offsets:

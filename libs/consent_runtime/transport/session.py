@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from .contract import Chunk, PartitionHandler, Record, Stream
@@ -56,7 +57,7 @@ class Session:
         self._queue: asyncio.Queue[Chunk] = asyncio.Queue()
         self._ranges: dict[Chunk, Range] = {}
         self._with_handler: set[Chunk] = set()
-        self._processing = False
+        self.processing_since: float | None = None
         self._quiet = asyncio.Event()
         self._accepting = False
         self.paused = False
@@ -102,7 +103,7 @@ class Session:
         self._changed()
         while not self._queue.empty():
             self._queue.get_nowait()
-        if self.opened and self._closing is None:
+        if self.opened and self._closing is None and self._task is not None and not self._task.done():
             try:
                 await asyncio.wait_for(self._until_quiet(), self._patience)
             except TimeoutError:
@@ -142,10 +143,10 @@ class Session:
             self._changed()
             while True:
                 chunk = await self._queue.get()
-                self._processing = True
+                self.processing_since = time.monotonic()
                 self._with_handler.add(chunk)
                 await self._handler.process(chunk)
-                self._processing = False
+                self.processing_since = None
                 self._settle()
         except asyncio.CancelledError:
             raise
@@ -167,7 +168,7 @@ class Session:
             self._changed()
 
     def _settle(self) -> None:
-        if not self._processing and not self._with_handler:
+        if self.processing_since is None and not self._with_handler:
             self._quiet.set()
 
     async def _until_quiet(self) -> None:

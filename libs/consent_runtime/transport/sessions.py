@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 from faust.types import TP
@@ -13,6 +14,9 @@ from .contract import Stream
 from .membership import Lease, Membership
 from .metrics import TransportMetrics
 from .session import Session
+
+# One call of `process` that takes longer is taken for a hanging handler: not ready.
+STALLED_SECONDS = 60.0
 
 
 class Sessions:
@@ -41,13 +45,15 @@ class Sessions:
         self._ready_changed = ready_changed
         self._live: dict[TP, Session] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._health.ready(stream.name, "has not joined its consumer group yet")
+        self._joined = False
+        self._report()
 
     def of(self, topic: str, partition: int) -> Session | None:
         return self._live.get(TP(topic, partition))
 
     def assign(self, partitions: Iterable[TP], lease: Lease) -> None:
         """Hold exactly `partitions`. What stayed ours without a break goes on; all else is opened anew."""
+        self._joined = True
         before, self._live = self._live, {}
         for tp in partitions:
             earlier = before.pop(tp, None)
@@ -84,7 +90,8 @@ class Sessions:
                 session.tracker.committed(offset)
 
     def observe(self) -> None:
-        """Bring the gauges up to date."""
+        """Bring gauges and readiness up to date."""
+        self._report()
         for (topic, partition), session in self._live.items():
             place = (self._stream.name, topic, str(partition))
             self._metrics.outstanding.labels(*place).set(session.tracker.outstanding)
@@ -127,6 +134,24 @@ class Sessions:
         if ready != self.ready:
             self.ready = ready
             self._ready_changed()
-        opening = sorted(f"{tp.topic}:{tp.partition}" for tp, session in self._live.items() if not session.opened)
-        self._health.ready(self._stream.name, f"recovering {', '.join(opening)}" if opening else True)
+        self._report()
+
+    def _report(self) -> None:
+        opening = [_name(tp) for tp, session in self._live.items() if not session.opened]
+        stalled_before = time.monotonic() - STALLED_SECONDS
+        stalled = [
+            _name(tp)
+            for tp, session in self._live.items()
+            if session.processing_since is not None and session.processing_since < stalled_before
+        ]
+        state: bool | str = self._joined or "has not joined its consumer group yet"
+        if opening:
+            state = f"recovering {', '.join(sorted(opening))}"
+        elif stalled:
+            state = f"does not get on with {', '.join(sorted(stalled))}"
+        self._health.ready(self._stream.name, state)
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
+
+
+def _name(tp: TP) -> str:
+    return f"{tp.topic}:{tp.partition}"

@@ -11,10 +11,12 @@ import logging
 import os
 import sys
 import time
+from functools import partial
+
+from prometheus_client import CollectorRegistry
 
 from consent_runtime.observability import Health, serve
 from consent_runtime.transport import Chunk, Ownership, Stream, TransportMetrics, build, run
-from prometheus_client import CollectorRegistry
 
 OPTIONS = json.loads(sys.argv[1])
 JOURNAL = os.open(OPTIONS["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -30,7 +32,8 @@ class Journal:
     """`slow`: a value that takes long, `behind`: it does so in the background; `hold`: chunks to leave
     unacknowledged until `release` names a file that exists; `fail`: a value that meets a bug."""
 
-    def __init__(self, partition: int, ownership: Ownership) -> None:
+    def __init__(self, group: str, partition: int, ownership: Ownership) -> None:
+        self.group = group
         self.partition = partition
         self.ownership = ownership
 
@@ -38,6 +41,8 @@ class Journal:
         values = [record.value.decode() for record in chunk.records if record.value is not None]
         if OPTIONS.get("fail") in values:
             raise RuntimeError("a bug in the handler")
+        if OPTIONS.get("hang") in values:
+            time.sleep(8)  # noqa: ASYNC251 - a handler that blocks the loop
         note("begin", partition=self.partition, first=chunk.records[0].offset, records=len(values))
         if OPTIONS.get("slow") in values and OPTIONS.get("behind"):
             task = asyncio.ensure_future(self.effect(chunk, values, OPTIONS["slow_seconds"]))
@@ -49,40 +54,51 @@ class Journal:
 
     async def effect(self, chunk: Chunk, values: list[str], seconds: float) -> None:
         await asyncio.sleep(seconds)
-        while "release" in OPTIONS and not os.path.exists(OPTIONS["release"]):
+        while "release" in OPTIONS and not os.path.exists(OPTIONS["release"]):  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.05)
         offsets = [record.offset for record in chunk.records]
-        note("done", partition=self.partition, offsets=offsets, values=values, fresh=self.ownership.fresh())
+        note(
+            "done",
+            group=self.group,
+            partition=self.partition,
+            offsets=offsets,
+            values=values,
+            fresh=self.ownership.fresh(),
+        )
         chunk.acknowledge()
 
     async def close(self) -> None:
         note("close", partition=self.partition)
 
 
-async def open_partition(topic: str, partition: int, ownership: Ownership) -> Journal:
+async def open_partition(group: str, topic: str, partition: int, ownership: Ownership) -> Journal:
     note("opening", partition=partition)
     await asyncio.sleep(OPTIONS.get("recovery_seconds", 0))
     note("open", partition=partition)
-    return Journal(partition, ownership)
+    return Journal(group, partition, ownership)
 
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    health = Health()
+    health = Health(stale_after=2.0)
     registry = CollectorRegistry()
     server = serve(registry, health, "127.0.0.1", 0)
-    app = build(
-        Stream(name="journal", group=OPTIONS["group"], topics=(OPTIONS["topic"],), open=open_partition),
-        bootstrap=OPTIONS["bootstrap"],
-        instance_id=OPTIONS["instance"],
-        health=health,
-        metrics=TransportMetrics.on(registry),
-        session_timeout=6.0,
-        max_chunk=OPTIONS.get("max_chunk", 1000),
-        max_outstanding=OPTIONS.get("max_outstanding", 5000),
-    )
+    metrics = TransportMetrics.on(registry)
+    apps = [
+        build(
+            Stream(name=group, group=group, topics=(OPTIONS["topic"],), open=partial(open_partition, group)),
+            bootstrap=OPTIONS["bootstrap"],
+            instance_id=OPTIONS["instance"],
+            health=health,
+            metrics=metrics,
+            session_timeout=6.0,
+            max_chunk=OPTIONS.get("max_chunk", 1000),
+            max_outstanding=OPTIONS.get("max_outstanding", 5000),
+        )
+        for group in [OPTIONS["group"], *OPTIONS.get("more_groups", ())]
+    ]
     note("start", port=server.port)
-    code = run([app])
+    code = run(apps)
     note("exit", code=code)
     return code
 

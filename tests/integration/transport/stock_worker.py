@@ -1,6 +1,6 @@
 """Stock Faust under the same scenarios: an agent with the settings its documentation suggests.
 
-    python stock_worker.py '{"bootstrap": ..., "topic": ..., "group": ..., "journal": ...}'
+python stock_worker.py '{"bootstrap": ..., "topic": ..., "group": ..., "journal": ...}'
 """
 
 import asyncio

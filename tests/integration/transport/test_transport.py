@@ -8,9 +8,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.integration.transport.processes import Bench, until
 
 from consent_runtime.kafka import transactional_producer
-from tests.integration.transport.processes import Bench, until
 
 
 def opened(bench: Bench, instance: str, count: int) -> None:
@@ -185,24 +185,58 @@ def test_aborted_records_never_reach_the_handler_and_markers_leave_no_lag(bench:
     assert set(bench.done()) == wanted
 
 
+def ready(bench: Bench) -> bool:
+    page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
+    try:
+        with urllib.request.urlopen(page, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
+
+
 # R41
 def test_an_idle_worker_is_ready_and_one_that_hangs_is_not(bench: Bench) -> None:
     bench.create()
-    worker = bench.worker()
+    bench.worker(hang="7")
     opened(bench, "one", 1)
-    page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
+    until(lambda: ready(bench))
+    deadline = time.monotonic() + 4  # Twice the time without a beat after which it would not be ready.
+    while time.monotonic() < deadline:
+        assert ready(bench)
+        time.sleep(0.2)
+    bench.produce(["7"])
+    until(lambda: not ready(bench), what="the hanging worker is not ready")
+    until(lambda: ready(bench), what="it is again, afterwards")
 
-    def ready() -> bool:
-        try:
-            with urllib.request.urlopen(page, timeout=5) as answer:
-                return bool(answer.status == 200)
-        except urllib.error.HTTPError:
-            return False
 
-    until(ready)
-    time.sleep(3)
-    assert ready()
+def test_a_worker_that_recovers_is_not_ready(bench: Bench) -> None:
+    bench.create()
+    bench.worker(recovery_seconds=2)
+    until(lambda: bench.notes("opening"))
+    assert not ready(bench)
+    until(lambda: bench.notes("open"))
+    until(lambda: ready(bench))
+
+
+def test_several_streams_run_in_one_process_each_with_its_own_offsets(bench: Bench) -> None:
+    bench.create(partitions=2)
+    bench.produce(map(str, range(100)))
+    more = [f"{bench.group}-{number}" for number in range(3)]
+    worker = bench.worker(more_groups=more)
+    until(lambda: len(bench.done()) == 400)
+    for group in (bench.group, *more):
+        values = [value for line in bench.notes("done", group=group) for value in line["values"]]
+        assert sorted(values, key=int) == list(map(str, range(100)))
     assert worker.stop() == 0
+
+
+def test_when_one_stream_fails_the_process_ends(bench: Bench) -> None:
+    bench.create(partitions=1)
+    worker = bench.worker(more_groups=[f"{bench.group}-b"], fail="bad")
+    opened(bench, "one", 2)
+    bench.produce(["bad"])
+    assert worker.process.wait(20) == 1
+    assert len(bench.notes("close")) == 2
 
 
 # R41

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
 from aiokafka.protocol.group import HeartbeatRequest
+
 from consent_runtime.transport.membership import InstanceTaken, Lease, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")

@@ -1,9 +1,10 @@
 """The rule behind every commit: never beyond the oldest unacknowledged range, whatever holes offsets have."""
 
 import pytest
-from consent_runtime.transport.offsets import OffsetTracker, Range
 from hypothesis import given
 from hypothesis import strategies as st
+
+from consent_runtime.transport.offsets import OffsetTracker, Range
 
 # A run: how far its first record is from the last position, how many records it holds, and how far apart they are.
 runs = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5), st.integers(1, 40)), min_size=1, max_size=30)

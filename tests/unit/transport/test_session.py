@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from consent_runtime.transport.contract import Chunk, Ownership, Stream
 from consent_runtime.transport.membership import Lease, Membership
 from consent_runtime.transport.session import Session, SessionStuck
@@ -82,8 +83,8 @@ class Desk:
 
     async def opened(self) -> None:
         self.session.start()
-        while not self.session.opened:
-            await asyncio.sleep(0)
+        await self.settled()
+        assert self.session.opened
 
     def feed(self, first: int, count: int) -> Chunk:
         chunk = self.session.deliver([Read(first + index) for index in range(count)], first + count)
