@@ -66,13 +66,20 @@ class Backlog:
             group.since = now
         group.steps.append(step)
 
-    def take(self, now: float, *, at_once: bool, outages: int) -> list[Step]:
-        """The next batch that is due, or nothing. Cancelled steps are dropped on the way."""
+    def take(self, now: float, *, at_once: bool, probing: bool, outages: int) -> list[Step]:
+        """The next batch that is due, or nothing. Cancelled steps are dropped on the way.
+
+        `probing`: the last call failed. What was tried least goes first, so that one odd address does not make the
+        destination look down.
+        """
         for action in (SUPPRESS, PERMIT):
             groups = self._groups[action]
             for key in sorted(groups, key=lambda each: groups[each].since):
                 group = groups[key]
                 if at_once or len(group.steps) >= self._max_batch[action] or now >= group.since + LINGER:
+                    if probing:
+                        tried = [step.attempts for step in group.steps]
+                        group.steps.rotate(-tried.index(min(tried)))
                     batch = self._batch(group, self._max_batch[action], outages)
                     group.since = now
                     if not group.steps:

@@ -75,6 +75,11 @@ def _by_target(purposes: Purposes, verdicts: Mapping[str, Verdict]) -> dict[str,
     for purpose, targets in purposes.targets.items():
         for target in targets:
             by_target.setdefault(target, []).append(purpose)
+    for served in by_target.values():
+        # A refusal of everything reaches the purposes of the target through their own verdicts, and a permission
+        # that was given since lifts it for its purpose alone: beside a named purpose, `*` adds nothing.
+        if len(served) > 1 and EVERY_PURPOSE in served:
+            served.remove(EVERY_PURPOSE)
     return by_target
 
 

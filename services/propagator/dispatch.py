@@ -198,7 +198,12 @@ class Dispatcher:
                 return None
             if (wait := max(breaker, self._not_before - now, self._bucket.wait())) > 0:
                 return wait if len(self._backlog) else None
-            batch = self._backlog.take(now, at_once=self._bucket.plentiful, outages=self._breaker.outages)
+            batch = self._backlog.take(
+                now,
+                at_once=self._bucket.plentiful,
+                probing=self._breaker.failures > 0,
+                outages=self._breaker.outages,
+            )
             if not batch:
                 return self._backlog.due_in(now)
             self._launch(batch)

@@ -213,9 +213,7 @@ class Feed:
 
     def struggles(self, step: Step, reason: str) -> None:
         work = self._works[step]
-        if work.superseded or self._closed:
-            step.cancelled = True
-            self._give_up(step)
+        if self._dismissed(step, work):
             return
         if work.first_failed_at is None:
             work.first_failed_at = self._room.now()
@@ -224,9 +222,7 @@ class Feed:
 
     def park(self, step: Step, reason: str) -> None:
         work = self._works[step]
-        if work.superseded or self._closed:
-            step.cancelled = True
-            self._give_up(step)
+        if self._dismissed(step, work):
             return
         if work.first_failed_at is None:
             work.first_failed_at = self._room.now()
@@ -434,6 +430,16 @@ class Feed:
     def _is_told(self, address_key: str, wanted: Wanted) -> bool:
         row = self._told.get(address_key)
         return row is not None and row.get(wanted.target) == (wanted.action, wanted.decision_ids)
+
+    def _dismissed(self, step: Step, work: Work) -> bool:
+        """Whether a step that failed is not to be tried again here.
+
+        After `close` it stays open, so that its chunk is never acknowledged: the next owner pushes it.
+        """
+        step.cancelled = self._closed or work.superseded
+        if work.superseded and not self._closed:
+            self._give_up(step)
+        return step.cancelled
 
     def _give_up(self, step: Step) -> None:
         """A step of older work failed: the newer one says it all."""
