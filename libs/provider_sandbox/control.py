@@ -59,14 +59,14 @@ class Control:
             web.post("/_control/faults", self._add_faults),
             web.get("/_control/faults", self._list_faults),
             web.delete("/_control/faults", self._withdraw_faults),
-            web.put("/_control/outage/{account}", self._set_outage),
-            web.put("/_control/latency/{account}", self._set_latency),
-            web.put("/_control/limit/{account}", self._set_limit),
+            web.put("/_control/outage/{account:.+}", self._set_outage),
+            web.put("/_control/latency/{account:.+}", self._set_latency),
+            web.put("/_control/limit/{account:.+}", self._set_limit),
             web.post("/_control/genesys/expire-tokens", self._expire_tokens),
             web.post("/_control/reset", self._reset),
             web.get("/_state", self._overview),
-            web.get("/_state/{account}", self._state),
-            web.get("/_journal/{account}", self._calls),
+            web.get("/_state/{account:.+}", self._state),
+            web.get("/_journal/{account:.+}", self._calls),
         ]
 
     async def _add_faults(self, request: web.Request) -> web.Response:

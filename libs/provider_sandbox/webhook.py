@@ -57,8 +57,8 @@ class Webhook:
         return self._receivers.latency
 
     def account_of(self, path: str) -> str:
-        """`webhook` for the plain path, `webhook.<name>` for a named receiver."""
-        return ".".join(part for part in path.split("/")[1:3] if part)
+        """`webhook` for the plain path, `webhook/<name>` for a named receiver."""
+        return "/".join(part for part in path.split("/")[1:3] if part)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/webhook", self._receive), web.post("/webhook/{receiver}", self._receive)]

@@ -87,6 +87,20 @@ async def test_a_limit_can_be_changed_and_a_reset_forgets_everything(open_sandbo
     assert (await suppress(client))[0] == 201
 
 
+async def test_each_named_receiver_is_an_account_of_its_own(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    await client.call("PUT", "/_control/outage/webhook/crm", json={"mode": "unavailable"})
+    assert (await client.call("POST", "/webhook/crm"))[0] == 503
+    assert (await client.call("POST", "/webhook/other"))[0] == 401
+    assert (await client.call("POST", "/webhook"))[0] == 401
+    accounts = (await client.call("GET", "/_state"))[1]["accounts"]
+    assert {name: held["calls"] for name, held in accounts.items()} == {
+        "webhook": 1,
+        "webhook/crm": 1,
+        "webhook/other": 1,
+    }
+
+
 async def test_latency_is_drawn_for_each_call(open_sandbox: Any) -> None:
     client = await open_sandbox()
     await client.call("PUT", "/_control/latency/sendgrid", json={"p50_ms": 50, "p99_ms": 50})

@@ -160,7 +160,8 @@ async def test_a_receiver_believes_only_signed_fresh_messages_and_each_id_once(o
     assert await send(no, signed(no, "m1", secret="whsec_d3Jvbmc=")) == 401
     assert await send(no, signed(no, "m1", at=int(time.time()) - 3_600)) == 401
     assert await send(no, signed(yes, "m1")) == 401
-    assert (await client.state("webhook.crm"))["states"] == {}
+    assert (await client.state("webhook/crm"))["states"] == {}
     assert await send(no, signed(no, "m1")) == 204
     assert await send(yes, signed(yes, "m1")) == 204
-    assert (await client.state("webhook.crm"))["states"] == {"k1.abc": {"newsletter": "suppressed"}}
+    assert len(await client.journal("webhook/crm")) == 6
+    assert (await client.state("webhook/crm"))["states"] == {"k1.abc": {"newsletter": "suppressed"}}
