@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from consent_client.freshness import Freshness
 from consent_runtime import kafka
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 3.0
 _BATCH = 1_000
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _DESCRIPTION = -1  # among the answers of a probe, which otherwise go by partition

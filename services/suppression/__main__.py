@@ -28,3 +28,31 @@ def suppression() -> None:
         [topics.changes, topics.dead_letters("suppression"), *map(topics.suppression, topics.channels)],
     )
     sys.exit(run_suppression(loaded))
+
+
+@click.command()
+def gate() -> None:
+    """Answer POST /v1/check: may these addresses be contacted on this channel for this purpose?
+
+    Reads suppression.<channel>.v1 into memory and answers from there; run as many as you like. While the list is
+    loading, or further behind the broker than CONSENT_RELAY_GATE_STALE_AFTER seconds, every answer is no.
+
+    Who may ask stands in CONSENT_RELAY_GATE_KEYS_FILE, which `consent-relay keys export --scope check` writes and
+    which is read again when it changes.
+    """
+    import sys
+
+    from consent_runtime import logs, settings
+    from consent_runtime.api_keys import InvalidApiKeys
+    from consent_runtime.keyring import KeyringError
+
+    from .gate.run import run_gate
+    from .gate.settings import GateSettings
+
+    loaded = settings.load(GateSettings)
+    logs.configure(loaded.log_level, loaded.service)
+    try:
+        sys.exit(run_gate(loaded))
+    except (KeyringError, InvalidApiKeys) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)

@@ -1,0 +1,163 @@
+"""The HTTP face of the gate: who may ask, what is asked, the answers. Everything it needs is handed in."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from consent_client import Answer, Checker, SuppressionView
+from consent_client.checker import Policy
+from consent_runtime import bodies, problems
+from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
+from consent_runtime.keyring import Keyring, UnknownTenant
+from consent_runtime.problems import Problem
+
+from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, result_of
+from .metrics import GateMetrics
+from .openapi import describe
+
+_AT_ONCE = 500
+_SCOPE = "check"
+_NO_HASH_KEYS = Answer(permitted=False, reason="unavailable", detail="this gate has no hash keys of the tenant")
+
+
+class Gate:
+    """Answers checks; the routes below only call it."""
+
+    def __init__(
+        self,
+        *,
+        views: Mapping[str, SuppressionView],
+        keyring: Keyring,
+        keys: KeyFile,
+        metrics: GateMetrics,
+        default_region: str,
+        unknown: Callable[[str], Policy],
+    ) -> None:
+        self._views = views
+        self._keyring = keyring
+        self._keys = keys
+        self._metrics = metrics
+        self._region = default_region
+        self._unknown = unknown
+        self._checkers: dict[tuple[str, str], Checker | None] = {}
+
+    def caller(self, authorization: str | None) -> ApiKey:
+        """Who asks. Raises Problem 401, 403, or 503 when the file of keys cannot be read."""
+        try:
+            key = self._keys.find(bearer(authorization))
+        except InvalidApiKeys:
+            raise Problem(
+                503,
+                "keys-unavailable",
+                "The gate cannot read its file of API keys.",
+                cure="Treat every address as not permitted, and repeat later.",
+                headers={"Retry-After": "5"},
+            ) from None
+        if key is None:
+            raise problems.missing_api_key()
+        if not key.allows(_SCOPE):
+            raise problems.missing_scope(_SCOPE)
+        return key
+
+    async def check(self, caller: ApiKey, request: CheckRequest) -> list[Answer]:
+        """The answers, in order. Lets other requests go between portions, so that one caller's ten thousand
+        addresses do not hold up another's one."""
+        checker = self._checker(caller, request)
+        clear = request.addresses is not None
+        addresses = request.addresses if request.addresses is not None else request.address_keys
+        if addresses is None or (clear and request.address_keys is not None):
+            raise Problem(
+                422,
+                "invalid-request",
+                "Wants either addresses or address_keys.",
+                field="addresses",
+                cure="Send one of the two lists.",
+            )
+        answers: list[Answer] = []
+        for start in range(0, len(addresses), _AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            answers += self._portion(checker, addresses[start : start + _AT_ONCE], request.purpose, clear=clear)
+        for (permitted, reason), count in Counter((each.permitted, each.reason) for each in answers).items():
+            self._metrics.answers.labels(request.channel, str(permitted).lower(), reason).inc(count)
+        return answers
+
+    @staticmethod
+    def _portion(checker: Checker | None, addresses: Sequence[str], purpose: str, *, clear: bool) -> list[Answer]:
+        if checker is None:
+            return [_NO_HASH_KEYS] * len(addresses)
+        return checker.check(addresses, purpose) if clear else checker.check_keys(addresses, purpose)
+
+    def _checker(self, caller: ApiKey, request: CheckRequest) -> Checker | None:
+        if request.tenant is not None and request.tenant != caller.tenant:
+            raise Problem(
+                403,
+                "other-tenant",
+                "This API key belongs to another tenant.",
+                field="tenant",
+                cure="Leave tenant out, or use a key of that tenant.",
+            )
+        view = self._views.get(request.channel)
+        if view is None:
+            raise Problem(
+                422,
+                "unknown-channel",
+                "There is no such channel here.",
+                field="channel",
+                cure=f"Send one of: {', '.join(self._views)}.",
+            )
+        asked = (caller.tenant, view.channel)
+        if asked not in self._checkers:
+            try:
+                self._checkers[asked] = Checker(
+                    view,
+                    self._keyring,
+                    caller.tenant,
+                    default_region=self._region,
+                    unknown=self._unknown(view.channel),
+                )
+            except UnknownTenant:
+                self._checkers[asked] = None
+        return self._checkers[asked]
+
+
+def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:
+    """The application; `gate` may be anything that answers."""
+    app = FastAPI(title="Consent Relay gate", version="1", docs_url="/docs", redoc_url=None)
+    problems.install(app)
+
+    @app.exception_handler(Problem)
+    async def refuse(_: Request, problem: Problem) -> Response:
+        metrics.refused.labels(str(problem.status)).inc()
+        return problems.render(problem)
+
+    @app.post("/v1/check", responses=problems.responses(400, 401, 403, 413, 415, 422, 503), tags=["check"])
+    async def check(request: Request) -> Response:
+        """May these addresses be contacted on this channel for this purpose, now?
+
+        Every address gets an answer in its place. Contact only where `permitted` is true; any other answer,
+        any error and no answer at all mean no."""
+        caller = gate.caller(request.headers.get("authorization"))
+        body = await bodies.read(request, limit=MOST_BYTES)
+        began = time.perf_counter()
+        asked = bodies.decode(body, REQUEST)
+        answers = await gate.check(caller, asked)
+        content = RESPONSE.encode(CheckResponse(results=[result_of(answer) for answer in answers]))
+        metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)
+        return Response(content, media_type="application/json")
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+    return app
+
+
+def _size(addresses: int) -> str:
+    return "one" if addresses == 1 else "many" if addresses <= 1_000 else "bulk"

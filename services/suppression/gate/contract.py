@@ -1,0 +1,83 @@
+"""What the gate is asked and what it answers, on the wire."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from consent_client import Answer
+
+MOST_ADDRESSES = 10_000
+MOST_BYTES = 4 * 1024 * 1024
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Addresses = Annotated[
+    list[str],
+    Meta(
+        min_length=1,
+        max_length=MOST_ADDRESSES,
+        description="addresses in the clear, as people write them; phone numbers are best sent as E.164",
+    ),
+]
+AddressKeys = Annotated[
+    list[str],
+    Meta(min_length=1, max_length=MOST_ADDRESSES, description="address keys, as they stand in our topics"),
+]
+
+
+class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """May these addresses be contacted on this channel for this purpose? Give addresses or address_keys."""
+
+    channel: Annotated[str, Meta(description="sms, email, voice or another configured channel", examples=["sms"])]
+    purpose: Annotated[
+        str,
+        Meta(
+            # The end of the text, not the end of its last line: $ alone lets a line feed pass.
+            pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,63})$(?!\n)",
+            description="a purpose of the tenant's taxonomy, or * for any that nobody has decided upon",
+            examples=["newsletter"],
+        ),
+    ]
+    addresses: Addresses | None = None
+    address_keys: AddressKeys | None = None
+    tenant: Annotated[str | None, Meta(description="may be left out: the API key's tenant")] = None
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer for one address. Contact only if `permitted` is true."""
+
+    permitted: bool
+    reason: Annotated[
+        str,
+        Meta(
+            description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
+            "unknown: no decision; future_dated; stale, unreadable, unavailable: the gate cannot know, so no; "
+            "invalid_address: see detail"
+        ),
+    ]
+    since: datetime | None
+    decision_id: str | None
+    detail: str | None = None
+
+
+class CheckResponse(msgspec.Struct, kw_only=True):
+    """One result for each address, in the order of the request."""
+
+    results: list[Result]
+
+
+REQUEST = msgspec.json.Decoder(CheckRequest)
+RESPONSE = msgspec.json.Encoder()
+
+
+def result_of(answer: Answer) -> Result:
+    since = answer.since
+    return Result(
+        permitted=answer.permitted,
+        reason=answer.reason,
+        since=None if since is None else _EPOCH + timedelta(microseconds=since),
+        decision_id=answer.decision_id,
+        detail=answer.detail,
+    )

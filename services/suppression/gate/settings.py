@@ -1,0 +1,53 @@
+"""What the gate is told at start."""
+
+import os
+from pathlib import Path
+from typing import ClassVar, cast
+
+from pydantic import Field, field_validator
+
+from consent_client.checker import Policy
+from consent_runtime.settings import RelaySettings
+
+
+class GateSettings(RelaySettings):
+    """`CONSENT_RELAY_...`; fields of the gate alone begin with its name."""
+
+    service: ClassVar[str] = "gate"
+
+    metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    gate_host: str = Field("127.0.0.1", description="address on which the gate answers")
+    gate_port: int = Field(8082, ge=0, le=65535, description="port on which the gate answers; 0: any")
+    gate_keys_file: Path = Field(
+        description="file of API key digests that `consent-relay keys export --scope check` writes"
+    )
+    gate_unknown: str = Field(
+        "deny",
+        description="answer where no decision is known, deny or allow, by channel where they differ: deny,voice=allow",
+    )
+    gate_stale_after: float = Field(
+        10.0, ge=1, le=300, description="seconds behind the broker after which every answer is no, reason stale"
+    )
+
+    @field_validator("gate_keys_file")
+    @classmethod
+    def _keys_readable(cls, path: Path) -> Path:
+        if not os.access(path, os.R_OK):
+            raise ValueError("names a file that is missing or cannot be read by this user")
+        return path
+
+    @field_validator("gate_unknown")
+    @classmethod
+    def _policies(cls, text: str) -> str:
+        for part in text.split(","):
+            if part.strip().rpartition("=")[2].strip() not in ("allow", "deny"):
+                raise ValueError("wants deny or allow, or a list such as deny,voice=allow")
+        return text
+
+    def unknown(self, channel: str) -> Policy:
+        """The policy of one channel: its own, else the one without a channel, else deny."""
+        policies = {}
+        for part in self.gate_unknown.split(","):
+            name, _, policy = part.strip().rpartition("=")
+            policies[name.strip()] = cast(Policy, policy.strip())
+        return policies.get(channel, policies.get("", "deny"))

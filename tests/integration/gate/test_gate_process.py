@@ -1,0 +1,166 @@
+"""The gate as a process: its health tells the truth, it drains, and it does not start on wrong settings (R41)."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.proxy import Proxy
+
+from consent_contracts.topics import Topics
+from consent_runtime import api_keys
+
+PHONE = "+33639980001"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class GateProcess:
+    """`consent-relay gate` with settings of its own."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.token, key = api_keys.mint(tenant="acme", scopes=["check"])
+        keys_file = directory / "gate-keys.json"
+        api_keys.write(keys_file, [key])
+        self.port, self.metrics_port = free_port(), free_port()
+        self.log = directory / "gate.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_RELAY_")}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "consent_runtime", "gate"],
+                env={
+                    **clean,
+                    "CONSENT_RELAY_GATE_PORT": str(self.port),
+                    "CONSENT_RELAY_GATE_KEYS_FILE": str(keys_file),
+                    "CONSENT_RELAY_METRICS_PORT": str(self.metrics_port),
+                    **environment,
+                },
+                stderr=log,
+            )
+
+    def page(self, path: str) -> httpx.Response | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5)
+        except httpx.HTTPError:
+            return None
+
+    def ready(self) -> bool:
+        answer = self.page("/readyz")
+        return answer is not None and answer.status_code == 200
+
+    def reason(self) -> str:
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.port}/v1/check",
+            json={"channel": "sms", "purpose": "newsletter", "addresses": [PHONE]},
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=10,
+        )
+        result = answer.json()["results"][0]
+        assert result["permitted"] == (result["reason"] == "given")
+        return str(result["reason"])
+
+
+@pytest.fixture
+def environment(kafka: str, registry_url: str, topics: Topics, keyring_file: Path) -> dict[str, str]:
+    return {
+        "CONSENT_RELAY_KAFKA": kafka,
+        "CONSENT_RELAY_REGISTRY": registry_url,
+        "CONSENT_RELAY_TOPIC_PREFIX": topics.prefix,
+        "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
+        "CONSENT_RELAY_GATE_STALE_AFTER": "2",
+    }
+
+
+@pytest.fixture
+def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., GateProcess]]:
+    started: list[GateProcess] = []
+
+    def start_(**overrides: str) -> GateProcess:
+        started.append(GateProcess(tmp_path, {**environment, **overrides}))
+        return started[-1]
+
+    yield start_
+    for gate in started:
+        gate.process.kill()
+        gate.process.wait()
+
+
+def test_it_becomes_ready_answers_and_ends_cleanly(start: Callable[..., GateProcess], entries: Entries) -> None:  # R41
+    entries.write("sms", PHONE, decision())
+    gate = start()
+    eventually(gate.ready, 60)
+    assert gate.reason() == "given"
+    metrics = gate.page("/metrics")
+    assert metrics is not None
+    assert 'consent_relay_gate_view_usable{channel="voice"} 1.0' in metrics.text
+    gate.process.send_signal(signal.SIGTERM)
+    assert gate.process.wait(20) == 0
+    for line in gate.log.read_text().splitlines():
+        if not line.startswith("%"):  # librdkafka's own lines
+            assert json.loads(line)["service"] == "gate"
+
+
+def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(
+    start: Callable[..., GateProcess], entries: Entries, kafka: str
+) -> None:  # R4, R41
+    entries.write("sms", PHONE, decision())
+    with Proxy(kafka, kafka=True) as proxy:
+        gate = start(CONSENT_RELAY_KAFKA=proxy.address)
+        eventually(gate.ready, 60)
+        proxy.cut()
+        eventually(lambda: gate.reason() == "stale", 20)
+        eventually(lambda: not gate.ready(), 20)
+        alive = gate.page("/healthz")
+        assert alive is not None
+        assert alive.status_code == 200
+        proxy.heal()
+        eventually(lambda: gate.reason() == "given", 40)
+        eventually(gate.ready, 20)
+
+
+def test_a_frozen_gate_does_not_answer_from_before_its_sleep(
+    start: Callable[..., GateProcess], entries: Entries
+) -> None:  # R43
+    entries.write("sms", PHONE, decision())
+    gate = start()
+    eventually(gate.ready, 60)
+    gate.process.send_signal(signal.SIGSTOP)
+    entries.write("sms", PHONE, decision(status="withdrawn"))
+    # Longer than the bound of staleness, which is what makes the answer below certain.
+    slept_until = time.monotonic() + 3
+    while time.monotonic() < slept_until:
+        time.sleep(0.1)
+    gate.process.send_signal(signal.SIGCONT)
+    assert gate.reason() in ("stale", "withdrawn")
+    eventually(lambda: gate.reason() == "withdrawn")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CONSENT_RELAY_KEYRING_FILE", "/nowhere/keyring.toml"),
+        ("CONSENT_RELAY_GATE_KEYS_FILE", "/nowhere/keys.json"),
+        ("CONSENT_RELAY_GATE_UNKNOWN", "perhaps"),
+        ("CONSENT_RELAY_GATE_STALE_AFTER", "0"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_ends_the_start_with_2(
+    start: Callable[..., GateProcess], variable: str, value: str
+) -> None:
+    gate = start(**{variable: value})
+    assert gate.process.wait(30) == 2
+    text = gate.log.read_text()
+    assert variable in text
+    assert "Traceback" not in text
