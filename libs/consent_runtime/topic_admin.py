@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +55,11 @@ class TopicAdmin:
         new = [NewTopic(spec.name, spec.partitions, replication, config=dict(spec.config)) for spec in specs]
         for name, future in self._admin.create_topics(new, request_timeout=_REQUEST_SECONDS).items():
             _result(future, f"creating {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
-        deadline = time.monotonic() + self._wait_seconds
-        while absent := {spec.name for spec in specs} - self._partitions().keys():
-            if time.monotonic() >= deadline:
-                raise ProvisionError(f"created, yet still not visible: {', '.join(sorted(absent))}")
-            time.sleep(0.05)
+        names = {spec.name for spec in specs}
+        self._until(lambda: names <= self._partitions().keys(), "the created topics are not visible yet")
 
     def configure(self, name: str, settings: Mapping[str, str]) -> None:
-        """Set these settings of one topic and leave its others as they are."""
+        """Set these settings of one topic, leave its others as they are, and return once they are in force."""
         entries = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()
         ]
@@ -70,6 +67,10 @@ class TopicAdmin:
         altered = self._admin.incremental_alter_configs([resource], request_timeout=_REQUEST_SECONDS)
         for future in altered.values():
             _result(future, f"changing the settings of {name}")
+        self._until(
+            lambda: settings.items() <= self.existing([name])[name].config.items(),
+            f"the changed settings of {name} are not in force yet",
+        )
 
     def _partitions(self) -> dict[str, int]:
         deadline = time.monotonic() + self._wait_seconds
@@ -84,6 +85,14 @@ class TopicAdmin:
                     ) from error
             else:
                 return {name: len(t.partitions) for name, t in listed.topics.items() if not t.error}
+
+    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """The controller confirms a change a moment before every broker knows of it."""
+        deadline = time.monotonic() + self._wait_seconds
+        while not condition():
+            if time.monotonic() >= deadline:
+                raise ProvisionError(otherwise)
+            time.sleep(0.05)
 
 
 def _result(future: Any, doing: str, *, accept: int | None = None) -> Any:

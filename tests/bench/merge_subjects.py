@@ -162,7 +162,7 @@ def stock(task: Task) -> None:
     table = app.Table("entries", key_type=bytes, value_type=bytes, partitions=4)
     done, began = 0, 0.0
 
-    @app.agent(source)  # type: ignore[untyped-decorator]
+    @app.agent(source)
     async def merge(changes: Any) -> None:
         nonlocal done, began
         async for key, value in changes.items():

@@ -18,7 +18,7 @@ from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdic
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition
+from suppression.partition import MergePartition, Rejected
 from suppression.stage import MergeStage
 
 SECOND = 1_000_000
@@ -69,6 +69,7 @@ class Rig:
     metrics: MergeMetrics = field(default_factory=lambda: MergeMetrics.on(CollectorRegistry()))
 
     def __post_init__(self) -> None:
+        self.foreign_at_open: list[Rejected] = []
         self.codec = Codec.connect(self.registry_url, self.topics)
 
     def change(self, number: int, **fields: Any) -> Change:
@@ -98,7 +99,7 @@ class Rig:
             0, owned=owned, report=lambda state: None
         )
         try:
-            merging.foreign_at_open = merging.open()  # type: ignore[attr-defined]
+            self.foreign_at_open = merging.open()
             yield merging
         finally:
             merging.stop()

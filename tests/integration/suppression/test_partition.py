@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
 
 from consent_contracts import Topics, entry_of_change, verdict
+from consent_runtime import kafka as kafka_clients
 from suppression.errors import Abandoned
 from suppression.store import Position, Store
 
 
 @pytest.fixture
-def rig(kafka: str, registry_url: str, topics: Topics, tmp_path: Path) -> Iterator[Rig]:
+def rig(kafka: str, registry_url: str, topics: Topics, tmp_path: Path) -> Rig:
     return Rig(kafka, registry_url, topics, tmp_path / "state")
 
 
@@ -137,7 +138,7 @@ def test_foreign_records_on_the_suppression_topic_are_passed_over(rig: Rig) -> N
     rig.write_foreign(b"k1.1", b"rubbish")
     rig.write_foreign(b"", b"rubbish")
     with rig.partition("b") as merging:
-        assert [each.reason for each in merging.foreign_at_open] == ["not_framed", "not_framed"]
+        assert [each.reason for each in rig.foreign_at_open] == ["not_framed", "not_framed"]
         merging.merge([rig.change(1, status="given", decision_id="d0", effective_at=NOW - SECOND)])
         merging.merge([rig.change(1, purpose="survey", decision_id="d2")])
     decisions = rig.codec.decode(rig.topics.suppression("sms"), rig.records()[-1][1])["decisions"]
@@ -190,6 +191,22 @@ def test_older_writer_is_fenced_and_the_newest_state_stands(rig: Rig) -> None:  
             new.merge([rig.change(1, purpose="survey", decision_id="d3")])
     assert statuses(rig.entries())["k1.1"] == ["withdrawn", "withdrawn"]
     assert rig.counted("fenced") == 1
+
+
+def test_transaction_left_open_by_a_killed_worker_is_never_seen(rig: Rig) -> None:  # R43
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1, status="given")])
+    killed: Any = kafka_clients.transactional_producer(rig.kafka, rig.topics.group("suppression-0"))
+    killed.init_transactions(10)
+    killed.begin_transaction()
+    [(key, value)] = rig.records()
+    killed.produce(rig.topics.suppression("sms"), value, b"k1.unseen", 0)
+    killed.produce(rig.topics.suppression("sms"), value, key.encode(), 0)
+    assert killed.flush(10) == 0
+    with rig.partition("b") as merging:  # opened long before the transaction would have timed out
+        merging.merge([rig.change(1)])
+        assert len(rig.records()) == 2
+    assert statuses(rig.entries()) == {"k1.1": ["withdrawn"]}
 
 
 def test_fenced_writer_that_surely_owns_the_partition_goes_on(rig: Rig) -> None:

@@ -1,0 +1,114 @@
+"""Topics and schemas by command, against the real broker and registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from consent_contracts import Codec, Topics
+from consent_runtime import provision
+from consent_runtime.settings import ProcessSettings
+from consent_runtime.topic_admin import ProvisionError, TopicAdmin
+
+
+@pytest.fixture
+def names(kafka: str) -> Iterator[Topics]:
+    """A prefix under which nothing exists yet."""
+    topics = Topics(prefix=f"p{uuid4().hex[:8]}.")
+    yield topics
+    admin = AdminClient({"bootstrap.servers": kafka})
+    existing = admin.list_topics(timeout=10).topics
+    ours = [name for name in existing if name.startswith(topics.prefix)]
+    if ours:
+        for deleted in admin.delete_topics(ours).values():
+            deleted.result()
+
+
+@pytest.fixture
+def command(kafka: str, registry_url: str, names: Topics, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs `consent-relay topics ...` against the servers."""
+    monkeypatch.setenv("CONSENT_RELAY_KAFKA", kafka)
+    monkeypatch.setenv("CONSENT_RELAY_REGISTRY", registry_url)
+    monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", names.prefix)
+    return lambda *arguments: CliRunner().invoke(provision.topics, arguments)
+
+
+def test_apply_creates_what_check_asks_for_and_is_repeatable(
+    command: Any, kafka: str, registry_url: str, names: Topics
+) -> None:
+    before = command("check")
+    assert before.exit_code == 1
+    assert f"{names.changes}: no such topic, wanted one with 4 partitions" in before.stderr
+    assert "consent-relay topics apply" in before.stderr
+
+    applied = command("apply")
+    assert applied.exit_code == 0, applied.output
+    assert f"created {names.suppression('sms')}" in applied.stdout
+
+    again = command("apply")
+    assert again.stdout == "registered the schemas\n"
+    checked = command("check")
+    assert (checked.exit_code, checked.stdout) == (0, "topics and schemas are as wanted\n")
+
+    Codec.connect(registry_url, names, wait_seconds=1)
+    settings = TopicAdmin(kafka, wait_seconds=10).existing([names.suppression("sms")])[names.suppression("sms")].config
+    assert settings["cleanup.policy"] == "compact"
+    assert settings["delete.retention.ms"] == str(7 * 24 * 3600 * 1000)
+    assert settings["max.compaction.lag.ms"] == str(24 * 3600 * 1000)
+
+
+def test_wrong_setting_is_named_by_check_and_corrected_by_apply(command: Any, kafka: str, names: Topics) -> None:
+    command("apply")
+    topic = names.suppression("email")
+    TopicAdmin(kafka, wait_seconds=10).configure(topic, {"cleanup.policy": "delete"})
+    found = command("check")
+    assert found.exit_code == 1
+    assert f"{topic}: cleanup.policy=delete, wanted cleanup.policy=compact" in found.stderr
+    assert f"changed {topic}: cleanup.policy=compact" in command("apply").stdout
+    assert command("check").exit_code == 0
+
+
+def test_durability_option_reaches_every_topic(command: Any, kafka: str, names: Topics) -> None:
+    command("apply", "--min-insync", "1")
+    existing = TopicAdmin(kafka, wait_seconds=10).existing([spec.name for spec in names.specs()])
+    assert {topic.config["min.insync.replicas"] for topic in existing.values()} == {"1"}
+    found = command("check", "--min-insync", "2")
+    assert found.exit_code == 1
+    assert "min.insync.replicas=1, wanted min.insync.replicas=2" in found.stderr
+
+
+def test_wrong_partition_count_needs_a_person(command: Any, kafka: str, names: Topics) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([NewTopic(names.changes, 3, 1)])[names.changes].result()
+    applied = command("apply")
+    assert applied.exit_code == 1
+    assert f"{names.changes}: 3 partitions, wanted 4" in applied.stderr
+    assert "republish" in applied.stderr
+
+
+def test_service_does_not_start_over_wrong_or_missing_topics(
+    command: Any, names: Topics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ProcessSettings()
+    with pytest.raises(SystemExit) as ended:
+        provision.require_topics(settings, [names.changes])
+    assert ended.value.code == 2
+    assert f"{names.changes}: no such topic" in capsys.readouterr().err
+    command("apply")
+    provision.require_topics(settings, [names.changes])
+    provision.require_topics(settings)
+
+
+def test_unreachable_broker_names_the_setting(names: Topics) -> None:
+    with pytest.raises(ProvisionError, match="CONSENT_RELAY_KAFKA"):
+        provision.differences(bootstrap="127.0.0.1:1", topics=names, partitions=4, wait_seconds=0.1)
+
+
+def test_unreachable_registry_names_the_setting(kafka: str, names: Topics) -> None:
+    with pytest.raises(ProvisionError, match="CONSENT_RELAY_REGISTRY"):
+        provision.apply(bootstrap=kafka, registry="http://127.0.0.1:1", topics=names, wait_seconds=0.5)

@@ -1,0 +1,223 @@
+"""What a partition's merge does when the broker, the registry or its own disk does not play along (R43)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consent_contracts import Codec, Topics
+from consent_contracts import schemas as contracts
+from consent_contracts.codec import ConfluentRegistry
+from suppression.errors import Abandoned, Aborted, Fenced, Retriable, StateBroken
+from suppression.metrics import MergeMetrics
+from suppression.partition import MergePartition
+from suppression.recovery import Recovered
+from suppression.store import FORMAT, Checkpoint, Position, Store
+from suppression.writer import Row
+
+TOPICS = Topics(prefix="faults.")
+PLACE = ("sms", "k1.a")
+
+
+class Change(NamedTuple):
+    key: bytes
+    value: bytes
+
+
+class FakeWriter:
+    """Takes rows, or fails as it is told, one failure a call."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.rows: list[Row] = []
+        self.opened = 0
+        self.is_open = False
+
+    def open(self) -> None:
+        self.opened += 1
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def write(self, rows: Sequence[Row]) -> dict[str, int]:
+        if self.failures:
+            failure = self.failures.pop(0)
+            self.is_open = not isinstance(failure, Fenced)
+            raise failure
+        self.rows += rows
+        return {row.topic: len(self.rows) for row in rows}
+
+
+class FakeRecovery:
+    """Finds the topics empty."""
+
+    def run(self, store: Store) -> Recovered:
+        return Recovered(positions={TOPICS.suppression(channel): Position("id", 0) for channel in TOPICS.channels})
+
+    def checkpoint(self, positions: dict[str, Position]) -> Checkpoint:
+        return Checkpoint(format=FORMAT, partitions=4, at=time.time(), positions=dict(positions))
+
+
+class Bench:
+    """One partition over fakes and a real store."""
+
+    def __init__(self, directory: Path) -> None:
+        registry = ConfluentRegistry(f"mock://{directory.name}")
+        for topic in (TOPICS.changes, *map(TOPICS.suppression, TOPICS.channels)):
+            name = "ConsentChanged" if topic == TOPICS.changes else "SuppressionEntry"
+            registry.register(f"{topic}-value", contracts.text(name))
+        self.codec = Codec(registry)
+        self.writer = FakeWriter()
+        self.stopping = threading.Event()
+        self.reports: list[bool | str] = []
+        self.owned = True
+        self.stores: list[Store] = []
+        self.metrics = MergeMetrics.on(CollectorRegistry())
+        self.merging = MergePartition(
+            partition=0,
+            topics=TOPICS,
+            codec=self.codec,
+            writer=self.writer,  # type: ignore[arg-type]
+            recovery=FakeRecovery(),  # type: ignore[arg-type]
+            open_store=lambda: self._open(directory / "0"),
+            metrics=self.metrics,
+            owned=lambda: self.owned,
+            report=self.reports.append,
+            stopping=self.stopping,
+        )
+        self.merging.open()
+
+    def _open(self, path: Path) -> Store:
+        self.stores.append(Store.open(path))
+        return self.stores[-1]
+
+    def change(self, decision_id: str = "d1") -> Change:
+        datum = {
+            "event_id": "e1",
+            "tenant": "acme",
+            "channel": "sms",
+            "address_key": "k1.a",
+            "sealed_address": None,
+            "subject_ref": "ann",
+            "purpose": "newsletter",
+            "status": "withdrawn",
+            "effective_at": 10,
+            "recorded_at": 10,
+            "expires_at": None,
+            "decision_id": decision_id,
+            "source_system": None,
+        }
+        return Change(b"k1.a", self.codec.encode(TOPICS.changes, datum))
+
+    def stored(self) -> bytes | None:
+        return self.stores[-1].get([PLACE])[0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
+    made = Bench(tmp_path)
+    yield made
+    made.merging.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> None:
+    bench.writer.failures = [Aborted("aborted"), Aborted("aborted")]
+    assert bench.merging.merge([bench.change()]) == []
+    assert len(bench.writer.rows) == 1
+    assert bench.writer.opened == 1
+    assert bench.stored() is not None
+
+
+def test_after_several_failures_the_writer_is_opened_anew(bench: Bench) -> None:
+    bench.writer.failures = [Aborted("aborted") for _ in range(6)]
+    bench.merging.merge([bench.change()])
+    assert bench.writer.opened == 2
+    assert len(bench.writer.rows) == 1
+
+
+def test_broker_that_stays_away_makes_it_not_ready_and_loses_nothing(bench: Bench) -> None:
+    bench.writer.failures = [Retriable("no answer") for _ in range(12)]
+    bench.merging.merge([bench.change()])
+    assert "writing: no answer" in bench.reports
+    assert bench.reports[-1] is True
+    assert len(bench.writer.rows) == 1
+
+
+def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench) -> None:
+    bench.writer.failures = [Aborted("aborted") for _ in range(100_000)]
+    outcome: list[Exception] = []
+
+    def merge() -> None:
+        try:
+            bench.merging.merge([bench.change()])
+        except Abandoned as abandoned:
+            outcome.append(abandoned)
+
+    thread = threading.Thread(target=merge)
+    thread.start()
+    until(lambda: len(bench.writer.failures) < 99_990)
+    bench.merging.stop()
+    thread.join(10)
+    assert outcome
+    assert bench.stored() is None
+
+
+def test_fenced_worker_that_may_be_a_zombie_takes_nothing_back(bench: Bench) -> None:
+    bench.owned = False
+    bench.writer.failures = [Fenced("fenced")]
+    outcome: list[Exception] = []
+
+    def merge() -> None:
+        try:
+            bench.merging.merge([bench.change()])
+        except Abandoned as abandoned:
+            outcome.append(abandoned)
+
+    thread = threading.Thread(target=merge)
+    thread.start()
+    until(lambda: any("fenced" in str(report) for report in bench.reports))
+    bench.merging.stop()
+    thread.join(10)
+    assert outcome
+    assert bench.writer.opened == 1
+    assert bench.writer.rows == []
+
+
+def test_fenced_owner_opens_a_new_writer_and_goes_on(bench: Bench) -> None:
+    bench.writer.failures = [Fenced("the transaction timed out")]
+    bench.merging.merge([bench.change()])
+    assert bench.writer.opened == 2
+    assert len(bench.writer.rows) == 1
+
+
+def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Store.get
+    failures = [StateBroken("checksum mismatch")]
+
+    def get(store: Store, places: Any) -> list[bytes | None]:
+        if failures:
+            raise failures.pop()
+        return read(store, places)
+
+    monkeypatch.setattr(Store, "get", get)
+    bench.merging.merge([bench.change()])
+    assert len(bench.stores) == 2
+    assert bench.writer.opened == 2
+    failures += [StateBroken("no space"), StateBroken("no space")]
+    with pytest.raises(StateBroken):
+        bench.merging.merge([bench.change("d2")])
