@@ -29,10 +29,15 @@ def api() -> None:
     /openapi.json. Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
     """
     from consent_api import app
+    from consent_api.errors import Misconfigured
     from consent_api.settings import ApiSettings
     from consent_runtime.settings import load
 
-    sys.exit(app.serve(load(ApiSettings)))
+    try:
+        sys.exit(app.serve(load(ApiSettings)))
+    except Misconfigured as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
 
 
 @click.command()

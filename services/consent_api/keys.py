@@ -85,18 +85,21 @@ class KeyBook:
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def find(self, token: str | None) -> ApiKey | None:
-        """The key whose token this is, or None. LedgerUnavailable when it would have to be looked up and cannot."""
+        """The key whose token this is, or None. LedgerUnavailable when it has to be looked up and cannot."""
         parsed = parse(token or "")
         if parsed is None:
             return None
-        key_id, secret = parsed
-        key = self._remembered(key_id) or self._look_up(key_id)
-        return key if key is not None and key.matches(secret) else None
+        key = self._look_up(parsed[0])
+        return key if key is not None and key.matches(parsed[1]) else None
 
-    def _remembered(self, key_id: str) -> ApiKey | None:
+    def remembered(self, token: str | None) -> ApiKey | None:
+        """As `find`, from memory alone."""
+        parsed = parse(token or "")
+        if parsed is None:
+            return None
         with self._lock:
-            until, key = self._known.get(key_id, (0.0, None))
-            return key if self._clock() < until else None
+            until, key = self._known.get(parsed[0], (0.0, None))
+        return key if key is not None and self._clock() < until and key.matches(parsed[1]) else None
 
     def _look_up(self, key_id: str) -> ApiKey | None:
         live = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)

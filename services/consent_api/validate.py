@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES
@@ -131,6 +131,18 @@ def rfc3339(value: object) -> int | None:
     return found
 
 
+def subject_reference(value: str) -> str:
+    """A subject's reference on its own, as it stands in a URL. Refused when it could not be recorded either."""
+    reading = _Reading({"subject_ref": value}, Rules(channels=(), default_region=""), micros)
+    return reading.subject()
+
+
+def named_address(channel: str, value: str, rules: Rules, *, within: str = "") -> str:
+    """An address on its own, canonical. Refused, with pointers that begin with ``within``."""
+    reading = _Reading({"channel": channel, "address": value}, rules, micros)
+    return reading.named_address(within)
+
+
 class _Reading:
     """One submission being read; collects faults as it goes."""
 
@@ -179,6 +191,18 @@ class _Reading:
             expires_at=expires_at if status == GIVEN else None,
             evidence=kept,
         )
+
+    def subject(self) -> str:
+        found = self._reference("subject_ref")
+        if found is None:
+            raise Refused(self._faults)
+        return found
+
+    def named_address(self, within: str) -> str:
+        found = self._address(self._channel())
+        if found is None:
+            raise Refused([replace(fault, pointer=f"{within}{fault.pointer}") for fault in self._faults])
+        return found
 
     def _fault(self, pointer: str, code: str, cure: str) -> None:
         self._faults.append(Fault(pointer=pointer, code=code, cure=cure))

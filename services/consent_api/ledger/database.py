@@ -37,6 +37,8 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
         pool_timeout=5.0,
         pool_pre_ping=True,
         pool_use_lifo=True,
+        # A statement that fails must not put its parameters into a log.
+        hide_parameters=True,
         connect_args={"connect_timeout": 3, "options": _OPTIONS, "application_name": application},
     )
 

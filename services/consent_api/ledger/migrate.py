@@ -11,6 +11,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import errors, sql
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import ProgrammingError
@@ -41,14 +42,25 @@ def migrate(owner: URL, service: URL) -> None:
         engine.dispose()
 
 
+def newest() -> str:
+    """The migration that this release needs; they are numbered in their order."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
 def upgrade(connection: Connection) -> None:
     """Run the migrations that this database has not seen."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     connection.commit()
+
+
+def _config() -> Config:
+    config = Config()
+    # Configuration text treats % as special, and an installation may stand in any directory.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def _create_role(connection: Connection, service: URL) -> None:

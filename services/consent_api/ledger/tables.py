@@ -213,5 +213,6 @@ GRANTS: dict[str, str] = {
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",
+    "alembic_version": "SELECT",
 }
 """What the services' role may do, table by table; everything else is refused by PostgreSQL."""

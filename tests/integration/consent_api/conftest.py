@@ -6,18 +6,27 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
+from consent_api import keys
+from consent_api.app import create_app
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
-from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.migrate import migrate
 from consent_api.ledger.outbox import Outbox
 from consent_api.ledger.record import Desk
+from consent_api.ledger.tables import metadata
+from consent_api.metrics import ApiMetrics
+from consent_api.validate import Rules
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.keyring import Keyring
+from consent_runtime.observability import Health
+from local_stack.servers import Addresses
 
 
 class FixedIds:
@@ -30,14 +39,22 @@ class FixedIds:
         return schemas.text(schemas.RECORD_NAMES[schema_id - 1])
 
 
-@pytest.fixture
-def owner(database: str) -> URL:
-    return make_url(database)
+@pytest.fixture(scope="session")
+def owner(servers: Addresses) -> Iterator[URL]:
+    """A database for all of these tests: making one takes longer than most of them."""
+    name = f"test_{uuid4().hex[:12]}"
+    url = make_url(servers.database)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield url.set(database=name)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def service(owner: URL) -> Iterator[URL]:
-    """A migrated database, as a role of its own: roles belong to the whole cluster."""
+    """The database migrated, as a role of its own: roles belong to the whole cluster."""
     role = f"svc_{uuid4().hex[:12]}"
     url = owner.set(username=role, password="a password with % and '")
     migrate(owner, url)
@@ -51,14 +68,17 @@ def service(owner: URL) -> Iterator[URL]:
 
 @pytest.fixture
 def owner_engine(owner: URL, service: URL) -> Iterator[Engine]:
-    """The migrated database with every right, to look behind the service's back."""
+    """The migrated database, empty, with every right, to look behind the service's back."""
     engine = create_engine(owner)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def engine(service: URL) -> Iterator[Engine]:
+def engine(service: URL, owner_engine: Engine) -> Iterator[Engine]:
+    """As the services connect."""
     engine = connect(service, pool_size=20, application="tests")
     yield engine
     engine.dispose()
@@ -77,3 +97,29 @@ def desk(codec: Codec, keyring: Keyring) -> Desk:
 @pytest.fixture
 def ledger(engine: Engine, desk: Desk) -> Ledger:
     return Ledger(engine=engine, desk=desk)
+
+
+@pytest.fixture
+def metrics_registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def api_key(owner_engine: Engine) -> str:
+    """A key of tenant acme that may submit and read."""
+    with owner_engine.begin() as connection:
+        return keys.create(connection, tenant="acme", scopes=["submit", "read"], name="tests", now=now_micros())
+
+
+@pytest.fixture
+def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str) -> Iterator[TestClient]:
+    """The API in this process, called with `api_key`."""
+    app = create_app(
+        ledger=ledger,
+        book=keys.KeyBook(ledger.engine),
+        rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
+        metrics=ApiMetrics.on(metrics_registry, channels=("sms", "email", "voice")),
+        health=Health(),
+    )
+    with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,1 @@
+"""The HTTP API: decisions in; state, receipts and explanations out."""

@@ -1,0 +1,78 @@
+"""What stands in front of every route: who is calling, and, where there is one, the body within its bounds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from consent_api.keys import KeyBook
+from consent_runtime import bodies
+from consent_runtime.api_keys import ApiKey
+from consent_runtime.problems import Problem, missing_api_key, missing_scope
+
+BODY_SECONDS = 20.0
+
+_BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
+
+
+def caller(book: KeyBook, tenants: frozenset[str], scope: str) -> Callable[..., Awaitable[ApiKey]]:
+    """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``."""
+
+    async def authenticated(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    ) -> ApiKey:
+        token = credentials.credentials if credentials is not None else None
+        key = book.remembered(token) or await run_in_threadpool(book.find, token)
+        if key is None:
+            raise missing_api_key()
+        if not key.allows(scope):
+            raise missing_scope(scope)
+        if key.tenant not in tenants:
+            raise Problem(
+                503,
+                "tenant-without-keys",
+                "This installation's keyring has no hash keys for the tenant of this API key.",
+                cure="Ask the operator to add them, or for a key of another tenant.",
+                headers={"Retry-After": "60"},
+            )
+        return key
+
+    return authenticated
+
+
+def body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callable[..., Awaitable[bytes]]:
+    """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415."""
+
+    async def read(request: Request, _: Annotated[ApiKey, Depends(authenticated)]) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await bodies.read(request, limit=limit)
+        except TimeoutError:
+            raise Problem(
+                408,
+                "body-too-slow",
+                f"The body did not arrive within {BODY_SECONDS:.0f} s.",
+                cure="Send it again.",
+                headers={"Connection": "close"},
+            ) from None
+
+    return read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Door:
+    """The dependencies that routes put in front of themselves."""
+
+    submit: Callable[..., Awaitable[ApiKey]]
+    submit_body: Callable[..., Awaitable[bytes]]
+    read: Callable[..., Awaitable[ApiKey]]
+    read_body: Callable[..., Awaitable[bytes]]
+
+    @classmethod
+    def of(cls, book: KeyBook, *, tenants: frozenset[str], longest_body: int) -> "Door":
+        submit, read = caller(book, tenants, "submit"), caller(book, tenants, "read")
+        return cls(submit=submit, submit_body=body(longest_body, submit), read=read, read_body=body(longest_body, read))

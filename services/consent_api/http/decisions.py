@@ -1,0 +1,240 @@
+"""POST /v1/decisions and /v1/decisions/batch; who was told of a decision."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Response
+from sqlalchemy import Connection
+
+from consent_api.errors import Fault, Refused
+from consent_api.ledger import history, idempotency
+from consent_api.ledger.idempotency import Answer
+from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.record import record
+from consent_api.ledger.replays import Recorded
+from consent_api.metrics import ApiMetrics
+from consent_api.validate import Accepted, Rules, rfc3339, validate
+from consent_runtime import bodies
+from consent_runtime.api_keys import ApiKey
+from consent_runtime.problems import Problem, responses
+
+from . import answers, shapes
+from .calls import Door
+from .describe import answered, sent
+
+MOST_IN_A_BATCH = 1000
+_LONGEST_KEY = 255
+_OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Required. Yours, unique per request: sent again, it gets the first answer for at least 24 hours.",
+    ),
+]
+
+
+def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> APIRouter:
+    """The routes about decisions."""
+    router = APIRouter(tags=["decisions"])
+    intake = _Intake(ledger, rules, metrics)
+
+    @router.post(
+        "/v1/decisions",
+        summary="Record one decision",
+        description="Recorded, with all that has to be published, when this answers 201. 200: the event was known.",
+        status_code=201,
+        responses={
+            201: answered(shapes.Recorded, "Recorded."),
+            200: answered(shapes.Recorded, "Known already: the first decision."),
+            **responses(400, 401, 403, 408, 409, 413, 415, 422, 503),
+        },
+        openapi_extra=sent(shapes.SubmittedDecision),
+    )
+    def submit(
+        key: Annotated[ApiKey, Depends(door.submit)],
+        body: Annotated[bytes, Depends(door.submit_body)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        name = _idempotency_key(idempotency_key)
+        fields = bodies.decode(body, _OBJECT)
+        return intake.once(key.tenant, name, b"decisions\0" + body, [fields], intake.one)
+
+    @router.post(
+        "/v1/decisions/batch",
+        summary="Record up to 1,000 decisions",
+        description="In their order and in one transaction, each with a result: recorded, repeated or refused.",
+        responses={
+            200: answered(shapes.BatchAnswer, "One result for each decision."),
+            **responses(400, 401, 403, 408, 409, 413, 415, 422, 503),
+        },
+        openapi_extra=sent(shapes.SubmittedBatch),
+    )
+    def submit_batch(
+        key: Annotated[ApiKey, Depends(door.submit)],
+        body: Annotated[bytes, Depends(door.submit_body)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        name = _idempotency_key(idempotency_key)
+        items = _items(bodies.decode(body, _OBJECT))
+        return intake.once(key.tenant, name, b"batch\0" + body, items, intake.many)
+
+    @router.get(
+        "/v1/decisions/{decision_id}/receipts",
+        summary="Who was told of a decision, and when",
+        responses={200: answered(shapes.Receipts, "All receipts so far."), **responses(401, 403, 404, 422, 503)},
+    )
+    def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
+        found = ledger.transact(lambda c: history.receipts(c, tenant=key.tenant, decision_id=decision_id))
+        if found is None:
+            raise answers.not_found("decision", "Use a decision_id that this API answered.")
+        return answers.json_response(
+            shapes.Receipts(decision_id=str(decision_id), receipts=[answers.receipt(each) for each in found])
+        )
+
+    return router
+
+
+Results = list[Recorded | Refused]
+Render = Callable[[Results], Answer]
+
+
+class _Intake:
+    """What is sent, on its way into the ledger."""
+
+    def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics) -> None:
+        self._ledger = ledger
+        self._rules = rules
+        self._metrics = metrics
+
+    def once(self, tenant: str, key: str, request: bytes, items: Sequence[object], render: Render) -> Response:
+        """The answer to a request, carried out now, or before under the same key."""
+        now = self._ledger.clock()
+        read = [self._read(item, tenant, now) for item in items]
+        results: Results = []
+
+        def work(connection: Connection) -> Answer:
+            outcomes = iter(
+                record(connection, self._ledger.desk, [each for each in read if isinstance(each, Accepted)])
+            )
+            results[:] = [next(outcomes) if isinstance(each, Accepted) else each for each in read]
+            return render(results)
+
+        try:
+            answer = self._ledger.transact(
+                lambda connection: idempotency.once(
+                    connection,
+                    self._ledger.desk.keyring,
+                    tenant=tenant,
+                    key=key,
+                    request=request,
+                    now=now,
+                    work=lambda: work(connection),
+                )
+            )
+        except idempotency.InFlight:
+            self._metrics.idempotency_conflicts.labels("in_flight").inc()
+            raise _in_flight() from None
+        except idempotency.KeyReused:
+            self._metrics.idempotency_conflicts.labels("reused").inc()
+            raise _reused() from None
+        except Problem:
+            self._count(items, results)
+            raise
+        self._count(items, results)
+        return Response(answer.body, status_code=answer.status, media_type="application/json")
+
+    def one(self, results: Results) -> Answer:
+        """A problem when it is refused: nothing is stored, and the same key may come back with the fault mended."""
+        (result,) = results
+        if isinstance(result, Refused):
+            raise answers.refusal(result.faults)
+        return Answer(status=200 if result.repeated else 201, body=msgspec.json.encode(answers.recorded(result)))
+
+    def many(self, results: Results) -> Answer:
+        """One result for each, refused or not."""
+        rendered = [
+            answers.refused_item(each.faults, position) if isinstance(each, Refused) else answers.recorded(each)
+            for position, each in enumerate(results)
+        ]
+        return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(results=rendered)))
+
+    def _read(self, item: object, tenant: str, now: int) -> Accepted | Refused:
+        if not isinstance(item, Mapping):
+            return Refused([Fault(pointer="", code="not_an_object", cure="send one object for each decision")])
+        try:
+            return validate(item, tenant=tenant, rules=self._rules, now=now, read_time=rfc3339)
+        except Refused as error:
+            return error
+
+    def _count(self, items: Sequence[object], results: Results) -> None:
+        for item, result in zip(items, results, strict=False):
+            channel = item.get("channel") if isinstance(item, Mapping) else None
+            self._metrics.decided(_outcome(result), channel)
+
+
+def _outcome(result: Recorded | Refused) -> str:
+    if isinstance(result, Refused):
+        return "refused"
+    return "repeated" if result.repeated else "recorded"
+
+
+def _in_flight() -> Problem:
+    return Problem(
+        409,
+        "idempotency-key-in-flight",
+        "A request with this Idempotency-Key is being carried out.",
+        field="Idempotency-Key",
+        cure="Wait for its answer, or send it again in a second.",
+        headers={"Retry-After": "1"},
+    )
+
+
+def _reused() -> Problem:
+    return Problem(
+        422,
+        "idempotency-key-reused",
+        "This Idempotency-Key was used for another request.",
+        field="Idempotency-Key",
+        cure="Send a new key with a new request, and the same key only with the very same body.",
+    )
+
+
+def _idempotency_key(header: str | None) -> str:
+    """The key: quoted, as the draft's structured field wants it, or bare."""
+    key = (header or "").strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key:
+        raise Problem(
+            400,
+            "idempotency-key-missing",
+            "This request needs the header Idempotency-Key.",
+            field="Idempotency-Key",
+            cure="Send a key of your own making, such as a UUID, and the same one when you repeat the request.",
+        )
+    if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise Problem(
+            400,
+            "idempotency-key-invalid",
+            f"The Idempotency-Key is longer than {_LONGEST_KEY} characters or not printable ASCII.",
+            field="Idempotency-Key",
+            cure="Send a shorter key, such as a UUID.",
+        )
+    return key
+
+
+def _items(document: dict[str, Any]) -> list[object]:
+    items = document.get("decisions")
+    if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or len(document) != 1:
+        raise Problem(
+            422,
+            "invalid-batch",
+            f"The body is not an object with 1 to {MOST_IN_A_BATCH} decisions and nothing else.",
+            field="/decisions",
+            cure=f'Send {{"decisions": [...]}} with at most {MOST_IN_A_BATCH} of them.',
+        )
+    return items

@@ -1,0 +1,228 @@
+"""What is sent and answered, as JSON. The description in /openapi.json is made of these, and answers are encoded
+from them, so that the two cannot drift apart. Times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from consent_contracts.decisions import STATUSES
+
+Time = Annotated[str, Meta(description="RFC 3339 in UTC.", extra_json_schema={"format": "date-time"})]
+Channel = Annotated[str, Meta(description="A channel of this installation, such as sms, email or voice.")]
+Purpose = Annotated[
+    str, Meta(description="A slug of your taxonomy, or * for every purpose (refusals only).", max_length=64)
+]
+Status = Annotated[
+    str,
+    Meta(
+        description="Only given permits.",
+        extra_json_schema={"enum": sorted(STATUSES)},
+    ),
+]
+AddressKey = Annotated[str, Meta(description="Keyed hash of the address: the form in which it is stored and shown.")]
+DecisionId = Annotated[str, Meta(description="The decision in the ledger.", extra_json_schema={"format": "uuid"})]
+
+
+class Evidence(Struct, kw_only=True, omit_defaults=True):
+    """How the choice was made. A permission needs every field, a refusal none."""
+
+    controller: Annotated[str, Meta(description="To whom the consent was given, as the person read it.")] | None = None
+    notice_id: Annotated[str, Meta(description="The notice that was shown or read out.")] | None = None
+    notice_version: str | None = None
+    notice_hash: Annotated[str, Meta(description="Hash of its exact text: sha256:<hex>.")] | None = None
+    notice_language: Annotated[str, Meta(description="BCP 47.")] | None = None
+    capture_method: Annotated[str, Meta(description="web-form, call-recording, paper, ...")] | None = None
+    source_system: Annotated[str, Meta(description="The system that captured it.")] | None = None
+    actor: Annotated[str, Meta(description="data-subject, or the agent or process that recorded it.")] | None = None
+    withdrawal_method: Annotated[str, Meta(description="How the person was told to withdraw.")] | None = None
+
+
+class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One choice. subject_ref, address, or both; a permission also needs occurred_at, expires_at and evidence."""
+
+    channel: Channel
+    purpose: Purpose
+    status: Status
+    event_id: (
+        Annotated[str, Meta(description="Yours, unique per event: a repetition is recognised.", max_length=200)] | None
+    ) = None
+    subject_ref: (
+        Annotated[str, Meta(description="Your stable, opaque reference of the person.", max_length=200)] | None
+    ) = None
+    address: Annotated[str, Meta(description="Phone number or e-mail. Left out: the subject's addresses.")] | None = (
+        None
+    )
+    occurred_at: Annotated[Time, Meta(description="When the person chose. Left out: now.")] | None = None
+    expires_at: Annotated[Time, Meta(description="When a permission ends.")] | None = None
+    evidence: Evidence | None = None
+
+
+class SubmittedBatch(Struct, kw_only=True):
+    """Up to 1,000 decisions, recorded in their order and together: those that are refused do not hold up the rest."""
+
+    decisions: Annotated[list[SubmittedDecision], Meta(min_length=1, max_length=1000)]
+
+
+class Recorded(Struct, kw_only=True):
+    """Recorded, durably. ``outcome`` is ``repeated`` when the event was known: this is the first decision."""
+
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated"]})]
+    decision_id: DecisionId
+    recorded_at: Time
+    addresses: Annotated[list[AddressKey], Meta(description="The addresses it reached.")]
+
+
+class FaultShape(Struct, kw_only=True, rename={"pointer": "field"}):
+    """One fault: where (a JSON pointer into the body), its code, and what to do."""
+
+    pointer: str
+    detail: str
+    cure: str
+
+
+class RefusedItem(Struct, kw_only=True):
+    """Not recorded, and why."""
+
+    outcome: Annotated[str, Meta(extra_json_schema={"const": "refused"})]
+    errors: list[FaultShape]
+
+
+class BatchAnswer(Struct, kw_only=True):
+    """One result for each decision, in the order in which they were sent."""
+
+    results: list[Recorded | RefusedItem]
+
+
+class NamedAddress(Struct, kw_only=True, forbid_unknown_fields=True):
+    """An address in the clear, in a body and never in a URL."""
+
+    channel: Channel
+    address: str
+
+
+class SubmittedAddresses(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Addresses of one subject."""
+
+    addresses: Annotated[list[NamedAddress], Meta(min_length=1, max_length=100)]
+
+
+class LinkedAddress(Struct, kw_only=True):
+    """An address that is linked to the subject."""
+
+    channel: Channel
+    address_key: AddressKey
+    linked_at: Time
+
+
+class Addresses(Struct, kw_only=True):
+    """All addresses that are linked to the subject now."""
+
+    addresses: list[LinkedAddress]
+
+
+class VerdictShape(Struct, kw_only=True):
+    """May it be contacted? ``reason`` is a status, ``unknown`` (no decision) or ``expired``."""
+
+    permitted: bool
+    reason: str
+    since: Time | None
+    expires_at: Time | None
+    decision_id: DecisionId | None
+
+
+class DecisionShape(Struct, kw_only=True):
+    """A decision as recorded."""
+
+    decision_id: DecisionId
+    subject_ref: str | None
+    channel: Channel
+    purpose: Purpose
+    status: Status
+    effective_at: Time
+    recorded_at: Time
+    expires_at: Time | None
+    source_system: str | None
+    evidence: Evidence
+    addresses: list[AddressKey]
+
+
+class AddressStateShape(Struct, kw_only=True):
+    """An address that was linked then, with its verdicts by purpose; ``*``: purposes not named."""
+
+    channel: Channel
+    address_key: AddressKey
+    linked_at: Time
+    verdicts: dict[str, VerdictShape]
+
+
+class State(Struct, kw_only=True):
+    """A subject at a moment: the decisions that stood then, with their evidence, and what followed."""
+
+    subject_ref: str
+    at: Time
+    decisions: list[DecisionShape]
+    addresses: list[AddressStateShape]
+
+
+class ReceiptShape(Struct, kw_only=True):
+    """One stage of one push: queued, accepted, effective, failed (is tried again) or impossible."""
+
+    receipt_id: str
+    destination: str
+    channel: Channel
+    address_key: AddressKey
+    action: Annotated[str, Meta(description="suppress or permit")]
+    stage: str
+    version: int
+    accepted_at: Annotated[Time, Meta(description="When the decision was recorded.")]
+    queued_at: Time
+    occurred_at: Time
+    attempts: int
+    provider_reference: str | None
+    detail: str | None
+
+
+class Receipts(Struct, kw_only=True):
+    """Who was told of a decision, in the order of time."""
+
+    decision_id: DecisionId
+    receipts: list[ReceiptShape]
+
+
+class Question(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why is this address (not) contactable? The address stands in the body, never in a URL."""
+
+    channel: Channel
+    address: str
+    purpose: Purpose
+
+
+class ExplanationShape(Struct, kw_only=True):
+    """The verdict, the decision behind it with its evidence and age, the others that stand, and who was told."""
+
+    channel: Channel
+    purpose: Purpose
+    address_key: AddressKey
+    verdict: VerdictShape
+    deciding: DecisionShape | None
+    age_seconds: Annotated[float | None, Meta(description="Since the deciding decision took effect.")]
+    others: list[DecisionShape]
+    receipts: list[ReceiptShape]
+
+
+SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, Question)
+ANSWERED = (Recorded, BatchAnswer, Addresses, State, Receipts, ExplanationShape)
+
+
+def components() -> dict[str, Any]:
+    """The schemas, by name, as /openapi.json refers to them."""
+    _, found = msgspec.json.schema_components([*SENT, *ANSWERED], ref_template="#/components/schemas/{name}")
+    return found
+
+
+def reference(shape: type[Struct]) -> dict[str, Any]:
+    """A reference to a shape's schema."""
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}

@@ -1,0 +1,150 @@
+"""A subject's addresses, and its state now and then."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from consent_api.errors import Fault, Refused
+from consent_api.ledger import history, links
+from consent_api.ledger.addresses import Named
+from consent_api.ledger.ledger import Ledger
+from consent_api.validate import Rules, named_address, rfc3339, subject_reference
+from consent_runtime import bodies
+from consent_runtime.api_keys import ApiKey
+from consent_runtime.problems import Problem, responses
+
+from . import answers, shapes
+from .calls import Door
+from .describe import answered, sent
+
+_ADDRESSES = msgspec.json.Decoder(shapes.SubmittedAddresses)
+_UNKNOWN_SUBJECT = "Use a subject_ref of which this API has been told."
+
+SubjectRef = Annotated[str, Path(description="Your own reference of the person, percent-encoded.", max_length=200)]
+
+
+def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
+    """The routes about subjects."""
+    router = APIRouter(tags=["subjects"])
+    path = "/v1/subjects/{subject_ref:path}/addresses"
+
+    @router.put(
+        path,
+        summary="Link addresses to a subject",
+        description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
+        responses={
+            200: answered(shapes.Addresses, "All that are linked now."),
+            **responses(400, 401, 403, 408, 413, 415, 422, 503),
+        },
+        openapi_extra=sent(shapes.SubmittedAddresses),
+    )
+    def link(
+        subject_ref: SubjectRef,
+        key: Annotated[ApiKey, Depends(door.submit)],
+        body: Annotated[bytes, Depends(door.submit_body)],
+    ) -> Response:
+        ref, named = _subject(subject_ref), _named(body, key.tenant, rules)
+        now = ledger.clock()
+        found = ledger.transact(
+            lambda c: links.link(c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, now=now)
+        )
+        return answers.json_response(answers.linked(found))
+
+    @router.delete(
+        path,
+        summary="Unlink addresses from a subject",
+        description="For a number that moved on: what the subject permitted there ends, what it refused there stays.",
+        responses={
+            200: answered(shapes.Addresses, "All that remain linked."),
+            **responses(400, 401, 403, 404, 408, 413, 415, 422, 503),
+        },
+        openapi_extra=sent(shapes.SubmittedAddresses),
+    )
+    def unlink(
+        subject_ref: SubjectRef,
+        key: Annotated[ApiKey, Depends(door.submit)],
+        body: Annotated[bytes, Depends(door.submit_body)],
+    ) -> Response:
+        ref, named = _subject(subject_ref), _named(body, key.tenant, rules)
+        now = ledger.clock()
+        found = ledger.transact(
+            lambda c: links.unlink(
+                c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
+            )
+        )
+        if found is None:
+            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
+        return answers.json_response(answers.linked(found))
+
+    @router.get(
+        path,
+        summary="List a subject's addresses",
+        responses={200: answered(shapes.Addresses, "All that are linked now."), **responses(401, 403, 404, 422, 503)},
+    )
+    def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
+        ref = _subject(subject_ref)
+        found = ledger.transact(lambda c: links.listed(c, ledger.desk, tenant=key.tenant, subject_ref=ref))
+        if found is None:
+            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
+        return answers.json_response(answers.linked(found))
+
+    @router.get(
+        "/v1/subjects/{subject_ref:path}/state",
+        summary="What a subject chose, as it stood at a moment",
+        description="The standing decisions with their evidence, and for each address what could be done with it.",
+        responses={200: answered(shapes.State, "The state."), **responses(401, 403, 404, 422, 503)},
+    )
+    def state(
+        subject_ref: SubjectRef,
+        key: Annotated[ApiKey, Depends(door.read)],
+        at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
+    ) -> Response:
+        ref = _subject(subject_ref)
+        now = ledger.clock()
+        moment = _moment(at, now)
+        found = ledger.transact(
+            lambda c: history.state(c, ledger.desk.keyring, tenant=key.tenant, subject_ref=ref, at=moment)
+        )
+        if found is None:
+            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
+        return answers.json_response(answers.state(ref, found))
+
+    return router
+
+
+def _subject(subject_ref: str) -> str:
+    try:
+        return subject_reference(subject_ref)
+    except Refused as error:
+        raise answers.refusal(error.faults, kind="invalid-subject") from None
+
+
+def _named(body: bytes, tenant: str, rules: Rules) -> list[Named]:
+    """Every address of the body, or a problem with all that cannot be read."""
+    given = bodies.decode(body, _ADDRESSES).addresses
+    named: list[Named] = []
+    faults: list[Fault] = []
+    for position, each in enumerate(given):
+        try:
+            canonical = named_address(each.channel, each.address, rules, within=f"/addresses/{position}")
+        except Refused as error:
+            faults += error.faults
+        else:
+            named.append((tenant, each.channel, canonical))
+    if faults:
+        raise answers.refusal(tuple(faults), kind="invalid-address")
+    return named
+
+
+def _moment(at: str | None, now: int) -> int:
+    cure = "Send a past moment with its offset, such as 2026-03-01T09:30:00Z; encode + as %2B."
+    try:
+        moment = rfc3339(at)
+    except ValueError:
+        raise Problem(422, "invalid-time", "The moment cannot be read.", field="at", cure=cure) from None
+    if moment is None:
+        return now
+    if moment > now:
+        raise Problem(422, "invalid-time", "The moment lies ahead.", field="at", cure=cure)
+    return moment

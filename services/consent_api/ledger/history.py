@@ -1,0 +1,245 @@
+"""Reading the ledger: what stood at a moment, why an address is (not) contactable, and who was told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from consent_contracts.decisions import Decision
+from consent_contracts.join import order
+from consent_contracts.verdict import Verdict, applicable, verdicts
+from consent_runtime.keyring import Keyring
+
+from . import addresses, subjects
+from .addresses import Named, live_key_ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A decision as it stands in the ledger, with its evidence and the addresses it had reached."""
+
+    decision: Decision
+    channel: str
+    source_system: str | None
+    evidence: Mapping[str, str] = field(repr=False)
+    address_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddressState:
+    """An address of the subject and what could be done with it, by purpose; ``*`` stands for purposes not named."""
+
+    channel: str
+    address_key: str
+    linked_at: int
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectState:
+    """A subject at the moment ``at``: its standing decisions and its addresses."""
+
+    at: int
+    entries: tuple[Entry, ...]
+    addresses: tuple[AddressState, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """One stage that a push reached at one destination."""
+
+    receipt_id: str
+    destination: str
+    channel: str
+    address_key: str
+    action: str
+    stage: str
+    version: int
+    accepted_at: int
+    queued_at: int
+    occurred_at: int
+    attempts: int
+    provider_reference: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """The verdict on an address for a purpose, the decision behind it, and where each destination stands."""
+
+    address_key: str
+    verdict: Verdict
+    deciding: Entry | None
+    others: tuple[Entry, ...]
+    receipts: tuple[Receipt, ...]
+
+
+_LINKED_AT = text("""
+SELECT l.address_id, l.linked_at, k.channel, k.address_key
+FROM subject_addresses l JOIN address_keys k USING (address_id)
+WHERE l.subject_id = :subject_id AND l.linked_at <= :at AND (l.unlinked_at IS NULL OR l.unlinked_at > :at)
+ORDER BY l.linked_at, l.address_id
+""")
+_COLUMNS = """
+d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.effective_at, d.recorded_at,
+d.expires_at, d.spreads, d.source_system, d.evidence
+"""
+_OF_SUBJECT = text(f"""
+SELECT {_COLUMNS},
+       ARRAY(SELECT r.address_id FROM decision_addresses r
+             WHERE r.decision_id = d.decision_id AND r.reached_at <= :at) AS reached
+FROM decisions d JOIN subjects s USING (subject_id)
+WHERE d.subject_id = :subject_id AND d.recorded_at <= :at
+ORDER BY d.recorded_at, d.decision_id
+""")  # noqa: S608 - constants
+_OF_ADDRESSES = text(f"""
+SELECT r.address_id, {_COLUMNS}
+FROM decision_addresses r JOIN decisions d USING (decision_id) LEFT JOIN subjects s USING (subject_id)
+WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND r.reached_at <= :at AND d.recorded_at <= :at
+""")  # noqa: S608 - constants
+_KEYS = text("""
+SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
+""")
+_KNOWN_DECISION = text("SELECT 1 FROM decisions WHERE decision_id = :decision_id AND tenant = :tenant")
+_RECEIPTS = text("""
+SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.action, r.stage, r.version, r.accepted_at,
+       r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
+FROM receipt_decisions d JOIN receipts r USING (receipt_id)
+WHERE d.decision_id = :decision_id AND r.tenant = :tenant
+ORDER BY r.occurred_at, r.receipt_id
+""")
+
+
+def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref: str, at: int) -> SubjectState | None:
+    """The subject as the ledger knew it at ``at`` (microseconds), with the evidence. None: no such subject. R8."""
+    subject_id = subjects.find(connection, tenant, subject_ref)
+    if subject_id is None:
+        return None
+    own = connection.execute(_OF_SUBJECT, {"subject_id": subject_id, "at": at}).all()
+    linked = _preferred(connection.execute(_LINKED_AT, {"subject_id": subject_id, "at": at}), keyring, tenant)
+    on_address: dict[int, list[Decision]] = {address_id: [] for address_id in linked}
+    for row in connection.execute(_OF_ADDRESSES, {"address_ids": list(linked), "at": at}):
+        on_address[row.address_id].append(_decision(row))
+    reached = {address_id for row in own for address_id in row.reached}
+    keys = _preferred(connection.execute(_KEYS, {"address_ids": list(reached)}), keyring, tenant)
+    return SubjectState(
+        at=at,
+        entries=tuple(
+            _entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in _standing(own)
+        ),
+        addresses=tuple(
+            AddressState(
+                channel=row.channel,
+                address_key=row.address_key,
+                linked_at=row.linked_at,
+                verdicts=_verdicts_at(on_address[address_id], at),
+            )
+            for address_id, row in linked.items()
+        ),
+    )
+
+
+def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: str, now: int) -> Explanation:
+    """Why this address may, or may not, be contacted for this purpose now. R9."""
+    tenant = named[0]
+    address = addresses.find(connection, keyring, named)
+    address_key = keyring.address_key(*named)
+    if address is None:
+        return Explanation(
+            address_key=address_key, verdict=applicable({}, purpose, now), deciding=None, others=(), receipts=()
+        )
+    rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": now}).all()
+    verdict = applicable(verdicts(_decision(row) for row in rows), purpose, now)
+    found = {row.decision_id: _entry(row, [address_key]) for row in _standing_on_address(rows)}
+    deciding = found.pop(verdict.decision_id, None) if verdict.decision_id is not None else None
+    told = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
+    return Explanation(
+        address_key=address_key,
+        verdict=verdict,
+        deciding=deciding,
+        others=tuple(found.values()),
+        receipts=tuple(each for each in told if each.address_key in address.sealed),
+    )
+
+
+def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> list[Receipt] | None:
+    """Who was told of a decision, and when, in the order of time. None: no such decision. R28."""
+    known = connection.execute(_KNOWN_DECISION, {"decision_id": decision_id, "tenant": tenant}).first()
+    return None if known is None else _receipts(connection, tenant, str(decision_id))
+
+
+def _receipts(connection: Connection, tenant: str, decision_id: str) -> list[Receipt]:
+    rows = connection.execute(_RECEIPTS, {"decision_id": UUID(decision_id), "tenant": tenant})
+    return [Receipt(**row) for row in rows.mappings()]
+
+
+def _standing(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    """Of one subject's decisions those that no newer one has replaced: on some address they reached, or, for a
+    refusal that waits for addresses to come, on the channel as a whole."""
+    newest: dict[tuple[object, ...], Row[Any]] = {}
+    for row in rows:
+        slots: list[tuple[object, ...]] = [(address_id, row.channel, row.purpose) for address_id in row.reached]
+        if row.spreads or not slots:
+            slots.append((None, row.channel, row.purpose))
+        for slot in slots:
+            _keep_newer(newest, slot, row)
+    return _distinct(newest.values())
+
+
+def _standing_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    newest: dict[tuple[object, ...], Row[Any]] = {}
+    for row in rows:
+        _keep_newer(newest, (row.subject_ref, row.purpose), row)
+    return _distinct(newest.values())
+
+
+def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, ...], row: Row[Any]) -> None:
+    standing = newest.get(slot)
+    if standing is None or order(_decision(standing)) < order(_decision(row)):
+        newest[slot] = row
+
+
+def _distinct(rows: Collection[Row[Any]]) -> list[Row[Any]]:
+    by_id = {row.decision_id: row for row in rows}
+    return sorted(by_id.values(), key=lambda row: (row.recorded_at, row.decision_id))
+
+
+def _verdicts_at(decisions: Collection[Decision], at: int) -> dict[str, Verdict]:
+    known = verdicts(decisions)
+    return {purpose: applicable(known, purpose, at) for purpose in known}
+
+
+def _preferred(rows: Iterable[Row[Any]], keyring: Keyring, tenant: str) -> dict[int, Row[Any]]:
+    """One row an address: that of the primary hash key, or of the key that it has, if nothing has touched it since."""
+    primary = live_key_ids(keyring, tenant)[0] + "."
+    found: dict[int, Row[Any]] = {}
+    for row in rows:
+        if row.address_id not in found or row.address_key.startswith(primary):
+            found[row.address_id] = row
+    return found
+
+
+def _entry(row: Row[Any], address_keys: Iterable[str]) -> Entry:
+    return Entry(
+        decision=_decision(row),
+        channel=row.channel,
+        source_system=row.source_system,
+        evidence=row.evidence,
+        address_keys=tuple(sorted(address_keys)),
+    )
+
+
+def _decision(row: Row[Any]) -> Decision:
+    return Decision(
+        decision_id=row.decision_id,
+        subject_ref=row.subject_ref,
+        purpose=row.purpose,
+        status=row.status,
+        effective_at=row.effective_at,
+        recorded_at=row.recorded_at,
+        expires_at=row.expires_at,
+    )

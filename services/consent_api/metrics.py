@@ -1,0 +1,61 @@
+"""What the HTTP API counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiMetrics:
+    """``outcome`` is recorded, repeated or refused; ``route`` one of the paths in /openapi.json, or other."""
+
+    decisions: Counter
+    requests: Histogram
+    idempotency_conflicts: Counter
+    unavailable: Counter
+    channels: Collection[str]
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry, *, channels: Collection[str]) -> ApiMetrics:
+        return cls(
+            decisions=Counter(
+                "consent_relay_api_decisions_total",
+                "Decisions submitted by HTTP, by outcome: recorded (committed, with its messages), repeated (the event"
+                " was known, the first decision stands) or refused (the caller was told why). Channel is other for"
+                " channels that this installation does not have.",
+                ["channel", "outcome"],
+                registry=registry,
+            ),
+            requests=Histogram(
+                "consent_relay_api_request_seconds",
+                "Time from a request's headers to its whole answer, by path and status. A decision is committed"
+                " within it. Above 0.1 s look at the database first.",
+                ["route", "method", "status"],
+                buckets=SECONDS,
+                registry=registry,
+            ),
+            idempotency_conflicts=Counter(
+                "consent_relay_api_idempotency_conflicts_total",
+                "Requests refused for their Idempotency-Key, by reason: in_flight (the first is under way; the caller"
+                " retries too early) or reused (one key for two requests: a fault of the caller's).",
+                ["reason"],
+                registry=registry,
+            ),
+            unavailable=Counter(
+                "consent_relay_api_unavailable_total",
+                "Requests answered 503 because the database did not answer or stayed contended. Nothing was"
+                " acknowledged; callers try again.",
+                registry=registry,
+            ),
+            channels=frozenset(channels),
+        )
+
+    def decided(self, outcome: str, channel: object) -> None:
+        """Count a decision; a channel that is none of ours does not become a label."""
+        known = isinstance(channel, str) and channel in self.channels
+        self.decisions.labels(channel if known else "other", outcome).inc()
