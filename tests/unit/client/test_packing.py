@@ -1,0 +1,83 @@
+"""Packed verdicts say what the entry said, in few bytes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_client.packing import Packing, Unpackable
+from consent_contracts.verdict import NO_DECISION, Verdict
+
+times = st.none() | st.integers(min_value=0, max_value=253_402_300_799_999_999)
+ids = st.none() | st.uuids().map(str) | st.text(max_size=40) | st.uuids().map(lambda uuid: str(uuid).upper())
+verdicts = st.builds(
+    Verdict,
+    permitted=st.booleans(),
+    reason=st.sampled_from(["given", "withdrawn", "unknown", "objected"]),
+    since=times,
+    expires_at=times,
+    decision_id=ids,
+)
+maps = st.dictionaries(st.sampled_from(["*", "newsletter", "survey", "offers", "a"]), verdicts, max_size=5)
+
+
+def entry(verdicts: Mapping[str, Verdict], tenant: str = "acme") -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "verdicts": {
+            purpose: {name: getattr(verdict, name) for name in verdict.__struct_fields__}
+            for purpose, verdict in verdicts.items()
+        },
+    }
+
+
+@given(st.lists(st.tuples(st.sampled_from(["acme", "other"]), maps), min_size=1, max_size=5))
+def test_what_is_unpacked_is_what_was_packed(entries: list[tuple[str, dict[str, Verdict]]]) -> None:
+    packing = Packing()
+    packed = [packing.pack(entry(verdicts, tenant)) for tenant, verdicts in entries]
+    for (tenant, verdicts), value in zip(entries, packed, strict=True):
+        assert value
+        assert packing.tenant(value) == tenant
+        for purpose in ("newsletter", "survey", "offers", "a", "*", "never-named"):
+            expected = verdicts.get(purpose) or verdicts.get("*") or NO_DECISION
+            assert packing.verdict(value, purpose) == expected
+
+
+def test_a_usual_entry_is_small() -> None:
+    given_ = Verdict(
+        permitted=True, reason="given", since=1, expires_at=2, decision_id="0" * 8 + "-0000" * 3 + "-" + "0" * 12
+    )
+    packed = Packing().pack(entry({"*": NO_DECISION, "newsletter": given_, "survey": given_}))
+    assert len(packed) <= 80
+
+
+@pytest.mark.parametrize("micros", [-1, 253_402_300_800_000_000, 2**63 - 1])
+def test_a_time_that_no_calendar_holds_is_refused(micros: int) -> None:  # R4
+    with pytest.raises(Unpackable):
+        Packing().pack(entry({"*": Verdict(permitted=True, reason="given", since=micros)}))
+
+
+def test_invented_purposes_cannot_fill_the_memory() -> None:
+    packing = Packing()
+    for number in range(0x10000):
+        packing.pack(entry({f"p{number}": NO_DECISION}))
+    with pytest.raises(Unpackable):
+        packing.pack(entry({"one more": NO_DECISION}))
+    # What was known before goes on working.
+    assert packing.verdict(packing.pack(entry({"p1": NO_DECISION})), "p1") == NO_DECISION
+
+
+def test_many_shapes_are_forgotten_and_found_again() -> None:
+    packing = Packing()
+    purposes = [f"p{number}" for number in range(150)]
+    packed = {
+        (a, b): packing.pack(entry({a: NO_DECISION, b: Verdict(permitted=True, reason="given", since=7)}))
+        for a in purposes
+        for b in purposes
+        if a != b
+    }
+    for (a, b), value in packed.items():
+        assert packing.verdict(value, a) == NO_DECISION
+        assert packing.verdict(value, b).permitted
