@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from propagator.connectors import CATALOGUE
 from provider_sandbox.config import Limit, SandboxConfig
 
