@@ -6,10 +6,11 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["status", "hang", "reset", "cut", "malformed", "garbage", "reject"]
+Kind = Literal["status", "hang", "late", "reset", "cut", "malformed", "garbage", "reject"]
 
 # status     answer `status` (429 with `retry_after` or without, 5xx, a permanent refusal) and do nothing
 # hang       take the call and stay silent for `seconds`, then drop the connection; nothing is done
+# late       do what was asked only after `seconds`, whether the caller still waits or not
 # reset      reset the connection before anything is done
 # cut        do what was asked, then break the connection in the middle of the answer
 # malformed  do what was asked, then answer 200 with a page that is not the provider's format

@@ -88,14 +88,18 @@ class Guard:
             return _reset(request, call, "hang")
         if fault is not None and fault.kind == "reset":
             return _reset(request, call, "reset")
+        # The whole request is taken before the wait: a slow provider goes on with it when the caller has given up.
+        await request.read()
         await asyncio.sleep(latency.draw(self._latencies.get(account, provider.latency), self._random))
+        if fault is not None and fault.kind == "late":
+            await asyncio.sleep(fault.seconds)
         if outage == "unavailable":
             response: web.StreamResponse = web.Response(status=503, text="Service Unavailable")
         elif fault is not None and fault.kind == "status":
             response = _told(fault)
         else:
             response = await self._answer(provider, account, request, handler)
-            if fault is not None:
+            if fault is not None and fault.kind != "late":
                 return _spoilt(request, response, call, fault)
         call.status = response.status
         return response

@@ -57,6 +57,18 @@ async def test_a_lost_call_does_nothing_and_is_in_the_journal(open_sandbox: Any,
     assert (call["status"], call["fault"]) == (None, fault["kind"])
 
 
+async def test_a_late_call_is_done_after_the_caller_gave_up(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    await order(client, kind="late", seconds=0.3)
+    with pytest.raises(TimeoutError):
+        await client.call("POST", PATH, json=BODY, headers=SENDGRID, timeout=aiohttp.ClientTimeout(total=0.1))
+    assert (await client.state("sendgrid"))["counts"]["suppressed"] == 0
+    deadline = asyncio.get_running_loop().time() + 5
+    while (await client.state("sendgrid"))["counts"]["suppressed"] == 0:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def test_an_outage_lasts_until_it_is_lifted(open_sandbox: Any) -> None:
     client = await open_sandbox()
     await client.call("PUT", "/_control/outage/sendgrid", json={"mode": "unavailable"})
