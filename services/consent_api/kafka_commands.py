@@ -36,10 +36,11 @@ def ingest() -> None:
     """
     from consent_api.errors import Misconfigured
     from consent_api.ingest.process import IngestProcess, run
+    from consent_runtime.keyring import KeyringError
     from consent_runtime.settings import load
 
     try:
         sys.exit(run(load(IngestProcess)))
-    except Misconfigured as error:
+    except (Misconfigured, KeyringError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)

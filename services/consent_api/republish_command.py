@@ -48,20 +48,25 @@ def republish(
     from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings
     from consent_contracts.codec import Codec
+    from consent_contracts.errors import RegistryUnavailable
     from consent_runtime import kafka
     from consent_runtime.keyring import Keyring, KeyringError
     from consent_runtime.settings import load
 
     selection = history.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
-    keyring = Keyring.load(settings.keyring_file)
+    try:
+        keyring = Keyring.load(settings.keyring_file)
+        codec = Codec.connect(settings.registry, settings.topics, wait_seconds=10)
+    except (KeyringError, RegistryUnavailable, LookupError) as error:
+        raise click.ClickException(str(error)) from None
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
     if tenant is not None and tenant not in keyring.tenants:
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
     notes = ProgressFile(progress_file or settings.state_dir / "republish.json", selection, settings.topic_prefix)
     engine = connect(settings.database, pool_size=1, application="consent-relay republish")
-    outbox = Outbox(codec=Codec.connect(settings.registry, settings.topics), topics=settings.topics)
+    outbox = Outbox(codec=codec, topics=settings.topics)
     try:
         with engine.connect() as connection:
             show = _shown(history.about(connection))

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_api.ingest.aside import TOO_LARGE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_runtime.dead_letters import Original, original
@@ -44,9 +45,11 @@ def obstacle(letter: Letter, topics: Topics) -> str | None:
     Into consent.inbound, consent.changes and propagation.receipts a record may come late and twice. The suppression
     list and the parked pushes are compacted: there the last write wins, and an old one would undo a newer one.
     """
+    if letter.reason == TOO_LARGE:
+        return "it was too large to be kept whole; let its source send it again, smaller"
     if letter.topic in (topics.inbound, topics.changes, topics.receipts):
         return None
-    return f"{letter.topic} is compacted, an old record would replace a newer one; use: consent-relay republish"
+    return f"{letter.topic} takes no old record back: it could replace a newer one; use consent-relay republish"
 
 
 def opened(letter: Letter, keyring: Keyring) -> Original:

@@ -1,7 +1,7 @@
 """What could not be recorded, into this service's dead letters: acknowledged before any offset moves."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -14,6 +14,10 @@ SERVICE = "consent-api"
 
 # A dead letter is its record and a little more; the largest record must still fit, or it could never be put aside.
 PRODUCER: dict[str, Any] = {"delivery_timeout_ms": 5_000, "message_max_bytes": 2_097_152}
+
+# The reason of a letter that does not hold its record whole, and what it holds at most of key and value each.
+TOO_LARGE = "too_large"
+_KEPT = 262_144
 
 _WAIT = 7.0
 
@@ -39,27 +43,57 @@ class Aside:
         self._letters = letters
 
     def put(self, rejected: Sequence[Rejected]) -> None:
-        """Returns once the broker has acknowledged all of them. Raises BrokerAway."""
-        failures: list[KafkaError] = []
+        """Returns once the broker has acknowledged all of them. Raises BrokerAway.
 
-        def on_delivery(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(error)
+        A record that is too large once it is sealed (it may have come in compressed) is cut: there is no other way
+        to keep it, and it must not stop the line. It stands whole at its place until its topic forgets it.
+        """
+        too_large = self._send(rejected)
+        if too_large and self._send([_cut(each) for each in too_large]):
+            raise BrokerAway("the topic of the dead letters takes none of this size")
+
+    def _send(self, rejected: Sequence[Rejected]) -> list[Rejected]:
+        """What is too large; the rest has been acknowledged."""
+        failures: list[tuple[KafkaError, Rejected]] = []
+
+        def settled(each: Rejected) -> Callable[[KafkaError | None, Message], None]:
+            def on_delivery(error: KafkaError | None, _: Message) -> None:
+                if error is not None:
+                    failures.append((error, each))
+
+            return on_delivery
 
         for each in rejected:
             key, value, headers = self._letters.letter(each.record, each.reason, each.error)
             try:
-                self._producer.produce(self._letters.topic, value, key, on_delivery=on_delivery, headers=[*headers])
+                self._producer.produce(self._letters.topic, value, key, on_delivery=settled(each), headers=[*headers])
             except BufferError as full:
                 raise BrokerAway("the queue of dead letters is full") from full
             except KafkaException as refused:
-                failures.append(refused.args[0])
+                failures.append((refused.args[0], each))
         left = self._producer.flush(_WAIT)
-        for error in failures:
+        for error, _ in failures:
             if error.fatal():
                 # Beyond recovery for this producer: the process that takes our place begins with a new one.
                 raise KafkaException(error)
-        if failures or left:
-            raise BrokerAway(failures[-1].name() if failures else "no answer")
+            if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise BrokerAway(error.name())
+        if left:
+            raise BrokerAway("no answer")
+        too_large = [each for _, each in failures]
         for each in rejected:
-            self._letters.count(each.record, each.reason)
+            if each not in too_large:
+                self._letters.count(each.record, each.reason)
+        return too_large
+
+
+def _cut(rejected: Rejected) -> Rejected:
+    record = rejected.record
+    size = len(record.value or b"")
+    return Rejected(
+        record=replace(
+            record, key=record.key and record.key[:_KEPT], value=record.value and record.value[:_KEPT], headers=()
+        ),
+        reason=TOO_LARGE,
+        error=f"{rejected.reason}: {rejected.error}; of its value's {size} bytes the first {_KEPT} are kept here",
+    )

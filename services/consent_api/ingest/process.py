@@ -4,6 +4,8 @@ They share a process because they share all they depend on, and neither fills a 
 and a group of its own, so that one that waits or lags does not hold up the other.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
@@ -15,7 +17,7 @@ from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox import Outbox
 from consent_api.ledger.record import Desk
-from consent_api.loops import run_until_signal
+from consent_api.loops import Loop, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
 from consent_contracts.codec import Codec
@@ -48,12 +50,24 @@ class IngestProcess(DatabaseSettings):
 def run(settings: IngestProcess) -> int:
     """Until SIGTERM; the exit code. Misconfigured when the default tenant has no keys."""
     logs.configure(settings.log_level, settings.service)
-    keyring = Keyring.load(settings.keyring_file)
-    default_tenant = _default_tenant(settings, keyring)
     registry = CollectorRegistry()
-    metrics = IngestMetrics.on(registry)
     health = observability.Health(expected=("inbound", "receipts"))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    try:
+        with composed(settings, registry=registry, health=health) as loops:
+            return run_until_signal(loops)
+    finally:
+        server.close()
+
+
+@contextmanager
+def composed(
+    settings: IngestProcess, *, registry: CollectorRegistry, health: observability.Health
+) -> Iterator[dict[str, Loop]]:
+    """The two loops, ready to run. Waits for the registry, once: what it said is kept."""
+    keyring = Keyring.load(settings.keyring_file)
+    default_tenant = _default_tenant(settings, keyring)
+    metrics = IngestMetrics.on(registry)
     codec = Codec.connect(settings.registry, settings.topics)
     engine = connect(settings.database, pool_size=2, application="consent-relay ingest")
     ledger = Ledger(
@@ -97,15 +111,12 @@ def run(settings: IngestProcess) -> int:
         )
 
     try:
-        return run_until_signal(
-            {
-                "inbound": loop("inbound", settings.topics.inbound, inbound.handle).run,
-                "receipts": loop("receipts", settings.topics.receipts, receipts.handle).run,
-            }
-        )
+        yield {
+            "inbound": loop("inbound", settings.topics.inbound, inbound.handle).run,
+            "receipts": loop("receipts", settings.topics.receipts, receipts.handle).run,
+        }
     finally:
         engine.dispose()
-        server.close()
 
 
 def _default_tenant(settings: IngestProcess, keyring: Keyring) -> str | None:

@@ -1,15 +1,15 @@
 """The relay's composition root: builds its clients from the settings and runs it until a signal."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 from pydantic import Field
-from sqlalchemy import Engine, event
+from sqlalchemy import event
 
 from consent_api.ledger.database import connect
-from consent_api.loops import run_until_signal
+from consent_api.loops import Loop, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_runtime import kafka, logs, observability
 
@@ -32,19 +32,31 @@ class RelayProcess(DatabaseSettings):
     metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
 
-def run(settings: RelayProcess, *, connect_kafka: Callable[[], Producer] | None = None) -> int:
+def run(settings: RelayProcess) -> int:
     """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database is away."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
-    metrics = RelayMetrics.on(registry)
     health = observability.Health(expected=("relay",))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    try:
+        with composed(settings, registry=registry, health=health) as loops:
+            return run_until_signal(loops)
+    finally:
+        server.close()
+
+
+@contextmanager
+def composed(
+    settings: RelayProcess, *, registry: CollectorRegistry, health: observability.Health
+) -> Iterator[dict[str, Loop]]:
+    """The loops of one relay, ready to run."""
+    metrics = RelayMetrics.on(registry)
     engine = connect(settings.database, pool_size=1, application="consent-relay relay")
     event.listen(engine, "connect", _without_waiting_for_disk)
     watched = connect(settings.database, pool_size=1, application="consent-relay outbox watch")
     relay = Relay(
         outbox=Outbox(engine),
-        publisher=Publisher(connect_kafka or (lambda: kafka.producer(settings.kafka, **PRODUCER))),
+        publisher=Publisher(lambda: kafka.producer(settings.kafka, **PRODUCER)),
         metrics=metrics,
         health=health,
         pace=Pace(shortest=settings.relay_poll_shortest, longest=settings.relay_poll_longest),
@@ -52,10 +64,10 @@ def run(settings: RelayProcess, *, connect_kafka: Callable[[], Producer] | None 
     )
     watch = Watch(outbox=Outbox(watched), metrics=metrics, health=health)
     try:
-        return run_until_signal({"relay": relay.run, "outbox-watch": watch.run})
+        yield {"relay": relay.run, "outbox-watch": watch.run}
     finally:
-        _close(engine, watched)
-        server.close()
+        engine.dispose()
+        watched.dispose()
 
 
 def _without_waiting_for_disk(connection: Any, _: object) -> None:
@@ -64,8 +76,3 @@ def _without_waiting_for_disk(connection: Any, _: object) -> None:
     """
     connection.execute("SET synchronous_commit = off")
     connection.commit()
-
-
-def _close(*engines: Engine) -> None:
-    for engine in engines:
-        engine.dispose()

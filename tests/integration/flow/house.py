@@ -1,0 +1,256 @@
+"""One installation on the real servers, and what the tests of the Kafka sides do with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from prometheus_client import CollectorRegistry
+from sqlalchemy import URL, Engine, text
+
+from consent_api.ingest.process import IngestProcess
+from consent_api.ingest.process import composed as ingest_loops
+from consent_api.loops import Loop
+from consent_api.relay.process import RelayProcess
+from consent_api.relay.process import composed as relay_loops
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime import kafka
+from consent_runtime.observability import Health
+
+TENANT = "acme"
+HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
+FILLED = text(
+    "INSERT INTO outbox (topic, key, value, headers, created_at)"
+    " SELECT :topic, convert_to('k' || i, 'UTF8'), decode(repeat(md5(i::text), 7), 'hex'), CAST(:headers AS json),"
+    " (extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
+    " FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS i"
+)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
+    """What `condition` returns once it is true; fails at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what or condition}")
+        time.sleep(0.05)
+    return value
+
+
+def grant(**changes: Any) -> dict[str, Any]:
+    """A ConsentSubmitted datum with all the evidence that a permission needs."""
+    now = time.time_ns() // 1_000
+    return {
+        "event_id": str(uuid4()),
+        "tenant": TENANT,
+        "channel": "sms",
+        "purpose": "newsletter",
+        "status": "given",
+        "subject_ref": f"crm-{uuid4().hex[:10]}",
+        "address": "+33639980001",
+        "occurred_at": now - 1_000_000,
+        "expires_at": now + 86_400_000_000,
+        "evidence": {
+            "controller": "Example SAS",
+            "notice_id": "n-1",
+            "notice_version": "3",
+            "notice_hash": "sha256:00",
+            "notice_language": "fr",
+            "capture_method": "web-form",
+            "source_system": "shop",
+            "actor": "data-subject",
+            "withdrawal_method": "link in every message",
+        },
+        **changes,
+    }
+
+
+def refusal(**changes: Any) -> dict[str, Any]:
+    """A ConsentSubmitted datum of a withdrawal, without evidence."""
+    return grant(status="withdrawn", evidence=None, expires_at=None, **changes)
+
+
+@dataclass(kw_only=True)
+class Running:
+    """Loops of a composed process in threads of this one."""
+
+    health: Health
+    registry: CollectorRegistry
+    crashed: list[BaseException] = field(default_factory=list)
+
+    def metric(self, name: str, **labels: str) -> float:
+        value = self.registry.get_sample_value(name, labels)
+        return 0.0 if value is None else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """`database` is the service's role, `owner` may do everything."""
+
+    kafka: str
+    registry: str
+    database: URL
+    owner: Engine
+    topics: Topics
+    keyring_file: Path
+    state_dir: Path
+
+    def elsewhere(self, **changes: Any) -> House:
+        return replace(self, **changes)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "kafka": self.kafka,
+            "registry": self.registry,
+            "api_database": self.database.render_as_string(hide_password=False),
+            "keyring_file": self.keyring_file,
+            "topic_prefix": self.topics.prefix,
+            "state_dir": self.state_dir,
+            "metrics_port": 0,
+        }
+
+    def command(self, *words: str, **settings: Any) -> subprocess.Popen[str]:
+        """`consent-relay <words>` as a process of its own."""
+        given = {**self.settings(), **settings}
+        environment = {**os.environ, **{f"CONSENT_RELAY_{name.upper()}": str(each) for name, each in given.items()}}
+        return subprocess.Popen(
+            [sys.executable, "-m", "consent_runtime", *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *words: str, code: int = 0, **settings: Any) -> str:
+        """What the command printed; it must end with `code`."""
+        process = self.command(*words, **settings)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, f"exit code {process.returncode}: {out}{err}"
+        return f"{out}{err}"
+
+    def relay(self, **settings: Any) -> AbstractContextManager[Running]:
+        return _threads(
+            lambda registry, health: relay_loops(
+                RelayProcess(**{**self.settings(), **settings}), registry=registry, health=health
+            )
+        )
+
+    def ingest(self, instance: str = "one", **settings: Any) -> AbstractContextManager[Running]:
+        given = {**self.settings(), "instance_id": instance, **settings}
+        return _threads(lambda registry, health: ingest_loops(IngestProcess(**given), registry=registry, health=health))
+
+    def fill(self, count: int, *, first: int = 1, topic: str | None = None) -> set[bytes]:
+        """Outbox rows as record() would leave them; their keys."""
+        where = {"topic": topic or self.topics.changes, "headers": json.dumps(HEADERS)}
+        with self.owner.begin() as connection:
+            connection.execute(FILLED, {**where, "first": first, "last": first + count - 1})
+        return {f"k{number}".encode() for number in range(first, first + count)}
+
+    def ask(self, question: str, **values: Any) -> Any:
+        """The one value that `question` answers."""
+        with self.owner.connect() as connection:
+            return connection.execute(text(question), values).scalar_one()
+
+    def pending(self) -> int:
+        return int(self.ask("SELECT count(*) FROM outbox"))
+
+    def cut_connections(self) -> int:
+        """What a restarting PostgreSQL does to everybody: ends every connection of the service's role."""
+        with self.owner.begin() as connection:
+            found = connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"),
+                {"role": self.database.username},
+            )
+            return len(found.all())
+
+    def submit(self, values: Sequence[bytes | None], *, topic: str | None = None) -> None:
+        """Plain records from an upstream system, acknowledged."""
+        producer = Producer({"bootstrap.servers": self.kafka, "message.max.bytes": 2_000_000})
+        for number, value in enumerate(values):
+            producer.produce(topic or self.topics.inbound, value, f"up-{number}".encode())
+        assert producer.flush(20) == 0
+
+    def codec(self) -> Codec:
+        return Codec.connect(self.registry, self.topics)
+
+    def encoded(self, data: Sequence[dict[str, Any]]) -> list[bytes | None]:
+        codec = self.codec()
+        return [codec.encode(self.topics.inbound, each) for each in data]
+
+    def records(self, topic: str) -> list[Any]:
+        """Every committed record of a topic, as confluent_kafka's messages."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": uuid4().hex,
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+            }
+        )
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
+            found, ends = [], 0
+            while ends < len(partitions):
+                message = consumer.poll(10)
+                assert message is not None, "the broker does not answer"
+                if message.error():
+                    ends += 1
+                else:
+                    found.append(message)
+            return found
+        finally:
+            consumer.close()
+
+    def committed(self, loop: str = "inbound") -> int:
+        """The sum of the committed offsets of a loop's group."""
+        topic = self.topics.inbound if loop == "inbound" else self.topics.receipts
+        consumer = kafka.consumer(self.kafka, self.topics.group(f"consent-api-{loop}"))
+        try:
+            places = consumer.committed([TopicPartition(topic, each) for each in range(4)], timeout=10)
+            return sum(max(each.offset, 0) for each in places)
+        finally:
+            consumer.close()
+
+
+Compose = Callable[[CollectorRegistry, Health], AbstractContextManager[dict[str, Loop]]]
+
+
+@contextmanager
+def _threads(compose: Compose) -> Iterator[Running]:
+    running = Running(health=Health(), registry=CollectorRegistry())
+    stop = threading.Event()
+
+    def guarded(loop: Loop) -> None:
+        try:
+            loop(stop)
+        except BaseException as error:
+            running.crashed.append(error)
+
+    with compose(running.registry, running.health) as loops:
+        threads = [threading.Thread(target=guarded, args=(loop,), name=name) for name, loop in loops.items()]
+        for thread in threads:
+            thread.start()
+        try:
+            yield running
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+            assert not any(thread.is_alive() for thread in threads)
+    assert not running.crashed, running.crashed

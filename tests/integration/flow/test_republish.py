@@ -1,0 +1,130 @@
+"""Kafka rebuilt from the ledger, on real servers. # R12 # R43"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka.admin import AdminClient
+from tests.integration.flow.house import House, grant, refusal, until
+
+from consent_contracts.decisions import Entry
+from consent_contracts.join import join
+from consent_contracts.records import entry_of_change
+from consent_contracts.topics import Topics
+from consent_runtime import provision
+
+
+def merged(house: House) -> dict[str, Entry]:
+    """What the merge makes of consent.changes.v1, by address_key."""
+    codec, topic = house.codec(), house.topics.changes
+    state: dict[str, Entry] = {}
+    for record in house.records(topic):
+        entry = entry_of_change(codec.decode(topic, record.value()))
+        assert record.key() == entry.address_key.encode()
+        state[entry.address_key] = join(state.get(entry.address_key), entry)
+    return state
+
+
+def history(house: House) -> None:
+    """Grants, refusals, several addresses a subject, shared addresses, refusals that new links inherit."""
+    data: list[dict[str, Any]] = []
+    for number in range(60):
+        person = f"person-{number}"
+        phone = f"+3363998{number % 40:04d}"
+        data.append(grant(subject_ref=person, address=phone))
+        if number % 3 == 0:
+            data.append(refusal(subject_ref=person, address=None))
+        if number % 4 == 0:
+            data.append(grant(subject_ref=person, address=f"+3363998{5000 + number:04d}", purpose="survey"))
+        if number % 5 == 0:
+            data.append(refusal(subject_ref=None, address=phone, purpose="*"))
+        if number % 6 == 0:
+            data.append(grant(subject_ref=person, address=f"p{number}@example.com", channel="email"))
+    house.submit(house.encoded(data))
+    with house.ingest(), house.relay():
+        until(lambda: house.ask("SELECT count(*) FROM decisions") == len(data))
+        until(lambda: house.pending() == 0)
+
+
+@contextmanager
+def wiped(house: House, **changes: Any) -> Iterator[House]:
+    """The same ledger over empty topics."""
+    topics = Topics(prefix=f"t{uuid4().hex[:8]}.")
+    provision.apply(bootstrap=house.kafka, registry=house.registry, topics=topics)
+    yield house.elsewhere(topics=topics, **changes)
+    admin = AdminClient({"bootstrap.servers": house.kafka})
+    for deleted in admin.delete_topics([spec.name for spec in topics.specs()]).values():
+        deleted.result()
+
+
+def test_wiped_and_republished_kafka_holds_the_same_state(house: House) -> None:
+    history(house)
+    state = merged(house)
+    assert len(state) > 50
+    events = len(house.records(house.topics.changes))
+    with wiped(house) as empty:
+        assert f"would publish {events} events" in empty.run("republish", "--dry-run")
+        assert empty.records(empty.topics.changes) == []
+        assert f"published {events} events" in empty.run("republish")
+        assert merged(empty) == state
+        before = {(each.key(), each.value()) for each in house.records(house.topics.changes)}
+        codec, there = house.codec(), empty.codec()
+        assert {(key, json.dumps(codec.decode(house.topics.changes, value), default=str)) for key, value in before} == {
+            (each.key(), json.dumps(there.decode(empty.topics.changes, each.value()), default=str))
+            for each in empty.records(empty.topics.changes)
+        }, "a consumer must recognise each event: its id is the same"
+
+
+def test_republish_publishes_what_the_options_select(house: House) -> None:
+    history(house)
+    with wiped(house) as empty:
+        empty.run("republish", "--channel", "email", "--tenant", "acme")
+        assert {entry.channel for entry in merged(empty).values()} == {"email"}
+        assert "published 0 events" in empty.run("republish", "--since", "2999-01-01T00:00:00Z")
+        assert "--tenant" in empty.run("republish", "--tenant", "nobody", code=2)
+        assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(house: House) -> None:
+    history(house)
+    state = merged(house)
+    middle = sorted(house.ask("SELECT array_agg(DISTINCT address_id) FROM decision_addresses"))[20]
+    with wiped(house) as empty:
+        notes = house.state_dir / "republish.json"
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        run = {"tenant": None, "channel": None, "since": None, "key_id": None, "topic_prefix": empty.topics.prefix}
+        place = {"address_id": middle, "decision_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
+        notes.write_text(json.dumps({"run": run, "place": place}))
+        assert "--restart" in empty.run("republish", "--channel", "sms", code=1)
+        assert "going on" in empty.run("republish")
+        rest = merged(empty)
+        assert 0 < len(rest) < len(state)
+        assert not notes.exists()
+        empty.run("republish")
+        assert merged(empty) == state
+
+
+def test_a_new_hash_key_is_filled_by_republish(house: House, tmp_path: Path) -> None:
+    # R12: entries under the new key hold all that those under the old one hold.
+    history(house)
+    state = merged(house)
+    rotated = tmp_path / "rotated.toml"
+    text = house.keyring_file.read_text()
+    old_id = next(iter(state)).partition(".")[0]
+    tenant = text[text.index("[[tenants.acme.hash_keys]]") :]
+    fresh = tenant.replace(f'id = "{old_id}"', 'id = "h99"').replace("primary = true", "primary = false")
+    secret = fresh.partition('secret = "')[2].partition('"')[0]
+    rotated.write_text(
+        text + fresh.replace(secret, secret[::-1].lstrip("=") + "=" * (len(secret) - len(secret.rstrip("="))))
+    )
+    with wiped(house, keyring_file=rotated) as empty:
+        empty.run("republish", "--key-id", "h99")
+        new = merged(empty)
+        assert {key.partition(".")[0] for key in new} == {"h99"}
+        assert sorted(entry.decisions for entry in new.values()) == sorted(entry.decisions for entry in state.values())
+        assert "no hash key" in empty.run("republish", "--key-id", "h98", code=2)
