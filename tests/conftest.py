@@ -7,6 +7,7 @@ file (`consent-relay up --servers-only` writes one) with servers that run alread
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from consent_runtime import provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
 from local_stack.servers import Addresses, Servers
+from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
 
 TENANT = "acme"
@@ -33,7 +35,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
         yield Addresses.read(Path(running))
         return
     directory = tmp_path_factory.mktemp("servers")
-    supervisor = Supervisor(directory / "logs", report=lambda text: print(text, file=sys.stderr))
+    supervisor = Supervisor(directory / "logs", report=_to_stderr)
     own = Servers(supervisor, directory, environ={})
     try:
         yield own.start()
@@ -55,9 +57,9 @@ def registry_url(servers: Addresses) -> str:
     return servers.registry
 
 
-@pytest.fixture
-def database(servers: Addresses) -> Iterator[str]:
-    """A SQLAlchemy URL of an empty database of the test's own, as a role that may do everything."""
+@contextmanager
+def own_database(servers: Addresses) -> Iterator[str]:
+    """The URL of an empty database that is gone after the block."""
     name = f"test_{uuid4().hex[:12]}"
     owner = servers.database.replace("+psycopg", "", 1)
     with psycopg.connect(owner, autocommit=True) as connection:
@@ -66,6 +68,13 @@ def database(servers: Addresses) -> Iterator[str]:
             yield f"{servers.database.rpartition('/')[0]}/{name}"
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(servers: Addresses) -> Iterator[str]:
+    """A SQLAlchemy URL of an empty database of the test's own, as a role that may do everything."""
+    with own_database(servers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -91,3 +100,24 @@ def keyring_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def keyring(keyring_file: Path) -> Keyring:
     """The keyring of `keyring_file`, loaded."""
     return Keyring.load(keyring_file)
+
+
+@pytest.fixture(scope="session")
+def system(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole running system under a prefix and a database of its own, for tests that kill nothing."""
+    with own_database(servers) as url:
+        existing = {
+            "CONSENT_RELAY_KAFKA": servers.kafka,
+            "CONSENT_RELAY_REGISTRY": servers.registry,
+            "CONSENT_RELAY_DATABASE": url,
+            "CONSENT_RELAY_TOPIC_PREFIX": f"t{uuid4().hex[:8]}.",
+        }
+        stack = Stack(tmp_path_factory.mktemp("system"), environ=existing, report=_to_stderr)
+        with stack:
+            stack.start()
+            yield stack
+    assert not stack.crashes, [f"{crash.name} {crash.how}\n{crash.tail}" for crash in stack.crashes]
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from consent_contracts import EVERY_PURPOSE, Decision, Verdict, applicable, verdicts
 
@@ -31,6 +32,8 @@ class Tool:
     account: str
     targets: Mapping[str, tuple[str, ...]] | None
     push_permissions: bool
+    name_of: Callable[[Place], str] = itemgetter(1)
+    """What the tool knows an address by: the address itself, or its key where the tool is not told it."""
 
     def by_target(self, known: Mapping[str, Verdict]) -> dict[str, list[str]]:
         """What each target serves, for an address with these verdicts."""
@@ -98,7 +101,7 @@ def compare(
     *,
     now: int,
 ) -> Findings:
-    """Hold one tool's beliefs (address -> target -> suppressed or permitted) against what was decided."""
+    """Hold one tool's beliefs (its name of an address -> target -> state) against what was decided."""
     findings = Findings()
     for place, known in expected.items():
         if place[0] != tool.channel:
@@ -106,7 +109,7 @@ def compare(
         for target, purposes in tool.by_target(known).items():
             answers = [applicable(known, purpose, now) for purpose in purposes]
             forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
-            found = beliefs.get(place[1], {}).get(target, "never told")
+            found = beliefs.get(tool.name_of(place), {}).get(target, "never told")
             if forbids:
                 if found == SUPPRESSED:
                     findings.told[tool.destination] += 1

@@ -1,6 +1,7 @@
 """The whole system on one machine, as one object: what `up`, the demo and the tests all use."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -104,7 +105,14 @@ class Stack(AbstractContextManager["Stack"]):
 
     def stop(self) -> None:
         """End all that was started, services before servers, and nothing else."""
+        (self.directory / "endpoints.json").unlink(missing_ok=True)
         self.supervisor.stop_all()
+
+    def remove(self) -> None:
+        """Stop, and delete the data."""
+        self.stop()
+        self._servers.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would be, of a service or of a server that this stack started."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import yaml
 
 from consent_contracts import Verdict
+from consent_runtime.keyring import Keyring
 from local_stack.audit import Findings, Place, Tool, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 
@@ -19,9 +21,15 @@ ACCOUNTS = {"twilio": "twilio", "sendgrid": "sendgrid", "genesys": "genesys"}
 MOST_ADDRESSES = 10_000  # of one call to the gate
 
 
-def tools(destinations_file: Path) -> list[Tool]:
-    """The destinations of a file that `up` wrote, as the audit needs them."""
-    return [_tool(each) for each in yaml.safe_load(destinations_file.read_text("utf-8"))["destinations"]]
+def tools(endpoints: Endpoints) -> list[Tool]:
+    """The destinations that `up` declared, as the audit needs them."""
+    keyring = Keyring.load(Path(endpoints.keyring_file))
+
+    def key(place: Place) -> str:
+        return keyring.address_key(endpoints.tenant, *place)
+
+    declared = yaml.safe_load(Path(endpoints.destinations_file).read_text("utf-8"))["destinations"]
+    return [_tool(each, key) for each in declared]
 
 
 def audit(endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]]) -> Findings:
@@ -31,7 +39,7 @@ def audit(endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]])
     with httpx.Client(timeout=60) as client:
         found = [
             compare(expected, tool, _beliefs(client, endpoints.sandbox, tool.account), now=now)
-            for tool in tools(Path(endpoints.destinations_file))
+            for tool in tools(endpoints)
         ]
         found.append(compare_gate(expected, _answers(client, endpoints, expected), now=now))
     for each in found:
@@ -40,14 +48,16 @@ def audit(endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]])
     return all_findings
 
 
-def _tool(declared: Mapping[str, Any]) -> Tool:
+def _tool(declared: Mapping[str, Any], key: Callable[[Place], str]) -> Tool:
     purposes = declared["purposes"]
+    told_the_address = declared["connector"] != "webhook" or declared.get("options", {}).get("clear_addresses")
     return Tool(
         destination=declared["name"],
         channel=declared["channel"],
         account=ACCOUNTS.get(declared["connector"]) or "/".join(declared["url"].split("/")[3:]),
         targets=None if purposes == "same" else {name: _targets(value) for name, value in purposes.items()},
         push_permissions=bool(declared.get("push_permissions", False)),
+        name_of=itemgetter(1) if told_the_address else key,
     )
 
 

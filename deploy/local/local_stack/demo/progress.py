@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import httpx
 
@@ -22,7 +21,7 @@ class Progress:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._tools = tools(Path(endpoints.destinations_file))
+        self._tools = tools(endpoints)
         self._scraped: dict[str, Samples] = {}
         self._next = 0.0
         self._before: dict[str, list[tuple[float, float]]] = {}

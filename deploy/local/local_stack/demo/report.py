@@ -36,13 +36,14 @@ def report(console: Console, story: Story, findings: Findings) -> bool:
         )
     console.print(table)
     sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
-    console.print(f"sent: {sent}", highlight=False)
+    console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
     told = sum(findings.told.values()) - findings.told["gate"]
     lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
     console.print(
         f"accepted {len(story.book):,}   told {told:,}   lost {lost:,}   wrongly permitted {permitted:,}",
         style="bold red" if findings.differences else "bold green",
         highlight=False,
+        soft_wrap=True,
     )
     for each in findings.differences[:SHOWN]:
         console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,18 +11,30 @@ from rich.console import Console
 from local_stack.demo.report import explain, report
 from local_stack.demo.story import Options, Story, Unsettled
 from local_stack.demo.view import view
+from local_stack.servers import Servers
 from local_stack.stack import Stack
+from local_stack.supervisor import Supervisor
 from local_stack.tools import audit
 from local_stack.up import until_told_to_stop
+
+
+def _clear(directory: Path) -> None:
+    """Begin anew: an earlier demo's ledger would recognise a repeated seed's events."""
+    if directory.exists():
+        Servers(Supervisor(directory / "logs", report=print), directory / "servers").remove()
+        shutil.rmtree(directory)
 
 
 def run(directory: Path, options: Options) -> int:
     """0: every decision arrived everywhere. 1: a difference, or something did not start or settle."""
     console = Console()
     began = time.monotonic()
+    _clear(directory)
     stack = Stack(directory, report=lambda text: console.print(text, style="yellow", highlight=False))
     with until_told_to_stop(stack.supervisor) as leave:
-        console.print("starting Kafka, the schema registry, PostgreSQL and the services", highlight=False)
+        console.print(
+            f"starting Kafka, the schema registry, PostgreSQL and the services (seed {options.seed})", highlight=False
+        )
         endpoints = stack.start()
         console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
         with view(console) as screen:

@@ -1,0 +1,90 @@
+"""The whole system, started as `consent-relay up` starts it: a choice reaches the tools, with proof."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from local_stack.endpoints import Endpoints
+from local_stack.stack import Stack
+
+TOLD = ("accepted", "effective")  # effective: the provider says that it applies from now on
+
+
+def eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def submit(endpoints: Endpoints, **decision: str) -> str:
+    answer = httpx.post(
+        f"{endpoints.api}/v1/decisions",
+        json={"subject_ref": f"customer-{uuid4().hex[:8]}", **decision},
+        headers={"Authorization": f"Bearer {endpoints.api_key}", "Idempotency-Key": f'"{uuid4()}"'},
+        timeout=30,
+    )
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["decision_id"])
+
+
+def receipts(endpoints: Endpoints, decision_id: str) -> dict[str, str]:
+    """Destination to stage."""
+    answer = httpx.get(
+        f"{endpoints.api}/v1/decisions/{decision_id}/receipts",
+        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+    )
+    return {receipt["destination"]: receipt["stage"] for receipt in answer.json()["receipts"]}
+
+
+def told(endpoints: Endpoints, account: str) -> dict[str, Any]:
+    found = httpx.get(f"{endpoints.sandbox}/_state/{account}").json()
+    return dict(found["states"])
+
+
+def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> None:  # R1, R25, R28
+    endpoints = system.endpoints
+    decision = submit(endpoints, channel="sms", address="06 39 98 00 01", purpose="promotions", status="withdrawn")
+    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in TOLD)
+    assert "+33639980001" in told(endpoints, "twilio")
+
+    def gate_says() -> Any:
+        answer = httpx.post(
+            f"{endpoints.gate}/v1/check",
+            json={"channel": "sms", "purpose": "promotions", "addresses": ["+33639980001"]},
+            headers={"Authorization": f"Bearer {endpoints.check_key}"},
+        )
+        return answer.json()["results"][0]
+
+    denied = eventually(lambda: (found := gate_says())["decision_id"] and found)
+    assert denied["permitted"] is False
+    assert denied["reason"] == "withdrawn"
+    assert denied["decision_id"] == decision
+
+
+def test_every_destination_of_a_channel_is_told(system: Stack) -> None:
+    endpoints = system.endpoints
+    decision = submit(endpoints, channel="email", address="ada@example.com", purpose="newsletter", status="refused")
+    both = eventually(lambda: len(found := receipts(endpoints, decision)) == 2 and found)
+    assert set(both) == {"sendgrid-fr", "crm-webhook"}
+    assert "ada@example.com" in told(endpoints, "sendgrid")
+    decision = submit(endpoints, channel="voice", address="+33639980002", purpose="*", status="objected")
+    eventually(lambda: receipts(endpoints, decision).get("genesys-fr") in TOLD)
+
+
+def test_every_process_serves_its_metrics(system: Stack) -> None:  # R39
+    for name, url in system.endpoints.metrics.items():
+        page = httpx.get(f"{url}/metrics")
+        assert page.status_code == 200, name
+        assert "consent_relay_" in page.text, name
+
+
+def test_the_endpoints_file_is_for_its_owner_alone(system: Stack) -> None:
+    file = system.directory / "endpoints.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Endpoints.read(file).api_key == system.endpoints.api_key
+    assert system.endpoints.api_key not in system.endpoints.table()
