@@ -1,0 +1,110 @@
+"""/openapi.json: valid, and true to what is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import validate
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from consent_api.http import shapes
+from consent_api.validate import EVIDENCE, FIELDS
+
+A = "+33639980001"
+WITHDRAWAL = {"subject_ref": "s1", "address": A, "channel": "sms", "purpose": "newsletter", "status": "withdrawn"}
+GRANT = {
+    **WITHDRAWAL,
+    "status": "given",
+    "occurred_at": "2026-01-05T10:00:00Z",
+    "expires_at": "2029-01-05T10:00:00Z",
+    "evidence": {name: f"some {name}" for name in EVIDENCE},
+}
+ADDRESSES = {"addresses": [{"channel": "sms", "address": A}]}
+KEY = "Idempotency-Key"
+
+CALLS: list[tuple[str, str, str, object, int]] = [
+    ("POST", "/v1/decisions", "/v1/decisions", GRANT, 201),
+    ("POST", "/v1/decisions", "/v1/decisions", {**WITHDRAWAL, "event_id": "e1"}, 201),
+    ("POST", "/v1/decisions", "/v1/decisions", {**WITHDRAWAL, "event_id": "e1"}, 200),
+    ("POST", "/v1/decisions", "/v1/decisions", {**GRANT, "evidence": None}, 422),
+    ("POST", "/v1/decisions", "/v1/decisions", "text", 422),
+    ("POST", "/v1/decisions/batch", "/v1/decisions/batch", {"decisions": [GRANT, {}]}, 200),
+    ("PUT", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
+    ("GET", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", None, 200),
+    ("GET", "/v1/subjects/s1/state", "/v1/subjects/{subject_ref}/state", None, 200),
+    ("GET", "/v1/subjects/s9/state", "/v1/subjects/{subject_ref}/state", None, 404),
+    ("GET", "/v1/subjects/s1/state?at=x", "/v1/subjects/{subject_ref}/state", None, 422),
+    ("POST", "/v1/explain", "/v1/explain", {"channel": "sms", "address": A, "purpose": "newsletter"}, 200),
+    ("POST", "/v1/explain", "/v1/explain", {"channel": "sms"}, 422),
+    ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
+    ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),
+    ("GET", "/v1/decisions/7/receipts", "/v1/decisions/{decision_id}/receipts", None, 422),
+]
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def test_the_description_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_every_answer_is_as_described(client: TestClient, document: dict[str, Any]) -> None:
+    called = set()
+    for method, url, path, body, status in CALLS:
+        response = client.request(method, url, json=body, headers={KEY: str(uuid4())})
+        assert response.status_code == status, response.text
+        check(document, document["paths"][path][method.lower()]["responses"][str(status)], response)
+        called.add((method.lower(), path))
+    decision = client.post("/v1/decisions", json=WITHDRAWAL, headers={KEY: "k"}).json()["decision_id"]
+    path = "/v1/decisions/{decision_id}/receipts"
+    response = client.get(f"/v1/decisions/{decision}/receipts")
+    check(document, document["paths"][path]["get"]["responses"]["200"], response)
+    assert called == {(method, path) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_errors_in_front_of_the_routes_are_as_described(client: TestClient, document: dict[str, Any]) -> None:
+    described = document["paths"]["/v1/decisions"]["post"]["responses"]
+    missing = client.post("/v1/decisions", json=GRANT)
+    check(document, described["400"], missing)
+    unknown = client.post("/v1/decisions", json=GRANT, headers={KEY: "k", "Authorization": "Bearer x"})
+    check(document, described["401"], unknown)
+    typed = client.post("/v1/decisions", content="x", headers={KEY: "k", "Content-Type": "text/csv"})
+    check(document, described["415"], typed)
+
+
+def test_what_may_be_sent_is_described_field_by_field() -> None:
+    assert {each.encode_name for each in msgspec.structs.fields(shapes.SubmittedDecision)} == FIELDS
+    assert {each.encode_name for each in msgspec.structs.fields(shapes.Evidence)} == set(EVIDENCE)
+
+
+def test_the_description_of_what_is_sent_fits_what_is_accepted(document: dict[str, Any]) -> None:
+    for shape, body in [("SubmittedDecision", GRANT), ("SubmittedBatch", {"decisions": [GRANT, WITHDRAWAL]})]:
+        validator(document, {"$ref": f"#/components/schemas/{shape}"}).validate(body)
+
+
+def check(document: dict[str, Any], described: dict[str, Any], response: Any) -> None:
+    media_type = response.headers["content-type"].partition(";")[0]
+    validator(document, described["content"][media_type]["schema"]).validate(response.json())
+
+
+def validator(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
+    whole = Resource.from_contents(document, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource("urn:api", whole)
+    return Draft202012Validator(_absolute(schema), registry=registry, format_checker=FormatChecker())
+
+
+def _absolute(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {name: f"urn:api{value}" if name == "$ref" else _absolute(value) for name, value in schema.items()}
+    return [_absolute(each) for each in schema] if isinstance(schema, list) else schema

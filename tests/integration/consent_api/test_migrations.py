@@ -1,0 +1,108 @@
+"""The database as `migrate` leaves it, and what the services' role may not do there."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import URL, Engine, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from consent_api.errors import Misconfigured
+from consent_api.ledger import tables
+from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.migrate import migrate, newest
+from consent_api.upkeep import Upkeep
+from consent_runtime.observability import Health
+
+
+def test_the_tables_in_code_are_those_that_the_migrations_make(owner_engine: Engine) -> None:
+    with owner_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, tables.metadata)
+    assert differences == []
+
+
+def test_migrate_may_be_repeated(owner: URL, service: URL) -> None:
+    migrate(owner, service)
+
+
+def test_the_services_may_not_use_the_owner_role(owner: URL) -> None:
+    with pytest.raises(Misconfigured, match="CONSENT_RELAY_API_DATABASE"):
+        migrate(owner, owner)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(
+            f"{change} {table}{rest}"
+            for table in ("decisions", "decision_addresses", "receipts", "addresses", "address_keys")
+            for change, rest in [("DELETE FROM", ""), ("TRUNCATE", " CASCADE")]
+        ),
+        "UPDATE decisions SET status = 'given'",
+        "UPDATE decisions SET evidence = '{}'",
+        "UPDATE decision_addresses SET reached_at = 0",
+        "UPDATE receipts SET stage = 'accepted'",
+        "UPDATE address_keys SET sealed_address = ''",
+        "UPDATE subjects SET subject_ref = 'other'",
+        "UPDATE subject_addresses SET linked_at = 0",
+        "INSERT INTO api_keys VALUES ('x', 'x', 'acme', 'x', '{submit}', 0, NULL)",
+        "ALTER TABLE decisions DISABLE TRIGGER ALL",
+        "DROP TABLE decisions",
+        "CREATE TABLE mine (id int)",
+        "SET session_replication_role = replica",
+    ],
+)
+def test_the_services_role_cannot_change_the_record(engine: Engine, statement: str) -> None:
+    with engine.connect() as connection, pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+        connection.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"status": "maybe"},
+        {"status": "given", "purpose": "*"},
+        {"effective_at": 2},
+        {"address_id": None},
+        {"status": "given", "spreads": True},
+    ],
+)
+def test_the_database_itself_refuses_decisions_that_break_a_rule(owner_engine: Engine, row: dict[str, object]) -> None:
+    values = {
+        "status": "refused",
+        "purpose": "survey",
+        "effective_at": 1,
+        "address_id": 1,
+        "spreads": False,
+        **row,
+    }
+    insert = text("""INSERT INTO decisions (decision_id, tenant, address_id, channel, purpose, status, effective_at,
+                     recorded_at, spreads, evidence) VALUES (gen_random_uuid(), 'acme', :address_id, 'sms', :purpose,
+                     :status, :effective_at, 1, :spreads, '{}')""")
+    with owner_engine.connect() as connection:
+        connection.execute(text("INSERT INTO addresses VALUES (1, 'acme', 'sms', 0)"))
+        with pytest.raises(IntegrityError, match="check constraint"):
+            connection.execute(insert, values)
+
+
+def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, owner_engine: Engine) -> None:
+    upkeep = Upkeep(ledger, Health())
+    assert upkeep.look() is True
+    try:
+        with owner_engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+        assert "consent-relay migrate" in str(upkeep.look())
+    finally:
+        with owner_engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest()})
+
+
+def test_old_answers_are_forgotten_and_young_ones_kept(ledger: Ledger, owner_engine: Engine) -> None:
+    with owner_engine.begin() as connection:
+        insert = text("INSERT INTO idempotency_keys VALUES ('acme', :key, 'x', 200, '', :at)")
+        connection.execute(insert, [{"key": "old", "at": 0}, {"key": "young", "at": ledger.clock()}])
+    assert Upkeep(ledger, Health()).look() is True
+    with owner_engine.connect() as connection:
+        assert connection.execute(text("SELECT key_hash FROM idempotency_keys")).scalars().all() == ["young"]
