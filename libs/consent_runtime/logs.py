@@ -20,6 +20,9 @@ _ADDRESS_SHAPED = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+# They log every request with its URL: a line for each call says nothing new, and a URL is not ours to publish.
+_CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2")
+
 
 def redact(text: str) -> str:
     """`text` with everything that has the shape of an e-mail or a phone number replaced."""
@@ -64,4 +67,6 @@ def configure(level: str, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.captureWarnings(True)
