@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import threading
 from collections import deque
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+logger = logging.getLogger(__name__)
 
 _ANY_PARTITION = -1
 
@@ -39,7 +42,8 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
             "delivery.timeout.ms": 60_000,
             **(client_config or {}),
             **_dotted(overrides),
-        }
+        },
+        logger=logger,
     )
 
 
@@ -68,7 +72,8 @@ def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None
             "fetch.wait.max.ms": 250,
             **(client_config or {}),
             **_dotted(overrides),
-        }
+        },
+        logger=logger,
     )
 
 

@@ -1,0 +1,125 @@
+"""What cannot be read is kept whole, sealed, and findable; nothing of it is in the clear."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime.dead_letters import (
+    BlockingDeadLetters,
+    DeadLetterMetrics,
+    DeadLetters,
+    Original,
+    original,
+)
+from consent_runtime.kafka import AsyncProducer, DeliveryFailed, consumer, producer
+from consent_runtime.keyring import Keyring, Unsealable
+from local_stack.servers import Addresses
+
+SERVICE = "consent-api"
+
+
+@dataclass(frozen=True)
+class Read:
+    key: bytes | None = b"+33 6 39 98 01 02"
+    value: bytes | None = b"not avro: someone@example.com"
+    topic: str = "consent.inbound.v1"
+    partition: int = 2
+    offset: int = 71
+    timestamp: int = 1_760_000_000_000
+    headers: tuple[tuple[str, bytes | None], ...] = (("source", b"crm"), ("empty", None))
+
+
+@pytest.fixture
+def codec(servers: Addresses, topics: Topics) -> Codec:
+    return Codec.connect(servers.registry, topics)
+
+
+@pytest.fixture
+def written(servers: Addresses, topics: Topics) -> Callable[[], tuple[bytes, bytes]]:
+    """Key and value of the first dead letter."""
+
+    def first() -> tuple[bytes, bytes]:
+        reader = consumer(servers.kafka, f"{topics.prefix}reader")
+        reader.subscribe([topics.dead_letters(SERVICE)])
+        try:
+            message = reader.poll(20)
+            assert message is not None
+            key, value = message.key(), message.value()
+            assert key is not None
+            assert value is not None
+            return key, value
+        finally:
+            reader.close()
+
+    return first
+
+
+# R13, R16
+async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
+    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+) -> None:
+    registry = CollectorRegistry()
+    sender = AsyncProducer(servers.kafka)
+    letters = DeadLetters(
+        producer=sender,
+        codec=codec,
+        keyring=keyring,
+        topics=topics,
+        service=SERVICE,
+        metrics=DeadLetterMetrics.on(registry),
+    )
+    await letters.send(Read(), "not_framed", "the value does not begin with a zero byte")
+    sender.close()
+
+    key, value = written()
+    assert key == b"consent.inbound.v1:2:71"
+    assert b"39 98" not in value
+    assert b"example.com" not in value
+    datum = codec.decode(topics.dead_letters(SERVICE), value)
+    assert (datum["reason"], datum["service"], datum["offset"]) == ("not_framed", SERVICE, 71)
+    read = Read()
+    assert original(datum, keyring) == Original(
+        key=read.key, value=read.value, headers=read.headers, timestamp=read.timestamp
+    )
+    labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "not_framed"}
+    assert registry.get_sample_value("consent_relay_dead_letters_total", labels) == 1
+    with pytest.raises(Unsealable):
+        original({**datum, "offset": 72}, keyring)
+
+
+def test_a_thread_without_a_loop_can_send_one_too(
+    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+) -> None:
+    letters = BlockingDeadLetters(
+        producer=producer(servers.kafka),
+        codec=codec,
+        keyring=keyring,
+        topics=topics,
+        service=SERVICE,
+        metrics=DeadLetterMetrics.on(CollectorRegistry()),
+    )
+    letters.send(Read(key=None, value=None), "empty", "there is no value")
+    _, value = written()
+    assert original(codec.decode(topics.dead_letters(SERVICE), value), keyring).value is None
+
+
+async def test_a_dead_letter_the_broker_does_not_take_raises(topics: Topics, codec: Codec, keyring: Keyring) -> None:
+    registry = CollectorRegistry()
+    sender = AsyncProducer("127.0.0.1:1", delivery_timeout_ms=1_000)
+    letters = DeadLetters(
+        producer=sender,
+        codec=codec,
+        keyring=keyring,
+        topics=topics,
+        service=SERVICE,
+        metrics=DeadLetterMetrics.on(registry),
+    )
+    with pytest.raises(DeliveryFailed):
+        await letters.send(Read(), "empty", "there is no value")
+    sender.close(0.1)
+    labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "empty"}
+    assert registry.get_sample_value("consent_relay_dead_letters_total", labels) is None
