@@ -18,6 +18,7 @@ def suppression() -> None:
     from consent_runtime.provision import require_topics
 
     from .app import run_suppression
+    from .errors import CannotStart
     from .settings import SuppressionSettings
 
     loaded = settings.load(SuppressionSettings)
@@ -27,7 +28,11 @@ def suppression() -> None:
         loaded,
         [topics.changes, topics.dead_letters("suppression"), *map(topics.suppression, topics.channels)],
     )
-    sys.exit(run_suppression(loaded))
+    try:
+        sys.exit(run_suppression(loaded))
+    except CannotStart as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
 
 
 @click.command()

@@ -5,59 +5,80 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
+from consent_contracts.errors import RegistryUnavailable
 from consent_runtime import kafka, observability
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
-from consent_runtime.keyring import Keyring
+from consent_runtime.keyring import Keyring, KeyringError
 from consent_runtime.observability import Health
 from consent_runtime.transport import TransportMetrics, build, run
 
+from .errors import CannotStart
 from .metrics import MergeMetrics
 from .settings import SuppressionSettings
 from .stage import GROUP, MergeStage
 
 
 def run_suppression(settings: SuppressionSettings) -> int:
-    """Run the merge stage until a signal (0) or a failure (not 0)."""
+    """Run the merge stage until a signal (0) or a failure (not 0).
+
+    Raises CannotStart.
+    """
+    topics = settings.topics
+    keyring = _keyring(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
-    topics = settings.topics
-    keyring = Keyring.load(settings.keyring_file)
-    codec = Codec.connect(settings.registry, topics)
-    dead_letter_metrics = DeadLetterMetrics.on(registry)
-
-    def open_dead_letters() -> DeadLetters:
-        return DeadLetters(
-            producer=kafka.AsyncProducer(settings.kafka),
-            codec=codec,
-            keyring=keyring,
-            topics=topics,
-            service=settings.service,
-            metrics=dead_letter_metrics,
-        )
-
-    stage = MergeStage(
-        topics=topics,
-        partitions=settings.partitions,
-        state_dir=settings.state_dir / settings.service,
-        instance_id=settings.instance_id,
-        transaction_timeout=settings.suppression_transaction_timeout,
-        codec=codec,
-        open_dead_letters=open_dead_letters,
-        metrics=MergeMetrics.on(registry),
-        health=health,
-        bootstrap=settings.kafka,
-    )
-    app = build(
-        stage.stream(),
-        bootstrap=settings.kafka,
-        instance_id=settings.instance_id,
-        health=health,
-        metrics=TransportMetrics.on(registry),
-        session_timeout=settings.suppression_session_timeout,
-    )
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
-        return run([app])
+        codec = _codec(settings)
+        dead_letter_metrics = DeadLetterMetrics.on(registry)
+
+        def open_dead_letters() -> DeadLetters:
+            return DeadLetters(
+                producer=kafka.AsyncProducer(settings.kafka),
+                codec=codec,
+                keyring=keyring,
+                topics=topics,
+                service=settings.service,
+                metrics=dead_letter_metrics,
+            )
+
+        stage = MergeStage(
+            topics=topics,
+            partitions=settings.partitions,
+            state_dir=settings.state_dir / settings.service,
+            instance_id=settings.instance_id,
+            transaction_timeout=settings.suppression_transaction_timeout,
+            codec=codec,
+            open_dead_letters=open_dead_letters,
+            metrics=MergeMetrics.on(registry),
+            health=health,
+            bootstrap=settings.kafka,
+        )
+        app = build(
+            stage.stream(),
+            bootstrap=settings.kafka,
+            instance_id=settings.instance_id,
+            health=health,
+            metrics=TransportMetrics.on(registry),
+            session_timeout=settings.suppression_session_timeout,
+        )
+        try:
+            return run([app])
+        finally:
+            stage.close()
     finally:
-        stage.close()
         server.close()
+
+
+def _keyring(settings: SuppressionSettings) -> Keyring:
+    try:
+        return Keyring.load(settings.keyring_file)
+    except KeyringError as error:
+        raise CannotStart(str(error)) from error
+
+
+def _codec(settings: SuppressionSettings) -> Codec:
+    try:
+        return Codec.connect(settings.registry, settings.topics)
+    except (RegistryUnavailable, LookupError) as error:
+        raise CannotStart(str(error)) from error

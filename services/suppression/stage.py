@@ -70,7 +70,7 @@ class MergeStage:
     def close(self) -> None:
         """After the transport has ended."""
         for lane in self._lanes.values():
-            lane.shutdown()
+            lane.shutdown(wait=False)
 
     async def _open(self, topic: str, partition: int, ownership: Ownership) -> MergeHandler:
         if self._dead_letters is None:
@@ -118,8 +118,6 @@ class MergeStage:
             self._client_config,
             transaction_timeout_ms=self._transaction_timeout_ms,
             delivery_timeout_ms=self._transaction_timeout_ms,
-            # commit_transaction flushes at once; until then, full batches are what makes a chunk cheap.
-            linger_ms=20,
         )
 
     def _consumer(self) -> Consumer:

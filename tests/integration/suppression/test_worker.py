@@ -26,6 +26,7 @@ from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
 
 PEOPLE = 400
+RECOVERED = "consent_relay_suppression_partition_recovered{"
 
 
 class Worker:
@@ -59,6 +60,13 @@ class Worker:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def merges(self) -> int:
+        """How many partitions it has recovered and merges now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        values = [line.rpartition(" ")[2] for line in lines if line.startswith(RECOVERED)]
+        return round(sum(map(float, values)))
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -193,7 +201,9 @@ def test_resumed_zombie_changes_nothing_and_comes_back_to_work(installation: Ins
     round_of("late", "given", 30)
     round_of("more", "objected", 90)
     until(installation.settled, 60, "the newest state stands")
-    until(lambda: frozen.ready() and other.ready(), 60, "both work")
+    until(lambda: (frozen.merges(), other.merges()) == (2, 2), 60, "they share the work")
+    assert frozen.ready()
+    assert other.ready()
     round_of("last", "withdrawn", 120)
     until(installation.settled, 60, "the newest state stands, with both at work")
     assert {d.status for entry in installation.standing.values() for d in entry.decisions} == {"withdrawn"}
