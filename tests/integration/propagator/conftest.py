@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.propagator.rig import Rig, Sandbox
+
+from consent_contracts import Topics
+from consent_runtime.keyring import Keyring
+
+
+@pytest.fixture
+def rig(
+    kafka: str, registry_url: str, topics: Topics, keyring: Keyring, keyring_file: Path, tmp_path: Path
+) -> Iterator[Rig]:
+    """No worker runs yet: `rig.start`."""
+    made = Rig(
+        bootstrap=kafka,
+        registry=registry_url,
+        topics=topics,
+        keyring=keyring,
+        keyring_file=keyring_file,
+        directory=tmp_path,
+        sandbox=Sandbox(tmp_path),
+    )
+    yield made
+    made.close()

@@ -1,0 +1,264 @@
+"""The propagator as processes, on real Kafka, against the provider sandbox; entries are written as the merge does."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from consent_contracts import Codec, Topics
+from consent_contracts.decisions import Decision, Entry
+from consent_contracts.join import join
+from consent_contracts.records import suppression_datum
+from consent_runtime import kafka
+from consent_runtime.keyring import Keyring
+
+SENDER = "MG" + "1" * 32
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
+DESTINATIONS = f"""\
+destinations:
+  - name: twilio-fr
+    connector: twilio
+    channel: sms
+    url: {{url}}/twilio
+    credentials: {{{{account_sid: {{{{env: SID}}}}, auth_token: {{{{env: TOKEN}}}}}}}}
+    purposes: {{{{newsletter: {SENDER}}}}}
+    limits: {{{{calls_per_second: 1000, burst: 100}}}}
+    timeout_seconds: 3
+    park_after: 3
+  - name: crm
+    connector: webhook
+    channel: sms
+    url: {{url}}/webhook/crm
+    credentials: {{{{secret: {{{{env: WEBHOOK}}}}}}}}
+    options: {{{{allow_private: true, clear_addresses: true}}}}
+    purposes: same
+    push_permissions: true
+    limits: {{{{calls_per_second: 1000, burst: 100}}}}
+    timeout_seconds: 3
+    park_after: 3
+"""
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
+    """What `condition` returns once it is true; fails at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what or condition}")
+        time.sleep(0.05)
+    return value
+
+
+class Sandbox:
+    def __init__(self, directory: Path) -> None:
+        config = directory / "sandbox.toml"
+        config.write_text(
+            f'[twilio.limit]\ncalls = 0\nseconds = 60\n[webhook]\nsecrets = ["{SECRET}"]\n'
+            "[twilio.latency]\np50_ms = 5\np99_ms = 20\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "consent_runtime", "sandbox", "--port", "0", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip().rpartition(" ")[2]
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def state(self, account: str) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = self.call("GET", f"/_state/{account}")
+        return found
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Propagator:
+    """One worker process."""
+
+    def __init__(self, environ: dict[str, str], log: Path, only: tuple[str, ...]) -> None:
+        options = [part for name in only for part in ("--destination", name)]
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "consent_runtime", "propagator", *options],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environ},
+            )
+        self.port = int(environ["CONSENT_RELAY_METRICS_PORT"])
+
+    def get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def until_ready(self) -> "Propagator":
+        until(lambda: self.running() and self.get("/readyz") == "ok\n", what=f"ready; log: {self.log}")
+        return self
+
+    def running(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        return True
+
+    def metric(self, name: str, **labels: str) -> float:
+        text = self.get("/metrics")
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        found = re.findall(rf"^consent_relay_{name}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for given, value in found if all(each in given for each in wanted))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@dataclass
+class Rig:
+    bootstrap: str
+    registry: str
+    topics: Topics
+    keyring: Keyring
+    keyring_file: Path
+    directory: Path
+    sandbox: Sandbox
+    workers: list[Propagator] = field(default_factory=list)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.codec = Codec.connect(self.registry, self.topics)
+        self.producer = kafka.producer(self.bootstrap)
+        self.destinations = self.directory / "destinations.yaml"
+        self.destinations.write_text(DESTINATIONS.format(url=self.sandbox.url))
+
+    def start(self, *only: str, instance: str = "one") -> Propagator:
+        environ = {
+            "CONSENT_RELAY_KAFKA": self.bootstrap,
+            "CONSENT_RELAY_REGISTRY": self.registry,
+            "CONSENT_RELAY_TOPIC_PREFIX": self.topics.prefix,
+            "CONSENT_RELAY_KEYRING_FILE": str(self.keyring_file),
+            "CONSENT_RELAY_STATE_DIR": str(self.directory / instance),
+            "CONSENT_RELAY_INSTANCE_ID": instance,
+            "CONSENT_RELAY_METRICS_PORT": str(_free_port()),
+            "CONSENT_RELAY_PROPAGATOR_DESTINATIONS": str(self.destinations),
+            "CONSENT_RELAY_PROPAGATOR_SESSION_TIMEOUT": "6",
+            "SID": "AC" + "0" * 32,
+            "TOKEN": "sandbox-twilio-token",
+            "WEBHOOK": SECRET,
+        }
+        worker = Propagator(environ, self.directory / f"{instance}-{len(self.workers)}.log", only)
+        self.workers.append(worker)
+        return worker
+
+    def decide(self, number: int, status: str = "withdrawn", *, purpose: str = "newsletter") -> str:
+        """Write the address's new entry; answers the address."""
+        address = f"+33639980{number:03d}"
+        key = self.keyring.address_key("acme", "sms", address)
+        now = time.time_ns() // 1000
+        decision = Decision(
+            decision_id=str(uuid4()),
+            subject_ref=f"s{number}",
+            purpose=purpose,
+            status=status,
+            # A permission counts as 2 s older than it says; ours are to be newer than what they lift.
+            effective_at=now,
+            recorded_at=now,
+        )
+        entry = Entry(
+            tenant="acme",
+            channel="sms",
+            address_key=key,
+            sealed_address=self.keyring.seal(key, address),
+            decisions=(decision,),
+        )
+        self.entries[address] = merged = join(self.entries.get(address), entry)
+        topic = self.topics.suppression("sms")
+        self.producer.produce(topic, self.codec.encode(topic, suppression_datum(merged, now)), key.encode())
+        self.producer.poll(0)
+        return address
+
+    def flush(self) -> None:
+        assert self.producer.flush(30) == 0
+
+    def receipts(self) -> list[dict[str, Any]]:
+        return [self.codec.decode(self.topics.receipts, value) for _, value in self.read(self.topics.receipts) if value]
+
+    def parked(self) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for key, value in self.read(self.topics.parked):
+            if value is None:
+                found.pop(key, None)
+            else:
+                found[key] = value
+        return found
+
+    def read(self, topic: str) -> list[tuple[str, bytes | None]]:
+        consumer = kafka.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
+        partitions = [TopicPartition(topic, number, 0) for number in range(4)]
+        consumer.assign(partitions)
+        ended, found = 0, []
+        while ended < len(partitions):
+            for message in consumer.consume(500, timeout=5.0):
+                if message.error() is not None:
+                    ended += 1
+                else:
+                    found.append(((message.key() or b"").decode(), message.value()))
+        consumer.close()
+        return found
+
+    def twilio(self, address: str) -> str | None:
+        return self.sandbox.state("twilio").get(address, {}).get(SENDER)
+
+    def crm(self, address: str, purpose: str = "newsletter") -> str | None:
+        return self.sandbox.state("webhook.crm").get(address, {}).get(purpose)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.thaw()
+                worker.kill()
+        self.sandbox.close()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

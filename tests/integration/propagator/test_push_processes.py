@@ -1,0 +1,148 @@
+"""The propagator on real Kafka and real HTTP: told, proved, and nothing lost whatever dies."""
+
+import random
+import time
+
+from confluent_kafka import Consumer, TopicPartition
+from tests.integration.propagator.rig import Rig, until
+
+
+def test_a_choice_reaches_each_destination_with_its_receipts(rig: Rig) -> None:  # R1, R28, R43
+    worker = rig.start().until_ready()
+    address = rig.decide(1, "withdrawn")
+    other = rig.decide(2, "given")
+    rig.flush()
+    until(lambda: rig.twilio(address) == "suppressed" and rig.crm(address) == "suppressed")
+    until(lambda: rig.crm(other) == "permitted", what="the permission, where permissions are pushed")
+    assert rig.twilio(other) is None
+
+    def stages() -> set[tuple[str, str, str]]:
+        return {(each["destination"], each["action"], each["stage"]) for each in rig.receipts()}
+
+    until(lambda: ("crm", "permit", "accepted") in stages() and ("crm", "suppress", "accepted") in stages())
+    until(lambda: ("twilio-fr", "suppress", "accepted") in stages())
+    assert worker.metric("propagation_latency_seconds_count", destination="crm") == 2
+    assert worker.metric("propagation_oldest_untold_revocation_seconds") == 0
+    assert worker.stop() == 0, worker.log.read_text()[-3000:]
+
+
+def test_an_outage_is_waited_out_while_the_other_destination_flows(rig: Rig) -> None:  # R2
+    worker = rig.start().until_ready()
+    rig.sandbox.call("PUT", "/_control/outage/twilio", {"mode": "reset"})
+    addresses = [rig.decide(number) for number in range(200)]
+    rig.flush()
+    until(lambda: all(rig.crm(address) == "suppressed" for address in addresses[:5]))
+    until(lambda: len(rig.sandbox.state("webhook.crm")) == 200)
+    until(lambda: worker.metric("propagation_breaker_open", destination="twilio-fr") == 1)
+    until(lambda: worker.metric("propagation_oldest_untold_revocation_seconds", destination="twilio-fr") > 3)
+    assert worker.metric("propagation_oldest_untold_revocation_seconds", destination="crm") == 0
+    rig.sandbox.call("PUT", "/_control/outage/twilio", {"mode": "off"})
+    until(lambda: len(rig.sandbox.state("twilio")) == 200, seconds=30)
+    until(lambda: worker.metric("propagation_breaker_open", destination="twilio-fr") == 0)
+    assert not rig.parked()
+
+
+def test_a_poison_address_is_parked_survives_a_kill_and_a_newer_choice_replaces_it(rig: Rig) -> None:
+    worker = rig.start("crm").until_ready()
+    poison = "+33639980500"
+    rig.sandbox.call(
+        "POST", "/_control/faults", {"account": "webhook.crm", "kind": "reject", "times": 0, "addresses": [poison]}
+    )
+    assert rig.decide(500) == poison
+    number = 0
+    deadline = time.monotonic() + 60
+    while not worker.metric("propagation_parked_addresses", destination="crm"):
+        assert time.monotonic() < deadline, "the poison address is not parked"
+        rig.decide(number := number + 1)
+        rig.flush()
+        time.sleep(0.1)
+    until(lambda: len(rig.sandbox.state("webhook.crm")) == number, what="the others flow")
+    until(lambda: any(each["stage"] == "failed" for each in rig.receipts()))
+    assert [key.split("|")[0] for key in rig.parked()] == ["crm"]
+    worker.kill()
+    again = rig.start("crm").until_ready()
+    until(lambda: again.metric("propagation_parked_addresses", destination="crm") == 1)
+    rig.sandbox.call("DELETE", "/_control/faults")
+    rig.decide(500)
+    rig.flush()
+    until(lambda: rig.crm(poison) == "suppressed")
+    until(lambda: not rig.parked())
+    until(lambda: again.metric("propagation_parked_addresses", destination="crm") == 0)
+
+
+def test_kill_9_in_the_middle_of_pushing_loses_nothing(rig: Rig) -> None:  # R43
+    rng = random.Random(7)
+    rig.sandbox.call("PUT", "/_control/latency/twilio", {"p50_ms": 100, "p99_ms": 300})
+    told = rig.start().until_ready()
+    for _ in range(3):
+        for number in range(300):
+            rig.decide(number, rng.choice(["withdrawn", "refused", "objected"]))
+        rig.flush()
+        time.sleep(rng.random() * 0.5)
+        told.kill()
+        told = rig.start().until_ready()
+    until(lambda: len(rig.sandbox.state("twilio")) == 300 and len(rig.sandbox.state("webhook.crm")) == 300)
+    decided = {d.decision_id for entry in rig.entries.values() for d in entry.decisions}
+
+    def untold(destination: str) -> set[str]:
+        proved = [r for r in rig.receipts() if r["destination"] == destination and r["stage"] == "accepted"]
+        return decided - {each for receipt in proved for each in receipt["decision_ids"]}
+
+    until(lambda: not untold("twilio-fr") and not untold("crm"), what="a receipt for every standing decision")
+
+
+def test_a_resumed_zombie_never_says_yes(rig: Rig) -> None:  # R43
+    worker = rig.start("crm").until_ready()
+    rig.sandbox.call("PUT", "/_control/outage/webhook.crm", {"mode": "unavailable"})
+    yes = [rig.decide(number, "given") for number in range(20)]
+    rig.flush()
+    until(lambda: worker.metric("propagation_waiting_pushes", destination="crm") >= 20)
+    worker.freeze()
+    for number in range(20):
+        rig.decide(number, "withdrawn")
+    rig.flush()
+    rig.sandbox.call("PUT", "/_control/outage/webhook.crm", {"mode": "off"})
+    second = rig.start("crm", instance="two").until_ready()
+    until(lambda: all(rig.crm(address) == "suppressed" for address in yes), what="the second worker tells")
+    worker.thaw()
+    until(lambda: worker.get("/metrics") or worker.process.poll() is not None, what="the zombie is back")
+    time.sleep(5)  # Long enough for every retry that the zombie had under way.
+    history = rig.sandbox.call("GET", "/_state/webhook.crm?details=1")
+    said = {state for targets in history.values() for each in targets.values() for _, state in each["changes"]}
+    assert said == {"suppressed"}
+    second.running()
+
+
+def test_an_offset_reset_pushes_again_without_harm(rig: Rig) -> None:  # R30
+    worker = rig.start("crm").until_ready()
+    addresses = [rig.decide(number, "given") for number in range(20)]
+    rig.flush()
+    until(lambda: all(rig.crm(address) == "permitted" for address in addresses))
+    time.sleep(2.1)  # A permission counts two seconds older; the refusals are to be clearly newer.
+    for number in range(20):
+        rig.decide(number, "withdrawn")
+    rig.flush()
+    until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
+    assert worker.stop() == 0
+    rig.sandbox.call("POST", "/_control/reset?account=webhook.crm")
+    _reset(rig, "propagator.crm")
+    rig.start("crm").until_ready()
+    until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
+    history = rig.sandbox.call("GET", "/_state/webhook.crm?details=1")
+    said = {state for targets in history.values() for each in targets.values() for _, state in each["changes"]}
+    assert said == {"suppressed"}
+
+
+def _reset(rig: Rig, group: str) -> None:
+    consumer = Consumer({"bootstrap.servers": rig.bootstrap, "group.id": rig.topics.group(group)})
+    topic = rig.topics.suppression("sms")
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            consumer.commit(offsets=[TopicPartition(topic, number, 0) for number in range(4)], asynchronous=False)
+            break
+        except Exception:
+            # Until the stopped worker's static membership has timed out, the group is not empty.
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    consumer.close()
