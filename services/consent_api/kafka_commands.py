@@ -36,11 +36,14 @@ def ingest() -> None:
     """
     from consent_api.errors import Misconfigured
     from consent_api.ingest.process import IngestProcess, run
+    from consent_contracts.errors import RegistryUnavailable
     from consent_runtime.keyring import KeyringError
     from consent_runtime.settings import load
 
     try:
         sys.exit(run(load(IngestProcess)))
-    except (Misconfigured, KeyringError) as error:
+    except (Misconfigured, KeyringError, LookupError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    except RegistryUnavailable as error:
+        raise click.ClickException(str(error)) from None

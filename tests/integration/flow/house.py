@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from consent_api.relay.process import composed as relay_loops
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
+from consent_runtime.keyring import Key
 from consent_runtime.observability import Health
 
 TENANT = "acme"
@@ -81,6 +83,19 @@ def grant(**changes: Any) -> dict[str, Any]:
 def refusal(**changes: Any) -> dict[str, Any]:
     """A ConsentSubmitted datum of a withdrawal, without evidence."""
     return grant(status="withdrawn", evidence=None, expires_at=None, **changes)
+
+
+def write_keyring(path: Path, seal_keys: Sequence[Key], tenants: Mapping[str, Sequence[Key]]) -> Path:
+    """A keyring file as an operator would edit it."""
+
+    def section(name: str, key: Key, *more: str) -> str:
+        return "\n".join((f"[[{name}]]", f'id = "{key.id}"', f'secret = "{b64encode(key.secret).decode()}"', *more))
+
+    parts = [section("seal_keys", key) for key in seal_keys]
+    for tenant, keys in tenants.items():
+        parts += [section(f"tenants.{tenant}.hash_keys", key, f"primary = {str(key.primary).lower()}") for key in keys]
+    path.write_text("\n\n".join(parts), encoding="utf-8")
+    return path
 
 
 @dataclass(kw_only=True)

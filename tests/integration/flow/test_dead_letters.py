@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.integration.flow.house import House, refusal, until
+from tests.integration.flow.house import House, refusal, until, write_keyring
 
 from consent_api.dead_letters.box import Box, Filter
 from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
-from consent_runtime.keyring import Keyring
+from consent_runtime.keyring import Key, Keyring
 
 ADDRESS = "+33639980042"
 
@@ -80,11 +80,10 @@ def test_replay_asks_first(house: House) -> None:
     assert len(house.records(house.topics.inbound)) == 3
 
 
-def test_a_replayed_record_is_recorded_once_the_cause_is_gone(house: House, tmp_path: Path) -> None:
+def test_a_replayed_record_is_recorded_once_the_cause_is_gone(house: House, keyring: Keyring, tmp_path: Path) -> None:
     put_aside(house, junk=0)
-    repaired = tmp_path / "keyring.toml"
-    text = house.keyring_file.read_text()
-    repaired.write_text(text + text[text.index("[[tenants.") :].replace("tenants.acme", "tenants.newcomer"))
+    tenants = {**keyring.hash_keys, "newcomer": [Key(id="h1", secret=bytes(32), primary=True)]}
+    repaired = write_keyring(tmp_path / "repaired.toml", keyring.seal_keys, tenants)
     mended = house.elsewhere(keyring_file=repaired)
     mended.run("dead-letters", "replay", "--every", "--yes")
     with mended.ingest():

@@ -1,0 +1,92 @@
+"""What the Kafka sides decide without a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consent_api.dead_letters.box import Filter, Letter
+from consent_api.dead_letters.replay import obstacle
+from consent_api.ingest.receipts import checked
+from consent_contracts.errors import InvalidRecord
+from consent_contracts.topics import Topics
+
+TOPICS = Topics(prefix="x.")
+
+
+def letter(**changes: Any) -> Letter:
+    given = {
+        "place": "x.consent.inbound.v1:0:7",
+        "service": "consent-api",
+        "topic": TOPICS.inbound,
+        "partition": 0,
+        "offset": 7,
+        "reason": "invalid",
+        "error": "/status: send one of given",
+        "failed_at": 1,
+        "sealed_record": b"sealed",
+    }
+    return Letter(**{**given, **changes})
+
+
+def receipt(**changes: Any) -> dict[str, Any]:
+    texts = ("receipt_id", "tenant", "destination", "channel", "address_key")
+    return {
+        **dict.fromkeys(texts, "x"),
+        "action": "suppress",
+        "stage": "accepted",
+        "decision_ids": [],
+        **dict.fromkeys(("version", "accepted_at", "queued_at", "occurred_at", "attempts"), 1),
+        "provider_reference": None,
+        "detail": None,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("topic", [TOPICS.inbound, TOPICS.changes, TOPICS.receipts])
+def test_topics_that_take_late_and_repeated_records_take_a_replay(topic: str) -> None:
+    assert obstacle(letter(topic=topic), TOPICS) is None
+
+
+@pytest.mark.parametrize("topic", [TOPICS.suppression("sms"), TOPICS.parked, "somebody.else.v1"])
+def test_no_other_topic_takes_a_replay(topic: str) -> None:  # R5
+    assert obstacle(letter(topic=topic), TOPICS) is not None
+
+
+def test_a_letter_that_was_cut_stays() -> None:
+    assert obstacle(letter(reason="too_large"), TOPICS) is not None
+
+
+def test_filters_combine_and_leave_out_what_was_replayed() -> None:
+    assert Filter().wants(letter())
+    assert not Filter().wants(letter(replayed_at="2026-11-22T02:00:00Z"))
+    assert Filter(replayed=True).wants(letter(replayed_at="2026-11-22T02:00:00Z"))
+    assert Filter(service="consent-api", reason="invalid").wants(letter())
+    assert not Filter(service="suppression").wants(letter())
+    assert not Filter(reason="empty").wants(letter())
+    assert not Filter(places=frozenset({"other:0:1"})).wants(letter())
+
+
+def test_a_letter_never_prints_its_record() -> None:  # R13
+    assert "sealed" not in repr(letter()).replace("sealed_record", "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stage", "perhaps"),
+        ("action", "call"),
+        ("detail", "nul\x00"),
+        ("tenant", ""),
+        ("version", 2**63),
+        ("occurred_at", -1),
+        ("attempts", 2**31),
+        ("decision_ids", ["no uuid"]),
+    ],
+)
+def test_a_receipt_that_the_tables_cannot_hold_is_invalid(field: str, value: object) -> None:
+    assert checked(receipt()) == receipt()
+    with pytest.raises(InvalidRecord) as caught:
+        checked(receipt(**{field: value}))
+    assert caught.value.field == field
