@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from fastapi import Response
 
-from consent_api.errors import Fault
+from consent_api.errors import Fault, Refused
 from consent_api.ledger import history
 from consent_api.ledger.links import Linked
 from consent_api.ledger.replays import Recorded
@@ -47,14 +47,21 @@ def recorded(outcome: Recorded) -> shapes.Recorded:
     )
 
 
-def refused_item(faults: tuple[Fault, ...], position: int) -> shapes.RefusedItem:
-    """The faults of one item of a batch; pointers lead from the whole body."""
-    return shapes.RefusedItem(
-        outcome="refused",
-        errors=[
-            shapes.FaultShape(pointer=f"/decisions/{position}{each.pointer}", detail=each.code, cure=each.cure)
-            for each in faults
-        ],
+def batch_result(outcome: Recorded | Refused, position: int) -> shapes.BatchResult:
+    """The result of one decision of a batch; pointers lead from the whole body."""
+    if isinstance(outcome, Refused):
+        return shapes.BatchResult(
+            outcome="refused",
+            errors=[
+                shapes.FaultShape(pointer=f"/decisions/{position}{each.pointer}", detail=each.code, cure=each.cure)
+                for each in outcome.faults
+            ],
+        )
+    return shapes.BatchResult(
+        outcome="repeated" if outcome.repeated else "recorded",
+        decision_id=outcome.decision_id,
+        recorded_at=rfc3339(outcome.recorded_at),
+        addresses=list(outcome.address_keys),
     )
 
 

@@ -156,10 +156,7 @@ class _Intake:
 
     def many(self, results: Results) -> Answer:
         """One result for each, refused or not."""
-        rendered = [
-            answers.refused_item(each.faults, position) if isinstance(each, Refused) else answers.recorded(each)
-            for position, each in enumerate(results)
-        ]
+        rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
         return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(results=rendered)))
 
     def _read(self, item: object, tenant: str, now: int) -> Accepted | Refused:

@@ -83,17 +83,20 @@ class FaultShape(Struct, kw_only=True, rename={"pointer": "field"}):
     cure: str
 
 
-class RefusedItem(Struct, kw_only=True):
-    """Not recorded, and why."""
+class BatchResult(Struct, kw_only=True, omit_defaults=True):
+    """What became of one decision. ``refused``: with errors, and not recorded; else as for a single decision."""
 
-    outcome: Annotated[str, Meta(extra_json_schema={"const": "refused"})]
-    errors: list[FaultShape]
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated", "refused"]})]
+    decision_id: DecisionId | None = None
+    recorded_at: Time | None = None
+    addresses: list[AddressKey] | None = None
+    errors: list[FaultShape] | None = None
 
 
 class BatchAnswer(Struct, kw_only=True):
     """One result for each decision, in the order in which they were sent."""
 
-    results: list[Recorded | RefusedItem]
+    results: list[BatchResult]
 
 
 class NamedAddress(Struct, kw_only=True, forbid_unknown_fields=True):
