@@ -224,7 +224,7 @@ class _Reading:
             self._fault(pointer, "not_text", "send a text")
         elif len(value) > longest:
             self._fault(pointer, "too_long", f"send at most {longest} characters")
-        elif not value.isprintable() and _unwritable(value):
+        elif not value.isprintable() and _unwritable(value, lines=within is not None):
             self._fault(pointer, "control_characters", "send a text without NUL or other control characters")
         else:
             return value
@@ -331,8 +331,10 @@ class _Reading:
         return kept
 
 
-def _unwritable(value: str) -> bool:
-    return any(unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r" for character in value)
+def _unwritable(value: str, *, lines: bool) -> bool:
+    """Control characters and halves of surrogates; what an agent typed as evidence may have several ``lines``."""
+    kept = "\t\n\r" if lines else ""
+    return any(unicodedata.category(character) in ("Cc", "Cs") and character not in kept for character in value)
 
 
 def _holds_address(name: str, value: str, raw: str | None, address: str | None) -> bool:

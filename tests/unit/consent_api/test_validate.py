@@ -1,0 +1,185 @@
+"""The rule book of the door: what is taken, and all that is said of what is not. # R4 R7"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_api.errors import Refused
+from consent_api.validate import EVIDENCE, Accepted, Rules, micros, rfc3339, subject_reference, validate
+
+NOW = 1_780_000_000_000_000
+SECOND = 1_000_000
+RULES = Rules(channels=("sms", "email", "voice"), default_region="FR")
+WITHDRAWAL: dict[str, Any] = {"subject_ref": "s1", "channel": "sms", "purpose": "survey", "status": "withdrawn"}
+GRANT: dict[str, Any] = {
+    **WITHDRAWAL,
+    "status": "given",
+    "occurred_at": NOW - 60 * SECOND,
+    "expires_at": NOW + 3600 * SECOND,
+    "evidence": {name: f"some {name}" for name in EVIDENCE},
+}
+
+
+def read(fields: dict[str, Any]) -> Accepted:
+    return validate(fields, tenant="acme", rules=RULES, now=NOW)
+
+
+def faults(fields: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(Refused) as refused:
+        read(fields)
+    assert all(each.cure for each in refused.value.faults)
+    return {each.pointer: each.code for each in refused.value.faults}
+
+
+def test_a_complete_grant_is_taken_with_its_evidence() -> None:
+    accepted = read(GRANT)
+    assert (accepted.effective_at, accepted.recorded_at) == (GRANT["occurred_at"], NOW)
+    assert dict(accepted.evidence) == GRANT["evidence"]
+    assert accepted.source_system == "some source_system"
+
+
+@pytest.mark.parametrize("absent", [None, {}, dict.fromkeys(EVIDENCE), dict.fromkeys(EVIDENCE, "  ")])
+def test_a_grant_without_evidence_is_told_all_that_is_missing(absent: object) -> None:  # R7
+    found = faults({**GRANT, "evidence": absent, "occurred_at": None, "expires_at": None})
+    assert found == dict.fromkeys(
+        ["/occurred_at", "/expires_at", *(f"/evidence/{name}" for name in EVIDENCE)], "missing_evidence"
+    )
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_each_field_of_evidence_is_needed(name: str) -> None:
+    evidence = {other: text for other, text in GRANT["evidence"].items() if other != name}
+    assert faults({**GRANT, "evidence": evidence}) == {f"/evidence/{name}": "missing_evidence"}
+
+
+@pytest.mark.parametrize("status", ["refused", "withdrawn", "objected", "expired", "invalidated"])
+@pytest.mark.parametrize("purpose", ["survey", "*"])
+def test_a_refusal_needs_no_evidence(status: str, purpose: str) -> None:
+    accepted = read({**WITHDRAWAL, "status": status, "purpose": purpose})
+    assert (accepted.effective_at, accepted.expires_at) == (NOW, None)
+
+
+@pytest.mark.parametrize(("ahead", "taken"), [(0, True), (2 * SECOND, True), (2 * SECOND + 1, False)])
+def test_a_grant_may_be_dated_two_seconds_ahead_and_no_more(ahead: int, taken: bool) -> None:
+    fields = {**GRANT, "occurred_at": NOW + ahead}
+    if taken:
+        assert read(fields).effective_at == NOW
+    else:
+        assert faults(fields) == {"/occurred_at": "in_the_future"}
+
+
+def test_a_withdrawal_dated_ahead_counts_from_now() -> None:
+    assert read({**WITHDRAWAL, "occurred_at": NOW + 3600 * SECOND}).effective_at == NOW
+
+
+def test_a_grant_names_its_purpose() -> None:
+    assert faults({**GRANT, "purpose": "*"}) == {"/purpose": "not_specific"}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    fields = {"channel": "fax", "purpose": "A B", "status": "maybe", "subject_ref": "a@b.example", "address": 7}
+    assert set(faults(fields)) == {"/channel", "/purpose", "/status", "/subject_ref", "/address"}
+
+
+@pytest.mark.parametrize("name", ["channel", "purpose", "status"])
+@pytest.mark.parametrize("value", [None, 7, True, [], {}, "", "\x00", "x" * 201])
+def test_required_fields_must_be_text_that_means_something(name: str, value: object) -> None:
+    assert f"/{name}" in faults({**WITHDRAWAL, name: value})
+
+
+@pytest.mark.parametrize(
+    "reference", ["a@b.example", "someone@localhost", "+33 6 39 98 00 01", "a\nb", "a\x00", " ", "\ud800"]
+)
+def test_a_subject_reference_is_opaque_and_printable(reference: str) -> None:
+    assert "/subject_ref" in faults({**WITHDRAWAL, "subject_ref": reference})
+    with pytest.raises(Refused):
+        subject_reference(reference)
+
+
+@pytest.mark.parametrize("reference", ["42", "crm:0001", "a/b", "ç-é", "2026-01-05"])
+def test_other_references_are_kept_as_they_are(reference: str) -> None:
+    assert read({**WITHDRAWAL, "subject_ref": reference}).subject_ref == reference == subject_reference(reference)
+
+
+def test_an_event_id_may_be_a_message_id_but_no_address() -> None:
+    assert read({**WITHDRAWAL, "event_id": "<20260105.1@mailer>"}).event_id == "<20260105.1@mailer>"
+    assert faults({**WITHDRAWAL, "event_id": "stop:someone@example.com"}) == {"/event_id": "an_address"}
+
+
+@pytest.mark.parametrize("text", ["06 39 98 00 01", "+33639980001", "call 0639980001 twice", "tel:+33-6-39-98-00-01"])
+def test_evidence_does_not_keep_the_persons_address(text: str) -> None:  # R13
+    fields = {**WITHDRAWAL, "address": "06 39 98 00 01", "evidence": {"withdrawal_method": text, "actor": "agent 7"}}
+    accepted = read(fields)
+    assert dict(accepted.evidence) == {"withdrawal_method": "(removed: held an address)", "actor": "agent 7"}
+    grant = {**GRANT, "address": "06 39 98 00 01", "evidence": {**GRANT["evidence"], "notice_id": text}}
+    assert faults(grant) == {"/evidence/notice_id": "an_address"}
+
+
+def test_evidence_keeps_the_controllers_own_addresses() -> None:
+    evidence = {
+        **GRANT["evidence"],
+        "withdrawal_method": "privacy@example.com or STOP to 36105",
+        "controller": "a@b.example",
+    }
+    assert dict(read({**GRANT, "evidence": evidence}).evidence) == evidence
+
+
+def test_a_misspelt_field_is_said() -> None:
+    assert faults({**GRANT, "expire_at": 1}) == {"/expire_at": "unknown_field"}
+    assert faults({**GRANT, "06 39 98 00 01": 1}) == {"": "unknown_field"}
+    assert faults({**GRANT, "evidence": {**GRANT["evidence"], "notice": "x"}}) == {"/evidence/notice": "unknown_field"}
+
+
+def test_the_address_is_never_printed() -> None:
+    assert "639980001" not in repr(read({**WITHDRAWAL, "address": "06 39 98 00 01"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2026-01-05T10:00:00+01:00", 1_767_603_600_000_000),
+        ("2026-01-05 09:00:00.123456789z", 1_767_603_600_123_456),
+        ("2026-01-05T09:00:00.5Z", 1_767_603_600_500_000),
+        ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999),
+    ],
+)
+def test_times_are_read_to_the_microsecond(text: str, expected: int) -> None:
+    assert rfc3339(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [7, True, "", "now", "2026-01-05", "2026-01-05T09:00:00", "2026-02-30T00:00:00Z", "1969-12-31T23:59:59Z",
+     "2026-01-05T09:00:00+25:00", "9999-12-31T23:59:59-23:00", "2026-W01-1T00:00:00Z", "٢٠٢٦-01-05T09:00:00Z"],
+)  # fmt: skip
+def test_other_times_are_refused_with_a_cure(text: object) -> None:
+    with pytest.raises(ValueError, match="send"):
+        rfc3339(text)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 1.5, "1", True])
+def test_microseconds_have_bounds(value: object) -> None:
+    with pytest.raises(ValueError, match="microseconds"):
+        micros(value)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GRANT, "address", "event_id"]), _JSON), st.booleans())
+def test_whatever_is_sent_is_taken_or_refused_and_nothing_else(change: dict[str, Any], grant: bool) -> None:
+    try:
+        accepted = read({**(GRANT if grant else WITHDRAWAL), **change})
+    except Refused:
+        return
+    assert accepted.effective_at <= accepted.recorded_at == NOW
+    assert accepted.status != "given" or (accepted.expires_at is not None and set(accepted.evidence) == set(EVIDENCE))
