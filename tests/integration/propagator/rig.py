@@ -87,8 +87,13 @@ class Sandbox:
         return json.loads(text) if text else None
 
     def state(self, account: str) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = self.call("GET", f"/_state/{account}")
+        found: dict[str, dict[str, str]] = self.call("GET", f"/_state/{account}")["states"]
         return found
+
+    def ever_said(self, account: str) -> set[str]:
+        """Every state that any address of the account ever had."""
+        history = self.call("GET", f"/_state/{account}?details=1")["states"]
+        return {state for targets in history.values() for each in targets.values() for _, state in each["changes"]}
 
     def close(self) -> None:
         self.process.terminate()
