@@ -1,0 +1,71 @@
+"""docs/metrics.md, written from the metrics themselves: ``python -m tests.contract.metrics_page > docs/metrics.md``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from suppression.gate.metrics import GateMetrics
+
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.metrics import ApiMetrics
+from consent_api.relay.metrics import RelayMetrics
+from consent_runtime.dead_letters import DeadLetterMetrics
+from consent_runtime.transport import TransportMetrics
+from lag_exporter.metrics import LagMetrics
+from propagator.metrics import Metrics as PropagatorMetrics
+from suppression.metrics import MergeMetrics
+
+INTRO = """\
+# Metrics
+
+Every process serves `/metrics`, `/healthz` and `/readyz` on its metrics port. Names follow the Prometheus conventions:
+prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process metrics (`process_*`,
+`python_*`) come on top.
+
+This page is written from the code, and a test holds it to that:
+`python -m tests.contract.metrics_page > docs/metrics.md`."""
+
+PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
+    "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice"))],
+    "relay": [RelayMetrics.on],
+    "ingest": [IngestMetrics.on],
+    "suppression": [MergeMetrics.on],
+    "gate": [GateMetrics.on],
+    "propagator": [PropagatorMetrics.on],
+    "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
+    "suppression and propagator (the transport)": [TransportMetrics.on],
+    "ingest, suppression and propagator (dead letters)": [DeadLetterMetrics.on],
+}
+
+
+def declared(process: str) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """(name as Prometheus shows it, type, labels, help) of every metric of a process, by name."""
+    registry = CollectorRegistry()
+    for declare in PROCESSES[process]:
+        declare(registry)
+    collectors = set(registry._names_to_collectors.values())
+    metrics = [each for each in collectors if isinstance(each, MetricWrapperBase)]
+    for metric in sorted(metrics, key=lambda each: each._name):
+        suffix = "_total" if metric._type == "counter" else ""
+        yield metric._name + suffix, metric._type, tuple(metric._labelnames), metric._documentation
+
+
+def lines() -> Iterator[str]:
+    """The page, line by line."""
+    yield from INTRO.splitlines()
+    for process in PROCESSES:
+        yield ""
+        yield f"## {process}"
+        yield ""
+        yield "| metric | type | labels | what it tells |"
+        yield "|---|---|---|---|"
+        for name, kind, labels, text in declared(process):
+            cells = [f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels) or "-", " ".join(text.split())]
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in lines())
