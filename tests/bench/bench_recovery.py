@@ -107,7 +107,6 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
     with tempfile.TemporaryDirectory() as directory:
         cold = asyncio.run(recover(servers, topics, codec, Path(directory)))
         warm = asyncio.run(recover(servers, topics, codec, Path(directory)))
-        size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
     admin = AdminClient({"bootstrap.servers": servers.kafka})
     for deleted in admin.delete_topics([spec.name for spec in topics.specs()]).values():
         deleted.result()
@@ -115,5 +114,4 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
     return [
         Figure(name="recovery without local state", value=cold, unit="s", target=15.0, at_most=True, how=how),
         Figure(name="recovery from the checkpoint", value=warm, unit="s", how=how),
-        Figure(name="local state on disk", value=size / entries, unit="B/entry", how=how),
     ]
