@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
-from suppression.gate.metrics import GateMetrics
 
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.metrics import ApiMetrics
@@ -16,6 +15,7 @@ from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
+from suppression.gate.metrics import GateMetrics
 from suppression.metrics import MergeMetrics
 
 INTRO = """\

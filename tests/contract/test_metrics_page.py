@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.contract.metrics_page import PROCESSES, declared, lines
 
 UNITS = ("_seconds", "_records", "_bytes", "_total", "_ratio")

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
-from tests.integration.flow.house import House
 
 from consent_api.ledger.migrate import migrate
 from consent_contracts.topics import Topics
+from tests.integration.flow.house import House
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.integration.flow.house import House, refusal, until, write_keyring
 
 from consent_api.dead_letters.box import Box, Filter
 from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
@@ -14,6 +13,7 @@ from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.keyring import Key, Keyring
+from tests.integration.flow.house import House, refusal, until, write_keyring
 
 ADDRESS = "+33639980042"
 

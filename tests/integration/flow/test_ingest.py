@@ -8,11 +8,11 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import Producer
-from tests.integration.flow.house import TENANT, House, Running, grant, refusal, until
-from tests.integration.proxy import Proxy
 
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
+from tests.integration.flow.house import TENANT, House, Running, grant, refusal, until
+from tests.integration.proxy import Proxy
 
 
 def outcome(house: House, ingest: Running, name: str) -> float:

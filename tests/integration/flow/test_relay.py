@@ -8,10 +8,10 @@ import time
 from collections import Counter
 
 import pytest
-from tests.integration.flow.house import FILLED, House, Running, until
-from tests.integration.proxy import Proxy
 
 from consent_contracts.partitioner import partition_of
+from tests.integration.flow.house import FILLED, House, Running, until
+from tests.integration.proxy import Proxy
 
 
 def published(house: House, relay: Running, outcome: str = "published") -> float:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 from confluent_kafka.admin import AdminClient
-from tests.integration.flow.house import House, grant, refusal, until, write_keyring
 
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
@@ -18,6 +17,7 @@ from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Key, Keyring
+from tests.integration.flow.house import House, grant, refusal, until, write_keyring
 
 
 def merged(house: House) -> dict[str, Entry]:

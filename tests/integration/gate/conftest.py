@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.integration.gate.entries import Entries
 
 from consent_client import SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.keyring import Keyring
+from tests.integration.gate.entries import Entries
 
 OpenView = Callable[..., SuppressionView]
 

@@ -11,7 +11,6 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 from prometheus_client import CollectorRegistry, generate_latest
-from tests.integration.gate.entries import Entries, decision, eventually, now
 
 from consent_client import SuppressionView
 from consent_runtime import api_keys
@@ -19,6 +18,7 @@ from consent_runtime.api_keys import KeyFile
 from consent_runtime.keyring import Key, Keyring
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
+from tests.integration.gate.entries import Entries, decision, eventually, now
 
 OpenView = Callable[..., SuppressionView]
 Ask = Callable[..., Any]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.gate.entries import Entries, decision, eventually
-from tests.integration.proxy import Proxy
 
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys
+from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.proxy import Proxy
 
 PHONE = "+33639980001"
 

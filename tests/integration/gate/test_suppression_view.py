@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
-from tests.integration.proxy import Proxy
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_contracts.codec import Codec
@@ -13,6 +11,8 @@ from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
+from tests.integration.proxy import Proxy
 
 OpenView = Callable[..., SuppressionView]
 PHONE = "+33639980001"

@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import pytest
-from tests.integration.transport.processes import Bench
 
 from consent_contracts.partitioner import partition_of
 from consent_runtime.kafka import (
@@ -15,6 +14,7 @@ from consent_runtime.kafka import (
     producer,
     transactional_producer,
 )
+from tests.integration.transport.processes import Bench
 
 
 def read(bench: Bench, count: int) -> list[tuple[int, bytes | None, bytes | None]]:

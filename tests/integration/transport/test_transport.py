@@ -8,9 +8,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.integration.transport.processes import Bench, until
 
 from consent_runtime.kafka import transactional_producer
+from tests.integration.transport.processes import Bench, until
 
 
 def opened(bench: Bench, instance: str, count: int) -> None:

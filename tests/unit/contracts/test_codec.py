@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.contracts.strategies import entries
 
 from consent_contracts import (
     Codec,
@@ -21,6 +20,7 @@ from consent_contracts import (
     verdicts_of,
 )
 from consent_contracts import schemas as contracts
+from tests.unit.contracts.strategies import entries
 
 TOPICS = Topics()
 CHANGE = {

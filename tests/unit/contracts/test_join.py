@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.contracts.strategies import SECOND, decisions, entries
 
 from consent_contracts import Decision, Entry, join, order, permits, verdicts
 from consent_contracts.truth_table import vectors
+from tests.unit.contracts.strategies import SECOND, decisions, entries
 
 CASES = vectors("join")
 states = st.lists(entries(), min_size=1, max_size=6).map(lambda parts: reduce(join, parts[1:], parts[0]))

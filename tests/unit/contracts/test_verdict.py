@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.contracts.strategies import decisions, purposes
 
 from consent_contracts import Decision, applicable, verdict, verdicts
 from consent_contracts.truth_table import lines, vectors
+from tests.unit.contracts.strategies import decisions, purposes
 
 CASES = vectors("verdict")
 
