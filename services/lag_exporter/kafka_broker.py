@@ -30,7 +30,7 @@ class KafkaBroker:
 
     def __init__(self, bootstrap: str, *, group: str) -> None:
         """`group` is only the name that librdkafka wants a consumer to have."""
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
         self._reader: Any = kafka.consumer(
             bootstrap,
             group,
@@ -46,6 +46,8 @@ class KafkaBroker:
 
     def groups(self, prefix: str) -> list[str]:
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
+        if listed.errors:
+            raise BrokerAway("not every broker has said which groups it knows")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
     def committed(self, group: str) -> Mapping[Place, int]:

@@ -60,7 +60,7 @@ class MergeStage:
         self._health = health
         self._bootstrap = bootstrap
         self._client_config = client_config
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **(client_config or {})})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2, **(client_config or {})})
         self._lanes: dict[int, ThreadPoolExecutor] = {}
 
     def stream(self) -> Stream:

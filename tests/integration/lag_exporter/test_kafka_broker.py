@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 from consent_contracts import Topics
 from consent_runtime import kafka as kafka_clients
 from lag_exporter.kafka_broker import KafkaBroker
-from lag_exporter.lag import Lags, Place
+from lag_exporter.lag import BrokerAway, Lags, Place
 
 
 @pytest.fixture
@@ -57,6 +57,13 @@ def test_nothing_left_but_markers_and_aborted_records_is_no_lag(kafka: str, topi
     write(kafka, topics, 5, abort=True)
     [lag] = lags.look(time.time())
     assert (lag.records, lag.seconds) == (0, 0.0)
+
+
+def test_broker_that_does_not_answer_is_no_broker_without_groups() -> None:
+    broker = KafkaBroker("127.0.0.1:1", group="lag")
+    with pytest.raises(BrokerAway):
+        broker.groups("")
+    broker.close()
 
 
 def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, lags: Lags) -> None:
