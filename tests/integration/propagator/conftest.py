@@ -2,10 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.propagator.rig import Rig, Sandbox
 
 from consent_contracts import Topics
 from consent_runtime.keyring import Keyring
+from tests.integration.propagator.rig import Rig, Sandbox
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ destinations:
   - name: crm
     connector: webhook
     channel: sms
-    url: {{url}}/webhook/crm
+    url: {{url}}/webhook
     credentials: {{{{secret: {{{{env: WEBHOOK}}}}}}}}
     options: {{{{allow_private: true, clear_addresses: true}}}}
     purposes: same
@@ -250,7 +250,7 @@ class Rig:
         return self.sandbox.state("twilio").get(address, {}).get(SENDER)
 
     def crm(self, address: str, purpose: str = "newsletter") -> str | None:
-        return self.sandbox.state("webhook.crm").get(address, {}).get(purpose)
+        return self.sandbox.state("webhook").get(address, {}).get(purpose)
 
     def close(self) -> None:
         for worker in self.workers:

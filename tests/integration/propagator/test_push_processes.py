@@ -4,6 +4,7 @@ import random
 import time
 
 from confluent_kafka import Consumer, TopicPartition
+
 from tests.integration.propagator.rig import Rig, until
 
 
@@ -32,7 +33,7 @@ def test_an_outage_is_waited_out_while_the_other_destination_flows(rig: Rig) -> 
     addresses = [rig.decide(number) for number in range(200)]
     rig.flush()
     until(lambda: all(rig.crm(address) == "suppressed" for address in addresses[:5]))
-    until(lambda: len(rig.sandbox.state("webhook.crm")) == 200)
+    until(lambda: len(rig.sandbox.state("webhook")) == 200)
     until(lambda: worker.metric("propagation_breaker_open", destination="twilio-fr") == 1)
     until(lambda: worker.metric("propagation_oldest_untold_revocation_seconds", destination="twilio-fr") > 3)
     assert worker.metric("propagation_oldest_untold_revocation_seconds", destination="crm") == 0
@@ -46,7 +47,7 @@ def test_a_poison_address_is_parked_survives_a_kill_and_a_newer_choice_replaces_
     worker = rig.start("crm").until_ready()
     poison = "+33639980500"
     rig.sandbox.call(
-        "POST", "/_control/faults", {"account": "webhook.crm", "kind": "reject", "times": 0, "addresses": [poison]}
+        "POST", "/_control/faults", {"account": "webhook", "kind": "reject", "times": 0, "addresses": [poison]}
     )
     assert rig.decide(500) == poison
     number = 0
@@ -56,7 +57,7 @@ def test_a_poison_address_is_parked_survives_a_kill_and_a_newer_choice_replaces_
         rig.decide(number := number + 1)
         rig.flush()
         time.sleep(0.1)
-    until(lambda: len(rig.sandbox.state("webhook.crm")) == number, what="the others flow")
+    until(lambda: len(rig.sandbox.state("webhook")) == number, what="the others flow")
     until(lambda: any(each["stage"] == "failed" for each in rig.receipts()))
     assert [key.split("|")[0] for key in rig.parked()] == ["crm"]
     worker.kill()
@@ -81,7 +82,7 @@ def test_kill_9_in_the_middle_of_pushing_loses_nothing(rig: Rig) -> None:  # R43
         time.sleep(rng.random() * 0.5)
         told.kill()
         told = rig.start().until_ready()
-    until(lambda: len(rig.sandbox.state("twilio")) == 300 and len(rig.sandbox.state("webhook.crm")) == 300)
+    until(lambda: len(rig.sandbox.state("twilio")) == 300 and len(rig.sandbox.state("webhook")) == 300)
     decided = {d.decision_id for entry in rig.entries.values() for d in entry.decisions}
 
     def untold(destination: str) -> set[str]:
@@ -93,7 +94,7 @@ def test_kill_9_in_the_middle_of_pushing_loses_nothing(rig: Rig) -> None:  # R43
 
 def test_a_resumed_zombie_never_says_yes(rig: Rig) -> None:  # R43
     worker = rig.start("crm").until_ready()
-    rig.sandbox.call("PUT", "/_control/outage/webhook.crm", {"mode": "unavailable"})
+    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "unavailable"})
     yes = [rig.decide(number, "given") for number in range(20)]
     rig.flush()
     until(lambda: worker.metric("propagation_waiting_pushes", destination="crm") >= 20)
@@ -101,13 +102,13 @@ def test_a_resumed_zombie_never_says_yes(rig: Rig) -> None:  # R43
     for number in range(20):
         rig.decide(number, "withdrawn")
     rig.flush()
-    rig.sandbox.call("PUT", "/_control/outage/webhook.crm", {"mode": "off"})
+    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "off"})
     second = rig.start("crm", instance="two").until_ready()
     until(lambda: all(rig.crm(address) == "suppressed" for address in yes), what="the second worker tells")
     worker.thaw()
     until(lambda: worker.get("/metrics") or worker.process.poll() is not None, what="the zombie is back")
     time.sleep(5)  # Long enough for every retry that the zombie had under way.
-    assert rig.sandbox.ever_said("webhook.crm") == {"suppressed"}
+    assert rig.sandbox.ever_said("webhook") == {"suppressed"}
     second.running()
 
 
@@ -122,11 +123,11 @@ def test_an_offset_reset_pushes_again_without_harm(rig: Rig) -> None:  # R30
     rig.flush()
     until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
     assert worker.stop() == 0
-    rig.sandbox.call("POST", "/_control/reset?account=webhook.crm")
+    rig.sandbox.call("POST", "/_control/reset?account=webhook")
     _reset(rig, "propagator.crm")
     rig.start("crm").until_ready()
     until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
-    assert rig.sandbox.ever_said("webhook.crm") == {"suppressed"}
+    assert rig.sandbox.ever_said("webhook") == {"suppressed"}
 
 
 def _reset(rig: Rig, group: str) -> None:
