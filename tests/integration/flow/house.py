@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, text
 
@@ -231,6 +232,13 @@ class House:
             return found
         finally:
             consumer.close()
+
+    def members(self, loop: str = "inbound") -> int:
+        """How many consumers share the partitions of a loop's group."""
+        group = self.topics.group(f"consent-api-{loop}")
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        found = admin.describe_consumer_groups([group])[group].result(timeout=10).members
+        return sum(bool(each.assignment.topic_partitions) for each in found)
 
     def committed(self, loop: str = "inbound") -> int:
         """The sum of the committed offsets of a loop's group."""

@@ -216,6 +216,7 @@ def test_partitions_change_hands_without_loss_and_sigterm_commits(house: House) 
         process = house.command("ingest", instance_id="two", ingest_batch=20)
         for _ in range(5):
             house.submit(house.encoded([refusal() for _ in range(200)]))
+        until(lambda: house.members() == 2)
         until(lambda: decisions(house) == 2_000)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
