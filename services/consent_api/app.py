@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import anyio.to_thread
 from fastapi import FastAPI, Request, Response
@@ -142,6 +144,14 @@ def serve(settings: ApiSettings) -> int:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
+
+    def told(_: int, __: FrameType | None) -> None:
+        # uvicorn handles signals while it runs, and raises them again once it has finished: the default action
+        # would then kill us before we have put our things away.
+        server.should_exit = True
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, told)
     try:
         server.run()
     finally:
