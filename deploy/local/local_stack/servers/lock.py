@@ -1,0 +1,50 @@
+"""Writes packages.lock anew after a change of versions here: `python -m local_stack.servers.lock`."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from local_stack.servers.packages import LOCK_FILE
+
+# kafka-clients is named because the resolver, left alone, takes an older one that another artifact asks for.
+KAFKA = (
+    "org.apache.kafka:kafka_2.13:4.3.1",
+    "org.apache.kafka:kafka-clients:4.3.1",
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.2",
+)
+REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3", "all", "tar.gz")
+HEADER = """\
+# What the local servers are made of: set, group, artifact, version, classifier, packaging, bytes, SHA-256.
+# Written by `python -m local_stack.servers.lock`; do not edit by hand.
+"""
+
+
+def lines(context: Any) -> Iterator[str]:
+    """One line a package, downloaded for its checksum."""
+    asked, found = context.resolver.resolve([context.create_dependency(each) for each in KAFKA])
+    needed = [*asked, *(each for each in found if each.scope in ("compile", "runtime"))]
+    for each in needed:
+        yield _line("kafka", each.artifact)
+    group, artifact, version, classifier, packaging = REGISTRY
+    component = context.project(group, artifact).at_version(version)
+    yield _line("registry", component.artifact(classifier, packaging))
+
+
+def _line(set_name: str, artifact: Any) -> str:
+    content = Path(artifact.resolve()).read_bytes()
+    name = f"{set_name} {artifact.groupId} {artifact.artifactId} {artifact.version} {artifact.classifier or '-'}"
+    return f"{name} {artifact.packaging} {len(content)} {hashlib.sha256(content).hexdigest()}"
+
+
+def main() -> None:
+    from jgo.maven import MavenContext, PythonResolver
+
+    with tempfile.TemporaryDirectory() as scratch:
+        context = MavenContext(resolver=PythonResolver(), repo_cache=Path(scratch), timeout=60)
+        LOCK_FILE.write_text(HEADER + "\n".join(sorted(lines(context))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
