@@ -1,0 +1,115 @@
+"""Hash keys change while addresses stay findable, and no table holds an address in the clear. # R12 R13"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, inspect, text
+
+from consent_api.ledger import addresses, history
+from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.replays import Recorded
+from consent_api.validate import Accepted
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime.keyring import Key, Keyring
+
+A = "+33639980001"
+SEAL = Key(id="s1", secret=secrets.token_bytes(32))
+OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
+
+
+def keyring(*keys: Key) -> Keyring:
+    return Keyring(seal_keys=[SEAL], hash_keys={"acme": list(keys)})
+
+
+BEFORE = keyring(Key(id="h1", secret=OLD, primary=True))
+DURING = keyring(Key(id="h1", secret=OLD), Key(id="h2", secret=NEW, primary=True))
+AFTER = keyring(Key(id="h2", secret=NEW, primary=True))
+
+
+def under(ledger: Ledger, keys: Keyring) -> Ledger:
+    return replace(ledger, desk=replace(ledger.desk, keyring=keys))
+
+
+def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> Recorded:
+    now = now_micros()
+    accepted = Accepted(
+        tenant="acme",
+        event_id=event_id,
+        subject_ref="s1",
+        address=address,
+        channel="sms",
+        purpose="survey",
+        status="refused",
+        effective_at=now,
+        recorded_at=now,
+        expires_at=None,
+        evidence={},
+    )
+    (outcome,) = ledger.record([accepted])
+    assert isinstance(outcome, Recorded)
+    return outcome
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_during_a_rotation_each_decision_is_published_under_both_keys(
+    ledger: Ledger, owner_engine: Engine, codec: Codec, named: bool
+) -> None:
+    refuse(under(ledger, BEFORE), A, event_id="e1")
+    with owner_engine.begin() as connection:
+        connection.execute(text("DELETE FROM outbox"))
+    outcome = refuse(under(ledger, DURING), A if named else None)
+    assert outcome.address_keys == (DURING.address_key("acme", "sms", A),)
+    with owner_engine.connect() as connection:
+        values = connection.execute(text("SELECT value FROM outbox")).scalars().all()
+        numbers = connection.execute(text("SELECT DISTINCT address_id FROM address_keys")).scalars().all()
+    data = [codec.decode(Topics().changes, bytes(value)) for value in values]
+    assert {each["address_key"] for each in data} == set(DURING.live_address_keys("acme", "sms", A))
+    assert len({each["event_id"] for each in data}) == 2
+    for each in data:
+        assert DURING.open(each["address_key"], each["sealed_address"]) == A
+    assert len(numbers) == 1
+
+
+def test_after_a_rotation_the_past_is_still_explained_and_repetitions_are_still_known(ledger: Ledger) -> None:
+    first = refuse(under(ledger, BEFORE), A, event_id="e1")
+    assert refuse(under(ledger, DURING), A, event_id="e1").decision_id == first.decision_id
+    refuse(under(ledger, DURING), None)
+    assert refuse(under(ledger, AFTER), A, event_id="e1").decision_id == first.decision_id
+    found = ledger.transact(
+        lambda c: history.explain(c, AFTER, named=("acme", "sms", A), purpose="survey", now=now_micros())
+    )
+    assert found.verdict.reason == "refused"
+    assert ledger.transact(lambda c: addresses.find(c, AFTER, ("acme", "sms", A))) is not None
+
+
+def test_no_table_holds_an_address_in_the_clear(client: TestClient, owner_engine: Engine) -> None:  # R13
+    marked = {"sms": "+33639987654", "email": "marked.person@example.com"}
+    for channel, address in marked.items():
+        body = {
+            "subject_ref": f"s-{channel}",
+            "event_id": f"e-{channel}",
+            "address": address,
+            "channel": channel,
+            "purpose": "*",
+            "status": "withdrawn",
+            "evidence": {"actor": address, "withdrawal_method": f"told {address}", "notice_id": address.upper()},
+        }
+        for path, sent in [("/v1/decisions", body), ("/v1/decisions/batch", {"decisions": [body]})]:
+            response = client.post(path, json=sent, headers={"Idempotency-Key": f"{path} {address} {uuid4()}"})
+            assert response.is_success
+            assert address not in response.text
+        client.put("/v1/subjects/s9/addresses", json={"addresses": [{"channel": channel, "address": address}]})
+        client.post("/v1/explain", json={"channel": channel, "address": address, "purpose": "survey"})
+    needles = [b"639987654", b"marked.person", b"marked%2eperson"]
+    with owner_engine.connect() as connection:
+        for table in inspect(owner_engine).get_table_names():
+            for row in connection.execute(text(f"SELECT * FROM {table}")):
+                for value in row:
+                    stored = bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).lower().encode()
+                    assert not any(needle in stored for needle in needles), table
