@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -73,7 +73,7 @@ class Topics:
             _spec(self.parked, partitions, {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}),
         ]
         specs += [_spec(self.suppression(channel), partitions, dict(suppression)) for channel in self.channels]
-        specs += [_kept(self.dead_letters(service), 1, days=30) for service in SERVICES]
+        specs += [_dead_letters(self.dead_letters(service)) for service in SERVICES]
         return specs
 
 
@@ -91,6 +91,12 @@ def record_name(topic: str) -> str:
 
 def _kept(name: str, partitions: int, *, days: int) -> TopicSpec:
     return _spec(name, partitions, {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)})
+
+
+def _dead_letters(name: str) -> TopicSpec:
+    """Wide enough for the largest record a topic takes by default, and for what sealing adds to it."""
+    kept = _kept(name, 1, days=30)
+    return replace(kept, config={**kept.config, "max.message.bytes": str(2 * 1024 * 1024)})
 
 
 def _spec(name: str, partitions: int, config: dict[str, str]) -> TopicSpec:
