@@ -13,7 +13,8 @@ from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
 
 from .errors import Abandoned
-from .partition import MergePartition, Rejected
+from .partition import MergePartition
+from .translation import Rejected
 
 logger = logging.getLogger(__name__)
 

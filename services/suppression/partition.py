@@ -9,17 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
-from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
-from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
-from consent_contracts.records import entry_of, entry_of_change, suppression_datum
-from consent_contracts.schemas import NAMESPACE
+from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 
 from .errors import Abandoned, Aborted, Fenced, Retriable, StateBroken
@@ -27,42 +22,14 @@ from .merge import Place, after_loss, merge
 from .metrics import MergeMetrics
 from .recovery import Recovery
 from .store import Position, Store, decode_compact, is_compact
+from .translation import MAX_ENTRY_BYTES, Changes, Lost, Record, Rejected, Translation, misplaced
 from .writer import FencedWriter, Row
 
 logger = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
-MAX_ENTRY_BYTES = 900_000
-"""Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
-
-_EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
-
 T = TypeVar("T")
-
-
-class Record(Protocol):
-    """What is read of a change; the transport's records have it."""
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
-
-class Rejected(NamedTuple):
-    """A record for the dead letters, and why."""
-
-    record: Any
-    reason: str
-    error: str
-
-
-@dataclass(kw_only=True, slots=True)
-class _Chunk:
-    changes: list[Entry] = field(default_factory=list)
-    sources: list[Any] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
 
 
 class MergePartition:
@@ -84,7 +51,6 @@ class MergePartition:
     ) -> None:
         """`owned` says whether this worker surely owns the partition now; `report` takes its readiness."""
         self._partition = partition
-        self._codec = codec
         self._writer = writer
         self._recovery = recovery
         self._open_store = open_store
@@ -92,9 +58,7 @@ class MergePartition:
         self._owned = owned
         self._report = report
         self._stopping = stopping
-        self._changes_topic = topics.changes
-        self._topic_of: Mapping[str, str] = {channel: topics.suppression(channel) for channel in topics.channels}
-        self._source = f"/consent-relay/suppression/{partition}"
+        self._translation = Translation(codec, topics, partition)
         self._store: Store | None = None
         self._positions: dict[str, Position] = {}
         self._foreign: list[Rejected] = []
@@ -114,7 +78,7 @@ class MergePartition:
         stopped before that: the records must then not be acknowledged.
         """
         began = time.perf_counter()
-        chunk = self._persist(lambda: self._read(records), "decoding")
+        chunk = self._persist(lambda: self._translation.read(records), "decoding")
         tries = 0
 
         def attempt() -> list[Rejected]:
@@ -212,28 +176,11 @@ class MergePartition:
             "partition %d recovered: %d records in %.2f s", self._partition, recovered.records, recovered.seconds
         )
 
-    def _read(self, records: Sequence[Record]) -> _Chunk:
-        chunk = _Chunk()
-        decode, topic, channels = self._codec.decode, self._changes_topic, self._topic_of
-        for record in records:
-            try:
-                change = entry_of_change(decode(topic, record.value))
-                if change.channel not in channels:
-                    raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
-                if record.key != change.address_key.encode():
-                    raise InvalidRecord("address_key", "must be the record's key")
-            except (Unreadable, InvalidRecord) as error:
-                chunk.rejected.append(Rejected(record, error.reason, str(error)))
-            else:
-                chunk.changes.append(change)
-                chunk.sources.append(record)
-        return chunk
-
-    def _commit(self, chunk: _Chunk, began: float) -> list[Rejected]:
+    def _commit(self, chunk: Changes, began: float) -> list[Rejected]:
         now = time.time_ns() // 1000
         merged = merge(self._standing(chunk.changes, now), chunk.changes)
-        rejected = [*chunk.rejected, *(_misplaced(chunk.sources[position]) for position in merged.misplaced)]
-        rows, too_large = self._rows(merged.entries, now)
+        rejected = [*chunk.rejected, *(misplaced(chunk.sources[position]) for position in merged.misplaced)]
+        rows, too_large = self._translation.rows(merged.entries, now)
         for place in too_large:
             del merged.entries[place]
             rejected += (
@@ -247,7 +194,7 @@ class MergePartition:
         count = self._metrics.records.labels
         count("unchanged").inc(merged.unchanged)
         count("rejected").inc(len(rejected))
-        count("merged").inc(len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected))
+        count("merged").inc(max(0, len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)))
         return rejected
 
     def _standing(self, changes: Sequence[Entry], now: int) -> dict[Place, Entry]:
@@ -265,37 +212,11 @@ class MergePartition:
     def _recovered(self, change: Entry, data: bytes, now: int) -> Entry:
         """An entry as it came from the topic: decoded when it is first needed."""
         try:
-            entry = entry_of(self._codec.decode(self._topic_of[change.channel], data))
-        except Unreadable as error:
-            wrong = error.reason
-        else:
-            if (entry.channel, entry.address_key) == (change.channel, change.address_key):
-                return entry
-            wrong = "stands under another key"
-        self._metrics.unreadable_entries.inc()
-        logger.error("partition %d: a standing entry is %s: its permissions are void", self._partition, wrong)
-        return after_loss(change, lost=data, now=now)
-
-    def _rows(self, entries: Mapping[Place, Entry], now: int) -> tuple[list[Row], list[Place]]:
-        """The records to write, and the places whose entry no broker would take."""
-        event = uuid.uuid4().hex
-        common = [
-            header
-            for header in cloudevents.headers(
-                event_id=event, event_type=_EVENT_TYPE, source=self._source, time_micros=now
-            )
-            if header[0] != "ce_id"
-        ]
-        encode, rows, too_large = self._codec.encode, [], []
-        for number, (place, entry) in enumerate(entries.items()):
-            topic = self._topic_of[place[0]]
-            value = encode(topic, suppression_datum(entry, now))
-            if len(value) > MAX_ENTRY_BYTES:
-                too_large.append(place)
-            else:
-                headers = [("ce_id", f"{event}-{number}".encode()), *common]
-                rows.append(Row(topic, place[1].encode(), value, headers))
-        return rows, too_large
+            return self._translation.standing(change, data)
+        except Lost as lost:
+            self._metrics.unreadable_entries.inc()
+            logger.error("partition %d: a standing entry is lost (%s): its permissions are void", self._partition, lost)
+            return after_loss(change, lost=data, now=now)
 
     def _write(self, rows: Sequence[Row], entries: Mapping[Place, Entry]) -> None:
         assert self._store is not None
@@ -310,10 +231,5 @@ class MergePartition:
             self._positions[topic] = Position(self._positions[topic].topic_id, end)
         # Only now: a store that is ahead of an aborted transaction would take a revocation for written.
         self._store.write(entries, self._recovery.checkpoint(self._positions))
-        for channel, topic in self._topic_of.items():
+        for channel, topic in self._translation.topic_of.items():
             self._metrics.entries_written.labels(channel).inc(sum(1 for row in rows if row.topic == topic))
-
-
-def _misplaced(source: Any) -> Rejected:
-    wrong = InvalidRecord("tenant", "the entry of this address key belongs to another tenant")
-    return Rejected(source, wrong.reason, str(wrong))

@@ -18,8 +18,9 @@ from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdic
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition, Rejected
+from suppression.partition import MergePartition
 from suppression.stage import MergeStage
+from suppression.translation import Rejected
 
 SECOND = 1_000_000
 NOW = 1_790_000_000 * SECOND

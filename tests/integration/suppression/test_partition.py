@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
 
 from consent_contracts import Topics, entry_of_change, verdict
 from consent_runtime import kafka as kafka_clients
 from suppression.errors import Abandoned
 from suppression.store import Position, Store
+from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
 
 
 @pytest.fixture
@@ -224,10 +224,10 @@ def test_fenced_writer_that_surely_owns_the_partition_goes_on(rig: Rig) -> None:
 def test_entry_too_large_for_the_broker_goes_to_dead_letters_and_holds_up_nobody(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("suppression.partition.MAX_ENTRY_BYTES", 2_000)
+    monkeypatch.setattr("suppression.translation.MAX_ENTRY_BYTES", 2_000)
     many = [rig.change(1, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
     with rig.partition() as merging:
-        rejected = merging.merge([*many, rig.change(2)])
+        rejected = merging.merge([*many, many[0], rig.change(2)])
     assert {each.reason for each in rejected} == {"entry_too_large"}
-    assert len(rejected) == 50
+    assert len(rejected) == 51
     assert set(rig.entries()) == {"k1.2"}

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 
 import pytest
 from confluent_kafka import TopicPartition
-from tests.integration.suppression.stage import NOW, SECOND, Rig
 
 from consent_contracts import Entry, Topics, entry_of, entry_of_change, join, partition_of
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
+from tests.integration.suppression.stage import NOW, SECOND, Rig
 
 PEOPLE = 400
 RECOVERED = "consent_relay_suppression_partition_recovered{"

@@ -14,7 +14,7 @@ from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
 from suppression.errors import Abandoned
 from suppression.handler import MergeHandler
-from suppression.partition import Rejected
+from suppression.translation import Rejected
 
 
 class FakeMerging:

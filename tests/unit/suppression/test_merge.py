@@ -5,10 +5,10 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.contracts.strategies import entries
 
 from consent_contracts import Decision, Entry, join, verdict
 from suppression.merge import Place, after_loss, merge
+from tests.unit.contracts.strategies import entries
 
 SECOND = 1_000_000
 somewhere = st.sampled_from(["k1.a", "k1.b", "k1.c"])

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.suppression.test_merge import change
 
 from suppression import store as store_module
 from suppression.store import FORMAT, Checkpoint, Position, Store, decode_compact, is_compact, key_prefix
+from tests.unit.suppression.test_merge import change
 
 PLACE = ("sms", "k1.a")
 

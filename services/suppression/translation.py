@@ -1,0 +1,119 @@
+"""Between the bytes on the topics and the entries that the rule works on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from consent_contracts import cloudevents
+from consent_contracts.codec import Codec
+from consent_contracts.decisions import Entry
+from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import entry_of, entry_of_change, suppression_datum
+from consent_contracts.schemas import NAMESPACE
+from consent_contracts.topics import Topics
+
+from .merge import Place
+from .writer import Row
+
+MAX_ENTRY_BYTES = 900_000
+"""Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
+
+_EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
+
+
+class Record(Protocol):
+    """What is read of a change; the transport's records have it."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Rejected(NamedTuple):
+    """A record for the dead letters, and why."""
+
+    record: Any
+    reason: str
+    error: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Changes:
+    """What a chunk of records says; `sources` are the records of `changes`, in step."""
+
+    changes: list[Entry] = field(default_factory=list)
+    sources: list[Any] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Lost(Exception):
+    """A standing entry that cannot be read, and why."""
+
+
+class Translation:
+    """Changes in, entries out, for one partition."""
+
+    def __init__(self, codec: Codec, topics: Topics, partition: int) -> None:
+        self.topic_of: Mapping[str, str] = {channel: topics.suppression(channel) for channel in topics.channels}
+        self._codec = codec
+        self._changes_topic = topics.changes
+        self._source = f"/consent-relay/suppression/{partition}"
+
+    def read(self, records: Sequence[Record]) -> Changes:
+        """Records as changes; what cannot be one is rejected with its reason. Raises RegistryUnavailable."""
+        chunk = Changes()
+        decode, topic, channels = self._codec.decode, self._changes_topic, self.topic_of
+        for record in records:
+            try:
+                change = entry_of_change(decode(topic, record.value))
+                if change.channel not in channels:
+                    raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
+                if record.key != change.address_key.encode():
+                    raise InvalidRecord("address_key", "must be the record's key")
+            except (Unreadable, InvalidRecord) as error:
+                chunk.rejected.append(Rejected(record, error.reason, str(error)))
+            else:
+                chunk.changes.append(change)
+                chunk.sources.append(record)
+        return chunk
+
+    def standing(self, change: Entry, data: bytes) -> Entry:
+        """The entry of `change`'s place, as it came from the topic. Raises Lost, with the reason."""
+        try:
+            entry = entry_of(self._codec.decode(self.topic_of[change.channel], data))
+        except Unreadable as error:
+            raise Lost(error.reason) from error
+        if (entry.channel, entry.address_key) != (change.channel, change.address_key):
+            raise Lost("stands under another key")
+        return entry
+
+    def rows(self, entries: Mapping[Place, Entry], now: int) -> tuple[list[Row], list[Place]]:
+        """The records to write, and the places whose entry no broker would take."""
+        event = uuid.uuid4().hex
+        common = [
+            header
+            for header in cloudevents.headers(
+                event_id=event, event_type=_EVENT_TYPE, source=self._source, time_micros=now
+            )
+            if header[0] != "ce_id"
+        ]
+        encode, rows, too_large = self._codec.encode, [], []
+        for number, (place, entry) in enumerate(entries.items()):
+            topic = self.topic_of[place[0]]
+            value = encode(topic, suppression_datum(entry, now))
+            if len(value) > MAX_ENTRY_BYTES:
+                too_large.append(place)
+            else:
+                headers = [("ce_id", f"{event}-{number}".encode()), *common]
+                rows.append(Row(topic, place[1].encode(), value, headers))
+        return rows, too_large
+
+
+def misplaced(source: Any) -> Rejected:
+    """A change that names another tenant than the entry of its address."""
+    wrong = InvalidRecord("tenant", "the entry of this address key belongs to another tenant")
+    return Rejected(source, wrong.reason, str(wrong))
