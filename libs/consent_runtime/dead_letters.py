@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from confluent_kafka import KafkaError, Producer
@@ -20,7 +20,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer, DeliveryFailed, Headers
 from consent_runtime.keyring import Keyring
-from consent_runtime.transport import Record
+
+if TYPE_CHECKING:
+    from consent_runtime.transport.contract import Record
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

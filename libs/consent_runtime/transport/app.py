@@ -116,7 +116,8 @@ def build(
 
     `instance_id` is this process's own: it keeps its partitions over a restart within the session timeout,
     and a second process with the same one makes the first fail. `client_config`: security settings in
-    librdkafka's words. `patience`: seconds a handler has to finish before it is told to give up.
+    librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close` may
+    take four times that, and one that takes longer ends the process.
     """
     options = Options(
         bootstrap=bootstrap,

@@ -78,7 +78,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             max_poll_interval_ms=60_000,
             # A partition that becomes ready is not in the fetch that is under way, and waits for its end.
             fetch_max_wait_ms=250,
-            max_partition_fetch_bytes=1024 * 1024,
+            # Above the largest record anybody may write here: aiokafka cannot read one that is larger than this.
+            max_partition_fetch_bytes=4 * 1024 * 1024,
             request_timeout_ms=30_000,
             metadata_max_age_ms=60_000,
             **aiokafka_security(options.client_config),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 from .contract import Chunk, PartitionHandler, Record, Stream
@@ -57,7 +56,7 @@ class Session:
         self._queue: asyncio.Queue[Chunk] = asyncio.Queue()
         self._ranges: dict[Chunk, Range] = {}
         self._with_handler: set[Chunk] = set()
-        self.processing_since: float | None = None
+        self._processing = False
         self._quiet = asyncio.Event()
         self._accepting = False
         self.paused = False
@@ -143,10 +142,10 @@ class Session:
             self._changed()
             while True:
                 chunk = await self._queue.get()
-                self.processing_since = time.monotonic()
+                self._processing = True
                 self._with_handler.add(chunk)
                 await self._handler.process(chunk)
-                self.processing_since = None
+                self._processing = False
                 self._settle()
         except asyncio.CancelledError:
             raise
@@ -168,7 +167,7 @@ class Session:
             self._changed()
 
     def _settle(self) -> None:
-        if self.processing_since is None and not self._with_handler:
+        if not self._processing and not self._with_handler:
             self._quiet.set()
 
     async def _until_quiet(self) -> None:
@@ -182,7 +181,7 @@ class Session:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=self._patience)
+            done, _ = await asyncio.wait({task}, timeout=self._patience * 4)
             if not done:
                 raise SessionStuck(f"{self.topic}:{self.partition} did not stop processing")
             if not task.cancelled():

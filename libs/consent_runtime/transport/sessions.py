@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 
 from faust.types import TP
@@ -14,9 +13,6 @@ from .contract import Stream
 from .membership import Lease, Membership
 from .metrics import TransportMetrics
 from .session import Session
-
-# One call of `process` that takes longer is taken for a hanging handler: not ready.
-STALLED_SECONDS = 60.0
 
 
 class Sessions:
@@ -90,8 +86,7 @@ class Sessions:
                 session.tracker.committed(offset)
 
     def observe(self) -> None:
-        """Bring gauges and readiness up to date."""
-        self._report()
+        """Bring the gauges up to date."""
         for (topic, partition), session in self._live.items():
             place = (self._stream.name, topic, str(partition))
             self._metrics.outstanding.labels(*place).set(session.tracker.outstanding)
@@ -138,17 +133,9 @@ class Sessions:
 
     def _report(self) -> None:
         opening = [_name(tp) for tp, session in self._live.items() if not session.opened]
-        stalled_before = time.monotonic() - STALLED_SECONDS
-        stalled = [
-            _name(tp)
-            for tp, session in self._live.items()
-            if session.processing_since is not None and session.processing_since < stalled_before
-        ]
         state: bool | str = self._joined or "has not joined its consumer group yet"
         if opening:
             state = f"recovering {', '.join(sorted(opening))}"
-        elif stalled:
-            state = f"does not get on with {', '.join(sorted(stalled))}"
         self._health.ready(self._stream.name, state)
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 

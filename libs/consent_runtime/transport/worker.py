@@ -12,6 +12,7 @@ from mode import Worker
 from mode.utils.futures import maybe_cancel
 
 from .app import ChunkApp
+from .session import SessionStuck
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,20 @@ class StreamsWorker(Worker):
 
     def __init__(self, *apps: ChunkApp, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(*apps, override_logging=False, redirect_stdouts=False, quiet=True, loop=loop)
-        self._last_resort = threading.Timer(STOP_SECONDS, _give_up)
+        self._last_resort = threading.Timer(
+            STOP_SECONDS, _give_up, [f"the streams did not stop within {STOP_SECONDS:.0f} s"]
+        )
         self._last_resort.daemon = True
         for app in apps:
             app.end_process = self.fail
 
     def fail(self, failure: BaseException) -> None:
-        """Stop in order, as on a signal, but end with a failure."""
+        """Stop in order, as on a signal, but end with a failure.
+
+        With a stuck handler there is no order left, and its partition must not reach another process before it ends.
+        """
+        if isinstance(failure, SessionStuck):
+            _give_up("a handler does not let go of its partition")
         if self.failure is None:
             self.failure = failure
         if self._signal_stop_time is None:
@@ -63,7 +71,7 @@ class StreamsWorker(Worker):
 
 
 def run(apps: Sequence[ChunkApp]) -> int:
-    """Run the apps until SIGTERM or SIGINT (drain, then 0) or until one of them fails (1).
+    """Run the apps until SIGTERM or SIGINT (drain, then 0) or until one of them fails (1, and the reason is logged).
 
     A process that does not come to its end within 30 s is ended with 70: what is unacknowledged is done again.
     """
@@ -80,11 +88,13 @@ def run(apps: Sequence[ChunkApp]) -> int:
     finally:
         worker.ended()
         asyncio.set_event_loop(None)
-    if worker.failure is not None:
+    reason = worker.failure or worker.crash_reason
+    if reason is not None:
+        logger.critical("the streams have failed", exc_info=reason)
         return EXIT_FAILED
     return code if isinstance(code, int) else EXIT_FAILED
 
 
-def _give_up() -> None:
-    logger.critical("the streams did not stop within %.0f s; ending the process", STOP_SECONDS)
+def _give_up(reason: str) -> None:
+    logger.critical("%s; ending the process", reason)
     os._exit(EXIT_STUCK)

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -41,6 +42,10 @@ class Journal:
         values = [record.value.decode() for record in chunk.records if record.value is not None]
         if OPTIONS.get("fail") in values:
             raise RuntimeError("a bug in the handler")
+        while OPTIONS.get("stubborn") in values:
+            note("stuck", partition=self.partition)
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
         if OPTIONS.get("hang") in values:
             time.sleep(8)  # noqa: ASYNC251 - a handler that blocks the loop
         note("begin", partition=self.partition, first=chunk.records[0].offset, records=len(values))
@@ -92,6 +97,7 @@ def main() -> int:
             health=health,
             metrics=metrics,
             session_timeout=6.0,
+            patience=OPTIONS.get("patience", 2.0),
             max_chunk=OPTIONS.get("max_chunk", 1000),
             max_outstanding=OPTIONS.get("max_outstanding", 5000),
         )

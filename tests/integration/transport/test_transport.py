@@ -230,6 +230,17 @@ def test_several_streams_run_in_one_process_each_with_its_own_offsets(bench: Ben
     assert worker.stop() == 0
 
 
+def test_a_handler_that_does_not_let_go_ends_the_process_before_another_has_its_partition(bench: Bench) -> None:
+    bench.create(partitions=1)
+    bench.produce(["1"])
+    stuck = bench.worker(instance="one", stubborn="1", patience=0.3)
+    until(lambda: bench.notes("stuck"))
+    bench.worker(instance="two")
+    assert stuck.process.wait(20) == 70
+    assert not bench.notes("opening", instance="two")
+    until(lambda: bench.done() == ["1"])
+
+
 def test_when_one_stream_fails_the_process_ends(bench: Bench) -> None:
     bench.create(partitions=1)
     worker = bench.worker(more_groups=[f"{bench.group}-b"], fail="bad")
