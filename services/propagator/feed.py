@@ -42,6 +42,9 @@ DRAIN_SECONDS = 4.0
 RECEIPTS_DRAIN_SECONDS = 2.0
 CLOSE_SECONDS = 12.0
 """The most that `close` takes: a rebalance waits for it."""
+PAUSE_SECONDS = 30.0
+"""The longest wait for a destination that is down before another chunk is taken: one that waits is not one that
+hangs, and the transport counts a minute in `process` as hanging."""
 REGISTRY_SECONDS = 1.0
 BROKER_SECONDS = 1.0
 YIELD_EVERY = 100
@@ -130,7 +133,9 @@ class Feed:
                 await asyncio.sleep(0)
         settlement.release()
         dispatcher = self._room.dispatcher
-        while dispatcher.paused and self._ownership.fresh():
+        clock = asyncio.get_running_loop().time
+        until = clock() + PAUSE_SECONDS
+        while dispatcher.paused and self._ownership.fresh() and clock() < until:
             try:
                 async with asyncio.timeout(0.5):
                     await dispatcher.until_moved()

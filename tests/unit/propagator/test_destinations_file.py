@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.unit.propagator.harness import Provider
 
 from propagator import config
 from propagator.__main__ import destinations
 from propagator.connector import PERMIT, SUPPRESS, Capabilities, Kind, Option
 from propagator.errors import WrongDestinations
+from tests.unit.propagator.harness import Provider
 
 KIND = Kind(
     name="tool",

@@ -5,6 +5,9 @@ import random
 from collections.abc import Sequence
 
 import pytest
+
+from propagator.connector import PERMIT, SUPPRESS, Accepted, Outcome, Push, Refused, TryAgain
+from propagator.errors import DestinationDown, Misconfigured, Throttled
 from tests.unit.propagator.harness import (
     SECOND,
     Durable,
@@ -17,9 +20,6 @@ from tests.unit.propagator.harness import (
     wall,
     wanted_state,
 )
-
-from propagator.connector import PERMIT, SUPPRESS, Accepted, Outcome, Push, Refused, TryAgain
-from propagator.errors import DestinationDown, Misconfigured, Throttled
 
 
 def test_a_withdrawal_is_told_at_once_and_proved() -> None:  # R1, R28
@@ -140,7 +140,7 @@ def test_an_outage_pauses_consumption_parks_nobody_and_loses_nothing() -> None: 
         await asyncio.sleep(20)
         for number in range(1, 99):
             durable.decide(number, decision(f"d{number}"))
-        await asyncio.sleep(300)
+        await asyncio.sleep(100)
         assert not durable.parked
         assert worker.dispatcher.paused
         assert worker.dispatcher.waiting < 99

@@ -4,9 +4,8 @@ import asyncio
 import random
 import time
 
-from tests.unit.propagator.harness import Durable, Provider, Worker, decision, destination, until, virtually
-
 from propagator.pace import Breaker, TokenBucket, delay
+from tests.unit.propagator.harness import Durable, Provider, Worker, decision, destination, until, virtually
 
 
 def test_retries_are_front_loaded_with_full_jitter() -> None:
