@@ -6,6 +6,7 @@ MergeError
 ├── Retriable             nothing was written; the same chunk may be tried again
 │   └── Aborted           the broker or the client aborted the transaction
 ├── StateBroken           the local state cannot be read or written: throw it away, rebuild it from the topics
+├── Lost                  a standing entry that cannot be read: its permissions are void
 ├── Fenced                this writer may write no more: a newer one was opened, or its transaction timed out
 └── Abandoned             the partition was revoked or the process stops; the chunk goes to the next owner
 """
@@ -31,6 +32,10 @@ class Aborted(Retriable):
 
 class StateBroken(MergeError):
     """RocksDB reports an error. Twice in a row it is the disk, and the process crashes."""
+
+
+class Lost(MergeError):
+    """A standing entry that cannot be read, and why."""
 
 
 class Fenced(MergeError):

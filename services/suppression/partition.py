@@ -17,12 +17,12 @@ from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 
-from .errors import Abandoned, Aborted, Fenced, Retriable, StateBroken
+from .errors import Abandoned, Aborted, Fenced, Lost, Retriable, StateBroken
 from .merge import Place, after_loss, merge
 from .metrics import MergeMetrics
 from .recovery import Recovery
 from .store import Position, Store, decode_compact, is_compact
-from .translation import MAX_ENTRY_BYTES, Changes, Lost, Record, Rejected, Translation, misplaced
+from .translation import MAX_ENTRY_BYTES, Changes, Record, Rejected, Translation, misplaced
 from .writer import FencedWriter, Row
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from consent_contracts.records import entry_of, entry_of_change, suppression_dat
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 
+from .errors import Lost
 from .merge import Place
 from .writer import Row
 
@@ -48,10 +49,6 @@ class Changes:
     changes: list[Entry] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-
-
-class Lost(Exception):
-    """A standing entry that cannot be read, and why."""
 
 
 class Translation:
