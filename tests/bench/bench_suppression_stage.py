@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from confluent_kafka.admin import AdminClient
+
 from consent_contracts import Codec, Topics
 from consent_runtime import kafka, provision
 from tests.bench.figures import Figure, Servers
@@ -100,6 +102,10 @@ def run(servers: Servers, subject: str, records: int, *, profile: str = "") -> f
             timeout=120,
             check=False,
         )
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    ours = [name for name in admin.list_topics(timeout=10).topics if name.startswith(topics.prefix)]
+    for deleted in admin.delete_topics(ours).values():
+        deleted.result()
     lines = [line for line in ended.stdout.splitlines() if line.startswith('{"per_second"')]
     if not lines:
         raise RuntimeError(f"{subject} came to no result: {ended.stderr[-2000:]}")
