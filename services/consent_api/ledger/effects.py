@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection
 
-from . import entries, outbox
+from . import entries
 from .addresses import Address
+from .entries import NewDecision
 from .outbox import Message, Outbox
 from .reach import Choice, Reach
 
 
 class Effects:
-    """Collected in memory while a transaction decides, then written with one statement a table."""
+    """Collected in memory while a transaction decides, then written at once."""
 
     def __init__(self, messages: Outbox) -> None:
         self._outbox = messages
@@ -34,8 +37,13 @@ class Effects:
             self._reached[slot] = None
             self._messages += self._outbox.changes(choice, address)
 
-    def write(self, connection: Connection, *, now: int) -> None:
-        """Into the tables. The decisions themselves are there already."""
-        entries.insert_links(connection, self._links, now=now)
-        entries.insert_reached(connection, list(self._reached), now=now)
-        outbox.write(connection, self._messages, now=now)
+    def write(self, connection: Connection, decisions: Collection[NewDecision] = (), *, now: int) -> None:
+        """Into the tables, together with the decisions of which these are the effects."""
+        entries.write(
+            connection,
+            decisions=decisions,
+            links=self._links,
+            reached=list(self._reached),
+            messages=self._messages,
+            now=now,
+        )

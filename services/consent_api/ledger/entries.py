@@ -1,15 +1,16 @@
-"""The rows that make a decision: itself, its links, the addresses it reached. Set-based, one statement a table."""
+"""The rows that make a decision: itself, its links, the addresses it reached, the messages that say so."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from consent_contracts.decisions import Decision
 
+from .outbox import Message
 from .reach import Choice
 
 
@@ -26,32 +27,33 @@ class NewDecision:
     evidence: Mapping[str, str] = field(repr=False)
 
 
-# No ON CONFLICT: whoever meets another writer at an event id starts again, and then finds the first decision.
-# The order of the rows keeps two such batches from deadlocking at that index.
-_DECISIONS = text("""
-INSERT INTO decisions (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
-                       effective_at, recorded_at, expires_at, spreads, source_system, evidence)
-SELECT decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
-       effective_at, recorded_at, expires_at, spreads, source_system, evidence::jsonb
-FROM unnest(CAST(:decision_ids AS uuid[]), CAST(:tenants AS text[]), CAST(:event_ids AS text[]),
-            CAST(:subject_ids AS bigint[]), CAST(:address_ids AS bigint[]), CAST(:channels AS text[]),
-            CAST(:purposes AS text[]), CAST(:statuses AS text[]), CAST(:effective AS bigint[]),
-            CAST(:recorded AS bigint[]), CAST(:expires AS bigint[]), CAST(:spreads AS boolean[]),
-            CAST(:sources AS text[]), CAST(:evidence AS text[]))
-    AS new (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
-            effective_at, recorded_at, expires_at, spreads, source_system, evidence)
-ORDER BY tenant, event_id
-""")
-_LINKS = text("""
-INSERT INTO subject_addresses (subject_id, address_id, linked_at)
-SELECT subject_id, address_id, :now
-FROM unnest(CAST(:subject_ids AS bigint[]), CAST(:address_ids AS bigint[])) AS new (subject_id, address_id)
-""")
-_REACHED = text("""
-INSERT INTO decision_addresses (address_id, decision_id, reached_at)
-SELECT address_id, decision_id, :now
-FROM unnest(CAST(:address_ids AS bigint[]), CAST(:decision_ids AS uuid[])) AS new (address_id, decision_id)
-ON CONFLICT DO NOTHING
+# One statement, and one JSON text a table, because for a single decision every round trip counts, and for a thousand
+# the driver would spend longer on arrays than PostgreSQL on the rows.
+# Decisions have no ON CONFLICT: whoever meets another writer at an event id starts again, and then finds the first
+# decision. The order of the rows keeps two such batches from deadlocking at that index. An address that is linked
+# again is reached again by what it inherits, hence the only ON CONFLICT.
+_WRITE = text("""
+WITH new_decisions AS (
+    INSERT INTO decisions (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
+                           effective_at, recorded_at, expires_at, spreads, source_system, evidence)
+    SELECT * FROM json_to_recordset(CAST(:decisions AS json)) AS new (
+        decision_id uuid, tenant text, event_id text, subject_id bigint, address_id bigint, channel text, purpose text,
+        status text, effective_at bigint, recorded_at bigint, expires_at bigint, spreads boolean, source_system text,
+        evidence jsonb)
+    ORDER BY tenant, event_id
+), new_links AS (
+    INSERT INTO subject_addresses (subject_id, address_id, linked_at)
+    SELECT subject_id, address_id, :now
+    FROM json_to_recordset(CAST(:links AS json)) AS new (subject_id bigint, address_id bigint)
+), new_reached AS (
+    INSERT INTO decision_addresses (address_id, decision_id, reached_at)
+    SELECT address_id, decision_id, :now
+    FROM json_to_recordset(CAST(:reached AS json)) AS new (address_id bigint, decision_id uuid)
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO outbox (topic, key, value, headers, created_at)
+SELECT topic, decode(key, 'base64'), decode(value, 'base64'), headers::json, :now
+FROM json_to_recordset(CAST(:messages AS json)) AS new (topic text, key text, value text, headers text)
 """)
 _INHERITED = text("""
 SELECT DISTINCT ON (d.subject_id, d.channel, d.purpose)
@@ -63,44 +65,54 @@ ORDER BY d.subject_id, d.channel, d.purpose, d.effective_at DESC, d.decision_id 
 """)
 
 
-def insert_decisions(connection: Connection, new: Collection[NewDecision]) -> None:
-    """Add decisions to the ledger."""
-    if not new:
+def write(
+    connection: Connection,
+    *,
+    decisions: Collection[NewDecision] = (),
+    links: Collection[tuple[int, int]] = (),
+    reached: Collection[tuple[int, str]] = (),
+    messages: Collection[Message] = (),
+    now: int,
+) -> None:
+    """Add decisions; link (subject_id, address_id) pairs that are not linked, their subjects locked by the caller;
+    note that (address_id, decision_id) were reached; and leave the messages for the relay."""
+    if not (decisions or links or reached or messages):
         return
-    choices = [each.choice.decision for each in new]
     connection.execute(
-        _DECISIONS,
+        _WRITE,
         {
-            "decision_ids": [each.decision_id for each in choices],
-            "tenants": [each.tenant for each in new],
-            "event_ids": [each.event_id for each in new],
-            "subject_ids": [each.subject_id for each in new],
-            "address_ids": [each.address_id for each in new],
-            "channels": [each.channel for each in new],
-            "purposes": [each.purpose for each in choices],
-            "statuses": [each.status for each in choices],
-            "effective": [each.effective_at for each in choices],
-            "recorded": [each.recorded_at for each in choices],
-            "expires": [each.expires_at for each in choices],
-            "spreads": [each.choice.spreads for each in new],
-            "sources": [each.choice.source_system for each in new],
-            "evidence": [json.dumps(dict(each.evidence), ensure_ascii=False) for each in new],
+            "decisions": _json([_row(each) for each in decisions]),
+            "links": _json([{"subject_id": subject, "address_id": address} for subject, address in links]),
+            "reached": _json([{"address_id": address, "decision_id": decision} for address, decision in reached]),
+            # Bytes become base64.
+            "messages": _json(messages),
+            "now": now,
         },
     )
 
 
-def insert_links(connection: Connection, links: Collection[tuple[int, int]], *, now: int) -> None:
-    """Link (subject_id, address_id) pairs that are not linked; the subjects are locked by the caller."""
-    if links:
-        subject_ids, address_ids = zip(*links, strict=True)
-        connection.execute(_LINKS, {"subject_ids": list(subject_ids), "address_ids": list(address_ids), "now": now})
+def _row(new: NewDecision) -> dict[str, object]:
+    decision = new.choice.decision
+    return {
+        "decision_id": decision.decision_id,
+        "tenant": new.tenant,
+        "event_id": new.event_id,
+        "subject_id": new.subject_id,
+        "address_id": new.address_id,
+        "channel": new.channel,
+        "purpose": decision.purpose,
+        "status": decision.status,
+        "effective_at": decision.effective_at,
+        "recorded_at": decision.recorded_at,
+        "expires_at": decision.expires_at,
+        "spreads": new.choice.spreads,
+        "source_system": new.choice.source_system,
+        "evidence": dict(new.evidence),
+    }
 
 
-def insert_reached(connection: Connection, reached: Collection[tuple[int, str]], *, now: int) -> None:
-    """Note that each (address_id, decision_id) was reached; a link made again reaches nothing new."""
-    if reached:
-        address_ids, decision_ids = zip(*reached, strict=True)
-        connection.execute(_REACHED, {"address_ids": list(address_ids), "decision_ids": list(decision_ids), "now": now})
+def _json(rows: Collection[object]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
 def inherited(connection: Connection, subject_ids: Iterable[int]) -> list[tuple[int, str, Choice]]:

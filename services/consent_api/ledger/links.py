@@ -131,8 +131,7 @@ def _invalidate(
             )
         )
         effects.publish(choice, leaving[address_id])
-    entries.insert_decisions(connection, rows)
-    effects.write(connection, now=now)
+    effects.write(connection, rows, now=now)
 
 
 def _standing_permissions(

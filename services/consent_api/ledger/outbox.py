@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
-
-from sqlalchemy import Connection, text
 
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
@@ -19,13 +17,6 @@ from .reach import Choice
 
 EVENT_TYPE = "relay.consent.v1.ConsentChanged"
 SOURCE = "/consent-relay/consent-api"
-
-_INSERT = text("""
-INSERT INTO outbox (topic, key, value, headers, created_at)
-SELECT topic, key, value, headers::json, :now
-FROM unnest(CAST(:topics AS text[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]), CAST(:headers AS text[]))
-    AS new (topic, key, value, headers)
-""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,19 +69,3 @@ class Outbox:
                 )
             )
         return messages
-
-
-def write(connection: Connection, messages: Collection[Message], *, now: int) -> None:
-    """Leave messages for the relay, within the transaction that makes them true."""
-    if not messages:
-        return
-    connection.execute(
-        _INSERT,
-        {
-            "topics": [each.topic for each in messages],
-            "keys": [each.key for each in messages],
-            "values": [each.value for each in messages],
-            "headers": [each.headers for each in messages],
-            "now": now,
-        },
-    )

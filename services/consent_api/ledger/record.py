@@ -2,7 +2,7 @@
 
 The way of a batch: known events are set aside; the subjects of the others are locked, which is what makes a link and
 a decision see one another; addresses are found or created; then each decision in its order reaches its addresses, in
-memory; then every table is written once. However large the batch, the number of statements is the same.
+memory; then all is written at once. However large the batch, the number of statements is the same.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ class _Batch:
                     address_keys=tuple(sorted(target.key for target in reached)),
                 )
             )
-        entries.insert_decisions(self._connection, rows)
-        self._effects.write(self._connection, now=self._now)
+        self._effects.write(self._connection, rows, now=self._now)
         return recorded
 
     def _reaches(self, locked: subjects.Locked, found: dict[Named, Address]) -> dict[tuple[int, str], Reach]:
