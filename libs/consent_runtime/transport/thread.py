@@ -1,0 +1,171 @@
+"""The thread that talks to the broker, whatever the loop's thread is doing: fetch, commit, heartbeats.
+
+It reaches into aiokafka 0.14 where there is no public way: to take records only while somebody is there to process
+them, and to commit only as the member that was assigned the partitions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+
+from consent_runtime.kafka import aiokafka_security
+
+from .contract import Record
+from .membership import Lease
+
+if TYPE_CHECKING:
+    from .app import ChunkApp
+    from .consumer import ChunkConsumer
+
+POLL_SECONDS = 0.5
+COMMIT_SECONDS = 5.0
+_MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one partition gave: perhaps no record, and the position at which reading goes on."""
+
+    records: Sequence[Record]
+    position: int
+
+
+class ChunkConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, fetching chunks."""
+
+    app: ChunkApp
+    consumer: ChunkConsumer
+    _woken: asyncio.Future[None] | None = None
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.consumer.membership.watch(self._ensure_consumer()._coordinator)
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        conf, options = self.app.conf, self.consumer.options
+        return aiokafka.AIOKafkaConsumer(
+            client_id=options.instance_id,
+            group_id=conf.id,
+            group_instance_id=options.instance_id,
+            bootstrap_servers=options.bootstrap,
+            # Topics with equally many partitions are handed out together.
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=int(options.session_timeout * 1000),
+            heartbeat_interval_ms=int(options.heartbeat_interval * 1000),
+            rebalance_timeout_ms=60_000,
+            # The fetch loop polls twice a second even when every partition is paused; no poll: we hang.
+            max_poll_interval_ms=60_000,
+            # A partition that becomes ready is not in the fetch that is under way, and waits for its end.
+            fetch_max_wait_ms=250,
+            # Above the largest record anybody may write here: aiokafka cannot read one that is larger than this.
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            request_timeout_ms=30_000,
+            metadata_max_age_ms=60_000,
+            **aiokafka_security(options.client_config),
+        )
+
+    def wake(self) -> None:
+        """More partitions may be fetched. From any thread."""
+        if self._thread_started.is_set() and not self.thread_loop.is_closed():
+            self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        self.consumer.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def fetch(self) -> dict[TP, Fetched]:
+        """One chunk of each partition that is ready; waits a while for the first."""
+        return await self.call_thread(self._fetch)  # type: ignore[no-any-return]
+
+    async def _fetch(self) -> dict[TP, Fetched]:
+        consumer = self._ensure_consumer()
+        if consumer._closed:
+            raise ConsumerStoppedError
+        consumer._coordinator.check_errors()
+        fetcher: Fetcher = consumer._fetcher
+        with consumer._subscription.fetch_context():
+            fetched = await self._drain(consumer, fetcher)
+            if not any(found.records for found in fetched.values()):
+                await self._wait_for_records(fetcher)
+                fetched = await self._drain(consumer, fetcher)
+        return fetched
+
+    async def _drain(self, consumer: Any, fetcher: Fetcher) -> dict[TP, Fetched]:
+        # Nothing in here waits, so that the records, the assignment they came under and the set of partitions
+        # that are ready belong together: none is taken from the fetcher that nobody is there to process.
+        subscriptions = consumer._subscription
+        if subscriptions.reassignment_in_progress:
+            return {}
+        fetched: dict[TP, Fetched] = {}
+        for tp in self.consumer.sessions.ready:
+            state = subscriptions.subscription.assignment.state_value(tp)
+            if state is None or not state.has_valid_position:
+                continue
+            records: Sequence[Record] = ()
+            if tp in fetcher._records:
+                found = await fetcher.fetched_records({tp}, 0, self.consumer.options.max_chunk)
+                records = found.get(tp, ())
+            fetched[tp] = Fetched(records, state.position)
+        return fetched
+
+    async def _wait_for_records(self, fetcher: Fetcher) -> None:
+        arrived = fetcher._create_fetch_waiter()
+        self._woken = self.thread_loop.create_future()
+        await asyncio.wait({arrived, self._woken}, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if arrived.done():
+            arrived.result()
+        arrived.cancel()
+
+    async def commit_under(self, lease: Lease, offsets: Mapping[TP, int]) -> str:
+        """Commit as the member that was assigned the partitions, or not at all. How it went: done, refused
+        (the group has moved on), failed (no answer)."""
+        return await self.call_thread(self._commit_under, lease, offsets)  # type: ignore[no-any-return]
+
+    async def _commit_under(self, lease: Lease, offsets: Mapping[TP, int]) -> str:
+        consumer = self._ensure_consumer()
+        coordinator = consumer._coordinator
+        wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await coordinator.ensure_coordinator_known()
+                async with coordinator._commit_lock:
+                    # aiokafka commits under whatever generation it has at the time, and under none at all (-1,
+                    # which a broker takes for an empty group) after it was thrown out. The request is built
+                    # before the first wait in this call, so this comparison holds for it.
+                    if lease != Lease(generation=coordinator.generation, member_id=coordinator.member_id):
+                        return "refused"
+                    await coordinator._do_commit_offsets(consumer._subscription.subscription.assignment, wanted)
+        except _MOVED_ON:
+            return "refused"
+        except TimeoutError:
+            return "failed"
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            return "failed"
+        return "done"
