@@ -57,6 +57,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>:;,]+@[^\s@<>:;,]+\.[^\s@<>:;,]+")
 _PHONE = re.compile(r"\+\d(?:[\s().-]*\d){7,14}\b")
+_DIALLED = re.compile(r"_*(?:\d[_-]*){8,15}", re.ASCII)
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
 
 ReadTime = Callable[[object], int | None]
@@ -257,6 +258,10 @@ class _Reading:
                 self._fault("/purpose", "not_specific", "name the purpose: consent is specific, * is for refusals")
         elif purpose is not None and not PURPOSE.fullmatch(purpose):
             self._fault("/purpose", "no_slug", "send a slug of a-z, 0-9, _ and -, at most 64 characters, or *")
+        elif purpose is not None and _DIALLED.fullmatch(purpose):
+            self._fault(
+                "/purpose", "an_address", "name the purpose: this could be a phone number, and purposes are kept"
+            )
         return purpose
 
     def _reference(self, name: str) -> str | None:

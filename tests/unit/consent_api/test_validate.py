@@ -80,6 +80,16 @@ def test_a_grant_names_its_purpose() -> None:
     assert faults({**GRANT, "purpose": "*"}) == {"/purpose": "not_specific"}
 
 
+@pytest.mark.parametrize("purpose", ["0639980001", "0033639980001", "06-39-98-00-01", "33_639980001"])
+def test_a_phone_number_in_the_place_of_the_purpose_is_not_kept(purpose: str) -> None:  # R13
+    assert faults({**WITHDRAWAL, "purpose": purpose}) == {"/purpose": "an_address"}
+
+
+@pytest.mark.parametrize("purpose", ["101", "2026-11", "survey-20261122", "0"])
+def test_a_purpose_may_have_digits(purpose: str) -> None:
+    assert read({**WITHDRAWAL, "purpose": purpose}).purpose == purpose
+
+
 def test_all_faults_are_told_at_once() -> None:
     fields = {"channel": "fax", "purpose": "A B", "status": "maybe", "subject_ref": "a@b.example", "address": 7}
     assert set(faults(fields)) == {"/channel", "/purpose", "/status", "/subject_ref", "/address"}
