@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import RegistryUnavailable, Unreadable
 from propagator.receipts import RETRY_SECONDS
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Parking:
         while True:
             try:
                 return await asyncio.to_thread(self._recover)
-            except KafkaException as error:
+            except (KafkaException, RegistryUnavailable) as error:
                 log.warning("parked pushes not read yet", extra={"destination": self._destination, "why": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
 
