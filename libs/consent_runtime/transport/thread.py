@@ -119,7 +119,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         # Nothing in here waits, so that the records, the assignment they came under and the set of partitions
         # that are ready belong together: none is taken from the fetcher that nobody is there to process.
         subscriptions = consumer._subscription
-        if subscriptions.reassignment_in_progress:
+        # A process that was frozen begins nothing new before the broker has said that it still belongs.
+        if subscriptions.reassignment_in_progress or not self.consumer.membership.confirmed():
             return {}
         fetched: dict[TP, Fetched] = {}
         for tp in self.consumer.sessions.ready:
