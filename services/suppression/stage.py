@@ -118,6 +118,9 @@ class MergeStage:
             self._client_config,
             transaction_timeout_ms=self._transaction_timeout_ms,
             delivery_timeout_ms=self._transaction_timeout_ms,
+            # Strangers read these topics, and not every client knows every codec (kafkajs: gzip alone). A topic's own
+            # compression.type still decides how the broker keeps them.
+            compression_type="none",
         )
 
     def _consumer(self) -> Consumer:
