@@ -75,11 +75,11 @@ class Choices:
         self._sent: list[Choice] = []
 
     def first(self, now: int) -> Iterator[Choice]:
-        """Every person's choices of the past days: two in three say yes."""
+        """Every person's choices of the past days: six in seven say yes."""
         for person in self._people:
             for channel in CHANNELS:
                 for purpose in PURPOSES[channel]:
-                    status = "given" if self._random.random() < 0.66 else "refused"
+                    status = "given" if self._random.random() < 0.86 else "refused"
                     at = now - 48 * HOUR + self._random.randrange(24 * HOUR)
                     yield self._choice(person, channel, purpose, status, at)
 
