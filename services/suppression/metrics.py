@@ -27,6 +27,7 @@ class MergeMetrics:
     aborted: Counter
     retries: Counter
     unreadable_entries: Counter
+    fitted_entries: Counter
     foreign_entries: Counter
 
     @classmethod
@@ -92,6 +93,12 @@ class MergeMetrics:
                 "unreadable_entries",
                 "Standing entries that could not be read. Their addresses are denied until consent is given anew; "
                 "`consent-relay republish` brings back what the ledger knows.",
+            ),
+            fitted_entries=counter(
+                "fitted_entries",
+                "Entries that no broker would have taken, written with some of their decisions drawn together: old "
+                "permissions given up, refusals of one purpose made one. Always at least as strict. One address with "
+                "thousands of decisions is hardly a person's.",
             ),
             foreign_entries=counter(
                 "foreign_entries",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from consent_contracts.codec import Codec
@@ -22,8 +22,8 @@ from .merge import Place, after_loss, merge
 from .metrics import MergeMetrics
 from .recovery import Recovery
 from .store import Position, Store, decode_compact, is_compact
-from .translation import MAX_ENTRY_BYTES, Changes, Record, Rejected, Translation, misplaced
-from .writer import FencedWriter, Row
+from .translation import Changes, Record, Rejected, Translation, Written, misplaced
+from .writer import FencedWriter
 
 logger = logging.getLogger(__name__)
 
@@ -178,19 +178,14 @@ class MergePartition:
 
     def _commit(self, chunk: Changes, began: float) -> list[Rejected]:
         now = time.time_ns() // 1000
-        merged = merge(self._standing(chunk.changes, now), chunk.changes)
+        standing = self._standing(chunk.changes, now)
+        merged = merge(standing, chunk.changes)
         rejected = [*chunk.rejected, *(misplaced(chunk.sources[position]) for position in merged.misplaced)]
-        rows, too_large = self._translation.rows(merged.entries, now)
-        for place in too_large:
-            del merged.entries[place]
-            rejected += (
-                Rejected(source, "entry_too_large", f"the entry would exceed {MAX_ENTRY_BYTES} bytes")
-                for change, source in zip(chunk.changes, chunk.sources, strict=True)
-                if (change.channel, change.address_key) == place
-            )
+        written = self._translation.written(merged.entries, standing, now)
         self._metrics.merge_seconds.observe(time.perf_counter() - began)
-        if rows:
-            self._write(rows, merged.entries)
+        if written.rows:
+            self._write(written)
+        self._metrics.fitted_entries.inc(written.fitted)
         count = self._metrics.records.labels
         count("unchanged").inc(merged.unchanged)
         count("rejected").inc(len(rejected))
@@ -218,11 +213,11 @@ class MergePartition:
             logger.error("partition %d: a standing entry is lost (%s): its permissions are void", self._partition, lost)
             return after_loss(change, lost=data, now=now)
 
-    def _write(self, rows: Sequence[Row], entries: Mapping[Place, Entry]) -> None:
+    def _write(self, written: Written) -> None:
         assert self._store is not None
         began = time.perf_counter()
         try:
-            ends = self._writer.write(rows)
+            ends = self._writer.write(written.rows)
         except Aborted:
             self._metrics.aborted.inc()
             raise
@@ -230,6 +225,6 @@ class MergePartition:
         for topic, end in ends.items():
             self._positions[topic] = Position(self._positions[topic].topic_id, end)
         # Only now: a store that is ahead of an aborted transaction would take a revocation for written.
-        self._store.write(entries, self._recovery.checkpoint(self._positions))
+        self._store.write(written.entries, self._recovery.checkpoint(self._positions))
         for channel, topic in self._translation.topic_of.items():
-            self._metrics.entries_written.labels(channel).inc(sum(1 for row in rows if row.topic == topic))
+            self._metrics.entries_written.labels(channel).inc(sum(1 for row in written.rows if row.topic == topic))

@@ -16,11 +16,18 @@ from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 
 from .errors import Lost
+from .fitting import OVERFLOW, fitted
 from .merge import Place
 from .writer import Row
 
 MAX_ENTRY_BYTES = 900_000
 """Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
+
+MAX_CHANGE_BYTES = 64_000
+"""No door lets in a hundredth of it. So an entry can always be fitted into its own limit."""
+
+_ROOM = 0.9
+"""What of the limit a fitted entry fills: the next change to it need not be fitted again."""
 
 _EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
 
@@ -40,6 +47,15 @@ class Rejected(NamedTuple):
     record: Any
     reason: str
     error: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Written:
+    """The records to write, and the entries that they hold; `fitted` counts those that had to be made smaller."""
+
+    rows: list[Row] = field(default_factory=list)
+    entries: dict[Place, Entry] = field(default_factory=dict)
+    fitted: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,7 +82,11 @@ class Translation:
         decode, topic, channels = self._codec.decode, self._changes_topic, self.topic_of
         for record in records:
             try:
+                if record.value is not None and len(record.value) > MAX_CHANGE_BYTES:
+                    raise InvalidRecord("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")
                 change = entry_of_change(decode(topic, record.value))
+                if change.decisions[0].subject_ref == OVERFLOW:
+                    raise InvalidRecord("subject_ref", "must not be the one we keep for ourselves")
                 if change.channel not in channels:
                     raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
                 if record.key != change.address_key.encode():
@@ -88,8 +108,11 @@ class Translation:
             raise Lost("stands under another key")
         return entry
 
-    def rows(self, entries: Mapping[Place, Entry], now: int) -> tuple[list[Row], list[Place]]:
-        """The records to write, and the places whose entry no broker would take."""
+    def written(self, entries: Mapping[Place, Entry], standing: Mapping[Place, Entry], now: int) -> Written:
+        """The records that bring these entries into the topics, each as much of its entry as a broker takes.
+
+        What is the same as the `standing` entry once it has been fitted is not written again.
+        """
         event = uuid.uuid4().hex
         common = [
             header
@@ -98,16 +121,26 @@ class Translation:
             )
             if header[0] != "ce_id"
         ]
-        encode, rows, too_large = self._codec.encode, [], []
+        written, encode = Written(), self._codec.encode
         for number, (place, entry) in enumerate(entries.items()):
             topic = self.topic_of[place[0]]
             value = encode(topic, suppression_datum(entry, now))
             if len(value) > MAX_ENTRY_BYTES:
-                too_large.append(place)
-            else:
-                headers = [("ce_id", f"{event}-{number}".encode()), *common]
-                rows.append(Row(topic, place[1].encode(), value, headers))
-        return rows, too_large
+                entry = self._fitted(topic, entry, now)
+                written.fitted += 1
+                if entry == standing.get(place):
+                    continue
+                value = encode(topic, suppression_datum(entry, now))
+            headers = [("ce_id", f"{event}-{number}".encode()), *common]
+            written.rows.append(Row(topic, place[1].encode(), value, headers))
+            written.entries[place] = entry
+        return written
+
+    def _fitted(self, topic: str, entry: Entry, now: int) -> Entry:
+        def fits(smaller: Entry) -> bool:
+            return len(self._codec.encode(topic, suppression_datum(smaller, now))) <= _ROOM * MAX_ENTRY_BYTES
+
+        return fitted(entry, fits)
 
 
 def misplaced(source: Any) -> Rejected:
