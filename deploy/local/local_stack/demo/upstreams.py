@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -100,7 +100,13 @@ class KafkaUpstream:
 
     def __init__(self, kafka: str, registry: str, topic: str, book: Book) -> None:
         self._producer = Producer(
-            {"bootstrap.servers": kafka, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
+            {
+                "bootstrap.servers": kafka,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "log_level": 2,  # That the broker is gone at the end of the demo is no news.
+            }
         )
         client = SchemaRegistryClient({"url": registry})
         self._serialize = AvroSerializer(
@@ -110,21 +116,28 @@ class KafkaUpstream:
         self._topic = topic
         self._book = book
         self.outcomes: Counter[str] = Counter()
+        self.damaged: set[str] = set()
+        """Where the damaged records stand, as topic:partition:offset."""
 
     def send(self, choices: Sequence[Choice], *, seconds: float = 60.0) -> None:
         """Returns when the broker has acknowledged every record; raises TimeoutError when it does not."""
         failed: list[str] = []
 
-        def delivered(error: object, _message: object) -> None:
+        def delivered(error: object, _message: Message) -> None:
             if error is not None:
                 failed.append(str(error))
+
+        def damaged(error: object, message: Message) -> None:
+            delivered(error, message)
+            self.damaged.add(f"{message.topic()}:{message.partition()}:{message.offset()}")
 
         for choice in choices:
             value = self._serialize(_as_avro(choice), self._context)
             if choice.trouble is Trouble.INVALID:
                 value = value[: len(value) // 2]
             key = (choice.subject_ref or choice.event_id).encode()
-            self._producer.produce(self._topic, value=value, key=key, on_delivery=delivered)
+            report = damaged if choice.trouble is Trouble.INVALID else delivered
+            self._producer.produce(self._topic, value=value, key=key, on_delivery=report)
             self._producer.poll(0)
         if self._producer.flush(seconds) or failed:
             raise TimeoutError(f"Kafka did not acknowledge: {failed[:1]}")

@@ -1,0 +1,118 @@
+"""The same questions after every few faults: is everything told, is anything wrong, was nothing lost."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from local_stack.audit import Findings
+from local_stack.demo.progress import Progress
+from local_stack.stack import Stack
+from local_stack.tools import audit
+from tests.chaos.load import Load
+from tests.chaos.poison import Poison
+from tests.chaos.stale_yes import stale_permissions
+from tests.topic_records import records
+
+SETTLE_SECONDS = 180.0
+HEAL_SECONDS = 20.0
+"""What the gate may be behind the tools, at most: it reads by itself."""
+SHOWN = 10
+
+
+def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None:
+    """Until nothing is on its way: no outbox row, no lag, no push, no parked address, every process ready."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    quiet, told = 0, time.monotonic()
+    while quiet < 3:
+        no_crash(stack)
+        settled = progress.settled()
+        quiet = quiet + 1 if settled else 0
+        waiting = progress.waiting_for()
+        assert time.monotonic() < deadline, f"not settled within {SETTLE_SECONDS:.0f} s: {waiting}"
+        if not settled and waiting and time.monotonic() - told > 5:
+            told = time.monotonic()
+            say(f"    waiting for {waiting}")
+        time.sleep(0.5)
+    for name in stack.endpoints.metrics:
+        stack.supervisor.await_ready(name)
+
+
+def no_crash(stack: Stack) -> None:
+    """Nothing ended that nobody had killed."""
+    crashes = [f"{crash.name} {crash.how}; the end of its log:\n{crash.tail}" for crash in stack.crashes]
+    assert not crashes, "\n".join(crashes)
+
+
+def as_decided(stack: Stack, load: Load) -> Findings:
+    """0 lost, 0 wrongly permitted, 0 wrongly suppressed, in every tool and at the gate."""
+    deadline = time.monotonic() + HEAL_SECONDS
+    while True:
+        findings = audit(stack.endpoints, load.book.verdicts())
+        if not findings.differences:
+            return findings
+        if time.monotonic() > deadline:
+            kinds = Counter((each.kind, each.where) for each in findings.differences)
+            shown = "\n".join(str(each) for each in findings.differences[:SHOWN])
+            raise AssertionError(f"{dict(kinds)}\n{shown}")
+        time.sleep(1.0)
+
+
+def no_stale_yes(stack: Stack, load: Load, poison: Poison) -> int:
+    """No tool was told yes after it had acknowledged the newest no; how many histories could be judged."""
+    now = time.time_ns() // 1_000
+    judged, wrong = stale_permissions(stack.endpoints, poison.codec, load.book.verdicts(), now=now)
+    assert not wrong, "\n".join(wrong[:SHOWN])
+    assert judged, "there is no history to judge"
+    return judged
+
+
+def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int:
+    """Every record that could not be read is a dead letter, and no other is; how many there are."""
+    topics, kafka = poison.topics, stack.endpoints.kafka
+    lists = [topics.suppression(channel) for channel in topics.channels]
+    sent = {topic: set(places) for topic, places in poison.places.items()}
+    sent[topics.inbound] = sent.get(topics.inbound, set()) | load.kafka.damaged
+    found = {
+        service: _places(kafka, topics.dead_letters(service))
+        for service in ("consent-api", "suppression", "propagator")
+    }
+    _same("consent-api", found["consent-api"], _of(sent, topics.inbound, topics.receipts))
+    _same("propagator", found["propagator"], _of(sent, *lists))
+    # The merge meets foreign records on the lists only where it has to recover over them.
+    of_lists = {each for each in found["suppression"] if each.startswith(tuple(f"{topic}:" for topic in lists))}
+    _same("suppression", found["suppression"] - of_lists, _of(sent, topics.changes))
+    assert of_lists <= _of(sent, *lists), "the merge has set good entries aside"
+    return len(set().union(*found.values()))
+
+
+def parked_poison_is_struck_out(stack: Stack, poison: Poison) -> int:
+    """A parked record that cannot be read holds nobody up: the next worker to take over its partition removes it."""
+    stack.restart("propagator")
+    deadline = time.monotonic() + HEAL_SECONDS
+    while left := _standing(stack.endpoints.kafka, poison):
+        assert time.monotonic() < deadline, f"still parked: {left}"
+        time.sleep(0.5)
+    return len(poison.parked)
+
+
+def _standing(kafka: str, poison: Poison) -> set[bytes]:
+    standing: dict[bytes, bytes | None] = {}
+    for message in records(kafka, poison.topics.parked):
+        standing[bytes(message.key() or b"")] = message.value()
+    return {key for _, key in poison.parked if standing.get(key) is not None}
+
+
+def _places(kafka: str, topic: str) -> set[str]:
+    return {bytes(message.key() or b"").decode() for message in records(kafka, topic)}
+
+
+def _of(sent: dict[str, set[str]], *topics: str) -> set[str]:
+    return set().union(*(sent.get(topic, set()) for topic in topics))
+
+
+def _same(service: str, found: Iterable[str], sent: Iterable[str]) -> None:
+    missing, unexpected = sorted({*sent} - {*found}), sorted({*found} - {*sent})
+    assert not missing, f"{service}: unreadable records without a dead letter: {missing[:SHOWN]}"
+    assert not unexpected, f"{service}: good records set aside as dead letters: {unexpected[:SHOWN]}"

@@ -1,0 +1,141 @@
+"""What is done to the running system, by name. Each fault returns when it has been healed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from local_stack.stack import Stack
+from local_stack.tools import audit
+from tests.chaos.load import Load, eventually
+
+PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
+SESSION_SECONDS = 8.0
+"""The session timeout of the workers: a frozen one is known to have lost its partitions after it."""
+TAKEOVER_SECONDS = 60.0
+READY_SECONDS = 180.0
+"""For a restart on a machine that has much else to do: the registry alone takes ten seconds on two idle cores."""
+FREEZE_WITHDRAWALS = 12
+SERVICES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
+SERVERS = ("kafka", "postgresql", "registry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a fault has to do with. ``lasts``: seconds from the blow to the cure; ``say`` takes progress lines."""
+
+    stack: Stack
+    load: Load
+    rng: random.Random
+    lasts: float
+    say: Callable[[str], None]
+
+
+Fault = Callable[[Scene], None]
+
+
+def kill(*names: str) -> Fault:
+    """kill -9, all at once; after a while all are started again at once."""
+
+    def fault(scene: Scene) -> None:
+        _kill(scene, names)
+
+    return fault
+
+
+def kill_two(scene: Scene) -> None:
+    """Any two of the services and servers at the same moment."""
+    names = scene.rng.sample((*SERVICES, *SERVERS), 2)
+    scene.say(f"    {' and '.join(names)}")
+    _kill(scene, sorted(names, key=lambda name: name in SERVICES))
+
+
+def freeze(kind: str) -> Fault:
+    """SIGSTOP a worker until another has taken its work over and told newer decisions, then SIGCONT.
+
+    The tools are slow meanwhile, so that the worker stands still with calls under way.
+    """
+
+    def fault(scene: Scene) -> None:
+        stack, early = scene.stack, scene.rng.random() < 0.5
+        other = stack.add_worker(kind) if early else ""
+        _providers(scene, "latency", {"p50_ms": 400, "p99_ms": 900})
+        time.sleep(scene.rng.uniform(0.5, 1.5))
+        stack.pause(kind)
+        try:
+            frozen_at = time.monotonic()
+            _providers(scene, "latency", {"p50_ms": 10, "p99_ms": 60})
+            other = other or stack.add_worker(kind)
+            time.sleep(max(0.0, frozen_at + SESSION_SECONDS + 1.0 - time.monotonic()))
+            newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
+            scene.say(f"    {other} has {len(newer)} newer withdrawals to tell")
+            eventually(lambda: _told(scene, newer), f"{other} told newer withdrawals", seconds=TAKEOVER_SECONDS)
+        finally:
+            stack.resume(kind)
+        stack.supervisor.await_ready(kind, seconds=READY_SECONDS)
+        stack.supervisor.child(other).stop()
+
+    return fault
+
+
+def outage(scene: Scene) -> None:
+    """One provider cuts every connection, or answers 503; the others go on."""
+    account = scene.rng.choice(PROVIDERS)
+    mode = scene.rng.choice(("reset", "unavailable"))
+    scene.say(f"    {account}: {mode}")
+    _control(scene, "outage", account, {"mode": mode})
+    time.sleep(2.0 + scene.lasts)
+    _control(scene, "outage", account, {"mode": "off"})
+
+
+def roll(scene: Scene) -> None:
+    """An orderly change of workers: a second one joins, the first is asked to end, and comes back."""
+    kind = scene.rng.choice(("suppression", "propagator", "relay", "ingest"))
+    scene.say(f"    {kind}")
+    other = scene.stack.add_worker(kind)
+    scene.stack.supervisor.child(kind).stop()
+    time.sleep(scene.lasts)
+    scene.stack.restart(kind, seconds=READY_SECONDS)
+    scene.stack.supervisor.child(other).stop()
+
+
+KINDS: Mapping[str, Fault] = {
+    **{f"kill -9 {name}": kill(name) for name in (*SERVICES, *SERVERS)},
+    "kill -9 two at once": kill_two,
+    "kill -9 every service": kill(*SERVICES),
+    "freeze suppression": freeze("suppression"),
+    "freeze propagator": freeze("propagator"),
+    "outage of a provider": outage,
+    "orderly change of workers": roll,
+}
+
+
+def _kill(scene: Scene, names: tuple[str, ...] | list[str]) -> None:
+    for name in names:
+        scene.stack.kill(name)
+    time.sleep(scene.lasts)
+    for name in names:
+        scene.stack.supervisor.child(name).start()
+    for name in names:
+        scene.stack.supervisor.await_ready(name, seconds=READY_SECONDS)
+
+
+def _told(scene: Scene, places: list[tuple[str, str]]) -> bool:
+    """Whether every tool and the gate know all that was decided about these addresses."""
+    known = scene.load.book.verdicts()
+    findings = audit(scene.stack.endpoints, {place: known[place] for place in places})
+    return not findings.differences
+
+
+def _providers(scene: Scene, what: str, body: object) -> None:
+    for account in PROVIDERS:
+        _control(scene, what, account, body)
+
+
+def _control(scene: Scene, what: str, account: str, body: object) -> None:
+    answer = httpx.put(f"{scene.stack.endpoints.sandbox}/_control/{what}/{account}", json=body, timeout=10)
+    answer.raise_for_status()

@@ -1,0 +1,158 @@
+"""People who go on choosing while things break: one upstream system speaks HTTP, another Kafka, at the same time.
+
+Duplicates, late older grants, records that are no records, and choices that arrive long after later ones. Whatever
+was acknowledged is in the book; what was not is sent again until it is.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from consent_contracts import Topics
+from local_stack.audit import Book, Place
+from local_stack.demo.population import CHANNELS, PURPOSES, Choice, Choices, Person, people
+from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
+from local_stack.endpoints import Endpoints
+
+TICK = 0.1
+BATCH = 200
+PATIENCE = 150.0  # longer than any fault keeps a way in closed
+FICKLE = 40  # people who change their minds all the time
+FICKLE_SHARE = 0.25
+LATE_SHARE = 0.05
+LATEST = 8.0
+
+
+class Upstream(Protocol):
+    def send(self, choices: Sequence[Choice], *, seconds: float) -> None: ...
+
+
+class Load:
+    """The population and its two upstream systems. ``rate``: choices a second, both ways together."""
+
+    def __init__(self, endpoints: Endpoints, *, persons: int, rate: float, seed: int) -> None:
+        self.book = Book()
+        self.people = people(persons)
+        self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        topics = Topics(prefix=endpoints.topic_prefix)
+        self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.book)
+        self._third = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        """For decisions in the middle of a fault, while the two others are busy in their threads."""
+        self.failures: list[BaseException] = []
+        self._rate = rate
+        # Not the seed of the choices alone: the same stream would give the same event ids.
+        self._random = random.Random(f"load {seed}")
+        self._choices = Choices(self.people, seed=seed)
+        self._drawing = threading.Lock()
+
+    def everybody_chooses(self) -> None:
+        """Once, before anything breaks."""
+        first = list(self._choices.first(_now()))
+        for start in range(0, len(first), 2 * BATCH):
+            self.kafka.send(first[start : start + BATCH], seconds=PATIENCE)
+            if rest := first[start + BATCH : start + 2 * BATCH]:
+                self.http.send(rest, seconds=PATIENCE)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Choices keep coming during the block; after it all that were made have been acknowledged."""
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=self._keep_sending, args=(upstream, stop), name=f"upstream-{number}")
+            for number, upstream in enumerate((self.http, self.kafka))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def withdraw(self, wanted: int) -> list[Place]:
+        """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not."""
+        verdicts = self.book.verdicts()
+        permitted = [
+            person
+            for person in self.people[FICKLE:]
+            if (known := verdicts.get(("voice", person.phone))) and known.get("promotions", known["*"]).permitted
+        ][:wanted]
+        if permitted:
+            now = _now()
+            choices = [self._choice(person, "voice", "promotions", "withdrawn", now) for person in permitted]
+            self._third.send(choices, seconds=PATIENCE)
+        return [("voice", person.phone) for person in permitted]
+
+    def close(self) -> None:
+        self.http.close()
+        self._third.close()
+
+    def _keep_sending(self, upstream: Upstream, stop: threading.Event) -> None:
+        try:
+            with self._drawing:
+                rng = random.Random(self._random.getrandbits(32))
+            began, made = time.monotonic(), 0
+            late: list[tuple[float, Choice]] = []
+            while not stop.is_set():
+                stop.wait(TICK)
+                due = int((time.monotonic() - began) * self._rate / 2) - made
+                some = self._draw(min(due, BATCH), rng)
+                made += len(some)
+                now = time.monotonic()
+                late += [(now + rng.uniform(1.0, LATEST), each) for each in some if rng.random() < LATE_SHARE]
+                held = {id(each) for _, each in late}
+                ripe = [each for when, each in late if when <= now]
+                late = [(when, each) for when, each in late if when > now]
+                self._send(upstream, [*(each for each in some if id(each) not in held), *ripe], rng)
+            self._send(upstream, [each for _, each in late], rng)
+        except BaseException as failure:
+            self.failures.append(failure)
+
+    def _send(self, upstream: Upstream, choices: list[Choice], rng: random.Random) -> None:
+        if choices:
+            rng.shuffle(choices)
+            upstream.send(choices, seconds=PATIENCE)
+
+    def _draw(self, count: int, rng: random.Random) -> list[Choice]:
+        with self._drawing:
+            return [self._change_of_mind(rng) if rng.random() < FICKLE_SHARE else self._next() for _ in range(count)]
+
+    def _next(self) -> Choice:
+        return self._choices.next(_now())
+
+    def _change_of_mind(self, rng: random.Random) -> Choice:
+        channel = rng.choice(CHANNELS)
+        status = rng.choice(("given", "withdrawn"))
+        return self._choice(rng.choice(self.people[:FICKLE]), channel, rng.choice(PURPOSES[channel]), status, _now())
+
+    def _choice(self, person: Person, channel: str, purpose: str, status: str, at: int) -> Choice:
+        address = person.address(channel)
+        return Choice(
+            event_id=str(UUID(int=self._random.getrandbits(128), version=4)),
+            subject_ref=person.subject_ref,
+            channel=channel,
+            address=address,
+            written=address,
+            purpose=purpose,
+            status=status,
+            occurred_at=at,
+        )
+
+
+def eventually(look: Callable[[], bool], what: str, *, seconds: float) -> None:
+    """Ask until it is so; AssertionError says what never happened."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000

@@ -1,0 +1,101 @@
+"""No tool was told "yes" again once it had acknowledged the newest "no": what a zombie worker could do.
+
+The end state does not show it, as the next "no" would cover it up; each tool's history beside the receipts does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from consent_contracts import EVERY_PURPOSE, Decision, Entry, Topics, Verdict, applicable, permits
+from consent_contracts.codec import Codec
+from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import entry_of
+from consent_runtime.keyring import Keyring
+from local_stack.audit import PERMITTED, Place, Tool
+from local_stack.endpoints import Endpoints
+from local_stack.tools import tools
+from tests.topic_records import records
+
+TOLD = ("accepted", "effective")
+Told = Mapping[tuple[str, str, str], int]
+"""(destination, address key, decision) to the moment of its first acknowledgement, in micros."""
+
+
+def stale_permissions(
+    endpoints: Endpoints, codec: Codec, expected: Mapping[Place, Mapping[str, Verdict]], *, now: int
+) -> tuple[int, list[str]]:
+    """How many (address, target) pairs could be judged, and what is wrong."""
+    topics = Topics(prefix=endpoints.topic_prefix)
+    keyring = Keyring.load(Path(endpoints.keyring_file))
+    told = _told(endpoints, codec, topics)
+    judged, wrong = 0, []
+    for tool in tools(endpoints):
+        if not tool.push_permissions:
+            continue
+        entries = _entries(endpoints, codec, topics.suppression(tool.channel))
+        states = httpx.get(f"{endpoints.sandbox}/_state/{tool.account}", params={"details": 1}, timeout=30).json()
+        for place, known in expected.items():
+            if place[0] != tool.channel:
+                continue
+            key = keyring.address_key(endpoints.tenant, *place)
+            history = states["states"].get(tool.name_of(place), {})
+            for target, no in _refused(tool, known, entries[key], now):
+                since = told.get((tool.destination, key, no.decision_id))
+                if since is None or target not in history:
+                    continue
+                judged += 1
+                wrong += [
+                    f"{tool.destination} was told yes for {place[1]} at {target} {(at - since) / 1e6:.3f} s after it"
+                    f" had acknowledged {no.decision_id} ({no.status}): {history[target]['changes']}"
+                    for at, state in history[target]["changes"]
+                    if state == PERMITTED and at > since
+                ]
+    return judged, wrong
+
+
+def _refused(tool: Tool, known: Mapping[str, Verdict], entry: Entry, now: int) -> Iterator[tuple[str, Decision]]:
+    """Each target that is to be suppressed, with the newest decision that says so."""
+    for target, purposes in tool.by_target(known).items():
+        answers = [applicable(known, purpose, now) for purpose in purposes]
+        if any(not each.permitted and each.reason in ("withdrawn", "refused", "objected") for each in answers):
+            no = _newest(each for each in entry.decisions if each.purpose in (*purposes, EVERY_PURPOSE))
+            if no is not None:
+                yield target, no
+
+
+def _newest(decisions: Iterable[Decision]) -> Decision | None:
+    return max((each for each in decisions if not permits(each)), key=lambda each: each.effective_at, default=None)
+
+
+def _told(endpoints: Endpoints, codec: Codec, topics: Topics) -> Told:
+    told: dict[tuple[str, str, str], int] = {}
+    for receipt in _data(endpoints, codec, topics.receipts):
+        if receipt["action"] == "suppress" and receipt["stage"] in TOLD:
+            for decision_id in receipt["decision_ids"]:
+                pair = (receipt["destination"], receipt["address_key"], decision_id)
+                told[pair] = min(receipt["occurred_at"], told.get(pair, receipt["occurred_at"]))
+    return told
+
+
+def _entries(endpoints: Endpoints, codec: Codec, topic: str) -> Mapping[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for datum in _data(endpoints, codec, topic):
+        try:
+            entries[datum["address_key"]] = entry_of(datum)
+        except InvalidRecord:
+            continue
+    return entries
+
+
+def _data(endpoints: Endpoints, codec: Codec, topic: str) -> Iterator[dict[str, Any]]:
+    """What can be read; the rest is poison, and counted elsewhere."""
+    for message in records(endpoints.kafka, topic):
+        try:
+            yield codec.decode(topic, message.value())
+        except Unreadable:
+            continue
