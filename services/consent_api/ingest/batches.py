@@ -34,7 +34,14 @@ CONSUMER: dict[str, Any] = {
 _IDLE = 0.5
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 
+# Two processes with one instance id end each other within seconds, for as long as both are started again.
+_TWIN_SECONDS = 60.0
+
 Handle = Callable[[Sequence[Consumed]], None]
+
+
+class _Dead(KafkaException):
+    """This consumer will give nothing more."""
 
 
 class BatchLoop:
@@ -43,6 +50,11 @@ class BatchLoop:
     An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
     group, and the same batch is tried again until it succeeds, its partition is taken away, or the loop is
     told to stop. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
+
+    A consumer that librdkafka declares dead is replaced, once in `_TWIN_SECONDS`: with a static identity that
+    happens when the broker was away for longer than the session timeout. Librdkafka then joins again by itself
+    under a new member id, and a commit still under way under the old one is "fenced by another consumer".
+    Dying again so soon means that somebody else really runs under our identity, and leaves `run`.
     """
 
     def __init__(
@@ -50,7 +62,7 @@ class BatchLoop:
         *,
         name: str,
         topic: str,
-        consumer: Consumer,
+        open_consumer: Callable[[], Consumer],
         handle: Handle,
         transient: tuple[type[Exception], ...],
         health: Health,
@@ -59,7 +71,8 @@ class BatchLoop:
     ) -> None:
         self._name = name
         self._topic = topic
-        self._consumer = consumer
+        self._open_consumer = open_consumer
+        self._consumer = open_consumer()
         self._handle = handle
         self._transient = transient
         self._health = health
@@ -70,6 +83,21 @@ class BatchLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned."""
+        died_at = float("-inf")
+        while True:
+            try:
+                return self._consume(stop)
+            except _Dead as dead:
+                if time.monotonic() - died_at < _TWIN_SECONDS:
+                    raise
+                died_at = time.monotonic()
+                log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
+                self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
+                self._batch = []  # Not committed: it comes again.
+                self._end_hold()
+                self._consumer = self._open_consumer()
+
+    def _consume(self, stop: threading.Event) -> None:
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -99,7 +127,7 @@ class BatchLoop:
             if error is None:
                 self._batch.append(Consumed.of(message))
             elif error.fatal() or error.code() in _LOST:
-                raise KafkaException(error)
+                raise _Dead(error)
             else:
                 log.warning("consumer error", extra={"loop": self._name, "error": error.str()})
 
@@ -130,6 +158,8 @@ class BatchLoop:
         except KafkaException as error:
             # The group took the partitions away while we were busy and the notice waits in the next poll:
             # their new owner repeats the batch and recognises it.
+            if error.args[0].fatal() or error.args[0].code() in _LOST:
+                raise _Dead(error.args[0]) from error
             if error.args[0].code() != KafkaError._STATE:
                 raise
 
@@ -151,9 +181,12 @@ class BatchLoop:
             self._health.beat(self._name)
             self._fetch(min(left, _IDLE))
 
-    def _release(self) -> None:
+    def _end_hold(self) -> None:
         self._holding = False
         self._metrics.holding.labels(self._topic).set(0)
+
+    def _release(self) -> None:
+        self._end_hold()
         self._health.ready(self._name)
         self._consumer.resume(self._consumer.assignment())
         log.info("dependency is back", extra={"loop": self._name})
@@ -171,6 +204,5 @@ class BatchLoop:
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
 
 
-# Somebody else runs under our static identity, or the group has forgotten us for good: a second process
-# with the same instance id is a mistake in the deployment, and going on would hide it.
+# Somebody else runs under our static identity, or librdkafka has come to believe so.
 _LOST = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})

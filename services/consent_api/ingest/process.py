@@ -97,7 +97,7 @@ def composed(
         return BatchLoop(
             name=name,
             topic=topic,
-            consumer=kafka.consumer(
+            open_consumer=lambda: kafka.consumer(
                 settings.kafka,
                 settings.topics.group(f"consent-api-{name}"),
                 group_instance_id=settings.topics.group(f"{settings.instance_id}-{name}"),

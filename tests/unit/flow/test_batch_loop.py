@@ -1,0 +1,90 @@
+"""A consumer that librdkafka declares dead is replaced; two processes under one identity are not hidden by that."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from prometheus_client import CollectorRegistry
+
+from consent_api.ingest.batches import BatchLoop
+from consent_api.ingest.metrics import IngestMetrics
+from consent_runtime.observability import Health
+
+TOPIC = "consent.inbound.v1"
+
+
+def fenced() -> Any:
+    return SimpleNamespace(error=lambda: KafkaError(KafkaError.FENCED_INSTANCE_ID))
+
+
+def record(offset: int) -> Any:
+    return SimpleNamespace(
+        error=lambda: None,
+        topic=lambda: TOPIC,
+        partition=lambda: 0,
+        offset=lambda: offset,
+        timestamp=lambda: (0, 0),
+        key=lambda: None,
+        value=lambda: b"",
+        headers=lambda: None,
+    )
+
+
+class Scripted:
+    """A consumer that gives these messages, one a poll."""
+
+    def __init__(self, *messages: Any) -> None:
+        self._messages = list(messages)
+        self.stored: list[int] = []
+        self.closed = False
+
+    def subscribe(self, *_: Any, **__: Any) -> None: ...
+
+    def poll(self, _: float) -> Any:
+        return self._messages.pop(0) if self._messages else None
+
+    def consume(self, *_: Any) -> list[Any]:
+        return []
+
+    def store_offsets(self, *, offsets: list[Any]) -> None:
+        self.stored += [each.offset for each in offsets]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> BatchLoop:
+    """One that stops once it has handled the record at `last`."""
+    left: list[Any] = list(consumers)
+
+    def handle(records: Any) -> None:
+        if records[-1].offset == last:
+            stop.set()
+
+    return BatchLoop(
+        name="inbound",
+        topic=TOPIC,
+        open_consumer=lambda: left.pop(0),
+        handle=handle,
+        transient=(),
+        health=Health(),
+        metrics=IngestMetrics.on(CollectorRegistry()),
+    )
+
+
+def test_a_fenced_consumer_is_replaced_and_goes_on() -> None:  # R43
+    stop, first, second = threading.Event(), Scripted(record(0), fenced()), Scripted(record(1))
+    loop([first, second], stop, last=1).run(stop)
+    assert (first.stored, second.stored) == ([1], [2])
+    assert first.closed
+    assert second.closed
+
+
+def test_one_that_is_fenced_again_at_once_ends_the_process() -> None:
+    stop = threading.Event()
+    with pytest.raises(KafkaException, match="FENCED_INSTANCE_ID"):
+        loop([Scripted(fenced()), Scripted(record(0), fenced())], stop, last=9).run(stop)
