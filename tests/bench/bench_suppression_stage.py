@@ -28,7 +28,7 @@ START = 1_790_000_000_000_000
 
 def changes(count: int) -> Iterator[dict[str, Any]]:
     """Three changes an address on average, in random order, a tenth of them repeated."""
-    random, sent = Random(3), []
+    random, sent = Random(3), list[dict[str, Any]]()
     for number in range(count):
         if sent and random.random() < 0.1:
             yield random.choice(sent)

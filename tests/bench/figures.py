@@ -35,6 +35,21 @@ class Figure:
             return None
         return self.value <= self.target if self.at_most else self.value >= self.target
 
+    @property
+    def text(self) -> str:
+        """The value with its unit."""
+        return f"{_number(self.value)} {self.unit}"
+
+    @property
+    def target_text(self) -> str:
+        """The target with its unit, empty without one."""
+        return "" if self.target is None else f"{'≤' if self.at_most else '≥'} {_number(self.target)} {self.unit}"
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
 
 def rate(work: Callable[[], int], *, rounds: int = 5) -> float:
     """Median over ``rounds`` of things per second; ``work`` returns how many it did."""

@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
 from time import perf_counter
 
 
@@ -74,7 +73,7 @@ def stock(bootstrap: str, topic: str, group: str, meter: Meter) -> None:
     )
 
     @app.agent(app.topic(topic, value_type=bytes))
-    async def nothing(stream: AsyncIterator[bytes]) -> None:
+    async def nothing(stream: faust.StreamT[bytes]) -> None:
         async for _ in stream:
             meter.saw(1)
 

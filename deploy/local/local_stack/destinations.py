@@ -78,8 +78,8 @@ class DestinationFiles:
     sandbox: Path
 
 
-def write_destinations(directory: Path, sandbox_url: str) -> DestinationFiles:
-    """Write both files and fresh credentials for them under `directory`."""
+def write_destinations(directory: Path, sandbox_url: str, declared: str = DESTINATIONS) -> DestinationFiles:
+    """Write both files and fresh credentials for them under `directory`; `declared` may use those of DESTINATIONS."""
     credentials = {
         "twilio-account": f"AC{secrets.token_hex(16)}",
         "twilio-token": secrets.token_hex(16),
@@ -94,6 +94,6 @@ def write_destinations(directory: Path, sandbox_url: str) -> DestinationFiles:
     files = DestinationFiles(
         destinations=directory / "destinations.yaml", sandbox=directory / "secrets" / "sandbox.toml"
     )
-    files.destinations.write_text(DESTINATIONS.format(sandbox=sandbox_url))
+    files.destinations.write_text(declared.format(sandbox=sandbox_url))
     files.sandbox.write_text(SANDBOX.format(**credentials))
     return files

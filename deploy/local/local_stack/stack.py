@@ -13,7 +13,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.topic_admin import ProvisionError
 from local_stack import access
-from local_stack.destinations import write_destinations
+from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
 from local_stack.errors import StartFailed
 from local_stack.ports import free_port, remembered_ports
@@ -26,17 +26,24 @@ class Stack(AbstractContextManager["Stack"]):
     """Servers and services under one directory. Data, ports and secrets survive from start to start.
 
     `environ` may name existing servers (servers/__init__.py) and hold any other CONSENT_RELAY_ setting, which
-    every service is then given. `report` is told, from any thread, of children that crash.
+    every service is then given. `report` is told, from any thread, of children that crash. `destinations` is the text
+    of the destinations file, with {sandbox} for the sandbox's address.
     """
 
     def __init__(
-        self, directory: Path, *, environ: Mapping[str, str] = os.environ, report: Callable[[str], None] = print
+        self,
+        directory: Path,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        report: Callable[[str], None] = print,
+        destinations: str = DESTINATIONS,
     ) -> None:
         self.directory = directory
         self.supervisor = Supervisor(directory / "logs", report=report)
         self._environ = {name: value for name, value in environ.items() if name.startswith("CONSENT_RELAY_")}
         self._servers = Servers(self.supervisor, directory / "servers", environ)
         self._ports = remembered_ports(directory / "ports.json", PORTS)
+        self._destinations = destinations
         self._site: Site | None = None
         self._endpoints: Endpoints | None = None
 
@@ -63,7 +70,7 @@ class Stack(AbstractContextManager["Stack"]):
         Raises LocalStackError; whatever was started by then is ended by `stop`.
         """
         self.download()
-        files = write_destinations(self.directory, f"http://127.0.0.1:{self._ports['sandbox']}")
+        files = write_destinations(self.directory, f"http://127.0.0.1:{self._ports['sandbox']}", self._destinations)
         keyring = self.directory / "keyring.toml"
         access.ensure_keyring(keyring)
         self.supervisor.layer()

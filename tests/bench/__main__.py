@@ -1,0 +1,118 @@
+"""`make bench`: runs the benchmarks one after the other and writes docs/benchmarks.md and docs/benchmarks.json."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from local_stack.servers import Addresses
+from local_stack.servers import Servers as LocalServers
+from local_stack.supervisor import Supervisor
+from tests.bench.figures import Figure, Servers
+from tests.bench.page import Outcome, verdict, write
+
+NAMES = ("codec", "transport", "suppression_stage", "recovery", "check", "end_to_end")
+DOCS = Path(__file__).parents[2] / "docs"
+MOST_MINUTES = 12
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--docs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Where benchmarks.md and benchmarks.json go. Default: docs/ after a run of all of them, else nowhere.",
+)
+def bench(names: tuple[str, ...], docs: Path | None) -> None:
+    """Measure, against baselines in the same run, and say which targets are met.
+
+    NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end; without one, all run,
+    which takes about ten minutes, and docs/benchmarks.md and docs/benchmarks.json are written anew.
+
+    Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file
+    with servers that run already. Leave the machine alone meanwhile. The exit code is 1 when a benchmark failed; a
+    target that was missed is said in the table and is no failure.
+    """
+    if unknown := sorted(set(names) - set(NAMES)):
+        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(NAMES)}", param_hint="NAME")
+    console = Console()
+    load = os.getloadavg()[0]
+    began = time.monotonic()
+    with servers(console) as found:
+        outcomes = [_run(console, name, found) for name in names or NAMES]
+    _show(console, outcomes)
+    console.print(f"took {(time.monotonic() - began) / 60:.1f} minutes", highlight=False)
+    failed = [outcome.name for outcome in outcomes if outcome.failure]
+    if docs is None and not names and not failed:
+        docs = DOCS
+    if docs is not None:
+        write(docs, outcomes, load=load, minutes=(time.monotonic() - began) / 60)
+        console.print(f"written: {docs / 'benchmarks.md'}, {docs / 'benchmarks.json'}", highlight=False)
+    if failed:
+        console.print(f"failed: {', '.join(failed)}", style="bold red")
+        raise SystemExit(1)
+
+
+@contextmanager
+def servers(console: Console) -> Iterator[Servers]:
+    """Real ones: those of CONSENT_RELAY_TEST_SERVERS, or our own for the time of the block."""
+    running = os.environ.get("CONSENT_RELAY_TEST_SERVERS")
+    if running:
+        addresses = Addresses.read(Path(running))
+        yield Servers(kafka=addresses.kafka, registry=addresses.registry, database=addresses.database)
+        return
+    with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as directory:
+        supervisor = Supervisor(Path(directory) / "logs", report=lambda text: print(text, file=sys.stderr))
+        own = LocalServers(supervisor, Path(directory) / "servers", environ={})
+        console.print("starting Kafka, the schema registry and PostgreSQL")
+        try:
+            addresses = own.start()
+            yield Servers(kafka=addresses.kafka, registry=addresses.registry, database=addresses.database)
+        finally:
+            supervisor.stop_all()
+            own.remove()
+
+
+def _run(console: Console, name: str, found: Servers) -> Outcome:
+    module = import_module(f"tests.bench.bench_{name}")
+    measure: Callable[[Servers], list[Figure]] = module.measure
+    about = (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    began = time.monotonic()
+    figures: Sequence[Figure] = ()
+    failure = ""
+    with console.status(f"{name}: {about}"):
+        try:
+            figures = measure(found)
+        except Exception as error:
+            console.print_exception()
+            failure = f"{type(error).__name__}: {error}"
+    seconds = time.monotonic() - began
+    console.print(f"{name}: {'failed' if failure else 'done'} after {seconds:.0f} s", highlight=False)
+    return Outcome(name=name, about=about, figures=tuple(figures), seconds=seconds, failure=failure)
+
+
+def _show(console: Console, outcomes: Sequence[Outcome]) -> None:
+    table = Table("figure", "value", "target", "met")
+    for outcome in outcomes:
+        table.add_section()
+        for figure in outcome.figures:
+            style = {True: "green", False: "red", None: ""}[figure.met]
+            table.add_row(figure.name, figure.text, figure.target_text, verdict(figure), style=style)
+        if outcome.failure:
+            table.add_row(outcome.name, "failed", "", outcome.failure, style="bold red")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    bench()

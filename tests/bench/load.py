@@ -1,0 +1,73 @@
+"""A client that revokes at a steady rate, whatever the answers take, and notes the times of each revocation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+PURPOSE = "promotions"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """One revocation that was answered. Times in micros since the epoch."""
+
+    sent_at: int
+    answered_at: int
+    decision_id: str
+    recorded_at: int
+    address_key: str
+
+
+def mobile(number: int) -> str:
+    """One of the 10,000 numbers that are reserved for fiction."""
+    return f"+3363998{number:04}"
+
+
+def revoke(api: str, api_key: str, numbers: Sequence[int], *, rate: float) -> list[Sent]:
+    """Revoke one number after the other, `rate` a second. Raises on anything but 201."""
+    return asyncio.run(_revoke(api, api_key, numbers, rate))
+
+
+async def _revoke(api: str, api_key: str, numbers: Sequence[int], rate: float) -> list[Sent]:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    connector = aiohttp.TCPConnector(limit=64)
+    async with aiohttp.ClientSession(api, headers=headers, connector=connector) as session:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        under_way = []
+        for position, number in enumerate(numbers):
+            await asyncio.sleep(begin + position / rate - loop.time())
+            under_way.append(asyncio.create_task(_one(session, number)))
+        return await asyncio.gather(*under_way)
+
+
+async def _one(session: aiohttp.ClientSession, number: int) -> Sent:
+    body = {"channel": "sms", "address": mobile(number), "purpose": PURPOSE, "status": "withdrawn"}
+    sent_at = now()
+    async with session.post("/v1/decisions", json=body, headers={"Idempotency-Key": f'"{uuid4()}"'}) as answer:
+        found: Any = await answer.json()
+        if answer.status != 201:
+            raise RuntimeError(f"HTTP {answer.status}: {found}")
+    return Sent(
+        sent_at=sent_at,
+        answered_at=now(),
+        decision_id=found["decision_id"],
+        recorded_at=_micros(found["recorded_at"]),
+        address_key=found["addresses"][0],
+    )
+
+
+def now() -> int:
+    return time.time_ns() // 1_000
+
+
+def _micros(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1_000_000)

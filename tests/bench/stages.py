@@ -1,0 +1,85 @@
+"""Where the time of a revocation goes, from the moments that its records and receipts carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import TopicPartition
+
+from consent_contracts import Codec, Topics
+from consent_runtime import kafka
+from tests.bench.load import Sent
+
+TOLD = ("accepted", "effective")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """One revocation on its way. Micros since the epoch; those of Kafka's own timestamps are whole milliseconds."""
+
+    recorded: int
+    produced: int
+    merged: int
+    taken: int
+    told: int
+    receipted: int
+
+    def stages(self) -> dict[str, int]:
+        """Micros by stage, in their order; they add up to the whole."""
+        return {
+            "accepted to Kafka: commit, relay": self.produced - self.recorded,
+            "Kafka to merged: fetch, decode, join": self.merged - self.produced,
+            "merged to read: transaction, fetch, decode": self.taken - self.merged,
+            "read to told: batch window, HTTP": self.told - self.taken,
+            "told to receipt: HTTP answer": self.receipted - self.told,
+        }
+
+
+def moments(
+    servers: Any, topics: Topics, sent: Sequence[Sent], told: Mapping[str, int], *, destination: str
+) -> list[Moments]:
+    """Of every revocation that was `told` (by address key, when) and whose receipt is there."""
+    codec = Codec.connect(servers.registry, topics)
+    produced = {datum["decision_id"]: timestamp for datum, timestamp in _records(servers, codec, topics.changes)}
+    merged: dict[str, int] = {}
+    for datum, _ in _records(servers, codec, topics.suppression("sms")):
+        for decision in datum["decisions"]:
+            merged.setdefault(decision["decision_id"], datum["written_at"])
+    receipts = {
+        decision_id: datum
+        for datum, _ in _records(servers, codec, topics.receipts)
+        if datum["destination"] == destination and datum["stage"] in TOLD
+        for decision_id in datum["decision_ids"]
+    }
+    return [
+        Moments(
+            recorded=each.recorded_at,
+            produced=produced[each.decision_id],
+            merged=merged[each.decision_id],
+            taken=receipts[each.decision_id]["queued_at"],
+            told=told[each.address_key],
+            receipted=receipts[each.decision_id]["occurred_at"],
+        )
+        for each in sent
+        if each.decision_id in receipts and each.address_key in told
+    ]
+
+
+def _records(servers: Any, codec: Codec, topic: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every record of a topic with its timestamp in micros."""
+    consumer: Any = kafka.consumer(servers.kafka, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        unread = len(partitions)
+        while unread:
+            for message in consumer.consume(1_000, timeout=5):
+                if message.error() is not None:
+                    unread -= 1
+                elif message.value() is not None:
+                    yield codec.decode(topic, message.value()), message.timestamp()[1] * 1_000
+    finally:
+        consumer.close()
