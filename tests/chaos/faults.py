@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -47,9 +47,9 @@ def kill(*names: str) -> Fault:
     return fault
 
 
-def kill_two(scene: Scene) -> None:
-    """Any two of the services and servers at the same moment."""
-    names = scene.rng.sample((*SERVICES, *SERVERS), 2)
+def kill_several(scene: Scene) -> None:
+    """Any two of the services and servers at the same moment, or every service."""
+    names = list(SERVICES) if scene.rng.random() < 0.3 else scene.rng.sample((*SERVICES, *SERVERS), 2)
     scene.say(f"    {' and '.join(names)}")
     _kill(scene, sorted(names, key=lambda name: name in SERVICES))
 
@@ -105,8 +105,7 @@ def roll(scene: Scene) -> None:
 
 KINDS: Mapping[str, Fault] = {
     **{f"kill -9 {name}": kill(name) for name in (*SERVICES, *SERVERS)},
-    "kill -9 two at once": kill_two,
-    "kill -9 every service": kill(*SERVICES),
+    "kill -9 several at once": kill_several,
     "freeze suppression": freeze("suppression"),
     "freeze propagator": freeze("propagator"),
     "outage of a provider": outage,
@@ -114,7 +113,7 @@ KINDS: Mapping[str, Fault] = {
 }
 
 
-def _kill(scene: Scene, names: tuple[str, ...] | list[str]) -> None:
+def _kill(scene: Scene, names: Sequence[str]) -> None:
     for name in names:
         scene.stack.kill(name)
     time.sleep(scene.lasts)

@@ -20,3 +20,7 @@ def test_every_kind_of_fault_comes_before_any_comes_twice(seed: int) -> None:
 def test_a_longer_run_begins_like_the_shorter_one() -> None:
     longer = [planned.kind for planned in schedule(list(KINDS), 50, 3)]
     assert longer[: len(KINDS)] == [planned.kind for planned in schedule(list(KINDS), len(KINDS), 3)]
+
+
+def test_the_fifteen_faults_of_ci_cover_every_kind() -> None:
+    assert {planned.kind for planned in schedule(list(KINDS), 15, 1)} == set(KINDS)
