@@ -62,6 +62,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             metrics=TransportMetrics.on(registry),
             session_timeout=settings.suppression_session_timeout,
         )
+        stage.fail = app.fail
         try:
             return run([app])
         finally:

@@ -19,6 +19,9 @@ from .translation import Rejected
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
+_SWEEP_SECONDS = 1.0
+"""A permission that has ended is written about that much late."""
+
 
 T = TypeVar("T")
 
@@ -27,24 +30,33 @@ class MergeHandler:
     """A transport's PartitionHandler. A chunk is acknowledged when its entries and dead letters are."""
 
     def __init__(
-        self, merging: MergePartition, lane: Executor, dead_letters: DeadLetters, *, released: Callable[[], None]
+        self,
+        merging: MergePartition,
+        lane: Executor,
+        dead_letters: DeadLetters,
+        *,
+        released: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         """`lane` has one thread, so a partition that comes back waits there until it was let go.
 
-        `released` is called when nothing is held any more.
+        `released` is called when nothing is held any more; `failed` with a bug met between two chunks.
         """
         self._merging = merging
         self._lane = lane
         self._dead_letters = dead_letters
         self._released = released
+        self._failed = failed
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Recover. Cancelled: stops, lets go of the state, and leaves nothing running."""
+        """Recover, then watch for permissions that end. Cancelled: stops, lets go, and leaves nothing running."""
         try:
             await self._bury(await self._in_lane(self._merging.open))
         except BaseException:
             await self.close()
             raise
+        self._sweeping = asyncio.create_task(self._sweep())
 
     async def process(self, chunk: Chunk) -> None:
         try:
@@ -57,8 +69,21 @@ class MergeHandler:
     async def close(self) -> None:
         """Waits in the lane behind what still runs there, which has been told to stop."""
         self._merging.stop()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         await self._in_lane(self._merging.close)
         self._released()
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                if not await self._in_lane(self._merging.end_permissions):
+                    await asyncio.sleep(_SWEEP_SECONDS)
+            except Abandoned:
+                return  # The next owner finds the same permissions ended.
+            except Exception as failure:
+                self._failed(failure)
+                return
 
     async def _bury(self, rejected: Iterable[Rejected]) -> None:
         """Returns when the broker holds every one; waits while it is away."""

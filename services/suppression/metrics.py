@@ -28,6 +28,7 @@ class MergeMetrics:
     retries: Counter
     unreadable_entries: Counter
     fitted_entries: Counter
+    ended_permissions: Counter
     foreign_entries: Counter
 
     @classmethod
@@ -99,6 +100,11 @@ class MergeMetrics:
                 "Entries that no broker would have taken, written with some of their decisions drawn together: old "
                 "permissions given up, refusals of one purpose made one. Always at least as strict. One address with "
                 "thousands of decisions is hardly a person's.",
+            ),
+            ended_permissions=counter(
+                "ended_permissions",
+                "Entries written again because a permission in them had reached its end, so that tools to which it was "
+                "pushed hear of it.",
             ),
             foreign_entries=counter(
                 "foreign_entries",

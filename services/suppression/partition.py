@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from consent_contracts.codec import Codec
@@ -29,7 +29,14 @@ logger = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
+_ENDS_AT_ONCE = 1_000
+"""Entries written again in one transaction, so that changes need not wait long for their turn."""
+
 T = TypeVar("T")
+
+
+def now_micros() -> int:
+    return time.time_ns() // 1000
 
 
 class MergePartition:
@@ -48,8 +55,12 @@ class MergePartition:
         owned: Callable[[], bool],
         report: Callable[[bool | str], None],
         stopping: threading.Event,
+        clock: Callable[[], int] = now_micros,
     ) -> None:
-        """`owned` says whether this worker surely owns the partition now; `report` takes its readiness."""
+        """`owned` says whether this worker surely owns the partition now; `report` takes its readiness.
+
+        `clock` gives microseconds since the epoch.
+        """
         self._partition = partition
         self._writer = writer
         self._recovery = recovery
@@ -58,6 +69,7 @@ class MergePartition:
         self._owned = owned
         self._report = report
         self._stopping = stopping
+        self._clock = clock
         self._translation = Translation(codec, topics, partition)
         self._store: Store | None = None
         self._positions: dict[str, Position] = {}
@@ -79,18 +91,16 @@ class MergePartition:
         """
         began = time.perf_counter()
         chunk = self._persist(lambda: self._translation.read(records), "decoding")
-        tries = 0
-
-        def attempt() -> list[Rejected]:
-            nonlocal tries
-            tries += 1
-            if not self._writer.is_open or tries % _TRIES_BEFORE_REOPENING == 0:
-                self._open_once()
-            return self._commit(chunk, began)
-
-        rejected = self._persist(attempt, "writing")
+        rejected = self._writing(lambda: self._commit(chunk, began), "writing")
         self._metrics.chunk_records.observe(len(records))
         return rejected + self._take_foreign()
+
+    def end_permissions(self) -> bool:
+        """Write the entries again in which a permission has ended meanwhile. Whether there may be more of them.
+
+        A crash in between is harmless: they are written once more. Raises Abandoned when stopped.
+        """
+        return self._writing(self._end_permissions, "ending permissions")
 
     def stop(self) -> None:
         """Give up waiting. What is being written at this moment is still finished."""
@@ -107,6 +117,19 @@ class MergePartition:
     def _take_foreign(self) -> list[Rejected]:
         taken, self._foreign = self._foreign, []
         return taken
+
+    def _writing(self, write: Callable[[], T], doing: str) -> T:
+        """`_persist` with an open writer, which is opened anew (and the state recovered) when it keeps failing."""
+        tries = 0
+
+        def attempt() -> T:
+            nonlocal tries
+            tries += 1
+            if not self._writer.is_open or tries % _TRIES_BEFORE_REOPENING == 0:
+                self._open_once()
+            return write()
+
+        return self._persist(attempt, doing)
 
     def _persist(self, attempt: Callable[[], T], doing: str) -> T:
         """Try until it succeeds or we are stopped. Nothing is dropped; readiness says what we wait for."""
@@ -177,14 +200,14 @@ class MergePartition:
         )
 
     def _commit(self, chunk: Changes, began: float) -> list[Rejected]:
-        now = time.time_ns() // 1000
-        standing = self._standing(chunk.changes, now)
+        now = self._clock()
+        standing, was_due = self._standing(chunk.changes, now)
         merged = merge(standing, chunk.changes)
         rejected = [*chunk.rejected, *(misplaced(chunk.sources[position]) for position in merged.misplaced)]
         written = self._translation.written(merged.entries, standing, now)
         self._metrics.merge_seconds.observe(time.perf_counter() - began)
         if written.rows:
-            self._write(written)
+            self._write(written, was_due)
         self._metrics.fitted_entries.inc(written.fitted)
         count = self._metrics.records.labels
         count("unchanged").inc(merged.unchanged)
@@ -192,28 +215,55 @@ class MergePartition:
         count("merged").inc(max(0, len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)))
         return rejected
 
-    def _standing(self, changes: Sequence[Entry], now: int) -> dict[Place, Entry]:
+    def _standing(self, changes: Sequence[Entry], now: int) -> tuple[dict[Place, Entry], dict[Place, int]]:
+        """What stands at the changes' places, and when it is due."""
         assert self._store is not None
         first_of_place: dict[Place, Entry] = {}
         for change in changes:
             first_of_place.setdefault((change.channel, change.address_key), change)
         found = self._store.get(first_of_place)
-        standing = {}
-        for (place, change), data in zip(first_of_place.items(), found, strict=True):
-            if data is not None:
-                standing[place] = decode_compact(data) if is_compact(data) else self._recovered(change, data, now)
-        return standing
+        standing, was_due = {}, {}
+        for (place, change), held in zip(first_of_place.items(), found, strict=True):
+            if held is None:
+                continue
+            if held.due is not None:
+                was_due[place] = held.due
+            entry = self._decoded(place, held.data)
+            standing[place] = after_loss(change, lost=held.data, now=now) if entry is None else entry
+        return standing, was_due
 
-    def _recovered(self, change: Entry, data: bytes, now: int) -> Entry:
-        """An entry as it came from the topic: decoded when it is first needed."""
+    def _decoded(self, place: Place, data: bytes) -> Entry | None:
+        """An entry, decoded when it is first needed; None when it cannot be read."""
+        if is_compact(data):
+            return decode_compact(data)
         try:
-            return self._translation.standing(change, data)
+            return self._translation.standing(place, data)
         except Lost as lost:
             self._metrics.unreadable_entries.inc()
             logger.error("partition %d: a standing entry is lost (%s): its permissions are void", self._partition, lost)
-            return after_loss(change, lost=data, now=now)
+            return None
 
-    def _write(self, written: Written) -> None:
+    def _end_permissions(self) -> bool:
+        assert self._store is not None
+        now = self._clock()
+        dates = self._store.due(now, _ENDS_AT_ONCE)
+        ended: dict[Place, Entry] = {}
+        none: list[tuple[int, Place]] = []
+        for (date, place), held in zip(dates, self._store.get(place for _, place in dates), strict=True):
+            entry = self._decoded(place, held.data) if held is not None and held.due == date else None
+            if entry is None:
+                none.append((date, place))  # Overwritten during recovery, erased, or lost.
+            else:
+                ended[place] = entry
+        if ended:
+            written = self._translation.written(ended, {}, now)
+            self._write(written, {place: date for date, place in dates if place in ended})
+            self._metrics.ended_permissions.inc(len(ended))
+        if none:
+            self._store.forget(none)
+        return len(dates) == _ENDS_AT_ONCE
+
+    def _write(self, written: Written, was_due: Mapping[Place, int]) -> None:
         assert self._store is not None
         began = time.perf_counter()
         try:
@@ -225,6 +275,7 @@ class MergePartition:
         for topic, end in ends.items():
             self._positions[topic] = Position(self._positions[topic].topic_id, end)
         # Only now: a store that is ahead of an aborted transaction would take a revocation for written.
-        self._store.write(written.entries, self._recovery.checkpoint(self._positions))
+        checkpoint = self._recovery.checkpoint(self._positions)
+        self._store.write(written.entries, checkpoint, due=written.due, was_due=was_due)
         for channel, topic in self._translation.topic_of.items():
             self._metrics.entries_written.labels(channel).inc(sum(1 for row in written.rows if row.topic == topic))

@@ -21,6 +21,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
 
 from .errors import Abandoned, Retriable
+from .expiry import due_of, may_end
 from .store import FORMAT, Bulk, Checkpoint, Position, Store, key_prefix
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Recovery:
         self._partitions = partitions
         self._stopping = stopping
         self._known_headers: dict[bytes, bool] = {}
+        self._our_headers = frozenset(b"\0" + codec.schema_id(topic).to_bytes(4, "big") for topic in channels)
 
     def run(self, store: Store) -> Recovered:
         """Raises Retriable when the broker does not do its part, Abandoned when told to stop."""
@@ -172,9 +174,13 @@ class Recovery:
         if wrong is None and not self._known_headers.get(value[:5]):
             wrong = self._examine(message)
         if wrong is None:
-            bulk.batch.put(prefix + key, value)
+            bulk.put(prefix + key, value, due_of(message.headers()) if self._may_end(value) else None)
         else:
             recovered.foreign.append((_foreign(message), wrong))
+
+    def _may_end(self, value: bytes) -> bool:
+        """Of values that are not laid out as ours are now, nothing is known without their headers."""
+        return value[:5] not in self._our_headers or may_end(value)
 
     def _examine(self, message: Any) -> Unreadable | None:
         """Decodes one record of a schema not met before; the bodies of the others are read when first needed."""

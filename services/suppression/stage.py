@@ -21,7 +21,7 @@ from consent_runtime.transport import Ownership, Stream
 
 from .handler import MergeHandler
 from .metrics import MergeMetrics
-from .partition import MergePartition
+from .partition import MergePartition, now_micros
 from .recovery import Recovery
 from .store import Store
 from .writer import FencedWriter
@@ -62,6 +62,8 @@ class MergeStage:
         self._client_config = client_config
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2, **(client_config or {})})
         self._lanes: dict[int, ThreadPoolExecutor] = {}
+        self.fail: Callable[[BaseException], None] = _raise
+        """What ends the process when a partition fails between two chunks: the app's `fail`, once there is one."""
 
     def stream(self) -> Stream:
         """What the transport runs."""
@@ -80,13 +82,22 @@ class MergeStage:
         part = f"partition {partition}"
         merging = self.partition(partition, owned=ownership.fresh, report=lambda state: self._health.ready(part, state))
         handler = MergeHandler(
-            merging, self._lanes[partition], self._dead_letters, released=lambda: self._health.forget(part)
+            merging,
+            self._lanes[partition],
+            self._dead_letters,
+            released=lambda: self._health.forget(part),
+            failed=lambda failure: self.fail(failure),
         )
         await handler.open()
         return handler
 
     def partition(
-        self, partition: int, *, owned: Callable[[], bool], report: Callable[[bool | str], None]
+        self,
+        partition: int,
+        *,
+        owned: Callable[[], bool],
+        report: Callable[[bool | str], None],
+        clock: Callable[[], int] = now_micros,
     ) -> MergePartition:
         """One partition's merge, not yet open."""
         stopping = threading.Event()
@@ -109,6 +120,7 @@ class MergeStage:
             owned=owned,
             report=report,
             stopping=stopping,
+            clock=clock,
         )
 
     def _producer(self, partition: int) -> Producer:
@@ -133,6 +145,10 @@ class MergeStage:
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_queue_backoff_ms=10,
         )
+
+
+def _raise(failure: BaseException) -> None:
+    raise failure
 
 
 def _file_name(text: str) -> str:

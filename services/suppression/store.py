@@ -1,21 +1,23 @@
 """The local copy of one partition's entries. Always a prefix of the topic, never ahead of it.
 
 An entry is kept in one of two forms, told apart by the first byte: as recovered (Avro in Confluent framing, 0x00),
-not decoded before it is needed, or compact (a MessagePack array). Entries and the offsets up to which they are
-complete change in one atomic write, so a process that dies at any moment leaves a state from which the topic can
-be read on.
+not decoded before it is needed, or compact (a MessagePack array). An entry that is due at a certain date (a permission
+ends) carries the date in front, and an index of dates leads to it. Entries, their dates, and the offsets up to which
+they are complete change in one atomic write, so a process that dies at any moment leaves a state from which the topic
+can be read on.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
+import struct
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
@@ -27,14 +29,25 @@ from .merge import Place
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MAX_AGE_SECONDS = 3 * 24 * 3600
 """An older copy is thrown away: the topic drops tombstones (erasures) after 7 days, we must have seen them."""
 
 _CHECKPOINT = b"\x00checkpoint"
+_DUE = b"\x00due\x00"
 _AVRO = 0
+_DATED = b"\x01"
+_DATE = struct.Struct(">Q")
+_DATED_HEAD = 1 + _DATE.size
 _encode_entry = msgspec.msgpack.Encoder().encode
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
+
+
+class Held(NamedTuple):
+    """An entry as it is kept, compact or Avro, see `is_compact`; and when it is due."""
+
+    data: bytes
+    due: int | None
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -104,18 +117,59 @@ class Store:
         shutil.rmtree(self._path)
         self._rdict = _open(self._path)
 
-    def get(self, places: Iterable[Place]) -> list[bytes | None]:
-        """What is stored for each place, in order, still encoded: compact or Avro, see `is_compact`."""
+    def get(self, places: Iterable[Place]) -> list[Held | None]:
+        """What is stored for each place, in order, still encoded."""
         with _broken():
             found: list[bytes | None] = self._rdict.get([_key(place) for place in places])
-        return found
+        return [None if data is None else _held(data) for data in found]
 
-    def write(self, entries: Mapping[Place, Entry], checkpoint: Checkpoint) -> None:
-        """Entries that the topic holds already, and how far that goes."""
+    def write(
+        self,
+        entries: Mapping[Place, Entry],
+        checkpoint: Checkpoint,
+        *,
+        due: Mapping[Place, int] | None = None,
+        was_due: Mapping[Place, int] | None = None,
+    ) -> None:
+        """Entries that the topic holds already, and how far that goes.
+
+        `due` says which of them are due, and when; `was_due` what `get` has said of them before.
+        """
+        due, was_due = due or {}, was_due or {}
         batch = WriteBatch(raw_mode=True)
         for place, entry in entries.items():
-            batch.put(_key(place), _encode_entry(entry))
+            key, data, date, old = _key(place), _encode_entry(entry), due.get(place), was_due.get(place)
+            if old is not None and old != date:
+                batch.delete(_index(old, key))
+            if date is None:
+                batch.put(key, data)
+            else:
+                _put_dated(batch, key, data, date)
         batch.put(_CHECKPOINT, _encode_checkpoint(checkpoint))
+        with _broken():
+            self._rdict.write(batch)
+
+    def due(self, now: int, limit: int) -> list[tuple[int, Place]]:
+        """The first `limit` dates up to `now`, and whose they are.
+
+        An entry that was overwritten during recovery may have left a date behind: it is none when `get` says another.
+        """
+        found: list[tuple[int, Place]] = []
+        last = _index(now + 1, b"")
+        with _broken():
+            for row in self._rdict.keys(from_key=_DUE):
+                if row >= last or len(found) == limit:
+                    break
+                (date,) = _DATE.unpack_from(row, len(_DUE))
+                channel, _, address_key = row[len(_DUE) + _DATE.size :].decode().partition("\0")
+                found.append((date, (channel, address_key)))
+        return found
+
+    def forget(self, dates: Iterable[tuple[int, Place]]) -> None:
+        """Dates that are none."""
+        batch = WriteBatch(raw_mode=True)
+        for date, place in dates:
+            batch.delete(_index(date, _key(place)))
         with _broken():
             self._rdict.write(batch)
 
@@ -124,7 +178,7 @@ class Store:
         return Bulk(self._rdict)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (key for key in self._rdict.keys() if key != _CHECKPOINT)  # noqa: SIM118 - an Rdict is no dict
+        return (key for key in self._rdict.keys() if key[:1] != b"\0")  # noqa: SIM118 - an Rdict is no dict
 
     def close(self) -> None:
         self._rdict.close()
@@ -145,6 +199,13 @@ class Bulk:
         self._options = _unlogged()
         self.batch: Any = WriteBatch(raw_mode=True)
 
+    def put(self, key: bytes, framed: bytes, due: int | None) -> None:
+        """An entry as it came, under `key_prefix` and its address key."""
+        if due is None:
+            self.batch.put(key, framed)
+        else:
+            _put_dated(self.batch, key, framed, due)
+
     def write(self, checkpoint: Checkpoint) -> None:
         """Everything put into `batch` since the last call. Not on disk before `finish`."""
         self.batch.put(_CHECKPOINT, _encode_checkpoint(checkpoint))
@@ -161,6 +222,22 @@ class Bulk:
 def key_prefix(channel: str) -> bytes:
     """What stands before the address key in the keys of a channel's entries."""
     return channel.encode() + b"\x00"
+
+
+def _put_dated(batch: Any, key: bytes, data: bytes, date: int) -> None:
+    batch.put(key, _DATED + _DATE.pack(date) + data)
+    batch.put(_index(date, key), b"")
+
+
+def _index(date: int, key: bytes) -> bytes:
+    return _DUE + _DATE.pack(date) + key
+
+
+def _held(data: bytes) -> Held:
+    if data[:1] != _DATED:
+        return Held(data, None)
+    (date,) = _DATE.unpack_from(data, 1)
+    return Held(data[_DATED_HEAD:], date)
 
 
 def is_compact(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 
 from .errors import Lost
+from .expiry import header, next_expiry
 from .fitting import OVERFLOW, fitted
 from .merge import Place
 from .writer import Row
@@ -51,10 +52,14 @@ class Rejected(NamedTuple):
 
 @dataclass(kw_only=True, slots=True)
 class Written:
-    """The records to write, and the entries that they hold; `fitted` counts those that had to be made smaller."""
+    """The records to write, the entries that they hold, and when those are `due` to be written again.
+
+    `fitted` counts the entries that had to be made smaller.
+    """
 
     rows: list[Row] = field(default_factory=list)
     entries: dict[Place, Entry] = field(default_factory=dict)
+    due: dict[Place, int] = field(default_factory=dict)
     fitted: int = 0
 
 
@@ -98,13 +103,13 @@ class Translation:
                 chunk.sources.append(record)
         return chunk
 
-    def standing(self, change: Entry, data: bytes) -> Entry:
-        """The entry of `change`'s place, as it came from the topic. Raises Lost, with the reason."""
+    def standing(self, place: Place, data: bytes) -> Entry:
+        """The entry of a place, as it came from the topic. Raises Lost, with the reason."""
         try:
-            entry = entry_of(self._codec.decode(self.topic_of[change.channel], data))
+            entry = entry_of(self._codec.decode(self.topic_of[place[0]], data))
         except Unreadable as error:
             raise Lost(error.reason) from error
-        if (entry.channel, entry.address_key) != (change.channel, change.address_key):
+        if (entry.channel, entry.address_key) != place:
             raise Lost("stands under another key")
         return entry
 
@@ -115,23 +120,29 @@ class Translation:
         """
         event = uuid.uuid4().hex
         common = [
-            header
-            for header in cloudevents.headers(
+            each
+            for each in cloudevents.headers(
                 event_id=event, event_type=_EVENT_TYPE, source=self._source, time_micros=now
             )
-            if header[0] != "ce_id"
+            if each[0] != "ce_id"
         ]
         written, encode = Written(), self._codec.encode
         for number, (place, entry) in enumerate(entries.items()):
             topic = self.topic_of[place[0]]
-            value = encode(topic, suppression_datum(entry, now))
+            datum = suppression_datum(entry, now)
+            value = encode(topic, datum)
             if len(value) > MAX_ENTRY_BYTES:
                 entry = self._fitted(topic, entry, now)
                 written.fitted += 1
                 if entry == standing.get(place):
                     continue
-                value = encode(topic, suppression_datum(entry, now))
+                datum = suppression_datum(entry, now)
+                value = encode(topic, datum)
             headers = [("ce_id", f"{event}-{number}".encode()), *common]
+            due = next_expiry(datum["verdicts"], now)
+            if due is not None:
+                headers.append(header(due))
+                written.due[place] = due
             written.rows.append(Row(topic, place[1].encode(), value, headers))
             written.entries[place] = entry
         return written

@@ -1,6 +1,7 @@
 """docs/asyncapi.yaml describes the topics as they are: their names, settings, records and keys."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from consent_contracts import Topics, TopicSpec
 from consent_contracts import schemas as contracts
+from suppression import expiry
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text("utf-8"))
@@ -58,3 +60,9 @@ def test_every_operation_and_message_reference_resolves() -> None:
             assert _resolve(message["$ref"])["payload"]
     for message in PAGE["components"]["messages"].values():
         assert _resolve(message["headers"]["$ref"])["properties"]["ce_id"]
+
+
+def test_the_date_of_an_entry_is_described_as_it_is_written() -> None:  # R37
+    described = _resolve(PAGE["components"]["messages"]["SuppressionEntry"]["headers"]["$ref"])["properties"]
+    name, value = expiry.header(1_790_000_000_000_000)
+    assert re.fullmatch(described[name]["pattern"], value.decode())

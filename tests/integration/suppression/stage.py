@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdic
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition
+from suppression.partition import MergePartition, now_micros
 from suppression.stage import MergeStage
 from suppression.translation import Rejected
 
@@ -93,11 +93,16 @@ class Rig:
 
     @contextmanager
     def partition(
-        self, instance: str = "a", *, owned: Any = lambda: True, transaction_timeout: float = 10.0
+        self,
+        instance: str = "a",
+        *,
+        owned: Any = lambda: True,
+        transaction_timeout: float = 10.0,
+        clock: Callable[[], int] = now_micros,
     ) -> Iterator[MergePartition]:
         """Partition 0, opened."""
         merging = self.stage(instance, transaction_timeout=transaction_timeout).partition(
-            0, owned=owned, report=lambda state: None
+            0, owned=owned, report=lambda state: None, clock=clock
         )
         try:
             self.foreign_at_open = merging.open()

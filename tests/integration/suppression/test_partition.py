@@ -243,3 +243,54 @@ def test_change_that_no_door_lets_in_is_refused_however_large(rig: Rig) -> None:
         rejected = merging.merge([rig.change(1, subject_ref="s" * 70_000), rig.change(2, subject_ref=OVERFLOW)])
     assert [each.reason for each in rejected] == ["invalid", "invalid"]
     assert rig.entries() == {}
+
+
+def given_until(rig: Rig, number: int, expires_at: int, **fields: Any) -> Change:
+    return rig.change(number, status="given", expires_at=expires_at, **fields)
+
+
+def test_permission_that_ends_is_written_again_once_also_after_a_restart_without_local_state(rig: Rig) -> None:  # R37
+    now = NOW + 100 * SECOND
+    changes = [given_until(rig, 1, now + 10 * SECOND), given_until(rig, 2, now + 20 * SECOND), rig.change(3)]
+    with rig.partition("a", clock=lambda: now) as merging:
+        merging.merge(changes)
+        assert merging.end_permissions() is False
+        assert len(rig.records()) == 3
+    now += 10 * SECOND
+    with rig.partition("b", clock=lambda: now) as merging:  # another worker, no local state
+        merging.end_permissions()
+        merging.end_permissions()
+        assert [key for key, _ in rig.records()] == ["k1.1", "k1.2", "k1.3", "k1.1"]
+    now += 10 * SECOND
+    with rig.partition("a", clock=lambda: now) as merging:  # it still has its own date for k1.1
+        merging.end_permissions()
+        merging.end_permissions()
+    with rig.partition("c", clock=lambda: now) as merging:
+        merging.end_permissions()
+    assert [key for key, _ in rig.records()[3:]] == ["k1.1", "k1.2"]
+    assert rig.counted("ended_permissions") == 2
+    assert {key: entry.decisions for key, entry in rig.entries().items()} == {
+        change.key.decode(): entry_of_change(rig.codec.decode(rig.topics.changes, change.value)).decisions
+        for change in changes
+        if change.key
+    }
+
+
+def test_end_of_a_permission_that_was_written_but_not_noted_is_found_in_the_topic(rig: Rig) -> None:
+    """A process that dies between the commit and the write of its state has a topic that is ahead of it."""
+    now = NOW + 100 * SECOND
+    with rig.partition(clock=lambda: now) as merging:
+        merging.merge([given_until(rig, 1, now + 10 * SECOND)])
+    [state] = [path.parent for path in rig.state_dir.rglob("CURRENT")]
+    held = rig.state_dir / "held"
+    shutil.copytree(state, held)
+    now += 10 * SECOND
+    with rig.partition(clock=lambda: now) as merging:
+        merging.end_permissions()
+    assert len(rig.records()) == 2
+    shutil.rmtree(state)
+    shutil.copytree(held, state)
+    with rig.partition(clock=lambda: now) as merging:
+        merging.end_permissions()
+    assert len(rig.records()) == 2
+    assert statuses(rig.entries()) == {"k1.1": ["given"]}

@@ -96,6 +96,7 @@ class Installation:
         self._reader.assign([TopicPartition(topic, p, 0) for topic in self._topics for p in range(4)])
         self.expected: dict[tuple[str, str], Entry] = {}
         self.standing: dict[tuple[str, str], Entry] = {}
+        self.written_at: list[int] = []
         self.workers = ExitStack()
 
     def close(self) -> None:
@@ -124,7 +125,9 @@ class Installation:
         """Whether the topics say exactly what they must."""
         for message in self._reader.consume(10_000, timeout=0.3):
             assert message.error() is None, message.error()
-            entry = entry_of(self.rig.codec.decode(message.topic(), message.value()))
+            content = self.rig.codec.decode(message.topic(), message.value())
+            self.written_at.append(content["written_at"])
+            entry = entry_of(content)
             self.standing[(entry.channel, entry.address_key)] = entry
         return self.standing == self.expected
 
@@ -239,6 +242,26 @@ def test_poison_goes_to_dead_letters_sealed_and_the_rest_is_merged(
         opened[content["reason"]] = original(content, keyring).value
     assert opened == {"not_framed": b"poison of +33 6 39 98 00 01", "empty": None}
     assert worker.end() == 0
+
+
+def test_ended_permission_is_written_again_by_a_worker_without_local_state(installation: Installation) -> None:  # R37
+    """It was given while one worker ran, and ends while another does."""
+    worker = installation.start("a")
+    until(worker.ready, 30, "the worker is ready")
+    ends = time.time_ns() // 1000 + 15 * SECOND
+    installation.send(1, status="given", expires_at=ends)
+    installation.send(2, status="given", expires_at=ends + 3600 * SECOND)
+    installation.flush()
+    until(installation.settled, 30, "the permissions stand")
+    worker.signal(signal.SIGKILL)
+    other = installation.start("b")
+    until(lambda: installation.settled() and len(installation.written_at) == 3, 40, "it is written again")
+    assert installation.written_at[-1] >= ends
+    until(lambda: other.merges() == 4, 20, "the other worker has all partitions")
+    end = time.monotonic() + 2.5  # two more sweeps, in which nothing may be written
+    until(lambda: installation.settled() and time.monotonic() > end, 10, "nothing more happens")
+    assert len(installation.written_at) == 3
+    assert other.end() == 0
 
 
 def test_missing_topics_are_named_and_end_the_start(

@@ -15,6 +15,7 @@ from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from suppression.errors import Abandoned, Aborted, Fenced, Retriable, StateBroken
+from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
 from suppression.recovery import Recovered
@@ -78,6 +79,7 @@ class Bench:
         self.stopping = threading.Event()
         self.reports: list[bool | str] = []
         self.owned = True
+        self.now = 1_000
         self.stores: list[Store] = []
         self.metrics = MergeMetrics.on(CollectorRegistry())
         self.merging = MergePartition(
@@ -91,6 +93,7 @@ class Bench:
             owned=lambda: self.owned,
             report=self.reports.append,
             stopping=self.stopping,
+            clock=lambda: self.now,
         )
         self.merging.open()
 
@@ -98,7 +101,7 @@ class Bench:
         self.stores.append(Store.open(path))
         return self.stores[-1]
 
-    def change(self, decision_id: str = "d1") -> Change:
+    def change(self, decision_id: str = "d1", **fields: Any) -> Change:
         datum = {
             "event_id": "e1",
             "tenant": "acme",
@@ -113,11 +116,13 @@ class Bench:
             "expires_at": None,
             "decision_id": decision_id,
             "source_system": None,
+            **fields,
         }
         return Change(b"k1.a", self.codec.encode(TOPICS.changes, datum))
 
     def stored(self) -> bytes | None:
-        return self.stores[-1].get([PLACE])[0]
+        held = self.stores[-1].get([PLACE])[0]
+        return None if held is None else held.data
 
 
 @pytest.fixture
@@ -209,7 +214,7 @@ def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monk
     read = Store.get
     failures = [StateBroken("checksum mismatch")]
 
-    def get(store: Store, places: Any) -> list[bytes | None]:
+    def get(store: Store, places: Any) -> Any:
         if failures:
             raise failures.pop()
         return read(store, places)
@@ -221,3 +226,57 @@ def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monk
     failures += [StateBroken("no space"), StateBroken("no space")]
     with pytest.raises(StateBroken):
         bench.merging.merge([bench.change("d2")])
+
+
+def given_until(bench: Bench, expires_at: int, purpose: str = "newsletter", at: int = 10) -> Change:
+    return bench.change(
+        purpose, status="given", purpose=purpose, expires_at=expires_at, effective_at=at, recorded_at=at
+    )
+
+
+def test_permission_that_ends_is_written_again_once_and_then_the_next(bench: Bench) -> None:  # R37
+    bench.merging.merge([given_until(bench, 2_000), given_until(bench, 5_000, "survey")])
+    written = bench.writer.rows
+    assert (NEXT_EXPIRY, b"2000") in written[0].headers
+    for now, rows in ((1_999, 1), (2_000, 2), (2_001, 2), (4_999, 2), (6_000, 3), (9_000, 3)):
+        bench.now = now
+        assert bench.merging.end_permissions() is False
+        assert len(written) == rows, now
+    assert (NEXT_EXPIRY, b"5000") in written[1].headers
+    assert NEXT_EXPIRY not in dict(written[2].headers)
+    first, *again = (bench.codec.decode(row.topic, row.value) for row in written)
+    assert [each["written_at"] for each in again] == [2_000, 6_000]
+    assert all(each["decisions"] == first["decisions"] for each in again)
+
+
+def test_permission_taken_back_or_prolonged_before_its_end_is_not_due_then(bench: Bench) -> None:
+    bench.merging.merge([given_until(bench, 2_000), given_until(bench, 2_000, "survey")])
+    bench.merging.merge([bench.change("d2", effective_at=20, recorded_at=20)])
+    bench.merging.merge([given_until(bench, 4_000, "survey", at=20)])
+    bench.now = 3_000
+    bench.merging.end_permissions()
+    assert len(bench.writer.rows) == 3
+    bench.now = 4_000
+    bench.merging.end_permissions()
+    assert len(bench.writer.rows) == 4
+
+
+def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suppression.partition._ENDS_AT_ONCE", 2)
+    many = [
+        Change(f"k1.{n}".encode(), given_until(bench, 2_000 + n).value.replace(b"k1.a", b"k1.%d" % n)) for n in range(5)
+    ]
+    assert bench.merging.merge(many) == []
+    bench.now = 3_000
+    assert [bench.merging.end_permissions() for _ in range(3)] == [True, True, False]
+    assert [row.key for row in bench.writer.rows[5:]] == [change.key for change in many]
+
+
+def test_aborted_end_is_written_again(bench: Bench) -> None:
+    bench.merging.merge([given_until(bench, 2_000)])
+    bench.now = 2_000
+    bench.writer.failures = [Aborted("aborted"), Fenced("timed out")]
+    bench.merging.end_permissions()
+    bench.merging.end_permissions()
+    assert len(bench.writer.rows) == 2
+    assert bench.metrics.ended_permissions._value.get() == 1

@@ -27,12 +27,23 @@ class FakeMerging:
         self.stopped = threading.Event()
         self.entered = threading.Event()
         self.calls: list[str] = []
+        self.swept: list[str] = []
+        self.swept_five_times = threading.Event()
+        self.sweep_failure: Exception | None = None
 
     def open(self) -> list[Rejected]:
         return self._work("open")
 
     def merge(self, records: Any) -> list[Rejected]:
         return self._work("merge")
+
+    def end_permissions(self) -> bool:
+        self.swept.append(threading.current_thread().name)
+        if len(self.swept) == 5:
+            self.swept_five_times.set()
+        if self.sweep_failure is not None:
+            raise self.sweep_failure
+        return False
 
     def stop(self) -> None:
         self.stopped.set()
@@ -67,14 +78,21 @@ class Desk:
         self.merging, self.dead_letters = FakeMerging(), FakeDeadLetters()
         self.acknowledged: list[Chunk] = []
         self.released = 0
+        self.failures: list[BaseException] = []
+        self.failed = asyncio.Event()
         self.lane = ThreadPoolExecutor(1)
         self.handler = MergeHandler(
             self.merging,  # type: ignore[arg-type]
             self.lane,
             self.dead_letters,  # type: ignore[arg-type]
             released=self._release,
+            failed=self._fail,
         )
         self.chunk = Chunk("changes", 0, [], self.acknowledged.append)
+
+    def _fail(self, failure: BaseException) -> None:
+        self.failures.append(failure)
+        self.failed.set()
 
     def _release(self) -> None:
         self.released += 1
@@ -124,6 +142,29 @@ async def test_cancelled_recovery_leaves_nothing_running(desk: Desk) -> None:
         await opening
     assert desk.merging.calls == ["open", "abandoned", "closed"]
     assert desk.released == 1
+
+
+async def test_ended_permissions_are_looked_for_again_and_again_until_closed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R37
+    monkeypatch.setattr("suppression.handler._SWEEP_SECONDS", 0.001)
+    await desk.handler.open()
+    assert await asyncio.to_thread(desk.merging.swept_five_times.wait, 10)
+    await desk.handler.close()
+    assert desk.merging.calls == ["open", "closed"]
+    assert len(set(desk.merging.swept)) == 1  # in the partition's own thread
+    swept = len(desk.merging.swept)
+    await asyncio.sleep(0.02)
+    assert len(desk.merging.swept) == swept
+
+
+async def test_bug_between_two_chunks_is_reported(desk: Desk) -> None:
+    bug = ValueError("a bug")
+    desk.merging.sweep_failure = bug
+    await desk.handler.open()
+    await asyncio.wait_for(desk.failed.wait(), 10)
+    assert desk.failures == [bug]
+    await desk.handler.close()
 
 
 def _away() -> DeliveryFailed:

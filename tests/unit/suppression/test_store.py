@@ -30,10 +30,10 @@ def test_entries_and_their_checkpoint_outlive_a_restart(tmp_path: Path) -> None:
     opened.close()
 
     again = Store.open(path)
-    [data] = again.get([PLACE])
-    assert data is not None
-    assert is_compact(data)
-    assert decode_compact(data) == entry
+    [held] = again.get([PLACE])
+    assert held is not None
+    assert is_compact(held.data)
+    assert decode_compact(held.data) == entry
     found = again.checkpoint(partitions=4)
     assert found is not None
     assert found.positions["suppression.sms.v1"].offset == 7
@@ -43,12 +43,13 @@ def test_entries_and_their_checkpoint_outlive_a_restart(tmp_path: Path) -> None:
 def test_recovered_bytes_are_kept_as_they_came(tmp_path: Path) -> None:
     opened = Store.open(tmp_path / "0")
     bulk = opened.bulk()
-    bulk.batch.put(key_prefix("sms") + b"k1.a", b"\0avro")
+    bulk.put(key_prefix("sms") + b"k1.a", b"\0avro", None)
     bulk.write(checkpoint(1))
     bulk.finish()
-    [data, absent] = opened.get([PLACE, ("email", "k1.a")])
-    assert data == b"\0avro"
-    assert not is_compact(data)
+    [held, absent] = opened.get([PLACE, ("email", "k1.a")])
+    assert held is not None
+    assert (held.data, held.due) == (b"\0avro", None)
+    assert not is_compact(held.data)
     assert absent is None
     opened.close()
 
@@ -103,4 +104,35 @@ def test_cleared_store_is_empty_and_usable(tmp_path: Path) -> None:
     assert opened.checkpoint(partitions=4) is None
     opened.write({PLACE: change("d2")}, checkpoint(8))
     assert opened.get([PLACE]) != [None]
+    opened.close()
+
+
+def test_dates_lead_to_the_entries_that_are_due(tmp_path: Path) -> None:  # R37
+    opened = Store.open(tmp_path / "0")
+    other = ("email", "k1.b")
+    opened.write({PLACE: change("d1"), other: change("d2")}, checkpoint(7), due={PLACE: 50, other: 40})
+    assert opened.due(39, 10) == []
+    assert opened.due(50, 10) == [(40, other), (50, PLACE)]
+    assert opened.due(50, 1) == [(40, other)]
+    [held] = opened.get([PLACE])
+    assert held is not None
+    assert (decode_compact(held.data), held.due) == (change("d1"), 50)
+    opened.write({PLACE: change("d3")}, checkpoint(8), due={PLACE: 70}, was_due={PLACE: 50})
+    opened.write({other: change("d3")}, checkpoint(9), was_due={other: 40})
+    assert opened.due(100, 10) == [(70, PLACE)]
+    assert len(list(opened)) == 2
+    opened.close()
+
+
+def test_recovered_entries_are_due_too_and_an_overwritten_one_leaves_a_date_that_is_none(tmp_path: Path) -> None:
+    opened = Store.open(tmp_path / "0")
+    bulk = opened.bulk()
+    bulk.put(key_prefix("sms") + b"k1.a", b"\0avro", 50)
+    bulk.put(key_prefix("sms") + b"k1.a", b"\0later", 60)
+    bulk.write(checkpoint(1))
+    bulk.finish()
+    assert opened.get([PLACE]) == [(b"\0later", 60)]
+    assert opened.due(100, 10) == [(50, PLACE), (60, PLACE)]
+    opened.forget([(50, PLACE)])
+    assert opened.due(100, 10) == [(60, PLACE)]
     opened.close()

@@ -1,0 +1,56 @@
+"""When an entry has to be written again because a permission in it ends. Pure.
+
+Readers compare `expires_at` themselves. A tool to which the permission was pushed cannot, and whoever pushes is woken
+by a record only. So the entry is written once more when a verdict ends: the same decisions, a later `written_at`.
+
+The date travels in a header of the entry's record, so that who recovers learns it without decoding the entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+NEXT_EXPIRY = "consent_relay_next_expiry"
+"""The header: microseconds since the epoch, in ASCII digits. Absent: no verdict of this entry ends any more."""
+
+UNREADABLE = 0
+"""The date of an entry whose header cannot be read: long past, so it is written anew, with a good one."""
+
+
+def next_expiry(verdicts: Mapping[str, Mapping[str, Any]], now: int) -> int | None:
+    """The first moment after `now` at which one of a SuppressionEntry's verdicts ends."""
+    ends = [v["expires_at"] for v in verdicts.values() if v["permitted"] and v["expires_at"] is not None]
+    return min((end for end in ends if end > now), default=None) if ends else None
+
+
+def header(due: int) -> tuple[str, bytes]:
+    return NEXT_EXPIRY, b"%d" % due
+
+
+def due_of(headers: Iterable[tuple[str, bytes | None]] | None) -> int | None:
+    """The date that a record's headers give."""
+    for name, value in headers or ():
+        if name == NEXT_EXPIRY:
+            return int(value) if value is not None and _DATE.fullmatch(value) else UNREADABLE
+    return None
+
+
+_DATE = re.compile(rb"[0-9]{1,18}")
+
+_ENDING: Callable[[bytes], object] = re.compile(
+    rb"\x01"  # permitted
+    rb"\x0agiven"  # reason
+    rb"\x02[\x80-\xff]*[\x00-\x7f]"  # since, not null
+    rb"\x02"  # expires_at, not null
+).search
+
+
+def may_end(value: bytes) -> bool:
+    """Whether a record's value, as we write it, may hold a verdict that ends. False: surely not.
+
+    Reading a record's headers costs several times what the rest of its recovery does, and most permissions have no
+    end. This looks for the first fields of such a verdict as they stand in Avro; a test holds it to the schema.
+    """
+    return _ENDING(value) is not None

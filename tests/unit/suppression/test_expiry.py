@@ -1,0 +1,61 @@
+"""When an entry is to be written again, and how its record says so (R37)."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_contracts import Codec, Entry, Topics, applicable, join, suppression_datum, verdicts, verdicts_of
+from consent_contracts import schemas as contracts
+from consent_contracts.codec import ConfluentRegistry
+from suppression.expiry import NEXT_EXPIRY, UNREADABLE, due_of, header, may_end, next_expiry
+from tests.unit.contracts.strategies import SECOND, entries
+
+TOPIC = Topics().suppression("sms")
+moments = st.integers(0, 25).map(lambda n: n * SECOND)
+
+
+def codec() -> Codec:
+    registry = ConfluentRegistry("mock://expiry")
+    registry.register(f"{TOPIC}-value", contracts.text("SuppressionEntry"))
+    return Codec(registry)
+
+
+CODEC = codec()
+states = st.lists(entries(), min_size=1, max_size=8).map(lambda parts: reduce(join, parts))
+
+
+@given(states, moments)
+def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: Entry, now: int) -> None:
+    datum = suppression_datum(entry, now)
+    due = next_expiry(datum["verdicts"], now)
+    found = verdicts_of(datum)
+
+    def answers(moment: int) -> dict[str, bool]:
+        return {purpose: applicable(found, purpose, moment).permitted for purpose in found}
+
+    assert answers((due or 10**15) - 1) == answers(now)
+    assert due is None or (due > now and answers(due) != answers(now))
+
+
+@given(states, moments)
+def test_a_value_that_has_a_date_is_never_passed_over(entry: Entry, now: int) -> None:
+    datum = suppression_datum(entry, now)
+    value = CODEC.encode(TOPIC, datum)
+    if next_expiry(datum["verdicts"], now) is not None:
+        assert may_end(value)
+    elif not any(v.permitted and v.expires_at is not None for v in verdicts(entry.decisions).values()):
+        assert not may_end(value)
+
+
+def test_the_date_is_read_back_from_the_headers() -> None:
+    assert due_of([("ce_id", b"1"), header(1_790_000_000_000_000)]) == 1_790_000_000_000_000
+    assert due_of([("ce_id", b"1")]) is None
+    assert due_of(None) is None
+
+
+def test_a_date_that_cannot_be_read_is_long_past() -> None:
+    for value in (b"", b"soon", b"-5", b"9" * 40, "\u0663".encode(), None):
+        assert due_of([(NEXT_EXPIRY, value)]) == UNREADABLE
