@@ -68,7 +68,9 @@ class ChunkConsumer(Consumer):
             while not (self.should_stop or fetcher.should_stop):
                 async for _, message in self.getmany(POLL_SECONDS):
                     await self.callback(message)
-        except ConsumerStoppedError:
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            # Faust takes a fetcher that is ended while the group rebalances for one to be started again, and
+            # crashes over it; a worker that was asked to stop would then end as if it had failed.
             if not self.app.should_stop:
                 raise
 
