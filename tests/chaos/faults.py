@@ -77,7 +77,7 @@ def freeze(kind: str) -> Fault:
         finally:
             stack.resume(kind)
         stack.supervisor.await_ready(kind, seconds=READY_SECONDS)
-        stack.supervisor.child(other).stop()
+        _end(scene, other)
 
     return fault
 
@@ -97,10 +97,10 @@ def roll(scene: Scene) -> None:
     kind = scene.rng.choice(("suppression", "propagator", "relay", "ingest"))
     scene.say(f"    {kind}")
     other = scene.stack.add_worker(kind)
-    scene.stack.supervisor.child(kind).stop()
+    _end(scene, kind)
     time.sleep(scene.lasts)
     scene.stack.restart(kind, seconds=READY_SECONDS)
-    scene.stack.supervisor.child(other).stop()
+    _end(scene, other)
 
 
 KINDS: Mapping[str, Fault] = {
@@ -121,6 +121,13 @@ def _kill(scene: Scene, names: Sequence[str]) -> None:
         scene.stack.supervisor.child(name).start()
     for name in names:
         scene.stack.supervisor.await_ready(name, seconds=READY_SECONDS)
+
+
+def _end(scene: Scene, name: str) -> None:
+    """Ask for an orderly end, and see that it was one."""
+    child = scene.stack.supervisor.child(name)
+    child.stop()
+    assert child.exit_text == "ended with exit code 0", f"{name}, asked to stop, {child.exit_text}\n{child.tail()}"
 
 
 def _told(scene: Scene, places: list[tuple[str, str]]) -> bool:

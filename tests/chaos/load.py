@@ -92,6 +92,7 @@ class Load:
 
     def close(self) -> None:
         self.http.close()
+        self.kafka.close()
         self._third.close()
 
     def _keep_sending(self, upstream: Upstream, stop: threading.Event) -> None:

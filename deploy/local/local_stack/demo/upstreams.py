@@ -108,9 +108,9 @@ class KafkaUpstream:
                 "log_level": 2,  # That the broker is gone at the end of the demo is no news.
             }
         )
-        client = SchemaRegistryClient({"url": registry})
+        self._registry = SchemaRegistryClient({"url": registry})
         self._serialize = AvroSerializer(
-            client, contracts.text("ConsentSubmitted"), conf={"auto.register.schemas": False}
+            self._registry, contracts.text("ConsentSubmitted"), conf={"auto.register.schemas": False}
         )
         self._context = SerializationContext(topic, MessageField.VALUE)
         self._topic = topic
@@ -118,6 +118,9 @@ class KafkaUpstream:
         self.outcomes: Counter[str] = Counter()
         self.damaged: set[str] = set()
         """Where the damaged records stand, as topic:partition:offset."""
+
+    def close(self) -> None:
+        self._registry.close()
 
     def send(self, choices: Sequence[Choice], *, seconds: float = 60.0) -> None:
         """Returns when the broker has acknowledged every record; raises TimeoutError when it does not."""
