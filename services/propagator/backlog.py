@@ -33,8 +33,13 @@ class Step:
     group_limit: int = 1_000_000
     """The most steps it may share a call with after it was in one that failed."""
     outage: int = 0
-    """The destination's outages when `group_limit` was set; a later one voids it."""
+    """The outages that had ended when `group_limit` was set: in an outage everything fails, and nothing follows
+    from it for the step."""
     parked: bool = False
+    repeat: bool = False
+    """It was told already and is told once more, after its time."""
+    late_until: float | None = None
+    """By the loop's clock: until then an older "yes" may land on top of what the last call of this step said."""
     cancelled: bool = False
     flying: bool = False
 
@@ -66,13 +71,35 @@ class Backlog:
             group.since = now
         group.steps.append(step)
 
-    def take(self, now: float, *, at_once: bool, probing: bool, outages: int) -> list[Step]:
+    def has(self, action: Action) -> bool:
+        return any(group.steps for group in self._groups[action].values())
+
+    def withdraw(self, target: str) -> list[Step]:
+        """Take out every step of the target."""
+        found: list[Step] = []
+        for groups in self._groups.values():
+            for key, group in list(groups.items()):
+                found += [step for step in group.steps if step.wanted.target == target]
+                group.steps = deque(step for step in group.steps if step.wanted.target != target)
+                if not group.steps:
+                    del groups[key]
+        return found
+
+    def take(
+        self,
+        now: float,
+        *,
+        at_once: bool,
+        probing: bool,
+        outages: int,
+        actions: tuple[Action, ...] = (SUPPRESS, PERMIT),
+    ) -> list[Step]:
         """The next batch that is due, or nothing. Cancelled steps are dropped on the way.
 
         `probing`: the last call failed. What was tried least goes first, so that one odd address does not make the
         destination look down.
         """
-        for action in (SUPPRESS, PERMIT):
+        for action in actions:
             groups = self._groups[action]
             for key in sorted(groups, key=lambda each: groups[each].since):
                 group = groups[key]
@@ -101,7 +128,8 @@ class Backlog:
             if step.cancelled:
                 group.steps.popleft()
                 continue
-            limit = 1 if step.parked else step.group_limit if step.outage == outages else size
+            alone = step.parked or step.strikes >= 2
+            limit = 1 if alone else step.group_limit if step.outage == outages else size
             if len(batch) >= limit:
                 break
             size = min(size, limit)

@@ -25,7 +25,8 @@ class Push:
     """The state one address is to have at one target of the provider. Times are micros since the epoch, UTC."""
 
     push_id: str
-    """Stable over retries, restarts and re-reading; 32 hex digits. Usable as an idempotency or webhook id."""
+    """Stable over retries, restarts and re-reading; 32 hex digits. Usable as an idempotency or webhook id. A "no" that
+    is told while an older "yes" may still arrive has one of its own: it is told again under its lasting one."""
     tenant: str
     channel: str
     address_key: str
@@ -73,6 +74,8 @@ class TryAgain:
 
     reason: str
     after_seconds: float | None = None
+    wrong_target: bool = False
+    """The provider does not know the target: a person must act, and no other push to it can do better."""
 
 
 Outcome = Accepted | Refused | TryAgain
@@ -127,14 +130,15 @@ class Connector(Protocol):
     async def verify(self) -> None:
         """Check at the provider what would otherwise go wrong silently (groups, lists, credentials).
 
-        Raises Misconfigured when a person must act, DestinationDown or Throttled when it could not be checked.
+        Raises WrongTargets once every target is checked and some are wrong, any other Misconfigured when a person
+        must act before anything can be pushed, DestinationDown or Throttled when it could not be checked.
         """
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
         """One call; answers one outcome a push, in order. At most `max_batch` pushes, homogeneous unless `mixed`.
 
-        Raises DestinationDown, Throttled, Misconfigured or PermissionWithheld for the call as a whole. Anything
-        else it raises is our bug and stops the worker.
+        Raises DestinationDown, Throttled, Misconfigured (WrongTargets when that is all that is wrong) or
+        PermissionWithheld for the call as a whole. Anything else it raises is our bug and stops the worker.
         """
 
     async def close(self) -> None: ...

@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from propagator.backlog import Backlog, Step
 from propagator.config import Destination
-from propagator.connector import PERMIT, Accepted, Connector, Outcome, Push, Refused, TryAgain
-from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld, Throttled
+from propagator.connector import PERMIT, SUPPRESS, Accepted, Connector, Outcome, Push, Refused, TryAgain
+from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld, Throttled, WrongTargets
+from propagator.holds import Holds
 from propagator.metrics import Metrics
-from propagator.pace import PARKED_SECONDS, RETRY_SECONDS, THROTTLE_SECONDS, Breaker, TokenBucket, delay
+from propagator.pace import RETRY_SECONDS, THROTTLE_SECONDS, URGENT_SECONDS, Breaker, TokenBucket, delay
+from propagator.timers import Timers
+from propagator.verification import MISCONFIGURED_SECONDS, Verification
 
 log = logging.getLogger(__name__)
 
 OPEN_WINDOW = 50
 """Steps a destination that is down may hold waiting: enough to probe with something else than a poison address."""
 HOLD_SECONDS = 0.25
-MISCONFIGURED_SECONDS = 30.0
+NEVER_SENT = frozenset({"unreachable", "unresolved"})
+"""A call that failed so has not reached the tool. After any other failure it may have, and be carried out late."""
 
 
 class Unpushable(Exception):
@@ -48,8 +52,11 @@ class Owner(Protocol):
     def struggles(self, step: Step, reason: str) -> None:
         """An attempt failed; another follows."""
 
+    def unanswered(self, step: Step) -> None:
+        """A call that held this "yes" ended without an answer: the tool may carry it out yet. Another call follows."""
+
     def park(self, step: Step, reason: str) -> None:
-        """It failed too often by itself. The dispatcher has let go of it."""
+        """It failed too often by itself, or its target is wrong. The dispatcher has let go of it."""
 
 
 class Dispatcher:
@@ -70,7 +77,6 @@ class Dispatcher:
         self._connector = connector
         self._metrics = metrics
         self._on_bug = on_bug
-        self._on_verified = on_verified
         self._beat = beat
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._clock = asyncio.get_running_loop().time
@@ -78,15 +84,20 @@ class Dispatcher:
         self._bucket = TokenBucket(per_second=limits.calls_per_second, burst=limits.burst, clock=self._clock)
         self._breaker = Breaker(clock=self._clock, rng=self._rng)
         self._backlog = Backlog(max_batch=limits.max_batch, mixed=destination.kind.capabilities.mixed)
-        self._not_before = float("-inf")
+        self._verification = Verification(
+            destination.name, connector, on_verified=on_verified, beat=beat, clock=self._clock, rng=self._rng
+        )
+        self._holds = Holds(self._clock)
+        self._timers = Timers(self._enqueue)
+        self._not_before = self._throttled_at = self._urgent_at = float("-inf")
         self._throttles = 0
         self._successes = 0
-        self._verified = False
-        self._held = 0
-        """Steps that wait on a timer: for their own retry, or to be allowed to permit."""
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
+        self._in_calls = 0
+        """Steps, not calls."""
+        self._checking: asyncio.Task[None] | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -94,20 +105,22 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End the loop and every call under way; the owners have drained what they wanted drained."""
-        tasks = [*self._calls, *([self._loop_task] if self._loop_task else [])]
+        tasks = [*self._calls, *filter(None, (self._loop_task, self._checking))]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._timers.stop()
         await self._connector.close()
 
     @property
     def paused(self) -> bool:
         """Whether the destination is down (or not verified) and holds enough: consumption is to stop."""
-        return (self._breaker.open or not self._verified) and self.waiting >= OPEN_WINDOW
+        down = self._breaker.open or not self._verification.done
+        return down and len(self._backlog) + self._in_calls + self._timers.pressing >= OPEN_WINDOW
 
     @property
     def waiting(self) -> int:
-        return len(self._backlog) + self._held
+        return len(self._backlog) + self._in_calls + len(self._timers) + len(self._holds)
 
     async def until_moved(self) -> None:
         """Returns after the next answer of the destination, whatever it was."""
@@ -121,17 +134,14 @@ class Dispatcher:
 
     def later(self, step: Step, seconds: float) -> None:
         """Submit the step after `seconds`, unless it is cancelled meanwhile."""
-        self._held += 1
-        asyncio.get_running_loop().call_later(seconds, self._due, step)
-
-    def _due(self, step: Step) -> None:
-        self._held -= 1
-        if not step.cancelled:
-            self._enqueue(step)
+        self._timers.start(step, seconds)
 
     def _enqueue(self, step: Step) -> None:
-        self._backlog.add(step, self._clock())
-        self._wake.set()
+        if step.wanted.target not in self._holds:
+            self._backlog.add(step, self._clock())
+            self._wake.set()
+        elif (reason := self._holds.keep(step)) is not None:
+            self._owner(step).park(step, reason)
 
     async def _guarded(self, work: object) -> None:
         """Run; what is no answer of a destination is a bug and stops the worker."""
@@ -144,9 +154,14 @@ class Dispatcher:
             self._on_bug(error)
 
     async def _run(self) -> None:
-        await self._verify()
+        self._publish()
+        self._hold("wrong_target", await self._verification.first())
+        self._move()
         while True:
             self._beat()
+            if self._holds.due:
+                self._holds.checked()
+                self._checking = asyncio.create_task(self._guarded(self._check_targets()))
             self._wake.clear()
             wait = self._pump()
             self._publish()
@@ -156,38 +171,6 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
-    async def _verify(self) -> None:
-        """Nothing is pushed before the tool has confirmed its groups and lists; tried again for ever."""
-        name = self._destination.name
-        failures = 0
-        while True:
-            self._beat()
-            try:
-                await self._connector.verify()
-            except CallFailed as error:
-                failures += 1
-                pause = (
-                    MISCONFIGURED_SECONDS
-                    if isinstance(error, Misconfigured)
-                    else max(0.2, delay(RETRY_SECONDS, failures, self._rng))
-                )
-                log.error("destination not verified", extra={"destination": name, "why": str(error)})
-                self._metrics.verified.labels(name).set(0)
-                self._on_verified(f"not verified: {error.reason}")
-                await self._pause(pause)
-            else:
-                self._verified = True
-                self._metrics.verified.labels(name).set(1)
-                self._on_verified(True)
-                self._move()
-                return
-
-    async def _pause(self, seconds: float) -> None:
-        until = self._clock() + seconds
-        while (left := until - self._clock()) > 0:
-            self._beat()
-            await asyncio.sleep(min(left, 1.0))
-
     def _pump(self) -> float | None:
         """Start every call that may go now; answers the seconds until the next may, None if only an event can tell."""
         limits = self._destination.limits
@@ -196,16 +179,22 @@ class Dispatcher:
             breaker = self._breaker.wait(len(self._calls))
             if breaker is None:
                 return None
-            if (wait := max(breaker, self._not_before - now, self._bucket.wait())) > 0:
+            told_to_wait = self._not_before > now
+            urgent = told_to_wait and self._backlog.has(SUPPRESS)
+            quiet = (min(self._not_before, self._urgent_at) if urgent else self._not_before) - now
+            if (wait := max(breaker, quiet, self._bucket.wait())) > 0:
                 return wait if len(self._backlog) else None
             batch = self._backlog.take(
                 now,
                 at_once=self._bucket.plentiful,
                 probing=self._breaker.failures > 0,
                 outages=self._breaker.outages,
+                actions=(SUPPRESS,) if told_to_wait else (SUPPRESS, PERMIT),
             )
             if not batch:
                 return self._backlog.due_in(now)
+            if told_to_wait:
+                self._urgent_at = now + URGENT_SECONDS
             self._launch(batch)
         return None
 
@@ -231,6 +220,7 @@ class Dispatcher:
         for step in steps:
             step.flying = True
             step.attempts += 1
+        self._in_calls += len(steps)
         call = asyncio.create_task(self._guarded(self._call(steps, pushes)))
         self._calls.add(call)
         call.add_done_callback(self._ended)
@@ -248,12 +238,24 @@ class Dispatcher:
             result = "withheld"
             for step in self._down(steps):
                 step.attempts -= 1
+                if (
+                    step.cancelled
+                ):  # It has ended while the connection was made: its owner has put another in its place.
+                    continue
                 self._owner(step).struggles(step, "withheld")
                 if not step.cancelled:
                     self._withhold(step)
+        except asyncio.CancelledError:
+            self._unanswered(steps)
+            raise
         except Throttled as error:
             result = "throttled"
             self._throttled(steps, error)
+        except WrongTargets as error:
+            result = "misconfigured"
+            self._hold(error.reason, error.targets)
+            for step in self._down(steps):
+                self._retry(step, error.reason, None, strike=False)
         except Misconfigured as error:
             result = "misconfigured"
             log.error(
@@ -264,6 +266,8 @@ class Dispatcher:
             self._failed(steps, error, strike=False)
         except DestinationDown as error:
             result = "down"
+            if error.reason not in NEVER_SENT:
+                self._unanswered(steps)
             if not all(step.parked for step in steps):
                 self._breaker.failure(started_at)
             self._failed(steps, error, strike=len(steps) == 1)
@@ -275,19 +279,33 @@ class Dispatcher:
     def _answered(self, steps: list[Step], outcomes: Sequence[Outcome], started_at: float) -> str:
         if len(outcomes) != len(steps):
             raise RuntimeError(f"connector answered {len(outcomes)} outcomes for {len(steps)} pushes")
-        self._throttles = 0
+        if started_at >= self._throttled_at:
+            self._throttles = 0
+            self._not_before = float("-inf")
         again = [(s, o) for s, o in zip(steps, outcomes, strict=True) if isinstance(o, TryAgain)]
         if len(again) < len(steps):
             self._successes += 1
-            self._breaker.success()
+            if self._breaker.success():
+                self._timers.release(lambda step: not step.parked)
         elif not all(step.parked for step in steps):
             self._breaker.failure(started_at)
         self._down(steps)
         for step, outcome in zip(steps, outcomes, strict=True):
             if not isinstance(outcome, TryAgain):
+                if step.wanted.target in self._holds:
+                    self._release(step.wanted.target)
                 self._owner(step).landed(step, outcome)
         for step, outcome in again:
-            self._retry(step, outcome.reason, outcome.after_seconds, strike=True)
+            if outcome.wrong_target:
+                self._hold(
+                    outcome.reason, {step.wanted.target: f"target {step.wanted.target} is not known to the tool"}
+                )
+            elif outcome.reason != PermissionWithheld.REASON:
+                self._unanswered([step])
+            after = outcome.after_seconds
+            if after is not None and step.wanted.action == SUPPRESS:
+                after = min(after, URGENT_SECONDS)
+            self._retry(step, outcome.reason, after, strike=not outcome.wrong_target)
         return "partial" if again else "ok"
 
     def _failed(self, steps: list[Step], error: CallFailed, *, strike: bool) -> None:
@@ -303,7 +321,9 @@ class Dispatcher:
         if wait is None:
             wait = delay(THROTTLE_SECONDS, self._throttles, self._rng) + THROTTLE_SECONDS[0] / 2
         self._metrics.throttled.labels(self._destination.name).inc(wait)
-        self._not_before = max(self._not_before, self._clock() + wait)
+        self._throttled_at = self._clock()
+        self._urgent_at = self._throttled_at + URGENT_SECONDS
+        self._not_before = max(self._not_before, self._throttled_at + wait)
         for step in self._down(steps):
             self._retry(step, error.reason, None, strike=False)
 
@@ -330,6 +350,47 @@ class Dispatcher:
         else:
             self._enqueue(step)
 
+    def _hold(self, reason: str, targets: Mapping[str, str]) -> None:
+        """Nothing more goes to these targets until they are mended; what waits for them steps aside."""
+        for target, cure in targets.items():
+            if self._holds.begin(target, reason):
+                self._report(target, cure)
+                for step in self._backlog.withdraw(target):
+                    self._enqueue(step)
+
+    def _report(self, target: str, cure: str) -> None:
+        log.error(
+            "target refused by the destination until a person acts",
+            extra={"destination": self._destination.name, "target": target, "why": cure},
+        )
+
+    async def _check_targets(self) -> None:
+        """Ask the tool about the targets that wait; one that it does not speak against is tried with one step."""
+        wrong = await self._verification.again()
+        if wrong is None:
+            return
+        self._hold("wrong_target", wrong)
+        for target in self._holds:
+            if target in wrong:
+                self._report(target, wrong[target])
+                continue
+            step = self._holds.probe(target)
+            if step is not None:
+                self._backlog.add(step, self._clock())
+                self._wake.set()
+            else:
+                self._release(target)
+
+    def _release(self, target: str) -> None:
+        """The target takes pushes again: all that has waited for it goes, in batches as large as ever."""
+        log.info("target works again", extra={"destination": self._destination.name, "target": target})
+        waiting, aside = self._holds.end(target)
+        for step in aside:
+            step.parked = False
+        for step in waiting:
+            self._enqueue(step)
+        self._timers.release(lambda step: step in aside)
+
     def _withhold(self, step: Step) -> None:
         self._metrics.withheld.labels(self._destination.name).inc()
         self.later(step, HOLD_SECONDS)
@@ -337,7 +398,13 @@ class Dispatcher:
     def _allowed(self, steps: Sequence[Step]) -> bool:
         return all(each.wanted.action != PERMIT or self._owner(each).may_permit(each) for each in steps)
 
+    def _unanswered(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.wanted.action == PERMIT:
+                self._owner(step).unanswered(step)
+
     def _down(self, steps: Sequence[Step]) -> Sequence[Step]:
+        self._in_calls -= len(steps)
         for step in steps:
             step.flying = False
         return steps
@@ -351,13 +418,8 @@ class Dispatcher:
         name = self._destination.name
         self._metrics.breaker_open.labels(name).set(self._breaker.open)
         self._metrics.waiting.labels(name).set(self.waiting)
+        self._metrics.verified.labels(name).set(self._verification.done and not list(self._holds))
 
     @staticmethod
     def _owner(step: Step) -> Owner:
         return cast("Owner", step.owner)
-
-
-def parked_delay(rounds: int, rng: random.Random) -> float:
-    """Seconds until a parked address is tried again: at least half of the schedule's step."""
-    longest = PARKED_SECONDS[min(max(rounds, 1), len(PARKED_SECONDS)) - 1]
-    return rng.uniform(longest / 2, longest)

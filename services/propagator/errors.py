@@ -5,13 +5,14 @@ PropagatorError
 └── CallFailed            a provider call as a whole failed; no push of the batch is known to be applied
     ├── DestinationDown   refused, cut, timed out, 5xx, nonsense: counts towards the breaker
     ├── Throttled         429 or the provider's own way to say it: waits, counts against nobody
-    ├── Misconfigured     wrong credentials, unknown group or list: a person must act; alerts loudly
+    ├── Misconfigured     wrong credentials, certificate or URL: a person must act; alerts loudly
+    │   └── WrongTargets  the tool does not know these groups, lists or senders; what concerns others goes on
     └── PermissionWithheld  the guard said no before the body left: nothing was sent
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -61,8 +62,18 @@ class Misconfigured(CallFailed):
     """The destination's declaration and the provider disagree; `detail` names the field and the cure."""
 
 
+class WrongTargets(Misconfigured):
+    """`targets`: each target that cannot be written to, with the cure. Only they are concerned."""
+
+    def __init__(self, reason: str, targets: Mapping[str, str]) -> None:
+        super().__init__(reason, "; ".join(targets.values()))
+        self.targets = dict(targets)
+
+
 class PermissionWithheld(CallFailed):
     """This worker may no longer say "yes": nothing was written."""
 
+    REASON = "withheld"
+
     def __init__(self) -> None:
-        super().__init__("withheld", "this worker no longer owns the partition for certain")
+        super().__init__(self.REASON, "this worker no longer owns the partition for certain")

@@ -26,8 +26,9 @@ from propagator.backlog import Step
 from propagator.config import Destination
 from propagator.connector import PERMIT, SUPPRESS, Accepted, Push, Refused
 from propagator.desired import Desired, Wanted, desired
-from propagator.dispatch import Dispatcher, Unpushable, parked_delay
+from propagator.dispatch import Dispatcher, Unpushable
 from propagator.metrics import Metrics
+from propagator.pace import parked_delay
 from propagator.parking import Fenced, Parked, Parking
 from propagator.receipts import Receipt, Receipts
 from propagator.work import Settlement, Work
@@ -224,6 +225,8 @@ class Feed:
             work.first_failed_at = self._room.now()
         if not work.queued_told:
             self._tell_queued(work, reason)
+
+    def unanswered(self, step: Step) -> None: ...
 
     def park(self, step: Step, reason: str) -> None:
         work = self._works[step]

@@ -30,7 +30,7 @@ from propagator.connectors.answers import parsed, raise_common
 from propagator.connectors.exchange import Answer, Exchange
 from propagator.connectors.oauth import ClientCredentials
 from propagator.connectors.splitting import Alone, halving
-from propagator.errors import DestinationDown, Misconfigured
+from propagator.errors import DestinationDown, Misconfigured, WrongTargets
 
 CONNECTIONS = 4
 
@@ -69,15 +69,14 @@ class Genesys:
 
     async def verify(self) -> None:
         """The client may log in, and every configured list exists and is one that can be written to."""
+        wrong: dict[str, str] = {}
         for target in self._targets:
-            answer = await self._call("GET", f"{self._root}/{target}", None, None)
-            _check(answer, target)
-            if answer.status != 200:
-                raise DestinationDown("malformed", f"{answer.status} where 200 was due")
-            if parsed(answer, _List).dncSourceType != _INTERNAL_LIST:
-                raise Misconfigured(
-                    "list", f"list {target}: {_A_PERSON_MUST_ACT['dnc.source.operation.not.supported']}"
-                )
+            try:
+                await self._look_up(target)
+            except WrongTargets as error:
+                wrong |= error.targets
+        if wrong:
+            raise WrongTargets("list", wrong)
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
         action, target = pushes[0].action, pushes[0].target
@@ -101,6 +100,14 @@ class Genesys:
     async def close(self) -> None:
         await self._exchange.close()
 
+    async def _look_up(self, target: str) -> None:
+        answer = await self._call("GET", f"{self._root}/{target}", None, None)
+        _check(answer, target)
+        if answer.status != 200:
+            raise DestinationDown("malformed", f"{answer.status} where 200 was due")
+        if parsed(answer, _List).dncSourceType != _INTERNAL_LIST:
+            raise _wrong(target, f": {_A_PERSON_MUST_ACT['dnc.source.operation.not.supported']}")
+
     async def _call(self, method: str, url: str, body: bytes | None, guard: Guard | None) -> Answer:
         """One call with a live token: a 401 means it ran out early, and is worth exactly one new token."""
         token = await self._login.token()
@@ -123,11 +130,16 @@ def _alone(status: int, code: str) -> Alone:
 def _check(answer: Answer, target: str) -> None:
     raise_common(answer)
     if answer.status == 404:
-        raise Misconfigured("list", f"list {target} does not exist: correct `purposes`")
+        raise _wrong(target, " does not exist: correct `purposes`")
     if answer.status >= 400:
         code = _code(answer)
-        cure = _A_PERSON_MUST_ACT.get(code, "Genesys does not take such calls")
-        raise Misconfigured(f"http_{answer.status}", f"list {target}: {cure}")
+        if code in _A_PERSON_MUST_ACT:
+            raise _wrong(target, f": {_A_PERSON_MUST_ACT[code]}")
+        raise Misconfigured(f"http_{answer.status}", f"list {target}: Genesys does not take such calls")
+
+
+def _wrong(target: str, why: str) -> WrongTargets:
+    return WrongTargets("list", {target: f"list {target}{why}"})
 
 
 def _code(answer: Answer) -> str:

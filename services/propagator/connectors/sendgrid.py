@@ -30,7 +30,7 @@ from propagator.connector import (
 from propagator.connectors.answers import parsed, raise_common
 from propagator.connectors.exchange import Answer, Exchange
 from propagator.connectors.splitting import Alone, halving
-from propagator.errors import DestinationDown, Misconfigured
+from propagator.errors import DestinationDown, Misconfigured, WrongTargets
 
 HOST = "https://api.sendgrid.com"
 GLOBAL = "global"
@@ -69,8 +69,14 @@ class SendGrid:
 
     async def verify(self) -> None:
         """Every configured group exists, and the key may read it."""
+        wrong: dict[str, str] = {}
         for target in self._targets:
-            await self._look_up(target)
+            try:
+                await self._look_up(target)
+            except WrongTargets as error:
+                wrong |= error.targets
+        if wrong:
+            raise WrongTargets("group", wrong)
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
         target = pushes[0].target
@@ -89,11 +95,9 @@ class SendGrid:
             raise_common(answer)
             if answer.status == 404:
                 self._seen.pop(target, None)
-                raise Misconfigured(
-                    "group", f"group {target} does not exist: SendGrid would suppress globally; correct `purposes`"
-                )
+                raise _wrong(target, "does not exist: SendGrid would suppress globally; correct `purposes`")
             if answer.status != 200 or parsed(answer, _Group).id != int(target):
-                raise Misconfigured("group", f"group {target} could not be looked up: answer {answer.status}")
+                raise _wrong(target, f"could not be looked up: answer {answer.status}")
         self._seen[target] = time.monotonic()
 
     async def _suppress(self, pushes: Sequence[Push]) -> Sequence[Outcome] | Alone:
@@ -131,6 +135,10 @@ class SendGrid:
             raise Misconfigured("not_found", "SendGrid does not know this path: check `url`")
         if answer.status >= 400:
             raise Misconfigured(f"http_{answer.status}", "SendGrid does not take such calls: check `url`")
+
+
+def _wrong(target: str, why: str) -> WrongTargets:
+    return WrongTargets("group", {target: f"group {target} {why}"})
 
 
 def _alone(answer: Answer) -> Alone:

@@ -30,7 +30,7 @@ from propagator.connector import (
 from propagator.connectors.answers import parsed, raise_common
 from propagator.connectors.exchange import Answer, Exchange, basic
 from propagator.connectors.splitting import Alone, halving
-from propagator.errors import Misconfigured, PermissionWithheld
+from propagator.errors import PermissionWithheld, WrongTargets
 
 HOST = "https://accounts.twilio.com"
 CONNECTIONS = 4
@@ -115,7 +115,10 @@ def _outcomes(pushes: Sequence[Push], answer: Answer) -> list[Outcome]:
     items = {item.correlation_id: item for item in parsed(answer, _Answer).items}
     answered = [items.get(push.push_id) for push in pushes]
     if all(item is not None and "INVALID_SENDER_ID" in item.error_messages for item in answered):
-        raise Misconfigured("sender", "Twilio does not know the sender: check the targets under `purposes`")
+        senders = sorted({push.target for push in pushes})
+        raise WrongTargets(
+            "sender", {each: f"sender {each} is not known to Twilio: correct `purposes`" for each in senders}
+        )
     return [_outcome(push, item) for push, item in zip(pushes, answered, strict=True)]
 
 
@@ -132,7 +135,7 @@ def _outcome(push: Push, item: _Item | None) -> Outcome:
     if item.error_code in _BAD_NUMBER or "INVALID_CONTACT_ID" in item.error_messages:
         return Refused(code=str(item.error_code), detail="Twilio does not take this number")
     if "INVALID_SENDER_ID" in item.error_messages:
-        return TryAgain(reason="sender")
+        return TryAgain(reason="sender", wrong_target=True)
     return TryAgain(reason=f"item_{item.error_code}")
 
 

@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -286,13 +287,14 @@ def destination(
     concurrency: int = 4,
     park_after: int = 3,
     mixed: bool = False,
+    burst: int = 10,
 ) -> Destination:
     limits = {SUPPRESS: batch, PERMIT: batch}
     kind = Kind(
         name="fake",
         channels=None,
         credentials={},
-        capabilities=Capabilities(max_batch=limits, mixed=mixed, calls_per_second=per_second, burst=10),
+        capabilities=Capabilities(max_batch=limits, mixed=mixed, calls_per_second=per_second, burst=burst),
         target_error=lambda _target: None,
         build=lambda _account: Provider(),
     )
@@ -310,7 +312,7 @@ def destination(
         ),
         purposes=Purposes(targets=mapping),
         push_permissions=push_permissions,
-        limits=Limits(calls_per_second=per_second, burst=10, concurrency=concurrency, max_batch=limits),
+        limits=Limits(calls_per_second=per_second, burst=burst, concurrency=concurrency, max_batch=limits),
         park_after=park_after,
     )
 
@@ -402,10 +404,10 @@ class Worker:
             start, end = self._position, self._position + len(records)
             self._position = end
             self._unfinished[start] = end
-            chunk = Chunk(TOPIC, 0, records, lambda _chunk, start=start: self._done(start))
+            chunk = Chunk(TOPIC, 0, records, partial(self._done, start))
             await self.feed.process(chunk)
 
-    def _done(self, start: int) -> None:
+    def _done(self, start: int, _chunk: Chunk) -> None:
         if self._unfinished.pop(start, None) is not None and self.owns:
             self.durable.committed = max(self.durable.committed, min(self._unfinished, default=self._position))
 

@@ -37,13 +37,30 @@ def test_the_breaker_opens_probes_alone_and_closes_on_success() -> None:
         breaker.failure(started_at=now)
         now += 20
     assert breaker.open
-    assert breaker.outages == 1
     assert breaker.wait(in_flight=1) is None
     assert breaker.wait(in_flight=0) == 0.0
     breaker.failure(started_at=0.0)
     assert breaker.failures == 4, "a call that began before the last failure tells nothing new"
-    breaker.success()
-    assert not breaker.open
+    breaker.nudge()
+    assert breaker.wait(in_flight=1) == 0.0, "one more goes for what is new"
+    assert breaker.wait(in_flight=2) is None
+    assert breaker.success()
+    assert (breaker.open, breaker.outages) == (False, 1)
+
+
+def test_a_destination_that_is_down_is_probed_often_at_first_and_never_rarely() -> None:
+    now = 0.0
+    breaker = Breaker(clock=lambda: now, rng=random.Random(5))
+    waits = []
+    while now < 600:
+        breaker.failure(started_at=now)
+        wait = breaker.wait(in_flight=0)
+        assert wait is not None
+        waits.append((now, wait))
+        now += wait + 0.01
+    assert max(wait for at, wait in waits if at < 60) <= 1.5
+    assert 5 < max(wait for _, wait in waits) <= 15
+    assert len([at for at, _ in waits if at < 60]) < 120
 
 
 def test_a_rate_limit_is_kept_and_batches_fill_up_under_it() -> None:
