@@ -3,16 +3,13 @@
 import json
 import os
 import secrets
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
 from consent_runtime.keyring_file import generate
-from local_stack.errors import StartFailed
+from local_stack import commands
 
 TENANT = "acme"
 GATE_KEYS = "gate-keys.json"
@@ -56,16 +53,12 @@ def open_ledger(directory: Path, which: str, owner_url: str) -> Access:
         "CONSENT_RELAY_API_DATABASE_OWNER": owner_url,
         "CONSENT_RELAY_API_DATABASE": service_url(owner_url, role, password),
     }
-    _run(["migrate"], settings)
+    wanted = [] if known else [_new_key("local stack", SCOPES), _new_key("local stack, check only", ("check",))]
+    export = ["keys", "export", "--scope", "check", str(directory / GATE_KEYS)]
+    printed = commands.run([["migrate"], *wanted, export], settings)
     if known is None:
-        known = Access(
-            role=role,
-            password=password,
-            api_key=_create_key(settings, "local stack", SCOPES),
-            check_key=_create_key(settings, "local stack, check only", ("check",)),
-        )
+        known = Access(role=role, password=password, api_key=printed[1], check_key=printed[2])
         known.write(file)
-    _run(["keys", "export", "--scope", "check", str(directory / GATE_KEYS)], settings)
     return known
 
 
@@ -81,25 +74,6 @@ def _new_role(owner_url: str) -> tuple[str, str]:
     return f"{database}_{secrets.token_hex(3)}", secrets.token_urlsafe(24)
 
 
-def _create_key(settings: Mapping[str, str], name: str, scopes: tuple[str, ...]) -> str:
+def _new_key(name: str, scopes: tuple[str, ...]) -> list[str]:
     wanted = [part for scope in scopes for part in ("--scope", scope)]
-    return _run(["keys", "create", "--tenant", TENANT, "--name", name, *wanted], settings)
-
-
-def _run(arguments: list[str], settings: Mapping[str, str]) -> str:
-    """What `consent-relay <arguments>` prints. Raises StartFailed with what it complains of."""
-    result = subprocess.run(
-        [sys.executable, "-m", "consent_runtime", *arguments],
-        env=dict(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise StartFailed(
-            name=f"consent-relay {' '.join(arguments[:2])}",
-            why=f"ended with exit code {result.returncode}",
-            log=Path("its output"),
-            tail=result.stderr,
-        )
-    return result.stdout.strip()
+    return ["keys", "create", "--tenant", TENANT, "--name", name, *wanted]

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local_stack.child import Program
 from local_stack.errors import StartFailed
-from local_stack.servers.java import java
+from local_stack.servers.java import ARCHIVE_SECONDS, BRIEF, archive_of, java
 from local_stack.servers.packages import installed
 
 # One node: no replication. Few internal partitions: each costs files and start-up time. The cleaner's default
@@ -81,7 +81,8 @@ class Kafka:
             formatted.touch()
 
     def program(self) -> Program:
-        return Program(name=self.name, command=self._java("kafka.Kafka", [str(self._properties)]))
+        command = self._java("kafka.Kafka", [str(self._properties)], archive=archive_of(installed("kafka")))
+        return Program(name=self.name, command=command, stop_seconds=ARCHIVE_SECONDS)
 
     def probe(self) -> str | None:
         """None when metadata and a group coordinator are served, else why not."""
@@ -109,7 +110,8 @@ class Kafka:
                 name="kafka", why="cannot format its log", log=self._logs, tail=result.stdout + result.stderr
             )
 
-    def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
+    def _java(self, main: str, arguments: Sequence[str], *, archive: Path | None = None) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}"
         jars = f"{installed('kafka')}/*"
-        return java(heap="512m", arguments=[logging, "-cp", jars, main, *arguments])
+        brief = () if archive else (BRIEF,)
+        return java(heap="512m", arguments=[*brief, logging, "-cp", jars, main, *arguments], archive=archive)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from local_stack.child import Program
-from local_stack.servers.java import java
+from local_stack.servers.java import ARCHIVE_SECONDS, BRIEF, archive_of, java
 from local_stack.servers.packages import installed
 
 
@@ -43,8 +43,9 @@ class Registry:
             "QUARKUS_MANAGEMENT_PORT": "0",
         }
         home = installed("registry")
-        command = java(heap="256m", arguments=["-jar", str(home / "quarkus-run.jar")])
-        return Program(name=self.name, command=command, env=settings)
+        arguments = [BRIEF, "-jar", str(home / "quarkus-run.jar")]
+        command = java(heap="256m", arguments=arguments, archive=archive_of(home))
+        return Program(name=self.name, command=command, env=settings, stop_seconds=ARCHIVE_SECONDS)
 
     def probe(self) -> str | None:
         """None when it lists its subjects, else why not."""
