@@ -29,9 +29,9 @@ def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None
         no_crash(stack)
         settled = progress.settled()
         quiet = quiet + 1 if settled else 0
-        waiting = progress.waiting_for()
+        waiting = progress.waiting_for() or "the lag process to look at the broker twice more"
         assert time.monotonic() < deadline, f"not settled within {SETTLE_SECONDS:.0f} s: {waiting}"
-        if not settled and waiting and time.monotonic() - told > 5:
+        if not settled and time.monotonic() - told > 5:
             told = time.monotonic()
             say(f"    waiting for {waiting}")
         time.sleep(0.5)
