@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from consent_runtime.keyring import Keyring, UnknownTenant
 
@@ -56,6 +56,10 @@ FROM unnest(CAST(:tenants AS text[]), CAST(:channels AS text[]), CAST(:keys AS t
             CAST(:sealed AS bytea[])) AS new (tenant, channel, address_key, address_id, sealed_address)
 ORDER BY tenant, channel, address_key
 """)
+# Of an address that has its number already, a key that stands there is as good as ours: another writer was first, or,
+# when a hash key was retired before every address had its successor, the address came in anew under another number.
+# Refusing to go on would refuse the subject's next refusal for ever.
+_COMPLETE_KEYS = text(f"{_ADD_KEYS.text} ON CONFLICT DO NOTHING")
 
 _NewKey = tuple[str, str, str, int, bytes]
 
@@ -139,7 +143,7 @@ def refresh(
             channel=channel,
             sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live},
         )
-    _add_keys(connection, new_keys, now=now)
+    _add_keys(connection, new_keys, now=now, statement=_COMPLETE_KEYS)
     return found
 
 
@@ -179,12 +183,14 @@ def _create(connection: Connection, named: Collection[Named], *, now: int) -> di
     return dict(zip(named, numbers, strict=True))
 
 
-def _add_keys(connection: Connection, keys: Collection[_NewKey], *, now: int) -> None:
+def _add_keys(
+    connection: Connection, keys: Collection[_NewKey], *, now: int, statement: TextClause = _ADD_KEYS
+) -> None:
     if not keys:
         return
     tenants, channels, address_keys, ids, sealed = zip(*keys, strict=True)
     connection.execute(
-        _ADD_KEYS,
+        statement,
         {
             "tenants": list(tenants),
             "channels": list(channels),

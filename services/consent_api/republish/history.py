@@ -31,6 +31,17 @@ _PAGE = text(
     ORDER BY page.address_id, page.decision_id
     """
 )
+# Linked, and nothing decided yet: no event to publish, but under a new hash key it has to be found all the same.
+_UNREACHED = text(
+    """
+    SELECT a.address_id FROM addresses a
+    WHERE a.address_id > :after
+      AND (CAST(:tenant AS text) IS NULL OR a.tenant = :tenant)
+      AND (CAST(:channel AS text) IS NULL OR a.channel = :channel)
+      AND NOT EXISTS (SELECT FROM decision_addresses r WHERE r.address_id = a.address_id)
+    ORDER BY a.address_id LIMIT :size
+    """
+)
 _KEYS = text(
     "SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys"
     " WHERE address_id = ANY(CAST(:ids AS bigint[]))"
@@ -87,6 +98,20 @@ def page(
     ]
     end = Place(address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
     return Page(read=len(rows), selected=len(wanted), messages=messages, end=end)
+
+
+def complete_unreached(
+    connection: Connection, keyring: Keyring, selection: Selection, after: int, *, size: int, now: int
+) -> int | None:
+    """Give addresses that no decision has reached their keys under every live hash key (R12), a page at a time.
+
+    The last address of the page, None at the end. Once a hash key is retired, an address that lacked its successor
+    would be taken for a new one.
+    """
+    where = {"after": after, "tenant": selection.tenant, "channel": selection.channel, "size": size}
+    ids = connection.execute(_UNREACHED, where).scalars().all()
+    _addresses(connection, keyring, set(ids), now=now)
+    return ids[-1] if ids else None
 
 
 def about(connection: Connection) -> int:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.database import transact
 from consent_api.ledger.ledger import now_micros
@@ -61,7 +62,15 @@ def republish(
             lambda connection: history.page(connection, keyring, outbox, selection, place, size=size, now=now_micros()),
         )
 
-    return _each(read, published, start, report)
+    progress = _each(read, published, start, report)
+    after: int | None = -1
+    while after is not None:
+        after = transact(engine, partial(_complete, keyring, selection, after, size))
+    return progress
+
+
+def _complete(keyring: Keyring, selection: Selection, after: int, size: int, connection: Connection) -> int | None:
+    return history.complete_unreached(connection, keyring, selection, after, size=size, now=now_micros())
 
 
 def count(

@@ -10,9 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, inspect, text
 
-from consent_api.ledger import addresses, history
+from consent_api.ledger import addresses, history, links
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.replays import Recorded
+from consent_api.republish import history as past
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
@@ -86,6 +87,60 @@ def test_after_a_rotation_the_past_is_still_explained_and_repetitions_are_still_
     )
     assert found.verdict.reason == "refused"
     assert ledger.transact(lambda c: addresses.find(c, AFTER, ("acme", "sms", A))) is not None
+
+
+def link(ledger: Ledger) -> None:
+    ledger.transact(
+        lambda c: links.link(
+            c, ledger.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], now=now_micros()
+        )
+    )
+
+
+def ids_by_hash_key(owner_engine: Engine) -> dict[str, int]:
+    with owner_engine.connect() as connection:
+        rows = connection.execute(text("SELECT address_key, address_id FROM address_keys")).all()
+    return {row.address_key.partition(".")[0]: row.address_id for row in rows}
+
+
+def test_an_address_without_decisions_gets_the_new_key_too(ledger: Ledger, owner_engine: Engine) -> None:
+    link(under(ledger, BEFORE))
+    during = under(ledger, DURING)
+    read = past.complete_unreached
+    last = during.transact(lambda c: read(c, DURING, past.Selection(), -1, size=10, now=now_micros()))
+    assert last is not None
+    assert during.transact(lambda c: read(c, DURING, past.Selection(), last, size=10, now=now_micros())) is None
+    ids = ids_by_hash_key(owner_engine)
+    assert ids["h1"] == ids["h2"]
+    refuse(under(ledger, AFTER), A)
+    assert ids_by_hash_key(owner_engine) == ids
+
+
+def test_a_subject_can_refuse_although_a_hash_key_was_retired_too_early(
+    ledger: Ledger, owner_engine: Engine, codec: Codec
+) -> None:
+    link(under(ledger, BEFORE))
+    after = under(ledger, AFTER)
+    stop = Accepted(
+        tenant="acme",
+        event_id="stop",
+        subject_ref=None,
+        address=A,
+        channel="sms",
+        purpose="*",
+        status="withdrawn",
+        effective_at=now_micros(),
+        recorded_at=now_micros(),
+        expires_at=None,
+        evidence={},
+    )
+    after.record([stop])
+    assert refuse(after, None).address_keys == (AFTER.address_key("acme", "sms", A),)
+    with owner_engine.connect() as connection:
+        values = connection.execute(text("SELECT value FROM outbox ORDER BY outbox_id")).scalars().all()
+    data = [codec.decode(Topics().changes, bytes(value)) for value in values]
+    assert [each["status"] for each in data] == ["withdrawn", "refused"]
+    assert {each["address_key"] for each in data} == {AFTER.address_key("acme", "sms", A)}
 
 
 def test_no_table_holds_an_address_in_the_clear(client: TestClient, owner_engine: Engine) -> None:  # R13
