@@ -187,9 +187,14 @@ class MergePartition:
         self._waits("recovering")
         self._writer.open()
         self._metrics.writers_opened.inc()
-        if self._store is None:
-            self._store = self._open_store()
-        recovered = self._recovery.run(self._store)
+        try:
+            if self._store is None:
+                self._store = self._open_store()
+            recovered = self._recovery.run(self._store)
+        except BaseException:
+            # An open writer means a recovered state: else the next attempt would write over what it has not read.
+            self._writer.close()
+            raise
         self._positions = recovered.positions
         self._foreign += (Rejected(record, wrong.reason, str(wrong)) for record, wrong in recovered.foreign)
         self._metrics.recovery_seconds.observe(recovered.seconds)

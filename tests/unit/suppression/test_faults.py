@@ -280,3 +280,43 @@ def test_aborted_end_is_written_again(bench: Bench) -> None:
     bench.merging.end_permissions()
     assert len(bench.writer.rows) == 2
     assert bench.metrics.ended_permissions._value.get() == 1
+
+
+class Topic(FakeRecovery):
+    """Recovers what the fake writer has committed; fails as it is told."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.failures: list[Exception] = []
+
+    def run(self, store: Store) -> Recovered:
+        if self.failures:
+            raise self.failures.pop(0)
+        bulk = store.bulk()
+        for row in self.bench.writer.rows:
+            bulk.put(b"sms\0" + row.key, row.value, None)
+        recovered = super().run(store)
+        bulk.write(self.checkpoint(recovered.positions))
+        bulk.finish()
+        return recovered
+
+
+def test_a_failed_recovery_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
+    bench = Bench(tmp_path)
+    topic = bench.merging._recovery = Topic(bench)  # type: ignore[assignment]
+    assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]) == []
+    # The disk reports an error, the state is thrown away, and the broker does not answer the first recovery.
+    store = bench.stores[-1]
+
+    def broken(places: Any) -> Any:
+        raise StateBroken("disk")
+
+    monkeypatch.setattr(store, "get", broken)
+    topic.failures = [Retriable("describing the suppression topics: no answer")]
+    bench.merging.merge(
+        [bench.change("d2", subject_ref="ann", status="given", effective_at=9_000_000, recorded_at=9_000_000)]
+    )
+    last = bench.codec.decode(TOPICS.suppression("sms"), bench.writer.rows[-1].value)
+    assert {d["subject_ref"] for d in last["decisions"]} == {"ann", "bob"}, "bob's withdrawal is gone from the list"
+    assert not last["verdicts"]["newsletter"]["permitted"]
