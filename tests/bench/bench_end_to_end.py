@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -22,12 +23,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
 from consent_contracts import Topics
+from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import quantile, scrape, since
 from local_stack.stack import Stack
 from tests.bench import bare_relay
 from tests.bench.figures import Figure, Servers
-from tests.bench.load import PURPOSE, revoke
+from tests.bench.load import PURPOSE, mobile, revoke
 from tests.bench.stages import moments
 
 RATE, SECONDS = 200.0, 30.0
@@ -76,11 +78,38 @@ def measure(servers: Servers) -> list[Figure]:
         endpoints = stack.endpoints
         for account in (ACCOUNT, BARE_ACCOUNT):
             _at_once(endpoints, account)
+        _everybody_agrees(endpoints, [*WARM_UP, *REVOKED])
         revoke(endpoints.api, endpoints.api_key, WARM_UP, rate=50)
         _told(endpoints, ACCOUNT, len(WARM_UP))
         bare = _bare(servers, stack)
         live = _live(endpoints, bare)
         return [*live, *_door(endpoints)]
+
+
+def _everybody_agrees(endpoints: Endpoints, numbers: Sequence[int]) -> None:
+    """What is revoked was given before; the merge stage has written all of it when this returns."""
+    agreed = datetime.now(UTC) - timedelta(hours=1)
+    given = {
+        "channel": "sms",
+        "purpose": PURPOSE,
+        "status": "given",
+        "occurred_at": agreed.isoformat(),
+        "expires_at": (agreed + timedelta(days=365)).isoformat(),
+        "evidence": EVIDENCE,
+    }
+    with _client(endpoints) as client:
+        for start in range(0, len(numbers), BATCH):
+            _post(client, [{**given, "address": mobile(number)} for number in numbers[start : start + BATCH]])
+    deadline = time.monotonic() + 60
+    while _written(endpoints) < len(numbers):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the first decisions were not merged")
+        time.sleep(0.2)
+
+
+def _written(endpoints: Endpoints) -> float:
+    samples = scrape(f"{endpoints.metrics['suppression']}/metrics")
+    return samples.total("consent_relay_suppression_entries_written_total", channel="sms")
 
 
 def _live(endpoints: Endpoints, bare: Sequence[float]) -> list[Figure]:
@@ -135,12 +164,7 @@ def _stage(name: str, micros: Sequence[int]) -> Iterator[Figure]:
 
 
 def _door(endpoints: Endpoints) -> list[Figure]:
-    with httpx.Client(
-        base_url=endpoints.api,
-        headers={"Authorization": f"Bearer {endpoints.api_key}"},
-        timeout=60,
-        limits=httpx.Limits(max_connections=SINGLES_AT_ONCE),
-    ) as client:
+    with _client(endpoints) as client:
         quiet = _cuts([_timed(lambda: _post(client, [_email()])) for _ in range(QUIET_POSTS)])
         singles = _rate(lambda: _post(client, [_email()]), SINGLES, SINGLES_AT_ONCE)
         batches = _rate(lambda: _post(client, [_email() for _ in range(BATCH)]), BATCHES, BATCHES_AT_ONCE)
@@ -269,10 +293,18 @@ def _email() -> dict[str, str]:
     }
 
 
-def _post(client: httpx.Client, decisions: Sequence[Mapping[str, str]]) -> None:
+def _client(endpoints: Endpoints) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {endpoints.api_key}"}
+    limits = httpx.Limits(max_connections=SINGLES_AT_ONCE)
+    return httpx.Client(base_url=endpoints.api, headers=headers, timeout=60, limits=limits)
+
+
+def _post(client: httpx.Client, decisions: Sequence[Mapping[str, object]]) -> None:
     path = "/v1/decisions" if len(decisions) == 1 else "/v1/decisions/batch"
     body = decisions[0] if len(decisions) == 1 else {"decisions": decisions}
-    client.post(path, json=body, headers={"Idempotency-Key": f'"{uuid4()}"'}).raise_for_status()
+    answer = client.post(path, json=body, headers={"Idempotency-Key": f'"{uuid4()}"'}).raise_for_status().json()
+    if any(result["outcome"] != "recorded" for result in answer.get("results", ())):
+        raise RuntimeError(f"not all of a batch was recorded: {answer['results'][:3]}")
 
 
 def _timed(call: Callable[[], None]) -> float:
