@@ -150,8 +150,8 @@ def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Differenc
     if existing.partitions == spec.partitions:
         return []
     cure = (
-        f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, or delete the topic, "
-        "apply, and: consent-relay republish"
+        f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, or stop every "
+        "service, delete the topic, apply, and see: consent-relay republish --help"
     )
     return [
         Difference(topic=spec.name, found=f"{existing.partitions} partitions", wanted=str(spec.partitions), cure=cure)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from consent_contracts.topics import TopicSpec
@@ -49,6 +49,13 @@ class TopicAdmin:
                 config={name: str(entry.value) for name, entry in entries.items()},
             )
         return found
+
+    def ids(self, names: Sequence[str]) -> dict[str, str]:
+        """The broker's id of each topic: one that was deleted and created again has another."""
+        if missing := set(names) - self._partitions().keys():
+            raise ProvisionError(f"no such topic: {', '.join(sorted(missing))}; run: consent-relay topics apply")
+        described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
+        return {name: str(_result(future, f"describing {name}").topic_id) for name, future in described.items()}
 
     def create(self, specs: Sequence[TopicSpec], *, replication: int) -> None:
         """Create topics and return once every client can see them; one that exists already is left alone."""

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from consent_api.republish.run import Progress, Report
+    from consent_contracts.topics import Topics
 
 
 @click.command()
@@ -36,9 +37,13 @@ def republish(
 ) -> None:
     """Rebuild Kafka from the ledger: publish every recorded decision again, once per live hash key.
 
-    Safe at any time, and beside a running system: order and repetitions change nothing. After Kafka was wiped, run
-    consent-relay topics apply first. After a hash key was added, run it with --key-id. Interrupted, it goes on where
-    it stopped. Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
+    Safe at any time, and beside a running system: order and repetitions change nothing. After a hash key was added,
+    run it with --key-id. Interrupted, it goes on where it stopped.
+
+    After topics were wiped the list knows nothing until this has ended: stop every service, run consent-relay topics
+    apply, start the suppression stage alone, run this, and start the others when nothing of it lags.
+
+    Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.errors import LedgerUnavailable
     from consent_api.ledger.database import connect
@@ -52,6 +57,7 @@ def republish(
     from consent_runtime import kafka
     from consent_runtime.keyring import Keyring, KeyringError
     from consent_runtime.settings import load
+    from consent_runtime.topic_admin import ProvisionError, TopicAdmin
 
     selection = history.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
@@ -64,7 +70,16 @@ def republish(
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
     if tenant is not None and tenant not in keyring.tenants:
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
-    notes = ProgressFile(progress_file or settings.state_dir / "republish.json", selection, settings.topic_prefix)
+    try:
+        topics = TopicAdmin(settings.kafka, wait_seconds=10).ids(_rebuilt(settings.topics))
+    except ProvisionError as error:
+        raise click.ClickException(str(error)) from None
+    notes = ProgressFile(
+        progress_file or settings.state_dir / "republish.json",
+        selection,
+        hash_keys={name: [key.id for key in keys] for name, keys in keyring.hash_keys.items()},
+        topics=topics,
+    )
     engine = connect(settings.database, pool_size=1, application="consent-relay republish")
     outbox = Outbox(codec=codec, topics=settings.topics)
     try:
@@ -93,7 +108,7 @@ def republish(
         )
     except OtherRun as other:
         raise click.ClickException(
-            f"{other} notes an unfinished run with other options: repeat it with those, or add --restart"
+            f"{other} notes an unfinished run with other options, hash keys or topics: begin again with --restart"
         ) from None
     except (run.NotPublished, LedgerUnavailable) as error:
         raise click.ClickException(
@@ -105,6 +120,11 @@ def republish(
         engine.dispose()
     notes.clear()
     click.echo(f"published {total.events} events of {total.decisions} decisions")
+
+
+def _rebuilt(topics: Topics) -> list[str]:
+    """What a run fills, and what is filled from that."""
+    return [topics.changes, *map(topics.suppression, topics.channels)]
 
 
 def _micros(since: str | None) -> int | None:

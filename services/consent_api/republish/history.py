@@ -13,7 +13,7 @@ from consent_api.ledger import addresses
 from consent_api.ledger.addresses import Address
 from consent_api.ledger.outbox import Message, Outbox
 from consent_api.ledger.reach import Choice
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import GIVEN, Decision
 from consent_runtime.keyring import Keyring
 
 # The page is cut before it is filtered, so that a selection that matches little does not scan without end.
@@ -61,8 +61,13 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """How far a run has come: everything up to here has been published."""
+    """How far a run has come: everything up to here has been published.
 
+    A run goes through the history twice: refusals first, then `permissions`. Whoever reads a list that is being
+    rebuilt from nothing then never finds a permission before the refusals that stand against it.
+    """
+
+    permissions: bool = False
     address_id: int = -1
     decision_id: str = str(UUID(int=0))
 
@@ -80,7 +85,7 @@ class Page:
 def page(
     connection: Connection, keyring: Keyring, outbox: Outbox, selection: Selection, after: Place, *, size: int, now: int
 ) -> Page | None:
-    """The next page, or None at the end.
+    """The next page of refusals, or of permissions, as `after` says; None at the end of these.
 
     An address that has no key yet under a live hash key gains it here (R12), within the caller's transaction.
     UnknownTenant or Unsealable when the keyring lacks what the history needs.
@@ -89,14 +94,14 @@ def page(
     rows = connection.execute(_PAGE, where).all()
     if not rows:
         return None
-    wanted = [row for row in rows if _selects(selection, row)]
+    wanted = [row for row in rows if (row.status == GIVEN) == after.permissions and _selects(selection, row)]
     found = _addresses(connection, keyring, {row.address_id for row in wanted}, now=now)
     messages = [
         message
         for row in wanted
         for message in outbox.changes(_choice(row), _under(selection.key_id, found[row.address_id]))
     ]
-    end = Place(address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
+    end = replace(after, address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
     return Page(read=len(rows), selected=len(wanted), messages=messages, end=end)
 
 

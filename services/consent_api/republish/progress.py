@@ -1,6 +1,7 @@
 """Where a run was when it was interrupted: a small file, replaced as a whole after each page."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,15 +9,23 @@ from .history import Place, Selection
 
 
 class OtherRun(Exception):
-    """The file belongs to an unfinished run with another selection."""
+    """The file belongs to an unfinished run with another selection, other hash keys or other topics."""
 
 
 class ProgressFile:
-    """The last acknowledged place of an unfinished run. Losing it costs time, never events."""
+    """The last acknowledged place of an unfinished run. Losing it costs time, never events; going on from a place
+    that was reached under other hash keys, or before the topics were made anew, would leave events out."""
 
-    def __init__(self, path: Path, selection: Selection, prefix: str) -> None:
+    def __init__(
+        self, path: Path, selection: Selection, *, hash_keys: Mapping[str, Sequence[str]], topics: Mapping[str, str]
+    ) -> None:
+        """`hash_keys`: the ids of the live ones by tenant; `topics`: the broker's id of each topic by name."""
         self.path = path
-        self._run = {**asdict(selection), "topic_prefix": prefix}
+        self._run = {
+            **asdict(selection),
+            "hash_keys": {tenant: sorted(ids) for tenant, ids in hash_keys.items()},
+            "topics": dict(topics),
+        }
 
     def load(self) -> Place | None:
         """Where to go on; None when nothing was left unfinished. Raises OtherRun."""
@@ -24,7 +33,7 @@ class ProgressFile:
             document = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        if document["run"] != self._run:
+        if document.get("run") != self._run:
             raise OtherRun(str(self.path))
         return Place(**document["place"])
 

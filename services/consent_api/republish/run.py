@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -26,7 +26,8 @@ class NotPublished(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Of this run: rows of history `read`, those selected (a decision and an address it reached), events made."""
+    """Of this run: rows of history `read` (each twice), those selected (a decision and an address it reached), events
+    made."""
 
     read: int = 0
     decisions: int = 0
@@ -89,7 +90,10 @@ def _each(
     read: Callable[[Place], Page | None], handle: Callable[[Page], None], start: Place, report: Report
 ) -> Progress:
     progress = Progress(place=start)
-    while (page := read(progress.place)) is not None:
+    while (page := read(progress.place)) is not None or not progress.place.permissions:
+        if page is None:
+            progress = replace(progress, place=Place(permissions=True))
+            continue
         handle(page)
         progress = Progress(
             read=progress.read + page.read,

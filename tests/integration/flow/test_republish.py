@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import pytest
 from confluent_kafka.admin import AdminClient
 
+from consent_api.republish.history import Place, Selection
+from consent_api.republish.progress import ProgressFile
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Key, Keyring
+from consent_runtime.topic_admin import TopicAdmin
 from tests.integration.flow.house import House, grant, refusal, until, write_keyring
 
 
@@ -91,16 +95,53 @@ def test_republish_publishes_what_the_options_select(house: House) -> None:
         assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
 
 
+def interrupted(house: House, notes: Path, place: Place, *, hash_keys: list[str] | None = None) -> None:
+    """What a run leaves behind that was interrupted at `place`."""
+    topics = house.topics
+    ids = TopicAdmin(house.kafka, wait_seconds=10).ids([topics.changes, *map(topics.suppression, topics.channels)])
+    keys = Keyring.load(house.keyring_file).hash_keys
+    live = {tenant: hash_keys or [key.id for key in known] for tenant, known in keys.items()}
+    ProgressFile(notes, Selection(), hash_keys=live, topics=ids).save(place)
+
+
+def test_no_permission_goes_out_before_the_refusals(house: House) -> None:
+    # R43: on the way to a rebuilt list nobody may find half of an address.
+    history(house)
+    with wiped(house) as empty:
+        empty.run("republish")
+        codec, topic = empty.codec(), empty.topics.changes
+        by_partition: dict[int, list[bool]] = {}
+        for record in empty.records(topic):
+            given = codec.decode(topic, record.value())["status"] == "given"
+            by_partition.setdefault(record.partition(), []).append(given)
+        assert len(by_partition) > 1
+        assert all(each == sorted(each) for each in by_partition.values())
+
+
+@pytest.mark.parametrize("stale", ["hash keys", "topics"])
+def test_a_run_that_others_have_begun_is_not_gone_on_with(house: House, stale: str) -> None:
+    # R12 R43: what lies before the place that it noted has not gone to these topics, or not under these keys.
+    history(house)
+    state = merged(house)
+    end = Place(permissions=True, address_id=2**62)
+    with wiped(house) as empty:
+        notes = house.state_dir / "republish.json"
+        if stale == "topics":
+            interrupted(house, notes, end)
+        else:
+            interrupted(empty, notes, end, hash_keys=["h0"])
+        assert "--restart" in empty.run("republish", code=1)
+        empty.run("republish", "--restart")
+        assert merged(empty) == state
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(house: House) -> None:
     history(house)
     state = merged(house)
     middle = sorted(house.ask("SELECT array_agg(DISTINCT address_id) FROM decision_addresses"))[20]
     with wiped(house) as empty:
         notes = house.state_dir / "republish.json"
-        notes.parent.mkdir(parents=True, exist_ok=True)
-        run = {"tenant": None, "channel": None, "since": None, "key_id": None, "topic_prefix": empty.topics.prefix}
-        place = {"address_id": middle, "decision_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
-        notes.write_text(json.dumps({"run": run, "place": place}))
+        interrupted(empty, notes, Place(permissions=True, address_id=middle, decision_id=f"{UUID(int=2**128 - 1)}"))
         assert "--restart" in empty.run("republish", "--channel", "sms", code=1)
         assert "going on" in empty.run("republish")
         rest = merged(empty)
