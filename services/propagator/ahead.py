@@ -38,6 +38,7 @@ class Ahead:
     def follow(self, partition: int, offset: int) -> None:
         """Begin at `offset`: the first record the feed is handed."""
         self._newest[partition] = {}
+        self._at_end.pop(partition, None)
         self._follows += 1
         self._wanted[partition] = (offset, self._follows)
         self._changed.set()
@@ -102,14 +103,19 @@ class Ahead:
             fetched = await consumer.getmany(timeout_ms=500, max_records=5000)
             for where, records in fetched.items():
                 newest = self._newest.get(where.partition)
-                if newest is not None and where.partition in followed:
+                if newest is not None and self._still(followed, where.partition):
                     for record in records:
                         newest[record.key or b""] = record.offset
             for partition in followed:
                 where = TopicPartition(self._topic, partition)
                 end = consumer.last_stable_offset(where)
-                if partition in self._newest and end is not None and await consumer.position(where) >= end:
+                if end is not None and await consumer.position(where) >= end and self._still(followed, partition):
                     self._at_end[partition] = loop.time()
+
+    def _still(self, followed: dict[int, tuple[int, int]], partition: int) -> bool:
+        """Whether what was read is what is wanted: the partition may have been left, and followed anew from another
+        offset, while it was being read."""
+        return partition in followed and followed[partition] == self._wanted.get(partition)
 
     async def _reassign(self, consumer: AIOKafkaConsumer, followed: dict[int, tuple[int, int]]) -> None:
         positions = {

@@ -30,9 +30,11 @@ class Wanted:
     recorded_at: int
     expires_at: int | None = None
 
-    def push_id(self, destination: str, address_key: str) -> str:
-        """The same for the same state, however often it is read and pushed."""
+    def push_id(self, destination: str, address_key: str, *, first_of_two: bool = False) -> str:
+        """The same for the same state, however often it is read and pushed. `first_of_two`: it will be told again."""
         parts = (destination, address_key, self.target, self.action, *self.decision_ids)
+        if first_of_two:
+            parts = ("first of two", *parts)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -54,7 +56,7 @@ def desired(
     now: int,
     push_permissions: bool,
 ) -> Desired:
-    """`push_permissions` is to be False too where the entry is not under the tenant's primary hash key."""
+    """`push_permissions` is to be False too where the entry may lack decisions: under any but the oldest hash key."""
     known = tuple(decisions)
     by_target = _by_target(purposes, verdicts)
     wanted = [

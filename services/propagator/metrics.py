@@ -27,6 +27,7 @@ class Metrics:
     receipts: Counter
     withheld: Counter
     unreadable: Counter
+    schemas_missing: Gauge
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> Metrics:
@@ -54,7 +55,8 @@ class Metrics:
             pushes=counter(
                 "propagation_pushes_total",
                 "Settled pushes by action (suppress, permit) and outcome: accepted, refused (the tool will never"
-                " take it), unsealable, no_address, no_target, superseded, unchanged, parked.",
+                " take it), unsealable, no_address, no_target, superseded, unchanged, parked,"
+                " repeated (told once more, as an earlier permission could have arrived after it).",
                 *_D,
                 "action",
                 "outcome",
@@ -68,19 +70,20 @@ class Metrics:
             retries=counter("propagation_retries_total", "Pushes that went back to wait for another attempt.", *_D),
             breaker_open=gauge(
                 "propagation_breaker_open",
-                "1 while the destination counts as down and its consumption is paused; it is probed at least"
-                " every 15 s. The gate and the suppression topic say no meanwhile.",
+                "1 while the destination counts as down and its consumption is paused; it is probed every second or"
+                " two for a minute, then at least every 15 s. The gate and the suppression topic say no meanwhile.",
                 *_D,
             ),
             verified=gauge(
                 "propagation_destination_verified",
-                "1 once the destination's groups, lists and credentials were checked at the tool. 0 for more than"
-                " a minute: read the log line `destination not verified`; nothing is pushed to it.",
+                "1 while the tool knows our credentials and every group, list and sender. 0 for more than a minute:"
+                " read the log line `destination not verified` (nothing is pushed to it) or `target refused by the"
+                " destination` (what concerns that target waits, the rest is pushed).",
                 *_D,
             ),
             parked=gauge(
                 "propagation_parked_addresses",
-                "Addresses set aside since they alone keep failing; each is retried on its own schedule.",
+                "Addresses set aside since they alone keep failing, or their target is wrong; each is retried.",
                 *_D,
             ),
             waiting=gauge("propagation_waiting_pushes", "Pushes that wait for a call or are in one.", *_D),
@@ -107,5 +110,11 @@ class Metrics:
                 "Entries that went to dead letters. Nothing was pushed for them; see `dead-letters list`.",
                 *_D,
                 "reason",
+            ),
+            schemas_missing=gauge(
+                "propagation_partitions_without_schema",
+                "Partitions whose entries wait as the schema registry does not know their schema, or does not answer."
+                " Above 0: nothing of them is pushed; bring the registry back, or run `consent-relay topics apply`.",
+                *_D,
             ),
         )

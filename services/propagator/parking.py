@@ -31,7 +31,7 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The newest entry of an address, as it stands in the suppression topic now."""
+    """An entry of an address, as it stands in the suppression topic."""
 
     offset: int
     value: bytes
@@ -42,6 +42,8 @@ class Parked:
     """One parked address, recovered: its record, and the newest entry of the address (None: erased)."""
 
     address_key: str
+    recorded: Entry
+    """The entry as it was when it was parked; empty when the record cannot be read."""
     attempts: int
     first_failed_at: int
     next_attempt_at: int
@@ -166,6 +168,7 @@ class Parking:
         return [
             Parked(
                 address_key=address_key,
+                recorded=Entry(offset=datum["source_offset"], value=datum["entry"]),
                 attempts=datum["attempts"],
                 first_failed_at=datum["first_failed_at"],
                 next_attempt_at=datum["next_attempt_at"],
@@ -179,7 +182,7 @@ class Parking:
         try:
             return self._codec.decode(self._topic, value)
         except Unreadable:
-            return {"source_offset": 0, "attempts": 0, "first_failed_at": 0, "next_attempt_at": 0}
+            return {"source_offset": 0, "entry": b"", "attempts": 0, "first_failed_at": 0, "next_attempt_at": 0}
 
     def _newest(self, consumer: Consumer, found: dict[str, dict[str, Any]]) -> dict[str, Entry]:
         """The newest entry of each parked address. Its own bytes may be old: a zombie may have parked it."""

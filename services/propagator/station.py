@@ -21,10 +21,11 @@ from propagator.ahead import Ahead
 from propagator.config import Destination
 from propagator.connector import Connector
 from propagator.dispatch import Dispatcher
-from propagator.feed import DeadLetters, Feed, Room
+from propagator.feed import Feed
 from propagator.metrics import Metrics
 from propagator.parking import Parking
 from propagator.receipts import Receipts, Sender
+from propagator.room import DeadLetters, Room
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ class Station:
         self.fail: Callable[[BaseException], None] = _raise
         """Called with a bug of ours; the composition root sets it to end the process."""
         self._loop_name = f"calls of {destination.name}"
+        self._schemas_name = f"schemas of {destination.name}"
+        self._without_schema: set[int] = set()
         name, metrics = destination.name, clients.metrics
-        for gauge in (metrics.verified, metrics.breaker_open, metrics.parked, metrics.waiting):
+        for gauge in (metrics.verified, metrics.breaker_open, metrics.parked, metrics.waiting, metrics.schemas_missing):
             gauge.labels(name).set(0)
         metrics.oldest_untold.labels(name).set_function(self._oldest_seconds)
 
@@ -103,6 +106,7 @@ class Station:
         if room.ahead is not None:
             await room.ahead.close()
         self._clients.health.forget(self._loop_name)
+        self._clients.health.forget(self._schemas_name)
         self._observe()
 
     def _start(self) -> Room:
@@ -136,6 +140,7 @@ class Station:
             if destination.push_permissions
             else None,
             on_bug=self._bug,
+            on_waiting=self._waits,
         )
         dispatcher.start()
         self._watching = asyncio.create_task(self._watch(), name=f"watch {destination.name}")
@@ -174,6 +179,15 @@ class Station:
         seen = [feed.watch() for feed in self._feeds]
         self._oldest = min((since for since, _ in seen if since is not None), default=None)
         self._clients.metrics.parked.labels(self.destination.name).set(sum(parked for _, parked in seen))
+
+    def _waits(self, partition: int, reason: str | None) -> None:
+        """Entries of the partition cannot be read for now."""
+        if reason is None:
+            self._without_schema.discard(partition)
+        else:
+            self._without_schema.add(partition)
+        self._clients.metrics.schemas_missing.labels(self.destination.name).set(len(self._without_schema))
+        self._clients.health.ready(self._schemas_name, reason or not self._without_schema or "entries wait")
 
     def _oldest_seconds(self) -> float:
         """Read by the metrics server: it grows on even when the loop hangs."""

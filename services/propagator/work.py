@@ -38,8 +38,8 @@ class Work:
     entry: bytes
     """The framed SuppressionEntry, for parking."""
     queued_at: int
-    settlement: Settlement | None
-    """None once the chunk no longer depends on it: it is parked."""
+    settlements: list[Settlement]
+    """Of the chunks that wait for this; empty once it is durable elsewhere: told and proved, or parked."""
     open: dict[str, Step] = field(default_factory=dict)
     """By target: waiting, in flight, or stuck."""
     stuck: dict[str, str] = field(default_factory=dict)
@@ -48,18 +48,21 @@ class Work:
     dropped: set[Action] = field(default_factory=set)
     """Actions of which a step was given up for a newer entry: they get no receipt."""
     queued_told: bool = False
-    parked_record: bool = False
-    """Whether the parked topic holds this address."""
     parked_rounds: int = 0
     first_failed_at: int | None = None
     superseded: bool = False
     concluding: bool = False
+    done: bool = False
 
     def settle(self) -> None:
-        """The chunk need not wait for this any longer. Harmless to repeat."""
-        if self.settlement is not None:
-            self.settlement.release()
-            self.settlement = None
+        """No chunk need wait for this any longer. Harmless to repeat."""
+        settlements, self.settlements = self.settlements, []
+        for settlement in settlements:
+            settlement.release()
+
+    def to_repeat(self) -> list[Step]:
+        """What was told while an older "yes" could still land on top of it."""
+        return [step for step, o in self.landed if isinstance(o, Accepted) and step.late_until is not None]
 
     def drop(self, target: str) -> None:
         step = self.open.pop(target)
@@ -68,9 +71,13 @@ class Work:
 
     def untold_since(self) -> int | None:
         """recorded_at of the oldest revocation that is not told."""
-        return min(
-            (step.wanted.recorded_at for step in self.open.values() if step.wanted.action == SUPPRESS), default=None
-        )
+        untold = [step for step in self.open.values() if step.wanted.action == SUPPRESS and not step.repeat]
+        return min((step.wanted.recorded_at for step in untold), default=None)
+
+    @property
+    def repeating(self) -> bool:
+        """Whether all that is open was told once already."""
+        return bool(self.open) and all(step.repeat for step in self.open.values())
 
     def progress(self, stage: Stage, detail: str | None, now: int) -> Iterator[Receipt]:
         """A receipt an action that is still under way: queued, or failed and to be retried."""
@@ -82,7 +89,7 @@ class Work:
     def results(self, now: int) -> Iterator[Receipt]:
         """The final receipts, per action: accepted (and effective, where the answer was final) or impossible."""
         for action in (SUPPRESS, PERMIT):
-            landed = [(step, outcome) for step, outcome in self.landed if step.wanted.action == action]
+            landed = [(s, outcome) for s, outcome in self.landed if s.wanted.action == action and not s.repeat]
             if not landed or action in self.dropped:
                 continue
             steps = [step for step, _ in landed]

@@ -35,11 +35,12 @@ from propagator.connector import (
 from propagator.desired import desired
 from propagator.dispatch import Dispatcher
 from propagator.errors import PermissionWithheld
-from propagator.feed import Feed, Room
+from propagator.feed import Feed
 from propagator.metrics import Metrics
 from propagator.parking import Entry as NewestEntry
 from propagator.parking import Parked, Parking
 from propagator.receipts import Receipts
+from propagator.room import Room
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
@@ -84,6 +85,7 @@ def wall() -> int:
 class Ids:
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.away = False
 
     def id_of(self, subject: str, schema_text: str) -> int:
         if schema_text not in self.texts:
@@ -91,6 +93,8 @@ class Ids:
         return self.texts.index(schema_text) + 1
 
     def schema_of(self, schema_id: int) -> str:
+        if self.away:
+            raise LookupError
         return self.texts[schema_id - 1]
 
 
@@ -109,7 +113,8 @@ class LogRecord:
 class Durable:
     """What outlives every worker: the log, the committed offset, parked records, receipts, dead letters."""
 
-    codec: Codec = field(default_factory=lambda: Codec(Ids()))
+    ids: Ids = field(default_factory=Ids)
+    codec: Codec = field(init=False)
     records: list[LogRecord] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     committed: int = 0
@@ -117,11 +122,22 @@ class Durable:
     receipts: list[dict[str, Any]] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.codec = Codec(self.ids)
+
+    def forget_schemas(self) -> None:
+        """As a registry that was wiped, before a worker that has just started."""
+        self.ids.away = True
+        self.codec = Codec(self.ids)
+
+    def remember_schemas(self) -> None:
+        self.ids.away = False
+
     def append(self, key: str, value: bytes | None) -> int:
         self.records.append(LogRecord(offset=len(self.records), key=key.encode(), value=value))
         return len(self.records) - 1
 
-    def decide(self, number: int, *decisions: Decision, key_id: str = "h2", sealed: bool = True) -> str:
+    def decide(self, number: int, *decisions: Decision, key_id: str = "h1", sealed: bool = True) -> str:
         """Merge decisions into an address's entry and write it, as the suppression stage does."""
         address = f"+336399800{number:02d}"
         key = f"{key_id}.address{number:02d}"
@@ -197,6 +213,7 @@ class FakeParking(Parking):
             found.append(
                 Parked(
                     address_key=key,
+                    recorded=NewestEntry(offset=datum["source_offset"], value=datum["entry"]),
                     attempts=datum["attempts"],
                     first_failed_at=datum["first_failed_at"],
                     next_attempt_at=datum["next_attempt_at"],
@@ -329,12 +346,14 @@ class Worker:
         seed: int = 0,
         chunk: int = 10,
         max_outstanding: int = 200,
+        clock_behind: int = 0,
     ) -> None:
         self.durable = durable
         self.where = where or destination()
         self.metrics = Metrics.on(CollectorRegistry())
         self.bugs: list[BaseException] = []
         self.owns = True
+        self.waits_because: str | None = None
         self._chunk = chunk
         self._max_outstanding = max_outstanding
         self._unfinished: dict[int, int] = {}
@@ -354,7 +373,8 @@ class Worker:
             metrics=self.metrics,
             ahead=FakeAhead(durable) if self.where.push_permissions else None,
             on_bug=self.bugs.append,
-            now=wall,
+            on_waiting=self._waits,
+            now=lambda: wall() - clock_behind,
             rng=rng,
         )
         self.feed = Feed(room, TOPIC, 0, self, FakeParking(durable), released=self._released)
@@ -377,19 +397,16 @@ class Worker:
         """As by kill -9: nothing of this worker happens any more."""
         self.owns = False
         await self._halt()
-        self.feed._gone = self.feed._closed = True
-        background = list(self.feed._background)
-        for task in background:
-            task.cancel()
+        await self.feed.abandon()
         await self.dispatcher.stop()
-        await asyncio.gather(*background, return_exceptions=True)
-        for step in list(self.feed._works):
-            step.cancelled = True
 
     async def _halt(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _waits(self, _partition: int, reason: str | None) -> None:
+        self.waits_because = reason
 
     async def _released(self, _feed: Feed) -> None:
         await self.dispatcher.stop()
@@ -429,7 +446,7 @@ def wanted_state(durable: Durable, where: Destination) -> dict[tuple[str, str], 
             verdicts(entry.decisions),
             where.purposes,
             now=wall(),
-            push_permissions=where.push_permissions and key.startswith("h2."),
+            push_permissions=where.push_permissions and key.startswith("h1."),
         )
         found |= {(key, each.target): each.action for each in want.wanted}
     return found

@@ -48,7 +48,7 @@ def test_nothing_is_said_where_nobody_decided() -> None:  # R3
         durable.decide(1, decision("d1", purpose="survey"))
         await Worker(durable, provider).start()
         await until(lambda: durable.committed == 1)
-        assert set(provider.state) == {("h2.address01", "s")}
+        assert set(provider.state) == {("h1.address01", "s")}
 
     virtually(story())
 
@@ -150,7 +150,7 @@ def test_an_outage_pauses_consumption_parks_nobody_and_loses_nothing() -> None: 
         await until(lambda: durable.committed == 99)
         assert wall() - before < 16 * SECOND
         assert len(provider.state) == 99
-        assert "queued" in durable.stages("h2.address00")
+        assert "queued" in durable.stages("h1.address00")
 
     virtually(story())
 
@@ -173,14 +173,14 @@ def test_a_poison_address_is_parked_while_the_others_flow() -> None:
                 total += 1
             await asyncio.sleep(0.5)
             assert wall() < (1_700_000_000 + 120) * SECOND
-        assert set(durable.parked) == {"h2.address07"}
-        assert "failed" in durable.stages("h2.address07")
+        assert set(durable.parked) == {"h1.address07"}
+        assert "failed" in durable.stages("h1.address07")
         assert not worker.bugs
         provider.behave = None
         await asyncio.sleep(130)
         assert not durable.parked
-        assert provider.state["h2.address07", "n"] == SUPPRESS
-        assert durable.stages("h2.address07")[-1] == "effective"
+        assert provider.state["h1.address07", "n"] == SUPPRESS
+        assert durable.stages("h1.address07")[-1] == "effective"
 
     virtually(story())
 
@@ -204,7 +204,7 @@ def test_a_parked_address_survives_a_crash_and_a_newer_entry_replaces_it() -> No
             durable.decide(7 if at == 0 else 1, decision(f"d{at}", at=wall()))
             await asyncio.sleep(0.3)
         await until(lambda: durable.committed == 40)
-        assert set(durable.parked) == {"h2.address07"}
+        assert set(durable.parked) == {"h1.address07"}
         await worker.crash()
         poison = False
         durable.decide(7, decision("d99", "given", at=wall() + 30 * SECOND))
@@ -212,7 +212,7 @@ def test_a_parked_address_survives_a_crash_and_a_newer_entry_replaces_it() -> No
         await until(lambda: durable.committed == 41, 600)
         await asyncio.sleep(200)
         assert not durable.parked
-        assert provider.state["h2.address07", "n"] == PERMIT
+        assert provider.state["h1.address07", "n"] == PERMIT
         assert [p.action for p in provider.applied if p.address.endswith("07")][-1] == PERMIT
 
     virtually(story())
@@ -306,7 +306,7 @@ def test_an_unreadable_entry_goes_to_dead_letters_and_silences_an_older_yes() ->
         await Worker(durable, provider).start()
         key = durable.decide(1, decision("d1", "given", at=wall() - 10 * SECOND))
         await asyncio.sleep(0.05)
-        durable.append(key, b"\x00garbage")
+        durable.append(key, b"garbage")
         durable.append(key, b"")
         await until(lambda: durable.committed == 3)
         assert [offset for offset, _ in durable.dead] == [1, 2]
@@ -330,7 +330,7 @@ def test_a_tombstone_lifts_nothing() -> None:
     virtually(story())
 
 
-def test_a_permission_needs_leave_the_primary_key_and_a_date_ahead() -> None:  # R4, R12
+def test_a_permission_needs_leave_the_oldest_key_and_a_date_ahead() -> None:  # R4, R12
     async def story() -> None:
         durable, provider = Durable(), Provider()
         await Worker(durable, provider, destination(push_permissions=False)).start()
@@ -340,13 +340,13 @@ def test_a_permission_needs_leave_the_primary_key_and_a_date_ahead() -> None:  #
 
         durable, provider = Durable(), Provider()
         await Worker(durable, provider).start()
-        durable.decide(1, decision("d1", "given"), key_id="h1")
+        durable.decide(1, decision("d1", "given"), key_id="h2")
         durable.decide(2, decision("d2", "given", expires_at=wall() - SECOND, at=wall() - 9 * SECOND))
         durable.decide(3, decision("d3", "given"))
         await until(lambda: durable.committed == 3)
         assert {p.address_key: p.action for p in provider.applied} == {
-            "h2.address02": SUPPRESS,
-            "h2.address03": PERMIT,
+            "h1.address02": SUPPRESS,
+            "h1.address03": PERMIT,
         }
 
     virtually(story())
@@ -385,7 +385,7 @@ def test_a_zombie_may_repeat_a_no_but_never_a_yes() -> None:  # R43
         durable.decide(1, decision("d3", "withdrawn", at=wall()))
         await asyncio.sleep(120)
         assert [push.action for push in provider.applied] == [SUPPRESS]
-        assert provider.state["h2.address01", "n"] == SUPPRESS
+        assert provider.state["h1.address01", "n"] == SUPPRESS
 
     virtually(story())
 
