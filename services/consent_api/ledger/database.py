@@ -28,8 +28,15 @@ _CONTENDED = frozenset({"40001", "40P01", "23505"})
 _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
 _AWAY = frozenset({"25006", "55P03"})
 
-# A process that is frozen in the middle of a transaction holds locks on subjects: PostgreSQL ends it.
-_OPTIONS = "-c statement_timeout=15000 -c lock_timeout=8000 -c idle_in_transaction_session_timeout=10000"
+_OPTIONS = " ".join(
+    (
+        # A process that is frozen in the middle of a transaction holds locks on subjects: PostgreSQL ends it.
+        "-c statement_timeout=15000 -c lock_timeout=8000 -c idle_in_transaction_session_timeout=10000",
+        # What the code rests on, whatever the server's or the role's defaults are: who waited for a subject's lock sees
+        # what its last holder wrote, and an answer that was given is on disk.
+        "-c default_transaction_isolation=read\\ committed -c synchronous_commit=on",
+    )
+)
 
 
 def connect(url: URL, *, pool_size: int, application: str) -> Engine:

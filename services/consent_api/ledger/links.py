@@ -108,14 +108,16 @@ def _invalidate(
 ) -> None:
     rows: list[entries.NewDecision] = []
     effects = Effects(desk.outbox)
-    for address_id, purpose in _standing_permissions(connection, subject_id, subject_ref, leaving):
+    for (address_id, purpose), standing in _standing_permissions(connection, subject_id, subject_ref, leaving):
+        # The clock of whoever recorded the permission may have been ahead of ours.
+        moment = max(now, standing.effective_at)
         decision = Decision(
             decision_id=str(desk.ids.next(now)),
             subject_ref=subject_ref,
             purpose=purpose,
             status="invalidated",
-            effective_at=now,
-            recorded_at=now,
+            effective_at=moment,
+            recorded_at=moment,
         )
         # It ends what was permitted at this one address; the subject's other addresses keep their permissions.
         choice = Choice(decision=decision, spreads=False, source_system="consent-relay")
@@ -136,8 +138,8 @@ def _invalidate(
 
 def _standing_permissions(
     connection: Connection, subject_id: int, subject_ref: str, leaving: Collection[int]
-) -> list[tuple[int, str]]:
-    """(address_id, purpose) of each permission that no later decision of the subject has replaced."""
+) -> list[tuple[tuple[int, str], Decision]]:
+    """Each permission that no later decision of the subject has replaced, by (address_id, purpose)."""
     rows = connection.execute(_CHOICES, {"address_ids": list(leaving), "subject_id": subject_id})
     standing: dict[tuple[int, str], Decision] = {}
     for row in rows:
@@ -153,7 +155,7 @@ def _standing_permissions(
         slot = (row.address_id, row.purpose)
         if slot not in standing or order(standing[slot]) < order(decision):
             standing[slot] = decision
-    return sorted(slot for slot, decision in standing.items() if decision.status == GIVEN)
+    return sorted((slot, decision) for slot, decision in standing.items() if decision.status == GIVEN)
 
 
 def _listed(connection: Connection, desk: Desk, tenant: str, subject_id: int) -> list[Linked]:

@@ -173,5 +173,6 @@ def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> replays.Kno
             repeated=True,
         ),
         choice=(accepted.channel, accepted.purpose, accepted.status, accepted.subject_ref),
+        chosen_at=replays.chosen_at(accepted.effective_at, accepted.recorded_at),
         named=frozenset(named),
     )

@@ -21,8 +21,8 @@ JOIN unnest(CAST(:tenants AS text[]), CAST(:event_ids AS text[])) AS wanted (ten
     USING (tenant, event_id)
 """)
 _READ = text("""
-SELECT d.tenant, d.event_id, d.decision_id::text AS decision_id, d.recorded_at, d.channel, d.purpose, d.status,
-       s.subject_ref,
+SELECT d.tenant, d.event_id, d.decision_id::text AS decision_id, d.effective_at, d.recorded_at, d.channel, d.purpose,
+       d.status, s.subject_ref,
        ARRAY(SELECT k.address_key FROM address_keys k WHERE k.address_id = d.address_id) AS named,
        ARRAY(SELECT k.address_key FROM decision_addresses r JOIN address_keys k USING (address_id)
              WHERE r.decision_id = d.decision_id ORDER BY k.address_key) AS reached
@@ -53,6 +53,7 @@ class Known:
 
     recorded: Recorded
     choice: tuple[str, str, str, str | None]
+    chosen_at: int | None
     named: frozenset[str]
 
 
@@ -76,14 +77,23 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
                 repeated=True,
             ),
             choice=(row.channel, row.purpose, row.status, row.subject_ref),
+            chosen_at=chosen_at(row.effective_at, row.recorded_at),
             named=frozenset(row.named),
         )
     return known
 
 
+def chosen_at(effective_at: int, recorded_at: int) -> int | None:
+    """When the person chose, if the submission said so. None: when it came counted (none was sent, or one ahead)."""
+    return effective_at if effective_at < recorded_at else None
+
+
 def answer(known: Known, again: Accepted, keyring: Keyring) -> Recorded | Refused:
     """What was recorded then; or a refusal, because another choice under the same id would be lost in silence."""
     same = known.choice == (again.channel, again.purpose, again.status, again.subject_ref)
+    # The same choice at another moment is another choice: between the two the person may have changed their mind.
+    again_at = chosen_at(again.effective_at, again.recorded_at)
+    same = same and (known.chosen_at is None or again_at is None or known.chosen_at == again_at)
     if same and again.address is not None:
         same = not known.named.isdisjoint(keyring.live_address_keys(again.tenant, again.channel, again.address))
     elif same:

@@ -6,11 +6,14 @@ import pytest
 from sqlalchemy import Engine, text
 
 from consent_api.errors import Refused
+from consent_api.ledger import links
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.replays import Recorded
 from consent_api.validate import EVIDENCE, Accepted
 from consent_contracts.codec import Codec
+from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
+from consent_contracts.verdict import verdict
 from consent_runtime.keyring import Keyring
 
 YEAR = 365 * 24 * 3600 * 1_000_000
@@ -153,3 +156,57 @@ def test_two_tenants_share_nothing(ledger: Ledger) -> None:
     one(ledger, decision(event_id="e1", subject_ref="s1", address=A))
     with pytest.raises(Exception, match="no hash keys"):
         ledger.record([decision(event_id="e1", subject_ref="s1", address=A, tenant="globex")])
+
+
+def test_the_same_choice_at_another_moment_is_no_repetition(ledger: Ledger) -> None:
+    # R5: withdrawn, given again, withdrawn again; a source that numbers by contact and status must not lose the last.
+    now = now_micros()
+
+    def withdrawal(chosen_at: int, recorded_at: int) -> Accepted:
+        return decision(
+            event_id="s1-withdrawn", subject_ref="s1", address=A, effective_at=chosen_at, recorded_at=recorded_at
+        )
+
+    first = one(ledger, withdrawal(now - 100, now))
+    assert one(ledger, withdrawal(now - 100, now + 50)).decision_id == first.decision_id
+    (again,) = ledger.record([withdrawal(now - 10, now + 50)])
+    assert isinstance(again, Refused)
+    assert [fault.code for fault in again.faults] == ["event_id_reused"]
+
+
+def test_a_repetition_without_a_moment_is_known(ledger: Ledger) -> None:
+    now = now_micros()
+    first = one(ledger, decision(event_id="e1", subject_ref="s1", effective_at=now, recorded_at=now))
+    again = one(ledger, decision(event_id="e1", subject_ref="s1", effective_at=now + 9, recorded_at=now + 9))
+    assert (again.decision_id, again.repeated) == (first.decision_id, True)
+
+
+def test_unlinking_ends_a_permission_that_a_clock_ahead_of_ours_recorded(
+    ledger: Ledger, owner_engine: Engine, codec: Codec
+) -> None:
+    now = now_micros()
+    ahead = now + 30_000_000
+    one(ledger, decision("given", subject_ref="s1", address=A, effective_at=ahead, recorded_at=ahead))
+    ledger.transact(
+        lambda c: links.unlink(
+            c, ledger.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="a test", now=now
+        )
+    )
+    given, invalidated = (entry_of_change(each).decisions[0] for each in published(owner_engine, codec))
+    assert verdict([given, invalidated], "newsletter").reason == "invalidated"
+
+
+def test_sessions_rest_on_what_they_need_whatever_the_roles_defaults_are(engine: Engine, owner_engine: Engine) -> None:
+    # R43: of two that link and decide the second sees the first, and an answer that was given is on disk.
+    role = engine.url.username
+    wrong = {"default_transaction_isolation": "serializable", "synchronous_commit": "off"}
+    with owner_engine.begin() as connection:
+        for name, value in wrong.items():
+            connection.execute(text(f"ALTER ROLE {role} SET {name} = '{value}'"))
+    try:
+        with engine.connect() as connection:
+            found = {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in wrong}
+    finally:
+        with owner_engine.begin() as connection:
+            connection.execute(text(f"ALTER ROLE {role} RESET ALL"))
+    assert found == {"default_transaction_isolation": "read committed", "synchronous_commit": "on"}
