@@ -238,10 +238,8 @@ class Dispatcher:
             result = "withheld"
             for step in self._down(steps):
                 step.attempts -= 1
-                if (
-                    step.cancelled
-                ):  # It has ended while the connection was made: its owner has put another in its place.
-                    continue
+                if step.cancelled:
+                    continue  # It ended while the connection was made; its owner has put another in its place.
                 self._owner(step).struggles(step, "withheld")
                 if not step.cancelled:
                     self._withhold(step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 REGISTRY_SECONDS = 1.0
 BROKER_SECONDS = 1.0
 UNKNOWN_SCHEMA = "unknown_schema"
+ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +43,7 @@ class Intake:
     async def read(self, key: str, value: bytes) -> Reading:
         """Raises ContractError when the entry can never be read. What may yet be readable is waited for."""
         room = self._room
-        datum = await self._decoded(value)
+        datum = await self._decoded(key, value)
         entry = entry_of(datum)
         if entry.address_key != key or entry.channel != room.destination.channel:
             raise InvalidRecord("address_key", "the entry belongs under another key or to another channel")
@@ -66,9 +68,10 @@ class Intake:
             except DeliveryFailed:
                 await asyncio.sleep(BROKER_SECONDS)
 
-    async def _decoded(self, value: bytes) -> dict[str, Any]:
-        """The merge wrote the entry, so its schema was registered once: where the registry does not know it, the
-        registry is wrong, not the entry. The revocations behind it are not given up for that."""
+    async def _decoded(self, key: str, value: bytes) -> dict[str, Any]:
+        """The schema of an entry was registered before the merge wrote it: where the registry does not know it, the
+        registry is wrong, not the entry, and no revocation is given up for that. What does not stand under the key of
+        an address was not written by the merge."""
         room, waited = self._room, False
         try:
             while True:
@@ -77,7 +80,7 @@ class Intake:
                 except RegistryUnavailable as error:
                     why = str(error)
                 except Unreadable as error:
-                    if error.reason != UNKNOWN_SCHEMA:
+                    if error.reason != UNKNOWN_SCHEMA or not ADDRESS_KEY.fullmatch(key):
                         raise
                     why = "the schema registry does not know the schema of an entry: restore it, or run `topics apply`"
                 if not waited:

@@ -27,6 +27,7 @@ from propagator.connector import (
     Accepted,
     Account,
     Capabilities,
+    Connector,
     Guard,
     Kind,
     Outcome,
@@ -224,17 +225,22 @@ class FakeParking(Parking):
 
 
 class FakeAhead(Ahead):
+    """Nothing is newest before the partition is followed."""
+
     def __init__(self, durable: Durable) -> None:
         self._durable = durable
+        self.followed: list[int] = []
 
-    def follow(self, partition: int, offset: int) -> None: ...
+    def follow(self, partition: int, offset: int) -> None:
+        self.followed.append(offset)
+
     def leave(self, partition: int) -> None: ...
     def passed(self, partition: int, key: bytes, offset: int) -> None: ...
     async def close(self) -> None: ...
 
     def is_newest(self, partition: int, key: bytes, offset: int) -> bool:
         newest = self._durable.newest(key.decode())
-        return newest is not None and newest.offset <= offset
+        return bool(self.followed) and newest is not None and newest.offset <= offset
 
 
 class FakeDeadLetters:
@@ -340,7 +346,7 @@ class Worker:
     def __init__(
         self,
         durable: Durable,
-        provider: Provider,
+        provider: Connector,
         where: Destination | None = None,
         *,
         seed: int = 0,
@@ -363,6 +369,7 @@ class Worker:
         receipts = Receipts(
             durable, durable.codec, TOPICS.receipts, self.metrics, destination=self.where.name, channel="sms"
         )
+        self.ahead = FakeAhead(durable) if self.where.push_permissions else None
         room = Room(
             destination=self.where,
             keyring=KEYRING,
@@ -371,7 +378,7 @@ class Worker:
             receipts=receipts,
             dead_letters=FakeDeadLetters(durable),
             metrics=self.metrics,
-            ahead=FakeAhead(durable) if self.where.push_permissions else None,
+            ahead=self.ahead,
             on_bug=self.bugs.append,
             on_waiting=self._waits,
             now=lambda: wall() - clock_behind,
