@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import TimeoutError as FuturesTimeout
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -30,7 +29,9 @@ class KafkaBroker:
 
     def __init__(self, bootstrap: str, *, group: str) -> None:
         """`group` is only the name that librdkafka wants a consumer to have."""
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+        self._bootstrap = bootstrap
+        self._askers: dict[str, Any] = {}
+        self._admin = self._new_admin()
         self._reader: Any = kafka.consumer(
             bootstrap,
             group,
@@ -42,6 +43,7 @@ class KafkaBroker:
         )
 
     def close(self) -> None:
+        self.forget(())
         self._reader.close()
 
     def groups(self, prefix: str) -> list[str]:
@@ -50,23 +52,61 @@ class KafkaBroker:
             raise BrokerAway("not every broker has said which groups it knows")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
-    def committed(self, group: str) -> Mapping[Place, int]:
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=_ASK_SECONDS
-        )
-        described = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
+    def places(self, topics: Collection[str]) -> list[Place]:
+        try:
+            known = self._reader.list_topics(timeout=_ASK_SECONDS).topics
+        except KafkaException as error:
+            raise BrokerAway(error.args[0].name()) from error
+        return [
+            Place(topic, partition)
+            for topic in sorted(topics)
+            if topic in known
+            for partition in known[topic].partitions
+        ]
+
+    def committed(self, group: str, places: Collection[Place]) -> Mapping[Place, int]:
+        """By a consumer of the group that never joins it, as `forget` keeps one for each.
+
+        The admin client's list_consumer_group_offsets takes the whole process down while the group's coordinator is
+        not there yet (librdkafka #5040).
+        """
+        try:
+            asking = self._asking(group)
+            asking.poll(0)  # It gets no records, only word of lost connections, which would pile up.
+            found = asking.committed([TopicPartition(*place) for place in places], timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            raise BrokerAway(error.args[0].name()) from error
+        if any(each.error is not None for each in found):
+            raise BrokerAway("not every committed offset is known")
+        offsets = {Place(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
         assigned = {
             Place(each.topic, each.partition): -1
-            for member in _answer(described[group]).members
+            for member in self._members(group)
             if member.assignment is not None
             for each in member.assignment.topic_partitions
         }
-        found = {
-            Place(each.topic, each.partition): max(each.offset, -1)
-            for each in _answer(asked[group]).topic_partitions
-            if each.error is None
-        }
-        return assigned | found
+        return {place: at for place, at in (assigned | offsets).items() if place in places}
+
+    def _members(self, group: str) -> Any:
+        asked = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
+        try:
+            return _answer(asked[group]).members
+        except BrokerAway:
+            # Once it has lost the coordinator this client does not find back to it (librdkafka 2.16); a new one does.
+            self._admin = self._new_admin()
+            raise
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
+
+    def forget(self, groups: Collection[str]) -> None:
+        for group in [each for each in self._askers if each not in groups]:
+            self._askers.pop(group).close()
+
+    def _asking(self, group: str) -> Any:
+        if group not in self._askers:
+            self._askers[group] = kafka.consumer(self._bootstrap, group, {"log_level": 2})
+        return self._askers[group]
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:
         places = list(places)

@@ -6,7 +6,7 @@ with nothing left to read. Hence each position below the end is looked at for a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -43,8 +43,14 @@ class Broker(Protocol):
 
     def groups(self, prefix: str) -> list[str]: ...
 
-    def committed(self, group: str) -> Mapping[Place, int]:
-        """Committed offsets, and -1 for partitions that are assigned but have none."""
+    def places(self, topics: Collection[str]) -> list[Place]:
+        """The partitions of those of `topics` that exist."""
+
+    def committed(self, group: str, places: Collection[Place]) -> Mapping[Place, int]:
+        """Committed offsets at `places`, and -1 where the group has a member but has committed nothing."""
+
+    def forget(self, groups: Collection[str]) -> None:
+        """Nobody asks for any but `groups` now: let go of what is kept for others."""
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]: ...
 
@@ -67,7 +73,10 @@ class Lags:
 
     def look(self, now: float) -> list[Lag]:
         """The lag of every group whose name begins with the prefix, on our topics. `now`: seconds."""
-        committed = {group: self._positions(group) for group in self.broker.groups(self.prefix)[:MAX_GROUPS]}
+        groups = self.broker.groups(self.prefix)[:MAX_GROUPS]
+        self.broker.forget(groups)
+        places = self.broker.places(self.topics) if groups else []
+        committed = {group: self.broker.committed(group, places) for group in groups}
         bounds = self.broker.bounds({place for positions in committed.values() for place in positions})
         lags, ages = [], {}
         for group, positions in committed.items():
@@ -92,9 +101,6 @@ class Lags:
                 )
         self._ages = ages
         return lags
-
-    def _positions(self, group: str) -> Mapping[Place, int]:
-        return {place: at for place, at in self.broker.committed(group).items() if place.topic in self.topics}
 
     def _oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
         known = {place: self._ages[at] for place, offset in positions.items() if (at := (place, offset)) in self._ages}

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
 from consent_runtime import kafka as kafka_clients
 from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import BrokerAway, Lags, Place
+from tests.integration.proxy import Proxy
 
 
 @pytest.fixture
@@ -57,6 +59,54 @@ def test_nothing_left_but_markers_and_aborted_records_is_no_lag(kafka: str, topi
     write(kafka, topics, 5, abort=True)
     [lag] = lags.look(time.time())
     assert (lag.records, lag.seconds) == (0, 0.0)
+
+
+def test_records_deleted_unread_are_no_lag(kafka: str, topics: Topics, lags: Lags) -> None:
+    write(kafka, topics, 10)
+    commit(kafka, topics, 4)
+    write(kafka, topics, 10)
+    assert [lag.records for lag in lags.look(time.time())] == [18]
+    admin = AdminClient({"bootstrap.servers": kafka})
+    [deleted] = admin.delete_records([TopicPartition(topics.changes, 1, -1)]).values()
+    deleted.result(20)
+    [lag] = lags.look(time.time())
+    assert (lag.records, lag.seconds) == (0, 0.0)
+
+
+def test_group_at_rest_behind_holes_and_markers_has_no_lag(kafka: str, topics: Topics, lags: Lags) -> None:
+    """Transactions of one record, every second one aborted: more markers and holes than records."""
+    for n in range(6):
+        write(kafka, topics, 1, abort=n % 2 == 1)
+    for at, records in ((0, 12), (7, 5), (8, 4), (9, 0), (10, 0), (11, 0), (12, 0)):
+        commit(kafka, topics, at)
+        [lag] = lags.look(time.time())
+        assert lag.records == records, at
+        assert (lag.seconds == 0.0) is (records == 0)
+
+
+def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topics: Topics) -> None:
+    """The admin client's own call for offsets ends the process with SIGSEGV then (librdkafka #5040)."""
+    write(kafka, topics, 10)
+    commit(kafka, topics, 4)
+    place = Place(topics.changes, 1)
+    with Proxy(kafka, kafka=True) as proxy:
+        broker = KafkaBroker(proxy.address, group="lag")
+        watching = Lags(broker=broker, prefix=topics.prefix, topics=frozenset({topics.changes}))
+        assert [lag.records for lag in watching.look(time.time())] == [7]
+        proxy.cut()
+        for group in (topics.group("suppression"), "a group not asked for before"):
+            with pytest.raises(BrokerAway):
+                broker.committed(group, [place])
+        proxy.heal()
+        deadline = time.monotonic() + 30
+        answers: list[object] = []
+        while 7 not in answers:
+            assert time.monotonic() < deadline, answers
+            try:
+                answers += [lag.records for lag in watching.look(time.time())]
+            except BrokerAway as away:
+                answers.append(str(away))
+        broker.close()
 
 
 def test_broker_that_does_not_answer_is_no_broker_without_groups() -> None:

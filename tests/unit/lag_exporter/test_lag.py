@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -24,14 +24,21 @@ class FakeBroker:
         self.records: dict[Place, dict[int, int]] = {}
         self.looked_at: list[Mapping[Place, int]] = []
         self.away = False
+        self.known: list[str] = []
 
     def groups(self, prefix: str) -> list[str]:
         if self.away:
             raise BrokerAway("no answer")
         return [group for group in self.offsets if group.startswith(prefix)]
 
-    def committed(self, group: str) -> Mapping[Place, int]:
-        return self.offsets[group]
+    def places(self, topics: Collection[str]) -> list[Place]:
+        return [place for place in self.ends if place.topic in topics]
+
+    def committed(self, group: str, places: Collection[Place]) -> Mapping[Place, int]:
+        return {place: at for place, at in self.offsets[group].items() if place in places}
+
+    def forget(self, groups: Collection[str]) -> None:
+        self.known = list(groups)
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:
         return {place: self.ends[place] for place in places if place in self.ends}
@@ -114,3 +121,4 @@ def test_vanished_group_is_shown_no_more_and_an_absent_broker_ends_nothing(broke
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) is None
     assert registry.get_sample_value("consent_relay_consumer_lag_groups") == 0
+    assert broker.known == []
