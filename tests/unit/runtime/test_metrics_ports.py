@@ -1,0 +1,24 @@
+"""All processes can run on one machine without a setting: each has a metrics port of its own."""
+
+from consent_api.ingest.process import IngestProcess
+from consent_api.relay.process import RelayProcess
+from consent_api.settings import ApiSettings
+from lag_exporter.settings import LagSettings
+from propagator.settings import PropagatorSettings
+from suppression.gate.settings import GateSettings
+from suppression.settings import SuppressionSettings
+
+PROCESSES = (
+    ApiSettings,
+    RelayProcess,
+    IngestProcess,
+    SuppressionSettings,
+    GateSettings,
+    PropagatorSettings,
+    LagSettings,
+)
+
+
+def test_no_two_processes_serve_their_metrics_on_the_same_port() -> None:
+    ports = [process.model_fields["metrics_port"].default for process in PROCESSES]
+    assert len(set(ports)) == len(PROCESSES)
