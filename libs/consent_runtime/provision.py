@@ -250,7 +250,7 @@ def _schema_differences(settings: ProcessSettings) -> list[str]:
 
     try:
         Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except (ContractError, LookupError) as error:
+    except ContractError as error:
         return [str(error)]
     return []
 

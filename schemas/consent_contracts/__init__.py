@@ -2,7 +2,7 @@
 
 from .codec import Codec, register
 from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
-from .errors import ContractError, InvalidRecord, RegistryUnavailable, Unreadable
+from .errors import ContractError, InvalidRecord, NotRegistered, RegistryUnavailable, Unreadable
 from .join import SKEW_MICROS, join, order
 from .partitioner import murmur2, partition_of
 from .records import entry_of, entry_of_change, suppression_datum, verdicts_of
@@ -20,6 +20,7 @@ __all__ = [
     "Decision",
     "Entry",
     "InvalidRecord",
+    "NotRegistered",
     "RegistryUnavailable",
     "TopicSpec",
     "Topics",

@@ -19,7 +19,7 @@ import fastavro
 from fastavro.schema import SchemaParseException
 
 from . import schemas
-from .errors import RegistryUnavailable, Unreadable
+from .errors import NotRegistered, RegistryUnavailable, Unreadable
 from .topics import Topics, record_name
 
 _MAGIC = b"\x00"
@@ -32,7 +32,7 @@ class SchemaIds(Protocol):
     """What the codec needs of a registry. Both raise RegistryUnavailable when it does not answer."""
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        """The id under which this very schema is registered for ``subject``; LookupError when it is not."""
+        """The id under which this very schema is registered for ``subject``; NotRegistered when it is not."""
 
     def schema_of(self, schema_id: int) -> str:
         """The schema with this id as JSON text; LookupError when there is none."""
@@ -56,8 +56,8 @@ class Codec:
     def connect(cls, registry_url: str, topics: Topics, *, wait_seconds: float = 60.0) -> Codec:
         """A codec that knows the ids of all our schemas already, so that it can do without the registry.
 
-        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable. LookupError when a schema is
-        not registered: ``consent-relay topics apply`` registers them.
+        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable. NotRegistered when it does not
+        know a schema of ours.
         """
         codec = cls(ConfluentRegistry(registry_url))
         deadline = time.monotonic() + wait_seconds
@@ -192,10 +192,13 @@ class ConfluentRegistry:
         weakref.finalize(self, self._client.close)
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        found = self._ask(
-            lambda: self._client.lookup_schema(subject, self._schema(schema_text, "AVRO"), normalize_schemas=False),
-            f"{subject}: this schema is not registered; run: consent-relay topics apply",
-        )
+        try:
+            found = self._ask(
+                lambda: self._client.lookup_schema(subject, self._schema(schema_text, "AVRO"), normalize_schemas=False),
+                f"{subject}: the registry refused to look the schema up",
+            )
+        except LookupError:
+            raise NotRegistered(subject) from None
         return int(found.schema_id)
 
     def schema_of(self, schema_id: int) -> str:

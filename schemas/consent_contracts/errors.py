@@ -3,6 +3,7 @@
 ContractError
 ├── Unreadable           the bytes cannot be decoded: dead letter, with ``reason``
 ├── InvalidRecord        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
+├── NotRegistered        the registry does not know a schema of ours: run ``consent-relay topics apply``
 └── RegistryUnavailable  the registry did not answer: transient, try again, never a dead letter
 """
 
@@ -30,6 +31,14 @@ class InvalidRecord(ContractError):
         super().__init__(f"{field}: {cure}")
         self.field = field
         self.cure = cure
+
+
+class NotRegistered(ContractError):
+    """A schema that we write is not registered for ``subject``; the message says the cure."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"{subject}: this schema is not registered; run: consent-relay topics apply")
+        self.subject = subject
 
 
 class RegistryUnavailable(ContractError):

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime import logs, observability, problems
 from consent_runtime.keyring import InvalidKeyring, Keyring
 from consent_runtime.observability import Health
@@ -100,7 +100,7 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
         raise Misconfigured(f"CONSENT_RELAY_KEYRING_FILE: {error}") from None
     try:
         codec = Codec.connect(settings.registry, settings.topics)
-    except (RegistryUnavailable, LookupError) as error:
+    except (RegistryUnavailable, NotRegistered) as error:
         raise Misconfigured(f"CONSENT_RELAY_REGISTRY: {error}") from None
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     return Ledger(

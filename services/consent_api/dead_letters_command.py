@@ -111,7 +111,7 @@ def replay(
 def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
     from consent_api.dead_letters.box import Box
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import RegistryUnavailable
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
     from consent_runtime import kafka
     from consent_runtime.keyring import InvalidKeyring, Keyring
     from consent_runtime.settings import RelaySettings, load
@@ -120,7 +120,7 @@ def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
     try:
         keyring = Keyring.load(settings.keyring_file)
         codec = Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except (InvalidKeyring, RegistryUnavailable, LookupError) as error:
+    except (InvalidKeyring, RegistryUnavailable, NotRegistered) as error:
         raise click.ClickException(str(error)) from None
     box = Box(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.

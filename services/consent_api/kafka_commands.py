@@ -36,13 +36,13 @@ def ingest() -> None:
     """
     from consent_api.errors import Misconfigured
     from consent_api.ingest.process import IngestProcess, run
-    from consent_contracts.errors import RegistryUnavailable
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
     from consent_runtime.keyring import KeyringError
     from consent_runtime.settings import load
 
     try:
         sys.exit(run(load(IngestProcess)))
-    except (Misconfigured, KeyringError, LookupError) as error:
+    except (Misconfigured, KeyringError, NotRegistered) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     except RegistryUnavailable as error:

@@ -53,7 +53,7 @@ def republish(
     from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import RegistryUnavailable
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
     from consent_runtime import kafka
     from consent_runtime.keyring import Keyring, KeyringError
     from consent_runtime.settings import load
@@ -64,7 +64,7 @@ def republish(
     try:
         keyring = Keyring.load(settings.keyring_file)
         codec = Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except (KeyringError, RegistryUnavailable, LookupError) as error:
+    except (KeyringError, RegistryUnavailable, NotRegistered) as error:
         raise click.ClickException(str(error)) from None
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime import kafka, observability
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
 from consent_runtime.keyring import Keyring, KeyringError
@@ -81,5 +81,5 @@ def _keyring(settings: SuppressionSettings) -> Keyring:
 def _codec(settings: SuppressionSettings) -> Codec:
     try:
         return Codec.connect(settings.registry, settings.topics)
-    except (RegistryUnavailable, LookupError) as error:
+    except (RegistryUnavailable, NotRegistered) as error:
         raise CannotStart(str(error)) from error

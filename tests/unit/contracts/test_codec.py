@@ -10,6 +10,7 @@ from consent_contracts import (
     Codec,
     Entry,
     InvalidRecord,
+    NotRegistered,
     RegistryUnavailable,
     Topics,
     Unreadable,
@@ -20,6 +21,7 @@ from consent_contracts import (
     verdicts_of,
 )
 from consent_contracts import schemas as contracts
+from consent_contracts.codec import ConfluentRegistry
 from tests.unit.contracts.strategies import entries
 
 TOPICS = Topics()
@@ -191,3 +193,9 @@ def test_every_field_is_explained(name: str) -> None:
         return found
 
     assert undocumented(contracts.current(name), name) == []
+
+
+def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
+    topic = Topics().changes
+    with pytest.raises(NotRegistered, match=r"consent\.changes\.v1-value: .*consent-relay topics apply"):
+        Codec(ConfluentRegistry("mock://nothing registered")).prepare([topic])
