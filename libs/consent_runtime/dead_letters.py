@@ -25,6 +25,46 @@ if TYPE_CHECKING:
     from consent_runtime.transport.contract import Record
 
 
+TOO_LARGE = "too_large"
+"""The reason of a letter that does not hold its record whole."""
+
+_KEPT = 262_144
+_NO_ROOM = "MSG_SIZE_TOO_LARGE"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """What is kept of a record that is too large once it is sealed (it may have come in compressed).
+
+    There is no other way to keep it, and it must not stop the line. It stands whole at its place until its topic
+    forgets it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @classmethod
+    def of(cls, record: Record) -> Cut:
+        return cls(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            key=record.key and record.key[:_KEPT],
+            value=record.value and record.value[:_KEPT],
+        )
+
+
+def cut_error(record: Record, reason: str, error: str) -> str:
+    """The error of a letter that holds a record cut."""
+    return f"{reason}: {error}; of its value's {len(record.value or b'')} bytes the first {_KEPT} are kept here"
+
+
 class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What stood in Kafka. `timestamp` in milliseconds since the epoch."""
 
@@ -120,8 +160,14 @@ class DeadLetters:
     async def send(self, record: Record, reason: str, error: str) -> None:
         """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
         key, value, headers = self._letters.letter(record, reason, error)
-        await self._producer.send(self._letters.topic, key, value, headers)
-        self._letters.count(record, reason)
+        try:
+            await self._producer.send(self._letters.topic, key, value, headers)
+        except DeliveryFailed as failed:
+            if failed.code != _NO_ROOM or reason == TOO_LARGE:
+                raise
+            await self.send(Cut.of(record), TOO_LARGE, cut_error(record, reason, error))
+        else:
+            self._letters.count(record, reason)
 
 
 class BlockingDeadLetters:

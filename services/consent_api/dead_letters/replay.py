@@ -9,10 +9,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from consent_api.ingest.aside import TOO_LARGE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
-from consent_runtime.dead_letters import Original, original
+from consent_runtime.dead_letters import TOO_LARGE, Original, original
 from consent_runtime.keyring import Keyring, Unsealable
 
 from .box import REPLAYED_AT, Letter

@@ -1,23 +1,20 @@
 """What could not be recorded, into this service's dead letters: acknowledged before any offset moves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from consent_runtime.dead_letters import Letters
+from consent_runtime.dead_letters import TOO_LARGE, Cut, Letters, cut_error
 
-from .record import Consumed
+if TYPE_CHECKING:
+    from consent_runtime.transport.contract import Record
 
 SERVICE = "consent-api"
 
 # A dead letter is its record and a little more; the largest record must still fit, or it could never be put aside.
 PRODUCER: dict[str, Any] = {"delivery_timeout_ms": 5_000, "message_max_bytes": 2_097_152}
-
-# The reason of a letter that does not hold its record whole, and what it holds at most of key and value each.
-TOO_LARGE = "too_large"
-_KEPT = 262_144
 
 _WAIT = 7.0
 
@@ -26,7 +23,7 @@ _WAIT = 7.0
 class Rejected:
     """A record that cannot be recorded. `reason` is a code, `error` holds no value of the record."""
 
-    record: Consumed
+    record: "Record"
     reason: str
     error: str
 
@@ -45,8 +42,7 @@ class Aside:
     def put(self, rejected: Sequence[Rejected]) -> None:
         """Returns once the broker has acknowledged all of them. Raises BrokerAway.
 
-        A record that is too large once it is sealed (it may have come in compressed) is cut: there is no other way
-        to keep it, and it must not stop the line. It stands whole at its place until its topic forgets it.
+        A record that is too large once it is sealed is cut.
         """
         too_large = self._send(rejected)
         if too_large and self._send([_cut(each) for each in too_large]):
@@ -89,11 +85,4 @@ class Aside:
 
 def _cut(rejected: Rejected) -> Rejected:
     record = rejected.record
-    size = len(record.value or b"")
-    return Rejected(
-        record=replace(
-            record, key=record.key and record.key[:_KEPT], value=record.value and record.value[:_KEPT], headers=()
-        ),
-        reason=TOO_LARGE,
-        error=f"{rejected.reason}: {rejected.error}; of its value's {size} bytes the first {_KEPT} are kept here",
-    )
+    return Rejected(record=Cut.of(record), reason=TOO_LARGE, error=cut_error(record, rejected.reason, rejected.error))
