@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from propagator.backlog import Backlog, Step
 from propagator.config import Destination
 from propagator.connector import PERMIT, SUPPRESS, Accepted, Connector, Outcome, Push, Refused, TryAgain
 from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld, Throttled, WrongTargets
-from propagator.holds import Holds
 from propagator.metrics import Metrics
 from propagator.pace import RETRY_SECONDS, THROTTLE_SECONDS, URGENT_SECONDS, Breaker, TokenBucket, delay
+from propagator.targets import Targets
 from propagator.timers import Timers
 from propagator.verification import MISCONFIGURED_SECONDS, Verification
 
@@ -87,8 +87,15 @@ class Dispatcher:
         self._verification = Verification(
             destination.name, connector, on_verified=on_verified, beat=beat, clock=self._clock, rng=self._rng
         )
-        self._holds = Holds(self._clock)
         self._timers = Timers(self._enqueue)
+        self._targets = Targets(
+            destination.name,
+            self._verification,
+            self._backlog,
+            self._timers,
+            enqueue=self._enqueue,
+            clock=self._clock,
+        )
         self._not_before = self._throttled_at = self._urgent_at = float("-inf")
         self._throttles = 0
         self._successes = 0
@@ -120,7 +127,7 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        return len(self._backlog) + self._in_calls + len(self._timers) + len(self._holds)
+        return len(self._backlog) + self._in_calls + len(self._timers) + self._targets.waiting
 
     async def until_moved(self) -> None:
         """Returns after the next answer of the destination, whatever it was."""
@@ -137,10 +144,10 @@ class Dispatcher:
         self._timers.start(step, seconds)
 
     def _enqueue(self, step: Step) -> None:
-        if step.wanted.target not in self._holds:
+        if not self._targets.is_wrong(step.wanted.target):
             self._backlog.add(step, self._clock())
             self._wake.set()
-        elif (reason := self._holds.keep(step)) is not None:
+        elif (reason := self._targets.keep(step)) is not None:
             self._owner(step).park(step, reason)
 
     async def _guarded(self, work: object) -> None:
@@ -155,13 +162,12 @@ class Dispatcher:
 
     async def _run(self) -> None:
         self._publish()
-        self._hold("wrong_target", await self._verification.first())
+        self._targets.hold("wrong_target", await self._verification.first())
         self._move()
         while True:
             self._beat()
-            if self._holds.due:
-                self._holds.checked()
-                self._checking = asyncio.create_task(self._guarded(self._check_targets()))
+            if (self._checking is None or self._checking.done()) and self._targets.check_due():
+                self._checking = asyncio.create_task(self._guarded(self._targets.check()))
             self._wake.clear()
             wait = self._pump()
             self._publish()
@@ -251,7 +257,7 @@ class Dispatcher:
             self._throttled(steps, error)
         except WrongTargets as error:
             result = "misconfigured"
-            self._hold(error.reason, error.targets)
+            self._targets.hold(error.reason, error.targets)
             for step in self._down(steps):
                 self._retry(step, error.reason, None, strike=False)
         except Misconfigured as error:
@@ -290,14 +296,12 @@ class Dispatcher:
         self._down(steps)
         for step, outcome in zip(steps, outcomes, strict=True):
             if not isinstance(outcome, TryAgain):
-                if step.wanted.target in self._holds:
-                    self._release(step.wanted.target)
+                self._targets.mended(step.wanted.target)
                 self._owner(step).landed(step, outcome)
         for step, outcome in again:
             if outcome.wrong_target:
-                self._hold(
-                    outcome.reason, {step.wanted.target: f"target {step.wanted.target} is not known to the tool"}
-                )
+                target = step.wanted.target
+                self._targets.hold(outcome.reason, {target: f"target {target} is not known to the tool"})
             elif outcome.reason != PermissionWithheld.REASON:
                 self._unanswered([step])
             after = outcome.after_seconds
@@ -348,47 +352,6 @@ class Dispatcher:
         else:
             self._enqueue(step)
 
-    def _hold(self, reason: str, targets: Mapping[str, str]) -> None:
-        """Nothing more goes to these targets until they are mended; what waits for them steps aside."""
-        for target, cure in targets.items():
-            if self._holds.begin(target, reason):
-                self._report(target, cure)
-                for step in self._backlog.withdraw(target):
-                    self._enqueue(step)
-
-    def _report(self, target: str, cure: str) -> None:
-        log.error(
-            "target refused by the destination until a person acts",
-            extra={"destination": self._destination.name, "target": target, "why": cure},
-        )
-
-    async def _check_targets(self) -> None:
-        """Ask the tool about the targets that wait; one that it does not speak against is tried with one step."""
-        wrong = await self._verification.again()
-        if wrong is None:
-            return
-        self._hold("wrong_target", wrong)
-        for target in self._holds:
-            if target in wrong:
-                self._report(target, wrong[target])
-                continue
-            step = self._holds.probe(target)
-            if step is not None:
-                self._backlog.add(step, self._clock())
-                self._wake.set()
-            else:
-                self._release(target)
-
-    def _release(self, target: str) -> None:
-        """The target takes pushes again: all that has waited for it goes, in batches as large as ever."""
-        log.info("target works again", extra={"destination": self._destination.name, "target": target})
-        waiting, aside = self._holds.end(target)
-        for step in aside:
-            step.parked = False
-        for step in waiting:
-            self._enqueue(step)
-        self._timers.release(lambda step: step in aside)
-
     def _withhold(self, step: Step) -> None:
         self._metrics.withheld.labels(self._destination.name).inc()
         self.later(step, HOLD_SECONDS)
@@ -416,7 +379,7 @@ class Dispatcher:
         name = self._destination.name
         self._metrics.breaker_open.labels(name).set(self._breaker.open)
         self._metrics.waiting.labels(name).set(self.waiting)
-        self._metrics.verified.labels(name).set(self._verification.done and not list(self._holds))
+        self._metrics.verified.labels(name).set(self._verification.done and not self._targets.any_wrong)
 
     @staticmethod
     def _owner(step: Step) -> Owner:

@@ -26,6 +26,7 @@ from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
 
 SENDER = "MG" + "1" * 32
+UNKNOWN_SENDER = "MG" + "2" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 DESTINATIONS = f"""\
 destinations:
@@ -66,6 +67,7 @@ class Sandbox:
     def __init__(self, directory: Path) -> None:
         config = directory / "sandbox.toml"
         config.write_text(
+            f'[twilio]\nsenders = ["{SENDER}"]\n'
             f'[twilio.limit]\ncalls = 0\nseconds = 60\n[webhook]\nsecrets = ["{SECRET}"]\n'
             "[twilio.latency]\np50_ms = 5\np99_ms = 20\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n"
         )
@@ -170,6 +172,12 @@ class Rig:
         self.producer = kafka.producer(self.bootstrap)
         self.destinations = self.directory / "destinations.yaml"
         self.destinations.write_text(DESTINATIONS.format(url=self.sandbox.url))
+
+    def add_unknown_sender(self, purpose: str) -> None:
+        """To twilio-fr, before it starts: the purpose is to be told to a sender that Twilio does not know."""
+        text = self.destinations.read_text()
+        known = f"newsletter: {SENDER}"
+        self.destinations.write_text(text.replace(known, f"{known}, {purpose}: {UNKNOWN_SENDER}"))
 
     def start(self, *only: str, instance: str = "one") -> Propagator:
         environ = {

@@ -43,6 +43,44 @@ def test_an_outage_is_waited_out_while_the_other_destination_flows(rig: Rig) -> 
     assert not rig.parked()
 
 
+def test_an_outage_of_five_seconds_costs_little_more_than_five_seconds(rig: Rig) -> None:  # R2
+    rig.start("twilio-fr").until_ready()
+    begun = time.monotonic()
+    number, down = 0, False
+    while (passed := time.monotonic() - begun) < 14:
+        if down != (3 <= passed < 8):
+            down = not down
+            rig.sandbox.call("PUT", "/_control/outage/twilio", {"mode": "reset" if down else "off"})
+        for _ in range(10):
+            rig.decide(number := number + 1)
+        rig.flush()
+        time.sleep(0.1)
+    until(lambda: len(rig.sandbox.state("twilio")) == number, seconds=30)
+
+    def accepted() -> list[float]:
+        proofs = [receipt for receipt in rig.receipts() if receipt["stage"] == "accepted"]
+        return sorted((receipt["occurred_at"] - receipt["accepted_at"]) / 1_000_000 for receipt in proofs)
+
+    until(lambda: len(accepted()) >= number)
+    took = accepted()
+    print(f"p50 {took[len(took) // 2]:.3f} s, p99 {took[len(took) * 99 // 100]:.1f} s, longest {took[-1]:.1f} s")
+    assert took[len(took) * 99 // 100] <= 12.0
+    assert not rig.parked()
+
+
+def test_a_sender_that_is_wrong_holds_up_nobody_else(rig: Rig) -> None:  # R1
+    rig.add_unknown_sender("survey")
+    worker = rig.start("twilio-fr").until_ready()
+    waiting = rig.decide(1, purpose="survey")
+    rig.flush()
+    until(lambda: worker.metric("propagation_parked_addresses", destination="twilio-fr") == 1)
+    told = [rig.decide(number) for number in range(2, 40)]
+    rig.flush()
+    until(lambda: all(rig.twilio(address) == "suppressed" for address in told), seconds=5)
+    assert rig.twilio(waiting) is None
+    assert worker.metric("propagation_destination_verified", destination="twilio-fr") == 0
+
+
 def test_a_poison_address_is_parked_survives_a_kill_and_a_newer_choice_replaces_it(rig: Rig) -> None:
     worker = rig.start("crm").until_ready()
     poison = "+33639980500"

@@ -91,6 +91,11 @@ def test_what_waits_for_a_wrong_target_keeps_no_chunk_and_outlives_the_worker() 
         await until(lambda: (good, "n") in provider.state, 10)
         await until(lambda: durable.committed == 91, 10)
         assert set(durable.parked) == set(bad)
+        before = worker.metrics.pushes.labels("fake-fr", SUPPRESS, "parked")._value.get()
+        calls = len(provider.calls)
+        await asyncio.sleep(300)
+        assert len(provider.calls) - calls <= 11, "one try each time the target is checked"
+        assert worker.metrics.pushes.labels("fake-fr", SUPPRESS, "parked")._value.get() == before
         await worker.crash()
         provider.behave = None
         await Worker(durable, provider).start()
