@@ -177,6 +177,10 @@ class Recovery:
             bulk.put(prefix + key, value, due_of(message.headers()) if self._may_end(value) else None)
         else:
             recovered.foreign.append((_foreign(message), wrong))
+            if key:
+                # It may have been ours, under a schema id that the registry has forgotten: what stood is lost, and
+                # passing over it would let the next old permission stand alone.
+                bulk.put(prefix + key, _LOST, None)
 
     def _may_end(self, value: bytes) -> bool:
         """Of values that are not laid out as ours are now, nothing is known without their headers."""
@@ -190,6 +194,10 @@ class Recovery:
             return error
         self._known_headers[message.value()[:5]] = True
         return None
+
+
+_LOST = b"\x00\x00\x00\x00"
+"""Stands for an entry that cannot be read: too short for Avro, so whoever touches it first finds it lost."""
 
 
 def _foreign(message: Any) -> Foreign:
