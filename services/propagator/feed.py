@@ -63,7 +63,9 @@ class Feed:
         self._intake = Intake(room, topic, partition)
         self._lanes = Lanes()
         self._late = LateYes(
-            timeout_seconds=room.destination.account.timeout_seconds, clock=asyncio.get_running_loop().time
+            timeout_seconds=room.destination.account.timeout_seconds,
+            clock=asyncio.get_running_loop().time,
+            assigned_at=room.now(),
         )
         told = Told()
         self._settling = Settling(room, partition, parking, self._lanes, self._late)
@@ -141,7 +143,7 @@ class Feed:
             if not work.queued_told and now - work.queued_at >= QUEUED_AFTER:
                 self._settling.tell_queued(work, None)
         untold = (since for work in works if (since := work.untold_since()) is not None)
-        return min(untold, default=None), sum(lane.recorded and not lane.work.repeating for lane in self._lanes)
+        return min(untold, default=None), sum(lane.recorded and lane.work.failing for lane in self._lanes)
 
     def _follow(self, offset: int | None) -> None:
         """What is newer than anything from this offset on will be known; again from an earlier one, if need be."""
@@ -168,6 +170,7 @@ class Feed:
                     version=record.offset,
                     sealed=reading.sealed,
                     entry=record.value,
+                    written_at=reading.written_at,
                     queued_at=self._room.now(),
                     settlements=[settlement.hold()],
                 )
@@ -194,6 +197,7 @@ class Feed:
             version=entry.offset,
             sealed=reading.sealed,
             entry=entry.value,
+            written_at=reading.written_at,
             queued_at=parked.first_failed_at,
             settlements=[],
             queued_told=True,
@@ -212,4 +216,6 @@ class Feed:
         except ContractError:
             older = await self._intake.read(parked.address_key, parked.recorded.value)
             refusals = tuple(wanted for wanted in older.want.wanted if wanted.action == SUPPRESS)
-            return parked.recorded, Reading(want=Desired(wanted=refusals), tenant=older.tenant, sealed=older.sealed)
+            return parked.recorded, Reading(
+                want=Desired(wanted=refusals), tenant=older.tenant, sealed=older.sealed, written_at=older.written_at
+            )

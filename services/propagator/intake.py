@@ -30,6 +30,8 @@ class Reading:
     want: Desired
     tenant: str
     sealed: bytes | None
+    written_at: int
+    """When the merge wrote it, in micros by its clock."""
 
 
 class Intake:
@@ -55,7 +57,7 @@ class Intake:
             now=max(room.now(), datum["written_at"]),
             push_permissions=room.ahead is not None and self._saw_every_decision(entry.tenant, key),
         )
-        return Reading(want=want, tenant=entry.tenant, sealed=entry.sealed_address)
+        return Reading(want=want, tenant=entry.tenant, sealed=entry.sealed_address, written_at=datum["written_at"])
 
     async def bury(self, record: Record, error: ContractError) -> None:
         """Returns once the dead letter is acknowledged; a broker that is away is waited for."""

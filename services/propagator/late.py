@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from propagator.connector import SUPPRESS, Action
-
 OWN = 2.0
 """A tool is done with a call after this many times the time we wait for its answer, counted from when we gave up."""
 INHERITED = 3.0
 """The same for a predecessor's call, counted from our assignment: it may have begun its last one just before."""
+SKEW = 2_000_000
+"""Micros by which the clocks of two machines may differ."""
 
 
 class LateYes:
     """One partition's, from its assignment on. Moments by `clock`, the loop's."""
 
-    def __init__(self, *, timeout_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, *, timeout_seconds: float, clock: Callable[[], float], assigned_at: int) -> None:
+        """`assigned_at` in micros since the epoch."""
+        self._assigned_at = assigned_at
         self._clock = clock
         self._patience = OWN * timeout_seconds
         self._inherited_until = clock() + INHERITED * timeout_seconds
@@ -32,23 +34,23 @@ class LateYes:
         """A call of ours that said "yes" has ended without an answer."""
         self._own.setdefault(address_key, {})[target] = self._clock() + self._patience
 
-    def unknown(self, address_key: str, target: str) -> None:
-        """An entry is read here that asks for a "yes", or may have: the previous owner may have begun to tell it."""
-        if self._clock() < self._inherited_until:
+    def unknown(self, address_key: str, target: str, *, written_at: int) -> None:
+        """An entry is read here that asks for a "yes", or may have. The previous owner may have begun to tell it, if it
+        was written in its time."""
+        if self._clock() < self._inherited_until and written_at <= self._assigned_at + SKEW:
             self._inherited.setdefault(address_key, set()).add(target)
 
-    def until(self, address_key: str, target: str, action: Action) -> float | None:
-        """Until when a "yes" may land on top of this action. On top of a "yes" only one of our own counts: that the
-        same one may come twice from two owners is true of every one."""
+    def until(self, address_key: str, target: str) -> float | None:
+        """Until when a "yes" may land there on top of whatever is told now."""
         latest = self._own.get(address_key, {}).get(target, 0.0)
-        if action == SUPPRESS and target in self._inherited.get(address_key, ()):
+        if target in self._inherited.get(address_key, ()):
             latest = max(latest, self._inherited_until)
         return latest if latest > self._clock() else None
 
     def pending(self, address_key: str) -> bool:
         """Whether any target of the address may still hear a late "yes"."""
         targets = {*self._own.get(address_key, ()), *self._inherited.get(address_key, ())}
-        return any(self.until(address_key, target, SUPPRESS) is not None for target in targets)
+        return any(self.until(address_key, target) is not None for target in targets)
 
     def sweep(self) -> None:
         """Forget what has passed; called often, does something rarely."""

@@ -112,7 +112,7 @@ class Pushing:
             log.error("address cannot be opened", extra={"address_key": step.address_key, "why": error.reason})
             raise Unpushable("unsealable", curable=error.reason == "unknown_key") from error
         self._told.doubt(step.address_key, wanted.target)
-        step.late_until = self._late.until(step.address_key, wanted.target, wanted.action)
+        step.late_until = self._late.until(step.address_key, wanted.target)
         # A receiver that drops ids it knows must not drop the repetition of a "no".
         first_of_two = wanted.action == SUPPRESS and step.late_until is not None
         return Push(

@@ -20,6 +20,9 @@ from propagator.work import Settlement, Work
 
 log = logging.getLogger(__name__)
 
+MARGIN = 0.1
+"""Seconds, so that a timer that fires early does not count as before the moment."""
+
 
 class Settling:
     """One partition's. A chunk is settled once each of its works is told and proved, parked, or replaced by a newer
@@ -101,8 +104,8 @@ class Settling:
                 # Its "yes" may still land. If we die before the "no" is durable, our successor has to know of both.
                 newest.settlements += work.settlements
                 work.settlements = []
-        elif again := work.to_repeat():
-            await self._repeat(work, again)
+        elif unsure := work.unsure():
+            await self._outlast(work, unsure)
             return
         else:
             if lane is not None:
@@ -112,12 +115,13 @@ class Settling:
         if lane is not None:
             self._lanes.tidy(lane)
 
-    async def _repeat(self, work: Work, steps: list[Step]) -> None:
-        """Tell it once more when no older "yes" can land any longer; a record remembers that for whoever owns the
-        partition then."""
-        moment = max(step.late_until or 0.0 for step in steps)
-        seconds = max(0.0, moment - asyncio.get_running_loop().time())
-        await self._record(work, steps, seconds, 'told; once more, as an earlier "yes" may still arrive')
+    async def _outlast(self, work: Work, steps: list[Step]) -> None:
+        """These were told while an older "yes" could land on top of them. Until it no longer can, a record remembers
+        that for whoever owns the partition then; a "no" is then told once more, a "yes" has nothing to fear."""
+        clock = asyncio.get_running_loop().time
+        moment = max(step.late_until or 0.0 for step in steps) + MARGIN
+        detail = 'told; and once more, as an earlier "yes" may still arrive'
+        await self._record(work, steps, max(0.0, moment - clock()), detail)
         work.settle()
         work.landed.clear()
         work.queued_told = True
@@ -128,13 +132,21 @@ class Settling:
         if work.superseded:
             self.advance(work)
             return
+        seconds = max(0.0, moment - clock())
         for step in steps:
-            again = Step(address_key=step.address_key, wanted=step.wanted, build=step.build, owner=step.owner)
-            again.repeat = True
-            again.attempts = step.attempts
-            self._lanes.works[again] = work
-            work.open[step.wanted.target] = again
-            self._room.dispatcher.later(again, seconds)
+            if step.wanted.action == SUPPRESS:
+                again = Step(address_key=step.address_key, wanted=step.wanted, build=step.build, owner=step.owner)
+                again.repeat = True
+                again.attempts = step.attempts
+                self._lanes.works[again] = work
+                work.open[step.wanted.target] = again
+                self._room.dispatcher.later(again, seconds)
+        if not work.open:
+            asyncio.get_running_loop().call_later(seconds, self._outlasted, work)
+
+    def _outlasted(self, work: Work) -> None:
+        if not (self._lanes.closed or work.superseded):
+            self.advance(work)
 
     async def _park(self, work: Work) -> None:
         """Durable first, then the chunk may go on; the address is tried again on its own schedule."""

@@ -35,7 +35,7 @@ class Succession:
         steps = []
         for wanted in want.wanted:
             if wanted.action == PERMIT:
-                self._late.unknown(work.address_key, wanted.target)
+                self._late.unknown(work.address_key, wanted.target, written_at=work.written_at)
             if self._told.holds(work.address_key, wanted):
                 self._room.count(wanted.action, "unchanged")
             else:
@@ -55,7 +55,8 @@ class Succession:
         self._lanes.enter(work).recorded = True
         for wanted in want.wanted:
             if self._room.ahead is not None:
-                self._late.unknown(work.address_key, wanted.target)
+                # What was parked may have been a "yes", whatever the newest entry says, and whenever that was written.
+                self._late.unknown(work.address_key, wanted.target, written_at=0)
             step = self._pushing.step(work, wanted)
             step.parked = True
             step.attempts = attempts
@@ -77,13 +78,14 @@ class Succession:
         lane = self._lanes.get(address_key)
         if lane is None:
             return
-        for target, step in list(lane.work.open.items()):
-            if step.wanted.action == PERMIT and not step.flying:
-                step.cancelled = True
-                del self._lanes.works[step]
-                lane.blocked.pop(target, None)
-                lane.work.drop(target)
-        self._settling.advance(lane.work)
+        unsure = [s for s in lane.work.open.values() if s.wanted.action == PERMIT and not s.flying]
+        for step in unsure:
+            step.cancelled = True
+            del self._lanes.works[step]
+            lane.blocked.pop(step.wanted.target, None)
+            lane.work.drop(step.wanted.target)
+        if unsure:
+            self._settling.advance(lane.work)
 
     def _supersede(self, lane: Lane) -> None:
         old = lane.work

@@ -37,6 +37,7 @@ class Work:
     sealed: bytes | None
     entry: bytes
     """The framed SuppressionEntry, for parking."""
+    written_at: int
     queued_at: int
     settlements: list[Settlement]
     """Of the chunks that wait for this; empty once it is durable elsewhere: told and proved, or parked."""
@@ -60,7 +61,7 @@ class Work:
         for settlement in settlements:
             settlement.release()
 
-    def to_repeat(self) -> list[Step]:
+    def unsure(self) -> list[Step]:
         """What was told while an older "yes" could still land on top of it."""
         return [step for step, o in self.landed if isinstance(o, Accepted) and step.late_until is not None]
 
@@ -75,9 +76,9 @@ class Work:
         return min((step.wanted.recorded_at for step in untold), default=None)
 
     @property
-    def repeating(self) -> bool:
-        """Whether all that is open was told once already."""
-        return bool(self.open) and all(step.repeat for step in self.open.values())
+    def failing(self) -> bool:
+        """Whether anything is open that was not told once already."""
+        return any(not step.repeat for step in self.open.values())
 
     def progress(self, stage: Stage, detail: str | None, now: int) -> Iterator[Receipt]:
         """A receipt an action that is still under way: queued, or failed and to be retried."""

@@ -115,6 +115,6 @@ def test_a_parked_yes_goes_on_after_a_restart_on_an_idle_partition() -> None:
         await worker.start()
         assert ahead.followed == [0]
         await until(lambda: provider.state == {(key, "n"): PERMIT}, 60)
-        await until(lambda: not durable.parked, 5)
+        await until(lambda: not durable.parked, 60)
 
     virtually(story())
