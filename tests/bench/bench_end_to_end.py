@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import httpx
 import msgspec
+import psutil
 import psycopg
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
@@ -36,6 +37,7 @@ RATE, SECONDS = 200.0, 30.0
 BARE_SECONDS = 10.0
 WARM_UP = range(200)
 REVOKED = range(1_000, 7_000)
+CALM_RATE, CALM = 20.0, range(7_000, 7_200)
 SINGLES, SINGLES_AT_ONCE = 1_500, 16
 BATCHES, BATCH, BATCHES_AT_ONCE = 12, 1_000, 2
 QUIET_POSTS = 300
@@ -78,12 +80,13 @@ def measure(servers: Servers) -> list[Figure]:
         endpoints = stack.endpoints
         for account in (ACCOUNT, BARE_ACCOUNT):
             _at_once(endpoints, account)
-        _everybody_agrees(endpoints, [*WARM_UP, *REVOKED])
+        _everybody_agrees(endpoints, [*WARM_UP, *CALM, *REVOKED])
         revoke(endpoints.api, endpoints.api_key, WARM_UP, rate=50)
         _told(endpoints, ACCOUNT, len(WARM_UP))
         bare = _bare(servers, stack)
+        calm = _calm(endpoints)
         live = _live(endpoints, bare)
-        return [*live, *_door(endpoints)]
+        return [*live[:2], *calm, *live[2:], *_door(endpoints)]
 
 
 def _everybody_agrees(endpoints: Endpoints, numbers: Sequence[int]) -> None:
@@ -112,10 +115,23 @@ def _written(endpoints: Endpoints) -> float:
     return samples.total("consent_relay_suppression_entries_written_total", channel="sms")
 
 
-def _live(endpoints: Endpoints, bare: Sequence[float]) -> list[Figure]:
+def _calm(endpoints: Endpoints) -> list[Figure]:
+    """The way without the queue for the processor."""
     before = _latencies(endpoints)
+    revoke(endpoints.api, endpoints.api_key, CALM, rate=CALM_RATE)
+    _told(endpoints, ACCOUNT, len(WARM_UP) + len(CALM))
+    observed = since(_latencies(endpoints), before)
+    return [
+        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p50", value=_quantile(observed, 0.5), unit="ms"),
+        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p99", value=_quantile(observed, 0.99), unit="ms"),
+    ]
+
+
+def _live(endpoints: Endpoints, bare: Sequence[float]) -> list[Figure]:
+    before, worked = _latencies(endpoints), _processor_time(endpoints)
     sent = revoke(endpoints.api, endpoints.api_key, REVOKED, rate=RATE)
-    told = _told(endpoints, ACCOUNT, len(WARM_UP) + len(sent))
+    told = _told(endpoints, ACCOUNT, len(WARM_UP) + len(CALM) + len(sent))
+    work = {name: (now - worked[name]) / len(sent) for name, now in _processor_time(endpoints).items()}
     observed = since(_latencies(endpoints), before)
     whole = _cuts([told[each.address_key] - each.sent_at for each in sent])
     answered = _cuts([each.answered_at - each.sent_at for each in sent])
@@ -148,12 +164,26 @@ def _live(endpoints: Endpoints, bare: Sequence[float]) -> list[Figure]:
         ),
         Figure(name="bare hops, sent to told, p99", value=bare[98], unit="ms"),
         Figure(name="sent to told, p50, against the bare hops", value=whole[49] / bare[49], unit="x"),
+        Figure(
+            name="processor time of the services, a revocation",
+            value=sum(work.values()) * 1_000,
+            unit="ms",
+            how="Processor time: "
+            + ", ".join(f"{name} {seconds * 1_000:.2f} ms" for name, seconds in sorted(work.items()))
+            + "; the servers and the client come on top",
+        ),
         *(
             figure
             for stage in (stages[0] if stages else {})
             for figure in _stage(stage, [each[stage] for each in stages])
         ),
     ]
+
+
+def _processor_time(endpoints: Endpoints) -> dict[str, float]:
+    """Seconds that each service has worked so far."""
+    spent = {name: psutil.Process(pid).cpu_times() for name, pid in endpoints.pids.items()}
+    return {name: times.user + times.system for name, times in spent.items()}
 
 
 def _stage(name: str, micros: Sequence[int]) -> Iterator[Figure]:
