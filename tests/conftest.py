@@ -7,8 +7,9 @@ file (`consent-relay up --servers-only` writes one) with servers that run alread
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -27,14 +28,34 @@ from local_stack.supervisor import Supervisor
 TENANT = "acme"
 
 
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    """Kafka, the registry and PostgreSQL, one set for the whole run. None of the tests may stop them."""
-    running = os.environ.get("CONSENT_RELAY_TEST_SERVERS")
-    if running:
-        yield Addresses.read(Path(running))
-        return
-    directory = tmp_path_factory.mktemp("servers")
+RUNNING = "CONSENT_RELAY_TEST_SERVERS"
+_shared = ExitStack()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """With several workers (`-n`) their parent starts the servers, once, before it starts them."""
+    if session.config.getoption("numprocesses", None) and RUNNING not in os.environ:
+        directory = Path(_shared.enter_context(TemporaryDirectory(prefix="consent-relay-")))
+        directory.chmod(0o755)
+        _shared.enter_context(own_servers(directory)).write(directory / "servers.json")
+        os.environ[RUNNING] = str(directory / "servers.json")
+
+
+def pytest_unconfigure() -> None:
+    _shared.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay in one worker, and so do all that need the whole running system: it is started once."""
+    for item in items:
+        of_the_system = "system" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("system" if of_the_system else item.nodeid.partition("::")[0]))
+
+
+@contextmanager
+def own_servers(directory: Path) -> Iterator[Addresses]:
+    """Kafka, the registry and PostgreSQL, until the end of the block. None of them may crash."""
     supervisor = Supervisor(directory / "logs", report=_to_stderr)
     own = Servers(supervisor, directory, environ={})
     try:
@@ -43,6 +64,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
         supervisor.stop_all()
         own.remove()
     assert not supervisor.crashes, [f"{crash.name} {crash.how}\n{crash.tail}" for crash in supervisor.crashes]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """Kafka, the registry and PostgreSQL, one set for the whole run. None of the tests may stop them."""
+    running = os.environ.get(RUNNING)
+    if running:
+        yield Addresses.read(Path(running))
+        return
+    with own_servers(tmp_path_factory.mktemp("servers")) as addresses:
+        yield addresses
 
 
 @pytest.fixture(scope="session")
