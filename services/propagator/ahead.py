@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -17,6 +19,16 @@ from aiokafka.errors import KafkaError
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    """The last answer of a partition's leader. Its moment is taken once: the wall clock may be set back."""
+
+    stamp: int
+    """By the wall clock, in milliseconds: as aiokafka says it."""
+    at: float
+    """By the loop's clock."""
 
 
 class Ahead:
@@ -27,7 +39,7 @@ class Ahead:
         self._topic = topic
         self._newest: dict[int, dict[bytes, int]] = {}
         self._at_end: dict[int, float] = {}
-        """When the reader last stood at the end of the partition, by the loop's clock."""
+        """When the broker last said that the reader stands at the end of the partition, by the loop's clock."""
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted: dict[int, tuple[int, int]] = {}
@@ -92,6 +104,7 @@ class Ahead:
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         loop = asyncio.get_running_loop()
         followed: dict[int, tuple[int, int]] = {}
+        heard: dict[int, _Answer] = {}
         while True:
             if followed != self._wanted:
                 await self._reassign(consumer, followed)
@@ -109,8 +122,15 @@ class Ahead:
             for partition in followed:
                 where = TopicPartition(self._topic, partition)
                 end = consumer.last_stable_offset(where)
-                if end is not None and await consumer.position(where) >= end and self._still(followed, partition):
-                    self._at_end[partition] = loop.time()
+                stamp = consumer.last_poll_timestamp(where)
+                if end is None or stamp is None:
+                    continue
+                # A leader that is silent leaves the last end and position as they are: only its answers count.
+                if partition not in heard or heard[partition].stamp != stamp:
+                    age = max(0.0, time.time() - stamp / 1000)
+                    heard[partition] = _Answer(stamp=stamp, at=loop.time() - age)
+                if await consumer.position(where) >= end and self._still(followed, partition):
+                    self._at_end[partition] = heard[partition].at
 
     def _still(self, followed: dict[int, tuple[int, int]], partition: int) -> bool:
         """Whether what was read is what is wanted: the partition may have been left, and followed anew from another

@@ -74,6 +74,8 @@ class Feed:
         )
         self._succession = Succession(room, self._lanes, told, self._late, self._pushing, self._settling)
         self._followed_from: int | None = None
+        self._taken = -1
+        """The last offset taken."""
 
     async def recover(self) -> None:
         """Take up again what is parked here. Before the first chunk."""
@@ -87,6 +89,7 @@ class Feed:
     async def process(self, chunk: Chunk) -> None:
         """Take every entry of the chunk up; a later one of the same address replaces what waits of an earlier."""
         self._follow(chunk.records[0].offset)
+        self._taken = chunk.records[-1].offset
         settlement = Settlement(acknowledge=chunk.acknowledge)
         for index, record in enumerate(chunk.records):
             await self._take(record, settlement)
@@ -132,7 +135,7 @@ class Feed:
         await self._settling.abandon()
 
     def watch(self) -> tuple[int | None, int]:
-        """recorded_at of the oldest untold revocation and the number of parked addresses; called every moment.
+        """Since when the oldest untold revocation is owed, and the number of parked addresses; called every moment.
 
         Also gives what has waited for a second its `queued` receipt.
         """
@@ -146,10 +149,14 @@ class Feed:
         return min(untold, default=None), sum(lane.recorded and lane.work.failing for lane in self._lanes)
 
     def _follow(self, offset: int | None) -> None:
-        """What is newer than anything from this offset on will be known; again from an earlier one, if need be."""
+        """What is newer than anything from this offset on will be known; again from an earlier one, if need be.
+
+        After a rebalance whose commit failed, records come again. What stood behind them has been passed, and with
+        that forgotten: it has to be read ahead again, or an old "yes" would count as the newest.
+        """
         if self._room.ahead is None or offset is None:
             return
-        if self._followed_from is None or offset < self._followed_from:
+        if self._followed_from is None or offset < self._followed_from or offset <= self._taken:
             self._followed_from = offset
             self._room.ahead.follow(self._partition, offset)
 

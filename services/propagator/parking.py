@@ -2,7 +2,8 @@
 
 One compacted record an address and destination, in the partition that its entry came from. Written through a
 transactional producer of this destination and partition: a resumed zombie is fenced, and can neither bring an
-address back that has been settled nor strike out one that its successor has parked.
+address back that has been settled nor strike out one that its successor has parked. Making a producer fences the
+one before it: only who surely owns the partition does so.
 """
 
 from __future__ import annotations
@@ -18,15 +19,26 @@ from confluent_kafka import Producer as KafkaProducer
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_runtime.transport.contract import Ownership
 from propagator.receipts import RETRY_SECONDS
 
 log = logging.getLogger(__name__)
 
 TRANSACTION_SECONDS = 10.0
+OWNERSHIP_SECONDS = 0.1
+"""Between two looks whether the partition is surely ours."""
 
 
 class Fenced(Exception):
-    """Another worker has taken the partition over: nothing more may be written or acknowledged here."""
+    """Somebody else writes for a partition that is surely ours: ours has to recover what is parked anew."""
+
+
+class _Unowned(Exception):
+    """Whether the partition is ours is not sure: no producer may be made."""
+
+
+class _Overtaken(Exception):
+    """A newer producer writes for the partition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +73,7 @@ class Parking:
         source: str,
         destination: str,
         partition: int,
+        ownership: Ownership,
         producer: Callable[[], KafkaProducer],
         consumer: Callable[[], Consumer],
     ) -> None:
@@ -70,6 +83,7 @@ class Parking:
         self._source = source
         self._destination = destination
         self._partition = partition
+        self._ownership = ownership
         self._make_producer = producer
         self._make_consumer = consumer
         self._producer: KafkaProducer | None = None
@@ -77,7 +91,10 @@ class Parking:
         self._writer: asyncio.Task[None] | None = None
 
     async def put(self, address_key: str, datum: dict[str, Any]) -> None:
-        """Returns once the record is committed. Raises Fenced when the partition is somebody else's."""
+        """Returns once the record is committed. Waits while the partition may be another's, until `close` ends that.
+
+        Raises Fenced, and whatever else the client fails with for good.
+        """
         await self._write(address_key, self._codec.encode(self._topic, datum))
 
     async def forget(self, address_key: str) -> None:
@@ -106,33 +123,49 @@ class Parking:
         await done
 
     async def _drain(self) -> None:
-        """All that is pending in one transaction, until nothing is; a broker that is away is waited for."""
+        """All that is pending in one transaction, until nothing is. What fails for good fails for all who wait."""
         while self._pending:
             batch, self._pending = self._pending, []
-            while True:
-                try:
-                    await asyncio.to_thread(self._commit, [(key, value) for key, value, _ in batch])
-                except Fenced as error:
-                    for _, _, done in batch:
-                        if not done.done():
-                            done.set_exception(error)
-                    break
-                except KafkaException as error:
-                    log.warning("parking not written yet", extra={"destination": self._destination, "why": str(error)})
-                    await asyncio.sleep(RETRY_SECONDS)
+            failure: Exception | None = None
+            try:
+                await self._persist([(key, value) for key, value, _ in batch])
+            except Exception as error:
+                failure = error
+            for _, _, done in batch:
+                if done.done():
+                    continue
+                if failure is None:
+                    done.set_result(None)
                 else:
-                    for _, _, done in batch:
-                        if not done.done():
-                            done.set_result(None)
-                    break
+                    done.set_exception(failure)
+
+    async def _persist(self, batch: list[tuple[bytes, bytes | None]]) -> None:
+        """Returns once it is committed; a broker that is away is waited for, and so is our place in the group."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._commit, batch)
+            except KafkaException as error:
+                self._waits("parking not written yet", str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            except _Unowned:
+                self._waits("parking not written yet", "not sure to own the partition")
+                await self._owned()
+            except _Overtaken as error:
+                # A zombie is never sure: it learns that the partition is gone, and is closed here.
+                self._waits("fenced", "another worker writes for the partition")
+                await self._owned()
+                raise Fenced(f"{self._destination}: partition {self._partition}") from error
+
+    async def _owned(self) -> None:
+        while not self._ownership.fresh():  # noqa: ASYNC110 - it is a matter of time, nothing announces it
+            await asyncio.sleep(OWNERSHIP_SECONDS)
+
+    def _waits(self, what: str, why: str) -> None:
+        log.warning(what, extra={"destination": self._destination, "partition": self._partition, "why": why})
 
     def _commit(self, batch: list[tuple[bytes, bytes | None]]) -> None:
         try:
-            if self._producer is None:
-                producer = self._make_producer()
-                producer.init_transactions(TRANSACTION_SECONDS)
-                self._producer = producer
-            producer = self._producer
+            producer = self._producer or self._opened()
             producer.begin_transaction()
             for key, value in batch:
                 producer.produce(self._topic, key=key, value=value, partition=self._partition)
@@ -140,11 +173,22 @@ class Parking:
         except KafkaException as error:
             self._failed(error)
 
+    def _opened(self) -> KafkaProducer:
+        """A producer that fences those before it. A freeze in the middle may have cost us the partition."""
+        producer = self._make_producer()
+        if not self._ownership.fresh():
+            raise _Unowned
+        producer.init_transactions(TRANSACTION_SECONDS)
+        if not self._ownership.fresh():
+            raise _Unowned
+        self._producer = producer
+        return producer
+
     def _failed(self, error: KafkaException) -> None:
         fault: KafkaError = error.args[0]
         fenced = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
         if fault.code() in fenced:
-            raise Fenced from error
+            raise _Overtaken from error
         # A fresh producer for the next try: it aborts what this one left open.
         self._producer = None
         raise error

@@ -13,7 +13,7 @@ from propagator.desired import Desired
 from propagator.lanes import Lane, Lanes
 from propagator.late import LateYes
 from propagator.pace import parked_delay
-from propagator.parking import Fenced, Parking
+from propagator.parking import Parking
 from propagator.receipts import Receipt
 from propagator.room import Room
 from propagator.work import Settlement, Work
@@ -212,11 +212,6 @@ class Settling:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Fenced:
-            log.warning(
-                "fenced: another worker has the partition",
-                extra={"destination": self._room.destination.name, "partition": self._partition},
-            )
         except Exception as error:
             log.exception("bug in a feed", extra={"destination": self._room.destination.name})
             self._room.on_bug(error)

@@ -85,7 +85,9 @@ class Station:
     async def open(self, topic: str, partition: int, ownership: Ownership) -> Feed:
         """A feed that has taken up again what is parked."""
         room = self._room or self._start()
-        feed = Feed(room, topic, partition, ownership, self._parking(topic, partition), released=self._released)
+        feed = Feed(
+            room, topic, partition, ownership, self._parking(topic, partition, ownership), released=self._released
+        )
         self._feeds.add(feed)
         try:
             await feed.recover()
@@ -146,7 +148,7 @@ class Station:
         self._watching = asyncio.create_task(self._watch(), name=f"watch {destination.name}")
         return room
 
-    def _parking(self, topic: str, partition: int) -> Parking:
+    def _parking(self, topic: str, partition: int, ownership: Ownership) -> Parking:
         clients, name = self._clients, self.destination.name
 
         def producer() -> Producer:
@@ -164,6 +166,7 @@ class Station:
             source=topic,
             destination=name,
             partition=partition,
+            ownership=ownership,
             producer=producer,
             consumer=consumer,
         )

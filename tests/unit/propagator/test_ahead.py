@@ -1,13 +1,19 @@
-"""What the reader ahead may say of a partition that was left and followed anew while it was reading."""
+"""What the reader ahead may say of a partition that was left and followed anew, or that comes again, or is silent."""
 
 import asyncio
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 
+from consent_runtime.transport.contract import Chunk
+from propagator import ahead as module
 from propagator.ahead import Ahead
-from tests.unit.propagator.harness import until
+from propagator.feed import Feed
+from tests.unit.propagator.harness import TOPIC, Durable, FakeParking, LogRecord, Provider, Worker, until
 
 WHERE = TopicPartition("t", 0)
 
@@ -19,6 +25,8 @@ class Consumer:
         self.reading = asyncio.Event()
         self._records = records
         self.sought: list[int] = []
+        self.answered_at: int | None = None
+        """None: with every reading."""
 
     async def getmany(self, **_: Any) -> dict[TopicPartition, list[Any]]:
         await self.reading.wait()
@@ -28,6 +36,9 @@ class Consumer:
 
     def last_stable_offset(self, _where: TopicPartition) -> int:
         return 5
+
+    def last_poll_timestamp(self, _where: TopicPartition) -> int:
+        return int(time.time() * 1000) if self.answered_at is None else self.answered_at
 
     async def position(self, _where: TopicPartition) -> int:
         return 5
@@ -67,4 +78,54 @@ async def test_following_from_an_earlier_offset_begins_anew() -> None:
     assert ahead.is_newest(0, b"k", 7)
     ahead.follow(0, 3)
     assert not ahead.is_newest(0, b"k", 7)
+    await ahead.close()
+
+
+async def test_a_leader_that_is_silent_is_not_one_that_says_nothing_is_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """getmany gives nothing then, and the last end and position stay as they were."""
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.2)
+    ahead = Ahead(bootstrap="nowhere", topic="t")
+    ahead._task = asyncio.create_task(asyncio.sleep(0))
+    consumer: Any = Consumer([])
+    consumer.reading.set()
+    ahead.follow(0, 3)
+    reader = asyncio.create_task(ahead._read(consumer))
+    await until(lambda: ahead.is_newest(0, b"k", 3), 5)
+    consumer.answered_at = int(time.time() * 1000)
+    await until(lambda: not ahead.is_newest(0, b"k", 3), 5)
+    # Nor does a wall clock that is set back make it young again.
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    await asyncio.sleep(0.02)
+    assert not ahead.is_newest(0, b"k", 3)
+    monkeypatch.undo()
+    consumer.answered_at = None
+    await until(lambda: ahead.is_newest(0, b"k", 3), 5)
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    await ahead.close()
+
+
+async def test_what_comes_again_is_read_ahead_again() -> None:
+    """A rebalance whose commit failed: the feed had passed the newer entry, and the old "yes" comes once more."""
+    ahead = Ahead(bootstrap="nowhere", topic="t")
+    ahead._task = asyncio.create_task(asyncio.sleep(0))
+    durable = Durable()
+    worker = Worker(durable, Provider())
+    room = replace(worker.feed._room, ahead=ahead)
+    feed = Feed(room, TOPIC, 0, worker, FakeParking(durable), released=worker._released)
+    no = [LogRecord(offset=number, key=b"h1.a", value=None) for number in range(30)]
+
+    async def process(first: int, last: int) -> tuple[int, int]:
+        await feed.process(Chunk(TOPIC, 0, no[first : last + 1], lambda _chunk: None))
+        return ahead._wanted[0]
+
+    assert await process(5, 15) == (5, 1)
+    assert await process(16, 20) == (5, 1)
+    ahead._at_end[0] = asyncio.get_running_loop().time()
+    assert ahead.is_newest(0, b"h1.a", 10)
+    assert await process(5, 12) == (5, 2)
+    assert not ahead.is_newest(0, b"h1.a", 10), "what stands behind it was passed, and is to be read again"
+    assert await process(13, 20) == (5, 2), "once is enough"
+    assert await process(20, 25) == (20, 3)
+    await feed.close()
     await ahead.close()

@@ -53,6 +53,7 @@ async def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyP
         source="suppression.sms.v1",
         destination="crm",
         partition=0,
+        ownership=SimpleNamespace(fresh=lambda: True),
         producer=lambda: pytest.fail("nothing is to be written"),
         consumer=lambda: OneRecord(b"crm|h1.key", b"\x00\x77\x00\x00\x00"),  # type: ignore[arg-type,return-value]
     )
