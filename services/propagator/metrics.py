@@ -41,7 +41,9 @@ class Metrics:
             latency=Histogram(
                 "consent_relay_propagation_latency_seconds",
                 "From our acceptance of a decision to the destination's acknowledgement, retries and outages"
-                " included. The promise is 5 s at p99 for a healthy destination.",
+                " included. The promise is 5 s at p99 for a healthy destination. A permission that ended is measured"
+                " from its end; what an entry says that was written over a minute after the decision (an address"
+                " linked later, a merge that was down) from that entry.",
                 ("channel", "destination"),
                 buckets=BUCKETS,
                 registry=registry,

@@ -13,6 +13,7 @@ from propagator.desired import Wanted
 from propagator.dispatch import Unpushable
 from propagator.lanes import Lanes
 from propagator.late import LateYes
+from propagator.owed import owed_since
 from propagator.room import Room
 from propagator.settling import Settling
 from propagator.told import Told
@@ -71,7 +72,7 @@ class Pushing:
         if self._lanes.gone:
             return
         if isinstance(outcome, Accepted):
-            self._accepted(step)
+            self._accepted(step, work)
         else:
             known = outcome.code if outcome.code in ("no_address", "unsealable") else "refused"
             self._room.count(step.wanted.action, known)
@@ -132,13 +133,13 @@ class Pushing:
             expires_at=wanted.expires_at,
         )
 
-    def _accepted(self, step: Step) -> None:
+    def _accepted(self, step: Step, work: Work) -> None:
         room, wanted = self._room, step.wanted
         if step.late_until is None:
             self._told.remember(step.address_key, wanted)
         room.count(wanted.action, "repeated" if step.repeat else "accepted")
         if not step.repeat:
-            seconds = max(0, room.now() - wanted.recorded_at) / 1_000_000
+            seconds = max(0, room.now() - owed_since(wanted, work.written_at)) / 1_000_000
             room.metrics.latency.labels(room.destination.channel, room.destination.name).observe(seconds)
 
     def _dismissed(self, step: Step, work: Work) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from propagator.backlog import Step
 from propagator.connector import PERMIT, SUPPRESS, Accepted, Action, Refused
+from propagator.owed import owed_since
 from propagator.receipts import Receipt, Stage
 
 
@@ -71,9 +72,9 @@ class Work:
         self.dropped.add(step.wanted.action)
 
     def untold_since(self) -> int | None:
-        """recorded_at of the oldest revocation that is not told."""
+        """From when on the oldest revocation that is not told has been owed."""
         untold = [step for step in self.open.values() if step.wanted.action == SUPPRESS and not step.repeat]
-        return min((step.wanted.recorded_at for step in untold), default=None)
+        return min((owed_since(step.wanted, self.written_at) for step in untold), default=None)
 
     @property
     def failing(self) -> bool:
