@@ -13,7 +13,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from consent_client.freshness import Freshness
 from consent_runtime import kafka
@@ -52,7 +52,7 @@ class Feed:
         self._asked_at = 0.0
         self._asked: dict[int, Future[Any]] = {}
         self._topic_id: str | None = None
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **client_config})
+        self._admin = kafka.admin(bootstrap, client_config)
         # The group is never joined; librdkafka wants a name. Positions past the last record (transaction
         # markers count as records) are known only from the event at the end of a partition. Should our place be
         # gone we start again, rather than go on from another place and miss what lay between.
@@ -105,6 +105,7 @@ class Feed:
 
     def _probe(self) -> None:
         """Ask now and then for the ends of the partitions, never waiting for the answer."""
+        self._admin.poll(0)  # for its log lines
         if self._asked:
             self._collect()
         now = self._clock()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,13 @@ def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None
         },
         logger=logger,
     )
+
+
+def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> AdminClient:
+    """Asks for and changes what the broker knows. Its log lines wait in it until it is polled, so whoever keeps one
+    polls it now and then."""
+    config = {"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)}
+    return AdminClient(config, logger=logger)
 
 
 def aiokafka_security(client_config: Mapping[str, Any]) -> dict[str, Any]:

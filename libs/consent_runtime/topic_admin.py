@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from consent_contracts.topics import TopicSpec
+from consent_runtime import kafka
 
 _REQUEST_SECONDS = 10.0
 
@@ -31,7 +32,7 @@ class TopicAdmin:
     """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting."""
 
     def __init__(self, bootstrap: str, *, wait_seconds: float) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+        self._admin = kafka.admin(bootstrap, {"log_level": 2})
         self._wait_seconds = wait_seconds
 
     def existing(self, names: Iterable[str]) -> dict[str, Existing]:
@@ -82,6 +83,7 @@ class TopicAdmin:
     def _partitions(self) -> dict[str, int]:
         deadline = time.monotonic() + self._wait_seconds
         while True:
+            self._admin.poll(0)  # for its log lines
             try:
                 listed = self._admin.list_topics(timeout=5)
             except KafkaException as error:

@@ -47,6 +47,7 @@ class KafkaBroker:
         self._reader.close()
 
     def groups(self, prefix: str) -> list[str]:
+        self._admin.poll(0)  # for its log lines
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
         if listed.errors:
             raise BrokerAway("not every broker has said which groups it knows")
@@ -97,7 +98,7 @@ class KafkaBroker:
             raise
 
     def _new_admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
+        return kafka.admin(self._bootstrap, {"log_level": 2})
 
     def forget(self, groups: Collection[str]) -> None:
         for group in [each for each in self._askers if each not in groups]:
