@@ -1,5 +1,6 @@
 """May these addresses be contacted for this purpose, now? The rule that every asker needs, and fails closed."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,8 @@ from consent_client.view import SuppressionView
 from consent_contracts.verdict import UNKNOWN, Verdict, applicable
 from consent_runtime.addresses import InvalidAddress, canonical
 from consent_runtime.keyring import Keyring
+
+logger = logging.getLogger(__name__)
 
 _SKEW_MICROS = 2_000_000
 _ADDRESS_KEY = re.compile(r"([a-z][a-z0-9]{0,15})\.[A-Za-z0-9_-]{43}", re.ASCII)
@@ -36,6 +39,12 @@ NOT_A_KEY = Answer(permitted=False, reason="invalid_address", detail="not_an_add
 UNKNOWN_KEY_ID = Answer(permitted=False, reason="unavailable", detail="the key id is retired or not of this tenant")
 NOT_YET_PRIMARY = Answer(permitted=False, reason="unavailable", detail="entries under this key id are not complete yet")
 
+OUTDATED = Answer(
+    permitted=False,
+    reason="unavailable",
+    detail="a newer hash key is in use than this process has: restart it with the new keyring",
+)
+
 
 def now_micros() -> int:
     return time.time_ns() // 1000
@@ -56,6 +65,7 @@ class Checker:
     ) -> None:
         """`unknown` decides where no decision is known at all. Raises UnknownTenant."""
         self._view = view
+        self._keyring = keyring
         self._tenant = tenant
         self._region = default_region
         self._now = now
@@ -66,12 +76,29 @@ class Checker:
         self._live_ids = frozenset(ids)
         self._complete_ids = frozenset(ids[: ids.index(self._hashers[0].key_id) + 1])
         self._no_decision = Answer(permitted=unknown == "allow", reason=UNKNOWN)
+        self._told_of: str | None = None
+
+    def outdated_by(self) -> str | None:
+        """The id of a hash key that is in use and newer than all in the keyring. Where there is one, decisions may
+        stand under it alone, out of our sight, and every answer is `unavailable`."""
+        newest = self._view.newest_key_id(self._tenant)
+        if newest is None or not self._keyring.outdated_by(self._tenant, newest):
+            return None
+        if newest != self._told_of:
+            self._told_of = newest
+            logger.error(
+                "a hash key is in use that the keyring lacks: every answer is no until restarted with the new keyring",
+                extra={"tenant": self._tenant, "channel": self._view.channel, "key_id": newest},
+            )
+        return newest
 
     def check(self, addresses: Iterable[str], purpose: str) -> list[Answer]:
         """An answer for each address, in order. An invalid one denies with its reason."""
         entries = self._view.entries()
         if entries is None:
             return [STALE for _ in addresses]
+        if self.outdated_by() is not None:
+            return [OUTDATED for _ in addresses]
         now = self._now()
         return [self._address(entries, address, purpose, now) for address in addresses]
 
@@ -80,6 +107,8 @@ class Checker:
         entries = self._view.entries()
         if entries is None:
             return [STALE for _ in address_keys]
+        if self.outdated_by() is not None:
+            return [OUTDATED for _ in address_keys]
         now = self._now()
         return [self._key(entries, address_key, purpose, now) for address_key in address_keys]
 

@@ -1,6 +1,7 @@
 """SuppressionView: one channel's list in memory, as fresh as the broker allows, and honest about it (R31)."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +16,14 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import Verdict
+from consent_runtime.keyring import age
 
 logger = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _READ_ANEW_AFTER = 86_400.0
+_KEY_ID = re.compile(rb"([a-z][a-z0-9]{0,15})\.")
 
 
 def awake_clock() -> float:
@@ -71,6 +74,7 @@ class SuppressionView:
         self._packing = Packing()
         self._entries: dict[bytes, bytes] = {}
         self._unreadable = 0
+        self._newest_key_ids: dict[str, bytes] = {}
         self._as_of: float | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -126,6 +130,12 @@ class SuppressionView:
     def tenant(self, packed: bytes) -> str | None:
         """Whose entry it is; None when it is unreadable."""
         return self._packing.tenant(packed) if packed else None
+
+    def newest_key_id(self, tenant: str) -> str | None:
+        """The id of the newest hash key that any entry of `tenant` was seen under. Also of one that has gone since:
+        it has been in use, which is what matters."""
+        key_id = self._newest_key_ids.get(tenant)
+        return None if key_id is None else key_id.decode("ascii")
 
     def _run(self) -> None:
         try:
@@ -198,7 +208,9 @@ class SuppressionView:
                 entry = self._codec.decode(self._topic, value)
                 if entry["address_key"].encode() != key or entry["channel"] != self.channel:
                     raise Unpackable("the entry is not that of its key and channel")
-                return self._packing.pack(entry)
+                packed = self._packing.pack(entry)
+                self._note_key_id(entry["tenant"], key)
+                return packed
             except (Unreadable, Unpackable) as error:
                 logger.error("an entry cannot be read and denies", extra={**_place(message), "error": str(error)})
                 return UNREADABLE
@@ -208,6 +220,12 @@ class SuppressionView:
                 self._pause(_RETRY_SECONDS)
                 if self._stopping.is_set():
                     raise StartAgain("stopping") from None
+
+    def _note_key_id(self, tenant: str, key: bytes) -> None:
+        newest, key_id = self._newest_key_ids.get(tenant, b""), key.partition(b".")[0]
+        # What has not the form of a key id is not kept: it would get into logs, and could be anything.
+        if key_id != newest and age(key_id) > age(newest) and _KEY_ID.match(key):
+            self._newest_key_ids[tenant] = key_id
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -44,6 +44,11 @@ class Unsealable(KeyringError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"sealed data cannot be opened: {reason}")
         self.reason = reason
+
+
+def age(key_id: AnyStr) -> tuple[int, AnyStr]:
+    """Sorts key ids from the oldest to the newest: h1, h9, h10."""
+    return len(key_id), key_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +113,11 @@ class Keyring:
             hashers = tuple(AddressHasher(key, tenant, channel) for key in self._live[tenant])
             self._hashers[tenant, channel] = hashers
         return hashers
+
+    def outdated_by(self, tenant: str, key_id: str) -> bool:
+        """Whether the hash key `key_id` is newer than all that stand here for `tenant`. Where it is in use, somebody
+        has a later keyring, and what is written under it cannot be found with this one."""
+        return all(age(key.id) < age(key_id) for key in self.hash_keys.get(tenant, ()))
 
     def seal(self, address_key: str, canonical: str) -> bytes:
         """The address, sealed by the newest seal key and bound to its address_key."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from consent_runtime.keyring import InvalidKeyring, Key, Keyring
+from consent_runtime.keyring import InvalidKeyring, Key, Keyring, age
 
 
 def generate(path: Path, tenants: Sequence[str]) -> Keyring:
@@ -48,11 +48,14 @@ def promote(path: Path, tenant: str, key_id: str) -> None:
 
 
 def retire(path: Path, tenant: str, key_id: str) -> None:
-    """Forget a hash key that is no longer primary: entries under it are no longer found."""
+    """Forget a hash key that is no longer primary: entries under it are no longer found. The newest one stays:
+    readers take entries under a newer key than theirs for proof that their keyring is outdated, and deny."""
     keyring = Keyring.load(path)
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys if not key.primary}:
         raise InvalidKeyring(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
+    if key_id == max((key.id for key in keys), key=age):
+        raise InvalidKeyring(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
     _replace_hash_keys(path, keyring, tenant, [key for key in keys if key.id != key_id])
 
 
@@ -105,7 +108,8 @@ def keyring() -> None:
     """Make and rotate the keys that hide addresses.
 
     \b
-    To rotate a tenant's hash key, step by step, restarting the services after each:
+    To rotate a tenant's hash key, step by step, restarting the services after each (after the first, the gates and
+    whatever embeds consent_client before the others: they say no while entries stand under a key that they lack):
       1. consent-relay keyring rotate FILE --tenant acme   (a second live key; both are now published)
       2. consent-relay republish                           (every entry also under the new key)
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one still found)

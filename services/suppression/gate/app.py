@@ -12,7 +12,7 @@ from consent_client import Answer, Checker, SuppressionView
 from consent_client.checker import Policy
 from consent_runtime import bodies, problems
 from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
-from consent_runtime.keyring import Keyring, UnknownTenant
+from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
 
 from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, result_of
@@ -38,12 +38,19 @@ class Gate:
         unknown: Callable[[str], Policy],
     ) -> None:
         self._views = views
-        self._keyring = keyring
         self._keys = keys
         self._metrics = metrics
-        self._region = default_region
-        self._unknown = unknown
-        self._checkers: dict[tuple[str, str], Checker | None] = {}
+        self._checkers = {
+            (tenant, channel): Checker(view, keyring, tenant, default_region=default_region, unknown=unknown(channel))
+            for tenant in keyring.tenants
+            for channel, view in views.items()
+        }
+
+    def keyring_state(self) -> bool | str:
+        """True, or which hash key is in use that this gate lacks; the tenant's every answer then is no."""
+        lacking = {(tenant, checker.outdated_by()) for (tenant, _), checker in self._checkers.items()}
+        named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
+        return not named or f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring"
 
     def caller(self, authorization: str | None) -> ApiKey:
         """Who asks. Raises Problem 401, 403, or 503 when the file of keys cannot be read."""
@@ -110,19 +117,7 @@ class Gate:
                 field="channel",
                 cure=f"Send one of: {', '.join(self._views)}.",
             )
-        asked = (caller.tenant, view.channel)
-        if asked not in self._checkers:
-            try:
-                self._checkers[asked] = Checker(
-                    view,
-                    self._keyring,
-                    caller.tenant,
-                    default_region=self._region,
-                    unknown=self._unknown(view.channel),
-                )
-            except UnknownTenant:
-                self._checkers[asked] = None
-        return self._checkers[asked]
+        return self._checkers.get((caller.tenant, view.channel))
 
 
 def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:

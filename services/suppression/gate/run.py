@@ -69,14 +69,16 @@ def run_gate(settings: GateSettings) -> int:
     for view in views.values():
         view.start()
     try:
-        return asyncio.run(_serve(server, views, keys, health))
+        return asyncio.run(_serve(server, gate, views, keys, health))
     finally:
         for view in views.values():
             view.close()
         metrics_server.close()
 
 
-async def _serve(server: uvicorn.Server, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health) -> int:
+async def _serve(
+    server: uvicorn.Server, gate: Gate, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health
+) -> int:
     def stop() -> None:
         health.ready("http", "stopping")
         server.should_exit = True
@@ -84,7 +86,7 @@ async def _serve(server: uvicorn.Server, views: Mapping[str, SuppressionView], k
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    looking = asyncio.create_task(_look_after(server, views, keys, health))
+    looking = asyncio.create_task(_look_after(server, gate, views, keys, health))
     try:
         await server.serve()
     finally:
@@ -93,7 +95,7 @@ async def _serve(server: uvicorn.Server, views: Mapping[str, SuppressionView], k
 
 
 async def _look_after(
-    server: uvicorn.Server, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health
+    server: uvicorn.Server, gate: Gate, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health
 ) -> None:
     """Tell the health page how the parts are; end the process when one of them is broken beyond repair."""
     while not server.should_exit:
@@ -104,6 +106,7 @@ async def _look_after(
             health.ready(_part(channel), state.usable or state.reason)
             server.should_exit |= view.failure is not None
         health.ready("keys", _keys_state(keys))
+        health.ready("keyring", gate.keyring_state())
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -39,7 +39,7 @@ class House:
         self.other, other = api_keys.mint(tenant="other", scopes=["check"])
         self.keys_file = directory / "gate-keys.json"
         api_keys.write(self.keys_file, [check, read, strange, other])
-        gate = Gate(
+        self.gate = Gate(
             views={view.channel: view},
             keyring=keyring,
             keys=KeyFile(self.keys_file),
@@ -47,7 +47,7 @@ class House:
             default_region="FR",
             unknown=lambda _: "allow" if unknown == "allow" else "deny",
         )
-        transport = httpx.ASGITransport(create_app(gate, metrics), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(create_app(self.gate, metrics), raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://gate")
 
     async def post(self, body: Any, token: str | None = None, **options: Any) -> httpx.Response:
@@ -147,10 +147,11 @@ async def test_the_policy_decides_unknown_and_nothing_else(
     assert (await house.ask(PHONE, purpose="survey"))[0]["permitted"]
 
 
-def two_keys(primary: str) -> Keyring:
+def two_keys(primary: str, *, only: str | None = None) -> Keyring:
     secrets = {"h1": b"1" * 32, "h2": b"2" * 32}
     keys = [Key(id=name, secret=secret, primary=name == primary) for name, secret in secrets.items()]
-    return Keyring(seal_keys=[Key(id="s1", secret=b"s" * 32)], hash_keys={"acme": keys})
+    live = [key for key in keys if only in (None, key.id)]
+    return Keyring(seal_keys=[Key(id="s1", secret=b"s" * 32)], hash_keys={"acme": live})
 
 
 @pytest.mark.parametrize("primary", ["h1", "h2"])
@@ -180,6 +181,35 @@ async def test_during_a_rotation_a_refusal_under_either_key_denies_and_a_permiss
     results = (await house.post(body)).json()["results"]
     # A key that is not primary yet is still being filled: its refusals count, its permissions do not.
     assert [each["reason"] for each in results] == ["withdrawn", "unavailable" if primary == "h1" else "given"]
+
+
+async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_retired_key_does_not(
+    open_view: OpenView, entries: Entries, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # R4, R12
+    view = open_view()
+    behind = House(view, two_keys("h1", only="h1"), tmp_path, unknown="allow")
+    entries.keyring = two_keys("h1")
+    old = entries.write("sms", PHONE, decision())
+    eventually(lambda: entry_count(behind) == 1)
+    assert (await behind.ask(PHONE))[0]["reason"] == "given"
+    assert behind.gate.keyring_state() is True
+
+    entries.keyring = two_keys("h2")
+    new = entries.write("sms", PHONE, decision(status="withdrawn"))
+    eventually(lambda: entry_count(behind) == 2)
+    results = await behind.ask(PHONE, OTHER, "no number")
+    assert [(each["permitted"], each["reason"]) for each in results] == [(False, "unavailable")] * 3
+    body = {"channel": "sms", "purpose": "newsletter", "address_keys": [old]}
+    assert (await behind.post(body)).json()["results"][0]["reason"] == "unavailable"
+    assert "h2 of tenant acme" in str(behind.gate.keyring_state())
+    assert [record.__dict__["key_id"] for record in caplog.records if hasattr(record, "key_id")] == ["h2"]
+    entries.write_bytes("sms", new, None)
+    eventually(lambda: entry_count(behind) == 1)
+    assert (await behind.ask(PHONE))[0]["reason"] == "unavailable"
+
+    ahead = House(view, two_keys("h2", only="h2"), tmp_path, unknown="allow")
+    assert (await ahead.ask(PHONE))[0]["reason"] == "unknown"
+    assert ahead.gate.keyring_state() is True
 
 
 async def test_a_list_that_is_not_loaded_denies_everything(

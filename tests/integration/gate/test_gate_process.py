@@ -15,6 +15,7 @@ import pytest
 
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys
+from consent_runtime.keyring import Key, Keyring
 from tests.integration.gate.entries import Entries, decision, eventually
 from tests.integration.proxy import Proxy
 
@@ -108,8 +109,18 @@ def test_it_becomes_ready_answers_and_ends_cleanly(start: Callable[..., GateProc
     gate.process.send_signal(signal.SIGTERM)
     assert gate.process.wait(20) == 0
     for line in gate.log.read_text().splitlines():
-        if not line.startswith("%"):  # librdkafka's own lines
-            assert json.loads(line)["service"] == "gate"
+        assert json.loads(line)["service"] == "gate"
+
+
+def test_a_hash_key_that_it_lacks_is_named_with_the_cure(start: Callable[..., GateProcess], entries: Entries) -> None:
+    keys = [Key(id="h2", secret=bytes(32), primary=True)]  # R12, R41
+    entries.keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
+    entries.write("sms", PHONE, decision())
+    gate = start()
+    eventually(lambda: "h2 of tenant acme" in getattr(gate.page("/readyz"), "text", ""), 60)
+    assert gate.reason() == "unavailable"
+    lines = [json.loads(line) for line in gate.log.read_text().splitlines()]
+    assert any("restarted with the new keyring" in line["message"] and "h2" in str(line) for line in lines)
 
 
 def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(
@@ -128,6 +139,7 @@ def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(
         proxy.heal()
         eventually(lambda: gate.reason() == "given", 40)
         eventually(gate.ready, 20)
+    assert all(json.loads(line) for line in gate.log.read_text().splitlines())
 
 
 def test_a_frozen_gate_does_not_answer_from_before_its_sleep(

@@ -34,6 +34,23 @@ def test_tenant_and_channel_separate_address_keys(tmp_path: Path) -> None:  # R1
     assert len(keys) == 4
 
 
+def test_a_keyring_is_outdated_by_a_hash_key_newer_than_all_of_the_tenant_s(tmp_path: Path) -> None:  # R12
+    keys = [Key(id="h9", secret=bytes(32)), Key(id="h10", secret=bytes(32), primary=True)]
+    keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
+    assert [keyring.outdated_by("acme", key_id) for key_id in ("h8", "h9", "h10", "h11")] == [False] * 3 + [True]
+
+
+def test_the_newest_hash_key_is_not_retired(tmp_path: Path) -> None:  # R12
+    make(tmp_path)
+    path = tmp_path / "keyring.toml"
+    keyring_file.add_hash_key(path, "acme")
+    with pytest.raises(InvalidKeyring, match="rotate first"):
+        keyring_file.retire(path, "acme", "h2")
+    assert keyring_file.add_hash_key(path, "acme") == "h3"
+    keyring_file.retire(path, "acme", "h2")
+    assert [key.id for key in Keyring.load(path).hash_keys["acme"]] == ["h1", "h3"]
+
+
 def test_the_file_is_for_its_owner_only_and_never_replaced(tmp_path: Path) -> None:
     made = make(tmp_path)
     path = tmp_path / "keyring.toml"

@@ -1,0 +1,64 @@
+"""Which hash keys a view knows to be in use, and what a checker with an older keyring makes of it (R4, R12)."""
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from consent_client import Checker, SuppressionView
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime.keyring import Key, Keyring
+
+MAC = b"." + b"A" * 43
+
+
+@pytest.fixture
+def view() -> SuppressionView:
+    """A view that never reads."""
+    return SuppressionView("sms", topics=Topics(), codec=cast(Codec, None), bootstrap="127.0.0.1:1")
+
+
+@pytest.fixture
+def checker(view: SuppressionView) -> Callable[..., Checker]:
+    def of(*ids: str, tenant: str = "acme") -> Checker:
+        keys = [Key(id=each, secret=bytes(32), primary=each == ids[-1]) for each in ids]
+        keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={tenant: keys})
+        return Checker(view, keyring, tenant, default_region="FR")
+
+    return of
+
+
+def see(view: SuppressionView, tenant: str, *keys: bytes) -> None:
+    for key in keys:
+        view._note_key_id(tenant, key)
+
+
+def test_the_newest_key_id_is_kept_for_each_tenant(view: SuppressionView) -> None:
+    see(view, "acme", b"h9" + MAC, b"h10" + MAC, b"h9" + MAC, b"h2" + MAC)
+    see(view, "other", b"h1" + MAC)
+    assert [view.newest_key_id(tenant) for tenant in ("acme", "other", "third")] == ["h10", "h1", None]
+
+
+def test_what_is_no_key_id_is_not_kept(view: SuppressionView) -> None:  # R13
+    see(view, "acme", b"h1" + MAC, b"+33639980001", b"+33639980001.x", b"someone@example.com", b"\xff\xfe\xfd.", b"h3")
+    assert view.newest_key_id("acme") == "h1"
+
+
+def test_a_checker_is_outdated_by_a_newer_key_only_and_only_its_own_tenant_s(
+    view: SuppressionView, checker: Callable[..., Checker]
+) -> None:
+    assert checker("h2").outdated_by() is None
+    see(view, "acme", b"h1" + MAC, b"h2" + MAC)
+    assert [checker(*ids).outdated_by() for ids in (["h1"], ["h1", "h2"], ["h2"], ["h3"])] == ["h2", None, None, None]
+    assert checker("h1", tenant="other").outdated_by() is None
+
+
+def test_it_is_said_once_for_each_key(
+    view: SuppressionView, checker: Callable[..., Checker], caplog: pytest.LogCaptureFixture
+) -> None:
+    behind = checker("h1")
+    for key_id in (b"h2", b"h2", b"h3"):
+        see(view, "acme", key_id + MAC)
+        behind.outdated_by()
+    assert [record.__dict__["key_id"] for record in caplog.records] == ["h2", "h3"]
