@@ -119,13 +119,15 @@ def serve(settings: ApiSettings) -> int:
     health = Health(expected=(_LOOP, "database"))
     pages = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
-    upkeep = threading.Thread(target=Upkeep(ledger, health).run, args=(stop,), name="upkeep", daemon=True)
+    metrics = ApiMetrics.on(registry, channels=settings.channels)
+    looks = Upkeep(ledger, health, offset=metrics.clock_offset)
+    upkeep = threading.Thread(target=looks.run, args=(stop,), name="upkeep", daemon=True)
     upkeep.start()
     app = create_app(
         ledger=ledger,
         book=KeyBook(ledger.engine),
         rules=Rules(channels=settings.channels, default_region=settings.default_region),
-        metrics=ApiMetrics.on(registry, channels=settings.channels),
+        metrics=metrics,
         health=health,
         longest_body=settings.api_max_body,
         threads=settings.api_threads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -18,6 +18,7 @@ class ApiMetrics:
     requests: Histogram
     idempotency_conflicts: Counter
     unavailable: Counter
+    clock_offset: Gauge
     channels: Collection[str]
 
     @classmethod
@@ -50,6 +51,13 @@ class ApiMetrics:
                 "consent_relay_api_unavailable_total",
                 "Requests answered 503 because the database did not answer or stayed contended. Nothing was"
                 " acknowledged; callers try again.",
+                registry=registry,
+            ),
+            clock_offset=Gauge(
+                "consent_relay_api_clock_offset_seconds",
+                "Seconds that this process's clock was ahead of the database's (negative: behind) when last compared."
+                " It stamps decisions, and which of two counts is decided by their times. Beyond 1 s the process is not"
+                " ready: synchronise both hosts (NTP).",
                 registry=registry,
             ),
             channels=frozenset(channels),

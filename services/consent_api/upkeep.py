@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from prometheus_client import Gauge
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from consent_runtime.observability import Health
 
+from .clock import agrees, ahead
 from .errors import LedgerUnavailable
 from .ledger import idempotency
 from .ledger.ledger import Ledger
@@ -25,11 +27,15 @@ _FORGET_EVERY_SECONDS = 600.0
 
 
 class Upkeep:
-    """A loop of its own thread. While the database is away the process is not ready, and callers get 503."""
+    """A loop of its own thread. While the database is away the process is not ready, and callers get 503; while its
+    clock and ours differ the process is not ready."""
 
-    def __init__(self, ledger: Ledger, health: Health, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, ledger: Ledger, health: Health, *, offset: Gauge, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ledger = ledger
         self._health = health
+        self._offset = offset
         self._clock = clock
         self._needed = newest()
         self._forget_at = clock()
@@ -41,9 +47,10 @@ class Upkeep:
             stop.wait(_EVERY_SECONDS)
 
     def look(self) -> bool | str:
-        """True, or why the database cannot be used."""
+        """True, or why the database cannot be used or its clock not be relied upon."""
         try:
-            version = self._ledger.transact(_version)
+            version, offset = self._ledger.transact(lambda c: (_version(c), ahead(c, self._ledger.clock)))
+            self._offset.set(offset)
             if version < self._needed:
                 return "is older than this release: run consent-relay migrate"
             if self._clock() >= self._forget_at:
@@ -53,7 +60,7 @@ class Upkeep:
             return str(error)
         except ProgrammingError:
             return "has no ledger, or this role may not read it: run consent-relay migrate"
-        return True
+        return agrees(offset)
 
     def _forget(self) -> None:
         forgotten = self._ledger.transact(lambda c: idempotency.forget(c, now=self._ledger.clock()))

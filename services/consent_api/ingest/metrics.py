@@ -18,6 +18,7 @@ class IngestMetrics:
     batch_seconds: Histogram
     retries: Counter
     holding: Gauge
+    clock_offset: Gauge
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> "IngestMetrics":
@@ -47,6 +48,13 @@ class IngestMetrics:
                 "consent_relay_ingest_holding",
                 "1 while a batch waits for a dependency to come back and the partitions are paused.",
                 ["topic"],
+                registry=registry,
+            ),
+            clock_offset=Gauge(
+                "consent_relay_ingest_clock_offset_seconds",
+                "Seconds that this process's clock was ahead of the database's (negative: behind) when last compared."
+                " It stamps decisions, and which of two counts is decided by their times. Beyond 1 s the process is not"
+                " ready, but goes on recording: synchronise both hosts (NTP).",
                 registry=registry,
             ),
         )

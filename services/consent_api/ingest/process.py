@@ -1,4 +1,4 @@
-"""The composition root of `consent-relay ingest`: two loops, one for submissions and one for receipts.
+"""The composition root of `consent-relay ingest`: two loops, one for submissions and one for receipts, and a watch.
 
 They share a process because they share all they depend on, and neither fills a core; each has a thread, a consumer
 and a group of its own, so that one that waits or lags does not hold up the other.
@@ -11,6 +11,7 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry
 from pydantic import Field
 
+from consent_api.clock import ClockWatch
 from consent_api.errors import LedgerUnavailable, Misconfigured
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
@@ -64,12 +65,12 @@ def run(settings: IngestProcess) -> int:
 def composed(
     settings: IngestProcess, *, registry: CollectorRegistry, health: observability.Health
 ) -> Iterator[dict[str, Loop]]:
-    """The two loops, ready to run. Waits for the registry, once: what it said is kept."""
+    """The loops, ready to run. Waits for the registry, once: what it said is kept."""
     keyring = Keyring.load(settings.keyring_file)
     default_tenant = _default_tenant(settings, keyring)
     metrics = IngestMetrics.on(registry)
     codec = Codec.connect(settings.registry, settings.topics)
-    engine = connect(settings.database, pool_size=2, application="consent-relay ingest")
+    engine = connect(settings.database, pool_size=3, application="consent-relay ingest")
     ledger = Ledger(
         engine=engine,
         desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics), ids=DecisionIds()),
@@ -114,6 +115,7 @@ def composed(
         yield {
             "inbound": loop("inbound", settings.topics.inbound, inbound.handle).run,
             "receipts": loop("receipts", settings.topics.receipts, receipts.handle).run,
+            "clock": ClockWatch(ledger=ledger, offset=metrics.clock_offset, health=health).run,
         }
     finally:
         engine.dispose()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import URL, Engine, text
 
 from consent_api.app import create_app
@@ -48,7 +48,9 @@ def cable(service: URL, owner_engine: Engine, desk: Desk, api_key: str) -> Itera
         )
         headers = {"Authorization": f"Bearer {api_key}"}
         with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
-            yield Cable(client=client, proxy=proxy, upkeep=Upkeep(ledger, Health()))
+            yield Cable(
+                client=client, proxy=proxy, upkeep=Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None))
+            )
         engine.dispose()
 
 

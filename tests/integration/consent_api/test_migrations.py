@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from prometheus_client import Gauge
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from consent_api.clock import ClockWatch
 from consent_api.errors import Misconfigured
 from consent_api.ledger import tables
 from consent_api.ledger.ledger import Ledger
@@ -88,7 +92,7 @@ def test_the_database_itself_refuses_decisions_that_break_a_rule(owner_engine: E
 
 
 def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, owner_engine: Engine) -> None:
-    upkeep = Upkeep(ledger, Health())
+    upkeep = Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None))
     assert upkeep.look() is True
     try:
         with owner_engine.begin() as connection:
@@ -99,10 +103,25 @@ def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, 
             connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest()})
 
 
+@pytest.mark.parametrize(("seconds", "side"), [(1.5, "ahead of"), (-1.5, "behind")])
+def test_readiness_tells_a_clock_that_differs_from_the_database_s(ledger: Ledger, seconds: float, side: str) -> None:
+    gauge = Gauge("offset", "-", registry=None)
+    apart = replace(ledger, clock=lambda: ledger.clock() + int(seconds * 1_000_000))
+    assert side in str(Upkeep(apart, Health(), offset=gauge).look())
+    assert abs(gauge._value.get() - seconds) < 0.5
+
+    health = Health()
+    watch = ClockWatch(ledger=apart, offset=gauge, health=health)
+    watch.look()
+    assert not health.check()[0]
+    ClockWatch(ledger=ledger, offset=gauge, health=health).look()
+    assert health.check()[0]
+
+
 def test_old_answers_are_forgotten_and_young_ones_kept(ledger: Ledger, owner_engine: Engine) -> None:
     with owner_engine.begin() as connection:
         insert = text("INSERT INTO idempotency_keys VALUES ('acme', :key, 'x', 200, '', :at)")
         connection.execute(insert, [{"key": "old", "at": 0}, {"key": "young", "at": ledger.clock()}])
-    assert Upkeep(ledger, Health()).look() is True
+    assert Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None)).look() is True
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT key_hash FROM idempotency_keys")).scalars().all() == ["young"]
