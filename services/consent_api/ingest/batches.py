@@ -196,6 +196,8 @@ class BatchLoop:
         if self._holding:
             consumer.pause(partitions)
         else:
+            # Librdkafka remembers a pause over the loss of a partition, and nobody resumed what was not ours then.
+            consumer.resume(partitions)
             self._health.ready(self._name)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from consent_api.ingest.batches import BatchLoop
@@ -88,3 +88,72 @@ def test_one_that_is_fenced_again_at_once_ends_the_process() -> None:
     stop = threading.Event()
     with pytest.raises(KafkaException, match="FENCED_INSTANCE_ID"):
         loop([Scripted(fenced()), Scripted(record(0), fenced())], stop, last=9).run(stop)
+
+
+class Rebalanced(Scripted):
+    """As librdkafka does, it remembers a pause while the partition is somebody else's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = False
+        self.assigned: list[Any] = []
+        self._offset = 0
+        self._released = False
+        self._events = ["give", "lose", "give after the hold"]
+
+    def subscribe(self, *_: Any, on_assign: Any, on_lost: Any, **__: Any) -> None:
+        self._on_assign, self._on_lost = on_assign, on_lost
+
+    def poll(self, _: float) -> Any:
+        partition = TopicPartition(TOPIC, 0)
+        event = self._events[0] if self._events else None
+        if event == "give" or (event == "give after the hold" and self._released):
+            self._events.pop(0)
+            self._on_assign(self, [partition])
+        elif event == "lose" and self.paused:
+            self._events.pop(0)
+            self.assigned = []
+            self._on_lost(self, [partition])
+        elif self.assigned and not self.paused:
+            return record(self._offset)
+        return None
+
+    def assign(self, partitions: list[Any]) -> None:
+        self.assigned = partitions
+
+    def assignment(self) -> list[Any]:
+        return self.assigned
+
+    def pause(self, partitions: list[Any]) -> None:
+        self.paused = self.paused or bool(partitions)
+
+    def resume(self, partitions: list[Any]) -> None:
+        self._released = self._released or not partitions
+        self.paused = self.paused and not partitions
+
+
+def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_back() -> None:  # R43
+    stop, consumer = threading.Event(), Rebalanced()
+    tries = 0
+
+    def handle(_: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise TimeoutError
+        stop.set()
+
+    giving_up = threading.Timer(20, stop.set)
+    giving_up.start()
+    BatchLoop(
+        name="inbound",
+        topic=TOPIC,
+        open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
+        handle=handle,
+        transient=(TimeoutError,),
+        health=Health(),
+        metrics=IngestMetrics.on(CollectorRegistry()),
+    ).run(stop)
+    giving_up.cancel()
+    assert tries == 2
+    assert consumer.stored == [1]
