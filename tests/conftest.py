@@ -15,6 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from consent_contracts.topics import Topics
@@ -29,6 +30,10 @@ TENANT = "acme"
 
 
 RUNNING = "CONSENT_RELAY_TEST_SERVERS"
+
+# How long an example takes says something about the machine's other work, nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 _shared = ExitStack()
 
 
