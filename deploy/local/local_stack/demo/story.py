@@ -24,7 +24,7 @@ TICK = 0.1
 BATCH = 250
 OUTAGE_OF = "sendgrid"
 VICTIMS = ("suppression", "relay", "ingest")
-"""A killed propagator is for the chaos tests: it tells a "no" again after half a minute, and nobody wants to watch that."""
+"""A killed propagator is for the chaos tests: it tells a "no" again after half a minute, too long to watch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
