@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 from confluent_kafka import Message, Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -110,7 +110,9 @@ class KafkaUpstream:
         )
         self._registry = SchemaRegistryClient({"url": registry})
         self._serialize = AvroSerializer(
-            self._registry, contracts.text("ConsentSubmitted"), conf={"auto.register.schemas": False}
+            self._registry,
+            contracts.text("ConsentSubmitted"),
+            conf={"auto.register.schemas": False, "subject.name.strategy": topic_subject_name_strategy},
         )
         self._context = SerializationContext(topic, MessageField.VALUE)
         self._topic = topic
