@@ -253,6 +253,9 @@ async def test_one_refused_address_costs_the_others_nothing(rig: Rig) -> None:
         (email.utils.formatdate(time.time() + 90, usegmt=True), (1, 90)),
         ("Wed, 21 Oct 2015 07:28:00 GMT", (0, 0)),
     ],
+    ids=lambda value: (
+        "a date ahead" if isinstance(value, str) and value.endswith("GMT") and "2015" not in value else None
+    ),
 )
 async def test_429_says_when_to_come_back_if_the_provider_told(
     rig: Rig, told: str | None, wished: tuple[float | None, float | None]
