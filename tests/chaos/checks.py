@@ -13,6 +13,7 @@ from local_stack.tools import audit
 from tests.chaos.load import Load
 from tests.chaos.poison import Poison
 from tests.chaos.stale_yes import stale_permissions
+from tests.chaos.story import story
 from tests.topic_records import records
 
 SETTLE_SECONDS = 180.0
@@ -45,7 +46,7 @@ def no_crash(stack: Stack) -> None:
     assert not crashes, "\n".join(crashes)
 
 
-def as_decided(stack: Stack, load: Load) -> Findings:
+def as_decided(stack: Stack, load: Load, poison: Poison) -> Findings:
     """0 lost, 0 wrongly permitted, 0 wrongly suppressed, in every tool and at the gate."""
     deadline = time.monotonic() + HEAL_SECONDS
     while True:
@@ -54,7 +55,7 @@ def as_decided(stack: Stack, load: Load) -> Findings:
             return findings
         if time.monotonic() > deadline:
             kinds = Counter((each.kind, each.where) for each in findings.differences)
-            shown = "\n".join(str(each) for each in findings.differences[:SHOWN])
+            shown = "\n".join(story(stack.endpoints, poison.codec, each) for each in findings.differences[:SHOWN])
             raise AssertionError(f"{dict(kinds)}\n{shown}")
         time.sleep(1.0)
 

@@ -3,6 +3,7 @@
 CHAOS_FAULTS says how many faults (every kind once by default), CHAOS_SEED repeats a run: `make chaos N=100 SEED=7`.
 """
 
+import contextlib
 import os
 import random
 import secrets
@@ -63,23 +64,23 @@ def test_nothing_is_lost_and_nobody_wrongly_permitted(stack: Stack, say: Say) ->
     load = Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=seed)
     poison = Poison(stack.endpoints, partitions=PARTITIONS, seed=seed)
     progress = Progress(stack.endpoints)
-    load.everybody_chooses()
-    for faults in _in_rounds(plan):
-        with load.running():
-            for planned in faults:
-                _strike(planned, stack, load, poison, say)
-        assert not load.failures, load.failures
-        checks.settle(stack, progress, say)
-        findings = checks.as_decided(stack, load)
-        judged = checks.no_stale_yes(stack, load, poison)
-        letters = checks.dead_letters_are_the_poison(stack, load, poison)
-        say(
-            f"  {len(load.book):,} decisions, {findings.told.total():,} as decided, 0 lost, 0 wrongly permitted,"
-            f" 0 wrongly suppressed; {judged:,} histories without a stale yes; {letters} dead letters, all poison"
-        )
-    checks.parked_poison_is_struck_out(stack, poison)
-    checks.no_crash(stack)
-    load.close()
+    with contextlib.closing(load):
+        load.everybody_chooses()
+        for faults in _in_rounds(plan):
+            with load.running():
+                for planned in faults:
+                    _strike(planned, stack, load, poison, say)
+            assert not load.failures, load.failures
+            checks.settle(stack, progress, say)
+            findings = checks.as_decided(stack, load, poison)
+            judged = checks.no_stale_yes(stack, load, poison)
+            letters = checks.dead_letters_are_the_poison(stack, load, poison)
+            say(
+                f"  {len(load.book):,} decisions, {findings.told.total():,} as decided, 0 lost, 0 wrongly permitted,"
+                f" 0 wrongly suppressed; {judged:,} histories without a stale yes; {letters} dead letters, all poison"
+            )
+        checks.parked_poison_is_struck_out(stack, poison)
+        checks.no_crash(stack)
 
 
 def _strike(planned: Planned, stack: Stack, load: Load, poison: Poison, say: Say) -> None:

@@ -1,0 +1,53 @@
+"""What happened to one address at one tool: for the message of a check that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from consent_contracts import Topics
+from consent_contracts.codec import Codec
+from consent_contracts.errors import Unreadable
+from consent_runtime.keyring import Keyring
+from local_stack.audit import Difference
+from local_stack.endpoints import Endpoints
+from local_stack.tools import tools
+from tests.topic_records import records
+
+
+def story(endpoints: Endpoints, codec: Codec, difference: Difference) -> str:
+    """The tool's history of the address, its entries, and every receipt, each with its moment in seconds."""
+    key = Keyring.load(Path(endpoints.keyring_file)).address_key(endpoints.tenant, *difference.place)
+    return "\n".join([str(difference), *_history(endpoints, difference), *_topics(endpoints, codec, key, difference)])
+
+
+def _history(endpoints: Endpoints, difference: Difference) -> Iterator[str]:
+    for tool in tools(endpoints):
+        if tool.destination == difference.where:
+            answer = httpx.get(f"{endpoints.sandbox}/_state/{tool.account}", params={"details": 1}, timeout=30).json()
+            belief = answer["states"].get(tool.name_of(difference.place), {}).get(difference.asked, {})
+            for at, state in belief.get("changes", ()):
+                yield f"  {at / 1e6:.3f} the tool: {state}"
+            yield f"  {belief.get('last_told_at', 0) / 1e6:.3f} told last, {belief.get('told', 0)} times in all"
+
+
+def _topics(endpoints: Endpoints, codec: Codec, key: str, difference: Difference) -> Iterator[str]:
+    topics = Topics(prefix=endpoints.topic_prefix)
+    for topic in (topics.suppression(difference.place[0]), topics.receipts, topics.parked):
+        for message in records(endpoints.kafka, topic):
+            if key not in (message.key() or b"").decode("utf-8", "replace") or message.value() is None:
+                continue
+            try:
+                datum = codec.decode(topic, message.value())
+            except Unreadable:
+                continue
+            if datum.get("destination", difference.where) == difference.where:
+                at, place = message.timestamp()[1] / 1e3, f"{topic}:{message.partition()}:{message.offset()}"
+                yield f"  {at:.3f} {place} {_short(datum)}"
+
+
+def _short(datum: dict[str, object]) -> str:
+    left_out = {"tenant", "channel", "sealed_address", "entry", "address_key", "destination"}
+    return ", ".join(f"{name}={value}" for name, value in datum.items() if name not in left_out and value is not None)
