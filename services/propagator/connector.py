@@ -16,8 +16,8 @@ SUPPRESS: Action = "suppress"
 PERMIT: Action = "permit"
 
 Guard = Callable[[], bool]
-"""True while this worker may still say "yes". Called immediately before the body of a request that holds a
-permission is written to the socket; when it answers False the connector raises PermissionWithheld instead."""
+"""True while this worker may still say all that a request tells. Called immediately before a request that tells
+something is written to the socket; when it answers False the connector raises Withheld instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class Connector(Protocol):
         """One call; answers one outcome a push, in order. At most `max_batch` pushes, homogeneous unless `mixed`.
 
         Raises DestinationDown, Throttled, Misconfigured (WrongTargets when that is all that is wrong) or
-        PermissionWithheld for the call as a whole. Anything else it raises is our bug and stops the worker.
+        Withheld for the call as a whole. Anything else it raises is our bug and stops the worker.
         """
 
     async def close(self) -> None: ...

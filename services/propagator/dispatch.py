@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from propagator.backlog import Backlog, Step
 from propagator.config import Destination
 from propagator.connector import PERMIT, SUPPRESS, Accepted, Connector, Outcome, Push, Refused, TryAgain
-from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld, Throttled, WrongTargets
+from propagator.errors import CallFailed, DestinationDown, Misconfigured, Throttled, Withheld, WrongTargets
 from propagator.metrics import Metrics
 from propagator.pace import RETRY_SECONDS, THROTTLE_SECONDS, URGENT_SECONDS, Breaker, TokenBucket, delay
 from propagator.targets import Targets
@@ -43,8 +43,8 @@ class Unpushable(Exception):
 class Owner(Protocol):
     """Whom a step belongs to. Called on the event loop, never concurrently."""
 
-    def may_permit(self, step: Step) -> bool:
-        """Whether this step's "yes" may still be said, now."""
+    def may_push(self, step: Step) -> bool:
+        """Whether what this step says may still be said, now."""
 
     def landed(self, step: Step, outcome: Accepted | Refused) -> None:
         """The end of the step."""
@@ -207,7 +207,7 @@ class Dispatcher:
     def _launch(self, batch: list[Step]) -> None:
         steps, pushes = [], []
         for step in batch:
-            if step.wanted.action == PERMIT and not self._owner(step).may_permit(step):
+            if not self._owner(step).may_push(step):
                 if not step.cancelled:
                     self._withhold(step)
                 continue
@@ -240,15 +240,15 @@ class Dispatcher:
         result = "ok"
         try:
             outcomes = await self._connector.push(pushes, guard=lambda: self._allowed(steps))
-        except PermissionWithheld:
+        except Withheld as error:
             result = "withheld"
             for step in self._down(steps):
                 step.attempts -= 1
                 if step.cancelled:
                     continue  # It ended while the connection was made; its owner has put another in its place.
-                self._owner(step).struggles(step, "withheld")
+                self._owner(step).struggles(step, error.reason)
                 if not step.cancelled:
-                    self._withhold(step)
+                    self._enqueue(step)
         except asyncio.CancelledError:
             self._unanswered(steps)
             raise
@@ -302,7 +302,7 @@ class Dispatcher:
             if outcome.wrong_target:
                 target = step.wanted.target
                 self._targets.hold(outcome.reason, {target: f"target {target} is not known to the tool"})
-            elif outcome.reason != PermissionWithheld.REASON:
+            else:
                 self._unanswered([step])
             after = outcome.after_seconds
             if after is not None and step.wanted.action == SUPPRESS:
@@ -353,11 +353,11 @@ class Dispatcher:
             self._enqueue(step)
 
     def _withhold(self, step: Step) -> None:
-        self._metrics.withheld.labels(self._destination.name).inc()
+        self._metrics.withheld.labels(self._destination.name, step.wanted.action).inc()
         self.later(step, HOLD_SECONDS)
 
     def _allowed(self, steps: Sequence[Step]) -> bool:
-        return all(each.wanted.action != PERMIT or self._owner(each).may_permit(each) for each in steps)
+        return all(self._owner(each).may_push(each) for each in steps)
 
     def _unanswered(self, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -7,7 +7,7 @@ PropagatorError
     ├── Throttled         429 or the provider's own way to say it: waits, counts against nobody
     ├── Misconfigured     wrong credentials, certificate or URL: a person must act; alerts loudly
     │   └── WrongTargets  the tool does not know these groups, lists or senders; what concerns others goes on
-    └── PermissionWithheld  the guard said no before the body left: nothing was sent
+    └── Withheld          the guard said no before the request left: nothing was sent
 """
 
 from __future__ import annotations
@@ -70,10 +70,8 @@ class WrongTargets(Misconfigured):
         self.targets = dict(targets)
 
 
-class PermissionWithheld(CallFailed):
-    """This worker may no longer say "yes": nothing was written."""
-
-    REASON = "withheld"
+class Withheld(CallFailed):
+    """This worker may not say now what the call holds: nothing was written."""
 
     def __init__(self) -> None:
-        super().__init__(self.REASON, "this worker no longer owns the partition for certain")
+        super().__init__("withheld", "this worker does not own the partition for certain, or knows better by now")

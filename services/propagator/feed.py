@@ -14,6 +14,7 @@ from consent_contracts.errors import ContractError
 from consent_runtime.transport.contract import Chunk, Ownership, Record
 from propagator.connector import PERMIT, SUPPRESS
 from propagator.desired import Desired
+from propagator.footing import Footing
 from propagator.intake import Intake, Reading
 from propagator.lanes import Lanes
 from propagator.late import LateYes
@@ -70,7 +71,13 @@ class Feed:
         told = Told()
         self._settling = Settling(room, partition, parking, self._lanes, self._late)
         self._pushing = Pushing(
-            room, partition, ownership, lanes=self._lanes, told=told, late=self._late, settling=self._settling
+            room,
+            partition,
+            Footing(ownership, clock=asyncio.get_running_loop().time),
+            lanes=self._lanes,
+            told=told,
+            late=self._late,
+            settling=self._settling,
         )
         self._succession = Succession(room, self._lanes, told, self._late, self._pushing, self._settling)
         self._followed_from: int | None = None

@@ -102,10 +102,11 @@ class Metrics:
                 "stage",
             ),
             withheld=counter(
-                "propagation_permissions_withheld_total",
-                "Times a permission was held back as this worker was not sure to own the partition, or a newer"
-                " entry was on its way. It is tried again; a steady rate means Kafka is slow or unreachable.",
+                "propagation_pushes_withheld_total",
+                "Times a push was held back as this worker was not sure to own the partition, or (a permission) as a"
+                " newer entry was on its way. It is tried again; a steady rate means Kafka is slow or unreachable.",
                 *_D,
+                "action",
             ),
             unreadable=counter(
                 "propagation_unreadable_entries_total",

@@ -1,4 +1,4 @@
-"""One step at a time: leave to say "yes", the push itself, and what each answer means for the address."""
+"""One step at a time: leave to say it, the push itself, and what each answer means for the address."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 from dataclasses import replace
 
 from consent_runtime.keyring import Unsealable
-from consent_runtime.transport.contract import Ownership
 from propagator.backlog import Step
 from propagator.connector import SUPPRESS, Accepted, Push, Refused
 from propagator.desired import Wanted
 from propagator.dispatch import Unpushable
+from propagator.footing import Footing
 from propagator.lanes import Lanes
 from propagator.late import LateYes
 from propagator.owed import owed_since
@@ -29,7 +29,7 @@ class Pushing:
         self,
         room: Room,
         partition: int,
-        ownership: Ownership,
+        footing: Footing,
         *,
         lanes: Lanes,
         told: Told,
@@ -38,7 +38,7 @@ class Pushing:
     ) -> None:
         self._room = room
         self._partition = partition
-        self._ownership = ownership
+        self._footing = footing
         self._lanes = lanes
         self._told = told
         self._late = late
@@ -51,8 +51,11 @@ class Pushing:
         work.open[wanted.target] = step
         return step
 
-    def may_permit(self, step: Step) -> bool:
-        """A "yes" goes out only if we own the partition for certain and nothing newer stands in the topic."""
+    def may_push(self, step: Step) -> bool:
+        """A "yes" goes out only if we own the partition for certain and nothing newer stands in the topic; a "no" is
+        held back only while it may be an old one, said by a worker that has been replaced."""
+        if step.wanted.action == SUPPRESS:
+            return self._footing.sure() if self._lanes.closed else self._footing.tenable()
         expires_at = step.wanted.expires_at
         if expires_at is not None and expires_at <= self._room.now():
             self._expire(step)
@@ -62,7 +65,7 @@ class Pushing:
             work is not None
             and not self._lanes.closed
             and not work.superseded
-            and self._ownership.fresh()
+            and self._footing.sure()
             and self._room.ahead is not None
             and self._room.ahead.is_newest(self._partition, step.address_key.encode(), work.version)
         )

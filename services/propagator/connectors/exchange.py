@@ -1,4 +1,4 @@
-"""One HTTP request and its answer: the guard before a "yes", and every way a call can fail, in our words.
+"""One HTTP request and its answer: the guard before it leaves, and every way a call can fail, in our words.
 
 aiohttp's exceptions hold URLs, and a URL may hold an address (SendGrid's do): none of them leaves this
 file, not even as a cause.
@@ -17,7 +17,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from propagator.connector import Guard
-from propagator.errors import CallFailed, DestinationDown, Misconfigured, PermissionWithheld
+from propagator.errors import CallFailed, DestinationDown, Misconfigured, Withheld
 
 LARGEST_ANSWER = 2 * 2**20
 
@@ -35,7 +35,7 @@ class _GuardedRequest(ClientRequest):
     async def send(self, conn: Connection) -> ClientResponse:
         guard = _guard.get()
         if guard is not None and not guard():
-            raise PermissionWithheld
+            raise Withheld
         return await super().send(conn)
 
 
@@ -66,10 +66,10 @@ class Exchange:
         body: bytes | None = None,
         guard: Guard | None = None,
     ) -> Answer:
-        """Send once and read all of the answer; `guard` is given when the request says "yes".
+        """Send once and read all of the answer; `guard` is given when the request tells something.
 
         Raises DestinationDown when no whole answer came (what was asked may have been done all the same),
-        Misconfigured when no attempt can succeed, PermissionWithheld when the guard said no.
+        Misconfigured when no attempt can succeed, Withheld when the guard said no.
         """
         token = _guard.set(guard)
         try:

@@ -84,7 +84,7 @@ class Genesys:
 
         async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | Alone:
             body = {"action": _ACTION[action], "phoneNumbers": [push.address for push in part]}
-            answer = await self._call("PATCH", url, msgspec.json.encode(body), guard if action == PERMIT else None)
+            answer = await self._call("PATCH", url, msgspec.json.encode(body), guard)
             code = _code(answer)
             if answer.status == 413 or (answer.status == 400 and code not in _A_PERSON_MUST_ACT):
                 return _alone(answer.status, code)

@@ -84,7 +84,7 @@ class SendGrid:
             await self._look_up(target)
         if pushes[0].action == PERMIT:
             return [await self._lift(push, guard) for push in pushes]
-        return await halving(pushes, self._suppress)
+        return await halving(pushes, lambda part: self._suppress(part, guard))
 
     async def close(self) -> None:
         await self._exchange.close()
@@ -100,10 +100,10 @@ class SendGrid:
                 raise _wrong(target, f"could not be looked up: answer {answer.status}")
         self._seen[target] = time.monotonic()
 
-    async def _suppress(self, pushes: Sequence[Push]) -> Sequence[Outcome] | Alone:
+    async def _suppress(self, pushes: Sequence[Push], guard: Guard) -> Sequence[Outcome] | Alone:
         body = msgspec.json.encode({"recipient_emails": [push.address for push in pushes]})
         url = self._list(pushes[0].target)
-        answer = await self._exchange.call("POST", url, headers=self._headers, body=body)
+        answer = await self._exchange.call("POST", url, headers=self._headers, body=body, guard=guard)
         if answer.status in (400, 413):
             return _alone(answer)
         self._check(answer, pushes[0].target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from propagator.connector import Outcome, Push, Refused, TryAgain
-from propagator.errors import CallFailed, PermissionWithheld, Throttled
+from propagator.errors import CallFailed, Throttled, Withheld
 
 Alone = Refused | TryAgain
 Attempt = Callable[[Sequence[Push]], Awaitable[Sequence[Outcome] | Alone]]
@@ -25,7 +25,7 @@ async def halving(pushes: Sequence[Push], attempt: Attempt) -> Sequence[Outcome]
         part = waiting.pop()
         try:
             settled = await attempt(part)
-        except PermissionWithheld:
+        except Withheld:
             raise
         except CallFailed as failure:
             if not outcomes:

@@ -30,7 +30,7 @@ from propagator.connector import (
 from propagator.connectors.answers import parsed, raise_common
 from propagator.connectors.exchange import Answer, Exchange, basic
 from propagator.connectors.splitting import Alone, halving
-from propagator.errors import PermissionWithheld, WrongTargets
+from propagator.errors import WrongTargets
 
 HOST = "https://accounts.twilio.com"
 CONNECTIONS = 4
@@ -67,24 +67,13 @@ class Twilio:
         """Twilio has no call that reads consents or tries one without writing it: nothing to check."""
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
-        try:
-            return await self._push(pushes, guard)
-        except PermissionWithheld:
-            if all(push.action == PERMIT for push in pushes):
-                raise
-            # Nothing was written. The refusals of the call go out all the same; its permissions stay behind.
-            refusals = [push for push in pushes if push.action == SUPPRESS]
-            told = dict(zip(map(id, refusals), await self._push(refusals, guard), strict=True))
-            return [told.get(id(push)) or TryAgain(reason="withheld") for push in pushes]
-
-    async def _push(self, pushes: Sequence[Push], guard: Guard) -> Sequence[Outcome]:
         async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | Alone:
             answer = await self._exchange.call(
                 "POST",
                 self._url,
                 headers=self._headers,
                 body=urlencode([("Items", self._item(push)) for push in part]).encode(),
-                guard=guard if any(push.action == PERMIT for push in part) else None,
+                guard=guard,
             )
             if answer.status in (400, 413):
                 return TryAgain(reason=f"http_{answer.status}")

@@ -77,7 +77,7 @@ class Webhook:
                 **signed_headers(self._secrets, message_id=push.push_id, timestamp=int(time.time()), body=body),
             },
             body=body,
-            guard=guard if push.action == PERMIT else None,
+            guard=guard,
         )
         if 200 <= answer.status < 300:
             return Accepted(reference=push.push_id)

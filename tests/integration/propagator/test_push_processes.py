@@ -150,6 +150,27 @@ def test_a_resumed_zombie_never_says_yes(rig: Rig) -> None:  # R43
     second.running()
 
 
+def test_a_resumed_zombie_does_not_say_its_old_no_over_a_newer_yes(rig: Rig) -> None:  # R43
+    worker = rig.start("crm").until_ready()
+    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "unavailable"})
+    no = [rig.decide(number, "withdrawn") for number in range(20)]
+    rig.flush()
+    until(lambda: worker.metric("propagation_waiting_pushes", destination="crm") >= 20)
+    worker.freeze()
+    time.sleep(2.1)  # A permission counts two seconds older; these are to be clearly newer.
+    for number in range(20):
+        rig.decide(number, "given")
+    rig.flush()
+    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "off"})
+    second = rig.start("crm", instance="two").until_ready()
+    until(lambda: all(rig.crm(address) == "permitted" for address in no), what="the second worker tells")
+    worker.thaw()
+    until(lambda: worker.get("/metrics") or worker.process.poll() is not None, what="the zombie is back")
+    time.sleep(5)  # Long enough for every retry that the zombie had under way.
+    assert {rig.crm(address) for address in no} == {"permitted"}
+    second.running()
+
+
 def test_an_offset_reset_pushes_again_without_harm(rig: Rig) -> None:  # R30
     worker = rig.start("crm").until_ready()
     addresses = [rig.decide(number, "given") for number in range(20)]

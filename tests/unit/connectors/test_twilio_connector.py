@@ -63,16 +63,6 @@ async def test_one_call_holds_several_actions_and_senders(open_sandbox: Any, pus
     assert len(await sandbox.calls("twilio")) == 1
 
 
-async def test_a_withheld_permission_does_not_hold_up_the_refusals_of_its_call(
-    open_sandbox: Any, push: Callable[..., Push]
-) -> None:
-    sandbox = await open_sandbox()
-    pushes = [push(1, target=SENDER, action=PERMIT), push(2, target=SENDER)]
-    outcomes = await connect(sandbox).push(pushes, guard=lambda: False)
-    assert [type(outcome) for outcome in outcomes] == [TryAgain, Accepted]
-    assert await sandbox.states("twilio") == {push(2).address: {SENDER: "suppressed"}}
-
-
 async def test_a_sender_that_twilio_does_not_know_wants_a_person(open_sandbox: Any, push: Callable[..., Push]) -> None:
     sandbox = await open_sandbox(SandboxConfig(twilio=TwilioAccount(senders=(SENDER,))))
     connector = connect(sandbox)

@@ -35,7 +35,7 @@ from propagator.connector import (
 )
 from propagator.desired import desired
 from propagator.dispatch import Dispatcher
-from propagator.errors import PermissionWithheld
+from propagator.errors import Withheld
 from propagator.feed import Feed
 from propagator.metrics import Metrics
 from propagator.parking import Entry as NewestEntry
@@ -280,8 +280,8 @@ class Provider:
             self.overlaps += self.flying[where] > 1
         try:
             await asyncio.sleep(self.seconds / 2)
-            if any(push.action == PERMIT for push in pushes) and not guard():
-                raise PermissionWithheld
+            if not guard():
+                raise Withheld
             answer = await self.behave(pushes, self) if self.behave is not None else None
             if answer is None:
                 self.apply(pushes)

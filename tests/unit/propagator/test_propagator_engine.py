@@ -8,6 +8,7 @@ import pytest
 
 from propagator.connector import PERMIT, SUPPRESS, Accepted, Outcome, Push, Refused, TryAgain
 from propagator.errors import DestinationDown, Misconfigured, Throttled
+from propagator.footing import DOUBT_SECONDS
 from tests.unit.propagator.harness import (
     SECOND,
     Durable,
@@ -371,7 +372,7 @@ def test_a_permission_that_expires_while_it_waits_is_told_as_a_no() -> None:
     virtually(story())
 
 
-def test_a_zombie_may_repeat_a_no_but_never_a_yes() -> None:  # R43
+def test_a_zombie_says_no_only_when_it_cannot_learn_whose_the_partition_is_and_never_yes() -> None:  # R43
     async def story() -> None:
         durable, provider = Durable(), Provider(verify_errors=[DestinationDown("unreachable")] * 3)
         zombie = await Worker(durable, provider).start()
@@ -383,9 +384,12 @@ def test_a_zombie_may_repeat_a_no_but_never_a_yes() -> None:  # R43
         other = Provider(state=provider.state)
         await Worker(durable, other).start()
         durable.decide(1, decision("d3", "withdrawn", at=wall()))
+        durable.decide(2, decision("d4", "given", at=wall()))
+        await asyncio.sleep(DOUBT_SECONDS)
+        assert not provider.applied
+        assert other.state == {("h1.address01", "n"): SUPPRESS, ("h1.address02", "n"): PERMIT}
         await asyncio.sleep(120)
         assert [push.action for push in provider.applied] == [SUPPRESS]
-        assert provider.state["h1.address01", "n"] == SUPPRESS
 
     virtually(story())
 

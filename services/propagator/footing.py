@@ -1,0 +1,40 @@
+"""How sure a worker is that a partition is its own, and what it may say from there.
+
+A worker that was frozen may have a successor that has told newer choices. It learns that within seconds of running
+again; until then it says nothing, as its "yes" may be a wrong and its "no" an old one, which nobody would correct. A
+Kafka that stays silent longer is away for everybody, and then a "no" goes out: in doubt the person is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from consent_runtime.transport.contract import Ownership
+
+DOUBT_SECONDS = 15.0
+"""The longest that a "no" waits to hear whose the partition is."""
+GAP_SECONDS = 2.0
+"""Who waits asks several times a second: after a longer silence a new doubt begins."""
+
+
+class Footing:
+    """Of one partition. ``clock`` runs on while the process is frozen."""
+
+    def __init__(self, ownership: Ownership, *, clock: Callable[[], float]) -> None:
+        self._ownership = ownership
+        self._clock = clock
+        self._since = self._asked = float("-inf")
+
+    def sure(self) -> bool:
+        """Nobody else can have the partition: a "yes" may be said."""
+        return self._ownership.fresh()
+
+    def tenable(self) -> bool:
+        """A "no" may be said: nobody else can have the partition, or that could not be found out in time."""
+        if self.sure():
+            return True
+        now = self._clock()
+        if now - self._asked > GAP_SECONDS:
+            self._since = now
+        self._asked = now
+        return now - self._since >= DOUBT_SECONDS
