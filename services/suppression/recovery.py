@@ -99,8 +99,7 @@ class Recovery:
 
     def _bounds(self, store: Store, consumer: Any) -> tuple[dict[str, Position], dict[str, int]]:
         """Where to begin and which end to reach; clears the store when it does not belong to these topics."""
-        described = self._admin.describe_topics(TopicCollection(list(self._channels)), request_timeout=_ASK_SECONDS)
-        ids = {topic: str(future.result(timeout=_ASK_SECONDS).topic_id) for topic, future in described.items()}
+        ids = self._ids()
         lows, ends = {}, {}
         for topic in self._channels:
             tp = TopicPartition(topic, self._partition)
@@ -121,6 +120,14 @@ class Recovery:
         logger.info("rebuilding the local state of partition %d from the topics: %s", self._partition, reason)
         store.clear()
         return starts, ends
+
+    def _ids(self) -> dict[str, str]:
+        """The broker's id of each topic: one that was deleted and created again has another."""
+        described = self._admin.describe_topics(TopicCollection(list(self._channels)), request_timeout=_ASK_SECONDS)
+        try:
+            return {topic: str(future.result(timeout=_ASK_SECONDS).topic_id) for topic, future in described.items()}
+        finally:
+            self._admin.poll(0)  # for its log lines
 
     def _read(self, store: Store, consumer: Any, starts: dict[str, Position], ends: dict[str, int]) -> Recovered:
         positions = dict(starts)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
@@ -60,7 +59,7 @@ class MergeStage:
         self._health = health
         self._bootstrap = bootstrap
         self._client_config = client_config
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2, **(client_config or {})})
+        self._admin = kafka.admin(bootstrap, {"log_level": 2, **(client_config or {})})
         self._lanes: dict[int, ThreadPoolExecutor] = {}
         self.fail: Callable[[BaseException], None] = _raise
         """What ends the process when a partition fails between two chunks: the app's `fail`, once there is one."""

@@ -77,7 +77,9 @@ class Rig:
         content = datum(number, **fields)
         return Change(content["address_key"].encode(), self.codec.encode(self.topics.changes, content))
 
-    def stage(self, instance: str, *, transaction_timeout: float = 10.0) -> MergeStage:
+    def stage(
+        self, instance: str, *, transaction_timeout: float = 10.0, client_config: Mapping[str, Any] | None = None
+    ) -> MergeStage:
         return MergeStage(
             topics=self.topics,
             partitions=4,
@@ -89,6 +91,7 @@ class Rig:
             metrics=self.metrics,
             health=Health(),
             bootstrap=self.kafka,
+            client_config=client_config,
         )
 
     @contextmanager
@@ -99,11 +102,11 @@ class Rig:
         owned: Any = lambda: True,
         transaction_timeout: float = 10.0,
         clock: Callable[[], int] = now_micros,
+        client_config: Mapping[str, Any] | None = None,
     ) -> Iterator[MergePartition]:
         """Partition 0, opened."""
-        merging = self.stage(instance, transaction_timeout=transaction_timeout).partition(
-            0, owned=owned, report=lambda state: None, clock=clock
-        )
+        stage = self.stage(instance, transaction_timeout=transaction_timeout, client_config=client_config)
+        merging = stage.partition(0, owned=owned, report=lambda state: None, clock=clock)
         try:
             self.foreign_at_open = merging.open()
             yield merging

@@ -44,6 +44,15 @@ def test_repeated_and_older_changes_are_not_written_again(rig: Rig) -> None:  # 
     assert rig.counted("records", outcome="unchanged") == 2
 
 
+def test_what_the_admin_client_logs_is_ours_to_write(
+    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG", "consent_runtime.kafka")
+    with rig.partition(client_config={"log_level": 7, "debug": "admin"}):
+        assert any("ADMIN" in line.getMessage() for line in caplog.records)
+    assert "ADMIN" not in capfd.readouterr().err
+
+
 def test_state_is_recovered_from_nothing_and_lazily_decoded(rig: Rig) -> None:
     with rig.partition("a") as merging:
         merging.merge([rig.change(n) for n in range(50)])
