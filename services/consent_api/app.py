@@ -60,7 +60,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = threads
+        # One of the connections is the group commit's.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 1)
         beating = asyncio.create_task(_beat(health))
         health.ready(_LOOP)
         yield

@@ -3,6 +3,7 @@
 DoorError
 ├── Refused            a submission breaks a rule: the caller is told each field and its cure; a dead letter in Kafka
 ├── LedgerUnavailable  the database does not answer or cannot take more: transient, nothing was acknowledged
+│   └── LedgerContended  it answers: other transactions hold what this one needs
 └── Misconfigured      the installation itself is wrong: said at start, exit code 2
 """
 
@@ -39,6 +40,10 @@ class LedgerUnavailable(DoorError):
     def __init__(self, why: str, *, retry_after: int = 1) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+
+
+class LedgerContended(LedgerUnavailable):
+    """Other transactions were in the way for too long."""
 
 
 class Misconfigured(DoorError):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
 from consent_contracts.records import PURPOSE
+from consent_runtime import phones
 from consent_runtime.addresses import InvalidAddress, canonical
 
 from .errors import Fault, Refused
@@ -56,7 +57,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>:;,]+@[^\s@<>:;,]+\.[^\s@<>:;,]+")
-_PHONE = re.compile(r"\+\d(?:[\s().-]*\d){7,14}\b")
 _DIALLED = re.compile(r"_*(?:\d[_-]*){8,15}", re.ASCII)
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
 
@@ -132,9 +132,9 @@ def rfc3339(value: object) -> int | None:
     return found
 
 
-def subject_reference(value: str) -> str:
+def subject_reference(value: str, rules: Rules) -> str:
     """A subject's reference on its own, as it stands in a URL. Refused when it could not be recorded either."""
-    reading = _Reading({"subject_ref": value}, Rules(channels=(), default_region=""), micros)
+    reading = _Reading({"subject_ref": value}, rules, micros)
     return reading.subject()
 
 
@@ -161,6 +161,7 @@ class _Reading:
         event_id = self._reference("event_id")
         subject_ref = self._reference("subject_ref")
         address = self._address(channel)
+        self._not_the_address(address, purpose=purpose, event_id=event_id, subject_ref=subject_ref)
         if self._fields.get("subject_ref") is None and self._fields.get("address") is None:
             self._fault("/subject_ref", "missing", "send subject_ref, address, or both: whose choice is it?")
         occurred_at = self._time("occurred_at")
@@ -262,20 +263,31 @@ class _Reading:
             self._fault(
                 "/purpose", "an_address", "name the purpose: this could be a phone number, and purposes are kept"
             )
+            return None
         return purpose
 
     def _reference(self, name: str) -> str | None:
-        """An opaque reference: kept in the clear, so it must not be an address."""
+        """An opaque reference: kept in the clear, so it must not hold an address."""
         value = self._text(name, longest=LONGEST_REFERENCE)
         if value is None:
             return None
         if not value.strip():
             self._fault(f"/{name}", "empty", f"send {name}, or leave it out")
-        elif (name == "subject_ref" and "@" in value) or _EMAIL.search(value) or _PHONE.search(value):
-            self._fault(f"/{name}", "an_address", "send an opaque reference: no e-mail address, no phone number")
+        elif (name == "subject_ref" and "@" in value) or self._shows_address(value):
+            cure = "send an opaque reference: no e-mail address, no phone number"
+            self._fault(f"/{name}", "an_address", f"{cure} (digits that are none: with a word, as in customer-1)")
         else:
             return value
         return None
+
+    def _not_the_address(self, address: str | None, **kept: str | None) -> None:
+        """What is kept in the clear does not hold the address of its own submission, whatever stands around it."""
+        for name, value in kept.items():
+            if value is not None and _same_number(value, address):
+                self._fault(f"/{name}", "an_address", "leave the phone number out: it stands in address")
+
+    def _shows_address(self, value: str) -> bool:
+        return bool(_EMAIL.search(value)) or phones.stands_in(value, self._rules.default_region)
 
     def _address(self, channel: str | None) -> str | None:
         value = self._fields.get("address")
@@ -328,12 +340,20 @@ class _Reading:
         kept = dict(evidence)
         raw = self._fields.get("address")
         for name, value in evidence.items():
-            if not _holds_address(name, value, raw if isinstance(raw, str) else None, address):
+            if not self._holds_address(name, value, raw if isinstance(raw, str) else None, address):
                 continue
             kept[name] = _REMOVED
             if status == GIVEN:
                 self._fault(f"/evidence/{name}", "an_address", "send a reference instead of an address")
         return kept
+
+    def _holds_address(self, name: str, value: str, raw: str | None, address: str | None) -> bool:
+        if raw and raw.strip() in value:
+            return True
+        if address is not None and (address in value.lower() or _same_number(value, address)):
+            return True
+        # These tell the person whom to write to, so they may well hold the controller's own addresses.
+        return name not in ("controller", "withdrawal_method") and self._shows_address(value)
 
 
 def _unwritable(value: str, *, lines: bool) -> bool:
@@ -342,15 +362,6 @@ def _unwritable(value: str, *, lines: bool) -> bool:
     return any(unicodedata.category(character) in ("Cc", "Cs") and character not in kept for character in value)
 
 
-def _holds_address(name: str, value: str, raw: str | None, address: str | None) -> bool:
-    if raw and raw.strip() in value:
-        return True
-    if address is not None:
-        if address in value.lower():
-            return True
-        if address.startswith("+") and address[-9:] in "".join(filter(str.isdecimal, value)):
-            return True
-    # These tell the person whom to write to, so they may well hold the controller's own addresses.
-    if name in ("controller", "withdrawal_method"):
-        return False
-    return bool(_EMAIL.search(value) or _PHONE.search(value))
+def _same_number(value: str, address: str | None) -> bool:
+    """Whether the digits of `value` hold the national part of `address`, a canonical phone number."""
+    return address is not None and address.startswith("+") and address[-9:] in phones.digits(value)

@@ -1,19 +1,19 @@
 """POST /v1/decisions and /v1/decisions/batch; who was told of a decision."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
-from sqlalchemy import Connection
 
 from consent_api.errors import Fault, Refused
-from consent_api.ledger import history, idempotency
-from consent_api.ledger.idempotency import Answer
+from consent_api.ledger import history
+from consent_api.ledger.idempotency import Answer, InFlight, KeyReused, Request
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.record import record
 from consent_api.ledger.replays import Recorded
+from consent_api.ledger.submissions import Results, Submission
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Accepted, Rules, rfc3339, validate
 from consent_runtime import bodies
@@ -23,6 +23,7 @@ from consent_runtime.problems import Problem, responses
 from . import answers, shapes
 from .calls import Door
 from .describe import answered, sent
+from .group_commit import GroupCommit
 
 MOST_IN_A_BATCH = 1000
 _LONGEST_KEY = 255
@@ -54,14 +55,12 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
         },
         openapi_extra=sent(shapes.SubmittedDecision),
     )
-    def submit(
+    async def submit(
         key: Annotated[ApiKey, Depends(door.submit)],
         body: Annotated[bytes, Depends(door.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        name = _idempotency_key(idempotency_key)
-        fields = bodies.decode(body, _OBJECT)
-        return intake.once(key.tenant, name, b"decisions\0" + body, [fields], intake.one)
+        return await intake.one(key.tenant, _idempotency_key(idempotency_key), body)
 
     @router.post(
         "/v1/decisions/batch",
@@ -78,9 +77,7 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
         body: Annotated[bytes, Depends(door.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        name = _idempotency_key(idempotency_key)
-        items = _items(bodies.decode(body, _OBJECT))
-        return intake.once(key.tenant, name, b"batch\0" + body, items, intake.many)
+        return intake.many(key.tenant, _idempotency_key(idempotency_key), body)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
@@ -98,10 +95,6 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
     return router
 
 
-Results = list[Recorded | Refused]
-Render = Callable[[Results], Answer]
-
-
 class _Intake:
     """What is sent, on its way into the ledger."""
 
@@ -109,55 +102,54 @@ class _Intake:
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
+        self._commits = GroupCommit(ledger)
 
-    def once(self, tenant: str, key: str, request: bytes, items: Sequence[object], render: Render) -> Response:
-        """The answer to a request, carried out now, or before under the same key."""
+    async def one(self, tenant: str, key: str, body: bytes) -> Response:
+        """Beside whatever else comes at the same moment. A problem when the decision is refused."""
+        items = [bodies.decode(body, _OBJECT)]
+        submission = self._submission(tenant, key, b"decisions\0" + body, items, _one)
+        with self._conflicts():
+            done = await self._commits.together(submission)
+        self._count(items, done.results)
+        if done.answer is None:
+            raise answers.refusal(next(each.faults for each in done.results if isinstance(each, Refused)))
+        return _response(done.answer)
+
+    def many(self, tenant: str, key: str, body: bytes) -> Response:
+        """One result for each, refused or not."""
+        items = _items(bodies.decode(body, _OBJECT))
+        submission = self._submission(tenant, key, b"batch\0" + body, items, _many)
+        with self._conflicts():
+            done = self._commits.alone(submission)
+        self._count(items, done.results)
+        assert done.answer is not None
+        return _response(done.answer)
+
+    def _submission(
+        self,
+        tenant: str,
+        key: str,
+        content: bytes,
+        items: Sequence[object],
+        answer: Callable[[Results], Answer | None],
+    ) -> Submission:
         now = self._ledger.clock()
-        read = [self._read(item, tenant, now) for item in items]
-        results: Results = []
+        return Submission(
+            request=Request(tenant=tenant, key=key, content=content),
+            read=[self._read(item, tenant, now) for item in items],
+            answer=answer,
+        )
 
-        def work(connection: Connection) -> Answer:
-            outcomes = iter(
-                record(connection, self._ledger.desk, [each for each in read if isinstance(each, Accepted)])
-            )
-            results[:] = [next(outcomes) if isinstance(each, Accepted) else each for each in read]
-            return render(results)
-
+    @contextmanager
+    def _conflicts(self) -> Iterator[None]:
         try:
-            answer = self._ledger.transact(
-                lambda connection: idempotency.once(
-                    connection,
-                    self._ledger.desk.keyring,
-                    tenant=tenant,
-                    key=key,
-                    request=request,
-                    now=now,
-                    work=lambda: work(connection),
-                )
-            )
-        except idempotency.InFlight:
+            yield
+        except InFlight:
             self._metrics.idempotency_conflicts.labels("in_flight").inc()
             raise _in_flight() from None
-        except idempotency.KeyReused:
+        except KeyReused:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise _reused() from None
-        except Problem:
-            self._count(items, results)
-            raise
-        self._count(items, results)
-        return Response(answer.body, status_code=answer.status, media_type="application/json")
-
-    def one(self, results: Results) -> Answer:
-        """A problem when it is refused: nothing is stored, and the same key may come back with the fault mended."""
-        (result,) = results
-        if isinstance(result, Refused):
-            raise answers.refusal(result.faults)
-        return Answer(status=200 if result.repeated else 201, body=msgspec.json.encode(answers.recorded(result)))
-
-    def many(self, results: Results) -> Answer:
-        """One result for each, refused or not."""
-        rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
-        return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(results=rendered)))
 
     def _read(self, item: object, tenant: str, now: int) -> Accepted | Refused:
         if not isinstance(item, Mapping):
@@ -171,6 +163,22 @@ class _Intake:
         for item, result in zip(items, results, strict=False):
             channel = item.get("channel") if isinstance(item, Mapping) else None
             self._metrics.decided(_outcome(result), channel)
+
+
+def _one(results: Results) -> Answer | None:
+    (result,) = results
+    if isinstance(result, Refused):
+        return None
+    return Answer(status=200 if result.repeated else 201, body=msgspec.json.encode(answers.recorded(result)))
+
+
+def _many(results: Results) -> Answer:
+    rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
+    return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(results=rendered)))
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, media_type="application/json")
 
 
 def _outcome(result: Recorded | Refused) -> str:

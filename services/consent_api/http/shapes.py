@@ -50,7 +50,7 @@ class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(description="Yours, unique per event: a repetition is recognised.", max_length=200)] | None
     ) = None
     subject_ref: (
-        Annotated[str, Meta(description="Your stable, opaque reference of the person.", max_length=200)] | None
+        Annotated[str, Meta(description="Your stable reference of the person; no address.", max_length=200)] | None
     ) = None
     address: Annotated[str, Meta(description="Phone number or e-mail. Left out: the subject's addresses.")] | None = (
         None

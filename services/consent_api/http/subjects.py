@@ -44,7 +44,7 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         key: Annotated[ApiKey, Depends(door.submit)],
         body: Annotated[bytes, Depends(door.submit_body)],
     ) -> Response:
-        ref, named = _subject(subject_ref), _named(body, key.tenant, rules)
+        ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
         found = ledger.transact(
             lambda c: links.link(c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, now=now)
@@ -66,7 +66,7 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         key: Annotated[ApiKey, Depends(door.submit)],
         body: Annotated[bytes, Depends(door.submit_body)],
     ) -> Response:
-        ref, named = _subject(subject_ref), _named(body, key.tenant, rules)
+        ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
         found = ledger.transact(
             lambda c: links.unlink(
@@ -83,7 +83,7 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         responses={200: answered(shapes.Addresses, "All that are linked now."), **responses(401, 403, 404, 422, 503)},
     )
     def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
-        ref = _subject(subject_ref)
+        ref = _subject(subject_ref, rules)
         found = ledger.transact(lambda c: links.listed(c, ledger.desk, tenant=key.tenant, subject_ref=ref))
         if found is None:
             raise answers.not_found("subject", _UNKNOWN_SUBJECT)
@@ -100,7 +100,7 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         key: Annotated[ApiKey, Depends(door.read)],
         at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
     ) -> Response:
-        ref = _subject(subject_ref)
+        ref = _subject(subject_ref, rules)
         now = ledger.clock()
         moment = _moment(at, now)
         found = ledger.transact(
@@ -113,9 +113,9 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
     return router
 
 
-def _subject(subject_ref: str) -> str:
+def _subject(subject_ref: str, rules: Rules) -> str:
     try:
-        return subject_reference(subject_ref)
+        return subject_reference(subject_ref, rules)
     except Refused as error:
         raise answers.refusal(error.faults, kind="invalid-subject") from None
 

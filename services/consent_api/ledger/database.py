@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from consent_api.errors import LedgerUnavailable
+from consent_api.errors import LedgerContended, LedgerUnavailable
 
 T = TypeVar("T")
 
@@ -20,9 +20,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 
 # Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
 _CONTENDED = frozenset({"40001", "40P01", "23505"})
+_LOCKED = "55P03"
 # Connection lost, out of resources, shut down, system error, and a server that has become a standby.
 _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
-_AWAY = frozenset({"25006", "55P03"})
+_STANDBY = "25006"
 
 _OPTIONS = " ".join(
     (
@@ -73,7 +74,9 @@ def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int =
             state = getattr(error.orig, "sqlstate", None)
             if state in _CONTENDED:
                 if attempt == attempts:
-                    raise LedgerUnavailable(f"the database stayed contended ({state})") from None
+                    raise LedgerContended(f"the database stayed contended ({state})") from None
+            elif state == _LOCKED:
+                raise LedgerContended("another transaction holds what this one needs") from None
             elif _away(error, state):
                 raise LedgerUnavailable(f"the database is away ({state or type(error.orig).__name__})") from None
             else:
@@ -87,4 +90,4 @@ def _away(error: DBAPIError, state: str | None) -> bool:
         return True
     if state is None:
         return isinstance(error, OperationalError | InterfaceError)
-    return state in _AWAY or state[:2] in _AWAY_CLASSES
+    return state == _STANDBY or state[:2] in _AWAY_CLASSES

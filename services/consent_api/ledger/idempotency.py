@@ -7,10 +7,11 @@ request under way is known by a lock that ends with its transaction: when its pr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from consent_api.errors import DoorError
 from consent_runtime.keyring import Keyring
@@ -18,14 +19,19 @@ from consent_runtime.keyring import Keyring
 KEPT_MICROS = 24 * 3600 * 1_000_000
 """How long an answer is kept at least."""
 
+# A key has as many rows here as its tenant has live hash keys; its lock is taken by the first and met again by others.
 _CLAIM = text("""
-SELECT pg_try_advisory_xact_lock(:lock) AS locked, stored.request_hash, stored.status, stored.body
-FROM (SELECT 1) AS one
-LEFT JOIN idempotency_keys AS stored ON stored.tenant = :tenant AND stored.key_hash = ANY(CAST(:hashes AS text[]))
+SELECT wanted.number, pg_try_advisory_xact_lock(wanted.lock) AS locked, stored.request_hash, stored.status, stored.body,
+       set_config('lock_timeout', :patience, true)
+FROM unnest(CAST(:numbers AS int[]), CAST(:locks AS bigint[]), CAST(:tenants AS text[]), CAST(:hashes AS text[]))
+    AS wanted (number, lock, tenant, key_hash)
+LEFT JOIN idempotency_keys AS stored USING (tenant, key_hash)
 """)
 _STORE = text("""
 INSERT INTO idempotency_keys (tenant, key_hash, request_hash, status, body, created_at)
-VALUES (:tenant, :key_hash, :request_hash, :status, :body, :now)
+SELECT tenant, key_hash, request_hash, status, body, :now
+FROM unnest(CAST(:tenants AS text[]), CAST(:keys AS text[]), CAST(:requests AS text[]), CAST(:statuses AS int[]),
+            CAST(:bodies AS bytea[])) AS new (tenant, key_hash, request_hash, status, body)
 """)
 _FORGET = text("""
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
@@ -42,6 +48,15 @@ class KeyReused(DoorError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is to be carried out once: the caller's key, and the bytes that must be the same under the same key."""
+
+    tenant: str
+    key: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """A status and a JSON body."""
 
@@ -49,45 +64,57 @@ class Answer:
     body: bytes
 
 
-def once(
-    connection: Connection,
-    keyring: Keyring,
-    *,
-    tenant: str,
-    key: str,
-    request: bytes,
-    now: int,
-    work: Callable[[], Answer],
-) -> Answer:
-    """The stored answer to this very request, or that of ``work``, which is stored. InFlight, KeyReused.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A request that nobody has carried out, ours until the transaction ends."""
 
-    To be run by `transact`: of two that meet, the one that comes second may be told so by a unique index, and then
-    finds the stored answer when it is run again.
+    tenant: str
+    key_hash: str
+    request_hash: str
+
+
+Claimed = Claim | Answer | InFlight | KeyReused
+
+
+def claim(connection: Connection, keyring: Keyring, requests: Sequence[Request], *, patience_ms: int) -> list[Claimed]:
+    """For each request: leave to carry it out, the stored answer to this very request, or why neither can be.
+
+    No two of the requests have the same tenant and key. Whatever the transaction does next waits no longer than
+    `patience_ms` for another's locks. To be run by `transact`: of two that meet, the one that comes second may be told
+    so by a unique index when it stores its answer, and then finds the first's when it is run again.
     """
-    hashes = _keyed(keyring, tenant, "key", key.encode())
-    requests = _keyed(keyring, tenant, "request", request)
-    lock = int.from_bytes(hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:8], "big", signed=True)
-    claim = connection.execute(_CLAIM, {"lock": lock, "tenant": tenant, "hashes": hashes}).first()
-    assert claim is not None
-    if not claim.locked:
-        raise InFlight("a request with this Idempotency-Key is being carried out")
-    if claim.status is not None:
-        if claim.request_hash not in requests:
-            raise KeyReused("this Idempotency-Key was used for another request")
-        return Answer(status=claim.status, body=bytes(claim.body))
-    answer = work()
+    hashed = [_keyed(keyring, each.tenant, "key", each.key.encode()) for each in requests]
+    rows = [(number, key_hash) for number, hashes in enumerate(hashed) for key_hash in hashes]
+    found = connection.execute(
+        _CLAIM,
+        {
+            "numbers": [number for number, _ in rows],
+            "locks": [_lock(requests[number]) for number, _ in rows],
+            "tenants": [requests[number].tenant for number, _ in rows],
+            "hashes": [key_hash for _, key_hash in rows],
+            "patience": str(patience_ms),
+        },
+    )
+    # Under one of the live keys, if at all, the answer stands: that row counts.
+    newest = {row.number: row for row in sorted(found, key=lambda row: row.status is not None)}
+    return [_claimed(keyring, request, hashed[number][0], newest[number]) for number, request in enumerate(requests)]
+
+
+def store(connection: Connection, answered: Sequence[tuple[Claim, Answer]], *, now: int) -> None:
+    """Keep the answers, in the transaction that carried the requests out."""
+    if not answered:
+        return
     connection.execute(
         _STORE,
         {
-            "tenant": tenant,
-            "key_hash": hashes[0],
-            "request_hash": requests[0],
-            "status": answer.status,
-            "body": answer.body,
+            "tenants": [each.tenant for each, _ in answered],
+            "keys": [each.key_hash for each, _ in answered],
+            "requests": [each.request_hash for each, _ in answered],
+            "statuses": [answer.status for _, answer in answered],
+            "bodies": [answer.body for _, answer in answered],
             "now": now,
         },
     )
-    return answer
 
 
 def forget(connection: Connection, *, now: int, most: int = 10_000) -> int:
@@ -100,3 +127,19 @@ def _keyed(keyring: Keyring, tenant: str, kind: str, data: bytes) -> list[str]:
     gives the number away to whoever tries them all. (No channel has a blank in its name.)"""
     digest = hashlib.sha256(data).hexdigest()
     return list(keyring.live_address_keys(tenant, f"idempotency {kind}", digest))
+
+
+def _claimed(keyring: Keyring, request: Request, key_hash: str, row: Row[Any]) -> Claimed:
+    if not row.locked:
+        return InFlight("a request with this Idempotency-Key is being carried out")
+    hashes = _keyed(keyring, request.tenant, "request", request.content)
+    if row.status is None:
+        return Claim(tenant=request.tenant, key_hash=key_hash, request_hash=hashes[0])
+    if row.request_hash not in hashes:
+        return KeyReused("this Idempotency-Key was used for another request")
+    return Answer(status=row.status, body=bytes(row.body))
+
+
+def _lock(request: Request) -> int:
+    name = f"{request.tenant}\0{request.key}".encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big", signed=True)

@@ -115,6 +115,8 @@ def test_a_batch_of_a_thousand_is_taken(client: TestClient) -> None:
         ({"purpose": None}, "/purpose"),
         ({"subject_ref": "someone@example.com"}, "/subject_ref"),
         ({"subject_ref": "+33 6 39 98 00 01"}, "/subject_ref"),
+        ({"subject_ref": "06 39 98 00 01"}, "/subject_ref"),
+        ({"event_id": "0639980001"}, "/event_id"),
         ({"subject_ref": "a\u0000b"}, "/subject_ref"),
         ({"subject_ref": None, "address": None}, "/subject_ref"),
         ({"event_id": "x" * 201}, "/event_id"),

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from consent_api.errors import LedgerUnavailable
-from consent_api.ledger import idempotency, links
-from consent_api.ledger.idempotency import Answer, InFlight
+from consent_api.ledger import links, submissions
+from consent_api.ledger.idempotency import Answer, InFlight, Request
 from consent_api.ledger.ledger import Ledger, now_micros
-from consent_api.ledger.record import record
 from consent_api.ledger.replays import Recorded
+from consent_api.ledger.submissions import Done, Results, Submission
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
@@ -58,10 +58,24 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
         return [each.result(timeout=60) for each in [pool.submit(begun, call) for call in calls]]
 
 
-def once(connection: Connection, ledger: Ledger, work: Callable[[], Answer]) -> Answer:
+def carry_out(connection: Connection, ledger: Ledger) -> Answer:
     """One request under one key, whoever sends it."""
-    keyring = ledger.desk.keyring
-    return idempotency.once(connection, keyring, tenant="acme", key="k1", request=b"x", now=now_micros(), work=work)
+    submission = Submission(
+        request=Request(tenant="acme", key="k1", content=b"x"),
+        read=[withdrawal("s1", number(1))],
+        answer=_answer,
+    )
+    (outcome,) = submissions.carry_out(connection, ledger.desk, [submission], now=now_micros(), patience_ms=8_000)
+    if not isinstance(outcome, Done):
+        raise outcome
+    assert outcome.answer is not None
+    return outcome.answer
+
+
+def _answer(results: Results) -> Answer:
+    (result,) = results
+    assert isinstance(result, Recorded)
+    return Answer(status=201, body=result.decision_id.encode())
 
 
 def number(value: int) -> str:
@@ -150,14 +164,9 @@ def test_one_new_address_met_by_many_at_once_becomes_one(ledger: Ledger, owner_e
 
 
 def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, owner_engine: Engine) -> None:
-    def carry_out(connection: Connection) -> Answer:
-        (outcome,) = record(connection, ledger.desk, [withdrawal("s1", number(1))])
-        assert isinstance(outcome, Recorded)
-        return Answer(status=201, body=outcome.decision_id.encode())
-
     def send() -> Answer | None:
         try:
-            return ledger.transact(lambda c: once(c, ledger, lambda: carry_out(c)))
+            return ledger.transact(lambda connection: carry_out(connection, ledger))
         except InFlight:
             return None
 
@@ -169,18 +178,15 @@ def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, o
 
 
 def test_a_request_whose_process_died_frees_its_key(ledger: Ledger, engine: Engine, owner_engine: Engine) -> None:
-    def claim(connection: Connection) -> Answer:
-        return once(connection, ledger, lambda: Answer(status=201, body=b"{}"))
-
     with engine.connect() as dying:
-        claim(dying)
+        carry_out(dying, ledger)
         with pytest.raises(InFlight):
-            ledger.transact(claim)
+            ledger.transact(lambda c: carry_out(c, ledger))
         with owner_engine.connect() as connection:
             pid = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
             connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         dying.invalidate()
-    assert ledger.transact(claim).status == 201
+    assert ledger.transact(lambda c: carry_out(c, ledger)).status == 201
 
 
 def test_connections_that_died_are_replaced_and_a_lost_one_is_said(

@@ -1,0 +1,129 @@
+"""Submissions that come while a transaction is under way share the next one.
+
+A quiet door writes each at once. The busier it is, the more share a transaction, whose number of statements does not
+grow with them: the database and this process work less for each, just when it matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import anyio
+import anyio.to_thread
+
+from consent_api.errors import LedgerContended, LedgerUnavailable
+from consent_api.ledger.idempotency import InFlight
+from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.submissions import Done, Outcome, Submission, carry_out
+
+MOST_TOGETHER = 64
+SHARED_PATIENCE_MS = 200
+"""What a shared transaction waits for another's lock. Whoever waits longer waits alone, and holds up nobody."""
+PATIENCE_MS = 8_000
+
+_Waiting = tuple[Submission, asyncio.Future[Done]]
+_Key = tuple[str, str]
+
+
+class GroupCommit:
+    """The way of submissions into the ledger. `together` belongs to one event loop, `alone` to any thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: deque[_Waiting] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._apart: dict[_Key, asyncio.Task[None]] = {}
+        self._thread = anyio.CapacityLimiter(1)
+        """Of its own: when all others wait for locks, the writer goes on."""
+
+    async def together(self, submission: Submission) -> Done:
+        """Returns once it is committed. InFlight, KeyReused, LedgerUnavailable, or what `record` raises for it."""
+        done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._waiting.append((submission, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="group commit")
+        return await done
+
+    def alone(self, submission: Submission) -> Done:
+        """In a transaction of its own; blocks until it is committed. Raises as `together`."""
+        (outcome,) = self._commit([submission], PATIENCE_MS)
+        if isinstance(outcome, Done):
+            return outcome
+        raise outcome
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                if group := self._next():
+                    await self._write_group(group)
+        finally:
+            self._writer = None
+
+    def _next(self) -> list[_Waiting]:
+        """Who goes next. Of two with one key the second waits for the first's answer, unless that waits apart."""
+        group: dict[_Key, _Waiting] = {}
+        later: list[_Waiting] = []
+        while self._waiting and len(group) < MOST_TOGETHER:
+            submission, done = each = self._waiting.popleft()
+            key = _key(submission)
+            if key in self._apart:
+                _settle(done, InFlight("a request with this Idempotency-Key is being carried out"))
+            elif key in group:
+                later.append(each)
+            else:
+                group[key] = each
+        self._waiting.extendleft(reversed(later))
+        return list(group.values())
+
+    async def _write_group(self, group: Sequence[_Waiting]) -> None:
+        """A failure that may concern only some of the group is tried again by each alone."""
+        submissions = [submission for submission, _ in group]
+        try:
+            outcomes = await anyio.to_thread.run_sync(
+                self._commit, submissions, SHARED_PATIENCE_MS, limiter=self._thread
+            )
+        except LedgerContended:
+            self._part(group)
+        except LedgerUnavailable as away:
+            for _, done in group:
+                _settle(done, LedgerUnavailable(str(away), retry_after=away.retry_after))
+        except Exception:
+            self._part(group)
+        else:
+            for (_, done), outcome in zip(group, outcomes, strict=True):
+                _settle(done, outcome)
+
+    def _part(self, group: Sequence[_Waiting]) -> None:
+        for submission, done in group:
+            self._apart[_key(submission)] = asyncio.create_task(self._write_alone(submission, done))
+
+    async def _write_alone(self, submission: Submission, done: asyncio.Future[Done]) -> None:
+        try:
+            outcome: Done | Exception = await anyio.to_thread.run_sync(self.alone, submission)
+        except Exception as failure:
+            outcome = failure
+        del self._apart[_key(submission)]
+        _settle(done, outcome)
+
+    def _commit(self, submissions: Sequence[Submission], patience_ms: int) -> list[Outcome]:
+        ledger = self._ledger
+        return ledger.transact(
+            lambda connection: carry_out(
+                connection, ledger.desk, submissions, now=ledger.clock(), patience_ms=patience_ms
+            )
+        )
+
+
+def _key(submission: Submission) -> _Key:
+    return submission.request.tenant, submission.request.key
+
+
+def _settle(done: asyncio.Future[Done], outcome: Done | Exception) -> None:
+    if done.done():
+        return  # Whoever asked has gone.
+    if isinstance(outcome, Done):
+        done.set_result(outcome)
+    else:
+        done.set_exception(outcome)

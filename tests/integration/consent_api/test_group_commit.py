@@ -1,0 +1,166 @@
+"""Submissions that share a transaction: fewer of them, and each as if it had been alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sqlalchemy import Engine, event, text
+
+from consent_api.errors import LedgerUnavailable, Refused
+from consent_api.http.group_commit import GroupCommit
+from consent_api.ledger.database import connect
+from consent_api.ledger.idempotency import Answer, KeyReused, Request
+from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.replays import Recorded
+from consent_api.ledger.submissions import Done, Results, Submission
+from consent_api.validate import Accepted
+from consent_runtime.keyring import UnknownTenant
+
+
+def test_what_comes_while_a_transaction_is_under_way_shares_the_next(ledger: Ledger, owner_engine: Engine) -> None:
+    async def story() -> None:
+        commits = GroupCommit(ledger)
+        with _commits(ledger.engine) as counted:
+            done = await asyncio.gather(*(commits.together(_submission(number)) for number in range(40)))
+        assert len({_decision(each) for each in done}) == 40
+        assert counted[0] <= 3
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == _count(owner_engine, "idempotency_keys") == 40
+
+
+def test_one_that_waits_for_a_lock_holds_up_nobody(ledger: Ledger, owner_engine: Engine) -> None:
+    with owner_engine.begin() as connection:
+        connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's3', 0)"))
+
+    async def story() -> None:
+        commits = GroupCommit(ledger)
+        with owner_engine.connect() as blocker:
+            blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
+            began = time.monotonic()
+            sent = [asyncio.create_task(commits.together(_submission(number))) for number in range(6)]
+            others = [each for number, each in enumerate(sent) if number != 3]
+            await asyncio.gather(*others)
+            await asyncio.gather(*(commits.together(_submission(number)) for number in range(10, 20)))
+            assert time.monotonic() - began < 4.0
+            assert not sent[3].done()
+            blocker.rollback()
+        assert isinstance(await sent[3], Done)
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == 16
+
+
+def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: Engine) -> None:
+    async def story() -> None:
+        commits = GroupCommit(ledger)
+        wrong = _submission(2)
+        wrong = replace(wrong, read=[replace(_withdrawal(2), tenant="nobody")])
+        outcomes = await asyncio.gather(
+            commits.together(_submission(0)),
+            commits.together(_submission(1)),
+            commits.together(wrong),
+            commits.together(_submission(3)),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in outcomes] == [Done, Done, UnknownTenant, Done]
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == 3
+
+
+def test_a_refusal_in_a_group_stores_no_answer_and_touches_no_other(ledger: Ledger, owner_engine: Engine) -> None:
+    async def story() -> None:
+        commits = GroupCommit(ledger)
+        refused = replace(_submission(1), read=[Refused([])])
+        first, second, third = await asyncio.gather(
+            commits.together(_submission(0)), commits.together(refused), commits.together(_submission(2))
+        )
+        assert second.answer is None
+        assert _decision(first) != _decision(third)
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == _count(owner_engine, "idempotency_keys") == 2
+
+
+def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger, owner_engine: Engine) -> None:
+    async def story() -> None:
+        commits = GroupCommit(ledger)
+        same, other = _submission(1), replace(_submission(1), request=Request(tenant="acme", key="k1", content=b"y"))
+        outcomes = await asyncio.gather(
+            *(commits.together(each) for each in (_submission(0), same, same, other)), return_exceptions=True
+        )
+        assert _decision(outcomes[1]) == _decision(outcomes[2])
+        assert isinstance(outcomes[3], KeyReused)
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == 2
+
+
+def test_without_a_database_everybody_in_the_group_is_told_so(ledger: Ledger) -> None:
+    async def story() -> None:
+        url = ledger.engine.url.set(port=1)
+        away = replace(ledger, engine=connect(url, pool_size=2, application="tests"))
+        commits = GroupCommit(away)
+        sent = (commits.together(_submission(number)) for number in range(5))
+        assert {type(each) for each in await asyncio.gather(*sent, return_exceptions=True)} == {LedgerUnavailable}
+        away.engine.dispose()
+
+    asyncio.run(story())
+
+
+def _withdrawal(number: int) -> Accepted:
+    now = now_micros()
+    return Accepted(
+        tenant="acme",
+        event_id=None,
+        subject_ref=f"s{number}",
+        address=f"+33639980{number:03d}",
+        channel="sms",
+        purpose="newsletter",
+        status="withdrawn",
+        effective_at=now,
+        recorded_at=now,
+        expires_at=None,
+        evidence={},
+    )
+
+
+def _submission(number: int) -> Submission:
+    return Submission(
+        request=Request(tenant="acme", key=f"k{number}", content=b"x"), read=[_withdrawal(number)], answer=_answer
+    )
+
+
+def _answer(results: Results) -> Answer | None:
+    (result,) = results
+    return Answer(status=201, body=result.decision_id.encode()) if isinstance(result, Recorded) else None
+
+
+def _decision(outcome: Done | BaseException) -> bytes:
+    assert isinstance(outcome, Done)
+    assert outcome.answer is not None
+    return outcome.answer.body
+
+
+def _count(engine: Engine, table: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+@contextmanager
+def _commits(engine: Engine) -> Iterator[list[int]]:
+    counted = [0]
+
+    def commit(_: object) -> None:
+        counted[0] += 1
+
+    event.listen(engine, "commit", commit)
+    try:
+        yield counted
+    finally:
+        event.remove(engine, "commit", commit)
