@@ -36,6 +36,20 @@ _FRENCH_PLAN = frozenset({"FR", "RE", "YT", "GP", "BL", "MF", "MQ", "GF"})
 _FRENCH = re.compile(r"(?:0|\+33)([1-9]\d{8})", re.ASCII)
 _INTERNATIONAL = re.compile(r"\+([1-9]\d{6,14})", re.ASCII)
 _WRITTEN = re.compile(r"[(\s]*\+?[\d\s().\-/]*", re.ASCII)
+_AFTER_PLUS = re.compile(r"\+\d(?:[\s().-]*\d){7,14}\b", re.ASCII)
+_FRENCH_ONLY = re.compile(
+    r"""
+    0 (?:
+        (?<!\d0) (?<!\d[./-]0)                                   # no part of a moment: 2026-01-05-09-30-00
+        (?: 0[\s./-]?33[\s./-]? (?:\(0\)[\s./-]?)? )? [1-9]
+        ([\s./-]) \d\d (?:\1\d\d){3} (?!\d) (?![./-]\d)         # 06 39 98 00 01
+      | (?: (?<![\w:/.\#-]0) | (?<=tel:0) | (?<=sms:0) )         # no part of a name: crm-0639980001
+        (?:033)? [1-9]\d{8} (?![\w:/\#-])                        # 0639980001
+    )
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
 _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 
 
@@ -97,6 +111,21 @@ def e164(written: str, region: str) -> str:
     return _french(french[1]) if french is not None else spelled
 
 
+def stands_in(text: str, region: str) -> bool:
+    """Whether a number stands in `text` that is written as nothing else is: after a +, or, where `region` is of the
+    French plan, from its 0 or 0033 in pairs or as a word of its own. Bare digits of any other form, and of the many
+    plans without a fixed form, could as well be a customer's number."""
+    plainly = _ascii(text)
+    if _AFTER_PLUS.search(plainly):
+        return True
+    return region in _FRENCH_PLAN and bool(_FRENCH_ONLY.search(plainly))
+
+
+def digits(text: str) -> str:
+    """All digits in `text`, of any script, as ASCII."""
+    return _ascii(text).encode("ascii", "ignore").translate(None, _NO_DIGITS).decode()
+
+
 def _french(national: str) -> str:
     """Nine digits of the French plan, with the country code under which they exist."""
     code = "33" if national.startswith(_FICTION) else _OVERSEAS.get(national[:3], "33")
@@ -105,6 +134,8 @@ def _french(national: str) -> str:
 
 def _ascii(written: str) -> str:
     """Digits of any script, full-width signs, every dash and space, as plain ASCII."""
+    if written.isascii():
+        return written
     out: list[str] = []
     for character in written:
         if character.isascii():

@@ -86,6 +86,8 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House
                     grant(tenant="nobody"),
                     grant(event_id=""),
                     grant(subject_ref="nul\x00"),
+                    grant(subject_ref="06 39 98 00 12"),
+                    grant(event_id="0639980012"),
                     grant(occurred_at=2**63 - 1),
                     refusal(subject_ref=None, address=None),
                 ]

@@ -149,6 +149,9 @@ def _kafka_traffic(endpoints: Endpoints) -> None:
                 {"tenant": written},
                 {"address": f"{written}#{written}"},
                 {"subject_ref": f"{written}\n@"},
+                {"subject_ref": written},
+                {"event_id": written},
+                {"event_id": f"stop-{written}"},
             ):
                 produce(codec.encode(topics.inbound, good | {"event_id": str(uuid4())} | wrong), written)
             produce(codec.encode(topics.inbound, good)[:-3], written)
@@ -175,6 +178,8 @@ def _bad_submissions(
         {"status": written},
         {"occurred_at": written},
         {"subject_ref": f"{written}@"},
+        {"subject_ref": written},
+        {"event_id": f"stop-{written}"},
         {"evidence": written},
         {written: written},
         {"address": {written: written}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -107,12 +108,60 @@ def test_required_fields_must_be_text_that_means_something(name: str, value: obj
 def test_a_subject_reference_is_opaque_and_printable(reference: str) -> None:
     assert "/subject_ref" in faults({**WITHDRAWAL, "subject_ref": reference})
     with pytest.raises(Refused):
-        subject_reference(reference)
+        subject_reference(reference, RULES)
+
+
+DIALLED = [
+    "06 39 98 00 12",
+    "0639980012",
+    "tel:06-39-98-00-12",
+    "tel:0639980012",
+    "0033639980012",
+    "００33 6 39 98 00 12",
+]
+
+
+@pytest.mark.parametrize("written", DIALLED)
+def test_a_number_as_it_is_dialled_is_no_reference_and_no_evidence(written: str) -> None:  # R13
+    assert faults({**WITHDRAWAL, "subject_ref": written}) == {"/subject_ref": "an_address"}
+    assert faults({**WITHDRAWAL, "event_id": written}) == {"/event_id": "an_address"}
+    with pytest.raises(Refused):
+        subject_reference(written, RULES)
+    evidence = {**GRANT["evidence"], "actor": f"caller on {written}, twice"}
+    assert faults({**GRANT, "evidence": evidence}) == {"/evidence/actor": "an_address"}
+    removed = {**GRANT["evidence"], "actor": "(removed: held an address)"}
+    assert dict(read({**WITHDRAWAL, "evidence": evidence}).evidence) == removed
 
 
 @pytest.mark.parametrize("reference", ["42", "crm:0001", "a/b", "ç-é", "2026-01-05"])
 def test_other_references_are_kept_as_they_are(reference: str) -> None:
-    assert read({**WITHDRAWAL, "subject_ref": reference}).subject_ref == reference == subject_reference(reference)
+    assert (
+        read({**WITHDRAWAL, "subject_ref": reference}).subject_ref == reference == subject_reference(reference, RULES)
+    )
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "639980012",
+        "33639980012",
+        "customer-0639980012",
+        "00639980012",
+        "06399800123",
+        "2026-01-05-09-30-00",
+        str(uuid4()),
+    ],
+)
+def test_digits_that_could_be_a_customers_number_are_a_reference(reference: str) -> None:
+    taken = read({**WITHDRAWAL, "subject_ref": reference, "event_id": reference})
+    assert (taken.subject_ref, taken.event_id) == (reference, reference)
+
+
+@pytest.mark.parametrize("value", ["stop-33639980001", "0639980001-17", "crm_639_980_001", "６３９９８０００１"])
+def test_nothing_that_is_kept_holds_the_number_of_the_same_submission(value: str) -> None:  # R13
+    fields = {**WITHDRAWAL, "address": "06 39 98 00 01", "event_id": value, "subject_ref": value}
+    assert faults(fields) == {"/event_id": "an_address", "/subject_ref": "an_address"}
+    assert faults({**WITHDRAWAL, "address": "06 39 98 00 01", "purpose": "vip-639980001"}) == {"/purpose": "an_address"}
 
 
 def test_an_event_id_may_be_a_message_id_but_no_address() -> None:

@@ -248,3 +248,26 @@ def test_the_short_way_for_emails_says_what_the_long_way_says(address: str) -> N
         patch.setattr("consent_runtime.addresses._PLAIN_EMAIL", re.compile(r"(?!)"))
         slow = outcome("email", address)
     assert outcome("email", address) == slow
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "found"),
+    [
+        ("call 06 39 98 00 12 twice", "FR", True),
+        ("06\u00a039\u00a098\u00a000\u00a012", "RE", True),
+        ("(06.39.98.00.12)", "FR", True),
+        ("it was 0639980012.", "FR", True),
+        ("SMS:0639980012", "FR", True),
+        ("00 33 (0)6 39 98 00 12", "FR", True),
+        ("tel +44 7700 900123", "DE", True),
+        ("06 39 98 00 12", "DE", False),
+        ("order/0639980012", "FR", False),
+        ("106 39 98 00 12", "FR", False),
+        ("00 39 98 00 12", "FR", False),
+        ("06 39-98.00 12", "FR", False),
+        ("2026-01-05-09-30-00", "FR", False),
+        ("05.01.26.09.30.00", "FR", False),
+    ],
+)
+def test_a_number_is_told_from_other_digits_by_how_it_is_written(text: str, region: str, found: bool) -> None:  # R13
+    assert phones.stands_in(text, region) is found
