@@ -38,15 +38,21 @@ def under(ledger: Ledger, keys: Keyring) -> Ledger:
 
 
 def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> Recorded:
+    return decide(ledger, "refused", address, event_id=event_id)
+
+
+def decide(
+    ledger: Ledger, status: str, address: str | None, *, subject_ref: str | None = "s1", event_id: str | None = None
+) -> Recorded:
     now = now_micros()
     accepted = Accepted(
         tenant="acme",
         event_id=event_id,
-        subject_ref="s1",
+        subject_ref=subject_ref,
         address=address,
         channel="sms",
         purpose="survey",
-        status="refused",
+        status=status,
         effective_at=now,
         recorded_at=now,
         expires_at=None,
@@ -55,6 +61,12 @@ def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> 
     (outcome,) = ledger.record([accepted])
     assert isinstance(outcome, Recorded)
     return outcome
+
+
+def published(owner_engine: Engine, codec: Codec) -> list[dict[str, object]]:
+    with owner_engine.connect() as connection:
+        values = connection.execute(text("SELECT value FROM outbox ORDER BY outbox_id")).scalars().all()
+    return [codec.decode(Topics().changes, bytes(value)) for value in values]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -67,9 +79,8 @@ def test_during_a_rotation_each_decision_is_published_under_both_keys(
     outcome = refuse(under(ledger, DURING), A if named else None)
     assert outcome.address_keys == (DURING.address_key("acme", "sms", A),)
     with owner_engine.connect() as connection:
-        values = connection.execute(text("SELECT value FROM outbox")).scalars().all()
         numbers = connection.execute(text("SELECT DISTINCT address_id FROM address_keys")).scalars().all()
-    data = [codec.decode(Topics().changes, bytes(value)) for value in values]
+    data = published(owner_engine, codec)
     assert {each["address_key"] for each in data} == set(DURING.live_address_keys("acme", "sms", A))
     assert len({each["event_id"] for each in data}) == 2
     for each in data:
@@ -121,26 +132,33 @@ def test_a_subject_can_refuse_although_a_hash_key_was_retired_too_early(
 ) -> None:
     link(under(ledger, BEFORE))
     after = under(ledger, AFTER)
-    stop = Accepted(
-        tenant="acme",
-        event_id="stop",
-        subject_ref=None,
-        address=A,
-        channel="sms",
-        purpose="*",
-        status="withdrawn",
-        effective_at=now_micros(),
-        recorded_at=now_micros(),
-        expires_at=None,
-        evidence={},
-    )
-    after.record([stop])
+    decide(after, "withdrawn", A, subject_ref=None)
     assert refuse(after, None).address_keys == (AFTER.address_key("acme", "sms", A),)
-    with owner_engine.connect() as connection:
-        values = connection.execute(text("SELECT value FROM outbox ORDER BY outbox_id")).scalars().all()
-    data = [codec.decode(Topics().changes, bytes(value)) for value in values]
+    data = published(owner_engine, codec)
     assert [each["status"] for each in data] == ["withdrawn", "refused"]
     assert {each["address_key"] for each in data} == {AFTER.address_key("acme", "sms", A)}
+
+
+@pytest.mark.parametrize("granted_again", [False, True])
+def test_an_address_that_was_split_over_two_numbers_is_unlinked_under_both(
+    ledger: Ledger, owner_engine: Engine, codec: Codec, granted_again: bool
+) -> None:
+    decide(under(ledger, BEFORE), "given", A)
+    after = under(ledger, AFTER)
+    if granted_again:
+        decide(after, "given", A)
+    else:
+        decide(after, "given", A, subject_ref="s2")
+    assert len(set(ids_by_hash_key(owner_engine).values())) == 2
+    remaining = after.transact(
+        lambda c: links.unlink(
+            c, after.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="test", now=now_micros()
+        )
+    )
+    assert remaining == []
+    newest = published(owner_engine, codec)[-1]
+    assert (newest["status"], newest["subject_ref"]) == ("invalidated", "s1")
+    assert newest["address_key"] == AFTER.address_key("acme", "sms", A)
 
 
 def test_no_table_holds_an_address_in_the_clear(client: TestClient, owner_engine: Engine) -> None:  # R13
