@@ -40,6 +40,7 @@ class Ahead:
         self._newest: dict[int, dict[bytes, int]] = {}
         self._at_end: dict[int, float] = {}
         """When the broker last said that the reader stands at the end of the partition, by the loop's clock."""
+        self._heard: dict[int, _Answer] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted: dict[int, tuple[int, int]] = {}
@@ -75,6 +76,11 @@ class Ahead:
             return False
         return self._newest[partition].get(key, offset) <= offset
 
+    def reads(self, partition: int) -> bool:
+        """Whether the broker has answered for the partition lately: at its end, or on the way there."""
+        heard = self._heard.get(partition)
+        return heard is not None and asyncio.get_running_loop().time() - heard.at <= FRESH_SECONDS
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -104,7 +110,7 @@ class Ahead:
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         loop = asyncio.get_running_loop()
         followed: dict[int, tuple[int, int]] = {}
-        heard: dict[int, _Answer] = {}
+        heard = self._heard = {}
         while True:
             if followed != self._wanted:
                 await self._reassign(consumer, followed)

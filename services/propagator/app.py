@@ -11,6 +11,7 @@ from consent_runtime import kafka, observability
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
+from consent_runtime.progress import STALLED_SECONDS
 from consent_runtime.transport import ChunkApp, TransportMetrics, build, run
 from propagator.config import Destination
 from propagator.feed import CLOSE_SECONDS
@@ -64,6 +65,8 @@ def _app(station: Station, settings: PropagatorSettings, health: Health, metrics
         session_timeout=settings.propagator_session_timeout,
         # The transport gives a handler four times its patience to close.
         patience=CLOSE_SECONDS / 4 + 0.5,
+        # A call that is not answered in time has not hung yet.
+        stalled_after=STALLED_SECONDS + station.destination.account.timeout_seconds,
     )
     station.fail = app.fail
     return app

@@ -37,7 +37,7 @@ CLOSE_SECONDS = 12.0
 """The most that `close` takes: a rebalance waits for it."""
 PAUSE_SECONDS = 30.0
 """The longest wait for a destination that is down before another chunk is taken: one that waits is not one that
-hangs, and the transport counts a minute in `process` as hanging."""
+hangs, but the chunk behind it, which nobody has taken up yet, counts as hanging after a minute."""
 YIELD_EVERY = 100
 """Entries taken up before the calls get their turn on the loop."""
 
@@ -97,7 +97,7 @@ class Feed:
         """Take every entry of the chunk up; a later one of the same address replaces what waits of an earlier."""
         self._follow(chunk.records[0].offset)
         self._taken = chunk.records[-1].offset
-        settlement = Settlement(acknowledge=chunk.acknowledge)
+        settlement = Settlement(acknowledge=chunk.acknowledge, beat=chunk.beat)
         for index, record in enumerate(chunk.records):
             await self._take(record, settlement)
             if index % YIELD_EVERY == YIELD_EVERY - 1:
@@ -144,12 +144,16 @@ class Feed:
     def watch(self) -> tuple[int | None, int]:
         """Since when the oldest untold revocation is owed, and the number of parked addresses; called every moment.
 
-        Also gives what has waited for a second its `queued` receipt.
+        Also gives what has waited for a second its `queued` receipt, and beats for what waits on purpose.
         """
         self._late.sweep()
         now = self._room.now()
         works = [lane.work for lane in self._lanes if lane.work.open]
+        ours = self._ownership.fresh()
+        permits = self._room.ahead is not None and self._room.ahead.reads(self._partition)
         for work in works:
+            if ours and work.waits(permits=permits):
+                work.beat()
             if not work.queued_told and now - work.queued_at >= QUEUED_AFTER:
                 self._settling.tell_queued(work, None)
         untold = (since for work in works if (since := work.untold_since()) is not None)

@@ -74,6 +74,7 @@ class Pushing:
         work = self._lanes.works.pop(step)
         if self._lanes.gone:
             return
+        work.beat()
         if isinstance(outcome, Accepted):
             self._accepted(step, work)
         else:
@@ -89,6 +90,7 @@ class Pushing:
         work = self._lanes.works[step]
         if self._dismissed(step, work):
             return
+        work.beat()
         if work.first_failed_at is None:
             work.first_failed_at = self._room.now()
         if not work.queued_told:

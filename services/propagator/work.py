@@ -16,6 +16,8 @@ class Settlement:
     """Counts what is unfinished of one chunk; the last `release` acknowledges it."""
 
     acknowledge: Callable[[], None]
+    beat: Callable[[], None]
+    """Says that the chunk does not hang."""
     held: int = 1
 
     def hold(self) -> Settlement:
@@ -61,6 +63,19 @@ class Work:
         settlements, self.settlements = self.settlements, []
         for settlement in settlements:
             settlement.release()
+
+    def beat(self) -> None:
+        """The chunks that wait for this do not hang."""
+        for settlement in self.settlements:
+            settlement.beat()
+
+    def waits(self, *, permits: bool) -> bool:
+        """Whether a call has still to be made, and the dispatcher says when: the destination's pace, or its being
+        down. Of permissions only if `permits`. What flies or is being proved ends by itself, or hangs."""
+        return any(
+            not step.flying and target not in self.stuck and (permits or step.wanted.action == SUPPRESS)
+            for target, step in self.open.items()
+        )
 
     def unsure(self) -> list[Step]:
         """What was told while an older "yes" could still land on top of it."""

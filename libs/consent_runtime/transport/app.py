@@ -15,6 +15,7 @@ from mode import CrashingSupervisor
 from yarl import URL
 
 from consent_runtime.observability import Health
+from consent_runtime.progress import STALLED_SECONDS
 
 from .consumer import ChunkConsumer, ChunkTransport
 from .contract import Chunk, Stream
@@ -111,13 +112,15 @@ def build(
     max_chunk: int = 1_000,
     max_outstanding: int = 5_000,
     patience: float = 2.0,
+    stalled_after: float = STALLED_SECONDS,
 ) -> ChunkApp:
     """A Faust app that consumes `stream`; start it with `run`. Import-safe: connects to nothing yet.
 
     `instance_id` is this process's own: it keeps its partitions over a restart within the session timeout,
     and a second process with the same one makes the first fail. `client_config`: security settings in
     librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close` may
-    take four times that, and one that takes longer ends the process.
+    take four times that, and one that takes longer ends the process. `stalled_after`: seconds without progress
+    in a partition that has work, after which the process is not ready.
     """
     options = Options(
         bootstrap=bootstrap,
@@ -127,6 +130,7 @@ def build(
         max_chunk=max_chunk,
         max_outstanding=max_outstanding,
         patience=patience,
+        stalled_after=stalled_after,
     )
     app = ChunkApp(
         stream.group,
@@ -150,6 +154,7 @@ def build(
         membership=app.membership,
         max_outstanding=max_outstanding,
         patience=patience,
+        stalled_after=stalled_after,
         health=health,
         metrics=metrics,
         failed=app.fail,

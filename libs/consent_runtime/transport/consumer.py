@@ -77,6 +77,7 @@ class ChunkConsumer(Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """One message for each partition that has records, holding a chunk of them."""
         self.app.health.beat(self.app.relay.name)
+        self.sessions.report()
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait(), timeout=timeout)
             return

@@ -34,21 +34,33 @@ class Chunk:
     Whoever processes it calls `acknowledge` once all effects of all its records are acknowledged (a record
     that cannot be read: once its dead letter is). Nothing else ever acknowledges it. Several chunks of a
     partition may be outstanding and may be acknowledged in any order, always from the loop's own thread.
+
+    When the oldest of a partition is neither acknowledged nor beats for a minute, the process is not ready.
     """
 
-    __slots__ = ("_acknowledge", "partition", "records", "topic")
+    __slots__ = ("_acknowledge", "_beat", "partition", "records", "topic")
 
     def __init__(
-        self, topic: str, partition: int, records: Sequence[Record], acknowledge: Callable[[Chunk], None]
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Record],
+        acknowledge: Callable[[Chunk], None],
+        beat: Callable[[Chunk], None] = lambda _chunk: None,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
         self._acknowledge = acknowledge
+        self._beat = beat
 
     def acknowledge(self) -> None:
         """The whole range is done and may be committed. Doing it twice, or after `close`, changes nothing."""
         self._acknowledge(self)
+
+    def beat(self) -> None:
+        """Some of it has come on, or waits on purpose: for a destination that is down, or takes only so many."""
+        self._beat(self)
 
     def __repr__(self) -> str:
         first, last = self.records[0].offset, self.records[-1].offset

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consent_runtime.progress import STALLED_SECONDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -16,6 +18,7 @@ class Options:
     max_chunk: int = 1_000
     max_outstanding: int = 5_000
     patience: float = 2.0
+    stalled_after: float = STALLED_SECONDS
 
     def __post_init__(self) -> None:
         if not 6.0 <= self.session_timeout <= 10.0:

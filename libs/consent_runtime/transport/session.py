@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+
+from consent_runtime.progress import Progress
 
 from .contract import Chunk, PartitionHandler, Record, Stream
 from .membership import Lease, Membership
@@ -38,14 +41,17 @@ class Session:
         membership: Membership,
         max_outstanding: int,
         patience: float,
+        stalled_after: float,
         failed: Callable[[BaseException], None],
         changed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.lease = lease
         self.tracker = OffsetTracker()
         self.opened = False
+        self._progress = Progress(bound=stalled_after, clock=clock)
         self._stream = stream
         self._ownership = Held(membership)
         self._max_outstanding = max_outstanding
@@ -77,11 +83,26 @@ class Session:
         """Open, idle, without anything unacknowledged, and waiting to hear whether the partition stays."""
         return self.opened and not self._accepting and self._closing is None
 
+    @property
+    def stalled(self) -> str | None:
+        """What a health page says when the partition gets nowhere although nothing excuses it.
+
+        It gets somewhere when its oldest chunk is acknowledged or beats, or when the broker is asked and has no more.
+        """
+        seconds = self._progress.stalled()
+        if seconds is None or not self.opened:
+            return None
+        waiting = self.tracker.outstanding
+        what = f"{waiting} records unacknowledged, no progress" if waiting else "not read"
+        return f"{self.topic}:{self.partition}: {what} for {seconds:.0f} s"
+
     def deliver(self, records: Sequence[Record], position: int) -> Chunk | None:
         """The chunk for `records`, or None when the partition is being given up (they will be read again)."""
         if not self._accepting or not self.opened:
             return None
-        chunk = Chunk(self.topic, self.partition, records, self._acknowledge)
+        if not self.tracker.outstanding:
+            self._progress.moved()
+        chunk = Chunk(self.topic, self.partition, records, self._acknowledge, self._beat)
         self._ranges[chunk] = self.tracker.deliver(records[0].offset, position, len(records))
         if self.tracker.outstanding >= self._max_outstanding and not self.paused:
             self.paused = True
@@ -91,6 +112,8 @@ class Session:
     def passed(self, position: int) -> None:
         if self._accepting and self.opened:
             self.tracker.passed(position)
+            if not self.tracker.outstanding:
+                self._progress.moved()
 
     def enqueue(self, chunk: Chunk) -> None:
         if self._accepting and chunk in self._ranges:
@@ -116,6 +139,7 @@ class Session:
         """The partition has stayed ours: go on, from the committed offset."""
         self.lease = lease
         self.tracker = OffsetTracker()
+        self._progress.moved()
         self._ranges.clear()
         self.paused = False
         self._ownership.held = self._accepting = True
@@ -139,6 +163,7 @@ class Session:
                 await after
             self._handler = await self._stream.open(self.topic, self.partition, self._ownership)
             self.opened = True
+            self._progress.moved()
             self._changed()
             while True:
                 chunk = await self._queue.get()
@@ -159,12 +184,19 @@ class Session:
         delivered = self._ranges.pop(chunk, None)
         if delivered is None:
             return
+        if delivered.first == self.tracker.safe:
+            self._progress.moved()
         self.tracker.acknowledge(delivered)
         self._with_handler.discard(chunk)
         self._settle()
         if self.paused and self.tracker.outstanding <= self._max_outstanding // 2:
             self.paused = False
             self._changed()
+
+    def _beat(self, chunk: Chunk) -> None:
+        delivered = self._ranges.get(chunk)
+        if delivered is not None and delivered.first == self.tracker.safe:
+            self._progress.moved()
 
     def _settle(self) -> None:
         if not self._processing and not self._with_handler:

@@ -25,6 +25,7 @@ class Sessions:
         membership: Membership,
         max_outstanding: int,
         patience: float,
+        stalled_after: float,
         health: Health,
         metrics: TransportMetrics,
         failed: Callable[[BaseException], None],
@@ -35,6 +36,7 @@ class Sessions:
         self._membership = membership
         self._max_outstanding = max_outstanding
         self._patience = patience
+        self._stalled_after = stalled_after
         self._health = health
         self._metrics = metrics
         self._failed = failed
@@ -42,7 +44,7 @@ class Sessions:
         self._live: dict[TP, Session] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._joined = False
-        self._report()
+        self.report()
 
     def of(self, topic: str, partition: int) -> Session | None:
         return self._live.get(TP(topic, partition))
@@ -105,6 +107,7 @@ class Sessions:
             membership=self._membership,
             max_outstanding=self._max_outstanding,
             patience=self._patience,
+            stalled_after=self._stalled_after,
             failed=self._failed,
             changed=self._changed,
         )
@@ -129,14 +132,17 @@ class Sessions:
         if ready != self.ready:
             self.ready = ready
             self._ready_changed()
-        self._report()
+        self.report()
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Bring the readiness up to date; called every moment."""
         opening = [_name(tp) for tp, session in self._live.items() if not session.opened]
-        state: bool | str = self._joined or "has not joined its consumer group yet"
+        reasons = [stalled for session in self._live.values() if (stalled := session.stalled)]
         if opening:
-            state = f"recovering {', '.join(sorted(opening))}"
-        self._health.ready(self._stream.name, state)
+            reasons.insert(0, f"recovering {', '.join(sorted(opening))}")
+        if not self._joined:
+            reasons.insert(0, "has not joined its consumer group yet")
+        self._health.ready(self._stream.name, "; ".join(reasons) or True)
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 
 

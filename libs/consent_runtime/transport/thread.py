@@ -108,6 +108,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         consumer._coordinator.check_errors()
         fetcher: Fetcher = consumer._fetcher
+        if fetcher.error_future.done():
+            fetcher.error_future.result()  # Its task has failed. Nothing else says so, and nothing would arrive again.
         with consumer._subscription.fetch_context():
             fetched = await self._drain(consumer, fetcher)
             if not any(found.records for found in fetched.values()):

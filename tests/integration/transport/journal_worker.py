@@ -100,6 +100,7 @@ def main() -> int:
             patience=OPTIONS.get("patience", 2.0),
             max_chunk=OPTIONS.get("max_chunk", 1000),
             max_outstanding=OPTIONS.get("max_outstanding", 5000),
+            stalled_after=OPTIONS.get("stalled_after", 60.0),
         )
         for group in [OPTIONS["group"], *OPTIONS.get("more_groups", ())]
     ]

@@ -1,6 +1,7 @@
 """Our transport on a real broker: nothing lost, nothing overlapping, whatever happens to the processes."""
 
 import random
+import re
 import signal
 import time
 import urllib.error
@@ -187,13 +188,18 @@ def test_aborted_records_never_reach_the_handler_and_markers_leave_no_lag(bench:
     assert set(bench.done()) == wanted
 
 
-def ready(bench: Bench) -> bool:
+def unready(bench: Bench) -> str:
+    """What the first worker says against its readiness; empty: nothing."""
     page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
     try:
-        with urllib.request.urlopen(page, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return False
+        with urllib.request.urlopen(page, timeout=5):
+            return ""
+    except urllib.error.HTTPError as refused:
+        return refused.read().decode()
+
+
+def ready(bench: Bench) -> bool:
+    return not unready(bench)
 
 
 # R41
@@ -209,6 +215,31 @@ def test_an_idle_worker_is_ready_and_one_that_hangs_is_not(bench: Bench) -> None
     bench.produce(["7"])
     until(lambda: not ready(bench), what="the hanging worker is not ready")
     until(lambda: ready(bench), what="it is again, afterwards")
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["in process", "after it has returned"])
+def test_a_handler_that_waits_for_ever_is_not_ready_until_it_goes_on(  # R41
+    bench: Bench, tmp_path: Path, behind: bool
+) -> None:
+    release = tmp_path / "release"
+    bench.create()
+    bench.worker(stalled_after=2.0, slow="7", slow_seconds=0, behind=behind, release=str(release))
+    opened(bench, "one", 1)
+    until(lambda: ready(bench))
+    bench.produce(["7"] * 3)
+    until(lambda: not ready(bench), what="a chunk that nobody acknowledges shows")
+    assert re.fullmatch(
+        f"{bench.group}: {bench.topic}:0: [123] records unacknowledged, no progress for [2-9] s\n", unready(bench)
+    )
+    time.sleep(1)
+    assert not ready(bench)
+    release.touch()
+    until(lambda: ready(bench), what="it is ready again by itself")
+    until(lambda: bench.done() == ["7"] * 3)
+    deadline = time.monotonic() + 4  # Twice the bound: idle is not stalled.
+    while time.monotonic() < deadline:
+        assert unready(bench) == ""
+        time.sleep(0.2)
 
 
 def test_a_worker_that_recovers_is_not_ready(bench: Bench) -> None:

@@ -230,6 +230,7 @@ class FakeAhead(Ahead):
     def __init__(self, durable: Durable) -> None:
         self._durable = durable
         self.followed: list[int] = []
+        self.reading = True
 
     def follow(self, partition: int, offset: int) -> None:
         self.followed.append(offset)
@@ -238,9 +239,12 @@ class FakeAhead(Ahead):
     def passed(self, partition: int, key: bytes, offset: int) -> None: ...
     async def close(self) -> None: ...
 
+    def reads(self, partition: int) -> bool:
+        return self.reading
+
     def is_newest(self, partition: int, key: bytes, offset: int) -> bool:
         newest = self._durable.newest(key.decode())
-        return bool(self.followed) and newest is not None and newest.offset <= offset
+        return self.reading and bool(self.followed) and newest is not None and newest.offset <= offset
 
 
 class FakeDeadLetters:

@@ -64,6 +64,8 @@ class Desk:
         self.failures: list[BaseException] = []
         self.may_open = asyncio.Event()
         self.may_open.set()
+        self.now = 0.0
+        """What the session's clock says, in seconds."""
         self.session = Session(
             Stream(name="s", group="g", topics=("t",), open=self.open),
             "t",
@@ -72,8 +74,10 @@ class Desk:
             membership=Membership(session_timeout=6.0),
             max_outstanding=10,
             patience=0.05,
+            stalled_after=60.0,
             failed=self.failures.append,
             changed=lambda: None,
+            clock=lambda: self.now,
         )
 
     async def open(self, topic: str, partition: int, ownership: Ownership) -> Handler:
@@ -252,4 +256,92 @@ async def test_a_session_waits_for_the_previous_one_of_its_partition(desk: Desk)
     ended.set()
     await desk.settled()
     assert desk.session.opened
+    await desk.session.close()
+
+
+async def test_an_idle_partition_that_is_read_does_not_stall(desk: Desk) -> None:  # R41
+    await desk.opened()
+    for _ in range(100):
+        desk.now += 30
+        desk.session.passed(0)
+    assert desk.session.stalled is None
+    desk.now += 61
+    assert desk.session.stalled == "t:0: not read for 61 s"
+    desk.session.passed(0)
+    assert desk.session.stalled is None
+    await desk.session.close()
+
+
+async def test_a_process_that_never_returns_stalls_its_partition_until_it_does(desk: Desk) -> None:  # R41
+    desk.handler.gate.clear()
+    await desk.opened()
+    desk.now = 1_000
+    desk.feed(0, 3)
+    desk.feed(3, 4)
+    await desk.settled()
+    desk.now += 60
+    desk.session.passed(7)
+    assert desk.session.stalled is None
+    desk.now += 1
+    assert desk.session.stalled == "t:0: 7 records unacknowledged, no progress for 61 s"
+    desk.handler.gate.set()
+    await desk.settled()
+    assert desk.session.stalled is None
+    await desk.session.close()
+
+
+async def test_what_comes_later_does_not_hide_a_chunk_that_is_never_acknowledged(desk: Desk) -> None:  # R41
+    desk.handler.keep = True
+    await desk.opened()
+    forgotten = desk.feed(0, 2)
+    for first in (2, 4, 6, 8):
+        desk.now += 20
+        desk.feed(first, 2).acknowledge()
+        await desk.settled()
+    assert desk.session.stalled == "t:0: 2 records unacknowledged, no progress for 80 s"
+    forgotten.acknowledge()
+    assert desk.session.stalled is None
+    await desk.session.close()
+
+
+async def test_a_chunk_that_beats_is_waited_for(desk: Desk) -> None:  # R41
+    desk.handler.keep = True
+    await desk.opened()
+    oldest, newer = desk.feed(0, 2), desk.feed(2, 2)
+    for _ in range(10):
+        desk.now += 50
+        oldest.beat()
+    assert desk.session.stalled is None
+    desk.now += 50
+    newer.beat()
+    desk.now += 50
+    newer.beat()
+    assert desk.session.stalled == "t:0: 4 records unacknowledged, no progress for 100 s"
+    oldest.acknowledge()
+    assert desk.session.stalled is None
+    desk.now += 70
+    newer.beat()
+    assert desk.session.stalled is None
+    await desk.session.close()
+
+
+async def test_a_partition_that_recovers_long_is_not_said_to_stall(desk: Desk) -> None:
+    desk.may_open.clear()
+    desk.session.start()
+    await desk.settled()
+    desk.now += 1_000
+    assert desk.session.stalled is None
+    desk.may_open.set()
+    await desk.settled()
+    assert desk.session.stalled is None
+    await desk.session.close()
+
+
+async def test_a_rebalance_that_does_not_end_shows(desk: Desk) -> None:  # R41
+    await desk.opened()
+    await desk.session.suspend()
+    desk.now += 61
+    assert desk.session.stalled == "t:0: not read for 61 s"
+    desk.session.resume(Lease(generation=2, member_id="m"))
+    assert desk.session.stalled is None
     await desk.session.close()
