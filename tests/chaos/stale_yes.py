@@ -6,6 +6,7 @@ The end state does not show it, as the next "no" would cover it up; each tool's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def stale_permissions(
     """How many (address, target) pairs could be judged, and what is wrong."""
     topics = Topics(prefix=endpoints.topic_prefix)
     keyring = Keyring.load(Path(endpoints.keyring_file))
-    told = _told(endpoints, codec, topics)
+    told = acknowledged(_data(endpoints, codec, topics.receipts))
     judged, wrong = 0, []
     for tool in tools(endpoints):
         if not tool.push_permissions:
@@ -42,20 +43,48 @@ def stale_permissions(
         for place, known in expected.items():
             if place[0] != tool.channel:
                 continue
-            key = keyring.address_key(endpoints.tenant, *place)
-            history = states["states"].get(tool.name_of(place), {})
-            for target, no in _refused(tool, known, entries[key], now):
-                since = told.get((tool.destination, key, no.decision_id))
-                if since is None or target not in history:
-                    continue
-                judged += 1
-                wrong += [
-                    f"{tool.destination} was told yes for {place[1]} at {target} {(at - since) / 1e6:.3f} s after it"
-                    f" had acknowledged {no.decision_id} ({no.status}): {history[target]['changes']}"
-                    for at, state in history[target]["changes"]
+            entry = entries[keyring.address_key(endpoints.tenant, *place)]
+            found = judge(tool, known, entry, states["states"].get(tool.name_of(place), {}), told, now=now)
+            judged += len(found)
+            wrong += [f"{place[1]}: {each}" for each in chain(*found)]
+    return judged, wrong
+
+
+def judge(
+    tool: Tool,
+    known: Mapping[str, Verdict],
+    entry: Entry,
+    beliefs: Mapping[str, Mapping[str, Any]],
+    told: Told,
+    *,
+    now: int,
+) -> list[list[str]]:
+    """Pure: for each target of one address that could be judged, what is wrong with its history."""
+    found = []
+    for target, no in _refused(tool, known, entry, now):
+        since = told.get((tool.destination, entry.address_key, no.decision_id))
+        if since is not None and target in beliefs:
+            changes = beliefs[target]["changes"]
+            found.append(
+                [
+                    f"{tool.destination} was told yes at {target} {(at - since) / 1e6:.3f} s after it had acknowledged"
+                    f" {no.decision_id} ({no.status}): {changes}"
+                    for at, state in changes
                     if state == PERMITTED and at > since
                 ]
-    return judged, wrong
+            )
+    return found
+
+
+def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Told:
+    """When each destination first said that it had taken each refusal."""
+    told: dict[tuple[str, str, str], int] = {}
+    for receipt in receipts:
+        if receipt["action"] == "suppress" and receipt["stage"] in TOLD:
+            for decision_id in receipt["decision_ids"]:
+                pair = (receipt["destination"], receipt["address_key"], decision_id)
+                told[pair] = min(receipt["occurred_at"], told.get(pair, receipt["occurred_at"]))
+    return told
 
 
 def _refused(tool: Tool, known: Mapping[str, Verdict], entry: Entry, now: int) -> Iterator[tuple[str, Decision]]:
@@ -70,16 +99,6 @@ def _refused(tool: Tool, known: Mapping[str, Verdict], entry: Entry, now: int) -
 
 def _newest(decisions: Iterable[Decision]) -> Decision | None:
     return max((each for each in decisions if not permits(each)), key=lambda each: each.effective_at, default=None)
-
-
-def _told(endpoints: Endpoints, codec: Codec, topics: Topics) -> Told:
-    told: dict[tuple[str, str, str], int] = {}
-    for receipt in _data(endpoints, codec, topics.receipts):
-        if receipt["action"] == "suppress" and receipt["stage"] in TOLD:
-            for decision_id in receipt["decision_ids"]:
-                pair = (receipt["destination"], receipt["address_key"], decision_id)
-                told[pair] = min(receipt["occurred_at"], told.get(pair, receipt["occurred_at"]))
-    return told
 
 
 def _entries(endpoints: Endpoints, codec: Codec, topic: str) -> Mapping[str, Entry]:

@@ -1,0 +1,86 @@
+"""The check finds a stale yes that is there, and none where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consent_contracts import Decision, Entry, verdicts
+from local_stack.audit import Tool
+from tests.chaos.stale_yes import acknowledged, judge
+
+TOOL = Tool(
+    destination="tool", channel="sms", account="tool", targets={"newsletter": ("list-1",)}, push_permissions=True
+)
+KEY = "h1.key"
+DECIDED, ACKNOWLEDGED = 200, 300
+YES, NO = "permitted", "suppressed"
+
+
+def decision(decision_id: str, status: str, at: int) -> Decision:
+    return Decision(
+        decision_id=decision_id,
+        subject_ref="s1",
+        purpose="newsletter",
+        status=status,
+        effective_at=at,
+        recorded_at=at,
+    )
+
+
+def receipt(**fields: Any) -> dict[str, Any]:
+    return {
+        "destination": "tool",
+        "address_key": KEY,
+        "action": "suppress",
+        "stage": "accepted",
+        "decision_ids": ["no"],
+        "occurred_at": ACKNOWLEDGED,
+        **fields,
+    }
+
+
+def judged(
+    changes: list[tuple[int, str]],
+    *,
+    newest: Decision = decision("no", "withdrawn", DECIDED),  # noqa: B008 - frozen
+    receipts: list[dict[str, Any]] | None = None,
+) -> list[list[str]]:
+    decisions = (newest,)
+    entry = Entry(tenant="acme", channel="sms", address_key=KEY, sealed_address=b"", decisions=decisions)
+    told = acknowledged([receipt()] if receipts is None else receipts)
+    return judge(TOOL, verdicts(decisions), entry, {"list-1": {"changes": changes}}, told, now=1_000)
+
+
+def test_a_yes_after_the_acknowledged_no_is_found_although_the_next_no_covers_it_up() -> None:
+    [[wrong]] = judged([(100, YES), (290, NO), (400, YES), (450, NO)])
+    assert "told yes at list-1" in wrong
+
+
+def test_the_first_acknowledgement_counts() -> None:
+    repeated = [receipt(occurred_at=500), receipt(), receipt(stage="effective", occurred_at=600)]
+    assert len(judged([(290, NO), (400, YES)], receipts=repeated)[0]) == 1
+
+
+@pytest.mark.parametrize("changes", [[(290, NO)], [(100, YES), (290, NO)], [(100, YES), (250, NO), (270, YES)]])
+def test_a_yes_before_the_no_was_acknowledged_is_none(changes: list[tuple[int, str]]) -> None:
+    assert judged(changes) == [[]]
+
+
+@pytest.mark.parametrize(
+    "receipts",
+    [
+        [],
+        [receipt(stage="failed")],
+        [receipt(action="permit")],
+        [receipt(destination="other")],
+        [receipt(decision_ids=["an older one"])],
+    ],
+)
+def test_without_an_acknowledgement_of_the_newest_no_nothing_can_be_judged(receipts: list[dict[str, Any]]) -> None:
+    assert judged([(290, NO), (400, YES)], receipts=receipts) == []
+
+
+def test_a_permission_is_no_stale_yes() -> None:
+    assert judged([(290, NO), (400, YES)], newest=decision("yes", "given", 390)) == []
