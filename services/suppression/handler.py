@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 from consent_runtime.dead_letters import DeadLetters
@@ -19,6 +21,8 @@ from .translation import Rejected
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
+_MOST_TOGETHER = 1_000
+"""Records in one transaction, unless a single chunk holds more."""
 _SWEEP_SECONDS = 1.0
 """A permission that has ended is written about that much late."""
 
@@ -40,7 +44,7 @@ class MergeHandler:
     ) -> None:
         """`lane` has one thread, so a partition that comes back waits there until it was let go.
 
-        `released` is called when nothing is held any more; `failed` with a bug met between two chunks.
+        `released` is called when nothing is held any more; `failed` with a bug.
         """
         self._merging = merging
         self._lane = lane
@@ -48,6 +52,8 @@ class MergeHandler:
         self._released = released
         self._failed = failed
         self._sweeping: asyncio.Task[None] | None = None
+        self._waiting: deque[Chunk] = deque()
+        self._writing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Recover, then watch for permissions that end. Cancelled: stops, lets go, and leaves nothing running."""
@@ -59,20 +65,32 @@ class MergeHandler:
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def process(self, chunk: Chunk) -> None:
-        try:
-            rejected = await self._in_lane(lambda: self._merging.merge(chunk.records))
-        except Abandoned:
-            return  # Not acknowledged: the next owner gets the chunk.
-        await self._bury(rejected)
-        chunk.acknowledge()
+        """Take the chunk up. Those that come while a transaction is under way share the next one."""
+        self._waiting.append(chunk)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
 
     async def close(self) -> None:
         """Waits in the lane behind what still runs there, which has been told to stop."""
         self._merging.stop()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for task in filter(None, (self._sweeping, self._writing)):
+            task.cancel()
         await self._in_lane(self._merging.close)
         self._released()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                chunks = list(_together(self._waiting))
+                records = [record for chunk in chunks for record in chunk.records]
+                await self._bury(await self._in_lane(partial(self._merging.merge, records)))
+                for chunk in chunks:
+                    chunk.acknowledge()
+            self._writing = None
+        except Abandoned:
+            return  # Not acknowledged: the next owner gets the chunks.
+        except Exception as failure:
+            self._failed(failure)
 
     async def _sweep(self) -> None:
         while True:
@@ -107,6 +125,15 @@ class MergeHandler:
             self._merging.stop()
             running.add_done_callback(_seen)
             raise
+
+
+def _together(waiting: deque[Chunk]) -> Iterator[Chunk]:
+    """Taken from the left: at least one, and no more than make a good transaction."""
+    records = 0
+    while waiting and (records == 0 or records + len(waiting[0].records) <= _MOST_TOGETHER):
+        chunk = waiting.popleft()
+        records += len(chunk.records)
+        yield chunk
 
 
 def _seen(abandoned: asyncio.Future[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +27,7 @@ class FakeMerging:
         self.stopped = threading.Event()
         self.entered = threading.Event()
         self.calls: list[str] = []
+        self.merged: list[int] = []
         self.swept: list[str] = []
         self.swept_five_times = threading.Event()
         self.sweep_failure: Exception | None = None
@@ -35,6 +36,7 @@ class FakeMerging:
         return self._work("open")
 
     def merge(self, records: Any) -> list[Rejected]:
+        self.merged.append(len(records))
         return self._work("merge")
 
     def end_permissions(self) -> bool:
@@ -88,7 +90,11 @@ class Desk:
             released=self._release,
             failed=self._fail,
         )
-        self.chunk = Chunk("changes", 0, [], self.acknowledged.append)
+        self.chunk = self.make_chunk(1)
+
+    def make_chunk(self, size: int) -> Chunk:
+        record: Any = None
+        return Chunk("changes", 0, [record] * size, self.acknowledged.append)
 
     def _fail(self, failure: BaseException) -> None:
         self.failures.append(failure)
@@ -110,23 +116,36 @@ async def test_chunk_is_acknowledged_after_its_dead_letters(desk: Desk, monkeypa
     desk.merging.rejected = [Rejected(None, "not_framed", "")]
     desk.dead_letters.failures = [_away(), _away()]
     await desk.handler.process(desk.chunk)
+    await _until(lambda: desk.acknowledged == [desk.chunk])
     assert desk.dead_letters.sent == ["not_framed"]
-    assert desk.acknowledged == [desk.chunk]
+
+
+async def test_chunks_that_come_during_a_transaction_share_the_next(desk: Desk) -> None:
+    desk.merging.let.clear()
+    chunks = [desk.make_chunk(size) for size in (1, 2, 3, 998, 1_500, 1)]
+    await desk.handler.process(chunks[0])
+    assert await asyncio.to_thread(desk.merging.entered.wait, 10)
+    for chunk in chunks[1:]:
+        await desk.handler.process(chunk)
+    assert desk.acknowledged == []
+    desk.merging.let.set()
+    await _until(lambda: desk.acknowledged == chunks)
+    assert desk.merging.merged == [1, 5, 998, 1_500, 1]
 
 
 async def test_abandoned_chunk_is_not_acknowledged(desk: Desk) -> None:
     desk.merging.stop()
     await desk.handler.process(desk.chunk)
+    await _until(lambda: "abandoned" in desk.merging.calls)
+    await desk.handler.close()
     assert desk.acknowledged == []
 
 
-async def test_cancelled_work_is_told_to_stop_and_let_go_before_close_returns(desk: Desk) -> None:
+async def test_close_waits_for_what_it_has_told_to_stop(desk: Desk) -> None:
     desk.merging.let.clear()
-    working = asyncio.create_task(desk.handler.process(desk.chunk))
+    await desk.handler.process(desk.chunk)
     assert await asyncio.to_thread(desk.merging.entered.wait, 10)
-    working.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await working
+    await desk.handler.process(desk.make_chunk(1))
     await desk.handler.close()
     assert desk.merging.calls == ["merge", "abandoned", "closed"]
     assert desk.acknowledged == []
@@ -165,6 +184,12 @@ async def test_bug_between_two_chunks_is_reported(desk: Desk) -> None:
     await asyncio.wait_for(desk.failed.wait(), 10)
     assert desk.failures == [bug]
     await desk.handler.close()
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 def _away() -> DeliveryFailed:
