@@ -143,13 +143,6 @@ class Keyring:
             raise Unsealable("unknown_key")
         return sealer.open(body, aad)
 
-    @staticmethod
-    def generate(path: Path, *, tenants: Sequence[str]) -> "Keyring":
-        """A new keyring file for `tenants`, readable by its owner only. Refuses to write over an existing one."""
-        from consent_runtime.keyring_file import generate
-
-        return generate(path, tenants)
-
 
 class AddressHasher:
     """`<key id>.<base64url HMAC-SHA256 without padding>` over tenant NUL channel NUL canonical address.

@@ -32,6 +32,7 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
 from consent_runtime import api_keys, kafka, provision
 from consent_runtime.keyring import Keyring
+from consent_runtime.keyring_file import generate
 from tests.bench.figures import Figure, Servers, ratio
 
 ENTRIES = 1_000_000
@@ -49,7 +50,7 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
     provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
     try:
         with tempfile.TemporaryDirectory() as directory:
-            keyring = Keyring.generate(Path(directory) / "keyring.toml", tenants=[TENANT])
+            keyring = generate(Path(directory) / "keyring.toml", [TENANT])
             _fill(servers, topics, keyring, entries)
             with _gate(servers, topics, Path(directory)) as gate:
                 return [*_memory_and_load(gate, entries), *_speed(gate, keyring, entries)]

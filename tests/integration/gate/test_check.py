@@ -16,6 +16,7 @@ from consent_client import SuppressionView
 from consent_runtime import api_keys
 from consent_runtime.api_keys import KeyFile
 from consent_runtime.keyring import Key, Keyring
+from consent_runtime.keyring_file import generate
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
 from tests.integration.gate.entries import Entries, decision, eventually, now
@@ -113,7 +114,7 @@ async def test_ten_thousand_addresses_are_answered_and_one_more_is_refused(house
 async def test_address_keys_are_answered_and_only_the_tenant_s_own(
     open_view: OpenView, entries: Entries, tmp_path: Path
 ) -> None:  # R12, R45
-    keyring = Keyring.generate(tmp_path / "two.toml", tenants=["acme", "other"])
+    keyring = generate(tmp_path / "two.toml", ["acme", "other"])
     entries.keyring = keyring
     mine = entries.write("sms", PHONE, decision())
     theirs = entries.write("sms", PHONE, decision(), tenant="other")

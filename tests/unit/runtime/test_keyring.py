@@ -11,12 +11,13 @@ from click.testing import CliRunner
 
 from consent_runtime import keyring_file
 from consent_runtime.keyring import InvalidKeyring, Key, Keyring, UnknownTenant, Unsealable
+from consent_runtime.keyring_file import generate
 
 PHONE = "+33639981234"
 
 
 def make(path: Path, *tenants: str) -> Keyring:
-    return Keyring.generate(path / "keyring.toml", tenants=tenants or ["acme"])
+    return generate(path / "keyring.toml", tenants or ["acme"])
 
 
 def test_an_address_key_is_the_key_id_and_the_keyed_hash_of_tenant_channel_and_address() -> None:  # R12
