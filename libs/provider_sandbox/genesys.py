@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
-from provider_sandbox.config import GenesysOrg, Latency, Limit
+from provider_sandbox.config import GenesysOrg
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import CALL, basic_credentials, bearer_token, json_answer, same
@@ -31,18 +31,11 @@ class Genesys:
     name = "genesys"
 
     def __init__(self, org: GenesysOrg, beliefs: Beliefs, faults: Faults) -> None:
+        self.limit, self.latency = org.limit, org.latency
         self._org = org
         self._beliefs = beliefs
         self._faults = faults
         self._tokens: dict[str, float] = {}
-
-    @property
-    def limit(self) -> Limit:
-        return self._org.limit
-
-    @property
-    def latency(self) -> Latency:
-        return self._org.latency
 
     def account_of(self, path: str) -> str:
         return self.name

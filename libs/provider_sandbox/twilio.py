@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
-from provider_sandbox.config import Latency, Limit, TwilioAccount
+from provider_sandbox.config import TwilioAccount
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import CALL, basic_credentials, json_answer, same
@@ -29,17 +29,10 @@ class Twilio:
     name = "twilio"
 
     def __init__(self, account: TwilioAccount, beliefs: Beliefs, faults: Faults) -> None:
+        self.limit, self.latency = account.limit, account.latency
         self._account = account
         self._beliefs = beliefs
         self._faults = faults
-
-    @property
-    def limit(self) -> Limit:
-        return self._account.limit
-
-    @property
-    def latency(self) -> Latency:
-        return self._account.latency
 
     def account_of(self, path: str) -> str:
         return self.name

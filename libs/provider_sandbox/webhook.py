@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
-from provider_sandbox.config import Latency, Limit, WebhookReceivers
+from provider_sandbox.config import WebhookReceivers
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import CALL, json_answer
@@ -42,19 +42,12 @@ class Webhook:
     name = "webhook"
 
     def __init__(self, receivers: WebhookReceivers, beliefs: Beliefs, faults: Faults) -> None:
+        self.limit, self.latency = receivers.limit, receivers.latency
         self._receivers = receivers
         self._beliefs = beliefs
         self._faults = faults
         self._secrets = [base64.b64decode(secret.removeprefix(_PREFIX)) for secret in receivers.secrets]
         self._seen: dict[tuple[str, str], None] = {}
-
-    @property
-    def limit(self) -> Limit:
-        return self._receivers.limit
-
-    @property
-    def latency(self) -> Latency:
-        return self._receivers.latency
 
     def account_of(self, path: str) -> str:
         """`webhook` for the plain path, `webhook/<name>` for a named receiver."""
