@@ -13,6 +13,7 @@ class TransportMetrics:
     paused: Gauge
     owned: Gauge
     rebalances: Counter
+    skipped: Counter
     commits: Counter
 
     @classmethod
@@ -53,6 +54,13 @@ class TransportMetrics:
                 "consent_relay_stream_rebalances",
                 "Assignments received from the consumer group. Growing steadily: members come and go.",
                 ("stream",),
+                registry=registry,
+            ),
+            skipped=Counter(
+                "consent_relay_stream_skipped_records",
+                "Offsets that were deleted before this group read them (retention). What stood there has had no effect:"
+                " publish it again from where it came (consent.changes.v1: `consent-relay republish`).",
+                ("stream", "topic"),
                 registry=registry,
             ),
             commits=Counter(

@@ -7,17 +7,20 @@ them, and to commit only as the member that was assigned the partitions.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
     IllegalGenerationError,
     KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -33,6 +36,8 @@ from .membership import Lease
 if TYPE_CHECKING:
     from .app import ChunkApp
     from .consumer import ChunkConsumer
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
@@ -54,6 +59,11 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     consumer: ChunkConsumer
     _woken: asyncio.Future[None] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._gone: dict[TP, int] = {}
+        """Where partitions were to be read on, and the topic no longer holds that offset."""
+
     async def on_start(self) -> None:
         await super().on_start()
         self.consumer.membership.watch(self._ensure_consumer()._coordinator)
@@ -68,7 +78,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             # Topics with equally many partitions are handed out together.
             partition_assignment_strategy=[RangePartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # So that we hear of it; `_from_the_beginning` resets.
             isolation_level="read_committed",
             session_timeout_ms=int(options.session_timeout * 1000),
             heartbeat_interval_ms=int(options.heartbeat_interval * 1000),
@@ -96,6 +106,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
         self.consumer.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
+        self._gone.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def fetch(self) -> dict[TP, Fetched]:
@@ -127,14 +138,40 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         fetched: dict[TP, Fetched] = {}
         for tp in self.consumer.sessions.ready:
             state = subscriptions.subscription.assignment.state_value(tp)
-            if state is None or not state.has_valid_position:
+            if state is None:
                 continue
+            if tp in self._gone and state.has_valid_position:
+                self._tell_gap(tp, self._gone.pop(tp), state.position)
             records: Sequence[Record] = ()
             if tp in fetcher._records:
-                found = await fetcher.fetched_records({tp}, 0, self.consumer.options.max_chunk)
+                try:
+                    found = await fetcher.fetched_records({tp}, 0, self.consumer.options.max_chunk)
+                except (NoOffsetForPartitionError, OffsetOutOfRangeError) as nowhere:
+                    self._from_the_beginning(tp, state, nowhere)
+                    continue
                 records = found.get(tp, ())
-            fetched[tp] = Fetched(records, state.position)
+            if state.has_valid_position:
+                fetched[tp] = Fetched(records, state.position)
         return fetched
+
+    def _from_the_beginning(self, tp: TP, state: Any, nowhere: KafkaError) -> None:
+        """A group that never committed begins with what the topic holds. One that did was to go on elsewhere."""
+        if isinstance(nowhere, OffsetOutOfRangeError):
+            self._gone[tp] = nowhere.args[0][tp]
+        state.await_reset(OffsetResetStrategy.EARLIEST)
+
+    def _tell_gap(self, tp: TP, wanted: int, begins: int) -> None:
+        """Nothing is repeated that was committed, but what was deleted before it was read is lost to this group."""
+        stream = self.app.relay.name
+        self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
+        logger.error(
+            "stream %s was to read on at %d of %s:%d, which is not there any more: goes on at %d",
+            stream,
+            wanted,
+            tp.topic,
+            tp.partition,
+            begins,
+        )
 
     async def _wait_for_records(self, fetcher: Fetcher) -> None:
         arrived = fetcher._create_fetch_waiter()

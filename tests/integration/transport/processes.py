@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,19 @@ class Bench:
         finally:
             consumer.close()
         return {place.partition: place.offset for place in places}
+
+    def delete_before(self, offset: int) -> None:
+        """What retention does: the records of partition 0 that stand before `offset` are gone."""
+        place = TopicPartition(self.topic, 0, offset)
+        for deleted in self.admin.delete_records([place]).values():
+            deleted.result()
+
+    def metric(self, name: str) -> float | None:
+        """Of the newest worker; None when it has counted nothing."""
+        url = f"http://127.0.0.1:{self.notes('start')[-1]['port']}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            found = [line for line in answer.read().decode().splitlines() if line.startswith(f"{name}{{")]
+        return float(found[0].split()[-1]) if found else None
 
     def log(self) -> str:
         return "".join(path.read_text(errors="replace") for path in sorted(self.directory.glob("*.log")))

@@ -188,6 +188,23 @@ def test_aborted_records_never_reach_the_handler_and_markers_leave_no_lag(bench:
     assert set(bench.done()) == wanted
 
 
+def test_records_that_were_deleted_before_they_were_read_are_told(bench: Bench) -> None:
+    bench.create()
+    bench.produce(map(str, range(10)))
+    first = bench.worker()
+    until(lambda: len(bench.done()) == 10)
+    assert bench.metric("consent_relay_stream_skipped_records_total") is None
+    assert first.stop() == 0
+    bench.produce(map(str, range(10, 40)))
+    bench.delete_before(25)
+    bench.worker(instance="two")
+    until(lambda: len(bench.done()) == 25)
+    assert bench.done()[10:] == [str(number) for number in range(25, 40)]
+    assert bench.metric("consent_relay_stream_skipped_records_total") == 15
+    assert f"ERROR stream {bench.group} was to read on at 10 of {bench.topic}:0" in bench.log()
+    until(lambda: bench.committed()[0] == 40)
+
+
 def unready(bench: Bench) -> str:
     """What the first worker says against its readiness; empty: nothing."""
     page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
