@@ -29,13 +29,13 @@ class Health:
         self._dead_after = dead_after
         self._clock = clock
         self._lock = threading.Lock()
-        self._beats: dict[str, float] = {}
+        self._beats: dict[str, tuple[float, str]] = {}
         self._reasons: dict[str, str | None] = dict.fromkeys(expected, "not started")
 
-    def beat(self, name: str) -> None:
-        """The loop `name` has just made a turn."""
+    def beat(self, name: str, busy: str = "") -> None:
+        """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it."""
         with self._lock:
-            self._beats[name] = self._clock()
+            self._beats[name] = self._clock(), busy
 
     def ready(self, name: str, state: bool | str = True) -> None:
         """Part `name` is ready (True), is not (False), or is not for the reason given. No address in it."""
@@ -64,8 +64,8 @@ class Health:
     def _silent(self, bound: float) -> list[str]:
         now = self._clock()
         return [
-            f"{name}: no sign of life for {now - last:.0f} s"
-            for name, last in self._beats.items()
+            f"{name}: no sign of life for {now - last:.0f} s" + (f", busy with {busy}" if busy else "")
+            for name, (last, busy) in self._beats.items()
             if now - last > bound
         ]
 

@@ -13,7 +13,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consent_runtime.observability import Health
+from consent_runtime.progress import STALLED_SECONDS
 
+from .headway import Headway
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -29,10 +31,15 @@ CONSUMER: dict[str, Any] = {
     # A batch of the largest records must fit in memory; the default prefetches 64 MB.
     "queued_max_messages_kbytes": 16_384,
     "fetch_wait_max_ms": 100,
+    # Said where a partition ends: behind what is no record (markers of transactions), so with the broker's own end.
+    "enable_partition_eof": True,
 }
 
 _IDLE = 0.5
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
+
+# A partition that gave nothing for so long is compared with the broker's end, and the answer awaited so long.
+_LOOK_SECONDS, _ASK_SECONDS = 5.0, 2.0
 
 # Two processes with one instance id end each other within seconds, for as long as both are started again.
 _TWIN_SECONDS = 60.0
@@ -55,6 +62,9 @@ class BatchLoop:
     happens when the broker was away for longer than the session timeout. Librdkafka then joins again by itself
     under a new member id, and a commit still under way under the old one is "fenced by another consumer".
     Dying again so soon means that somebody else really runs under our identity, and leaves `run`.
+
+    A partition that holds more than was read of it, and gives nothing for `stalled_after` seconds although nothing
+    holds the loop up, makes the loop unready: stopped by mistake, or by a client that has lost its way.
     """
 
     def __init__(
@@ -68,6 +78,7 @@ class BatchLoop:
         health: Health,
         metrics: IngestMetrics,
         batch_size: int = 1_000,
+        stalled_after: float = STALLED_SECONDS,
     ) -> None:
         self._name = name
         self._topic = topic
@@ -80,6 +91,9 @@ class BatchLoop:
         self._size = batch_size
         self._batch: list[Consumed] = []
         self._holding = False
+        self._stalled_after = stalled_after
+        self._headway = self._new_headway()
+        self._look_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned."""
@@ -101,13 +115,15 @@ class BatchLoop:
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
-        self._health.ready(self._name, "has not joined its group yet")
+        self._headway = self._new_headway()
+        self._report()
         try:
             while not stop.is_set():
                 self._health.beat(self._name)
                 self._fetch(_IDLE)
                 if self._batch:
                     self._finish(stop)
+                self._look()
         finally:
             self._consumer.close()
             self._health.forget(self._name)
@@ -128,12 +144,20 @@ class BatchLoop:
                 self._batch.append(Consumed.of(message))
             elif error.fatal() or error.code() in _LOST:
                 raise _Dead(error)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ended(message)
             else:
                 log.warning("consumer error", extra={"loop": self._name, "error": error.str()})
+
+    def _ended(self, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        if topic is not None and partition is not None and offset is not None:
+            self._headway.stands((topic, partition), offset)
 
     def _finish(self, stop: threading.Event) -> None:
         pause = _FIRST_RETRY
         while self._batch and not stop.is_set():
+            self._health.beat(self._name, f"{len(self._batch)} records of {self._places()}")
             try:
                 with self._metrics.batch(self._topic):
                     self._handle(self._batch)
@@ -187,22 +211,51 @@ class BatchLoop:
 
     def _release(self) -> None:
         self._end_hold()
-        self._health.ready(self._name)
+        self._headway.excused()
+        self._report()
         self._consumer.resume(self._consumer.assignment())
         log.info("dependency is back", extra={"loop": self._name})
 
+    def _look(self) -> None:
+        """Bring the readiness up to date. The broker is asked about partitions that gave nothing since the last look:
+        half a millisecond each."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + min(_LOOK_SECONDS, self._stalled_after / 2)
+            for each in self._consumer.position(self._consumer.assignment()):
+                place = each.topic, each.partition
+                if not self._headway.stands(place, each.offset):
+                    try:
+                        _, end = self._consumer.get_watermark_offsets(each, timeout=_ASK_SECONDS)
+                    except KafkaException:
+                        break  # Nobody answers: who has not heard for long enough says so.
+                    self._headway.ends(place, end)
+        self._report()
+
+    def _report(self) -> None:
+        if not self._holding:
+            self._health.ready(self._name, self._headway.state())
+
+    def _places(self) -> str:
+        return ", ".join(sorted({f"{each.topic}:{each.partition}" for each in self._batch}))
+
+    def _new_headway(self) -> Headway:
+        return Headway(bound=self._stalled_after, clock=time.monotonic)
+
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign(partitions)
+        self._headway.assigned((each.topic, each.partition) for each in partitions)
         if self._holding:
             consumer.pause(partitions)
         else:
             # Librdkafka remembers a pause over the loss of a partition, and nobody resumed what was not ours then.
             consumer.resume(partitions)
-            self._health.ready(self._name)
+        self._report()
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Called from within poll, so never in the middle of `handle`: the next owner repeats what is dropped."""
         gone = {(each.topic, each.partition) for each in partitions}
+        self._headway.lost(gone)
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
 
 

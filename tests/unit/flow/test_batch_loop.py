@@ -44,6 +44,12 @@ class Scripted:
 
     def subscribe(self, *_: Any, **__: Any) -> None: ...
 
+    def assignment(self) -> list[Any]:
+        return []
+
+    def position(self, partitions: list[Any]) -> list[Any]:
+        return []
+
     def poll(self, _: float) -> Any:
         return self._messages.pop(0) if self._messages else None
 

@@ -31,6 +31,10 @@ def test_an_idle_loop_that_beats_is_ready_and_a_hung_one_is_not() -> None:  # R4
     assert health.alive() == (True, [])
     clock.now += 60
     assert health.alive()[0] is False
+    health.beat("poll", "a batch of t:0")
+    assert health.check()[0] is True
+    clock.now += 11
+    assert health.check() == (False, ["poll: no sign of life for 11 s, busy with a batch of t:0"])
     health.beat("poll")
     assert health.check()[0] is True
 

@@ -1,0 +1,62 @@
+"""Whether a loop that is alive also reads what stands in its partitions. Pure; the loop asks the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from consent_runtime.progress import Progress
+
+Place = tuple[str, int]
+"""A topic and a partition."""
+
+
+class Headway:
+    """Of the partitions that are assigned now. One thread."""
+
+    def __init__(self, *, bound: float, clock: Callable[[], float]) -> None:
+        """`bound`: the seconds for which a partition may hold unread records of which none is taken."""
+        self._bound = bound
+        self._clock = clock
+        self._joined = False
+        self._partitions: dict[Place, tuple[Progress, int]] = {}
+
+    def assigned(self, places: Iterable[Place]) -> None:
+        """These are ours from now on, and not yet known to be anywhere."""
+        self._joined = True
+        self._partitions |= {place: (Progress(bound=self._bound, clock=self._clock), _NOWHERE) for place in places}
+
+    def lost(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self._partitions.pop(place, None)
+
+    def excused(self) -> None:
+        """The loop waits on purpose, and says why itself."""
+        for progress, _ in self._partitions.values():
+            progress.moved()
+
+    def stands(self, place: Place, position: int) -> bool:
+        """Everything before `position` is read (negative: that is not known). False when that is no news."""
+        if place not in self._partitions:
+            return True  # Said of a partition that has gone meanwhile.
+        progress, before = self._partitions[place]
+        if position <= before:
+            return False
+        self._partitions[place] = progress, position
+        progress.moved()
+        return True
+
+    def ends(self, place: Place, end: int) -> None:
+        """The broker says that nothing stands at this offset or behind it."""
+        progress, position = self._partitions[place]
+        if end <= position:
+            progress.moved()
+
+    def state(self) -> bool | str:
+        """True, or what a health page says."""
+        if not self._joined:
+            return "has not joined its group yet"
+        stalled = {place: seconds for place, (each, _) in self._partitions.items() if (seconds := each.stalled())}
+        return "; ".join(f"{topic}:{number}: not read for {s:.0f} s" for (topic, number), s in stalled.items()) or True
+
+
+_NOWHERE = -1

@@ -1,0 +1,154 @@
+"""Ingest says so when it is alive and records nothing, and only then. # R41"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import Consumer, Producer
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from consent_api.ingest.batches import CONSUMER, BatchLoop
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.record import Consumed
+from consent_runtime import kafka
+from consent_runtime.observability import Health
+from tests.integration.flow.house import House, refusal, until
+
+BOUND = 2.0
+
+
+class Handled:
+    """A consumer that does in its own thread what another asks of it, at its next poll."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self.asked: list[Callable[[Consumer], object]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def poll(self, seconds: float) -> Any:
+        while self.asked:
+            self.asked[0](self._consumer)
+            self.asked.pop(0)
+        return self._consumer.poll(seconds)
+
+
+class Loop:
+    """A batch loop over submissions that only collects them, and its consumer, to lay hands on."""
+
+    def __init__(self, house: House) -> None:
+        self.health = Health()
+        self.got: list[Consumed] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.topic = house.topics.inbound
+        self.consumer = Handled(kafka.consumer(house.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
+        self.batches = BatchLoop(
+            name="inbound",
+            topic=self.topic,
+            open_consumer=lambda: self.consumer,  # type: ignore[arg-type,return-value]
+            handle=self._handle,
+            transient=(),
+            health=self.health,
+            metrics=IngestMetrics.on(CollectorRegistry()),
+            stalled_after=BOUND,
+        )
+
+    def unready(self) -> list[str]:
+        return self.health.check()[1]
+
+    def ask(self, what: Callable[[Consumer], object]) -> None:
+        self.consumer.asked.append(what)
+        until(lambda: not self.consumer.asked)
+
+    def _handle(self, records: Sequence[Consumed]) -> None:
+        self.gate.wait()
+        self.got += records
+
+
+@contextmanager
+def running(house: House) -> Iterator[Loop]:
+    loop, stop = Loop(house), threading.Event()
+    thread = threading.Thread(target=loop.batches.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: loop.unready() == [])
+        yield loop
+    finally:
+        loop.gate.set()
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def stays_ready(loop: Loop, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert loop.unready() == []
+        time.sleep(0.1)
+
+
+def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(house: House) -> None:
+    with running(house) as loop:
+        stays_ready(loop, 2 * BOUND)
+        house.submit([b"before"])
+        until(lambda: len(loop.got) == 1)
+        loop.ask(lambda consumer: consumer.pause(consumer.assignment()))
+        stays_ready(loop, 2 * BOUND)
+        house.submit([b"one", b"two"])
+        until(loop.unready, what="records that nobody reads show")
+        [reason] = loop.unready()
+        assert reason.startswith(f"inbound: {loop.topic}:")
+        assert "not read for " in reason
+        loop.ask(lambda consumer: consumer.resume(consumer.assignment()))
+        until(lambda: loop.unready() == [], what="it is ready again by itself")
+        assert len(loop.got) == 3
+
+
+def test_the_marks_of_transactions_are_nothing_to_read(house: House) -> None:
+    with running(house) as loop:
+        producer = Producer({"bootstrap.servers": house.kafka, "transactional.id": uuid4().hex})
+        producer.init_transactions(10)
+        for ending in (producer.commit_transaction, producer.abort_transaction):
+            producer.begin_transaction()
+            producer.produce(loop.topic, b"x")
+            producer.flush(10)
+            ending(10)
+        until(lambda: len(loop.got) == 1)
+        producer.begin_transaction()
+        producer.produce(loop.topic, b"x")
+        producer.flush(10)
+        stays_ready(loop, 2.5 * BOUND)  # What an open transaction holds back cannot be read yet.
+        producer.abort_transaction(10)
+
+
+def test_a_batch_that_never_ends_is_named(house: House) -> None:
+    with running(house) as loop:
+        loop.health._stale_after = 1.0
+        loop.gate.clear()
+        house.submit([b"one"])
+        until(loop.unready, what="a batch that does not end shows")
+        [reason] = loop.unready()
+        assert reason.startswith("inbound: no sign of life for ")
+        assert f"busy with 1 records of {loop.topic}:" in reason
+        loop.gate.set()
+        until(lambda: loop.unready() == [])
+
+
+def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(house: House) -> None:
+    with house.ingest() as ingest:
+        until(lambda: ingest.health.check() == (True, []))
+        with house.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
+            house.submit(house.encoded([refusal()]))
+            until(lambda: not ingest.health.check()[0], what="no lock is waited for longer than 8 s")
+            assert ingest.health.check()[1][0].startswith("inbound: waits for a dependency: Ledger")
+        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: house.ask("SELECT count(*) FROM decisions") == 1)
