@@ -13,6 +13,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_runtime.observability import Health
+from consent_runtime.progress import Progress
 
 from .metrics import RelayMetrics
 from .outbox import Outbox, Row
@@ -45,6 +46,7 @@ class Relay:
         publisher: Publisher,
         metrics: RelayMetrics,
         health: Health,
+        progress: Progress,
         pace: Pace | None = None,
         batch: int = 2_000,
     ) -> None:
@@ -52,6 +54,7 @@ class Relay:
         self._publisher = publisher
         self._metrics = metrics
         self._health = health
+        self._progress = progress
         self._pace = pace or Pace()
         self._batch = batch
         self._refused: dict[int, float] = {}
@@ -79,6 +82,11 @@ class Relay:
             if pause:
                 self._sleep(pause, stop)
 
+    @property
+    def set_aside(self) -> int:
+        """How many rows wait because the broker would not take them. From any thread."""
+        return len(self._refused)
+
     def _turn(self, limit: int, stop: threading.Event) -> int:
         """One batch; the number of rows found."""
         started = time.perf_counter()
@@ -90,6 +98,8 @@ class Relay:
                 claim.delete([row.id for row in delivery.acknowledged])
         self._count(delivery)
         self._set_aside(delivery)
+        if delivery.acknowledged or delivery.refused:
+            self._progress.moved()
         if delivery.failed and not stop.is_set():
             raise BrokerFailed(delivery.cause)
         if delivery.acknowledged:
@@ -125,6 +135,7 @@ class Relay:
         cause = "broker" if isinstance(error, BrokerFailed) else "database"
         self._metrics.retries.labels(cause).inc()
         self._health.ready("relay", f"the {cause} does not answer")
+        self._progress.moved()
         if failures == 1:
             why = str(error) if isinstance(error, BrokerFailed) else type(error).__name__
             log.warning("relay waits", extra={"cause": cause, "error": why})

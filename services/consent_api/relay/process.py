@@ -1,5 +1,6 @@
 """The relay's composition root: builds its clients from the settings and runs it until a signal."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from consent_api.ledger.database import connect
 from consent_api.loops import Loop, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_runtime import kafka, logs, observability
+from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from .loop import Relay
 from .metrics import RelayMetrics
@@ -47,9 +49,14 @@ def run(settings: RelayProcess) -> int:
 
 @contextmanager
 def composed(
-    settings: RelayProcess, *, registry: CollectorRegistry, health: observability.Health
+    settings: RelayProcess,
+    *,
+    registry: CollectorRegistry,
+    health: observability.Health,
+    stalled_after: float = STALLED_SECONDS,
 ) -> Iterator[dict[str, Loop]]:
     """The loops of one relay, ready to run."""
+    progress = Progress(bound=stalled_after, clock=time.monotonic)
     metrics = RelayMetrics.on(registry)
     engine = connect(settings.database, pool_size=1, application="consent-relay relay")
     event.listen(engine, "connect", _without_waiting_for_disk)
@@ -59,10 +66,18 @@ def composed(
         publisher=Publisher(lambda: kafka.producer(settings.kafka, **PRODUCER)),
         metrics=metrics,
         health=health,
+        progress=progress,
         pace=Pace(shortest=settings.relay_poll_shortest, longest=settings.relay_poll_longest),
         batch=settings.relay_batch,
     )
-    watch = Watch(outbox=Outbox(watched), metrics=metrics, health=health)
+    watch = Watch(
+        outbox=Outbox(watched),
+        metrics=metrics,
+        health=health,
+        progress=progress,
+        stalled_after=stalled_after,
+        set_aside=lambda: relay.set_aside,
+    )
     try:
         yield {"relay": relay.run, "outbox-watch": watch.run}
     finally:

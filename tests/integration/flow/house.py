@@ -32,6 +32,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.keyring import Key
 from consent_runtime.observability import Health
+from consent_runtime.progress import STALLED_SECONDS
 
 TENANT = "acme"
 HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
@@ -158,10 +159,13 @@ class House:
         assert process.returncode == code, f"exit code {process.returncode}: {out}{err}"
         return f"{out}{err}"
 
-    def relay(self, **settings: Any) -> AbstractContextManager[Running]:
+    def relay(self, *, stalled_after: float = STALLED_SECONDS, **settings: Any) -> AbstractContextManager[Running]:
         return _threads(
             lambda registry, health: relay_loops(
-                RelayProcess(**{**self.settings(), **settings}), registry=registry, health=health
+                RelayProcess(**{**self.settings(), **settings}),
+                registry=registry,
+                health=health,
+                stalled_after=stalled_after,
             )
         )
 

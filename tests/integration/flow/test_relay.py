@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import time
 from collections import Counter
 
 import pytest
+from sqlalchemy import text
 
 from consent_contracts.partitioner import partition_of
 from tests.integration.flow.house import FILLED, House, Running, until
@@ -85,6 +87,19 @@ def test_rows_wait_while_the_broker_is_away_and_their_age_tells(house: House) ->
         until(lambda: house.pending() == 0)
         until(lambda: relay.health.check()[0])
     assert len({each.key() for each in house.records(house.topics.changes)}) == 3_010
+
+
+def test_rows_that_it_does_not_get_at_are_a_reason_until_it_does(house: House) -> None:  # R41
+    house.fill(3)
+    with house.owner.execution_options(isolation_level="READ COMMITTED").connect() as elsewhere:
+        elsewhere.execute(text("SELECT outbox_id FROM outbox FOR UPDATE"))
+        with house.relay(stalled_after=2.0) as relay:
+            until(lambda: not relay.health.check()[0], what="rows that grow old show")
+            [reason] = relay.health.check()[1]
+            assert re.fullmatch("outbox: 3 rows wait, and none was published for [2-9] s", reason)
+            elsewhere.rollback()
+            until(lambda: relay.health.check() == (True, []), what="it is ready again by itself")
+            assert house.pending() == 0
 
 
 def test_a_relay_starts_without_its_broker_and_without_its_database(house: House) -> None:
