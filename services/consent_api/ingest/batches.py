@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
+from .gaps import Gaps, Place
 from .headway import Headway
 from .metrics import IngestMetrics
 from .record import Consumed
@@ -93,6 +94,7 @@ class BatchLoop:
         self._holding = False
         self._stalled_after = stalled_after
         self._headway = self._new_headway()
+        self._gaps = self._new_gaps()
         self._look_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -116,6 +118,7 @@ class BatchLoop:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
         self._headway = self._new_headway()
+        self._gaps = self._new_gaps()
         self._report()
         try:
             while not stop.is_set():
@@ -141,7 +144,9 @@ class BatchLoop:
         for message in messages:
             error = message.error()
             if error is None:
-                self._batch.append(Consumed.of(message))
+                record = Consumed.of(message)
+                self._reached((record.topic, record.partition), record.offset, then=record.offset + 1)
+                self._batch.append(record)
             elif error.fatal() or error.code() in _LOST:
                 raise _Dead(error)
             elif error.code() == KafkaError._PARTITION_EOF:
@@ -152,7 +157,22 @@ class BatchLoop:
     def _ended(self, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is not None and partition is not None and offset is not None:
+            self._reached((topic, partition), offset, then=offset)
             self._headway.stands((topic, partition), offset)
+
+    def _reached(self, place: Place, offset: int, *, then: int) -> None:
+        """Reading has come to `offset` and goes on at `then`. What was deleted before it was read is said, loudly."""
+        topic, partition = place
+        try:
+            lost = self._gaps.before(place, offset, then=then)
+        except KafkaException as error:
+            what = "nobody says whether records were deleted unread"
+            log.warning(what, extra={"topic": topic, "partition": partition, "offset": offset, "error": str(error)})
+            return
+        if lost:
+            self._metrics.skipped.labels(topic).inc(lost)
+            what = "records were deleted before they were read"
+            log.error(what, extra={"topic": topic, "partition": partition, "offset": offset, "records": lost})
 
     def _finish(self, stop: threading.Event) -> None:
         pause = _FIRST_RETRY
@@ -239,11 +259,25 @@ class BatchLoop:
     def _places(self) -> str:
         return ", ".join(sorted({f"{each.topic}:{each.partition}" for each in self._batch}))
 
+    def _new_gaps(self) -> Gaps:
+        return Gaps(committed=self._committed, begins=self._begins)
+
+    def _committed(self, place: Place) -> int | None:
+        [found] = self._consumer.committed([TopicPartition(*place)], timeout=_ASK_SECONDS)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return found.offset if found.offset >= 0 else None
+
+    def _begins(self, place: Place) -> int:
+        begins, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_SECONDS)
+        return begins
+
     def _new_headway(self) -> Headway:
         return Headway(bound=self._stalled_after, clock=time.monotonic)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign(partitions)
+        self._gaps.forget((each.topic, each.partition) for each in partitions)
         self._headway.assigned((each.topic, each.partition) for each in partitions)
         if self._holding:
             consumer.pause(partitions)

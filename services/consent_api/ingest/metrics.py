@@ -17,6 +17,7 @@ class IngestMetrics:
     records: Counter
     batch_seconds: Histogram
     retries: Counter
+    skipped: Counter
     holding: Gauge
     clock_offset: Gauge
 
@@ -42,6 +43,13 @@ class IngestMetrics:
                 "Batches put back because the database, the registry or the broker did not answer."
                 " Nothing is lost while this grows, but nothing is recorded either.",
                 ["topic", "cause"],
+                registry=registry,
+            ),
+            skipped=Counter(
+                "consent_relay_ingest_skipped_records_total",
+                "Offsets that were deleted before this group read them (retention). What stood there is not recorded:"
+                " have it submitted again.",
+                ["topic"],
                 registry=registry,
             ),
             holding=Gauge(

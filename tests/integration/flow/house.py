@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, text
@@ -203,6 +203,13 @@ class House:
         for number, value in enumerate(values):
             producer.produce(topic or self.topics.inbound, value, f"up-{number}".encode())
         assert producer.flush(20) == 0
+
+    def delete_records(self, topic: str) -> None:
+        """What retention does, to every record that is there now."""
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        places = [TopicPartition(topic, each, OFFSET_END) for each in admin.list_topics(topic).topics[topic].partitions]
+        for deleted in admin.delete_records(places).values():
+            deleted.result()
 
     def codec(self) -> Codec:
         return Codec.connect(self.registry, self.topics)

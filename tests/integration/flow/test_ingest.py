@@ -50,6 +50,28 @@ def test_a_repeated_event_is_recorded_once(house: House) -> None:
     assert decisions(house) == 20
 
 
+def test_submissions_that_were_deleted_before_they_were_read_are_told(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    def skipped(ingest: Running) -> float:
+        return ingest.metric("consent_relay_ingest_skipped_records_total", topic=house.topics.inbound)
+
+    house.submit(house.encoded([refusal() for _ in range(40)]))
+    with house.ingest() as ingest:
+        until(lambda: outcome(house, ingest, "recorded") == 40)
+        until(lambda: house.committed() == 40)
+        assert skipped(ingest) == 0
+    house.submit(house.encoded([refusal() for _ in range(40)]))
+    house.delete_records(house.topics.inbound)
+    house.submit(house.encoded([refusal()]))
+    with house.ingest() as ingest:
+        until(lambda: skipped(ingest) == 40)
+        until(lambda: outcome(house, ingest, "recorded") == 1)
+    told = [each for each in caplog.records if each.getMessage() == "records were deleted before they were read"]
+    assert {each.levelname for each in told} == {"ERROR"}
+    assert sum(vars(each)["records"] for each in told) == 40
+
+
 def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House, keyring: Keyring) -> None:
     codec = house.codec()
     [good] = house.encoded([grant()])

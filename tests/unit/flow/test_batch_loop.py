@@ -50,6 +50,9 @@ class Scripted:
     def position(self, partitions: list[Any]) -> list[Any]:
         return []
 
+    def committed(self, partitions: list[TopicPartition], **_: Any) -> list[TopicPartition]:
+        return partitions
+
     def poll(self, _: float) -> Any:
         return self._messages.pop(0) if self._messages else None
 
