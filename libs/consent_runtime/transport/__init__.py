@@ -4,7 +4,8 @@ A chunk is acknowledged as a range, explicitly, after all its effects; commits n
 not. See docs/decisions/ for why not stock Faust.
 """
 
-from .app import ChunkApp, build
+from .app import build
+from .chunk_app import ChunkApp
 from .contract import Chunk, Ownership, PartitionHandler, Record, Stream
 from .membership import InstanceTaken
 from .metrics import TransportMetrics

@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
-from faust.app.base import BootStrategy
-from faust.tables.manager import TableManager
-from faust.types import TP, AppT, EventT, Message
-from faust.types.transports import TransportT
+from faust.types import AppT, EventT, Message
 from mode import CrashingSupervisor
 from yarl import URL
 
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
-from .consumer import ChunkConsumer, ChunkTransport
+from .chunk_app import ChunkApp, NoTables
+from .consumer import ChunkTransport
 from .contract import Chunk, Stream
 from .membership import Membership
 from .metrics import TransportMetrics
 from .options import Options
 from .sessions import Sessions
-
-logger = logging.getLogger(__name__)
-
-
-class OnlyConsumer(BootStrategy):
-    """Effects are the handlers' affair: no Faust producer, no web server."""
-
-    enable_kafka_producer = False
-    enable_web = False
-
-
-class NoTables(TableManager):
-    """State is the handlers' affair. Without tables there is nothing to recover and nobody to wait for."""
-
-    async def on_start(self) -> None:
-        self._tables_registered.set()
-
-    def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        pass
-
-    async def on_rebalance(
-        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
-    ) -> None:
-        pass
-
-    async def wait_until_recovery_completed(self) -> bool:
-        return False
 
 
 class ChunkSchema(faust.Schema[None, Chunk]):
@@ -60,44 +30,6 @@ class ChunkSchema(faust.Schema[None, Chunk]):
             return app.create_event(None, message.value, None, message)
 
         return decode
-
-
-class ChunkApp(faust.App):
-    BootStrategy = OnlyConsumer
-
-    relay: Stream
-    options: Options
-    membership: Membership
-    sessions: Sessions
-    health: Health
-    metrics: TransportMetrics
-    end_process: Callable[[BaseException], None]
-
-    def fail(self, failure: BaseException) -> None:
-        """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
-        logger.critical("stream %s has failed", self.relay.name, exc_info=failure)
-        self.end_process(failure)
-
-    def wake(self) -> None:
-        if self._consumer is not None:
-            self._consumer.wake()  # type: ignore[attr-defined]
-
-    async def on_stop(self) -> None:
-        consumer = self._consumer
-        if isinstance(consumer, ChunkConsumer):
-            consumer.stop_flow()
-            try:
-                await self.sessions.close()
-                await consumer.commit()
-            except Exception as failure:
-                self.fail(failure)
-        await super().on_stop()
-
-    def _new_transport(self) -> TransportT:
-        return ChunkTransport([URL("kafka://")], self)
-
-    def _create_directories(self) -> None:
-        """Faust would make one for its tables."""
 
 
 def build(
@@ -147,6 +79,7 @@ def build(
         web_enabled=False,
         TableManager=NoTables,
     )
+    app.transport = ChunkTransport([URL("kafka://")], app)
     app.relay, app.options, app.health, app.metrics = stream, options, health, metrics
     app.membership = Membership(session_timeout=options.session_timeout)
     app.sessions = Sessions(

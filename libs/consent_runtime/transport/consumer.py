@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.transports import ConsumerT
 
+from .chunk_app import ChunkApp
 from .contract import Chunk
-from .membership import Lease
 from .thread import POLL_SECONDS, ChunkConsumerThread
-
-if TYPE_CHECKING:
-    from .app import ChunkApp
 
 
 class ChunkConsumer(Consumer):
@@ -32,10 +29,7 @@ class ChunkConsumer(Consumer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.options = self.app.options
-        self.membership = self.app.membership
         self.sessions = self.app.sessions
-        self.lease = Lease(generation=-1, member_id="")
         self._committing = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
@@ -57,7 +51,7 @@ class ChunkConsumer(Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
         if self.app.should_stop:
             return
-        self.sessions.assign(assigned, self.lease)
+        self.sessions.assign(assigned, self._thread.lease)
         self.app.flow_control.resume()
         self.resume_flow()
         await self.app._fetcher.maybe_start()
@@ -120,7 +114,7 @@ class ChunkConsumer(Consumer):
             if self._thread.should_stop:
                 return False  # What was acknowledged will be delivered again.
             self.sessions.observe()
-            lease, offsets = self.lease, self.sessions.committable()
+            lease, offsets = self._thread.lease, self.sessions.committable()
             if not offsets:
                 return False
             outcome = await self._thread.commit_under(lease, offsets)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka
 from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
@@ -30,12 +30,9 @@ from faust.types import TP
 
 from consent_runtime.kafka import aiokafka_security
 
+from .chunk_app import ChunkApp
 from .contract import Record
 from .membership import Lease
-
-if TYPE_CHECKING:
-    from .app import ChunkApp
-    from .consumer import ChunkConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -56,20 +53,22 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, fetching chunks."""
 
     app: ChunkApp
-    consumer: ChunkConsumer
+    lease: Lease
+    """Under which the partitions were assigned that are ours now."""
     _woken: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.lease = Lease(generation=-1, member_id="")
         self._gone: dict[TP, int] = {}
         """Where partitions were to be read on, and the topic no longer holds that offset."""
 
     async def on_start(self) -> None:
         await super().on_start()
-        self.consumer.membership.watch(self._ensure_consumer()._coordinator)
+        self.app.membership.watch(self._ensure_consumer()._coordinator)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        conf, options = self.app.conf, self.consumer.options
+        conf, options = self.app.conf, self.app.options
         return aiokafka.AIOKafkaConsumer(
             client_id=options.instance_id,
             group_id=conf.id,
@@ -105,7 +104,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
-        self.consumer.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
+        self.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
         self._gone.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -133,10 +132,10 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         # that are ready belong together: none is taken from the fetcher that nobody is there to process.
         subscriptions = consumer._subscription
         # A process that was frozen begins nothing new before the broker has said that it still belongs.
-        if subscriptions.reassignment_in_progress or not self.consumer.membership.confirmed():
+        if subscriptions.reassignment_in_progress or not self.app.membership.confirmed():
             return {}
         fetched: dict[TP, Fetched] = {}
-        for tp in self.consumer.sessions.ready:
+        for tp in self.app.sessions.ready:
             state = subscriptions.subscription.assignment.state_value(tp)
             if state is None:
                 continue
@@ -145,7 +144,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             records: Sequence[Record] = ()
             if tp in fetcher._records:
                 try:
-                    found = await fetcher.fetched_records({tp}, 0, self.consumer.options.max_chunk)
+                    found = await fetcher.fetched_records({tp}, 0, self.app.options.max_chunk)
                 except (NoOffsetForPartitionError, OffsetOutOfRangeError) as nowhere:
                     self._from_the_beginning(tp, state, nowhere)
                     continue

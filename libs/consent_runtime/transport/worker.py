@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
-from .app import ChunkApp
+from .chunk_app import ChunkApp
 from .session import SessionStuck
 
 logger = logging.getLogger(__name__)

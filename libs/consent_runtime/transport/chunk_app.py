@@ -1,0 +1,83 @@
+"""A Faust app without what we do not use of Faust, and with what our consumer needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import faust
+from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
+from faust.types import TP
+
+from consent_runtime.observability import Health
+
+from .contract import Stream
+from .membership import Membership
+from .metrics import TransportMetrics
+from .options import Options
+from .sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+
+class OnlyConsumer(BootStrategy):
+    """Effects are the handlers' affair: no Faust producer, no web server."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class NoTables(TableManager):
+    """State is the handlers' affair. Without tables there is nothing to recover and nobody to wait for."""
+
+    async def on_start(self) -> None:
+        self._tables_registered.set()
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        pass
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        pass
+
+    async def wait_until_recovery_completed(self) -> bool:
+        return False
+
+
+class ChunkApp(faust.App):
+    """What the consumer and its thread need of a stream; `build` puts it together."""
+
+    BootStrategy = OnlyConsumer
+
+    relay: Stream
+    options: Options
+    membership: Membership
+    sessions: Sessions
+    health: Health
+    metrics: TransportMetrics
+    end_process: Callable[[BaseException], None]
+
+    def fail(self, failure: BaseException) -> None:
+        """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
+        logger.critical("stream %s has failed", self.relay.name, exc_info=failure)
+        self.end_process(failure)
+
+    def wake(self) -> None:
+        if self._consumer is not None:
+            self._consumer.wake()  # type: ignore[attr-defined]
+
+    async def on_stop(self) -> None:
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.stop_flow()
+            try:
+                await self.sessions.close()
+                await consumer.commit()
+            except Exception as failure:
+                self.fail(failure)
+        await super().on_stop()
+
+    def _create_directories(self) -> None:
+        """Faust would make one for its tables."""
