@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -37,8 +38,7 @@ def run(directory: Path, options: Options) -> int:
         )
         endpoints = stack.start()
         console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
-        with view(console) as screen:
-            story = Story(stack, options, screen)
+        with view(console) as screen, closing(Story(stack, options, screen)) as story:
             try:
                 story.play()
             except (Unsettled, TimeoutError) as error:

@@ -66,6 +66,11 @@ class Story:
         self._life_goes_on()
         self._settle("waiting until every tool is told", self.progress.settled)
 
+    def close(self) -> None:
+        """The ways in end; what was sent, and what became of it, stays to be read."""
+        self.http.close()
+        self.kafka.close()
+
     def _everybody_chooses(self) -> None:
         choices = list(self._choices.first(_now()))
         self._enter("people choose", of=len(choices))
