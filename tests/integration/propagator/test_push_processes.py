@@ -23,7 +23,8 @@ def test_a_choice_reaches_each_destination_with_its_receipts(rig: Rig) -> None: 
     until(lambda: ("crm", "permit", "accepted") in stages() and ("crm", "suppress", "accepted") in stages())
     until(lambda: ("twilio-fr", "suppress", "accepted") in stages())
     assert worker.metric("propagation_latency_seconds_count", destination="crm") == 2
-    assert worker.metric("propagation_oldest_untold_revocation_seconds") == 0
+    # The gauge knows the last look at what is untold; the next one comes a quarter of a second later.
+    until(lambda: worker.metric("propagation_oldest_untold_revocation_seconds") == 0)
     assert worker.stop() == 0, worker.log.read_text()[-3000:]
 
 
@@ -36,7 +37,7 @@ def test_an_outage_is_waited_out_while_the_other_destination_flows(rig: Rig) -> 
     until(lambda: len(rig.sandbox.state("webhook")) == 200)
     until(lambda: worker.metric("propagation_breaker_open", destination="twilio-fr") == 1)
     until(lambda: worker.metric("propagation_oldest_untold_revocation_seconds", destination="twilio-fr") > 3)
-    assert worker.metric("propagation_oldest_untold_revocation_seconds", destination="crm") == 0
+    until(lambda: worker.metric("propagation_oldest_untold_revocation_seconds", destination="crm") == 0)
     rig.sandbox.call("PUT", "/_control/outage/twilio", {"mode": "off"})
     until(lambda: len(rig.sandbox.state("twilio")) == 200, seconds=30)
     until(lambda: worker.metric("propagation_breaker_open", destination="twilio-fr") == 0)
