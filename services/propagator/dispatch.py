@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from propagator.backlog import Backlog, Step
 from propagator.config import Destination
-from propagator.connector import PERMIT, SUPPRESS, Accepted, Connector, Outcome, Push, Refused, TryAgain
+from propagator.connector import PERMIT, SUPPRESS, Accepted, Action, Connector, Outcome, Push, Refused, TryAgain
 from propagator.errors import CallFailed, DestinationDown, Misconfigured, Throttled, Withheld, WrongTargets
 from propagator.metrics import Metrics
 from propagator.pace import RETRY_SECONDS, THROTTLE_SECONDS, URGENT_SECONDS, Breaker, TokenBucket, delay
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 OPEN_WINDOW = 50
 """Steps a destination that is down may hold waiting: enough to probe with something else than a poison address."""
-HOLD_SECONDS = 0.25
+HOLD_SECONDS: Mapping[Action, float] = {SUPPRESS: 2.0, PERMIT: 0.25}
+"""Between two looks whether something withheld may be said. While Kafka is away a whole backlog of "no" looks."""
 NEVER_SENT = frozenset({"unreachable", "unresolved"})
 """A call that failed so has not reached the tool. After any other failure it may have, and be carried out late."""
 
@@ -199,12 +200,12 @@ class Dispatcher:
             )
             if not batch:
                 return self._backlog.due_in(now)
-            if told_to_wait:
+            if self._launch(batch) and told_to_wait:
                 self._urgent_at = now + URGENT_SECONDS
-            self._launch(batch)
         return None
 
-    def _launch(self, batch: list[Step]) -> None:
+    def _launch(self, batch: list[Step]) -> bool:
+        """Whether a call was begun: for none of the batch there may be leave."""
         steps, pushes = [], []
         for step in batch:
             if not self._owner(step).may_push(step):
@@ -221,7 +222,7 @@ class Dispatcher:
                 continue
             steps.append(step)
         if not steps:
-            return
+            return False
         self._bucket.take()
         for step in steps:
             step.flying = True
@@ -230,6 +231,7 @@ class Dispatcher:
         call = asyncio.create_task(self._guarded(self._call(steps, pushes)))
         self._calls.add(call)
         call.add_done_callback(self._ended)
+        return True
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
@@ -354,7 +356,7 @@ class Dispatcher:
 
     def _withhold(self, step: Step) -> None:
         self._metrics.withheld.labels(self._destination.name, step.wanted.action).inc()
-        self.later(step, HOLD_SECONDS)
+        self.later(step, HOLD_SECONDS[step.wanted.action])
 
     def _allowed(self, steps: Sequence[Step]) -> bool:
         return all(self._owner(each).may_push(each) for each in steps)

@@ -68,12 +68,13 @@ class Feed:
             clock=asyncio.get_running_loop().time,
             assigned_at=room.now(),
         )
+        self._footing = Footing(ownership, clock=asyncio.get_running_loop().time)
         told = Told()
         self._settling = Settling(room, partition, parking, self._lanes, self._late)
         self._pushing = Pushing(
             room,
             partition,
-            Footing(ownership, clock=asyncio.get_running_loop().time),
+            self._footing,
             lanes=self._lanes,
             told=told,
             late=self._late,
@@ -147,6 +148,7 @@ class Feed:
         Also gives what has waited for a second its `queued` receipt, and beats for what waits on purpose.
         """
         self._late.sweep()
+        self._footing.tenable()
         now = self._room.now()
         works = [lane.work for lane in self._lanes if lane.work.open]
         ours = self._ownership.fresh()

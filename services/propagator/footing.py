@@ -14,7 +14,7 @@ from consent_runtime.transport.contract import Ownership
 DOUBT_SECONDS = 15.0
 """The longest that a "no" waits to hear whose the partition is."""
 GAP_SECONDS = 2.0
-"""Who waits asks several times a second: after a longer silence a new doubt begins."""
+"""A process that runs asks several times a second: after a longer silence, which was a freeze, a new doubt begins."""
 
 
 class Footing:
@@ -30,8 +30,12 @@ class Footing:
         return self._ownership.fresh()
 
     def tenable(self) -> bool:
-        """A "no" may be said: nobody else can have the partition, or that could not be found out in time."""
+        """A "no" may be said: nobody else can have the partition, or that could not be found out in time.
+
+        To be asked several times a second as long as the process runs, whether a "no" waits or not.
+        """
         if self.sure():
+            self._asked = float("-inf")
             return True
         now = self._clock()
         if now - self._asked > GAP_SECONDS:

@@ -7,6 +7,7 @@ grow with them: the database and this process work less for each, just when it m
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 
@@ -18,10 +19,13 @@ from consent_api.ledger.idempotency import InFlight
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Done, Outcome, Submission, carry_out
 
+log = logging.getLogger(__name__)
+
 MOST_TOGETHER = 64
 SHARED_PATIENCE_MS = 200
 """What a shared transaction waits for another's lock. Whoever waits longer waits alone, and holds up nobody."""
 PATIENCE_MS = 8_000
+MOST_PATIENT = 3
 
 _Waiting = tuple[Submission, asyncio.Future[Done]]
 _Key = tuple[str, str]
@@ -35,6 +39,7 @@ class GroupCommit:
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._apart: dict[_Key, asyncio.Task[None]] = {}
+        self._patient = anyio.CapacityLimiter(MOST_PATIENT)
         self._thread = anyio.CapacityLimiter(1)
         """Of its own: when all others wait for locks, the writer goes on."""
 
@@ -87,9 +92,13 @@ class GroupCommit:
         except LedgerContended:
             self._part(group)
         except LedgerUnavailable as away:
+            # Whoever waits hears it now, not in its turn: each turn takes as long as it takes to find out.
+            while self._waiting:
+                group = [*group, self._waiting.popleft()]
             for _, done in group:
                 _settle(done, LedgerUnavailable(str(away), retry_after=away.retry_after))
-        except Exception:
+        except Exception as failure:
+            log.warning("a group is recorded one by one", extra={"size": len(group), "why": type(failure).__name__})
             self._part(group)
         else:
             for (_, done), outcome in zip(group, outcomes, strict=True):
@@ -100,8 +109,14 @@ class GroupCommit:
             self._apart[_key(submission)] = asyncio.create_task(self._write_alone(submission, done))
 
     async def _write_alone(self, submission: Submission, done: asyncio.Future[Done]) -> None:
+        """Most can be recorded at once. Those that really wait for somebody take some of the threads, never all."""
+        outcome: Outcome | Exception
         try:
-            outcome: Done | Exception = await anyio.to_thread.run_sync(self.alone, submission)
+            try:
+                (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], SHARED_PATIENCE_MS)
+            except LedgerContended:
+                async with self._patient:
+                    (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], PATIENCE_MS)
         except Exception as failure:
             outcome = failure
         del self._apart[_key(submission)]

@@ -3,21 +3,38 @@
 Pure but for the two questions that it asks of the broker, and those only where an offset is missing.
 """
 
+import time
 from collections.abc import Callable, Iterable
 
 Place = tuple[str, int]
 """A topic and a partition."""
 
+MARKERS = 2
+"""As many offsets as this are missing all the time where an upstream system writes transactions."""
+QUIET_SECONDS = 1.0
+"""For so long such a gap is not asked about again."""
+SILENT_SECONDS = 10.0
+"""For so long a broker that did not answer is not asked again."""
+
 
 class Gaps:
     """Of the partitions that are assigned now."""
 
-    def __init__(self, *, committed: Callable[[Place], int | None], begins: Callable[[Place], int]) -> None:
+    def __init__(
+        self,
+        *,
+        committed: Callable[[Place], int | None],
+        begins: Callable[[Place], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`committed`: where the group was to go on, None when it never was there. `begins`: what the topic still
         holds."""
         self._committed = committed
         self._begins = begins
+        self._clock = clock
         self._next: dict[Place, int] = {}
+        self._quiet_until: dict[Place, float] = {}
+        self._silent_until = float("-inf")
 
     def forget(self, places: Iterable[Place]) -> None:
         """They are somebody else's, or were meanwhile."""
@@ -27,15 +44,27 @@ class Gaps:
     def before(self, place: Place, offset: int, *, then: int) -> int:
         """How many offsets before `offset`, at which reading has come, were deleted unread; it goes on at `then`.
 
-        Other offsets are missing too, where transactions ended or were aborted: those the topic still covers. When the
-        broker does not answer, this is not asked again.
+        Other offsets are missing too, where transactions ended or were aborted: those the topic still covers. Raises
+        what the questions raise; this gap is then not asked about again, nor is any other for a while.
         """
         wanted = self._next.get(place)
         known = place in self._next
         self._next[place] = then
+        now = self._clock()
+        if now < self._silent_until:
+            return 0
+        self._silent_until = now + SILENT_SECONDS  # unless both answer
         if not known:
             wanted = self._committed(place)
-        if wanted is None or offset <= wanted:
-            return 0
-        begins = self._begins(place)
-        return begins - wanted if wanted < begins <= offset else 0
+        lost = 0
+        if wanted is not None and offset > wanted and self._worth_asking(place, offset - wanted, now):
+            begins = self._begins(place)
+            lost = begins - wanted if wanted < begins <= offset else 0
+        self._silent_until = float("-inf")
+        return lost
+
+    def _worth_asking(self, place: Place, missing: int, now: float) -> bool:
+        if missing <= MARKERS and now < self._quiet_until.get(place, now):
+            return False
+        self._quiet_until[place] = now + QUIET_SECONDS
+        return True

@@ -51,7 +51,9 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
         connect_args={
             "connect_timeout": 3,
             "tcp_user_timeout": 10_000,
-            "keepalives_idle": 10,
+            "keepalives_idle": 4,
+            "keepalives_interval": 3,
+            "keepalives_count": 2,
             "options": _OPTIONS,
             "application_name": application,
         },

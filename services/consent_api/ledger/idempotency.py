@@ -69,7 +69,8 @@ class Claim:
     """A request that nobody has carried out, ours until the transaction ends."""
 
     tenant: str
-    key_hash: str
+    key_hashes: Sequence[str]
+    """Under each live hash key: another process may hold another for the primary one while they are being changed."""
     request_hash: str
 
 
@@ -97,21 +98,22 @@ def claim(connection: Connection, keyring: Keyring, requests: Sequence[Request],
     )
     # Under one of the live keys, if at all, the answer stands: that row counts.
     newest = {row.number: row for row in sorted(found, key=lambda row: row.status is not None)}
-    return [_claimed(keyring, request, hashed[number][0], newest[number]) for number, request in enumerate(requests)]
+    return [_claimed(keyring, request, hashed[number], newest[number]) for number, request in enumerate(requests)]
 
 
 def store(connection: Connection, answered: Sequence[tuple[Claim, Answer]], *, now: int) -> None:
     """Keep the answers, in the transaction that carried the requests out."""
     if not answered:
         return
+    rows = [(claim, key_hash, answer) for claim, answer in answered for key_hash in claim.key_hashes]
     connection.execute(
         _STORE,
         {
-            "tenants": [each.tenant for each, _ in answered],
-            "keys": [each.key_hash for each, _ in answered],
-            "requests": [each.request_hash for each, _ in answered],
-            "statuses": [answer.status for _, answer in answered],
-            "bodies": [answer.body for _, answer in answered],
+            "tenants": [claim.tenant for claim, _, _ in rows],
+            "keys": [key_hash for _, key_hash, _ in rows],
+            "requests": [claim.request_hash for claim, _, _ in rows],
+            "statuses": [answer.status for _, _, answer in rows],
+            "bodies": [answer.body for _, _, answer in rows],
             "now": now,
         },
     )
@@ -129,12 +131,12 @@ def _keyed(keyring: Keyring, tenant: str, kind: str, data: bytes) -> list[str]:
     return list(keyring.live_address_keys(tenant, f"idempotency {kind}", digest))
 
 
-def _claimed(keyring: Keyring, request: Request, key_hash: str, row: Row[Any]) -> Claimed:
-    if not row.locked:
-        return InFlight("a request with this Idempotency-Key is being carried out")
+def _claimed(keyring: Keyring, request: Request, key_hashes: Sequence[str], row: Row[Any]) -> Claimed:
     hashes = _keyed(keyring, request.tenant, "request", request.content)
     if row.status is None:
-        return Claim(tenant=request.tenant, key_hash=key_hash, request_hash=hashes[0])
+        if not row.locked:
+            return InFlight("a request with this Idempotency-Key is being carried out")
+        return Claim(tenant=request.tenant, key_hashes=key_hashes, request_hash=hashes[0])
     if row.request_hash not in hashes:
         return KeyReused("this Idempotency-Key was used for another request")
     return Answer(status=row.status, body=bytes(row.body))

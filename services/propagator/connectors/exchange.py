@@ -21,7 +21,16 @@ from propagator.errors import CallFailed, DestinationDown, Misconfigured, Withhe
 
 LARGEST_ANSWER = 2 * 2**20
 
-_guard: ContextVar[Guard | None] = ContextVar("guard", default=None)
+
+@dataclass(kw_only=True, slots=True)
+class _Leave:
+    """Of one call: whom to ask, and whether the request has left once already."""
+
+    guard: Guard
+    sent: bool = False
+
+
+_leave: ContextVar[_Leave | None] = ContextVar("leave", default=None)
 
 
 class _GuardedRequest(ClientRequest):
@@ -29,13 +38,19 @@ class _GuardedRequest(ClientRequest):
 
     Asking before the request is made would not do: getting a connection can take seconds, in which the
     partition may go to another worker. aiohttp calls `send` again when it repeats a DELETE on a fresh
-    connection, so a repetition is guarded too.
+    connection, so a repetition is guarded too; one that is not allowed leaves open what became of the first.
     """
 
     async def send(self, conn: Connection) -> ClientResponse:
-        guard = _guard.get()
-        if guard is not None and not guard():
-            raise Withheld
+        leave = _leave.get()
+        if leave is not None:
+            if not leave.guard():
+                raise (
+                    DestinationDown("cut", "the connection broke before the answer was whole")
+                    if leave.sent
+                    else Withheld
+                )
+            leave.sent = True
         return await super().send(conn)
 
 
@@ -71,7 +86,7 @@ class Exchange:
         Raises DestinationDown when no whole answer came (what was asked may have been done all the same),
         Misconfigured when no attempt can succeed, Withheld when the guard said no.
         """
-        token = _guard.set(guard)
+        token = _leave.set(None if guard is None else _Leave(guard=guard))
         try:
             # Not followed: a redirect would carry the address and the credentials to somebody else.
             async with self._opened().request(
@@ -85,7 +100,7 @@ class Exchange:
         except (aiohttp.ClientError, OSError) as error:
             raise _in_our_words(error) from None
         finally:
-            _guard.reset(token)
+            _leave.reset(token)
 
     async def close(self) -> None:
         if self._session is not None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import anyio.to_thread
 from sqlalchemy import Engine, event, text
 
 from consent_api.errors import LedgerUnavailable, Refused
-from consent_api.http.group_commit import GroupCommit
+from consent_api.http.group_commit import MOST_PATIENT, GroupCommit
 from consent_api.ledger.database import connect
 from consent_api.ledger.idempotency import Answer, KeyReused, Request
 from consent_api.ledger.ledger import Ledger, now_micros
@@ -53,6 +54,29 @@ def test_one_that_waits_for_a_lock_holds_up_nobody(ledger: Ledger, owner_engine:
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == 16
+
+
+def test_more_that_wait_for_a_lock_than_there_are_threads_hold_up_nobody(ledger: Ledger, owner_engine: Engine) -> None:
+    with owner_engine.begin() as connection:
+        connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's3', 0)"))
+
+    async def story() -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_PATIENT + 2
+        commits = GroupCommit(ledger)
+        with owner_engine.connect() as blocker:
+            blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
+            stuck = [asyncio.create_task(commits.together(_submission(3, key=f"stuck{n}"))) for n in range(12)]
+            await asyncio.sleep(1.0)
+            began = time.monotonic()
+            others = [commits.together(_submission(3, key="stuck")), *map(commits.together, map(_submission, (5, 6)))]
+            one, *rest = [asyncio.create_task(each) for each in others]
+            await asyncio.gather(*rest)
+            assert time.monotonic() - began < 4.0
+            blocker.rollback()
+        await asyncio.gather(one, *stuck)
+
+    asyncio.run(story())
+    assert _count(owner_engine, "decisions") == 15
 
 
 def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: Engine) -> None:
@@ -130,10 +154,9 @@ def _withdrawal(number: int) -> Accepted:
     )
 
 
-def _submission(number: int) -> Submission:
-    return Submission(
-        request=Request(tenant="acme", key=f"k{number}", content=b"x"), read=[_withdrawal(number)], answer=_answer
-    )
+def _submission(number: int, *, key: str | None = None) -> Submission:
+    request = Request(tenant="acme", key=key or f"k{number}", content=b"x")
+    return Submission(request=request, read=[_withdrawal(number)], answer=_answer)
 
 
 def _answer(results: Results) -> Answer | None:

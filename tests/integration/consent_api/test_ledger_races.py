@@ -189,6 +189,13 @@ def test_a_request_whose_process_died_frees_its_key(ledger: Ledger, engine: Engi
     assert ledger.transact(lambda c: carry_out(c, ledger)).status == 201
 
 
+def test_a_stored_answer_is_given_while_another_is_being_given_it(ledger: Ledger, engine: Engine) -> None:
+    first = ledger.transact(lambda connection: carry_out(connection, ledger))
+    with engine.connect() as other:
+        assert carry_out(other, ledger) == first  # and holds the lock of the key
+        assert ledger.transact(lambda connection: carry_out(connection, ledger)) == first
+
+
 def test_connections_that_died_are_replaced_and_a_lost_one_is_said(
     ledger: Ledger, owner_engine: Engine, engine: Engine
 ) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from propagator.connector import PERMIT, Accepted, Push, Refused, TryAgain
-from propagator.errors import Misconfigured
+from propagator.connector import PERMIT, Accepted, Account, Push, Refused, TryAgain
+from propagator.connectors.sendgrid import KIND
+from propagator.errors import DestinationDown, Misconfigured
 
 CREDENTIALS = {"api_key": "SG.sandbox"}
 
@@ -23,6 +26,41 @@ async def test_a_group_that_does_not_exist_is_found_at_start(open_sandbox: Any) 
     connector = connect(await open_sandbox(), targets=("101", "999", "global"))
     with pytest.raises(Misconfigured, match="group 999 does not exist"):
         await connector.verify()
+
+
+async def test_a_lift_that_was_cut_and_may_not_be_repeated_may_have_been_carried_out(push: Callable[..., Push]) -> None:
+    """aiohttp repeats a DELETE by itself when a connection that was kept alive is cut."""
+    asked: list[str] = []
+    serving: list[Any] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while (head := await reader.readuntil(b"\r\n\r\n")).startswith(b"GET"):
+                asked.append("GET")
+                body = b'{"id": 101}'
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n" + body)
+            asked.append(head.split()[0].decode())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    account = Account(
+        destination="s",
+        channel="email",
+        url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        credentials=CREDENTIALS,
+        options={"recheck_seconds": 300},
+        targets=("101",),
+    )
+    connector = KIND.build(account)
+    leave = iter([True, False])
+    with pytest.raises(DestinationDown, match="broke"):
+        await connector.push([push(1, target="101", address="a@example.com", action=PERMIT)], guard=lambda: next(leave))
+    assert asked == ["GET", "DELETE"]
+    await connector.close()
+    await asyncio.gather(*serving)
+    server.close()
 
 
 async def test_a_group_that_was_deleted_since_is_found_before_it_is_written_to(

@@ -62,5 +62,21 @@ def test_a_broker_that_does_not_answer_is_not_asked_for_every_record() -> None:
     found = Gaps(committed=silent, begins=silent)
     with pytest.raises(TimeoutError):
         found.before(PLACE, 5, then=6)
-    assert [found.before(PLACE, offset, then=offset + 1) for offset in (6, 7)] == [0, 0]
+    assert [found.before(PLACE, offset, then=offset + 1) for offset in (6, 8, 100)] == [0, 0, 0]
     assert asked == 1
+
+
+def test_the_marks_of_transactions_cost_a_question_a_second_and_a_large_gap_is_always_asked_about() -> None:
+    asked, now = 0, 0.0
+
+    def begins(_: object) -> int:
+        nonlocal asked
+        asked += 1
+        return 5_000 if asked == 4 else 0
+
+    found = Gaps(committed=lambda _: 1, begins=begins, clock=lambda: now)
+    for number in range(1_000):
+        now = number / 400
+        assert found.before(PLACE, 2 * number + 1, then=2 * number + 2) == 0
+    assert asked == 3
+    assert found.before(PLACE, 6_000, then=6_001) == 3_000

@@ -42,6 +42,7 @@ from propagator.parking import Entry as NewestEntry
 from propagator.parking import Parked, Parking
 from propagator.receipts import Receipts
 from propagator.room import Room
+from propagator.station import WATCH_SECONDS
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
@@ -390,6 +391,7 @@ class Worker:
         )
         self.feed = Feed(room, TOPIC, 0, self, FakeParking(durable), released=self._released)
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def fresh(self) -> bool:
         return self.owns
@@ -398,18 +400,30 @@ class Worker:
         self.dispatcher.start()
         await self.feed.recover()
         self._task = asyncio.create_task(self._run())
+        self._watching = asyncio.create_task(self._watch())
         return self
 
     async def close(self) -> None:
         await self._halt()
+        self._end_watch()
         await self.feed.close()
 
     async def crash(self) -> None:
         """As by kill -9: nothing of this worker happens any more."""
         self.owns = False
         await self._halt()
+        self._end_watch()
         await self.feed.abandon()
         await self.dispatcher.stop()
+
+    def _end_watch(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self.feed.watch()
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def _halt(self) -> None:
         if self._task is not None:

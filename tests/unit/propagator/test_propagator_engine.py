@@ -394,6 +394,40 @@ def test_a_zombie_says_no_only_when_it_cannot_learn_whose_the_partition_is_and_n
     virtually(story())
 
 
+@pytest.mark.parametrize(("away_from", "away_to", "told_by"), [(5.0, None, 63.0), (58.0, 62.0, 66.0)])
+def test_a_no_under_a_long_retry_after_goes_at_its_urgent_moment_though_kafka_is_away(
+    away_from: float, away_to: float | None, told_by: float
+) -> None:
+    async def story() -> None:
+        async def throttled_once(_: Sequence[Push], tool: Provider) -> None:
+            tool.behave = None
+            raise Throttled("throttled", "429", retry_after=600.0)
+
+        durable, provider = Durable(), Provider(behave=throttled_once)
+        worker = await Worker(durable, provider).start()
+        durable.decide(1, decision("d1"))
+        loop = asyncio.get_running_loop()
+        loop.call_later(away_from, lambda: setattr(worker, "owns", False))
+        if away_to is not None:
+            loop.call_later(away_to, lambda: setattr(worker, "owns", True))
+        await until(lambda: bool(provider.applied))
+        assert 60.0 <= loop.time() <= told_by
+
+    virtually(story())
+
+
+def test_a_no_is_told_in_lasting_doubt_although_every_connection_takes_long() -> None:
+    async def story() -> None:
+        durable, provider = Durable(), Provider(seconds=5.0)  # the guard is asked 2.5 s after the launch
+        worker = await Worker(durable, provider).start()
+        worker.owns = False
+        durable.decide(1, decision("d1"))
+        await until(lambda: bool(provider.applied))
+        assert DOUBT_SECONDS <= asyncio.get_running_loop().time() <= DOUBT_SECONDS + 6.0
+
+    virtually(story())
+
+
 def test_an_offset_reset_pushes_the_desired_state_again_and_never_an_old_yes() -> None:  # R30
     async def story() -> None:
         durable, provider = Durable(), Provider()
