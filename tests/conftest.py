@@ -72,13 +72,20 @@ def own_servers(directory: Path) -> Iterator[Addresses]:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the servers keep their data, and in `logs` what they say."""
+    running = os.environ.get(RUNNING)
+    return Path(running).parent if running else tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def servers(servers_directory: Path) -> Iterator[Addresses]:
     """Kafka, the registry and PostgreSQL, one set for the whole run. None of the tests may stop them."""
     running = os.environ.get(RUNNING)
     if running:
         yield Addresses.read(Path(running))
         return
-    with own_servers(tmp_path_factory.mktemp("servers")) as addresses:
+    with own_servers(servers_directory) as addresses:
         yield addresses
 
 

@@ -66,6 +66,8 @@ class Feed:
             max_partition_fetch_bytes=256 * 1024,
             queued_max_messages_kbytes=2_048,
             queued_min_messages=2_000,
+            # A full queue is looked at again after this long. Librdkafka's second would be most of the loading time.
+            fetch_queue_backoff_ms=10,
         )
         try:
             self._partitions = self._find_partitions()

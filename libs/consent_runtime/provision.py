@@ -1,7 +1,8 @@
 """The topics and schemas the system needs: created by `topics apply`, compared by `topics check`.
 
 A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
-not compacted, and is found out months later. Each service calls `require_topics` at its start instead.
+not compacted, and is found out months later. Those that write what must not be lost (merge and push) call
+`require_topics` at their start instead.
 """
 
 from __future__ import annotations

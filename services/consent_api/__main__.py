@@ -69,7 +69,15 @@ def keys() -> None:
 
 @keys.command("create")
 @click.option("--tenant", required=True, help="Whose decisions the key may submit and read.")
-@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice(SCOPES),
+    help="May be repeated. submit: decisions and addresses; read: state, receipts, explain; check: the gate;"
+    " admin: kept for operators' routes, of which there are none yet.",
+)
 @click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
 def create_key(tenant: str, scopes: tuple[str, ...], name: str) -> None:
     """Print a new API key. It is shown this once: only a digest is kept."""

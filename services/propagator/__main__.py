@@ -29,7 +29,9 @@ def propagator(only: tuple[str, ...]) -> None:
     """
     import sys
 
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
     from consent_runtime import logs, settings
+    from consent_runtime.keyring import Keyring, KeyringError
     from consent_runtime.provision import require_topics
     from propagator.app import run_propagator
     from propagator.settings import PropagatorSettings
@@ -39,12 +41,19 @@ def propagator(only: tuple[str, ...]) -> None:
     names = {each.name for each in declared}
     if unknown := sorted(set(only) - names):
         _exit(2, [f"--destination {each}: not declared; there are {', '.join(sorted(names))}" for each in unknown])
+    try:
+        keyring = Keyring.load(loaded.keyring_file)
+    except KeyringError as error:
+        _exit(2, [f"CONSENT_RELAY_KEYRING_FILE: {error}"])
     logs.configure(loaded.log_level, loaded.service)
     topics = loaded.topics
     chosen = [each for each in declared if not only or each.name in only]
     sources = sorted({topics.suppression(each.channel) for each in chosen})
     require_topics(loaded, [topics.receipts, topics.parked, topics.dead_letters("propagator"), *sources])
-    sys.exit(run_propagator(loaded, chosen))
+    try:
+        sys.exit(run_propagator(loaded, chosen, keyring))
+    except (NotRegistered, RegistryUnavailable) as error:
+        _exit(2, [f"CONSENT_RELAY_REGISTRY: {error}"])
 
 
 @click.group()
@@ -58,7 +67,7 @@ def destinations() -> None:
 def check(file: Path, channels: str) -> None:
     """Say what each destination of FILE would be told, or each wrong line with its cure (exit code 2).
 
-    Credentials are looked up but not used: nothing is called.
+    Credentials are looked up, and their form is checked, but they are not used: nothing is called.
     """
     for each in _read(file, tuple(channel.strip() for channel in channels.split(","))):
         click.echo(f"{each.name}: {each.kind.name}, {each.channel}{_permissions(each)}")
@@ -85,12 +94,21 @@ def _mapping(destination: Destination) -> list[str]:
 def _read(path: Path, channels: tuple[str, ...]) -> tuple[Destination, ...]:
     from propagator import config
     from propagator.connectors import CATALOGUE
-    from propagator.errors import WrongDestinations
+    from propagator.errors import Misconfigured, WrongDestinations
 
     try:
-        return config.read(path, catalogue=CATALOGUE, channels=channels)
+        declared = config.read(path, catalogue=CATALOGUE, channels=channels)
     except WrongDestinations as error:
         _exit(2, [str(error)])
+    wrong = []
+    for each in declared:
+        try:
+            each.kind.build(each.account)  # Makes no connection; a secret of the wrong form is found here.
+        except Misconfigured as error:
+            wrong.append(f"{path}: destination {each.name}: {error}")
+    if wrong:
+        _exit(2, wrong)
+    return declared
 
 
 def _exit(code: int, lines: list[str]) -> NoReturn:

@@ -20,12 +20,14 @@ from propagator.settings import PropagatorSettings
 from propagator.station import Clients, Station
 
 
-def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination]) -> int:
-    """Push to these destinations until a signal (0) or a failure (not 0): one Faust app each, in one loop."""
+def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
+    """Push to these destinations until a signal (0) or a failure (not 0): one Faust app each, in one loop.
+
+    RegistryUnavailable, NotRegistered when it cannot begin.
+    """
     registry = CollectorRegistry()
     health = Health()
     topics = settings.topics
-    keyring = Keyring.load(settings.keyring_file)
     codec = Codec.connect(settings.registry, topics)
     producer = kafka.AsyncProducer(settings.kafka)
     clients = Clients(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 
+from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_runtime.transport.contract import Ownership
@@ -168,7 +171,8 @@ class Parking:
             producer = self._producer or self._opened()
             producer.begin_transaction()
             for key, value in batch:
-                producer.produce(self._topic, key=key, value=value, partition=self._partition)
+                headers = [] if value is None else self._headers()
+                producer.produce(self._topic, key=key, value=value, partition=self._partition, headers=headers)
             producer.commit_transaction(TRANSACTION_SECONDS)
         except KafkaException as error:
             self._failed(error)
@@ -242,6 +246,16 @@ class Parking:
                 else:
                     entries[address_key] = Entry(offset=offset, value=value)
         return entries
+
+    def _headers(self) -> list[tuple[str, str | bytes | None]]:
+        return [
+            *cloudevents.headers(
+                event_id=str(uuid.uuid4()),
+                event_type="relay.consent.v1.ParkedPush",
+                source="/propagator/" + self._destination,
+                time_micros=time.time_ns() // 1_000,
+            )
+        ]
 
     def _key(self, address_key: str) -> bytes:
         return f"{self._destination}|{address_key}".encode()

@@ -47,6 +47,7 @@ def gate() -> None:
     """
     import sys
 
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
     from consent_runtime import logs, settings
     from consent_runtime.api_keys import InvalidApiKeys
     from consent_runtime.keyring import KeyringError
@@ -60,4 +61,7 @@ def gate() -> None:
         sys.exit(run_gate(loaded))
     except (KeyringError, InvalidApiKeys) as error:
         click.echo(str(error), err=True)
+        sys.exit(2)
+    except (NotRegistered, RegistryUnavailable) as error:
+        click.echo(f"CONSENT_RELAY_REGISTRY: {error}", err=True)
         sys.exit(2)

@@ -77,13 +77,20 @@ def ours(task: Task) -> None:
             self._handler = handler
 
         async def process(self, chunk: Chunk) -> None:
-            nonlocal done, began
+            nonlocal began
             began = began or time.perf_counter()
-            await self._handler.process(chunk)
-            done += len(chunk.records)
-            if done >= task.records:
-                _report(task, began)
-                os.kill(os.getpid(), signal.SIGTERM)
+
+            def acknowledged(_: Chunk) -> None:
+                nonlocal done
+                chunk.acknowledge()
+                done += len(chunk.records)
+                if done >= task.records:
+                    _report(task, began)
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            await self._handler.process(
+                Chunk(chunk.topic, chunk.partition, chunk.records, acknowledged, beat=lambda _: chunk.beat())
+            )
 
         async def close(self) -> None:
             await self._handler.close()

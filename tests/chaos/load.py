@@ -77,18 +77,19 @@ class Load:
                 thread.join()
 
     def withdraw(self, wanted: int) -> list[Place]:
-        """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not."""
+        """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not. When
+        nobody may, others say so again: never for nobody."""
         verdicts = self.book.verdicts()
         permitted = [
             person
             for person in self.people[FICKLE:]
             if (known := verdicts.get(("voice", person.phone))) and known.get("promotions", known["*"]).permitted
-        ][:wanted]
-        if permitted:
-            now = _now()
-            choices = [self._choice(person, "voice", "promotions", "withdrawn", now) for person in permitted]
-            self._third.send(choices, seconds=PATIENCE)
-        return [("voice", person.phone) for person in permitted]
+        ]
+        chosen = (permitted or self.people[FICKLE:])[:wanted]
+        now = _now()
+        choices = [self._choice(person, "voice", "promotions", "withdrawn", now) for person in chosen]
+        self._third.send(choices, seconds=PATIENCE)
+        return [("voice", person.phone) for person in chosen]
 
     def close(self) -> None:
         self.http.close()

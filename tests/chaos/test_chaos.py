@@ -1,5 +1,6 @@
 """Nothing is lost and nobody is wrongly permitted, whatever breaks (R43): the whole system on its real servers.
 
+Every five faults all is let settle, and every decision is compared with every tool, as at the end of the demo.
 CHAOS_FAULTS says how many faults (every kind once by default), CHAOS_SEED repeats a run: `make chaos N=100 SEED=7`.
 """
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 
 from consent_api.ingest.metrics import IngestMetrics
@@ -15,13 +16,13 @@ from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
-from suppression.gate.metrics import GateMetrics
+from suppression.gate.metrics import GateMetrics, ViewMetrics
 from suppression.metrics import MergeMetrics
 
 INTRO = """\
 # Metrics
 
-Every process serves `/metrics`, `/healthz` and `/readyz` on its metrics port. Names follow the Prometheus conventions:
+Every service serves `/metrics`, `/healthz` and `/readyz` on its metrics port. Names follow the Prometheus conventions:
 prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process metrics (`process_*`,
 `python_*`) come on top.
 
@@ -33,7 +34,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "relay": [RelayMetrics.on],
     "ingest": [IngestMetrics.on],
     "suppression": [MergeMetrics.on],
-    "gate": [GateMetrics.on],
+    "gate": [GateMetrics.on, lambda registry: registry.register(ViewMetrics([]))],
     "propagator": [PropagatorMetrics.on],
     "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
     "suppression and propagator (the transport)": [TransportMetrics.on],
@@ -46,11 +47,16 @@ def declared(process: str) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     registry = CollectorRegistry()
     for declare in PROCESSES[process]:
         declare(registry)
-    collectors = set(registry._names_to_collectors.values())
-    metrics = [each for each in collectors if isinstance(each, MetricWrapperBase)]
-    for metric in sorted(metrics, key=lambda each: each._name):
-        suffix = "_total" if metric._type == "counter" else ""
-        yield metric._name + suffix, metric._type, tuple(metric._labelnames), metric._documentation
+    found: list[tuple[str, str, tuple[str, ...], str]] = []
+    for collector in registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            suffix = "_total" if collector._type == "counter" else ""
+            labels = tuple(collector._labelnames)
+            found.append((collector._name + suffix, collector._type, labels, collector._documentation))
+        else:
+            families = [each for each in collector.collect() if isinstance(each, GaugeMetricFamily)]
+            found += [(each.name, each.type, tuple(each._labelnames), each.documentation) for each in families]
+    yield from sorted(found)
 
 
 def lines() -> Iterator[str]:

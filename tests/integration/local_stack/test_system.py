@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import httpx
 
+from consent_contracts import Topics, record_name
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
+from tests.topic_records import records
 
 TOLD = ("accepted", "effective")  # effective: the provider says that it applies from now on
 
@@ -74,6 +76,19 @@ def test_every_destination_of_a_channel_is_told(system: Stack) -> None:
     assert "ada@example.com" in told(endpoints, "sendgrid")
     decision = submit(endpoints, channel="voice", address="+33639980002", purpose="*", status="objected")
     eventually(lambda: receipts(endpoints, decision).get("genesys-fr") in TOLD)
+
+
+def test_every_record_says_what_it_is_in_cloudevents_headers(system: Stack) -> None:
+    endpoints, topics = system.endpoints, Topics(prefix=system.endpoints.topic_prefix)
+    decision = submit(endpoints, channel="sms", address="06 39 98 00 07", purpose="promotions", status="withdrawn")
+    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in TOLD)
+    for topic in (topics.changes, topics.suppression("sms"), topics.receipts):
+        read = list(records(endpoints.kafka, topic))
+        assert read
+        for message in read:
+            headers = dict(message.headers() or [])
+            assert headers["ce_type"] == f"relay.consent.v1.{record_name(topic)}".encode()
+            assert {"ce_specversion", "ce_id", "ce_source", "ce_time", "content-type"} <= set(headers)
 
 
 def test_every_process_serves_its_metrics(system: Stack) -> None:  # R39

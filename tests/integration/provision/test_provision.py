@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from consent_contracts import Codec, Topics
+from consent_contracts import Codec, Topics, schemas
 from consent_runtime import provision
 from consent_runtime.settings import ProcessSettings
 from consent_runtime.topic_admin import ProvisionError, TopicAdmin
@@ -60,6 +64,19 @@ def test_apply_creates_what_check_asks_for_and_is_repeatable(
     assert settings["cleanup.policy"] == "compact"
     assert settings["delete.retention.ms"] == str(7 * 24 * 3600 * 1000)
     assert settings["max.compaction.lag.ms"] == str(24 * 3600 * 1000)
+
+
+def test_a_schema_that_would_break_a_reader_is_refused(command: Any, registry_url: str, names: Topics) -> None:
+    assert command("apply").exit_code == 0
+    with closing(SchemaRegistryClient.new_client({"url": registry_url})) as registry:
+        for spec in names.specs():
+            assert registry.get_compatibility(f"{spec.name}-value") == "FULL_TRANSITIVE"
+        subject, text = f"{names.changes}-value", schemas.text("ConsentChanged")
+        breaking = json.loads(text)
+        breaking["fields"].append({"name": "mood", "type": "string"})
+        with pytest.raises(SchemaRegistryError, match=r"409|incompatible"):
+            registry.register_schema(subject, Schema(json.dumps(breaking), "AVRO"))
+        assert [registry.get_version(subject, number).version for number in registry.get_versions(subject)] == [1]
 
 
 def test_wrong_setting_is_named_by_check_and_corrected_by_apply(command: Any, kafka: str, names: Topics) -> None:

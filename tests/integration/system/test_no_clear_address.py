@@ -76,6 +76,14 @@ def test_no_log_holds_a_clear_address(system: Stack, error_bodies: list[bytes]) 
     _assert_clean(places)
 
 
+def test_no_log_of_a_server_holds_a_clear_address(
+    system: Stack, servers_directory: Path, error_bodies: list[bytes]
+) -> None:  # R13
+    places = list(hiding_places.files(servers_directory / "logs", but="sandbox"))
+    assert {"kafka.log", "postgresql.log", "registry.log"} <= {place.name for place in places}
+    _assert_clean(places)
+
+
 def test_no_local_state_holds_a_clear_address(system: Stack, error_bodies: list[bytes]) -> None:  # R13
     places = list(hiding_places.files(system.directory / "state", but="sandbox"))
     assert places

@@ -109,7 +109,7 @@ def test_the_command_exits_with_2_and_says_where(tmp_path: Path) -> None:
 
 def test_the_command_says_what_would_be_told(tmp_path: Path) -> None:
     path = tmp_path / "destinations.yaml"
-    (tmp_path / "token").write_text("x")
+    (tmp_path / "token").write_text("whsec_" + "A" * 43 + "=")
     path.write_text(
         "destinations:\n  - {name: crm, connector: webhook, channel: sms, url: https://tool.example.com/in,\n"
         "     credentials: {secret: {file: token}}, purposes: same, push_permissions: true}\n"

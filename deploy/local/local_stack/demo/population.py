@@ -106,12 +106,12 @@ class Choices:
         return self._keep(self._choice(person, channel, purpose, status, now))
 
     @property
-    def latest_refusal(self) -> Choice:
-        """The newest refusal by a known person. LookupError before ``next`` has made one."""
+    def latest_refusal(self) -> Choice | None:
+        """The newest refusal by a known person that ``next`` has made."""
         for choice in reversed(self._sent):
             if choice.status != "given" and choice.subject_ref is not None:
                 return choice
-        raise LookupError("nobody has refused anything yet")
+        return None
 
     def _keep(self, choice: Choice) -> Choice:
         self._sent.append(choice)

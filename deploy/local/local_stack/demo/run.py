@@ -46,6 +46,7 @@ def run(directory: Path, options: Options) -> int:
                 leave.code = 1
         if not report(console, story, audit(endpoints, story.book.verdicts())):
             leave.code = 1
-        explain(console, endpoints, story.remembered)
+        if (refusal := story.remembered) is not None:
+            explain(console, endpoints, refusal)
         console.print(f"the whole demo took {time.monotonic() - began:.0f} s", highlight=False)
     return leave.code

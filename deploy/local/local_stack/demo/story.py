@@ -166,7 +166,7 @@ class Story:
         self._view.show(self.scene)
 
     @property
-    def remembered(self) -> Choice:
+    def remembered(self) -> Choice | None:
         """A late refusal that a subject made during the live traffic: worth an explanation."""
         return self._choices.latest_refusal
 

@@ -112,10 +112,12 @@ class PlainView:
         if scene.phase == self._phase and time.monotonic() < self._next:
             return
         self._phase, self._next = scene.phase, time.monotonic() + PLAIN_SECONDS
-        told = "; ".join(f"{r.destination} {r.told:,} told, p99 {seconds(r.p99)}, {r.state}" for r in scene.rows)
-        self._say(
-            f"{scene.phase}: {scene.done:,} / {scene.of:,}, outbox {scene.outbox:,.0f}" + (f"; {told}" if told else "")
-        )
+        self._say(f"{scene.phase}: {scene.done:,} / {scene.of:,}, outbox {scene.outbox:,.0f}")
+        for row in scene.rows:
+            self._say(
+                f"  {row.destination}: {row.told:,} told, p50 {seconds(row.p50)}, p99 {seconds(row.p99)},"
+                f" oldest untold {_age(row.oldest_untold)}, lag {row.lag_records:,.0f}, {row.state}"
+            )
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
@@ -133,11 +135,15 @@ def _table(scene: Scene) -> Table:
             f"{row.told:,}",
             seconds(row.p50),
             seconds(row.p99),
-            f"{row.oldest_untold:.1f} s" if row.oldest_untold else "-",
+            _age(row.oldest_untold),
             f"{row.lag_records:,.0f}",
             Text(row.state, style="green" if row.state == "up" else "red"),
         )
     return table
+
+
+def _age(value: float) -> str:
+    return f"{value:.1f} s" if value else "-"
 
 
 def seconds(value: float | None) -> str:

@@ -1,0 +1,73 @@
+"""What is wrong at the start is named, and ends with 2, before anything is asked of a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from consent_contracts import Codec
+from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_runtime.keyring_file import generate
+from propagator.__main__ import propagator
+
+DESTINATION = """\
+destinations:
+  - name: crm
+    connector: webhook
+    channel: sms
+    url: https://example.com/hook
+    credentials: {secret: {env: WEBHOOK}}
+    purposes: same
+"""
+Start = Callable[[], Any]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Runs the command over settings that are right; a broker that is not there is not asked."""
+    generate(tmp_path / "keyring.toml", ["acme"])
+    (tmp_path / "destinations.yaml").write_text(DESTINATION)
+    for name, value in {
+        "KAFKA": "127.0.0.1:9",
+        "REGISTRY": "http://127.0.0.1:9",
+        "KEYRING_FILE": str(tmp_path / "keyring.toml"),
+        "STATE_DIR": str(tmp_path),
+        "INSTANCE_ID": "one",
+        "METRICS_PORT": "0",
+        "PROPAGATOR_DESTINATIONS": str(tmp_path / "destinations.yaml"),
+    }.items():
+        monkeypatch.setenv(f"CONSENT_RELAY_{name}", value)
+    monkeypatch.setenv("WEBHOOK", "whsec_" + "A" * 43 + "=")
+    monkeypatch.setattr("consent_runtime.provision.require_topics", lambda *_: None)
+    monkeypatch.setattr("consent_runtime.logs.configure", lambda *_: None)
+    return lambda: CliRunner().invoke(propagator)
+
+
+def test_a_keyring_that_cannot_be_used(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "keyring.toml").write_text("no keyring")
+    result = start()
+    assert result.exit_code == 2
+    assert "CONSENT_RELAY_KEYRING_FILE: " in result.stderr
+
+
+def test_a_secret_of_the_wrong_form(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK", "whsec_####")
+    result = start()
+    assert result.exit_code == 2
+    assert "destination crm: secret" in result.stderr
+    assert "####" not in result.stderr
+
+
+@pytest.mark.parametrize("error", [RegistryUnavailable("does not answer"), NotRegistered("consent.changes.v1-value")])
+def test_a_registry_that_does_not_serve(start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def connect(*_: object) -> Codec:
+        raise error
+
+    monkeypatch.setattr(Codec, "connect", connect)
+    result = start()
+    assert result.exit_code == 2
+    assert "CONSENT_RELAY_REGISTRY: " in result.stderr
