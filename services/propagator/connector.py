@@ -25,8 +25,9 @@ class Push:
     """The state one address is to have at one target of the provider. Times are micros since the epoch, UTC."""
 
     push_id: str
-    """Stable over retries, restarts and re-reading; 32 hex digits. Usable as an idempotency or webhook id. A "no" that
-    is told while an older "yes" may still arrive has one of its own: it is told again under its lasting one."""
+    """Stable over retries; 32 hex digits. Usable as an idempotency or webhook id. New for what a worker before this one
+    may have told: a receiver that drops ids it knows would drop it, and keep what was told in between. A "no" that is
+    told while an older "yes" may still arrive has one of its own: it is told again under its lasting one."""
     tenant: str
     channel: str
     address_key: str

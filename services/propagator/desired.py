@@ -30,11 +30,19 @@ class Wanted:
     recorded_at: int
     expires_at: int | None = None
 
-    def push_id(self, destination: str, address_key: str, *, first_of_two: bool = False) -> str:
-        """The same for the same state, however often it is read and pushed. `first_of_two`: it will be told again."""
+    def push_id(
+        self, destination: str, address_key: str, *, first_of_two: bool = False, told_before: int | None = None
+    ) -> str:
+        """The same for the same state, however often it is tried. `first_of_two`: it will be told again.
+
+        `told_before`: the moment of the assignment of a worker whose predecessors may have told this state, and others
+        since. A receiver that drops ids it knows would drop the state that stands and keep the one between.
+        """
         parts = (destination, address_key, self.target, self.action, *self.decision_ids)
         if first_of_two:
             parts = ("first of two", *parts)
+        if told_before is not None:
+            parts = (f"told before {told_before}", *parts)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 

@@ -37,8 +37,12 @@ class LateYes:
     def unknown(self, address_key: str, target: str, *, written_at: int) -> None:
         """An entry is read here that asks for a "yes", or may have. The previous owner may have begun to tell it, if it
         was written in its time."""
-        if self._clock() < self._inherited_until and written_at <= self._assigned_at + SKEW:
+        if self._clock() < self._inherited_until and self.told_before(written_at) is not None:
             self._inherited.setdefault(address_key, set()).add(target)
+
+    def told_before(self, written_at: int) -> int | None:
+        """The moment of the assignment, when an entry was written before it: a predecessor may have told it."""
+        return self._assigned_at if written_at <= self._assigned_at + SKEW else None
 
     def until(self, address_key: str, target: str) -> float | None:
         """Until when a "yes" may land there on top of whatever is told now."""

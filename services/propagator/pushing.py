@@ -122,7 +122,12 @@ class Pushing:
         # A receiver that drops ids it knows must not drop the repetition of a "no".
         first_of_two = wanted.action == SUPPRESS and step.late_until is not None
         return Push(
-            push_id=wanted.push_id(room.destination.name, step.address_key, first_of_two=first_of_two),
+            push_id=wanted.push_id(
+                room.destination.name,
+                step.address_key,
+                first_of_two=first_of_two,
+                told_before=self._late.told_before(work.written_at),
+            ),
             tenant=work.tenant,
             channel=room.destination.channel,
             address_key=step.address_key,

@@ -11,6 +11,7 @@ import httpx
 
 from local_stack.stack import Stack
 from local_stack.tools import audit
+from tests.chaos import again
 from tests.chaos.load import Load, eventually
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
@@ -103,6 +104,15 @@ def roll(scene: Scene) -> None:
     _end(scene, other)
 
 
+def everything_again(scene: Scene) -> None:
+    """Changes and receipts are repeated and reordered, and one tool is told all entries from the first."""
+    endpoints = scene.stack.endpoints
+    scene.say(f"    {again.repeat(endpoints, scene.rng)} records, and every entry for crm-webhook")
+    _end(scene, "propagator")
+    again.rewind(endpoints, "crm-webhook", "email")
+    scene.stack.restart("propagator", seconds=READY_SECONDS)
+
+
 KINDS: Mapping[str, Fault] = {
     **{f"kill -9 {name}": kill(name) for name in (*SERVICES, *SERVERS)},
     "kill -9 several at once": kill_several,
@@ -110,6 +120,7 @@ KINDS: Mapping[str, Fault] = {
     "freeze propagator": freeze("propagator"),
     "outage of a provider": outage,
     "orderly change of workers": roll,
+    "everything again": everything_again,
 }
 
 

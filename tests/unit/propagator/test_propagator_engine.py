@@ -428,6 +428,27 @@ def test_a_no_is_told_in_lasting_doubt_although_every_connection_takes_long() ->
     virtually(story())
 
 
+def test_what_a_predecessor_may_have_told_is_told_under_new_ids() -> None:
+    """A receiver that drops ids it knows would keep an old "no" that is told again, and drop the "yes" after it."""
+
+    async def story() -> None:
+        durable, first, second = Durable(), Provider(), Provider()
+        worker = await Worker(durable, first, chunk=1).start()
+        durable.decide(1, decision("d1", at=wall() - 60 * SECOND))
+        await until(lambda: durable.committed == 1)
+        durable.decide(1, decision("d2", "given", at=wall()))
+        await until(lambda: durable.committed == 2)
+        await worker.close()
+        await asyncio.sleep(60)
+        durable.committed = 0
+        await Worker(durable, second, chunk=1).start()
+        await until(lambda: durable.committed == 2)
+        assert second.applied[-1].action == PERMIT
+        assert {push.push_id for push in first.applied}.isdisjoint(push.push_id for push in second.applied)
+
+    virtually(story())
+
+
 def test_an_offset_reset_pushes_the_desired_state_again_and_never_an_old_yes() -> None:  # R30
     async def story() -> None:
         durable, provider = Durable(), Provider()
