@@ -26,6 +26,10 @@ Every service serves `/metrics`, `/healthz` and `/readyz` on its metrics port. N
 prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process metrics (`process_*`,
 `python_*`) come on top.
 
+Drain time, the seconds until a group has caught up at its present pace, is a question to Prometheus, as it needs a rate
+(below zero: at this pace it never will):
+`sum by (group) (consent_relay_consumer_lag_records) / -sum by (group) (deriv(consent_relay_consumer_lag_records[5m]))`
+
 This page is written from the code, and a test holds it to that:
 `python -m tests.contract.metrics_page > docs/metrics.md`."""
 
