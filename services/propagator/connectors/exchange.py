@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import ClientRequest, ClientResponse
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -24,34 +24,49 @@ LARGEST_ANSWER = 2 * 2**20
 
 @dataclass(kw_only=True, slots=True)
 class _Leave:
-    """Of one call: whom to ask, and whether the request has left once already."""
+    """Of one call: whom to ask, whether the request has left once already, and why it did not leave again."""
 
     guard: Guard
     sent: bool = False
+    refusal: CallFailed | None = None
+
+    def ask(self) -> None:
+        """Raises Withheld, or DestinationDown when the request has left before: what became of that is open."""
+        if not self.guard():
+            cut = DestinationDown("cut", "the connection broke before the answer was whole")
+            self.refusal = cut if self.sent else Withheld()
+            raise self.refusal
+        self.sent, self.refusal = True, None
 
 
 _leave: ContextVar[_Leave | None] = ContextVar("leave", default=None)
 
 
 class _GuardedRequest(ClientRequest):
-    """Asks the guard once the connection stands and nothing of the request is written yet.
+    """Asks the guard in the moment before the first byte is written, on a connection that stands.
 
-    Asking before the request is made would not do: getting a connection can take seconds, in which the
-    partition may go to another worker. aiohttp calls `send` again when it repeats a DELETE on a fresh
-    connection, so a repetition is guarded too; one that is not allowed leaves open what became of the first.
+    Any earlier would not do: getting a connection can take seconds, and on Python 3.11 a turn of the loop lies
+    between `send` and the writing of a body. A process that is frozen in between has a successor when it goes on.
+    aiohttp calls both again when it repeats a DELETE on a fresh connection: a repetition is guarded too.
     """
 
     async def send(self, conn: Connection) -> ClientResponse:
         leave = _leave.get()
-        if leave is not None:
-            if not leave.guard():
-                raise (
-                    DestinationDown("cut", "the connection broke before the answer was whole")
-                    if leave.sent
-                    else Withheld
-                )
-            leave.sent = True
+        if leave is not None and not self._body:
+            leave.ask()
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        leave = _leave.get()
+        if leave is not None and self._body:
+            try:
+                leave.ask()
+            except CallFailed:
+                conn.close()  # Whoever waits for the answer is woken by it, and finds the refusal.
+                return
+        await super().write_bytes(writer, conn, content_length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +101,8 @@ class Exchange:
         Raises DestinationDown when no whole answer came (what was asked may have been done all the same),
         Misconfigured when no attempt can succeed, Withheld when the guard said no.
         """
-        token = _leave.set(None if guard is None else _Leave(guard=guard))
+        leave = None if guard is None else _Leave(guard=guard)
+        token = _leave.set(leave)
         try:
             # Not followed: a redirect would carry the address and the credentials to somebody else.
             async with self._opened().request(
@@ -98,6 +114,8 @@ class Exchange:
         except TimeoutError:
             raise DestinationDown("timeout", f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
+            if leave is not None and leave.refusal is not None:
+                raise leave.refusal from None
             raise _in_our_words(error) from None
         finally:
             _leave.reset(token)

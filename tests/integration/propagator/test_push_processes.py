@@ -132,44 +132,36 @@ def test_kill_9_in_the_middle_of_pushing_loses_nothing(rig: Rig) -> None:  # R43
 
 
 def test_a_resumed_zombie_never_says_yes(rig: Rig) -> None:  # R43
-    worker = rig.start("crm").until_ready()
-    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "unavailable"})
-    yes = [rig.decide(number, "given") for number in range(20)]
-    rig.flush()
-    until(lambda: worker.metric("propagation_waiting_pushes", destination="crm") >= 20)
-    worker.freeze()
-    for number in range(20):
-        rig.decide(number, "withdrawn")
-    rig.flush()
-    rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "off"})
-    second = rig.start("crm", instance="two").until_ready()
-    until(lambda: all(rig.crm(address) == "suppressed" for address in yes), what="the second worker tells")
-    worker.thaw()
-    until(lambda: worker.get("/metrics") or worker.process.poll() is not None, what="the zombie is back")
-    time.sleep(5)  # Long enough for every retry that the zombie had under way.
+    _resumed_after_newer_choices(rig, "given", "withdrawn")
     assert rig.sandbox.ever_said("webhook") == {"suppressed"}
-    second.running()
 
 
 def test_a_resumed_zombie_does_not_say_its_old_no_over_a_newer_yes(rig: Rig) -> None:  # R43
+    addresses = _resumed_after_newer_choices(rig, "withdrawn", "given")
+    assert {rig.crm(address) for address in addresses} == {"permitted"}
+
+
+def _resumed_after_newer_choices(rig: Rig, old: str, new: str) -> list[str]:
+    """Twenty addresses whose old choice a worker holds when it is frozen; a second tells the new one; it goes on."""
     worker = rig.start("crm").until_ready()
     rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "unavailable"})
-    no = [rig.decide(number, "withdrawn") for number in range(20)]
+    addresses = [rig.decide(number, old) for number in range(20)]
     rig.flush()
     until(lambda: worker.metric("propagation_waiting_pushes", destination="crm") >= 20)
     worker.freeze()
-    time.sleep(2.1)  # A permission counts two seconds older; these are to be clearly newer.
+    time.sleep(2.1)  # A permission counts two seconds older; the new choices are to be clearly newer.
     for number in range(20):
-        rig.decide(number, "given")
+        rig.decide(number, new)
     rig.flush()
     rig.sandbox.call("PUT", "/_control/outage/webhook", {"mode": "off"})
     second = rig.start("crm", instance="two").until_ready()
-    until(lambda: all(rig.crm(address) == "permitted" for address in no), what="the second worker tells")
+    told = "permitted" if new == "given" else "suppressed"
+    until(lambda: all(rig.crm(address) == told for address in addresses), what="the second worker tells")
     worker.thaw()
     until(lambda: worker.get("/metrics") or worker.process.poll() is not None, what="the zombie is back")
     time.sleep(5)  # Long enough for every retry that the zombie had under way.
-    assert {rig.crm(address) for address in no} == {"permitted"}
     second.running()
+    return addresses
 
 
 def test_an_offset_reset_pushes_again_without_harm(rig: Rig) -> None:  # R30

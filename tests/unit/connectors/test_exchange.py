@@ -1,0 +1,93 @@
+"""When a request leaves, and who is asked before."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from propagator.connectors.exchange import Answer, Exchange
+from propagator.errors import DestinationDown, Withheld
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.0)
+        yield listening
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[Exchange]:
+    made = Exchange(timeout_seconds=5, connections=1)
+    yield made
+    await made.close()
+
+
+def call(
+    exchange: Exchange, listener: socket.socket, body: bytes | None, guard: Callable[[], bool]
+) -> asyncio.Task[Answer]:
+    method = "POST" if body else "DELETE"
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    return asyncio.create_task(exchange.call(method, url, headers={}, body=body, guard=guard))
+
+
+@pytest.mark.parametrize("body", [b"{}", None])
+async def test_no_turn_of_the_loop_lies_between_the_guard_and_the_writing(
+    exchange: Exchange, listener: socket.socket, body: bytes | None
+) -> None:
+    """A process that is frozen in it would say an old choice once it goes on."""
+    arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def look() -> None:
+        server, _ = listener.accept()
+        server.settimeout(0.0)
+        try:
+            arrived.set_result(server.recv(65_536))
+            server.sendall(OK)
+        except BlockingIOError:
+            arrived.set_result(b"")
+        finally:
+            server.close()
+
+    def guard() -> bool:
+        asyncio.get_running_loop().call_soon(look)
+        return True
+
+    answer = call(exchange, listener, body, guard)
+    sent = await arrived
+    assert sent.endswith(b"\r\n\r\n" + (body or b""))
+    assert (await answer).status == 200
+
+
+@pytest.mark.parametrize("body", [b"{}", None])
+async def test_what_the_guard_refuses_is_not_written(
+    exchange: Exchange, listener: socket.socket, body: bytes | None
+) -> None:
+    with pytest.raises(Withheld):
+        await call(exchange, listener, body, lambda: False)
+    server, _ = listener.accept()
+    with server:
+        server.settimeout(5)
+        assert server.recv(65_536) == b""
+
+
+async def test_a_repetition_that_is_refused_leaves_open_what_became_of_the_first(
+    exchange: Exchange, listener: socket.socket
+) -> None:
+    listener.settimeout(5)
+    leave = iter([True, True, False])
+    first = call(exchange, listener, None, lambda: next(leave))
+    server, _ = await asyncio.to_thread(listener.accept)
+    with server:
+        await asyncio.to_thread(server.recv, 65_536)
+        server.sendall(OK)
+        assert (await first).status == 200
+        second = call(exchange, listener, None, lambda: next(leave))
+        await asyncio.to_thread(server.recv, 65_536)
+    with pytest.raises(DestinationDown):  # aiohttp would have sent it again on another connection
+        await second
