@@ -148,7 +148,7 @@ class Feed:
         Also gives what has waited for a second its `queued` receipt, and beats for what waits on purpose.
         """
         self._late.sweep()
-        self._footing.tenable()
+        self._footing.look()
         now = self._room.now()
         works = [lane.work for lane in self._lanes if lane.work.open]
         ours = self._ownership.fresh()

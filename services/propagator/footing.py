@@ -14,7 +14,7 @@ from consent_runtime.transport.contract import Ownership
 DOUBT_SECONDS = 15.0
 """The longest that a "no" waits to hear whose the partition is."""
 GAP_SECONDS = 2.0
-"""A process that runs asks several times a second: after a longer silence, which was a freeze, a new doubt begins."""
+"""A process that runs looks several times a second: after a longer silence, which was a freeze, a new doubt begins."""
 
 
 class Footing:
@@ -23,22 +23,22 @@ class Footing:
     def __init__(self, ownership: Ownership, *, clock: Callable[[], float]) -> None:
         self._ownership = ownership
         self._clock = clock
-        self._since = self._asked = float("-inf")
+        self._since = self._looked = float("-inf")
+
+    def look(self) -> None:
+        """Several times a second as long as the process runs, whether a "no" waits or not: doubt is counted by it."""
+        now = self._clock()
+        if self.sure() or now - self._looked > GAP_SECONDS:
+            self._since = now
+        self._looked = now
 
     def sure(self) -> bool:
         """Nobody else can have the partition: a "yes" may be said."""
         return self._ownership.fresh()
 
     def tenable(self) -> bool:
-        """A "no" may be said: nobody else can have the partition, or that could not be found out in time.
-
-        To be asked several times a second as long as the process runs, whether a "no" waits or not.
-        """
+        """A "no" may be said: nobody else can have the partition, or that could not be found out in time."""
         if self.sure():
-            self._asked = float("-inf")
             return True
         now = self._clock()
-        if now - self._asked > GAP_SECONDS:
-            self._since = now
-        self._asked = now
-        return now - self._since >= DOUBT_SECONDS
+        return now - self._looked <= GAP_SECONDS and now - self._since >= DOUBT_SECONDS
