@@ -49,8 +49,8 @@ def test_the_map_of_verdicts_answers_as_the_rule_does(known: list[Decision], pur
 def test_only_a_grant_that_stands_permits(known: list[Decision], purpose: str) -> None:
     answer = verdict(known, purpose)
     if answer.permitted:
-        deciding = next(d for d in known if d.decision_id == answer.decision_id and d.purpose == purpose)
-        assert deciding.status == "given"
+        deciding = [d for d in known if d.decision_id == answer.decision_id and d.purpose == purpose]
+        assert "given" in {each.status for each in deciding}  # The strategy may draw an id twice.
 
 
 @given(st.lists(decisions(), max_size=12), decisions(statuses=("withdrawn", "objected")), purposes)
