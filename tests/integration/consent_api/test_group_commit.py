@@ -15,11 +15,12 @@ from consent_api.errors import LedgerUnavailable, Refused
 from consent_api.http.group_commit import MOST_PATIENT, GroupCommit
 from consent_api.ledger.database import connect
 from consent_api.ledger.idempotency import Answer, KeyReused, Request
-from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.replays import Recorded
 from consent_api.ledger.submissions import Done, Results, Submission
 from consent_api.validate import Accepted
 from consent_runtime.keyring import UnknownTenant
+from tests.integration.consent_api.accepted import decision
 
 
 def test_what_comes_while_a_transaction_is_under_way_shares_the_next(ledger: Ledger, owner_engine: Engine) -> None:
@@ -138,20 +139,7 @@ def test_without_a_database_everybody_in_the_group_is_told_so(ledger: Ledger) ->
 
 
 def _withdrawal(number: int) -> Accepted:
-    now = now_micros()
-    return Accepted(
-        tenant="acme",
-        event_id=None,
-        subject_ref=f"s{number}",
-        address=f"+33639980{number:03d}",
-        channel="sms",
-        purpose="newsletter",
-        status="withdrawn",
-        effective_at=now,
-        recorded_at=now,
-        expires_at=None,
-        evidence={},
-    )
+    return decision(subject_ref=f"s{number}", address=f"+33639980{number:03d}")
 
 
 def _submission(number: int, *, key: str | None = None) -> Submission:

@@ -25,25 +25,13 @@ from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
 from consent_runtime.keyring import Keyring
+from tests.integration.consent_api.accepted import decision
 
 T = TypeVar("T")
 
 
 def withdrawal(subject_ref: str | None, address: str | None = None, event_id: str | None = None) -> Accepted:
-    now = now_micros()
-    return Accepted(
-        tenant="acme",
-        event_id=event_id,
-        subject_ref=subject_ref,
-        address=address,
-        channel="sms",
-        purpose="newsletter",
-        status="withdrawn",
-        effective_at=now,
-        recorded_at=now,
-        expires_at=None,
-        evidence={},
-    )
+    return decision(subject_ref=subject_ref, address=address, event_id=event_id)
 
 
 def at_once(*calls: Callable[[], T]) -> list[T]:

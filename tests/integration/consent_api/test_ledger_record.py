@@ -9,33 +9,13 @@ from consent_api.errors import Refused
 from consent_api.ledger import links
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.replays import Recorded
-from consent_api.validate import EVIDENCE, Accepted
+from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
 from consent_runtime.keyring import Keyring
-
-YEAR = 365 * 24 * 3600 * 1_000_000
-EVIDENCE_TEXTS = {name: f"some {name}" for name in EVIDENCE}
-
-
-def decision(status: str = "withdrawn", **given: object) -> Accepted:
-    now = now_micros()
-    values: dict[str, object] = {
-        "tenant": "acme",
-        "event_id": None,
-        "subject_ref": None,
-        "address": None,
-        "channel": "sms",
-        "purpose": "newsletter",
-        "status": status,
-        "effective_at": now,
-        "recorded_at": now,
-        "expires_at": now + YEAR if status == "given" else None,
-        "evidence": EVIDENCE_TEXTS if status == "given" else {},
-    }
-    return Accepted(**{**values, **given})  # type: ignore[arg-type]
+from tests.integration.consent_api.accepted import decision
 
 
 def one(ledger: Ledger, accepted: Accepted) -> Recorded:

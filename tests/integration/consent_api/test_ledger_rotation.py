@@ -14,10 +14,10 @@ from consent_api.ledger import addresses, history, links
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.replays import Recorded
 from consent_api.republish import history as past
-from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.keyring import Key, Keyring
+from tests.integration.consent_api.accepted import decision
 
 A = "+33639980001"
 SEAL = Key(id="s1", secret=secrets.token_bytes(32))
@@ -44,20 +44,7 @@ def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> 
 def decide(
     ledger: Ledger, status: str, address: str | None, *, subject_ref: str | None = "s1", event_id: str | None = None
 ) -> Recorded:
-    now = now_micros()
-    accepted = Accepted(
-        tenant="acme",
-        event_id=event_id,
-        subject_ref=subject_ref,
-        address=address,
-        channel="sms",
-        purpose="survey",
-        status=status,
-        effective_at=now,
-        recorded_at=now,
-        expires_at=None,
-        evidence={},
-    )
+    accepted = decision(status, event_id=event_id, subject_ref=subject_ref, address=address, purpose="survey")
     (outcome,) = ledger.record([accepted])
     assert isinstance(outcome, Recorded)
     return outcome

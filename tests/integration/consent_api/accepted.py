@@ -1,0 +1,28 @@
+"""Decisions as the rules at the door let them in."""
+
+from __future__ import annotations
+
+from consent_api.ledger.ledger import now_micros
+from consent_api.validate import EVIDENCE, Accepted
+
+YEAR = 365 * 24 * 3600 * 1_000_000
+EVIDENCE_TEXTS = {name: f"some {name}" for name in EVIDENCE}
+
+
+def decision(status: str = "withdrawn", **given: object) -> Accepted:
+    """Of this moment, by SMS about the newsletter, of nobody yet; a permission with its evidence, for a year."""
+    now = now_micros()
+    values: dict[str, object] = {
+        "tenant": "acme",
+        "event_id": None,
+        "subject_ref": None,
+        "address": None,
+        "channel": "sms",
+        "purpose": "newsletter",
+        "status": status,
+        "effective_at": now,
+        "recorded_at": now,
+        "expires_at": now + YEAR if status == "given" else None,
+        "evidence": EVIDENCE_TEXTS if status == "given" else {},
+    }
+    return Accepted(**{**values, **given})  # type: ignore[arg-type]
