@@ -74,7 +74,7 @@ class GroupCommit:
             submission, done = each = self._waiting.popleft()
             key = _key(submission)
             if key in self._apart:
-                _settle(done, InFlight("a request with this Idempotency-Key is being carried out"))
+                _settle(done, InFlight())
             elif key in group:
                 later.append(each)
             else:

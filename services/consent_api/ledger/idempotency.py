@@ -40,11 +40,13 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
 
 
 class InFlight(DoorError):
-    """A request with this key is being carried out now."""
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is being carried out")
 
 
 class KeyReused(DoorError):
-    """This key was used for another request."""
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another request")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,10 +137,10 @@ def _claimed(keyring: Keyring, request: Request, key_hashes: Sequence[str], row:
     hashes = _keyed(keyring, request.tenant, "request", request.content)
     if row.status is None:
         if not row.locked:
-            return InFlight("a request with this Idempotency-Key is being carried out")
+            return InFlight()
         return Claim(tenant=request.tenant, key_hashes=key_hashes, request_hash=hashes[0])
     if row.request_hash not in hashes:
-        return KeyReused("this Idempotency-Key was used for another request")
+        return KeyReused()
     return Answer(status=row.status, body=bytes(row.body))
 
 
