@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from consent_contracts import Topics
+from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
@@ -22,7 +23,8 @@ from local_stack.stack import Stack
 
 README = Path(__file__).parents[3] / "README.md"
 ADDRESS = "reader@example.com"
-ANSWERS = {"newsletter": "may be contacted", "survey": "no: withdrawn", "promotions": "no: unknown"}
+ERASED = "h1.erased"
+ANSWERS = {"newsletter": "True", "survey": "False", "promotions": "False"}
 
 
 def snippet() -> str:
@@ -43,6 +45,9 @@ def address_key(system: Stack) -> str:
     }
     _submit(endpoints, purpose="newsletter", **given)
     _submit(endpoints, purpose="survey", status="withdrawn")
+    producer = kafka.producer(endpoints.kafka)
+    producer.produce(Topics(prefix=endpoints.topic_prefix).suppression("email"), None, ERASED.encode())
+    assert producer.flush(10) == 0
     _eventually(lambda: _gate_says(endpoints, "newsletter") is True and _gate_says(endpoints, "survey") is False)
     return Keyring.load(Path(endpoints.keyring_file)).address_key(endpoints.tenant, "email", ADDRESS)
 
@@ -66,6 +71,7 @@ def test_the_readme_shows_how_to_read_the_list(  # R24
     assert ended.returncode == 0, ended.stderr
     last = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
     assert last[address_key] == answer
+    assert last[ERASED] == "False"
 
 
 def _submit(endpoints: Endpoints, **decision: Any) -> None:
