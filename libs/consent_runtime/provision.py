@@ -1,22 +1,21 @@
 """The topics and schemas the system needs: created by `topics apply`, compared by `topics check`.
 
 A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
-not compacted, and is found out months later. Those that write what must not be lost (merge and push) call
-`require_topics` at their start instead.
+not compacted, and is found out months later. Each calls `require_topics` for those it uses before it begins.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from consent_contracts.topics import Topics, TopicSpec
 
+from .starting import refuse
 from .topic_admin import Existing, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
@@ -115,9 +114,9 @@ def require_topics(
             wait_seconds=wait_seconds,
         )
     except ProvisionError as error:
-        _exit(2, [str(error)])
+        refuse([str(error)])
     if found:
-        _exit(2, map(str, found))
+        refuse(map(str, found))
 
 
 def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
@@ -170,12 +169,6 @@ def _wrong_settings(spec: TopicSpec, existing: Existing) -> dict[str, str]:
     return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
 
 
-def _exit(code: int, lines: Iterable[str]) -> NoReturn:
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
-    raise SystemExit(code)
-
-
 @click.group()
 def topics() -> None:
     """Create the Kafka topics and schemas the system needs, or compare what exists with what is wanted.
@@ -216,7 +209,7 @@ def apply_command(replication: int, min_insync: int | None) -> None:
             min_insync=min_insync,
         )
     except ProvisionError as error:
-        _exit(1, [str(error)])
+        raise click.ClickException(str(error)) from None
     for line in done:
         click.echo(line)
 
@@ -240,8 +233,10 @@ def check_command(min_insync: int | None) -> None:
     except ProvisionError as error:
         found = [str(error)]
     found += _schema_differences(settings)
+    for line in found:
+        click.echo(line, err=True)
     if found:
-        _exit(1, found)
+        raise SystemExit(1)
     click.echo("topics and schemas are as wanted")
 
 

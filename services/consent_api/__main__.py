@@ -29,15 +29,10 @@ def api() -> None:
     /openapi.json. Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
     """
     from consent_api import app
-    from consent_api.errors import Misconfigured
     from consent_api.settings import ApiSettings
     from consent_runtime.settings import load
 
-    try:
-        sys.exit(app.serve(load(ApiSettings)))
-    except Misconfigured as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+    sys.exit(app.serve(load(ApiSettings)))
 
 
 @click.command()
@@ -52,13 +47,13 @@ def migrate() -> None:
     from consent_api.ledger import migrate as migration
     from consent_api.settings import MigrateSettings
     from consent_runtime.settings import load
+    from consent_runtime.starting import refuse
 
     settings = load(MigrateSettings)
     try:
         migration.migrate(settings.owner, settings.database)
     except Misconfigured as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+        refuse([str(error)])
     click.echo("the database is up to date")
 
 

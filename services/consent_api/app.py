@@ -14,13 +14,10 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_contracts.codec import Codec
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
-from consent_runtime import logs, observability, problems
-from consent_runtime.keyring import InvalidKeyring, Keyring
+from consent_runtime import logs, observability, problems, starting
 from consent_runtime.observability import Health
 
-from .errors import LedgerUnavailable, Misconfigured
+from .errors import LedgerUnavailable
 from .http import decisions, explain, subjects
 from .http.calls import Door
 from .http.describe import describe
@@ -95,14 +92,8 @@ def create_app(
 
 def connect_ledger(settings: ApiSettings) -> Ledger:
     """The ledger of this installation. Waits for the registry; the database may still be away."""
-    try:
-        keyring = Keyring.load(settings.keyring_file)
-    except InvalidKeyring as error:
-        raise Misconfigured(f"CONSENT_RELAY_KEYRING_FILE: {error}") from None
-    try:
-        codec = Codec.connect(settings.registry, settings.topics)
-    except (RegistryUnavailable, NotRegistered) as error:
-        raise Misconfigured(f"CONSENT_RELAY_REGISTRY: {error}") from None
+    keyring = starting.keyring(settings)
+    codec = starting.codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     return Ledger(
         engine=engine,

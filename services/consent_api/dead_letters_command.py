@@ -110,18 +110,12 @@ def replay(
 
 def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
     from consent_api.dead_letters.box import Box
-    from consent_contracts.codec import Codec
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
-    from consent_runtime import kafka
-    from consent_runtime.keyring import InvalidKeyring, Keyring
+    from consent_runtime import kafka, starting
     from consent_runtime.settings import RelaySettings, load
 
     settings = load(RelaySettings)
-    try:
-        keyring = Keyring.load(settings.keyring_file)
-        codec = Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except (InvalidKeyring, RegistryUnavailable, NotRegistered) as error:
-        raise click.ClickException(str(error)) from None
+    keyring = starting.keyring(settings)
+    codec = starting.codec(settings, wait_seconds=10)
     box = Box(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
         connect=lambda: kafka.consumer(

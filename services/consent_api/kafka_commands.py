@@ -17,7 +17,8 @@ def relay() -> None:
     """Publish what the ledger has recorded: outbox rows to Kafka, deleted once acknowledged.
 
     Any number of relays may run at once. While the broker or the database is away the rows wait, and
-    consent_relay_outbox_oldest_age_seconds tells for how long. Wants CONSENT_RELAY_API_DATABASE,
+    consent_relay_outbox_oldest_age_seconds tells for how long; but over a topic with wrong settings it does not start.
+    Wants CONSENT_RELAY_API_DATABASE,
     CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_KAFKA.
     """
     from consent_api.relay.process import RelayProcess, run
@@ -36,14 +37,14 @@ def ingest() -> None:
     """
     from consent_api.errors import Misconfigured
     from consent_api.ingest.process import IngestProcess, run
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
-    from consent_runtime.keyring import KeyringError
+    from consent_runtime.provision import require_topics
     from consent_runtime.settings import load
+    from consent_runtime.starting import refuse
 
+    settings = load(IngestProcess)
+    topics = settings.topics
+    require_topics(settings, [topics.inbound, topics.receipts, topics.dead_letters("consent-api")])
     try:
-        sys.exit(run(load(IngestProcess)))
-    except (Misconfigured, KeyringError, NotRegistered) as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    except RegistryUnavailable as error:
-        raise click.ClickException(str(error)) from None
+        sys.exit(run(settings))
+    except Misconfigured as error:
+        refuse([str(error)])

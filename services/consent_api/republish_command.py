@@ -52,20 +52,15 @@ def republish(
     from consent_api.republish import history, run
     from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings
-    from consent_contracts.codec import Codec
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
-    from consent_runtime import kafka
-    from consent_runtime.keyring import Keyring, KeyringError
+    from consent_runtime import kafka, starting
+    from consent_runtime.keyring import KeyringError
     from consent_runtime.settings import load
     from consent_runtime.topic_admin import ProvisionError, TopicAdmin
 
     selection = history.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
-    try:
-        keyring = Keyring.load(settings.keyring_file)
-        codec = Codec.connect(settings.registry, settings.topics, wait_seconds=10)
-    except (KeyringError, RegistryUnavailable, NotRegistered) as error:
-        raise click.ClickException(str(error)) from None
+    keyring = starting.keyring(settings)
+    codec = starting.codec(settings, wait_seconds=10)
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
     if tenant is not None and tenant not in keyring.tenants:

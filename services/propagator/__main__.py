@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,9 +29,7 @@ def propagator(only: tuple[str, ...]) -> None:
     """
     import sys
 
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
-    from consent_runtime import logs, settings
-    from consent_runtime.keyring import Keyring, KeyringError
+    from consent_runtime import logs, settings, starting
     from consent_runtime.provision import require_topics
     from propagator.app import run_propagator
     from propagator.settings import PropagatorSettings
@@ -40,20 +38,14 @@ def propagator(only: tuple[str, ...]) -> None:
     declared = _read(loaded.propagator_destinations, loaded.channels)
     names = {each.name for each in declared}
     if unknown := sorted(set(only) - names):
-        _exit(2, [f"--destination {each}: not declared; there are {', '.join(sorted(names))}" for each in unknown])
-    try:
-        keyring = Keyring.load(loaded.keyring_file)
-    except KeyringError as error:
-        _exit(2, [f"CONSENT_RELAY_KEYRING_FILE: {error}"])
+        starting.refuse(f"--destination {each}: not declared; there are {', '.join(sorted(names))}" for each in unknown)
+    keyring = starting.keyring(loaded)
     logs.configure(loaded.log_level, loaded.service)
     topics = loaded.topics
     chosen = [each for each in declared if not only or each.name in only]
     sources = sorted({topics.suppression(each.channel) for each in chosen})
     require_topics(loaded, [topics.receipts, topics.parked, topics.dead_letters("propagator"), *sources])
-    try:
-        sys.exit(run_propagator(loaded, chosen, keyring))
-    except (NotRegistered, RegistryUnavailable) as error:
-        _exit(2, [f"CONSENT_RELAY_REGISTRY: {error}"])
+    sys.exit(run_propagator(loaded, chosen, keyring))
 
 
 @click.group()
@@ -92,6 +84,7 @@ def _mapping(destination: Destination) -> list[str]:
 
 
 def _read(path: Path, channels: tuple[str, ...]) -> tuple[Destination, ...]:
+    from consent_runtime.starting import refuse
     from propagator import config
     from propagator.connectors import CATALOGUE
     from propagator.errors import Misconfigured, WrongDestinations
@@ -99,7 +92,7 @@ def _read(path: Path, channels: tuple[str, ...]) -> tuple[Destination, ...]:
     try:
         declared = config.read(path, catalogue=CATALOGUE, channels=channels)
     except WrongDestinations as error:
-        _exit(2, [str(error)])
+        refuse([str(error)])
     wrong = []
     for each in declared:
         try:
@@ -107,11 +100,5 @@ def _read(path: Path, channels: tuple[str, ...]) -> tuple[Destination, ...]:
         except Misconfigured as error:
             wrong.append(f"{path}: destination {each.name}: {error}")
     if wrong:
-        _exit(2, wrong)
+        refuse(wrong)
     return declared
-
-
-def _exit(code: int, lines: list[str]) -> NoReturn:
-    for line in lines:
-        click.echo(line, err=True)
-    raise SystemExit(code)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from consent_contracts.codec import Codec
-from consent_runtime import kafka, observability
+from consent_runtime import kafka, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
@@ -21,14 +20,11 @@ from propagator.station import Clients, Station
 
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
-    """Push to these destinations until a signal (0) or a failure (not 0): one Faust app each, in one loop.
-
-    RegistryUnavailable, NotRegistered when it cannot begin.
-    """
+    """Push to these destinations until a signal (0) or a failure (not 0): one Faust app each, in one loop."""
     registry = CollectorRegistry()
     health = Health()
     topics = settings.topics
-    codec = Codec.connect(settings.registry, topics)
+    codec = starting.codec(settings)
     producer = kafka.AsyncProducer(settings.kafka)
     clients = Clients(
         bootstrap=settings.kafka,

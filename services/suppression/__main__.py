@@ -18,7 +18,6 @@ def suppression() -> None:
     from consent_runtime.provision import require_topics
 
     from .app import run_suppression
-    from .errors import CannotStart
     from .settings import SuppressionSettings
 
     loaded = settings.load(SuppressionSettings)
@@ -28,11 +27,7 @@ def suppression() -> None:
         loaded,
         [topics.changes, topics.dead_letters("suppression"), *map(topics.suppression, topics.channels)],
     )
-    try:
-        sys.exit(run_suppression(loaded))
-    except CannotStart as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+    sys.exit(run_suppression(loaded))
 
 
 @click.command()
@@ -47,21 +42,17 @@ def gate() -> None:
     """
     import sys
 
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
-    from consent_runtime import logs, settings
+    from consent_runtime import logs, settings, starting
     from consent_runtime.api_keys import InvalidApiKeys
-    from consent_runtime.keyring import KeyringError
+    from consent_runtime.provision import require_topics
 
     from .gate.run import run_gate
     from .gate.settings import GateSettings
 
     loaded = settings.load(GateSettings)
     logs.configure(loaded.log_level, loaded.service)
+    require_topics(loaded, [*map(loaded.topics.suppression, loaded.channels)])
     try:
         sys.exit(run_gate(loaded))
-    except (KeyringError, InvalidApiKeys) as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    except (NotRegistered, RegistryUnavailable) as error:
-        click.echo(f"CONSENT_RELAY_REGISTRY: {error}", err=True)
-        sys.exit(2)
+    except InvalidApiKeys as error:
+        starting.refuse([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])

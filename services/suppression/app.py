@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from consent_contracts.codec import Codec
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
-from consent_runtime import kafka, observability
+from consent_runtime import kafka, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
-from consent_runtime.keyring import Keyring, KeyringError
 from consent_runtime.observability import Health
 from consent_runtime.transport import TransportMetrics, build, run
 
-from .errors import CannotStart
 from .metrics import MergeMetrics
 from .settings import SuppressionSettings
 from .stage import GROUP, MergeStage
 
 
 def run_suppression(settings: SuppressionSettings) -> int:
-    """Run the merge stage until a signal (0) or a failure (not 0).
-
-    Raises CannotStart.
-    """
+    """Run the merge stage until a signal (0) or a failure (not 0)."""
     topics = settings.topics
-    keyring = _keyring(settings)
+    keyring = starting.keyring(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
-        codec = _codec(settings)
+        codec = starting.codec(settings)
         dead_letter_metrics = DeadLetterMetrics.on(registry)
 
         def open_dead_letters() -> DeadLetters:
@@ -69,17 +62,3 @@ def run_suppression(settings: SuppressionSettings) -> int:
             stage.close()
     finally:
         server.close()
-
-
-def _keyring(settings: SuppressionSettings) -> Keyring:
-    try:
-        return Keyring.load(settings.keyring_file)
-    except KeyringError as error:
-        raise CannotStart(str(error)) from error
-
-
-def _codec(settings: SuppressionSettings) -> Codec:
-    try:
-        return Codec.connect(settings.registry, settings.topics)
-    except (RegistryUnavailable, NotRegistered) as error:
-        raise CannotStart(str(error)) from error

@@ -1,7 +1,5 @@
 """What can go wrong in the merge stage.
 
-CannotStart               a setting, the keyring or the registry: named, exit code 2
-
 MergeError
 ├── Retriable             nothing was written; the same chunk may be tried again
 │   └── Aborted           the broker or the client aborted the transaction
@@ -12,10 +10,6 @@ MergeError
 """
 
 from __future__ import annotations
-
-
-class CannotStart(Exception):
-    """Says what is missing or wrong, and the cure."""
 
 
 class MergeError(Exception):

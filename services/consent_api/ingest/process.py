@@ -21,9 +21,8 @@ from consent_api.ledger.record import Desk
 from consent_api.loops import Loop, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
-from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable
-from consent_runtime import kafka, logs, observability
+from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.keyring import Keyring
 
@@ -68,10 +67,10 @@ def composed(
     settings: IngestProcess, *, registry: CollectorRegistry, health: observability.Health
 ) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry, once: what it said is kept."""
-    keyring = Keyring.load(settings.keyring_file)
+    keyring = starting.keyring(settings)
     default_tenant = _default_tenant(settings, keyring)
     metrics = IngestMetrics.on(registry)
-    codec = Codec.connect(settings.registry, settings.topics)
+    codec = starting.codec(settings)
     engine = connect(settings.database, pool_size=3, application="consent-relay ingest")
     ledger = Ledger(
         engine=engine,

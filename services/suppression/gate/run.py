@@ -11,9 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from consent_client import SuppressionView
 from consent_contracts.codec import Codec
-from consent_runtime import observability
+from consent_runtime import observability, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
-from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
 
 from .app import Gate, create_app
@@ -33,17 +32,20 @@ class _Server(uvicorn.Server):
 
 
 def run_gate(settings: GateSettings) -> int:
-    """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed."""
+    """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
+
+    Raises InvalidApiKeys.
+    """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
     sys.setswitchinterval(0.0005)
     registry = CollectorRegistry()
     health = Health(expected=["http", *(_part(channel) for channel in settings.channels)])
     metrics_server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
-    keyring = Keyring.load(settings.keyring_file)
+    keyring = starting.keyring(settings)
     keys = KeyFile(settings.gate_keys_file)
     keys.refresh()
-    codec = Codec.connect(settings.registry, settings.topics)
+    codec = starting.codec(settings)
     views = {channel: _view(channel, settings, codec, health) for channel in settings.channels}
     registry.register(ViewMetrics(views.values()))
     metrics = GateMetrics.on(registry)

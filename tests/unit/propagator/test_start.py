@@ -64,7 +64,7 @@ def test_a_secret_of_the_wrong_form(start: Start, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("error", [RegistryUnavailable("does not answer"), NotRegistered("consent.changes.v1-value")])
 def test_a_registry_that_does_not_serve(start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def connect(*_: object) -> Codec:
+    def connect(*_: object, **__: object) -> Codec:
         raise error
 
     monkeypatch.setattr(Codec, "connect", connect)

@@ -1,0 +1,42 @@
+"""What a process opens before it begins. What cannot be opened ends it with code 2, as a wrong setting does in
+`settings.load` and a wrong topic in `provision.require_topics`: a line on standard error names the setting and the
+cure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from consent_contracts.codec import Codec
+
+    from .keyring import Keyring
+    from .settings import ProcessSettings, RelaySettings
+
+
+def refuse(lines: Iterable[str]) -> NoReturn:
+    """Say each of these lines and exit with code 2."""
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(2)
+
+
+def keyring(settings: RelaySettings) -> Keyring:
+    """The keyring of this installation."""
+    from .keyring import InvalidKeyring, Keyring
+
+    try:
+        return Keyring.load(settings.keyring_file)
+    except InvalidKeyring as error:
+        refuse([f"CONSENT_RELAY_KEYRING_FILE: {error}"])
+
+
+def codec(settings: ProcessSettings, *, wait_seconds: float = 60.0) -> Codec:
+    """A codec that knows the schema ids. Waits up to `wait_seconds` for the registry, which may start beside us."""
+    from consent_contracts.codec import Codec
+    from consent_contracts.errors import NotRegistered, RegistryUnavailable
+
+    try:
+        return Codec.connect(settings.registry, settings.topics, wait_seconds=wait_seconds)
+    except (NotRegistered, RegistryUnavailable) as error:
+        refuse([f"CONSENT_RELAY_REGISTRY: {error}"])

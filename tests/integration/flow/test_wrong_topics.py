@@ -1,0 +1,72 @@
+"""No process begins over a topic that would not keep what it writes, or not in order (R16, R41)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from consent_runtime import api_keys
+from consent_runtime.topic_admin import TopicAdmin
+from tests.integration.flow.house import House
+from tests.integration.proxy import Proxy
+
+DESTINATION = """\
+destinations:
+  - name: crm
+    connector: webhook
+    channel: sms
+    url: https://example.com/hook
+    credentials: {secret: {env: WEBHOOK}}
+    purposes: same
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """What the gate and the push want besides."""
+    keys, destinations = tmp_path / "gate-keys.json", tmp_path / "destinations.yaml"
+    api_keys.write(keys, [api_keys.mint(tenant="acme", scopes=["check"])[1]])
+    destinations.write_text(DESTINATION)
+    monkeypatch.setenv("WEBHOOK", "whsec_" + "A" * 43 + "=")
+    return {"gate_keys_file": keys, "propagator_destinations": destinations}
+
+
+@pytest.mark.parametrize(
+    ("command", "topic"),
+    [
+        ("relay", "consent.changes.v1"),
+        ("ingest", "consent.inbound.v1"),
+        ("ingest", "consent-api.dead-letters.v1"),
+        ("suppression", "suppression.voice.v1"),
+        ("gate", "suppression.email.v1"),
+        ("propagator", "propagation.parked.v1"),
+    ],
+)
+def test_wrong_settings_are_named_with_the_cure(house: House, files: dict[str, Path], command: str, topic: str) -> None:
+    name = f"{house.topics.prefix}{topic}"
+    TopicAdmin(house.kafka, wait_seconds=10).configure(name, {"cleanup.policy": "compact,delete"})
+    said = house.run(command, code=2, **files)
+    assert f"{name}: cleanup.policy=compact,delete, wanted cleanup.policy=" in said
+    assert "run: consent-relay topics apply" in said
+
+
+@pytest.mark.parametrize("command", ["relay", "ingest", "gate"])
+def test_a_wrong_number_of_partitions_is_named(house: House, files: dict[str, Path], command: str) -> None:
+    said = house.run(command, code=2, partitions=5, **files)
+    assert ": 4 partitions, wanted 5; set CONSENT_RELAY_PARTITIONS=4" in said
+
+
+def test_a_relay_waits_for_the_broker_before_it_compares(house: House) -> None:
+    house.fill(5)
+    with Proxy(house.kafka, kafka=True) as cable:
+        cable.cut()
+        process = house.command("relay", kafka=cable.address, partitions=5)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=4)
+        cable.heal()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 2, said
+    assert f"{house.topics.changes}: 4 partitions, wanted 5" in said
+    assert house.pending() == 5
