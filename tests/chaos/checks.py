@@ -1,4 +1,4 @@
-"""The same questions after every few faults: is everything told, is anything wrong, was nothing lost."""
+"""The same questions after every fault: is everything told, is anything wrong, was nothing lost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from confluent_kafka import Consumer
+
+from consent_api.dead_letters.box import Box, Filter
+from consent_contracts.topics import SERVICES
+from consent_runtime import kafka
 from local_stack.audit import Findings
 from local_stack.demo.progress import Progress
 from local_stack.stack import Stack
@@ -25,17 +30,15 @@ SHOWN = 10
 def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None:
     """Until nothing is on its way: no outbox row, no lag, no push, no parked address, every process ready."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    quiet, told = 0, time.monotonic()
-    while quiet < 3:
+    told = time.monotonic()
+    while not progress.settled():
         no_crash(stack)
-        settled = progress.settled()
-        quiet = quiet + 1 if settled else 0
         waiting = progress.waiting_for() or "the lag process to look at the broker twice more"
         assert time.monotonic() < deadline, f"not settled within {SETTLE_SECONDS:.0f} s: {waiting}"
-        if not settled and time.monotonic() - told > 5:
+        if time.monotonic() - told > 5:
             told = time.monotonic()
             say(f"    waiting for {waiting}")
-        time.sleep(0.5)
+        time.sleep(0.25)
     for name in stack.endpoints.metrics:
         stack.supervisor.await_ready(name)
 
@@ -70,15 +73,22 @@ def no_stale_yes(stack: Stack, load: Load, poison: Poison) -> int:
 
 
 def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int:
-    """Every record that could not be read is a dead letter, and no other is; how many there are."""
-    topics, kafka = poison.topics, stack.endpoints.kafka
+    """Every record that could not be read is a dead letter, and no other is; how many there are.
+
+    What stands among the dead letters and is none is listed too, and hides no other.
+    """
+    topics = poison.topics
+    box = Box(connect=lambda: _reader(stack.endpoints.kafka), codec=poison.codec, topics=topics)
     lists = [topics.suppression(channel) for channel in topics.channels]
     sent = {topic: set(places) for topic, places in poison.places.items()}
     sent[topics.inbound] = sent.get(topics.inbound, set()) | load.kafka.damaged
-    found = {
-        service: _places(kafka, topics.dead_letters(service))
-        for service in ("consent-api", "suppression", "propagator")
-    }
+    found: dict[str, set[str]] = {service: set() for service in SERVICES}
+    for letter in box.letters(Filter()):
+        found[letter.service].add(letter.place)
+    for service in SERVICES:
+        foreign = _of(sent, topics.dead_letters(service))
+        assert foreign <= found[service], f"{service}: not listed: {sorted(foreign - found[service])[:SHOWN]}"
+        found[service] -= foreign
     _same("consent-api", found["consent-api"], _of(sent, topics.inbound, topics.receipts))
     _same("propagator", found["propagator"], _of(sent, *lists))
     # The merge meets foreign records on the lists only where it has to recover over them.
@@ -105,8 +115,8 @@ def _standing(kafka: str, poison: Poison) -> set[bytes]:
     return {key for _, key in poison.parked if standing.get(key) is not None}
 
 
-def _places(kafka: str, topic: str) -> set[str]:
-    return {bytes(message.key() or b"").decode() for message in records(kafka, topic)}
+def _reader(bootstrap: str) -> Consumer:
+    return kafka.consumer(bootstrap, "test-reader", enable_partition_eof=True)
 
 
 def _of(sent: dict[str, set[str]], *topics: str) -> set[str]:

@@ -11,6 +11,7 @@ from confluent_kafka import Message, Producer
 
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
+from consent_contracts.topics import SERVICES
 from consent_runtime.dead_letters import place
 from local_stack.endpoints import Endpoints
 
@@ -37,7 +38,8 @@ class Poison:
         """The next ``count``; returns when the broker has acknowledged them."""
         for topic, make in itertools.islice(self._next, count):
             self._number += 1
-            partition, key = self._random.randrange(self._partitions), self._key(topic)
+            set_aside = topic in map(self.topics.dead_letters, SERVICES)
+            partition, key = self._random.randrange(1 if set_aside else self._partitions), self._key(topic)
             if topic == self.topics.parked and key is not None:
                 self.parked.add((partition, key))
             self._producer.produce(topic, make(self, topic), key, partition, on_delivery=self._delivered)
@@ -59,6 +61,7 @@ class Poison:
             topics.receipts,
             topics.parked,
             *map(topics.suppression, topics.channels),
+            *map(topics.dead_letters, SERVICES),
         ]
         pairs = list(itertools.product(names, (_noise, _empty, _cut_off, _unknown_schema, _other_record)))
         while True:

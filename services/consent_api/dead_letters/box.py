@@ -82,14 +82,14 @@ class Box:
         services = SERVICES if wanted.service is None else (wanted.service,)
         names = [self._topics.dead_letters(service) for service in services]
         marks = {each.key: each.mark for each in self._records(names) if each.value is None}
-        seen: set[bytes] = set()
+        seen: set[str] = set()
         for each in self._records(names):
-            # A crash before its offset was committed puts a record aside twice.
-            if each.value is None or each.key in seen:
+            if each.value is None:
                 continue
             letter = self._letter(each, each.value, marks.get(each.key))
-            if wanted.wants(letter):
-                seen.add(each.key)
+            # A crash before its offset was committed puts a record aside twice.
+            if wanted.wants(letter) and letter.place not in seen:
+                seen.add(letter.place)
                 yield letter
 
     def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> Letter:
@@ -167,4 +167,5 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 def _mark(headers: object) -> str | None:
     if not isinstance(headers, list):
         return None
-    return next((value.decode() for name, value in headers if name == REPLAYED_AT and value is not None), None)
+    marks = [value for name, value in headers if name == REPLAYED_AT and value is not None]
+    return marks[0].decode("utf-8", "replace") if marks else None

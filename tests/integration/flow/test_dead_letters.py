@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_api.dead_letters.box import Box, Filter
+from consent_api.dead_letters.box import REPLAYED_AT, Box, Filter
 from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
@@ -118,6 +118,20 @@ def test_a_record_of_the_suppression_list_is_never_put_back(house: House, keyrin
     assert "0 replayed, 1 kept" in said
     assert "republish" in said
     assert house.records(record.topic) == []
+
+
+def test_what_is_no_dead_letter_is_listed_and_hides_none(house: House) -> None:  # R26
+    put_aside(house)
+    waiting = places(house.run("dead-letters", "list"))
+    topic = house.topics.dead_letters("consent-api")
+    producer = kafka.producer(house.kafka)
+    for key in (None, None, waiting[0].encode()):
+        producer.produce(topic, b"noise", key)
+    producer.produce(topic, None, b"mark", headers={REPLAYED_AT: b"\xff"})
+    assert producer.flush(10) == 0
+    said = house.run("dead-letters", "list")
+    assert said.count("this is no dead letter") == 3
+    assert set(waiting) < set(places(said))
 
 
 def test_of_two_replays_at_once_the_older_one_is_fenced(house: House, keyring: Keyring) -> None:
