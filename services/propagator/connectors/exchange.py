@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import aiohttp
-from aiohttp import ClientRequest, ClientResponse
+from aiohttp import ClientRequest, ClientResponse, ServerDisconnectedError
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.connector import Connection
 from yarl import URL
@@ -24,19 +24,16 @@ LARGEST_ANSWER = 2 * 2**20
 
 @dataclass(kw_only=True, slots=True)
 class _Leave:
-    """Of one call: whom to ask, whether the request has left once already, and why it did not leave again."""
+    """Of one call: whom to ask, and whether the request has left once already."""
 
     guard: Guard
     sent: bool = False
-    refusal: CallFailed | None = None
 
     def ask(self) -> None:
         """Raises Withheld, or DestinationDown when the request has left before: what became of that is open."""
         if not self.guard():
-            cut = DestinationDown("cut", "the connection broke before the answer was whole")
-            self.refusal = cut if self.sent else Withheld()
-            raise self.refusal
-        self.sent, self.refusal = True, None
+            raise _cut() if self.sent else Withheld
+        self.sent = True
 
 
 _leave: ContextVar[_Leave | None] = ContextVar("leave", default=None)
@@ -51,6 +48,9 @@ class _GuardedRequest(ClientRequest):
     """
 
     async def send(self, conn: Connection) -> ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            # Something came that nobody had asked for; it would be taken for the answer to this.
+            raise ServerDisconnectedError
         leave = _leave.get()
         if leave is not None and not self._body:
             leave.ask()
@@ -63,8 +63,9 @@ class _GuardedRequest(ClientRequest):
         if leave is not None and self._body:
             try:
                 leave.ask()
-            except CallFailed:
-                conn.close()  # Whoever waits for the answer is woken by it, and finds the refusal.
+            except Exception as refusal:
+                if conn.protocol is not None:
+                    conn.protocol.set_exception(refusal)  # Raised where the answer is waited for.
                 return
         await super().write_bytes(writer, conn, content_length)
 
@@ -108,14 +109,14 @@ class Exchange:
             async with self._opened().request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
             ) as response:
+                if leave is not None and not leave.sent:
+                    raise _cut()  # An answer to something else: nothing was written yet.
                 return Answer(status=response.status, headers=response.headers, body=await _read(response))
         except CallFailed:
             raise
         except TimeoutError:
             raise DestinationDown("timeout", f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            if leave is not None and leave.refusal is not None:
-                raise leave.refusal from None
             raise _in_our_words(error) from None
         finally:
             _leave.reset(token)
@@ -152,6 +153,10 @@ async def _read(response: ClientResponse) -> bytes:
     return b"".join(parts)
 
 
+def _cut() -> DestinationDown:
+    return DestinationDown("cut", "the connection broke before the answer was whole")
+
+
 def _in_our_words(error: aiohttp.ClientError | OSError) -> CallFailed:
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
@@ -164,8 +169,8 @@ def _in_our_words(error: aiohttp.ClientError | OSError) -> CallFailed:
             return Misconfigured("url", "not a URL that can be called: check `url`")
         case aiohttp.ClientResponseError():
             return DestinationDown("malformed", "the answer is not HTTP")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
-            return DestinationDown("cut", "the connection broke before the answer was whole")
+        case ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
+            return _cut()
         case _:
             return DestinationDown("failed", type(error).__name__)
 

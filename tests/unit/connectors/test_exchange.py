@@ -91,3 +91,31 @@ async def test_a_repetition_that_is_refused_leaves_open_what_became_of_the_first
         await asyncio.to_thread(server.recv, 65_536)
     with pytest.raises(DestinationDown):  # aiohttp would have sent it again on another connection
         await second
+
+
+@pytest.mark.parametrize("body", [b"{}", None])
+async def test_a_bug_in_the_guard_comes_out_at_once(
+    exchange: Exchange, listener: socket.socket, body: bytes | None
+) -> None:
+    def guard() -> bool:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        async with asyncio.timeout(2):
+            await call(exchange, listener, body, guard)
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(
+    exchange: Exchange, listener: socket.socket
+) -> None:  # R28: a receipt says "accepted" of what the tool has accepted, and of nothing else
+    listener.settimeout(5)
+    first = call(exchange, listener, b"{}", lambda: True)
+    server, _ = await asyncio.to_thread(listener.accept)
+    with server:
+        await asyncio.to_thread(server.recv, 65_536)
+        server.sendall(OK)
+        assert (await first).status == 200
+        server.sendall(OK)
+        await asyncio.sleep(0.1)
+        with pytest.raises(DestinationDown):
+            await call(exchange, listener, b"{}", lambda: True)
