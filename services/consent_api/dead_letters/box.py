@@ -82,14 +82,14 @@ class Box:
         services = SERVICES if wanted.service is None else (wanted.service,)
         names = [self._topics.dead_letters(service) for service in services]
         marks = {each.key: each.mark for each in self._records(names) if each.value is None}
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for each in self._records(names):
             if each.value is None:
                 continue
             letter = self._letter(each, each.value, marks.get(each.key))
             # A crash before its offset was committed puts a record aside twice.
-            if wanted.wants(letter) and letter.place not in seen:
-                seen.add(letter.place)
+            if wanted.wants(letter) and (letter.service, letter.place) not in seen:
+                seen.add((letter.service, letter.place))
                 yield letter
 
     def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> Letter:
