@@ -27,9 +27,10 @@ HEAL_SECONDS = 20.0
 SHOWN = 10
 
 
-def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None:
+def settle(stack: Stack, say: Callable[[str], None]) -> None:
     """Until nothing is on its way: no outbox row, no lag, no push, no parked address, every process ready."""
     deadline = time.monotonic() + SETTLE_SECONDS
+    progress = Progress(stack.endpoints)  # A new one: it has to see for itself that all is quiet.
     told = time.monotonic()
     while not progress.settled():
         no_crash(stack)

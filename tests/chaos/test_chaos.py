@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.demo.progress import Progress
 from local_stack.destinations import DESTINATIONS
 from local_stack.stack import Stack
 from tests.chaos import checks
@@ -68,14 +67,13 @@ def test_nothing_is_lost_and_nobody_wrongly_permitted(stack: Stack, say: Say) ->
     say(f"{len(plan)} faults with seed {seed}; logs in {stack.endpoints.logs}")
     load = Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=seed)
     poison = Poison(stack.endpoints, partitions=PARTITIONS, seed=seed)
-    progress = Progress(stack.endpoints)
     with contextlib.closing(load):
         load.everybody_chooses()
         for planned in plan:
             with load.running():
                 _strike(planned, stack, load, poison, say)
             assert not load.failures, load.failures
-            checks.settle(stack, progress, say)
+            checks.settle(stack, say)
             findings = checks.as_decided(stack, load, poison)
             judged = checks.no_stale_yes(stack, load, poison)
             letters = checks.dead_letters_are_the_poison(stack, load, poison)

@@ -54,7 +54,7 @@ class Progress:
             self._looks_when_quiet = None
             return False
         looks = self._of("lag").total("consent_relay_consumer_lag_scrapes_total", outcome="done")
-        if self._looks_when_quiet is None:
+        if self._looks_when_quiet is None or looks < self._looks_when_quiet:  # Another lag process counts from 0.
             self._looks_when_quiet = looks
         return looks >= self._looks_when_quiet + 2
 
