@@ -26,12 +26,12 @@ from psycopg import sql
 from consent_contracts import Topics
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
-from local_stack.scrape import quantile, scrape, since
+from local_stack.scrape import scrape
 from local_stack.stack import Stack
 from tests.bench import bare_relay
 from tests.bench.figures import Figure, Servers
 from tests.bench.load import PURPOSE, mobile, revoke
-from tests.bench.stages import moments
+from tests.bench.stages import Moments, moments
 
 RATE, SECONDS = 200.0, 30.0
 BARE_SECONDS = 10.0
@@ -42,7 +42,6 @@ SINGLES, SINGLES_AT_ONCE = 1_500, 16
 BATCHES, BATCH, BATCHES_AT_ONCE = 12, 1_000, 2
 QUIET_POSTS = 300
 DESTINATION, ACCOUNT, BARE_ACCOUNT = "own-sms", "webhook/sms", "webhook/bare"
-LATENCY = "consent_relay_propagation_latency_seconds"
 
 # The limits are out of the way: a provider's would otherwise be what is measured.
 DESTINATIONS = """\
@@ -117,13 +116,12 @@ def _written(endpoints: Endpoints) -> float:
 
 def _calm(endpoints: Endpoints) -> list[Figure]:
     """The way without the queue for the processor."""
-    before = _latencies(endpoints)
-    revoke(endpoints.api, endpoints.api_key, CALM, rate=CALM_RATE)
-    _told(endpoints, ACCOUNT, len(WARM_UP) + len(CALM))
-    observed = since(_latencies(endpoints), before)
+    sent = revoke(endpoints.api, endpoints.api_key, CALM, rate=CALM_RATE)
+    told = _told(endpoints, ACCOUNT, len(WARM_UP) + len(CALM))
+    accepted = _accepted(moments(endpoints, _topics(endpoints), sent, told, destination=DESTINATION))
     return [
-        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p50", value=_quantile(observed, 0.5), unit="ms"),
-        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p99", value=_quantile(observed, 0.99), unit="ms"),
+        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p50", value=accepted[49], unit="ms"),
+        Figure(name=f"accepted to 2xx at {CALM_RATE:.0f}/s, p99", value=accepted[98], unit="ms"),
     ]
 
 
@@ -134,8 +132,8 @@ def _live(endpoints: Endpoints, bare: Sequence[float]) -> list[Figure]:
     work = {name: (now - worked[name]) / len(sent) for name, now in _processor_time(endpoints).items()}
     whole = _cuts([told[each.address_key] - each.sent_at for each in sent])
     answered = _cuts([each.answered_at - each.sent_at for each in sent])
-    passed = list(moments(endpoints, _topics(endpoints), sent, told, destination=DESTINATION))
-    accepted = _cuts([each.receipted - each.recorded for each in passed])
+    passed = moments(endpoints, _topics(endpoints), sent, told, destination=DESTINATION)
+    accepted = _accepted(passed)
     how = (
         f"{len(sent):,} revocations at {RATE:.0f}/s by HTTP, one a request, each to a webhook whose limits are raised"
         " and which answers at once; servers, services, provider and client share the machine"
@@ -297,15 +295,8 @@ def _told(endpoints: Endpoints, account: str, count: int, *, seconds: float = 60
         time.sleep(0.5)
 
 
-def _latencies(endpoints: Endpoints) -> list[tuple[float, float]]:
-    return scrape(f"{endpoints.metrics['propagator']}/metrics").buckets(LATENCY, destination=DESTINATION)
-
-
-def _quantile(buckets: list[tuple[float, float]], q: float) -> float:
-    found = quantile(buckets, q)
-    if found is None:
-        raise RuntimeError("the propagator has observed nothing")
-    return found * 1_000
+def _accepted(passed: Sequence[Moments]) -> list[float]:
+    return _cuts([each.receipted - each.recorded for each in passed])
 
 
 def _cuts(micros: Sequence[float]) -> list[float]:
