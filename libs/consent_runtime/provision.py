@@ -1,7 +1,7 @@
 """The topics and schemas the system needs: created by `topics apply`, compared by `topics check`.
 
 A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
-not compacted, and is found out months later. Each calls `require_topics` for those it uses before it begins.
+not compacted, and is found out months later. Those that read or write what must not be lost compare first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .settings import ProcessSettings
 
 _APPLY = "run: consent-relay topics apply"
+_NO_LESS = {"retention.ms", "delete.retention.ms", "max.message.bytes", "min.insync.replicas"}
+
+
+class WrongTopics(Exception):
+    """Topics are not as wanted: a line for each difference, with its cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,17 +111,22 @@ def require_topics(
     Waits up to `wait_seconds` for the broker itself, since services start beside it.
     """
     try:
-        found = differences(
-            bootstrap=settings.kafka,
-            topics=settings.topics,
-            partitions=settings.partitions,
-            only=names,
-            wait_seconds=wait_seconds,
-        )
-    except ProvisionError as error:
+        compare(settings, names, wait_seconds=wait_seconds)
+    except (ProvisionError, WrongTopics) as error:
         refuse([str(error)])
+
+
+def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 0.0) -> None:
+    """Ask the broker for these topics (default: all). Raises WrongTopics, or ProvisionError when it cannot say."""
+    found = differences(
+        bootstrap=settings.kafka,
+        topics=settings.topics,
+        partitions=settings.partitions,
+        only=names,
+        wait_seconds=wait_seconds,
+    )
     if found:
-        refuse(map(str, found))
+        raise WrongTopics("\n".join(map(str, found)))
 
 
 def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
@@ -147,7 +157,7 @@ def _register(registry: str, topics: Topics, wait_seconds: float) -> None:
 
 
 def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Difference]:
-    if existing.partitions == spec.partitions:
+    if existing.partitions == spec.partitions or not spec.copartitioned:
         return []
     cure = (
         f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, or stop every "
@@ -166,7 +176,14 @@ def _setting_differences(spec: TopicSpec, existing: Existing) -> list[Difference
 
 
 def _wrong_settings(spec: TopicSpec, existing: Existing) -> dict[str, str]:
-    return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
+    return {name: value for name, value in spec.config.items() if not _serves(name, existing.config.get(name), value)}
+
+
+def _serves(name: str, found: str | None, wanted: str) -> bool:
+    """Keeping for longer, or taking larger records, than is wanted loses nothing."""
+    if found is None or found == wanted or name not in _NO_LESS:
+        return found == wanted
+    return int(found) >= int(wanted) or (name == "retention.ms" and found == "-1")
 
 
 @click.group()

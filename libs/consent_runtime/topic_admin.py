@@ -111,3 +111,5 @@ def _result(future: Any, doing: str, *, accept: int | None = None) -> Any:
         if error.args[0].code() == accept:
             return None
         raise ProvisionError(f"{doing}: {error.args[0].str()}") from error
+    except TimeoutError:
+        raise ProvisionError(f"{doing}: no answer") from None

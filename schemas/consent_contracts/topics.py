@@ -17,12 +17,16 @@ SERVICES = ("consent-api", "suppression", "propagator")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicSpec:
-    """One topic as it has to exist: ``config`` holds Kafka's own topic settings, as strings."""
+    """One topic as it has to exist: ``config`` holds Kafka's own topic settings, as strings.
+
+    ``copartitioned``: an address has the same partition in each such topic, so their number is part of the contract.
+    """
 
     name: str
     record_name: str
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
+    copartitioned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,15 +70,17 @@ class Topics:
             "delete.retention.ms": str(7 * DAY_MS),
             "max.compaction.lag.ms": str(DAY_MS),
         }
-        specs = [
-            _kept(self.inbound, partitions, days=3),
+        together = [
             _kept(self.changes, partitions, days=7),
-            _kept(self.receipts, partitions, days=30),
             _spec(self.parked, partitions, {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}),
+            *(_spec(self.suppression(channel), partitions, dict(suppression)) for channel in self.channels),
         ]
-        specs += [_spec(self.suppression(channel), partitions, dict(suppression)) for channel in self.channels]
-        specs += [_dead_letters(self.dead_letters(service)) for service in SERVICES]
-        return specs
+        return [
+            _kept(self.inbound, partitions, days=3),
+            _kept(self.receipts, partitions, days=30),
+            *(replace(spec, copartitioned=True) for spec in together),
+            *(_dead_letters(self.dead_letters(service)) for service in SERVICES),
+        ]
 
 
 def record_name(topic: str) -> str:

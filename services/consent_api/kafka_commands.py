@@ -37,14 +37,10 @@ def ingest() -> None:
     """
     from consent_api.errors import Misconfigured
     from consent_api.ingest.process import IngestProcess, run
-    from consent_runtime.provision import require_topics
     from consent_runtime.settings import load
     from consent_runtime.starting import refuse
 
-    settings = load(IngestProcess)
-    topics = settings.topics
-    require_topics(settings, [topics.inbound, topics.receipts, topics.dead_letters("consent-api")])
     try:
-        sys.exit(run(settings))
+        sys.exit(run(load(IngestProcess)))
     except Misconfigured as error:
         refuse([str(error)])

@@ -3,11 +3,14 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 
-from consent_api.errors import Misconfigured
+from consent_runtime import provision
+from consent_runtime.observability import Health
+from consent_runtime.settings import ProcessSettings
 from consent_runtime.starting import refuse
+from consent_runtime.topic_admin import ProvisionError
 
 log = logging.getLogger(__name__)
 
@@ -16,13 +19,39 @@ Loop = Callable[[threading.Event], None]
 # A loop that has not ended so long after it was told to will not: the process leaves without it, and what it had
 # under way is repeated by its successor.
 _GRACE = 25.0
+_ASKED_AGAIN_AFTER = 1.0
+
+
+def over_right_topics(
+    loop: Loop, settings: ProcessSettings, topics: Collection[str], *, health: Health, part: str
+) -> Loop:
+    """The loop, begun once the broker has said that these topics are as wanted; until then its part is not ready, and
+    the health page says why. Raises WrongTopics when one is wrong."""
+
+    def run(stop: threading.Event) -> None:
+        said = ""
+        while not stop.is_set():
+            health.beat(part)
+            try:
+                provision.compare(settings, topics)
+            except ProvisionError as error:
+                health.ready(part, str(error))
+                if str(error) != said:
+                    log.warning("the topics cannot be compared yet", extra={"loop": part, "error": str(error)})
+                said = str(error)
+                stop.wait(_ASKED_AGAIN_AFTER)
+            else:
+                loop(stop)
+                return
+
+    return run
 
 
 def run_until_signal(loops: Mapping[str, Loop]) -> int:
     """Call from the main thread. Each loop gets an event that is set on SIGTERM or SIGINT, or when another loop ends.
 
-    Returns the exit code: 0 after a signal and an orderly end, 1 when a loop crashed or hung. A loop that finds the
-    installation wrong ends the process with 2.
+    Returns the exit code: 0 after a signal and an orderly end, 1 when a loop crashed or hung. A loop over wrong
+    topics ends the process with 2, and says what is wrong with them.
     """
     stop = threading.Event()
     crashed: list[str] = []
@@ -35,7 +64,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except Misconfigured as error:
+        except provision.WrongTopics as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)

@@ -44,15 +44,16 @@ def gate() -> None:
 
     from consent_runtime import logs, settings, starting
     from consent_runtime.api_keys import InvalidApiKeys
-    from consent_runtime.provision import require_topics
+    from consent_runtime.provision import WrongTopics
 
     from .gate.run import run_gate
     from .gate.settings import GateSettings
 
     loaded = settings.load(GateSettings)
     logs.configure(loaded.log_level, loaded.service)
-    require_topics(loaded, [*map(loaded.topics.suppression, loaded.channels)])
     try:
         sys.exit(run_gate(loaded))
     except InvalidApiKeys as error:
         starting.refuse([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
+    except WrongTopics as error:
+        starting.refuse([str(error)])

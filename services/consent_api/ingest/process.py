@@ -18,7 +18,7 @@ from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox import Outbox
 from consent_api.ledger.record import Desk
-from consent_api.loops import Loop, run_until_signal
+from consent_api.loops import Loop, over_right_topics, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
 from consent_contracts.errors import RegistryUnavailable
@@ -95,8 +95,8 @@ def composed(
     )
     receipts = Receipts(codec=codec, ledger=ledger, aside=aside, metrics=metrics)
 
-    def loop(name: str, topic: str, handle: Handle, **fetching: int) -> BatchLoop:
-        return BatchLoop(
+    def loop(name: str, topic: str, handle: Handle, **fetching: int) -> Loop:
+        batches = BatchLoop(
             name=name,
             topic=topic,
             open_consumer=lambda: kafka.consumer(
@@ -111,11 +111,13 @@ def composed(
             metrics=metrics,
             batch_size=settings.ingest_batch,
         )
+        needed = [topic, settings.topics.dead_letters(SERVICE)]
+        return over_right_topics(batches.run, settings, needed, health=health, part=name)
 
     try:
         yield {
-            "inbound": loop("inbound", settings.topics.inbound, inbound.handle).run,
-            "receipts": loop("receipts", settings.topics.receipts, receipts.handle, **RECEIPTS_MAY_WAIT).run,
+            "inbound": loop("inbound", settings.topics.inbound, inbound.handle),
+            "receipts": loop("receipts", settings.topics.receipts, receipts.handle, **RECEIPTS_MAY_WAIT),
             "clock": ClockWatch(ledger=ledger, offset=metrics.clock_offset, health=health).run,
         }
     finally:

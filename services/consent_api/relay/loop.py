@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class BrokerFailed(Exception):
-    """It does not answer, or some of a batch was not acknowledged, and not because of its records. Says why."""
+    """Some of a batch was not acknowledged, and not because of its records. The text is librdkafka's name of why."""
 
 
 # A pool that is exhausted, a connection that broke, a server that restarts, a transaction that it ended.
@@ -48,25 +47,20 @@ class Relay:
         metrics: RelayMetrics,
         health: Health,
         progress: Progress,
-        check_topics: Callable[[], None],
         pace: Pace | None = None,
         batch: int = 2_000,
     ) -> None:
-        """`check_topics` raises BrokerFailed while they cannot be compared, Misconfigured when one is wrong."""
         self._outbox = outbox
         self._publisher = publisher
         self._metrics = metrics
         self._health = health
         self._progress = progress
-        self._check_topics = check_topics
         self._pace = pace or Pace()
         self._batch = batch
         self._refused: dict[int, float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Survives any absence of the broker and of the database. Raises Misconfigured over a wrong topic, before it
-        has published anything; whatever else is raised is a bug."""
-        checked = False
+        """Survives any absence of the broker and of the database. Whatever else is raised is a bug and ends it."""
         failures = 0
         pause = 0.0
         while not stop.is_set():
@@ -74,9 +68,6 @@ class Relay:
             # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
             limit = min(self._batch, _PROBE) if failures else self._batch
             try:
-                if not checked:
-                    self._check_topics()
-                    checked = True
                 found = self._turn(limit, stop)
             except NOT_NOW as error:
                 failures += 1

@@ -9,15 +9,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import Field
 from sqlalchemy import event
 
-from consent_api.errors import Misconfigured
 from consent_api.ledger.database import connect
-from consent_api.loops import Loop, run_until_signal
+from consent_api.loops import Loop, over_right_topics, run_until_signal
 from consent_api.settings import DatabaseSettings
-from consent_runtime import kafka, logs, observability, provision
+from consent_runtime import kafka, logs, observability
 from consent_runtime.progress import STALLED_SECONDS, Progress
-from consent_runtime.topic_admin import ProvisionError
 
-from .loop import BrokerFailed, Relay
+from .loop import Relay
 from .metrics import RelayMetrics
 from .outbox import Outbox
 from .pace import Pace
@@ -69,7 +67,6 @@ def composed(
         metrics=metrics,
         health=health,
         progress=progress,
-        check_topics=lambda: _check_topics(settings),
         pace=Pace(shortest=settings.relay_poll_shortest, longest=settings.relay_poll_longest),
         batch=settings.relay_batch,
     )
@@ -82,25 +79,14 @@ def composed(
         set_aside=lambda: relay.set_aside,
     )
     try:
-        yield {"relay": relay.run, "outbox-watch": watch.run}
+        changes = [settings.topics.changes]
+        yield {
+            "relay": over_right_topics(relay.run, settings, changes, health=health, part="relay"),
+            "outbox-watch": watch.run,
+        }
     finally:
         engine.dispose()
         watched.dispose()
-
-
-def _check_topics(settings: RelayProcess) -> None:
-    try:
-        wrong = provision.differences(
-            bootstrap=settings.kafka,
-            topics=settings.topics,
-            partitions=settings.partitions,
-            only=[settings.topics.changes],
-            wait_seconds=0,
-        )
-    except ProvisionError as error:
-        raise BrokerFailed(str(error)) from error
-    if wrong:
-        raise Misconfigured("\n".join(map(str, wrong)))
 
 
 def _without_waiting_for_disk(connection: Any, _: object) -> None:

@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from consent_client import SuppressionView
 from consent_contracts.codec import Codec
-from consent_runtime import observability, starting
+from consent_runtime import observability, provision, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
 from consent_runtime.observability import Health
+from consent_runtime.topic_admin import ProvisionError
 
 from .app import Gate, create_app
 from .metrics import GateMetrics, ViewMetrics
@@ -34,7 +35,7 @@ class _Server(uvicorn.Server):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeys.
+    Raises InvalidApiKeys, and WrongTopics as soon as the broker has said so: until then every answer is no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -68,10 +69,8 @@ def run_gate(settings: GateSettings) -> int:
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
     )
-    for view in views.values():
-        view.start()
     try:
-        return asyncio.run(_serve(server, gate, views, keys, health))
+        return asyncio.run(_serve(server, gate, views, keys, health, settings))
     finally:
         for view in views.values():
             view.close()
@@ -79,7 +78,12 @@ def run_gate(settings: GateSettings) -> int:
 
 
 async def _serve(
-    server: uvicorn.Server, gate: Gate, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health
+    server: uvicorn.Server,
+    gate: Gate,
+    views: Mapping[str, SuppressionView],
+    keys: KeyFile,
+    health: Health,
+    settings: GateSettings,
 ) -> int:
     def stop() -> None:
         health.ready("http", "stopping")
@@ -89,11 +93,38 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     looking = asyncio.create_task(_look_after(server, gate, views, keys, health))
+    reading = asyncio.create_task(_read(server, views, health, settings))
     try:
         await server.serve()
     finally:
         looking.cancel()
+        reading.cancel()
+    if reading.done() and not reading.cancelled():
+        reading.result()
     return 1 if any(view.failure is not None for view in views.values()) else 0
+
+
+async def _read(
+    server: uvicorn.Server, views: Mapping[str, SuppressionView], health: Health, settings: GateSettings
+) -> None:
+    """Begin to read once the broker has said that the lists are as wanted; end the process when they are not."""
+    lists = [*map(settings.topics.suppression, views)]
+    try:
+        while True:
+            for channel in views:
+                health.beat(_part(channel))
+            try:
+                await asyncio.to_thread(provision.compare, settings, lists)
+                break
+            except ProvisionError as error:
+                health.ready("topics", str(error))
+                await asyncio.sleep(_LOOK_SECONDS)
+    except BaseException:
+        server.should_exit = True
+        raise
+    health.ready("topics")
+    for view in views.values():
+        view.start()
 
 
 async def _look_after(

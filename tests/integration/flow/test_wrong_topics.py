@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
+import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from consent_runtime import api_keys
 from consent_runtime.topic_admin import TopicAdmin
-from tests.integration.flow.house import House
+from tests.integration.flow.house import House, until
 from tests.integration.proxy import Proxy
 
 DESTINATION = """\
@@ -27,10 +28,12 @@ destinations:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """What the gate and the push want besides."""
     keys, destinations = tmp_path / "gate-keys.json", tmp_path / "destinations.yaml"
-    api_keys.write(keys, [api_keys.mint(tenant="acme", scopes=["check"])[1]])
+    token, key = api_keys.mint(tenant="acme", scopes=["check"])
+    api_keys.write(keys, [key])
+    (tmp_path / "token").write_text(token)
     destinations.write_text(DESTINATION)
     monkeypatch.setenv("WEBHOOK", "whsec_" + "A" * 43 + "=")
-    return {"gate_keys_file": keys, "propagator_destinations": destinations}
+    return {"gate_keys_file": keys, "propagator_destinations": destinations, "gate_token": tmp_path / "token"}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_wrong_settings_are_named_with_the_cure(house: House, files: dict[str, P
     assert "run: consent-relay topics apply" in said
 
 
-@pytest.mark.parametrize("command", ["relay", "ingest", "gate"])
+@pytest.mark.parametrize("command", ["relay", "gate", "suppression", "propagator"])
 def test_a_wrong_number_of_partitions_is_named(house: House, files: dict[str, Path], command: str) -> None:
     said = house.run(command, code=2, partitions=5, **files)
     assert ": 4 partitions, wanted 5; set CONSENT_RELAY_PARTITIONS=4" in said
@@ -62,11 +65,44 @@ def test_a_relay_waits_for_the_broker_before_it_compares(house: House) -> None:
     house.fill(5)
     with Proxy(house.kafka, kafka=True) as cable:
         cable.cut()
-        process = house.command("relay", kafka=cable.address, partitions=5)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=4)
+        port = free_port()
+        process = house.command("relay", kafka=cable.address, partitions=5, metrics_port=port)
+        until(lambda: "relay: no answer from Kafka" in page(port, "readyz"))
+        assert page(port, "healthz") == "ok\n"
         cable.heal()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2, said
     assert f"{house.topics.changes}: 4 partitions, wanted 5" in said
     assert house.pending() == 5
+
+
+def test_a_gate_without_its_broker_says_no_and_waits(house: House, files: dict[str, Path]) -> None:
+    with Proxy(house.kafka, kafka=True) as cable:
+        cable.cut()
+        port, gate_port = free_port(), free_port()
+        given = {"kafka": cable.address, "partitions": 5, "metrics_port": port, "gate_port": gate_port, **files}
+        process = house.command("gate", **given)
+        until(lambda: "topics: no answer from Kafka" in page(port, "readyz"))
+        check = httpx.post(
+            f"http://127.0.0.1:{gate_port}/v1/check",
+            json={"channel": "sms", "purpose": "newsletter", "addresses": ["+33639980001"]},
+            headers={"Authorization": f"Bearer {files['gate_token'].read_text()}"},
+        )
+        assert [each["permitted"] for each in check.json()["results"]] == [False]
+        cable.heal()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 2, said
+    assert f"{house.topics.suppression('sms')}: 4 partitions, wanted 5" in said
+
+
+def page(port: int, name: str) -> str:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/{name}", timeout=5).text
+    except httpx.HTTPError:
+        return ""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -106,6 +107,22 @@ def test_wrong_partition_count_needs_a_person(command: Any, kafka: str, names: T
     assert applied.exit_code == 1
     assert f"{names.changes}: 3 partitions, wanted 4" in applied.stderr
     assert "republish" in applied.stderr
+
+
+def test_what_keeps_for_longer_or_reads_wider_is_as_wanted(command: Any, kafka: str, names: Topics) -> None:
+    command("apply")
+    admin = TopicAdmin(kafka, wait_seconds=10)
+    admin.configure(names.inbound, {"retention.ms": "-1"})
+    admin.configure(names.changes, {"retention.ms": str(30 * 24 * 3600 * 1000)})
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_partitions([NewPartitions(names.inbound, 12)])[names.inbound].result()
+    until = time.monotonic() + 10
+    while admin.existing([names.inbound])[names.inbound].partitions != 12:
+        assert time.monotonic() < until
+    assert command("check").exit_code == 0
+    assert command("apply").stdout == "registered the schemas\n"
+    admin.configure(names.changes, {"retention.ms": "1000"})
+    assert f"{names.changes}: retention.ms=1000, wanted retention.ms=" in command("check").stderr
 
 
 def test_service_does_not_start_over_wrong_or_missing_topics(
