@@ -23,7 +23,7 @@ up: $(READY)  ## start everything and keep it until Ctrl-C; addresses in .local/
 	@$(VENV)/bin/consent-relay up
 
 test: $(READY)  ## unit, contract and integration tests, then 16 faults on the whole running system
-	@$(PY) -m pytest -n 4 --dist loadgroup tests/unit tests/contract tests/integration
+	@$(PY) -m pytest -n 4 tests/unit tests/contract tests/integration
 	@$(MAKE) --no-print-directory chaos N=16
 
 lint: $(READY)  ## ruff, strict mypy and the import contracts

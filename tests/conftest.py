@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -17,6 +18,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling
 
 from consent_contracts.topics import Topics
 from consent_runtime import provision
@@ -51,11 +53,19 @@ def pytest_unconfigure() -> None:
     _shared.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay in one worker, and so do all that need the whole running system: it is started once."""
-    for item in items:
-        of_the_system = "system" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("system" if of_the_system else item.nodeid.partition("::")[0]))
+class OneStart(LoadScopeScheduling):
+    """The next free worker takes the next test; but what starts a whole system, or servers of its own, is one worker's:
+    they are started once, and first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path.startswith("tests/integration/system/"):
+            return "system"
+        return path if path == "tests/integration/local_stack/test_servers.py" else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStart:
+    return OneStart(config, log)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .settings import ProcessSettings
 
 _APPLY = "run: consent-relay topics apply"
-_NO_LESS = {"retention.ms", "delete.retention.ms", "max.message.bytes", "min.insync.replicas"}
+_MORE_IS_HARMLESS = {"retention.ms", "delete.retention.ms", "max.message.bytes"}
 
 
 class WrongTopics(Exception):
@@ -37,6 +37,8 @@ class Difference:
     found: str
     wanted: str
     cure: str
+    harmless: bool = False
+    """Nothing is lost by it: more is kept, or for longer."""
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.found}, wanted {self.wanted}; {self.cure}"
@@ -116,8 +118,12 @@ def require_topics(
         refuse([str(error)])
 
 
-def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 0.0) -> None:
-    """Ask the broker for these topics (default: all). Raises WrongTopics, or ProvisionError when it cannot say."""
+def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 5.0) -> None:
+    """Ask the broker for these topics (default: all).
+
+    Raises WrongTopics where records could be lost or come to stand in another partition, ProvisionError when the broker
+    cannot say.
+    """
     found = differences(
         bootstrap=settings.kafka,
         topics=settings.topics,
@@ -125,8 +131,8 @@ def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, 
         only=names,
         wait_seconds=wait_seconds,
     )
-    if found:
-        raise WrongTopics("\n".join(map(str, found)))
+    if wrong := [each for each in found if not each.harmless]:
+        raise WrongTopics("\n".join(map(str, wrong)))
 
 
 def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
@@ -170,20 +176,23 @@ def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Differenc
 
 def _setting_differences(spec: TopicSpec, existing: Existing) -> list[Difference]:
     return [
-        Difference(topic=spec.name, found=f"{name}={existing.config.get(name)}", wanted=f"{name}={value}", cure=_APPLY)
+        Difference(
+            topic=spec.name,
+            found=f"{name}={existing.config.get(name)}",
+            wanted=f"{name}={value}",
+            cure=_APPLY,
+            harmless=name in _MORE_IS_HARMLESS and _is_more(existing.config.get(name, ""), value),
+        )
         for name, value in _wrong_settings(spec, existing).items()
     ]
 
 
 def _wrong_settings(spec: TopicSpec, existing: Existing) -> dict[str, str]:
-    return {name: value for name, value in spec.config.items() if not _serves(name, existing.config.get(name), value)}
+    return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
 
 
-def _serves(name: str, found: str | None, wanted: str) -> bool:
-    """Keeping for longer, or taking larger records, than is wanted loses nothing."""
-    if found is None or found == wanted or name not in _NO_LESS:
-        return found == wanted
-    return int(found) >= int(wanted) or (name == "retention.ms" and found == "-1")
+def _is_more(found: str, wanted: str) -> bool:
+    return found == "-1" or (found.isdigit() and int(found) > int(wanted))  # -1: without end
 
 
 @click.group()

@@ -35,10 +35,9 @@ def over_right_topics(
             try:
                 provision.compare(settings, topics)
             except ProvisionError as error:
-                health.ready(part, str(error))
-                if str(error) != said:
-                    log.warning("the topics cannot be compared yet", extra={"loop": part, "error": str(error)})
-                said = str(error)
+                if said != (said := str(error)):
+                    log.warning("the topics cannot be compared yet", extra={"loop": part, "error": said})
+                health.ready(part, said)
                 stop.wait(_ASKED_AGAIN_AFTER)
             else:
                 loop(stop)

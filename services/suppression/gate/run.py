@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from consent_runtime.topic_admin import ProvisionError
 from .app import Gate, create_app
 from .metrics import GateMetrics, ViewMetrics
 from .settings import GateSettings
+
+log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10
 _LOOK_SECONDS = 0.5
@@ -109,6 +112,7 @@ async def _read(
 ) -> None:
     """Begin to read once the broker has said that the lists are as wanted; end the process when they are not."""
     lists = [*map(settings.topics.suppression, views)]
+    said = ""
     try:
         while True:
             for channel in views:
@@ -117,14 +121,16 @@ async def _read(
                 await asyncio.to_thread(provision.compare, settings, lists)
                 break
             except ProvisionError as error:
-                health.ready("topics", str(error))
+                if said != (said := str(error)):
+                    log.warning("the topics cannot be compared yet", extra={"error": said})
+                health.ready("topics", said)
                 await asyncio.sleep(_LOOK_SECONDS)
+        health.ready("topics")
+        for view in views.values():
+            view.start()
     except BaseException:
         server.should_exit = True
         raise
-    health.ready("topics")
-    for view in views.values():
-        view.start()
 
 
 async def _look_after(
