@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,13 @@ class TopicAdmin:
         self._admin = kafka.admin(bootstrap, {"log_level": 2})
         self._wait_seconds = wait_seconds
 
-    def existing(self, names: Iterable[str]) -> dict[str, Existing]:
-        """Those of ``names`` that exist."""
-        partitions = self._partitions()
+    def existing(self, names: Sequence[str]) -> dict[str, Existing]:
+        """Those of ``names`` that exist. A topic of which the broker cannot say all is not taken for an absent one."""
+        listed = self._listed()
+        for name in names:
+            if name in listed and listed[name].error:
+                raise ProvisionError(f"{name}: {listed[name].error.str()}")
+        partitions = _partitions(listed)
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names if name in partitions]
         if not resources:
             return {}
@@ -53,7 +57,7 @@ class TopicAdmin:
 
     def ids(self, names: Sequence[str]) -> dict[str, str]:
         """The broker's id of each topic: one that was deleted and created again has another."""
-        if missing := set(names) - self._partitions().keys():
+        if missing := set(names) - _partitions(self._listed()).keys():
             raise ProvisionError(f"no such topic: {', '.join(sorted(missing))}; run: consent-relay topics apply")
         described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
         return {name: str(_result(future, f"describing {name}").topic_id) for name, future in described.items()}
@@ -64,7 +68,7 @@ class TopicAdmin:
         for name, future in self._admin.create_topics(new, request_timeout=_REQUEST_SECONDS).items():
             _result(future, f"creating {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
         names = {spec.name for spec in specs}
-        self._until(lambda: names <= self._partitions().keys(), "the created topics are not visible yet")
+        self._until(lambda: names <= _partitions(self._listed()).keys(), "the created topics are not visible yet")
 
     def configure(self, name: str, settings: Mapping[str, str]) -> None:
         """Set these settings of one topic, leave its others as they are, and return once they are in force."""
@@ -80,7 +84,7 @@ class TopicAdmin:
             f"the changed settings of {name} are not in force yet",
         )
 
-    def _partitions(self) -> dict[str, int]:
+    def _listed(self) -> dict[str, Any]:
         deadline = time.monotonic() + self._wait_seconds
         while True:
             self._admin.poll(0)  # for its log lines
@@ -93,7 +97,7 @@ class TopicAdmin:
                         "check CONSENT_RELAY_KAFKA, and that the broker runs"
                     ) from error
             else:
-                return {name: len(t.partitions) for name, t in listed.topics.items() if not t.error}
+                return listed.topics
 
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
         """The controller confirms a change a moment before every broker knows of it."""
@@ -102,6 +106,10 @@ class TopicAdmin:
             if time.monotonic() >= deadline:
                 raise ProvisionError(otherwise)
             time.sleep(0.05)
+
+
+def _partitions(listed: Mapping[str, Any]) -> dict[str, int]:
+    return {name: len(topic.partitions) for name, topic in listed.items() if not topic.error}
 
 
 def _result(future: Any, doing: str, *, accept: int | None = None) -> Any:
