@@ -77,7 +77,7 @@ class Codec:
         """Look up what encoding to, and decoding from, these topics needs."""
         for topic in topics:
             header, _ = self._encoder(topic)
-            self._decoder(self._name(topic), header)
+            self._decoder(topic, header)
 
     def encode(self, topic: str, datum: Mapping[str, Any]) -> bytes:
         """``datum`` framed for ``topic``. ValueError or TypeError when it does not fit: that is a bug of ours."""
@@ -95,13 +95,8 @@ class Codec:
         """
         if not data:
             raise Unreadable("empty", "the record has no value")
-        if data[:1] != _MAGIC:
-            raise Unreadable("not_framed", "the value does not begin with Confluent's magic byte 0")
-        if len(data) < _HEADER:
-            raise Unreadable("truncated", "the value ends within its header")
-        name = self._record_names.get(topic) or self._name(topic)
         header = data[:_HEADER]
-        decoder = self._decoders.get((name, header)) or self._decoder(name, header)
+        decoder = self._decoders.get((topic, header)) or self._decoder(topic, header)
         body = BytesIO(data)
         body.seek(_HEADER)
         try:
@@ -109,7 +104,7 @@ class Codec:
         except EOFError:
             raise Unreadable("truncated", "the value ends before its last field") from None
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error):
-            raise Unreadable("undecodable", f"the bytes are not a {name}") from None
+            raise Unreadable("undecodable", f"the bytes are not a {self._name(topic)}") from None
         if body.tell() != len(data):
             raise Unreadable("undecodable", "bytes are left over after the last field")
         return datum
@@ -131,14 +126,18 @@ class Codec:
             found = self._encoders.setdefault(topic, (header, self._readers[name]))
         return found
 
-    def _decoder(self, name: str, header: bytes) -> Decoder:
+    def _decoder(self, topic: str, header: bytes) -> Decoder:
         """Only what the registry knows is kept, so a stream of invented ids cannot fill the memory."""
+        if header[:1] != _MAGIC:
+            raise Unreadable("not_framed", "the value does not begin with Confluent's magic byte 0")
+        if len(header) < _HEADER:
+            raise Unreadable("truncated", "the value ends within its header")
         with self._lock:
-            found = self._decoders.get((name, header))
+            found = self._decoders.get((topic, header))
             if found is not None:
                 return found
-            decoder = self._decoder_from(name, self._text(header))
-            self._decoders[(name, header)] = decoder
+            decoder = self._decoder_from(self._name(topic), self._text(header))
+            self._decoders[(topic, header)] = decoder
             return decoder
 
     def _text(self, header: bytes) -> str:
