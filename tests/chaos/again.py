@@ -1,11 +1,10 @@
-"""What came once comes again, in any order: changes, receipts, and every entry for one destination."""
+"""What came once comes again, in any order: changes and receipts."""
 
 from __future__ import annotations
 
 import random
-import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from consent_contracts import Topics
 from local_stack.endpoints import Endpoints
@@ -13,8 +12,6 @@ from tests.topic_records import records
 
 AGAIN = 400
 """Records of each topic that are produced again, old ones after new ones."""
-GROUP_SECONDS = 60.0
-"""A group counts as in use until the session of the worker that has ended is over."""
 
 
 def repeat(endpoints: Endpoints, rng: random.Random) -> int:
@@ -31,22 +28,3 @@ def repeat(endpoints: Endpoints, rng: random.Random) -> int:
             count += 1
     assert not producer.flush(60), "the broker did not take the repetitions"
     return count
-
-
-def rewind(endpoints: Endpoints, destination: str, channel: str) -> None:
-    """The destination's group begins anew. Its workers have ended."""
-    topics = Topics(prefix=endpoints.topic_prefix)
-    consumer = Consumer({"bootstrap.servers": endpoints.kafka, "group.id": topics.group(f"propagator.{destination}")})
-    topic, deadline = topics.suppression(channel), time.monotonic() + GROUP_SECONDS
-    try:
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        while True:
-            try:
-                consumer.commit(offsets=[TopicPartition(topic, each, 0) for each in partitions], asynchronous=False)
-            except KafkaException:
-                assert time.monotonic() < deadline, "the group is still in use"
-                time.sleep(0.5)
-            else:
-                return
-    finally:
-        consumer.close()

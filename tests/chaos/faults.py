@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from consent_contracts import Topics
 from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos import again
 from tests.chaos.load import Load, eventually
+from tests.rewind import rewind
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0
@@ -109,7 +111,9 @@ def everything_again(scene: Scene) -> None:
     endpoints = scene.stack.endpoints
     scene.say(f"    {again.repeat(endpoints, scene.rng)} records, and every entry for crm-webhook")
     _end(scene, "propagator")
-    again.rewind(endpoints, "crm-webhook", "email")
+    topics = Topics(prefix=endpoints.topic_prefix)
+    group = topics.group("propagator.crm-webhook")
+    rewind(endpoints.kafka, group, topics.suppression("email"), seconds=60)
     scene.stack.restart("propagator", seconds=READY_SECONDS)
 
 

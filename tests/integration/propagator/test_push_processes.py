@@ -3,9 +3,8 @@
 import random
 import time
 
-from confluent_kafka import Consumer, TopicPartition
-
 from tests.integration.propagator.rig import Rig, until
+from tests.rewind import rewind
 
 
 def test_a_choice_reaches_each_destination_with_its_receipts(rig: Rig) -> None:  # R1, R28, R43
@@ -176,22 +175,7 @@ def test_an_offset_reset_pushes_again_without_harm(rig: Rig) -> None:  # R30
     until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
     assert worker.stop() == 0
     rig.sandbox.call("POST", "/_control/reset?account=webhook")
-    _reset(rig, "propagator.crm")
+    rewind(rig.bootstrap, rig.topics.group("propagator.crm"), rig.topics.suppression("sms"), seconds=30)
     rig.start("crm").until_ready()
     until(lambda: all(rig.crm(address) == "suppressed" for address in addresses))
     assert rig.sandbox.ever_said("webhook") == {"suppressed"}
-
-
-def _reset(rig: Rig, group: str) -> None:
-    consumer = Consumer({"bootstrap.servers": rig.bootstrap, "group.id": rig.topics.group(group)})
-    topic = rig.topics.suppression("sms")
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            consumer.commit(offsets=[TopicPartition(topic, number, 0) for number in range(4)], asynchronous=False)
-            break
-        except Exception:
-            # Until the stopped worker's static membership has timed out, the group is not empty.
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-    consumer.close()
