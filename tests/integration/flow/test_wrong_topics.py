@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import httpx
@@ -10,29 +9,20 @@ import pytest
 
 from consent_runtime import api_keys
 from consent_runtime.topic_admin import TopicAdmin
+from local_stack.ports import free_port
 from tests.integration.flow.house import House, until
 from tests.integration.proxy import Proxy
-
-DESTINATION = """\
-destinations:
-  - name: crm
-    connector: webhook
-    channel: sms
-    url: https://example.com/hook
-    credentials: {secret: {env: WEBHOOK}}
-    purposes: same
-"""
+from tests.one_destination import declare
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """What the gate and the push want besides."""
-    keys, destinations = tmp_path / "gate-keys.json", tmp_path / "destinations.yaml"
+    keys = tmp_path / "gate-keys.json"
     token, key = api_keys.mint(tenant="acme", scopes=["check"])
     api_keys.write(keys, [key])
     (tmp_path / "token").write_text(token)
-    destinations.write_text(DESTINATION)
-    monkeypatch.setenv("WEBHOOK", "whsec_" + "A" * 43 + "=")
+    destinations = declare(tmp_path, monkeypatch)
     return {"gate_keys_file": keys, "propagator_destinations": destinations, "gate_token": tmp_path / "token"}
 
 
@@ -100,9 +90,3 @@ def page(port: int, name: str) -> str:
         return httpx.get(f"http://127.0.0.1:{port}/{name}", timeout=5).text
     except httpx.HTTPError:
         return ""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

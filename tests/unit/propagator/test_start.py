@@ -13,16 +13,8 @@ from consent_contracts import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime.keyring_file import generate
 from propagator.__main__ import propagator
+from tests.one_destination import declare
 
-DESTINATION = """\
-destinations:
-  - name: crm
-    connector: webhook
-    channel: sms
-    url: https://example.com/hook
-    credentials: {secret: {env: WEBHOOK}}
-    purposes: same
-"""
 Start = Callable[[], Any]
 
 
@@ -30,7 +22,6 @@ Start = Callable[[], Any]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs the command over settings that are right; a broker that is not there is not asked."""
     generate(tmp_path / "keyring.toml", ["acme"])
-    (tmp_path / "destinations.yaml").write_text(DESTINATION)
     for name, value in {
         "KAFKA": "127.0.0.1:9",
         "REGISTRY": "http://127.0.0.1:9",
@@ -38,10 +29,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         "STATE_DIR": str(tmp_path),
         "INSTANCE_ID": "one",
         "METRICS_PORT": "0",
-        "PROPAGATOR_DESTINATIONS": str(tmp_path / "destinations.yaml"),
+        "PROPAGATOR_DESTINATIONS": str(declare(tmp_path, monkeypatch)),
     }.items():
         monkeypatch.setenv(f"CONSENT_RELAY_{name}", value)
-    monkeypatch.setenv("WEBHOOK", "whsec_" + "A" * 43 + "=")
     monkeypatch.setattr("consent_runtime.provision.require_topics", lambda *_: None)
     monkeypatch.setattr("consent_runtime.logs.configure", lambda *_: None)
     return lambda: CliRunner().invoke(propagator)
