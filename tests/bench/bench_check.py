@@ -33,6 +33,7 @@ from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
 from consent_runtime import api_keys, kafka, provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
+from local_stack.ports import free_port
 from tests.bench.figures import Figure, Servers, ratio
 
 ENTRIES = 1_000_000
@@ -84,7 +85,7 @@ class _Gate:
 def _gate(servers: Servers, topics: Topics, directory: Path) -> Iterator[_Gate]:
     token, key = api_keys.mint(tenant=TENANT, scopes=["check"])
     api_keys.write(directory / "keys.json", [key])
-    port, metrics_port = _free_port(), _free_port()
+    port, metrics_port = free_port(), free_port()
     settings = {
         "KAFKA": servers.kafka,
         "REGISTRY": servers.registry,
@@ -249,12 +250,6 @@ def _entry(address_key: str, permitted: bool) -> Entry:
             for n, (purpose, status) in enumerate(choices)
         ),
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

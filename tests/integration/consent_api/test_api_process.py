@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from consent_contracts.topics import Topics
+from local_stack.ports import free_port
 from local_stack.servers import Addresses
 
 Environment = dict[str, str]
@@ -40,11 +40,6 @@ def environment(
         "CONSENT_RELAY_API_PORT": str(free_port()),
         "CONSENT_RELAY_METRICS_PORT": str(free_port()),
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def run(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:

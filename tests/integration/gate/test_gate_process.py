@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,11 @@ import pytest
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys
 from consent_runtime.keyring import Key, Keyring
+from local_stack.ports import free_port
 from tests.integration.gate.entries import Entries, decision, eventually
 from tests.integration.proxy import Proxy
 
 PHONE = "+33639980001"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class GateProcess:

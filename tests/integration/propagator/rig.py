@@ -24,6 +24,7 @@ from consent_contracts.join import join
 from consent_contracts.records import suppression_datum
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
+from local_stack.ports import free_port
 
 SENDER = "MG" + "1" * 32
 UNKNOWN_SENDER = "MG" + "2" * 32
@@ -187,7 +188,7 @@ class Rig:
             "CONSENT_RELAY_KEYRING_FILE": str(self.keyring_file),
             "CONSENT_RELAY_STATE_DIR": str(self.directory / instance),
             "CONSENT_RELAY_INSTANCE_ID": instance,
-            "CONSENT_RELAY_METRICS_PORT": str(_free_port()),
+            "CONSENT_RELAY_METRICS_PORT": str(free_port()),
             "CONSENT_RELAY_PROPAGATOR_DESTINATIONS": str(self.destinations),
             "CONSENT_RELAY_PROPAGATOR_SESSION_TIMEOUT": "6",
             "SID": "AC" + "0" * 32,
@@ -266,12 +267,3 @@ class Rig:
                 worker.thaw()
                 worker.kill()
         self.sandbox.close()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
