@@ -4,7 +4,6 @@
 import os
 import re
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -14,6 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consent_contracts.topics import Topics
+
+from .starting import refuse
 
 PREFIX = "CONSENT_RELAY_"
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
@@ -165,8 +166,6 @@ def load(cls: type[S]) -> S:
     try:
         return cls(**given)
     except WrongSettings as error:
-        lines = error.problems
+        refuse(error.problems)
     except ValidationError as error:
-        lines = [_line(cls, each) for each in error.errors(include_input=False, include_url=False)]
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
-    raise SystemExit(2)
+        refuse(_line(cls, each) for each in error.errors(include_input=False, include_url=False))

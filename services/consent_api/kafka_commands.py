@@ -18,8 +18,7 @@ def relay() -> None:
 
     Any number of relays may run at once. While the broker or the database is away the rows wait, and
     consent_relay_outbox_oldest_age_seconds tells for how long; but over a topic with wrong settings it does not start.
-    Wants CONSENT_RELAY_API_DATABASE,
-    CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_KAFKA.
+    Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_KAFKA.
     """
     from consent_api.relay.process import RelayProcess, run
     from consent_runtime.settings import load
