@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from consent_contracts.topics import Topics
+from consent_contracts.topics import PROPAGATOR, Topics
 
 from .starting import refuse
 
@@ -43,6 +43,9 @@ class ProcessSettings(BaseSettings):
     )
     topic_prefix: str = Field("", description="put before every topic, group and transactional id")
     channels: CommaSeparated = Field(("sms", "email", "voice"), description="channels, comma separated")
+    propagators: CommaSeparated = Field(
+        ("default",), description="names of the installation's propagators, comma separated; each has topics of its own"
+    )
     partitions: int = Field(4, ge=1, description="partitions of every topic in the chain, the same for all")
     default_region: str = Field("FR", description="ISO 3166 region in which national phone numbers are read")
     metrics_host: str = Field("127.0.0.1", description="address on which /metrics and the health pages listen")
@@ -55,14 +58,14 @@ class ProcessSettings(BaseSettings):
 
     @property
     def topics(self) -> Topics:
-        return Topics(prefix=self.topic_prefix, channels=self.channels)
+        return Topics(prefix=self.topic_prefix, channels=self.channels, propagators=self.propagators)
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_instance(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {"instance_id": f"{socket.gethostname()}-{cls.service}", **values}
 
-    @field_validator("channels", mode="before")
+    @field_validator("channels", "propagators", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
@@ -73,6 +76,13 @@ class ProcessSettings(BaseSettings):
         if not channels or len(set(channels)) != len(channels) or not all(map(_SLUG.fullmatch, channels)):
             raise ValueError("wants different lower-case words, such as sms,email,voice")
         return channels
+
+    @field_validator("propagators")
+    @classmethod
+    def _propagator_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) != len(names) or not all(map(PROPAGATOR.fullmatch, names)):
+            raise ValueError("requires different names of a-z, 0-9 and -, such as default,telephony")
+        return names
 
     @field_validator("default_region")
     @classmethod

@@ -6,7 +6,7 @@ from .errors import ContractError, InvalidRecord, NotRegistered, RegistryUnavail
 from .join import SKEW_MICROS, join, order
 from .partitioner import murmur2, partition_of
 from .records import entry_of, entry_of_change, suppression_datum, verdicts_of
-from .topics import Topics, TopicSpec, record_name
+from .topics import Topics, TopicSpec, record_names, subject
 from .verdict import NO_DECISION, Verdict, applicable, verdict, verdicts
 
 __all__ = [
@@ -34,8 +34,9 @@ __all__ = [
     "order",
     "partition_of",
     "permits",
-    "record_name",
+    "record_names",
     "register",
+    "subject",
     "suppression_datum",
     "verdict",
     "verdicts",

@@ -11,21 +11,26 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fastavro
 from fastavro.schema import SchemaParseException
 
 from . import schemas
 from .errors import NotRegistered, RegistryUnavailable, Unreadable
-from .topics import Topics, record_name
+from .topics import Topics, record_names, subject
 
 _MAGIC = b"\x00"
 _HEADER = 5
 
-Decoder = Callable[[BytesIO], dict[str, Any]]
+
+class Decoder(NamedTuple):
+    """Which record a schema id leads to, and what reads its body."""
+
+    record_name: str
+    read: Callable[[BytesIO], dict[str, Any]]
 
 
 class SchemaIds(Protocol):
@@ -47,9 +52,9 @@ class Codec:
         self._readers: dict[str, Any] = {
             name: fastavro.parse_schema(schemas.current(name)) for name in schemas.RECORD_NAMES
         }
-        self._encoders: dict[str, tuple[bytes, Any]] = {}
+        self._encoders: dict[tuple[str, str | None], tuple[bytes, Any]] = {}
         self._decoders: dict[tuple[str, bytes], Decoder] = {}
-        self._record_names: dict[str, str] = {}
+        self._record_names: dict[str, tuple[str, ...]] = {}
         self._texts: dict[bytes, str] = {}
 
     @classmethod
@@ -73,26 +78,37 @@ class Codec:
             else:
                 return codec
 
-    def prepare(self, topics: Any) -> None:
+    def prepare(self, topics: Iterable[str]) -> None:
         """Look up what encoding to, and decoding from, these topics needs."""
         for topic in topics:
-            header, _ = self._encoder(topic)
-            self._decoder(topic, header)
+            for name in self._names(topic):
+                header, _ = self._encoder(topic, name)
+                self._decoder(topic, header)
 
-    def encode(self, topic: str, datum: Mapping[str, Any]) -> bytes:
-        """``datum`` framed for ``topic``. ValueError or TypeError when it does not fit: that is a bug of ours."""
-        found = self._encoders.get(topic)
-        header, schema = found if found is not None else self._encoder(topic)
+    def encode(self, topic: str, datum: Mapping[str, Any], record_name: str | None = None) -> bytes:
+        """``datum`` framed for ``topic``, as the topic's main record unless ``record_name`` names another of its own.
+
+        ValueError or TypeError when it does not fit: that is a bug of ours.
+        """
+        found = self._encoders.get((topic, record_name))
+        header, schema = found if found is not None else self._encoder(topic, record_name)
         out = BytesIO()
         out.write(header)
         fastavro.schemaless_writer(out, schema, datum)
         return out.getvalue()
 
     def decode(self, topic: str, data: bytes | None) -> dict[str, Any]:
-        """The datum of ``data``, resolved to the current schema of the topic's record.
+        """The datum of ``data``, the topic's main record, resolved to its current schema.
 
-        Raises Unreadable with its reason, or RegistryUnavailable when an id is new and the registry is away.
+        Raises Unreadable with its reason, or RegistryUnavailable when an id is new and the registry is unavailable.
         """
+        name, datum = self.decode_record(topic, data)
+        if name != self._names(topic)[0]:
+            raise Unreadable("wrong_schema", f"the value is no {schemas.NAMESPACE}.{self._names(topic)[0]}")
+        return datum
+
+    def decode_record(self, topic: str, data: bytes | None) -> tuple[str, dict[str, Any]]:
+        """As ``decode``, for a topic that carries several records: the record's name (without namespace), its datum."""
         if not data:
             raise Unreadable("empty", "the record has no value")
         header = data[:_HEADER]
@@ -100,30 +116,36 @@ class Codec:
         body = BytesIO(data)
         body.seek(_HEADER)
         try:
-            datum = decoder(body)
+            datum = decoder.read(body)
         except EOFError:
             raise Unreadable("truncated", "the value ends before its last field") from None
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error):
-            raise Unreadable("undecodable", f"the bytes are not a {self._name(topic)}") from None
+            raise Unreadable("undecodable", f"the bytes are not a {decoder.record_name}") from None
         if body.tell() != len(data):
             raise Unreadable("undecodable", "bytes are left over after the last field")
-        return datum
+        return decoder.record_name, datum
 
-    def schema_id(self, topic: str) -> int:
+    def schema_id(self, topic: str, record_name: str | None = None) -> int:
         """The registry's id of the schema that we write to ``topic``."""
-        header, _ = self._encoder(topic)
+        header, _ = self._encoder(topic, record_name)
         return int.from_bytes(header[1:], "big")
 
-    def _name(self, topic: str) -> str:
-        return self._record_names.setdefault(topic, record_name(topic))
+    def _names(self, topic: str) -> tuple[str, ...]:
+        found = self._record_names.get(topic)
+        return found if found is not None else self._record_names.setdefault(topic, record_names(topic))
 
-    def _encoder(self, topic: str) -> tuple[bytes, Any]:
-        found = self._encoders.get(topic)
+    def _encoder(self, topic: str, record_name: str | None) -> tuple[bytes, Any]:
+        found = self._encoders.get((topic, record_name))
         if found is None:
-            name = self._name(topic)
-            header = _MAGIC + self._ids.id_of(f"{topic}-value", schemas.text(name)).to_bytes(4, "big")
+            name = record_name or self._names(topic)[0]
+            if name not in self._names(topic):
+                raise ValueError(f"{topic} carries no {name}")
+            header = _MAGIC + self._ids.id_of(subject(topic, name), schemas.text(name)).to_bytes(4, "big")
             self._texts[header] = schemas.text(name)
-            found = self._encoders.setdefault(topic, (header, self._readers[name]))
+            found = (header, self._readers[name])
+            if name == self._names(topic)[0]:
+                self._encoders[topic, None] = found
+            self._encoders[topic, name] = found
         return found
 
     def _decoder(self, topic: str, header: bytes) -> Decoder:
@@ -136,7 +158,7 @@ class Codec:
             found = self._decoders.get((topic, header))
             if found is not None:
                 return found
-            decoder = self._decoder_from(self._name(topic), self._text(header))
+            decoder = self._decoder_from(self._names(topic), self._text(header))
             self._decoders[(topic, header)] = decoder
             return decoder
 
@@ -150,21 +172,22 @@ class Codec:
             self._texts[header] = found
         return found
 
-    def _decoder_from(self, name: str, writer_text: str) -> Decoder:
+    def _decoder_from(self, names: tuple[str, ...], writer_text: str) -> Decoder:
         try:
             writer_json = json.loads(writer_text)
             writer = fastavro.parse_schema(writer_json, named_schemas={})
         except (ValueError, SchemaParseException):
             raise Unreadable("wrong_schema", "the registry holds no Avro schema under this id") from None
-        expected = f"{schemas.NAMESPACE}.{name}"
-        if not isinstance(writer, dict) or writer.get("name") != expected:
-            raise Unreadable("wrong_schema", f"the value is no {expected}")
+        expected = {f"{schemas.NAMESPACE}.{name}": name for name in names}
+        name = expected.get(str(writer.get("name"))) if isinstance(writer, dict) else None
+        if name is None:
+            raise Unreadable("wrong_schema", f"the value is no {' or '.join(expected)}")
         reader = self._readers[name]
         same = _canonical(writer_json) == _canonical(schemas.current(name))
         read: Any = fastavro.schemaless_reader
         if same:
-            return lambda body: read(body, reader, None)
-        return lambda body: read(body, writer, reader)
+            return Decoder(name, lambda body: read(body, reader, None))
+        return Decoder(name, lambda body: read(body, writer, reader))
 
 
 def register(registry_url: str, topics: Topics) -> None:
@@ -174,7 +197,8 @@ def register(registry_url: str, topics: Topics) -> None:
     """
     registry = ConfluentRegistry(registry_url)
     for spec in topics.specs():
-        registry.register(f"{spec.name}-value", schemas.text(spec.record_name))
+        for name in spec.record_names:
+            registry.register(subject(spec.name, name), schemas.text(name))
 
 
 class ConfluentRegistry:

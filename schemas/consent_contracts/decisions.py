@@ -18,6 +18,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     ``subject_ref`` is None when only the address is known (a STOP from a number). ``effective_at`` is when the
     person chose, never later than ``recorded_at``, when we accepted it. ``expires_at`` only binds a permission.
+    ``bulk``: recorded by an import or another bulk source; it decides the order of delivery, never a verdict.
     """
 
     decision_id: str
@@ -27,6 +28,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     effective_at: int
     recorded_at: int
     expires_at: int | None = None
+    bulk: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -13,14 +13,15 @@ from .decisions import Decision, Entry, permits
 SKEW_MICROS = 2_000_000
 """A permission counts as this much older than it says: at a near tie the person is left alone."""
 
-Order = tuple[int, int, str, int, str, int]
+Order = tuple[int, int, str, int, str, int, int]
 
 
 def order(decision: Decision) -> Order:
-    """The total order: (when chosen, forbids before permits, decision id), the greatest stands.
+    """The total order: (when chosen, forbids before permits, decision id, ..., live above bulk); the greatest wins.
 
-    What follows the id never differs between two copies of one decision; it makes the order total over any
-    input, hence the join commutative even for records that break the rule of unique ids.
+    Between the id and the mark nothing differs between two copies of one decision; it makes the order total over any
+    input, hence the join commutative even for records that break the rule of unique ids. The mark comes last: a copy
+    of a live decision that is published again in bulk changes nothing, and a live copy of a bulk one makes it live.
     """
     forbids = not permits(decision)
     return (
@@ -30,6 +31,7 @@ def order(decision: Decision) -> Order:
         decision.recorded_at,
         decision.status,
         -1 if decision.expires_at is None else -decision.expires_at - 2,
+        int(not decision.bulk),
     )
 
 

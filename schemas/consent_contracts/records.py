@@ -75,6 +75,7 @@ def suppression_datum(entry: Entry, written_at: int) -> dict[str, Any]:
                 "effective_at": d.effective_at,
                 "recorded_at": d.recorded_at,
                 "expires_at": d.expires_at,
+                "bulk": d.bulk,
             }
             for d in entry.decisions
         ],
@@ -101,4 +102,5 @@ def _decision(datum: Mapping[str, Any]) -> Decision:
         effective_at=datum["effective_at"],
         recorded_at=datum["recorded_at"],
         expires_at=datum["expires_at"],
+        bulk=datum["bulk"],
     )

@@ -12,8 +12,10 @@ RECORD_NAMES = (
     "ConsentSubmitted",
     "ConsentChanged",
     "SuppressionEntry",
+    "ConsentResolved",
+    "ListResolved",
+    "PropagationState",
     "PropagationReceipt",
-    "ParkedPush",
     "DeadLetter",
 )
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
-DAY_MS = 24 * 3600 * 1000
+from .schemas import NAMESPACE
 
-RECORDS = {
-    "consent.inbound.v1": "ConsentSubmitted",
-    "consent.changes.v1": "ConsentChanged",
-    "propagation.receipts.v1": "PropagationReceipt",
-    "propagation.parked.v1": "ParkedPush",
+DAY_MS = 24 * 3600 * 1000
+_RESOLVED_SEGMENT_MS = 10 * 60 * 1000
+
+_CHANGES = ("ConsentChanged", "ConsentResolved")
+RECORDS: dict[str, tuple[str, ...]] = {
+    "consent.inbound.v1": ("ConsentSubmitted",),
+    "consent.inbound.bulk.v1": ("ConsentSubmitted",),
+    "consent.changes.v1": _CHANGES,
+    "consent.changes.bulk.v1": _CHANGES,
+    "suppression.resolved.v1": ("ListResolved",),
+    "propagation.receipts.v1": ("PropagationReceipt",),
 }
 SERVICES = ("consent-api", "suppression", "propagator")
+PROPAGATOR = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicSpec:
     """One topic as it has to exist: ``config`` holds Kafka's own topic settings, as strings.
 
+    ``record_names``: the Avro records that it carries, the main one first; empty for a topic without records.
     ``copartitioned``: an address has the same partition in each such topic, so their number is part of the contract.
     """
 
     name: str
-    record_name: str
+    record_names: tuple[str, ...]
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
     copartitioned: bool = False
@@ -35,25 +44,42 @@ class Topics:
 
     prefix: str = ""
     channels: tuple[str, ...] = ("sms", "email", "voice")
+    propagators: tuple[str, ...] = ("default",)
 
     @property
     def inbound(self) -> str:
         return f"{self.prefix}consent.inbound.v1"
 
     @property
+    def inbound_bulk(self) -> str:
+        return f"{self.prefix}consent.inbound.bulk.v1"
+
+    @property
     def changes(self) -> str:
         return f"{self.prefix}consent.changes.v1"
+
+    @property
+    def changes_bulk(self) -> str:
+        return f"{self.prefix}consent.changes.bulk.v1"
+
+    @property
+    def resolved(self) -> str:
+        return f"{self.prefix}suppression.resolved.v1"
 
     @property
     def receipts(self) -> str:
         return f"{self.prefix}propagation.receipts.v1"
 
-    @property
-    def parked(self) -> str:
-        return f"{self.prefix}propagation.parked.v1"
-
     def suppression(self, channel: str) -> str:
         return f"{self.prefix}suppression.{channel}.v1"
+
+    def propagation_state(self, propagator: str) -> str:
+        """Delivered state of one propagator's destinations."""
+        return f"{self.prefix}propagation.state.{propagator}.v1"
+
+    def propagation_active(self, propagator: str) -> str:
+        """One partition without records: the member of the group that holds it sends."""
+        return f"{self.prefix}propagation.active.{propagator}.v1"
 
     def dead_letters(self, service: str) -> str:
         """``service`` is one of ``SERVICES``."""
@@ -64,39 +90,61 @@ class Topics:
         return f"{self.prefix}{name}"
 
     def specs(self, partitions: int = 4) -> list[TopicSpec]:
-        """Every topic. Changes, suppression and parked pushes share their number of partitions by contract."""
-        suppression = {
-            "cleanup.policy": "compact",
-            "delete.retention.ms": str(7 * DAY_MS),
-            "max.compaction.lag.ms": str(DAY_MS),
-        }
-        together = [
+        """Every topic. Changes, lists, resolved and state topics share their number of partitions by contract."""
+        compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}
+        lists = compacted | {"max.compaction.lag.ms": str(DAY_MS)}
+        resolved = {"cleanup.policy": "compact", "segment.ms": str(_RESOLVED_SEGMENT_MS)}
+        copartitioned = [
             _kept(self.changes, partitions, days=7),
-            _spec(self.parked, partitions, {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}),
-            *(_spec(self.suppression(channel), partitions, dict(suppression)) for channel in self.channels),
+            _kept(self.changes_bulk, partitions, days=7),
+            *(_spec(self.suppression(channel), partitions, lists) for channel in self.channels),
+            _spec(self.resolved, partitions, resolved),
+            *(_spec(self.propagation_state(name), partitions, compacted) for name in self.propagators),
         ]
         return [
             _kept(self.inbound, partitions, days=3),
+            _kept(self.inbound_bulk, partitions, days=3),
             _kept(self.receipts, partitions, days=30),
-            *(replace(spec, copartitioned=True) for spec in together),
+            *(replace(spec, copartitioned=True) for spec in copartitioned),
+            *(
+                replace(_kept(self.propagation_active(name), 1, days=1), copartitioned=True)
+                for name in self.propagators
+            ),
             *(_dead_letters(self.dead_letters(service)) for service in SERVICES),
         ]
 
 
-def record_name(topic: str) -> str:
-    """The Avro record that ``topic`` carries, whatever the prefix in front of the topic's name."""
-    for name, record in RECORDS.items():
+def record_names(topic: str) -> tuple[str, ...]:
+    """The Avro records that ``topic`` carries, the main one first, whatever the prefix of the topic's name."""
+    for name, records in RECORDS.items():
         if topic.endswith(name):
-            return record
+            return records
     if topic.endswith(".dead-letters.v1"):
-        return "DeadLetter"
-    if topic.removesuffix(".v1").rpartition(".")[0].endswith("suppression"):
-        return "SuppressionEntry"
+        return ("DeadLetter",)
+    family = topic.removesuffix(".v1").rpartition(".")[0]
+    if family.endswith("propagation.state"):
+        return ("PropagationState",)
+    if family.endswith("propagation.active"):
+        return ()
+    if family.endswith("suppression"):
+        return ("SuppressionEntry",)
     raise ValueError(f"{topic} is not a topic of Consent Relay")
+
+
+def subject(topic: str, record_name: str) -> str:
+    """The registry's subject: TopicNameStrategy, and TopicRecordNameStrategy where a topic carries several records."""
+    if len(record_names(topic)) == 1:
+        return f"{topic}-value"
+    return f"{topic}-{NAMESPACE}.{record_name}"
 
 
 def _kept(name: str, partitions: int, *, days: int) -> TopicSpec:
     return _spec(name, partitions, {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)})
+
+
+def _one_partition(name: str) -> TopicSpec:
+    """More than one would let two members of the group be active."""
+    return replace(_kept(name, 1, days=1), copartitioned=True)
 
 
 def _dead_letters(name: str) -> TopicSpec:
@@ -106,4 +154,6 @@ def _dead_letters(name: str) -> TopicSpec:
 
 
 def _spec(name: str, partitions: int, config: dict[str, str]) -> TopicSpec:
-    return TopicSpec(name=name, record_name=record_name(name), partitions=partitions, config=config)
+    # With a producer's own times, retention would delete records that carry the date of an old event.
+    config = {**config, "message.timestamp.type": "LogAppendTime"}
+    return TopicSpec(name=name, record_names=record_names(name), partitions=partitions, config=config)

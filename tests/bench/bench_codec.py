@@ -9,7 +9,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consent_contracts import Codec, Decision, Entry, Topics, record_name, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, record_names, suppression_datum
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from tests.bench.figures import Figure, Servers, ratio
@@ -66,7 +66,7 @@ def measure(servers: Servers | None) -> list[Figure]:
 
 
 def _against_confluent(topic: str, datum: dict[str, Any]) -> list[Figure]:
-    record = record_name(topic)
+    record = record_names(topic)[0]
     registry = ConfluentRegistry("mock://bench")
     registry.register(f"{topic}-value", contracts.text(record))
     codec = Codec(registry)

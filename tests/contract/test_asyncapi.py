@@ -39,7 +39,7 @@ def test_a_topic_is_described_as_it_is_created(spec: TopicSpec) -> None:
     described = dict(channel["bindings"]["kafka"]["topicConfiguration"]) | channel.get("x-topic-configuration", {})
     (described["cleanup.policy"],) = described["cleanup.policy"]
     assert {name: str(value) for name, value in described.items()} == spec.config
-    assert list(channel["messages"]) == [spec.record_name]
+    assert tuple(channel.get("messages", {})) == spec.record_names
 
 
 @pytest.mark.parametrize("name", contracts.RECORD_NAMES)
@@ -56,7 +56,7 @@ def test_every_operation_and_message_reference_resolves() -> None:
         assert operation["action"] in {"send", "receive"}
         assert _resolve(operation["channel"]["$ref"])["address"] in BY_ADDRESS
     for channel in PAGE["channels"].values():
-        for message in channel["messages"].values():
+        for message in channel.get("messages", {}).values():
             assert _resolve(message["$ref"])["payload"]
     for message in PAGE["components"]["messages"].values():
         assert _resolve(message["headers"]["$ref"])["properties"]["ce_id"]

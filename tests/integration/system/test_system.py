@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from consent_contracts import Topics, record_name
+from consent_contracts import Topics, record_names
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.topic_records import records
@@ -87,7 +87,7 @@ def test_every_record_says_what_it_is_in_cloudevents_headers(system: Stack) -> N
         assert read
         for message in read:
             headers = dict(message.headers() or [])
-            assert headers["ce_type"] == f"relay.consent.v1.{record_name(topic)}".encode()
+            assert headers["ce_type"] == f"relay.consent.v1.{record_names(topic)[0]}".encode()
             assert {"ce_specversion", "ce_id", "ce_source", "ce_time", "content-type"} <= set(headers)
 
 

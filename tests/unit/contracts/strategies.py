@@ -22,6 +22,7 @@ def decisions(draw: Any, statuses: Sequence[str] = tuple(sorted(STATUSES))) -> D
         effective_at=at,
         recorded_at=at + draw(st.sampled_from([0, 1])),
         expires_at=draw(st.sampled_from([None, 5 * SECOND, 20 * SECOND])),
+        bulk=draw(st.booleans()),
     )
 
 

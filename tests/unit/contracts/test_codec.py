@@ -39,6 +39,7 @@ CHANGE = {
     "expires_at": None,
     "decision_id": "d1",
     "source_system": "crm",
+    "bulk": False,
 }
 
 
@@ -197,5 +198,16 @@ def test_every_field_is_explained(name: str) -> None:
 
 def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
     topic = Topics().changes
-    with pytest.raises(NotRegistered, match=r"consent\.changes\.v1-value: .*consent-relay topics apply"):
+    with pytest.raises(NotRegistered, match=r"consent\.changes\.v1-relay\.consent\.v1\.ConsentChanged: .*topics apply"):
         Codec(ConfluentRegistry("mock://nothing registered")).prepare([topic])
+
+
+def test_a_topic_with_two_records_is_read_by_the_record_of_each(codec: Codec) -> None:
+    resolved = {"resolved_at": 5, "inbound_resolved_at": None, "loss": 0, "repaired": None}
+    framed = codec.encode(TOPICS.changes, resolved, "ConsentResolved")
+    assert codec.decode_record(TOPICS.changes, framed) == ("ConsentResolved", resolved)
+    assert codec.decode_record(TOPICS.changes, codec.encode(TOPICS.changes, CHANGE)) == ("ConsentChanged", CHANGE)
+    with pytest.raises(Unreadable, match=r"no relay\.consent\.v1\.ConsentChanged"):
+        codec.decode(TOPICS.changes, framed)
+    with pytest.raises(ValueError, match="carries no ListResolved"):
+        codec.encode(TOPICS.changes, resolved, "ListResolved")
