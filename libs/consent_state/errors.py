@@ -1,0 +1,33 @@
+"""What can go wrong with local state.
+
+StateError
+├── StateStoreCorrupted    RocksDB reported an error: destroy the store and restore it from the topics
+├── StateStoreUnavailable  the store is closed, or no database can be created in its directory
+├── RestoreFailed          the broker did not answer, or the topics changed meanwhile: try again later
+└── RestoreStopped         the caller asked to stop
+"""
+
+from __future__ import annotations
+
+
+class StateError(Exception):
+    """Base of this package. No message holds a key or a value."""
+
+
+class StateStoreCorrupted(StateError):
+    """RocksDB reported an error; nothing that this store returns or has accepted may be trusted any more.
+
+    The cure is `StateStore.clear` (or `destroy` and `open`), then a restore from the beginning of the topics.
+    """
+
+
+class StateStoreUnavailable(StateError):
+    """The store is closed, or the file system does not let a database be created in its directory."""
+
+
+class RestoreFailed(StateError):
+    """The broker did not answer, or a topic was deleted or truncated meanwhile. Retriable from the stored positions."""
+
+
+class RestoreStopped(StateError):
+    """The caller asked to stop before the ends were reached. What was read is in the store."""

@@ -1,0 +1,357 @@
+"""A RocksDB database that holds what was read from topics, and up to which offsets.
+
+Keys and values are opaque bytes. Rows and positions change in one atomic write, so the store always is a prefix of the
+topics: a process that dies at any moment leaves a state from which the topics can be read on. Whatever cannot be used
+is destroyed, because the topics hold everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import rocksdict
+
+from .errors import StateStoreCorrupted, StateStoreUnavailable
+from .positions import Position, Rebuild, RebuildReason, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+MAX_AGE_SECONDS = 3 * 24 * 3600
+"""A store written longer ago is not used: the topics drop tombstones after 7 days, and it must have seen them."""
+
+MIB = 1024 * 1024
+
+_POSITIONS_KEY = b"\xff\xffpositions"
+_SCAN_ROWS = 1_000
+
+
+class _Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored form of the positions. `at` is seconds since the epoch."""
+
+    format: int
+    partitions: int
+    at: float
+    positions: list[tuple[str, int, Position]]
+
+
+_encode_checkpoint = msgspec.msgpack.Encoder().encode
+_decode_checkpoint = msgspec.msgpack.Decoder(_Checkpoint).decode
+
+
+class WriteBatch:
+    """Changes that `StateStore.write` applies together. In `delete_range` the second key is not included."""
+
+    __slots__ = ("delete", "delete_range", "put", "raw")
+
+    def __init__(self) -> None:
+        # Bound methods of the native batch: a restore calls them a million times.
+        self.raw: Any = rocksdict.WriteBatch(raw_mode=True)
+        self.put: Callable[[bytes, bytes], None] = self.raw.put
+        self.delete: Callable[[bytes], None] = self.raw.delete
+        self.delete_range: Callable[[bytes, bytes], None] = self.raw.delete_range
+
+    def __len__(self) -> int:
+        return int(self.raw.len())
+
+
+class StateStore:
+    """Rows and positions in one database. One thread writes, flushes, clears and closes; any thread may read.
+
+    Keys beginning with 0xFF are reserved. After `close` and `destroy`, and after a `clear` that failed, every
+    operation raises StateStoreUnavailable.
+    """
+
+    def __init__(
+        self, path: Path, *, format_version: int, partitions: int, block_cache_bytes: int, write_buffer_bytes: int
+    ) -> None:
+        """Use `open`."""
+        self._wanted_path = path
+        self._path = path
+        self._temporary = False
+        self._format_version = format_version
+        self._partitions = partitions
+        self._block_cache_bytes = block_cache_bytes
+        self._write_buffer_bytes = write_buffer_bytes
+        self._database: Any = None
+        self._reading = threading.Lock()
+        self._positions: dict[TopicPartition, Position] = {}
+        self._unlogged = False
+        self.rebuild: Rebuild | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        format_version: int,
+        partitions: int,
+        block_cache_bytes: int = 8 * MIB,
+        write_buffer_bytes: int = 8 * MIB,
+    ) -> StateStore:
+        """The store in the directory `path`, created when it does not exist.
+
+        `format_version` is the version of the caller's keys and values, `partitions` the partition count of the topics.
+        A store that is damaged, has another format or partition count, or is older than MAX_AGE_SECONDS, is destroyed
+        and created again, empty; `rebuild` then holds the reason. A directory that a live process holds (a frozen
+        predecessor) is left alone: a temporary sibling takes its place and is removed by `close`. Raises
+        StateStoreUnavailable when the file system does not let a database be created.
+        """
+        store = cls(
+            path,
+            format_version=format_version,
+            partitions=partitions,
+            block_cache_bytes=block_cache_bytes,
+            write_buffer_bytes=write_buffer_bytes,
+        )
+        try:
+            rebuild = store._open_existing()
+        except StateStoreCorrupted as error:
+            rebuild = Rebuild(RebuildReason.CORRUPTED, str(error))
+        if rebuild is not None:
+            store.clear(rebuild)
+        return store
+
+    @property
+    def positions(self) -> Mapping[TopicPartition, Position]:
+        """Everything below these offsets is in the store. Empty when it has to be restored from the beginning."""
+        return MappingProxyType(self._positions)
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key, in order; None where there is none."""
+        if not keys:
+            return []
+        with self._reading, self._rocksdb_errors() as database:
+            found: list[bytes | None] = database.get(list(keys))
+        return found
+
+    def scan(self, start: bytes, stop: bytes, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, by key, `limit` at most.
+
+        Reads 1,000 rows at a time, so writes between two of them are seen, and no native iterator outlives a call:
+        an open one would keep the database locked after `close`.
+        """
+        remaining = limit
+        while True:
+            size = _SCAN_ROWS if remaining is None else min(_SCAN_ROWS, remaining)
+            rows = self._scan_rows(start, stop, size) if size > 0 else []
+            yield from rows
+            if len(rows) < size or not rows:
+                return
+            start = rows[-1][0] + b"\0"
+            if remaining is not None:
+                remaining -= len(rows)
+
+    def batch(self) -> WriteBatch:
+        """An empty batch for `write`."""
+        return WriteBatch()
+
+    def write(
+        self,
+        batch: WriteBatch,
+        *,
+        positions: Mapping[TopicPartition, Position] | None = None,
+        logged: bool = True,
+    ) -> None:
+        """Apply `batch` and these positions (others keep their values) in one atomic write; the batch is used up.
+
+        With `logged=False` the write-ahead log is skipped, which is faster: what a crash of the process loses is a
+        suffix, positions included, and is read again. The first logged write afterwards flushes.
+        """
+        if logged and self._unlogged:
+            # Replaying a later logged write over a lost unlogged one would leave a hole below the positions.
+            self.flush()
+        merged = self._positions
+        if positions is not None:
+            merged = {**self._positions, **positions}
+            checkpoint = _Checkpoint(
+                format=self._format_version,
+                partitions=self._partitions,
+                at=time.time(),
+                positions=[(at.topic, at.partition, position) for at, position in merged.items()],
+            )
+            batch.put(_POSITIONS_KEY, _encode_checkpoint(checkpoint))
+        with self._rocksdb_errors() as database:
+            if logged:
+                database.write(batch.raw)
+            else:
+                self._unlogged = True
+                database.write(batch.raw, _without_wal())
+        self._positions = merged
+
+    def flush(self) -> None:
+        """Return when everything written is in the database's files."""
+        with self._rocksdb_errors() as database:
+            database.flush()
+        self._unlogged = False
+
+    def clear(self, rebuild: Rebuild | None = None) -> None:
+        """Start from nothing in a new database. `rebuild` gives the reason, which is logged.
+
+        Works on a damaged or closed store too. Raises StateStoreUnavailable.
+        """
+        self._close_database()
+        if rebuild is not None:
+            logger.log(
+                logging.INFO if rebuild.reason is RebuildReason.ABSENT else logging.WARNING,
+                "local state %s is restored from the beginning of the topics (%s): %s",
+                self._wanted_path,
+                rebuild.reason,
+                rebuild.detail,
+            )
+        self.rebuild = rebuild
+        self._remove_directory()
+        if rebuild is not None and rebuild.reason is RebuildReason.LOCKED:
+            self._use_temporary_directory()
+        try:
+            try:
+                self._database = self._open_database()
+            except _Locked:
+                # RocksDB of this process has not let go of the directory just removed.
+                self._use_temporary_directory()
+                self._database = self._open_database()
+        except (StateStoreCorrupted, _Locked) as error:
+            raise StateStoreUnavailable(f"no database can be created in {self._path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the database; a temporary directory is removed. Never raises an error of RocksDB."""
+        self._close_database()
+        if self._temporary:
+            self._remove_directory()
+
+    def destroy(self) -> None:
+        """Close the database and remove its directory. Never raises an error of RocksDB."""
+        self._close_database()
+        self._remove_directory()
+
+    def _open_existing(self) -> Rebuild | None:
+        """Open what the directory holds and load its positions, or return why that is not possible."""
+        if not (self._path / "CURRENT").exists():
+            # RocksDB would create a database over the remains of one without its CURRENT file.
+            remains = self._path.is_dir() and any(self._path.iterdir())
+            if remains:
+                return Rebuild(RebuildReason.CORRUPTED, "the directory has no CURRENT file")
+            return Rebuild(RebuildReason.ABSENT, "there is none yet")
+        try:
+            self._database = self._open_database()
+        except _Locked as error:
+            return Rebuild(RebuildReason.LOCKED, f"another process holds the directory: {error}")
+        with self._rocksdb_errors() as database:
+            data = database.get(_POSITIONS_KEY)
+        if data is None:
+            return Rebuild(RebuildReason.ABSENT, "it holds no positions")
+        try:
+            checkpoint = _decode_checkpoint(data)
+        except msgspec.DecodeError as error:
+            return Rebuild(RebuildReason.FORMAT, f"its positions cannot be decoded: {error}")
+        if (checkpoint.format, checkpoint.partitions) != (self._format_version, self._partitions):
+            return Rebuild(
+                RebuildReason.FORMAT,
+                f"it has format {checkpoint.format} of {checkpoint.partitions} partitions, "
+                f"required is format {self._format_version} of {self._partitions}",
+            )
+        age = time.time() - checkpoint.at
+        if age > MAX_AGE_SECONDS:
+            return Rebuild(RebuildReason.TOO_OLD, f"it was last written {age:.0f} s ago")
+        self._positions = {
+            TopicPartition(topic, partition): position for topic, partition, position in checkpoint.positions
+        }
+        return None
+
+    def _open_database(self) -> Any:
+        blocks = rocksdict.BlockBasedOptions()
+        blocks.set_bloom_filter(10, False)
+        blocks.set_block_cache(rocksdict.Cache(self._block_cache_bytes))
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(blocks)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        options.set_write_buffer_size(self._write_buffer_bytes)
+        options.set_max_background_jobs(2)
+        options.set_keep_log_file_num(2)
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateStoreUnavailable(f"the directory {self._path} cannot be created: {error}") from error
+        try:
+            return rocksdict.Rdict(str(self._path), options)
+        except Exception as error:  # rocksdict reports every error as a bare Exception
+            # Not just "lock": "block checksum mismatch" contains it.
+            if "lock hold by current process" in str(error) or "While lock file" in str(error):
+                raise _Locked(str(error)) from error
+            raise StateStoreCorrupted(f"opening the database: {error}") from error
+
+    def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
+        rows: list[tuple[bytes, bytes]] = []
+        stop = min(stop, _POSITIONS_KEY)
+        with self._reading, self._rocksdb_errors() as database:
+            # Rdict.items() would be shorter, and ends silently where a block cannot be read.
+            cursor = database.iter()
+            cursor.seek(start)
+            while len(rows) < size and cursor.valid():
+                key = cursor.key()
+                if key >= stop:
+                    break
+                rows.append((key, cursor.value()))
+                cursor.next()
+            cursor.status()
+            del cursor
+        return rows
+
+    def _close_database(self) -> None:
+        with self._reading:
+            database, self._database = self._database, None
+            self._positions = {}
+            self._unlogged = False
+            if database is None:
+                return
+            try:
+                database.close()
+            except Exception as error:  # a damaged database reports its damage again; it is closed nevertheless
+                logger.warning("closing the local state %s: %s", self._path, error)
+
+    def _remove_directory(self) -> None:
+        """Remove the directory, unless it belongs to another process. What remains makes creating a database fail."""
+        if self.rebuild is None or self.rebuild.reason is not RebuildReason.LOCKED or self._temporary:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+    def _use_temporary_directory(self) -> None:
+        try:
+            beside = tempfile.mkdtemp(prefix=f"{self._wanted_path.name}-", dir=self._wanted_path.parent)
+        except OSError as error:
+            raise StateStoreUnavailable(f"no directory can be created beside {self._wanted_path}: {error}") from error
+        self._path = Path(beside)
+        self._temporary = True
+
+    @contextmanager
+    def _rocksdb_errors(self) -> Iterator[Any]:
+        """The open database; its errors are raised as StateStoreCorrupted."""
+        database = self._database
+        if database is None:
+            raise StateStoreUnavailable("the state store is closed")
+        try:
+            yield database
+        except Exception as error:
+            if type(error) is not Exception:  # A bug (a key that is no bytes) is no reason to destroy the state.
+                raise
+            raise StateStoreCorrupted(f"local state: {error}") from error
+
+
+class _Locked(Exception):
+    """A live process, perhaps this one, holds the directory."""
+
+
+def _without_wal() -> Any:
+    options: Any = rocksdict.WriteOptions
+    unlogged = options()
+    unlogged.disable_wal = True
+    return unlogged
