@@ -25,11 +25,11 @@ def next_expiry(verdicts: Mapping[str, Mapping[str, Any]], now: int) -> int | No
     return min((end for end in ends if end > now), default=None) if ends else None
 
 
-def header(due: int) -> tuple[str, bytes]:
+def next_expiry_header(due: int) -> tuple[str, bytes]:
     return NEXT_EXPIRY, b"%d" % due
 
 
-def due_of(headers: Iterable[tuple[str, bytes | None]] | None) -> int | None:
+def read_next_expiry(headers: Iterable[tuple[str, bytes | None]] | None) -> int | None:
     """The date that a record's headers give."""
     for name, value in headers or ():
         if name == NEXT_EXPIRY:
@@ -47,7 +47,7 @@ _ENDING: Callable[[bytes], object] = re.compile(
 ).search
 
 
-def may_end(value: bytes) -> bool:
+def may_expire(value: bytes) -> bool:
     """Whether a record's value, as we write it, may hold a verdict that ends. False: surely not.
 
     Reading a record's headers costs several times what the rest of its recovery does, and most permissions have no

@@ -14,7 +14,7 @@ from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
 
-from .errors import Abandoned
+from .errors import Stopped
 from .partition import MergePartition
 from .translation import Rejected
 
@@ -87,7 +87,7 @@ class MergeHandler:
                 for chunk in chunks:
                     chunk.acknowledge()
             self._writing = None
-        except Abandoned:
+        except Stopped:
             return  # Not acknowledged: the next owner gets the chunks.
         except Exception as failure:
             self._failed(failure)
@@ -95,9 +95,9 @@ class MergeHandler:
     async def _sweep(self) -> None:
         while True:
             try:
-                if not await self._in_lane(self._merging.end_permissions):
+                if not await self._in_lane(self._merging.expire_permissions):
                     await asyncio.sleep(_SWEEP_SECONDS)
-            except Abandoned:
+            except Stopped:
                 return  # The next owner finds the same permissions ended.
             except Exception as failure:
                 self._failed(failure)
@@ -137,7 +137,7 @@ def _together(waiting: deque[Chunk]) -> Iterator[Chunk]:
 
 
 def _seen(abandoned: asyncio.Future[Any]) -> None:
-    """A call that was told to stop ends with Abandoned, which nobody waits for any more."""
+    """A call that was told to stop ends with Stopped, which nobody waits for any more."""
     failure = None if abandoned.cancelled() else abandoned.exception()
-    if failure is not None and not isinstance(failure, Abandoned):
+    if failure is not None and not isinstance(failure, Stopped):
         logger.error("a cancelled call has failed", exc_info=failure)

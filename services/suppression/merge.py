@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry
 from consent_contracts.join import join
 
-Place = tuple[str, str]
+EntryKey = tuple[str, str]
 """Where an entry lives: its channel and address key."""
 
 _LOST = uuid.UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b55")
@@ -24,12 +24,12 @@ _LOST = uuid.UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b55")
 class Merged:
     """What a chunk comes to: `entries` to write, one a place at most, and which changes fit no entry."""
 
-    entries: dict[Place, Entry] = field(default_factory=dict)
+    entries: dict[EntryKey, Entry] = field(default_factory=dict)
     misplaced: list[int] = field(default_factory=list)
     unchanged: int = 0
 
 
-def merge(standing: Mapping[Place, Entry], changes: Iterable[Entry]) -> Merged:
+def merge(standing: Mapping[EntryKey, Entry], changes: Iterable[Entry]) -> Merged:
     """Join `changes`, in any order, into the `standing` entries of their places.
 
     An entry to which a chunk adds nothing is not written. `misplaced` holds the positions of changes that name

@@ -17,8 +17,8 @@ from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 
-from .errors import Abandoned, Aborted, Fenced, Lost, Retriable, StateBroken
-from .merge import Place, after_loss, merge
+from .errors import Aborted, EntryUnreadable, Fenced, Retriable, StateBroken, Stopped
+from .merge import EntryKey, after_loss, merge
 from .metrics import MergeMetrics
 from .recovery import Recovery
 from .store import Position, Store, decode_compact, is_compact
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
-_ENDS_AT_ONCE = 1_000
+_EXPIRY_BATCH = 1_000
 """Entries written again in one transaction, so that changes need not wait long for their turn."""
 
 T = TypeVar("T")
@@ -78,29 +78,29 @@ class MergePartition:
     def open(self) -> list[Rejected]:
         """Fence every older writer, then recover; returns foreign records found on the suppression topics.
 
-        Waits for a broker that is away. Raises Abandoned when stopped meanwhile.
+        Waits for a broker that is away. Raises Stopped when stopped meanwhile.
         """
-        self._persist(self._open_once, "opening")
+        self._retry_until_stopped(self._open_once, "opening")
         return self._take_foreign()
 
     def merge(self, records: Sequence[Record]) -> list[Rejected]:
         """Bring the effect of these changes into the topics. Returns the records that belong to the dead letters.
 
-        On return the entries are committed, and a repeat of the same records changes nothing. Raises Abandoned when
+        On return the entries are committed, and a repeat of the same records changes nothing. Raises Stopped when
         stopped before that: the records must then not be acknowledged.
         """
         began = time.perf_counter()
-        chunk = self._persist(lambda: self._translation.read(records), "decoding")
+        chunk = self._retry_until_stopped(lambda: self._translation.read(records), "decoding")
         rejected = self._writing(lambda: self._commit(chunk, began), "writing")
         self._metrics.chunk_records.observe(len(records))
         return rejected + self._take_foreign()
 
-    def end_permissions(self) -> bool:
+    def expire_permissions(self) -> bool:
         """Write the entries again in which a permission has ended meanwhile. Whether there may be more of them.
 
-        A crash in between is harmless: they are written once more. Raises Abandoned when stopped.
+        A crash in between is harmless: they are written once more. Raises Stopped when stopped.
         """
-        return self._writing(self._end_permissions, "ending permissions")
+        return self._writing(self._expire_permissions, "ending permissions")
 
     def stop(self) -> None:
         """Give up waiting. What is being written at this moment is still finished."""
@@ -119,7 +119,7 @@ class MergePartition:
         return taken
 
     def _writing(self, write: Callable[[], T], doing: str) -> T:
-        """`_persist` with an open writer, which is opened anew (and the state recovered) when it keeps failing."""
+        """`_retry_until_stopped` with an open writer; one that keeps failing is opened again and the state restored."""
         tries = 0
 
         def attempt() -> T:
@@ -129,9 +129,9 @@ class MergePartition:
                 self._open_once()
             return write()
 
-        return self._persist(attempt, doing)
+        return self._retry_until_stopped(attempt, doing)
 
-    def _persist(self, attempt: Callable[[], T], doing: str) -> T:
+    def _retry_until_stopped(self, attempt: Callable[[], T], doing: str) -> T:
         """Try until it succeeds or we are stopped. Nothing is dropped; readiness says what we wait for."""
         failures, broken = 0, 0
         while True:
@@ -145,7 +145,7 @@ class MergePartition:
                 if failures >= _TRIES_BEFORE_REOPENING:
                     self._waits(f"{doing}: {error}")
                 if self._stopping.wait(wait):
-                    raise Abandoned(f"stopped while {doing}") from error
+                    raise Stopped(f"stopped while {doing}") from error
             except Fenced as error:
                 self._metrics.fenced.inc()
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
@@ -171,7 +171,7 @@ class MergePartition:
         self._waits("fenced: waiting to hear who owns the partition")
         while not self._owned():
             if self._stopping.wait(0.1):
-                raise Abandoned("fenced, and the partition is gone")
+                raise Stopped("fenced, and the partition is gone")
 
     def _waits(self, reason: str) -> None:
         self._report(reason)
@@ -220,10 +220,10 @@ class MergePartition:
         count("merged").inc(max(0, len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)))
         return rejected
 
-    def _standing(self, changes: Sequence[Entry], now: int) -> tuple[dict[Place, Entry], dict[Place, int]]:
+    def _standing(self, changes: Sequence[Entry], now: int) -> tuple[dict[EntryKey, Entry], dict[EntryKey, int]]:
         """What stands at the changes' places, and when it is due."""
         assert self._store is not None
-        first_of_place: dict[Place, Entry] = {}
+        first_of_place: dict[EntryKey, Entry] = {}
         for change in changes:
             first_of_place.setdefault((change.channel, change.address_key), change)
         found = self._store.get(first_of_place)
@@ -237,23 +237,23 @@ class MergePartition:
             standing[place] = after_loss(change, lost=held.data, now=now) if entry is None else entry
         return standing, was_due
 
-    def _decoded(self, place: Place, data: bytes) -> Entry | None:
+    def _decoded(self, place: EntryKey, data: bytes) -> Entry | None:
         """An entry, decoded when it is first needed; None when it cannot be read."""
         if is_compact(data):
             return decode_compact(data)
         try:
             return self._translation.standing(place, data)
-        except Lost as lost:
+        except EntryUnreadable as lost:
             self._metrics.unreadable_entries.inc()
             logger.error("partition %d: a standing entry is lost (%s): its permissions are void", self._partition, lost)
             return None
 
-    def _end_permissions(self) -> bool:
+    def _expire_permissions(self) -> bool:
         assert self._store is not None
         now = self._clock()
-        dates = self._store.due(now, _ENDS_AT_ONCE)
-        ended: dict[Place, Entry] = {}
-        none: list[tuple[int, Place]] = []
+        dates = self._store.due(now, _EXPIRY_BATCH)
+        ended: dict[EntryKey, Entry] = {}
+        none: list[tuple[int, EntryKey]] = []
         for (date, place), held in zip(dates, self._store.get(place for _, place in dates), strict=True):
             entry = self._decoded(place, held.data) if held is not None and held.due == date else None
             if entry is None:
@@ -266,9 +266,9 @@ class MergePartition:
             self._metrics.ended_permissions.inc(len(ended))
         if none:
             self._store.forget(none)
-        return len(dates) == _ENDS_AT_ONCE
+        return len(dates) == _EXPIRY_BATCH
 
-    def _write(self, written: Written, was_due: Mapping[Place, int]) -> None:
+    def _write(self, written: Written, was_due: Mapping[EntryKey, int]) -> None:
         assert self._store is not None
         began = time.perf_counter()
         try:

@@ -20,8 +20,8 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
 
-from .errors import Abandoned, Retriable
-from .expiry import due_of, may_end
+from .errors import Retriable, Stopped
+from .expiry import may_expire, read_next_expiry
 from .store import FORMAT, Bulk, Checkpoint, Position, Store, key_prefix
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Recovery:
         self._our_headers = frozenset(b"\0" + codec.schema_id(topic).to_bytes(4, "big") for topic in channels)
 
     def run(self, store: Store) -> Recovered:
-        """Raises Retriable when the broker does not do its part, Abandoned when told to stop."""
+        """Raises Retriable when the broker does not do its part, Stopped when told to stop."""
         began = time.monotonic()
         consumer = self._make_consumer()
         try:
@@ -141,7 +141,7 @@ class Recovery:
         progress = time.monotonic()
         while behind:
             if self._stopping.is_set():
-                raise Abandoned("told to stop during recovery")
+                raise Stopped("told to stop during recovery")
             messages = consumer.consume(_BATCH, timeout=0.2)
             if messages:
                 progress = time.monotonic()
@@ -181,7 +181,7 @@ class Recovery:
         if wrong is None and not self._known_headers.get(value[:5]):
             wrong = self._examine(message)
         if wrong is None:
-            bulk.put(prefix + key, value, due_of(message.headers()) if self._may_end(value) else None)
+            bulk.put(prefix + key, value, read_next_expiry(message.headers()) if self._may_end(value) else None)
         else:
             recovered.foreign.append((_foreign(message), wrong))
             if key:
@@ -191,7 +191,7 @@ class Recovery:
 
     def _may_end(self, value: bytes) -> bool:
         """Of values that are not laid out as ours are now, nothing is known without their headers."""
-        return value[:5] not in self._our_headers or may_end(value)
+        return value[:5] not in self._our_headers or may_expire(value)
 
     def _examine(self, message: Any) -> Unreadable | None:
         """Decodes one record of a schema not met before; the bodies of the others are read when first needed."""

@@ -25,7 +25,7 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 from consent_contracts.decisions import Entry
 
 from .errors import StateBroken
-from .merge import Place
+from .merge import EntryKey
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Store:
         shutil.rmtree(self._path)
         self._rdict = _open(self._path)
 
-    def get(self, places: Iterable[Place]) -> list[Held | None]:
+    def get(self, places: Iterable[EntryKey]) -> list[Held | None]:
         """What is stored for each place, in order, still encoded."""
         with _broken():
             found: list[bytes | None] = self._rdict.get([_key(place) for place in places])
@@ -125,11 +125,11 @@ class Store:
 
     def write(
         self,
-        entries: Mapping[Place, Entry],
+        entries: Mapping[EntryKey, Entry],
         checkpoint: Checkpoint,
         *,
-        due: Mapping[Place, int] | None = None,
-        was_due: Mapping[Place, int] | None = None,
+        due: Mapping[EntryKey, int] | None = None,
+        was_due: Mapping[EntryKey, int] | None = None,
     ) -> None:
         """Entries that the topic holds already, and how far that goes.
 
@@ -149,12 +149,12 @@ class Store:
         with _broken():
             self._rdict.write(batch)
 
-    def due(self, now: int, limit: int) -> list[tuple[int, Place]]:
+    def due(self, now: int, limit: int) -> list[tuple[int, EntryKey]]:
         """The first `limit` dates up to `now`, and whose they are.
 
         An entry that was overwritten during recovery may have left a date behind: it is none when `get` says another.
         """
-        found: list[tuple[int, Place]] = []
+        found: list[tuple[int, EntryKey]] = []
         last = _index(now + 1, b"")
         with _broken():
             for row in self._rdict.keys(from_key=_DUE):
@@ -165,7 +165,7 @@ class Store:
                 found.append((date, (channel, address_key)))
         return found
 
-    def forget(self, dates: Iterable[tuple[int, Place]]) -> None:
+    def forget(self, dates: Iterable[tuple[int, EntryKey]]) -> None:
         """Dates that are none."""
         batch = WriteBatch(raw_mode=True)
         for date, place in dates:
@@ -265,7 +265,7 @@ def _broken() -> Iterator[None]:
         raise StateBroken(f"local state: {error}") from error
 
 
-def _key(place: Place) -> bytes:
+def _key(place: EntryKey) -> bytes:
     return f"{place[0]}\0{place[1]}".encode()
 
 

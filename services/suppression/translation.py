@@ -15,10 +15,10 @@ from consent_contracts.records import entry_of, entry_of_change, suppression_dat
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 
-from .errors import Lost
-from .expiry import header, next_expiry
+from .errors import EntryUnreadable
+from .expiry import next_expiry, next_expiry_header
 from .fitting import OVERFLOW, fitted
-from .merge import Place
+from .merge import EntryKey
 from .writer import Row
 
 MAX_ENTRY_BYTES = 900_000
@@ -58,8 +58,8 @@ class Written:
     """
 
     rows: list[Row] = field(default_factory=list)
-    entries: dict[Place, Entry] = field(default_factory=dict)
-    due: dict[Place, int] = field(default_factory=dict)
+    entries: dict[EntryKey, Entry] = field(default_factory=dict)
+    due: dict[EntryKey, int] = field(default_factory=dict)
     fitted: int = 0
 
 
@@ -103,17 +103,17 @@ class Translation:
                 chunk.sources.append(record)
         return chunk
 
-    def standing(self, place: Place, data: bytes) -> Entry:
-        """The entry of a place, as it came from the topic. Raises Lost, with the reason."""
+    def standing(self, place: EntryKey, data: bytes) -> Entry:
+        """The entry of a place, as it came from the topic. Raises EntryUnreadable, with the reason."""
         try:
             entry = entry_of(self._codec.decode(self.topic_of[place[0]], data))
         except Unreadable as error:
-            raise Lost(error.reason) from error
+            raise EntryUnreadable(error.reason) from error
         if (entry.channel, entry.address_key) != place:
-            raise Lost("stands under another key")
+            raise EntryUnreadable("stands under another key")
         return entry
 
-    def written(self, entries: Mapping[Place, Entry], standing: Mapping[Place, Entry], now: int) -> Written:
+    def written(self, entries: Mapping[EntryKey, Entry], standing: Mapping[EntryKey, Entry], now: int) -> Written:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
         What is the same as the `standing` entry once it has been fitted is not written again.
@@ -141,7 +141,7 @@ class Translation:
             headers = [("ce_id", f"{event}-{number}".encode()), *common]
             due = next_expiry(datum["verdicts"], now)
             if due is not None:
-                headers.append(header(due))
+                headers.append(next_expiry_header(due))
                 written.due[place] = due
             written.rows.append(Row(topic, place[1].encode(), value, headers))
             written.entries[place] = entry

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from .errors import Abandoned, Aborted, Fenced, MergeError, Retriable
+from .errors import Aborted, Fenced, MergeError, Retriable, Stopped
 
 _WAIT_SECONDS = 1.0
 """One wait for the broker. Between waits we look whether we have been told to stop."""
@@ -50,20 +50,20 @@ class FencedWriter:
                 waits += 1
                 if waits == _OPEN_WAITS or not error.args[0].retriable():
                     raise Retriable(f"opening the writer: {_name(error)}") from error
-                self._look_up()
+                self._raise_if_stopping()
             else:
                 self._producer = producer
                 return
 
     @property
     def is_open(self) -> bool:
-        """Whether `write` may be tried; after Fenced or Abandoned it may not, before `open` has succeeded anew."""
+        """Whether `write` may be tried; after Fenced or Stopped it may not, before `open` has succeeded anew."""
         return self._producer is not None
 
     def write(self, rows: Sequence[Row]) -> dict[str, int]:
         """Commit `rows` in one transaction; the offset after the last one, by topic.
 
-        Raises Aborted (nothing was written), Fenced, or Abandoned when told to stop while the broker is away; after
+        Raises Aborted (nothing was written), Fenced, or Stopped when told to stop while the broker is away; after
         the latter two the outcome is unknown and only a new writer, after a recovery, may go on.
         """
         producer = self._producer
@@ -101,7 +101,7 @@ class FencedWriter:
                 producer.produce(row.topic, row.value, row.key, self._partition, headers=row.headers, **report)
             except BufferError:
                 producer.poll(0.1)
-                self._look_up()
+                self._raise_if_stopping()
             else:
                 return
 
@@ -112,7 +112,7 @@ class FencedWriter:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
-                self._look_up()
+                self._raise_if_stopping()
             else:
                 return
 
@@ -129,14 +129,14 @@ class FencedWriter:
                 if not abort_error.args[0].retriable():
                     self.close()
                     raise Fenced(f"the writer can write no more: {_name(abort_error)}") from abort_error
-                self._look_up()
+                self._raise_if_stopping()
             else:
                 raise Aborted(f"the transaction was aborted: {_name(error)}") from error
 
-    def _look_up(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._stopping.is_set():
             self.close()
-            raise Abandoned("told to stop while the broker does not answer")
+            raise Stopped("told to stop while the broker does not answer")
 
 
 def _name(error: KafkaException) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from consent_contracts import Topics, entry_of_change, verdict
 from consent_runtime import kafka as kafka_clients
-from suppression.errors import Abandoned
+from suppression.errors import Stopped
 from suppression.fitting import OVERFLOW
 from suppression.store import Position, Store
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
@@ -197,7 +197,7 @@ def test_older_writer_is_fenced_and_the_newest_state_stands(rig: Rig) -> None:  
             assert thread.is_alive()  # fenced: it waits to be told, and takes nothing back
             old.stop()
             thread.join(10)
-            assert isinstance(outcome[0], Abandoned)
+            assert isinstance(outcome[0], Stopped)
             new.merge([rig.change(1, purpose="survey", decision_id="d3")])
     assert statuses(rig.entries())["k1.1"] == ["withdrawn", "withdrawn"]
     assert rig.counted("fenced") == 1
@@ -263,19 +263,19 @@ def test_permission_that_ends_is_written_again_once_also_after_a_restart_without
     changes = [given_until(rig, 1, now + 10 * SECOND), given_until(rig, 2, now + 20 * SECOND), rig.change(3)]
     with rig.partition("a", clock=lambda: now) as merging:
         merging.merge(changes)
-        assert merging.end_permissions() is False
+        assert merging.expire_permissions() is False
         assert len(rig.records()) == 3
     now += 10 * SECOND
     with rig.partition("b", clock=lambda: now) as merging:  # another worker, no local state
-        merging.end_permissions()
-        merging.end_permissions()
+        merging.expire_permissions()
+        merging.expire_permissions()
         assert [key for key, _ in rig.records()] == ["k1.1", "k1.2", "k1.3", "k1.1"]
     now += 10 * SECOND
     with rig.partition("a", clock=lambda: now) as merging:  # it still has its own date for k1.1
-        merging.end_permissions()
-        merging.end_permissions()
+        merging.expire_permissions()
+        merging.expire_permissions()
     with rig.partition("c", clock=lambda: now) as merging:
-        merging.end_permissions()
+        merging.expire_permissions()
     assert [key for key, _ in rig.records()[3:]] == ["k1.1", "k1.2"]
     assert rig.counted("ended_permissions") == 2
     assert {key: entry.decisions for key, entry in rig.entries().items()} == {
@@ -295,11 +295,11 @@ def test_end_of_a_permission_that_was_written_but_not_noted_is_found_in_the_topi
     shutil.copytree(state, held)
     now += 10 * SECOND
     with rig.partition(clock=lambda: now) as merging:
-        merging.end_permissions()
+        merging.expire_permissions()
     assert len(rig.records()) == 2
     shutil.rmtree(state)
     shutil.copytree(held, state)
     with rig.partition(clock=lambda: now) as merging:
-        merging.end_permissions()
+        merging.expire_permissions()
     assert len(rig.records()) == 2
     assert statuses(rig.entries()) == {"k1.1": ["given"]}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consent_contracts import Codec, Entry, Topics, applicable, join, suppression_datum, verdicts, verdicts_of
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
-from suppression.expiry import NEXT_EXPIRY, UNREADABLE, due_of, header, may_end, next_expiry
+from suppression.expiry import NEXT_EXPIRY, UNREADABLE, may_expire, next_expiry, next_expiry_header, read_next_expiry
 from tests.unit.contracts.strategies import SECOND, entries
 
 TOPIC = Topics().suppression("sms")
@@ -45,17 +45,17 @@ def test_a_value_that_has_a_date_is_never_passed_over(entry: Entry, now: int) ->
     datum = suppression_datum(entry, now)
     value = CODEC.encode(TOPIC, datum)
     if next_expiry(datum["verdicts"], now) is not None:
-        assert may_end(value)
+        assert may_expire(value)
     elif not any(v.permitted and v.expires_at is not None for v in verdicts(entry.decisions).values()):
-        assert not may_end(value)
+        assert not may_expire(value)
 
 
 def test_the_date_is_read_back_from_the_headers() -> None:
-    assert due_of([("ce_id", b"1"), header(1_790_000_000_000_000)]) == 1_790_000_000_000_000
-    assert due_of([("ce_id", b"1")]) is None
-    assert due_of(None) is None
+    assert read_next_expiry([("ce_id", b"1"), next_expiry_header(1_790_000_000_000_000)]) == 1_790_000_000_000_000
+    assert read_next_expiry([("ce_id", b"1")]) is None
+    assert read_next_expiry(None) is None
 
 
 def test_a_date_that_cannot_be_read_is_long_past() -> None:
     for value in (b"", b"soon", b"-5", b"9" * 40, "\u0663".encode(), None):
-        assert due_of([(NEXT_EXPIRY, value)]) == UNREADABLE
+        assert read_next_expiry([(NEXT_EXPIRY, value)]) == UNREADABLE

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
-from suppression.errors import Abandoned, Aborted, Fenced, Retriable, StateBroken
+from suppression.errors import Aborted, Fenced, Retriable, StateBroken, Stopped
 from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
@@ -170,7 +170,7 @@ def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench)
     def merge() -> None:
         try:
             bench.merging.merge([bench.change()])
-        except Abandoned as abandoned:
+        except Stopped as abandoned:
             outcome.append(abandoned)
 
     thread = threading.Thread(target=merge)
@@ -190,7 +190,7 @@ def test_fenced_worker_that_may_be_a_zombie_takes_nothing_back(bench: Bench) -> 
     def merge() -> None:
         try:
             bench.merging.merge([bench.change()])
-        except Abandoned as abandoned:
+        except Stopped as abandoned:
             outcome.append(abandoned)
 
     thread = threading.Thread(target=merge)
@@ -240,7 +240,7 @@ def test_permission_that_ends_is_written_again_once_and_then_the_next(bench: Ben
     assert (NEXT_EXPIRY, b"2000") in written[0].headers
     for now, rows in ((1_999, 1), (2_000, 2), (2_001, 2), (4_999, 2), (6_000, 3), (9_000, 3)):
         bench.now = now
-        assert bench.merging.end_permissions() is False
+        assert bench.merging.expire_permissions() is False
         assert len(written) == rows, now
     assert (NEXT_EXPIRY, b"5000") in written[1].headers
     assert NEXT_EXPIRY not in dict(written[2].headers)
@@ -254,21 +254,21 @@ def test_permission_taken_back_or_prolonged_before_its_end_is_not_due_then(bench
     bench.merging.merge([bench.change("d2", effective_at=20, recorded_at=20)])
     bench.merging.merge([given_until(bench, 4_000, "survey", at=20)])
     bench.now = 3_000
-    bench.merging.end_permissions()
+    bench.merging.expire_permissions()
     assert len(bench.writer.rows) == 3
     bench.now = 4_000
-    bench.merging.end_permissions()
+    bench.merging.expire_permissions()
     assert len(bench.writer.rows) == 4
 
 
 def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suppression.partition._ENDS_AT_ONCE", 2)
+    monkeypatch.setattr("suppression.partition._EXPIRY_BATCH", 2)
     many = [
         Change(f"k1.{n}".encode(), given_until(bench, 2_000 + n).value.replace(b"k1.a", b"k1.%d" % n)) for n in range(5)
     ]
     assert bench.merging.merge(many) == []
     bench.now = 3_000
-    assert [bench.merging.end_permissions() for _ in range(3)] == [True, True, False]
+    assert [bench.merging.expire_permissions() for _ in range(3)] == [True, True, False]
     assert [row.key for row in bench.writer.rows[5:]] == [change.key for change in many]
 
 
@@ -276,8 +276,8 @@ def test_aborted_end_is_written_again(bench: Bench) -> None:
     bench.merging.merge([given_until(bench, 2_000)])
     bench.now = 2_000
     bench.writer.failures = [Aborted("aborted"), Fenced("timed out")]
-    bench.merging.end_permissions()
-    bench.merging.end_permissions()
+    bench.merging.expire_permissions()
+    bench.merging.expire_permissions()
     assert len(bench.writer.rows) == 2
     assert bench.metrics.ended_permissions._value.get() == 1
 

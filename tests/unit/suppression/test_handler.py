@@ -12,7 +12,7 @@ import pytest
 
 from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
-from suppression.errors import Abandoned
+from suppression.errors import Stopped
 from suppression.handler import MergeHandler
 from suppression.translation import Rejected
 
@@ -39,7 +39,7 @@ class FakeMerging:
         self.merged.append(len(records))
         return self._work("merge")
 
-    def end_permissions(self) -> bool:
+    def expire_permissions(self) -> bool:
         self.swept.append(threading.current_thread().name)
         if len(self.swept) == 5:
             self.swept_five_times.set()
@@ -60,7 +60,7 @@ class FakeMerging:
         assert self.let.wait(10)
         if self.stopped.is_set():
             self.calls.append("abandoned")
-            raise Abandoned("told to stop")
+            raise Stopped("told to stop")
         return self.rejected
 
 

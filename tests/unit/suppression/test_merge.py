@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_contracts import Decision, Entry, join, verdict
-from suppression.merge import Place, after_loss, merge
+from suppression.merge import EntryKey, after_loss, merge
 from tests.unit.contracts.strategies import entries
 
 SECOND = 1_000_000
@@ -48,14 +48,14 @@ def changes(draw: st.DrawFn) -> Entry:
 
 @given(st.lists(changes(), max_size=12), st.randoms(use_true_random=False))
 def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[Entry], random: Random) -> None:
-    expected: dict[Place, Entry] = {}
+    expected: dict[EntryKey, Entry] = {}
     for part in parts:
         place = (part.channel, part.address_key)
         expected[place] = join(expected.get(place), part)
 
     shuffled = parts + random.sample(parts, k=len(parts) // 2)
     random.shuffle(shuffled)
-    state: dict[Place, Entry] = {}
+    state: dict[EntryKey, Entry] = {}
     while shuffled:
         size = random.randint(1, len(shuffled))
         chunk, shuffled = shuffled[:size], shuffled[size:]
