@@ -30,7 +30,7 @@ class EntryUnreadable(MergeError):
 
 
 class Fenced(MergeError):
-    """Another writer was opened with this transactional id, or a transaction timed out. Only an owner opens a new one."""
+    """A newer writer has this transactional id, or a transaction timed out. Only an owner opens another one."""
 
 
 class Stopped(MergeError):

@@ -16,8 +16,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
+from consent_state import StateStoreCorrupted
 
-from .errors import Aborted, EntryUnreadable, Fenced, Retriable, StateBroken, Stopped
+from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped
 from .merge import EntryKey, after_loss, merge
 from .metrics import MergeMetrics
 from .recovery import Recovery
@@ -150,7 +151,7 @@ class MergePartition:
                 self._metrics.fenced.inc()
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
                 self._await_ownership()
-            except StateBroken as error:
+            except StateStoreCorrupted as error:
                 broken += 1
                 if broken > 1:
                     raise

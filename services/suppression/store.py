@@ -23,8 +23,8 @@ import msgspec
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from consent_contracts.decisions import Entry
+from consent_state import StateStoreCorrupted
 
-from .errors import StateBroken
 from .merge import EntryKey
 
 logger = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ def _broken() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise StateBroken(f"local state: {error}") from error
+        raise StateStoreCorrupted(f"local state: {error}") from error
 
 
 def _key(place: EntryKey) -> bytes:

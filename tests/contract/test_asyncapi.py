@@ -64,5 +64,5 @@ def test_every_operation_and_message_reference_resolves() -> None:
 
 def test_the_date_of_an_entry_is_described_as_it_is_written() -> None:  # R37
     described = _resolve(PAGE["components"]["messages"]["SuppressionEntry"]["headers"]["$ref"])["properties"]
-    name, value = expiry.header(1_790_000_000_000_000)
+    name, value = expiry.next_expiry_header(1_790_000_000_000_000)
     assert re.fullmatch(described[name]["pattern"], value.decode())

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
-from suppression.errors import Aborted, Fenced, Retriable, StateBroken, Stopped
+from consent_state import StateStoreCorrupted
+from suppression.errors import Aborted, Fenced, Retriable, Stopped
 from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
@@ -212,7 +213,7 @@ def test_fenced_owner_opens_a_new_writer_and_goes_on(bench: Bench) -> None:
 
 def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Store.get
-    failures = [StateBroken("checksum mismatch")]
+    failures = [StateStoreCorrupted("checksum mismatch")]
 
     def get(store: Store, places: Any) -> Any:
         if failures:
@@ -223,8 +224,8 @@ def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monk
     bench.merging.merge([bench.change()])
     assert len(bench.stores) == 2
     assert bench.writer.opened == 2
-    failures += [StateBroken("no space"), StateBroken("no space")]
-    with pytest.raises(StateBroken):
+    failures += [StateStoreCorrupted("no space")("no space")]
+    with pytest.raises(StateStoreCorrupted):
         bench.merging.merge([bench.change("d2")])
 
 
@@ -310,7 +311,7 @@ def test_a_failed_recovery_is_repeated_before_anything_is_written(tmp_path: Path
     store = bench.stores[-1]
 
     def broken(places: Any) -> Any:
-        raise StateBroken("disk")
+        raise StateStoreCorrupted("disk")
 
     monkeypatch.setattr(store, "get", broken)
     topic.failures = [Retriable("describing the suppression topics: no answer")]
