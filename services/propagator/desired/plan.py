@@ -1,0 +1,173 @@
+"""The difference between desired and delivered state: `plan(desired, delivered, rules, now)`. Level-triggered: it
+looks at the two states alone, never at what has happened in between (Kubernetes: reconcile).
+
+A row is compared by action and decision ids, under the destination's current fill:
+
+| row                               | desired suppress                     | desired permit                   |
+|-----------------------------------|--------------------------------------|----------------------------------|
+| none, or of an earlier fill       | deliver                              | deliver                          |
+| suppress, same decisions          | nothing                              | deliver                          |
+| suppress, other decisions         | the row takes the ids, without a call| deliver                          |
+| permit, same decisions            | deliver                              | nothing                          |
+| permit, other decisions           | deliver                              | deliver                          |
+| in doubt                          | deliver, at repeat_at where it has one| deliver                         |
+| refused for good, same decisions  | nothing                              | nothing                          |
+| refused for good, other decisions | deliver                              | deliver                          |
+
+A permission is sent again for other decisions as a suppression may have taken effect unrecorded in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from consent_contracts.decisions import Decision
+
+from .desired_state import desired_state
+from .model import (
+    NOTHING,
+    SUPPRESS,
+    UNMAPPED,
+    Delivered,
+    DeliveredTarget,
+    DesiredState,
+    DestinationRules,
+    OwnEntry,
+    Plan,
+    PlannedPush,
+    TargetState,
+)
+
+LEAVING = "unmapped"
+_UNKNOWN = DeliveredTarget(target="")
+
+
+def plan(
+    desired: OwnEntry | None, delivered: Delivered, rules: DestinationRules, *, fill_began_at: int, now: int
+) -> Plan:
+    """What is to be done so that the destination holds the desired state.
+
+    `desired` is None when the list has no entry (erased, or never known), or none of the destination's tenant.
+    `fill_began_at` is the beginning of the destination's last fill; rows of an earlier one are unknown. `now` decides
+    which permissions have ended.
+    """
+    if desired is None:
+        return Plan(forget=True) if delivered else NOTHING
+    entry = desired.entry
+    key_id = entry.address_key.partition(".")[0]
+    if key_id not in rules.live_keys:
+        # Retired: its successor has rows of its own. Without live keys nothing is known, and nothing is dropped.
+        return Plan(forget=True) if delivered and rules.live_keys else NOTHING
+    oldest = key_id == rules.live_keys[0]
+    if rules.address_required and not oldest:
+        return NOTHING
+    # Only under the oldest live key has the entry every decision, so only there it decides on a permission.
+    state = desired_state(
+        entry,
+        rules.purposes,
+        known_targets=(target for target in delivered if target != UNMAPPED),
+        now=now,
+        permissions=rules.push_permissions and oldest,
+    )
+    return _difference(state, entry.decisions, delivered, rules, fill_began_at, entry.written_at)
+
+
+def _difference(
+    state: DesiredState,
+    decisions: tuple[Decision, ...],
+    delivered: Delivered,
+    rules: DestinationRules,
+    fill_began_at: int,
+    written_at: int,
+) -> Plan:
+    by_id = {each.decision_id: each for each in decisions}
+    pushes: list[PlannedPush] = []
+    adoptions: list[TargetState] = []
+    for wanted in state.targets:
+        row = _row(delivered, wanted.target, fill_began_at)
+        if _same(row, wanted):
+            if row.in_doubt:
+                pushes.append(_push(wanted, row, by_id, fill_began_at, undelivered=wanted.decision_ids))
+        elif row.action == wanted.action == SUPPRESS and not row.in_doubt and row.refused is None:
+            adoptions.append(wanted)
+        else:
+            undelivered = wanted.decision_ids
+            if row.action == wanted.action and not row.in_doubt:
+                undelivered = tuple(each for each in undelivered if each not in row.decision_ids)
+            elif row.action is not None and set(wanted.decision_ids) <= set(row.decision_ids):
+                undelivered = ()  # A permission that has ended: its decision was delivered, as a permission.
+            pushes.append(_push(wanted, row, by_id, fill_began_at, undelivered=undelivered))
+    pushes += _leaving(delivered, rules, written_at)
+    unmapped = None
+    if state.unmapped_decisions:
+        row = _row(delivered, UNMAPPED, fill_began_at)
+        if set(row.decision_ids) != set(state.unmapped_decisions):
+            unmapped = DesiredState(
+                unmapped_decisions=state.unmapped_decisions, unmapped_recorded_at=state.unmapped_recorded_at
+            )
+    if not (pushes or adoptions or unmapped):
+        return NOTHING
+    return Plan(pushes=tuple(pushes), adoptions=tuple(adoptions), unmapped=unmapped)
+
+
+def _row(delivered: Delivered, target: str, fill_began_at: int) -> DeliveredTarget:
+    row = delivered.get(target, _UNKNOWN)
+    if row.fill_began_at >= fill_began_at:
+        return row
+    # Of an earlier fill: only the backoff of the address is still known, and that a permission may be in doubt.
+    return DeliveredTarget(target=target, action=row.action, in_doubt=row.action is not None, retry=row.retry)
+
+
+def _same(row: DeliveredTarget, wanted: TargetState) -> bool:
+    return row.action == wanted.action and set(row.decision_ids) == set(wanted.decision_ids)
+
+
+def _push(
+    wanted: TargetState,
+    row: DeliveredTarget,
+    by_id: Mapping[str, Decision],
+    fill_began_at: int,
+    *,
+    undelivered: tuple[str, ...],
+) -> PlannedPush:
+    made = [by_id[each] for each in undelivered if each in by_id]
+    live = [each.recorded_at for each in made if not each.bulk and each.recorded_at > fill_began_at]
+    not_before = attempts = 0
+    if row.in_doubt and row.action == wanted.action == SUPPRESS and row.repeat_at is not None:
+        not_before = row.repeat_at
+    retry = row.retry
+    if retry is not None and retry.action == wanted.action and set(retry.decision_ids) == set(wanted.decision_ids):
+        not_before, attempts = max(not_before, retry.retry_at), retry.attempts
+    return PlannedPush(
+        state=wanted,
+        live=bool(live),
+        since=min(live or [each.recorded_at for each in made], default=wanted.expires_at or wanted.occurred_at),
+        not_before=not_before,
+        attempts=attempts,
+    )
+
+
+def _leaving(delivered: Delivered, rules: DestinationRules, written_at: int) -> list[PlannedPush]:
+    """Targets that a row names and the mapping does not. A permission is taken back; a suppression is left there."""
+    if rules.purposes.same:
+        return []
+    names = rules.purposes.names
+    return [
+        PlannedPush(
+            state=TargetState(
+                target=row.target,
+                action=SUPPRESS,
+                purposes=(),
+                reason=LEAVING,
+                decision_ids=row.decision_ids,
+                occurred_at=written_at,
+                recorded_at=written_at,
+            ),
+            live=False,
+            since=written_at,
+            not_before=row.repeat_at or 0,
+            leaving=True,
+        )
+        for row in delivered.values()
+        if row.target != UNMAPPED and row.target not in names and (row.in_doubt or row.action not in (None, SUPPRESS))
+    ]

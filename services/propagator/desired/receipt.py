@@ -1,0 +1,41 @@
+"""Receipts: the proof, per decision and destination, of what was delivered and when (GDPR art. 19).
+
+Their ids follow from what they state, so that a call that is repeated after a crash repeats its receipt, and a reader
+that keeps the first of each id has the first moment.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from .model import Action
+
+Stage = Literal["queued", "accepted", "effective", "failed", "impossible"]
+_NAMESPACE = uuid.UUID("6a1f6f0e-6a52-4c0c-9a35-52f6f0f3b8a1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """One stage that one delivery reached. Times in micros. Field by field as in PropagationReceipt."""
+
+    tenant: str
+    destination: str
+    channel: str
+    address_key: str
+    action: Action
+    stage: Stage
+    decision_ids: tuple[str, ...]
+    version: int
+    accepted_at: int
+    queued_at: int
+    occurred_at: int
+    attempts: int
+    provider_reference: str | None = None
+    detail: str | None = None
+
+    @property
+    def receipt_id(self) -> str:
+        parts = (self.destination, self.address_key, self.action, self.stage, self.detail or "")
+        return str(uuid.uuid5(_NAMESPACE, "\0".join((*parts, *self.decision_ids))))

@@ -1,0 +1,1 @@
+"""How pushes are ordered, batched, paced and repeated. It knows no Kafka."""

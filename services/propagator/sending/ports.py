@@ -1,0 +1,74 @@
+"""What sending asks of the state: implemented by state/ over RocksDB and Kafka, and by a fake in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from propagator.desired.model import DeliveredTarget, ListEntry, Plan
+from propagator.desired.receipt import Receipt
+
+Kind = Literal["suppress", "permit", "record", "forget"]
+"""`record`: adoptions and unmapped decisions; `forget`: rows to tombstone. Neither needs a call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingPush:
+    """One row of the pending index: a target of an address that differs. Times in micros.
+
+    `target` is empty for `record` and `forget`, which concern the address.
+    """
+
+    address_key: str
+    target: str
+    kind: Kind
+    live: bool
+    since: int
+    not_before: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Current:
+    """Both states of one address at one destination, read now, and their difference."""
+
+    entry: ListEntry | None
+    plan: Plan
+    delivered: dict[str, DeliveredTarget]
+    newest_append: int
+    """The newest append time that was read from Kafka: bounds the version of a call."""
+    fill_began_at: int
+
+
+class DestinationState(Protocol):
+    """One destination's state. Every method is called on the event loop and does not block it for long."""
+
+    def current(self, address_key: str) -> Current:
+        """Desired and delivered state as they are now, rows that are not read back yet included.
+
+        Raises RegistryUnavailable or Unreadable for an entry that cannot be decoded."""
+
+    def pending(
+        self, *, live: bool, kind: Kind, limit: int, skip_targets: Collection[str] = ()
+    ) -> Sequence[PendingPush]:
+        """The oldest rows of the pending index of one class and kind, targets in `skip_targets` left out."""
+
+    def record(
+        self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """The target's new row (None: dropped) and its receipts.
+
+        Visible to `current` at once, committed within 250 ms.
+        """
+
+    async def record_now(self, address_key: str, row: DeliveredTarget, *, target: str) -> None:
+        """As `record`; returns once it is committed. Raises SenderFencedError when another process is active."""
+
+    def forget(self, address_key: str) -> None:
+        """Tombstone the rows of an address that was erased."""
+
+    def permission_hindrance(self, address_key: str) -> str | None:
+        """Why no permission may be sent for this address now (a hole, an old or restoring partition); None: it may."""
+
+    def may_send(self) -> bool:
+        """Whether this process surely is the active sender, confirmed by the broker within the session time-out."""
