@@ -1,6 +1,7 @@
 """The tables. All times are microseconds since the epoch, UTC, as in the contracts.
 
 ``decisions`` and ``decision_addresses`` only ever grow: the services' database role cannot change or delete a row.
+A decision's lane mark is ``decisions.bulk``, unless ``live_repeats`` has a row for it: then it is live.
 No table holds a clear address: ``address_keys`` holds keyed hashes and the address sealed under each of them.
 """
 
@@ -98,6 +99,8 @@ decisions = Table(
     Column("expires_at", BigInteger),
     # True: reaches every address of the subject on the channel, those linked later included.
     Column("spreads", Boolean, nullable=False),
+    # True: recorded from a bulk source. A live repetition adds a row to live_repeats, because rows here never change.
+    Column("bulk", Boolean, nullable=False, server_default=text("false")),
     Column("source_system", Text),
     Column("evidence", JSONB, nullable=False),
     CheckConstraint(
@@ -133,17 +136,122 @@ decision_addresses = Table(
     Index("decision_addresses_of_decision", "decision_id"),
 )
 
-# Written with the decision, deleted once the broker has acknowledged the record.
-outbox = Table(
-    "outbox",
+# Bulk decisions that a live request has repeated since: they are live from then on.
+live_repeats = Table(
+    "live_repeats",
     metadata,
-    Column("outbox_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("decision_id", Uuid, ForeignKey("decisions.decision_id"), primary_key=True),
+    Column("repeated_at", BigInteger, nullable=False),
+)
+
+
+def _outbox(name: str) -> Table:
+    """Written with the decision, deleted once the broker has acknowledged the record."""
+    return Table(
+        name,
+        metadata,
+        Column("outbox_id", BigInteger, Identity(always=True), primary_key=True),
+        Column("topic", Text, nullable=False),
+        # Of the topic, for this key: how far a partition has been published is read from the table.
+        Column("partition", Integer, nullable=False),
+        Column("key", LargeBinary, nullable=False),
+        Column("value", LargeBinary, nullable=False),
+        # [[name, value], ...] in their order; CloudEvents headers are plain text.
+        Column("headers", JSON, nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Index(f"{name}_by_partition", "partition", "outbox_id"),
+    )
+
+
+# One a lane, so that no live row ever waits for a bulk one. A transaction writes rows of one of them only.
+outbox = _outbox("outbox")
+outbox_bulk = _outbox("outbox_bulk")
+
+# Resolved timestamps: the state that all relays of an installation share. One row a lane ("live", "bulk"), on which a
+# relay takes a turn by compare-and-set of the number.
+relay_turns = Table(
+    "relay_turns",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("taken_by", Text, nullable=False),
+    CheckConstraint("lane IN ('live', 'bulk')", name="relay_turns_lane"),
+)
+
+# What a turn has found: no row that was visible at ``resolved_at`` has an id above ``highest_outbox_id``.
+relay_turn_points = Table(
+    "relay_turn_points",
+    metadata,
+    Column("lane", Text, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger, nullable=False),
+    Column("highest_outbox_id", BigInteger, nullable=False),
+    # Read in the same statement as resolved_at. Null: no ingest is configured.
+    Column("inbound_resolved_at", BigInteger),
+    PrimaryKeyConstraint("lane", "turn"),
+)
+
+# What was last published on each partition of a lane's changes topic.
+relay_partitions = Table(
+    "relay_partitions",
+    metadata,
+    Column("lane", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("topic_id", Text, nullable=False),
+    # Null: no record of ours has been acknowledged in this topic yet.
+    Column("last_offset", BigInteger),
+    Column("loss", BigInteger, nullable=False, server_default=text("0")),
+    # Of the last ConsentResolved that was acknowledged; back-pressure goes by the lowest of the bulk lane's.
+    Column("resolved_at", BigInteger),
+    PrimaryKeyConstraint("lane", "partition"),
+    CheckConstraint("lane IN ('live', 'bulk')", name="relay_partitions_lane"),
+)
+
+# Up to which append time ingest has recorded each partition of its topics.
+ingest_positions = Table(
+    "ingest_positions",
+    metadata,
     Column("topic", Text, nullable=False),
-    Column("key", LargeBinary, nullable=False),
-    Column("value", LargeBinary, nullable=False),
-    # [[name, value], ...] in their order; CloudEvents headers are plain text.
-    Column("headers", JSON, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("topic_id", Text, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+
+# Holes of the list that a relay repairs from this ledger: by which relay, and how far it has come.
+hole_repairs = Table(
+    "hole_repairs",
+    metadata,
+    Column("hole_id", Text, primary_key=True),
+    Column("partition", Integer, nullable=False),
+    # Null: every channel.
+    Column("channel", Text),
+    Column("taken_by", Text, nullable=False),
+    # The last sign of life of the relay that repairs it.
+    Column("taken_at", BigInteger, nullable=False),
+    # The cursor of the pass over the history; null before its first page.
+    Column("cursor", JSONB),
+    Column("events", BigInteger, nullable=False, server_default=text("0")),
+    Column("started_at", BigInteger, nullable=False),
+    # When the broker acknowledged the marker; null while the repair is under way.
+    Column("repaired_at", BigInteger),
+    # The offset of the marker in the bulk topic.
+    Column("marker_offset", BigInteger),
+)
+
+# Hash keys under which everything that the ledger holds has been published: promoting and retiring ask for it.
+key_republished = Table(
+    "key_republished",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    # A keyed hash of a constant: another secret under the same id has another one.
+    Column("fingerprint", Text, nullable=False),
+    Column("completed_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "key_id", "fingerprint"),
 )
 
 # The answer to a request that was carried out, for the caller who asks again under the same Idempotency-Key.
@@ -208,7 +316,15 @@ GRANTS: dict[str, str] = {
     "subject_addresses": "SELECT, INSERT, UPDATE (unlinked_at)",
     "decisions": "SELECT, INSERT",
     "decision_addresses": "SELECT, INSERT",
+    "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
+    "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",
+    "relay_turns": "SELECT, INSERT, UPDATE",
+    "relay_turn_points": "SELECT, INSERT, DELETE",
+    "relay_partitions": "SELECT, INSERT, UPDATE",
+    "ingest_positions": "SELECT, INSERT, UPDATE",
+    "hole_repairs": "SELECT, INSERT, UPDATE, DELETE",
+    "key_republished": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, DELETE",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",

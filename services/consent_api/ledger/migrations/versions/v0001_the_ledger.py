@@ -60,6 +60,7 @@ CREATE TABLE decisions (
     recorded_at bigint NOT NULL,
     expires_at bigint,
     spreads boolean NOT NULL,
+    bulk boolean NOT NULL DEFAULT false,
     source_system text,
     evidence jsonb NOT NULL,
     CONSTRAINT decisions_by_event UNIQUE (tenant, event_id),
@@ -81,16 +82,93 @@ CREATE TABLE decision_addresses (
 );
 CREATE INDEX decision_addresses_of_decision ON decision_addresses (decision_id);
 
+CREATE TABLE live_repeats (
+    decision_id uuid PRIMARY KEY REFERENCES decisions,
+    repeated_at bigint NOT NULL
+);
+
 CREATE TABLE outbox (
     outbox_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic text NOT NULL,
+    partition integer NOT NULL,
     key bytea NOT NULL,
     value bytea NOT NULL,
     headers json NOT NULL,
     created_at bigint NOT NULL
 );
+CREATE INDEX outbox_by_partition ON outbox (partition, outbox_id);
+CREATE TABLE outbox_bulk (
+    outbox_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    key bytea NOT NULL,
+    value bytea NOT NULL,
+    headers json NOT NULL,
+    created_at bigint NOT NULL
+);
+CREATE INDEX outbox_bulk_by_partition ON outbox_bulk (partition, outbox_id);
 -- Rows live for milliseconds, so dead ones pile up faster than the defaults expect.
 ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE outbox_bulk SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+CREATE TABLE relay_turns (
+    lane text PRIMARY KEY,
+    turn bigint NOT NULL,
+    taken_at bigint NOT NULL,
+    taken_by text NOT NULL,
+    CONSTRAINT relay_turns_lane CHECK (lane IN ('live', 'bulk'))
+);
+
+CREATE TABLE relay_turn_points (
+    lane text NOT NULL,
+    turn bigint NOT NULL,
+    resolved_at bigint NOT NULL,
+    highest_outbox_id bigint NOT NULL,
+    inbound_resolved_at bigint,
+    PRIMARY KEY (lane, turn)
+);
+
+CREATE TABLE relay_partitions (
+    lane text NOT NULL,
+    partition integer NOT NULL,
+    topic_id text NOT NULL,
+    last_offset bigint,
+    loss bigint NOT NULL DEFAULT 0,
+    resolved_at bigint,
+    PRIMARY KEY (lane, partition),
+    CONSTRAINT relay_partitions_lane CHECK (lane IN ('live', 'bulk'))
+);
+
+CREATE TABLE ingest_positions (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    topic_id text NOT NULL,
+    next_offset bigint NOT NULL,
+    resolved_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    PRIMARY KEY (topic, partition)
+);
+
+CREATE TABLE hole_repairs (
+    hole_id text PRIMARY KEY,
+    partition integer NOT NULL,
+    channel text,
+    taken_by text NOT NULL,
+    taken_at bigint NOT NULL,
+    cursor jsonb,
+    events bigint NOT NULL DEFAULT 0,
+    started_at bigint NOT NULL,
+    repaired_at bigint,
+    marker_offset bigint
+);
+
+CREATE TABLE key_republished (
+    tenant text NOT NULL,
+    key_id text NOT NULL,
+    fingerprint text NOT NULL,
+    completed_at bigint NOT NULL,
+    PRIMARY KEY (tenant, key_id, fingerprint)
+);
 
 CREATE TABLE idempotency_keys (
     tenant text NOT NULL,
