@@ -1,4 +1,4 @@
-"""Four destinations at the provider sandbox: one a channel tool we know, and a tool of one's own by webhook."""
+"""Destinations at the provider sandbox: one for each channel tool we know, and a tool of one's own by webhook."""
 
 import base64
 import secrets
@@ -46,6 +46,16 @@ destinations:
     push_permissions: true
 """
 
+ADDED_DESTINATION = """\
+  - name: sendgrid-campaigns
+    connector: sendgrid
+    channel: email
+    url: {sandbox}/sendgrid
+    credentials: {{api_key: {{file: secrets/sendgrid}}}}
+    purposes: {{newsletter: "104", survey: "105"}}
+"""
+"""What the demo and the chaos tests add to a running system."""
+
 SANDBOX = """\
 # Written by `consent-relay up`: the accounts that destinations.yaml names. Limits are the providers' documented ones.
 [twilio]
@@ -54,7 +64,7 @@ auth_token = "{twilio-token}"
 
 [sendgrid]
 api_key = "{sendgrid}"
-groups = {{ 101 = "newsletter", 102 = "promotions", 103 = "survey" }}
+groups = {{ 101 = "newsletter", 102 = "promotions", 103 = "survey", 104 = "campaigns", 105 = "research" }}
 
 [genesys]
 client_id = "{genesys-id}"

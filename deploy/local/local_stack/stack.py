@@ -150,6 +150,13 @@ class Stack(AbstractContextManager["Stack"]):
         self.supervisor.add(another.program(), another.probe())
         return name
 
+    def add_destination(self, declared: str) -> None:
+        """Add a destination to the file (one list item, with {sandbox}) and restart the propagator in order."""
+        path = self._started.destinations
+        path.write_text(path.read_text() + declared.format(sandbox=self._started.url("sandbox")))
+        self.supervisor.child("propagator").stop()
+        self.restart("propagator")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -13,6 +13,8 @@ PURPOSES = {"sms": ("newsletter", "promotions"), "email": ("newsletter", "survey
 MOST_PEOPLE = 10_000  # as many as the reserved French mobile range 06 39 98 holds
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
+IMPORT_PURPOSES = {"voice": ("newsletter", "promotions", "survey"), "email": ("newsletter",)}
+"""Of historic refusals: what the tools that take many addresses in one call can be informed of within the demo."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +106,23 @@ class Choices:
             return self._keep(self._choice(person, channel, "*", "objected", now))
         status = "withdrawn" if draw < 0.82 else "given"
         return self._keep(self._choice(person, channel, purpose, status, now))
+
+    def historic(self, count: int, now: int) -> Iterator[Choice]:
+        """``count`` refusals of past years by people who made no choice since: a legacy base that is imported."""
+        made = 0
+        for number in range(len(self._people), len(self._people) + count):
+            person = Person(
+                subject_ref=f"legacy-{number:06d}",
+                phone=f"+3363998{number:04d}" if number < MOST_PEOPLE else "",
+                email=f"legacy-{number:06d}@example.com",
+            )
+            for channel, purposes in IMPORT_PURPOSES.items():
+                for purpose in purposes if person.address(channel) else ():
+                    if made == count:
+                        return
+                    at = now - 20_000 * HOUR + self._random.randrange(10_000 * HOUR)
+                    yield self._choice(person, channel, purpose, "refused", at)
+                    made += 1
 
     @property
     def latest_refusal(self) -> Choice | None:

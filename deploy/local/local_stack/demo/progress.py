@@ -12,8 +12,14 @@ from local_stack.scrape import Samples, quantile, scrape, since
 from local_stack.tools import tools
 
 LATENCY = "consent_relay_propagation_latency_seconds"
+CLASSES = ("live", "bulk")
+SCRAPED = ("relay", "lag", "suppression", "propagator")
+QUIET_GROUPS = ("consent-api-inbound", "consent-api-inbound-bulk", "consent-api-receipts")
+"""Groups whose lag is 0 when nothing is on its way. The merge's never is: resolved timestamps arrive all the time."""
 EVERY = 0.5
 NOTHING = Samples({})
+
+_Row = tuple[str, str]
 
 
 class Progress:
@@ -24,73 +30,100 @@ class Progress:
         self._tools = tools(endpoints)
         self._scraped: dict[str, Samples] = {}
         self._next = 0.0
-        self._before: dict[str, list[tuple[float, float]]] = {}
-        self._latencies: dict[str, list[tuple[float, float]]] = {}
-        self._told: dict[str, int] = {}
-        self._looks_when_quiet: float | None = None
+        self._before: dict[_Row, list[tuple[float, float]]] = {}
+        self._latencies: dict[_Row, list[tuple[float, float]]] = {}
+        self._delivered: dict[_Row, int] = {}
+        self._quiet_since: float | None = None
+
+    def reload_tools(self) -> None:
+        """The destinations file has changed."""
+        self._tools = tools(self._endpoints)
 
     def mark(self) -> None:
         """Latencies are shown from here on: what came before was a bulk, not the promise."""
         self._refresh(force=True)
-        self._before = {
-            tool.destination: self._of("propagator").buckets(LATENCY, destination=tool.destination)
-            for tool in self._tools
-        }
+        self._before = {row: self._buckets(row) for row in self._rows()}
         self._latencies = {}
 
     def rows(self) -> list[Row]:
-        """Every destination, now. Counts start again with a killed process; the greatest seen is shown."""
+        """Every destination and class, now. Counts start again with a killed process; the greatest seen is shown."""
         self._refresh()
-        return [self._row(tool.destination) for tool in self._tools]
+        return [self._row(*row) for row in self._rows()]
 
     def outbox(self) -> float:
         """Rows that Kafka has not acknowledged yet."""
         return self._of("relay").total("consent_relay_outbox_pending")
 
     def settled(self) -> bool:
-        """Nothing is on its way, and the lag process has looked twice since that was first so."""
+        """Nothing is on its way, and the ledger as it was when that was first so is in every destination."""
         self._refresh(force=True)
-        if self.waiting_for():
-            self._looks_when_quiet = None
+        if self._pending():
+            self._quiet_since = None
             return False
-        looks = self._of("lag").total("consent_relay_consumer_lag_scrapes_total", outcome="done")
-        if self._looks_when_quiet is None or looks < self._looks_when_quiet:  # Another lag process counts from 0.
-            self._looks_when_quiet = looks
-        return looks >= self._looks_when_quiet + 2
+        if self._quiet_since is None:
+            self._quiet_since = time.time()
+        return not self._older_than(self._quiet_since)
 
     def waiting_for(self) -> str:
         """What is still on its way; empty when nothing is."""
-        silent = [name for name in ("relay", "lag", "propagator") if name not in self._scraped]
+        return self._pending() or (self._older_than(self._quiet_since) if self._quiet_since is not None else "")
+
+    def _pending(self) -> str:
+        silent = [name for name in SCRAPED if name not in self._scraped]
         if silent:
             return f"{', '.join(silent)} to answer"
-        rows = self._of("relay").total("consent_relay_outbox_pending")
-        lag = self._of("lag").total("consent_relay_consumer_lag_records")
-        waiting = self._of("propagator").total("consent_relay_propagation_waiting_pushes")
-        parked = self._of("propagator").total("consent_relay_propagation_parked_addresses")
-        parts = {"outbox rows": rows, "records of lag": lag, "pushes": waiting, "parked addresses": parked}
+        lag, propagator = self._of("lag"), self._of("propagator")
+        prefix = self._endpoints.topic_prefix
+        parts = {
+            "outbox rows": self.outbox(),
+            "records of lag": sum(
+                lag.total("consent_relay_consumer_lag_records", group=f"{prefix}{group}") for group in QUIET_GROUPS
+            ),
+            "pushes": propagator.total("consent_relay_propagation_backlog")
+            + propagator.total("consent_relay_propagation_calls_in_flight"),
+        }
         return ", ".join(f"{count:,.0f} {name}" for name, count in parts.items() if count)
 
-    def _row(self, destination: str) -> Row:
-        propagator, lag = self._of("propagator"), self._of("lag")
-        told = int(
-            propagator.total("consent_relay_propagation_pushes_total", destination=destination, outcome="accepted")
+    def _older_than(self, moment: float) -> str:
+        """What has not been carried up to this moment (seconds since the epoch) yet."""
+        carried = {
+            "list": self._of("suppression").values.get("consent_relay_suppression_resolved_timestamp_seconds"),
+            "destinations": self._of("propagator").values.get(
+                "consent_relay_propagation_delivered_until_timestamp_seconds"
+            ),
+        }
+        oldest = {what: min(found.values(), default=None) if found else None for what, found in carried.items()}
+        return ", ".join(
+            f"the {what} to reach {moment:.1f} ({'unknown' if at is None else f'{at:.1f}'})"
+            for what, at in oldest.items()
+            if at is None or at <= moment
         )
-        self._told[destination] = max(told, self._told.get(destination, 0))
-        observed = since(propagator.buckets(LATENCY, destination=destination), self._before.get(destination, []))
+
+    def _rows(self) -> list[_Row]:
+        return [(tool.destination, each) for tool in self._tools for each in CLASSES]
+
+    def _buckets(self, row: _Row) -> list[tuple[float, float]]:
+        return self._of("propagator").buckets(LATENCY, **_labels(row))
+
+    def _row(self, destination: str, delivery_class: str) -> Row:
+        row, propagator = (destination, delivery_class), self._of("propagator")
+        buckets = self._buckets(row)
+        self._delivered[row] = max(int(buckets[-1][1]) if buckets else 0, self._delivered.get(row, 0))
+        observed = since(buckets, self._before.get(row, []))
         if observed and observed[-1][1] > 0:
-            self._latencies[destination] = observed
-        latencies = self._latencies.get(destination, [])
-        group = f"{self._endpoints.topic_prefix}propagator.{destination}"
+            self._latencies[row] = observed
+        latencies = self._latencies.get(row, [])
         down = propagator.total("consent_relay_propagation_breaker_open", destination=destination)
         return Row(
             destination=destination,
-            told=self._told[destination],
+            delivery_class=delivery_class,
+            delivered=self._delivered[row],
             p50=quantile(latencies, 0.5),
             p99=quantile(latencies, 0.99),
-            oldest_untold=propagator.greatest(
-                "consent_relay_propagation_oldest_untold_revocation_seconds", destination=destination
+            oldest_pending=propagator.greatest(
+                "consent_relay_propagation_oldest_pending_revocation_seconds", **_labels(row)
             ),
-            lag_records=lag.total("consent_relay_consumer_lag_records", group=group),
+            backlog=propagator.total("consent_relay_propagation_backlog", **_labels(row)),
             state="no answer" if "propagator" not in self._scraped else "down" if down else "up",
         )
 
@@ -101,9 +134,13 @@ class Progress:
         if not force and time.monotonic() < self._next:
             return
         self._scraped = {}
-        for process in ("relay", "lag", "propagator"):
+        for process in SCRAPED:
             try:
                 self._scraped[process] = scrape(f"{self._endpoints.metrics[process]}/metrics")
             except httpx.HTTPError:
                 continue
         self._next = time.monotonic() + EVERY
+
+
+def _labels(row: _Row) -> dict[str, str]:
+    return {"destination": row[0], "class": row[1]}

@@ -22,25 +22,26 @@ def report(console: Console, story: Story, findings: Findings) -> bool:
     """Print the comparison; True when there is no difference at all."""
     table = Table(title="every decision against the state inside every tool", title_justify="left")
     table.add_column("where")
-    for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "p50", "p99"):
+    for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "live p50", "live p99", "bulk p99"):
         table.add_column(name, justify="right")
-    rows = {row.destination: row for row in story.scene.rows}
-    for where in [*rows, "gate"]:
-        row = rows.get(where)
+    rows = {(row.destination, row.delivery_class): row for row in story.scene.rows}
+    for where in [*dict.fromkeys(destination for destination, _ in rows), "gate"]:
+        live, bulk = rows.get((where, "live")), rows.get((where, "bulk"))
         table.add_row(
             where,
             f"{findings.told[where]:,}",
             *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
-            seconds(row.p50) if row else "",
-            seconds(row.p99) if row else "",
+            seconds(live.p50) if live else "",
+            seconds(live.p99) if live else "",
+            seconds(bulk.p99) if bulk else "",
         )
     console.print(table)
     sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
     console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
-    told = sum(findings.told.values()) - findings.told["gate"]
+    delivered = sum(findings.told.values()) - findings.told["gate"]
     lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
     console.print(
-        f"accepted {len(story.book):,}   told {told:,}   lost {lost:,}   wrongly permitted {permitted:,}",
+        f"accepted {len(story.book):,}   delivered {delivered:,}   lost {lost:,}   wrongly permitted {permitted:,}",
         style="bold red" if findings.differences else "bold green",
         highlight=False,
         soft_wrap=True,

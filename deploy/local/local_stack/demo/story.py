@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from local_stack.demo.population import Choice, Choices, people
 from local_stack.demo.progress import Progress
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.demo.view import Scene, View
+from local_stack.destinations import ADDED_DESTINATION
 from local_stack.stack import Stack
 
 OUTAGE_SECONDS = 5.0
@@ -22,16 +24,19 @@ KILL_SECONDS = 2.0
 SETTLE_SECONDS = 90.0
 TICK = 0.1
 BATCH = 250
+IMPORT_BATCH = 1_000
+ADDED = "sendgrid-campaigns"
 OUTAGE_OF = "sendgrid"
 VICTIMS = ("suppression", "relay", "ingest")
-"""A killed propagator is for the chaos tests: it tells a "no" again after half a minute, too long to watch."""
+"""A killed propagator is for the chaos tests: a suppression may be repeated after half a minute, too long to watch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How large the story is. ``rate``: live choices a second."""
+    """How large the story is. ``rate``: live choices a second; ``imported``: historic refusals."""
 
     people: int
+    imported: int
     seconds: float
     rate: float
     seed: int
@@ -57,25 +62,33 @@ class Story:
         self._view = view
         self._random = random.Random(options.seed)  # noqa: S311 - a repeatable story, not a secret
         self._choices = Choices(people(options.people), seed=options.seed)
+        self._importer = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        self._import: threading.Thread | None = None
+        self._import_failures: list[BaseException] = []
 
     def play(self) -> None:
         """Raises Unsettled, or TimeoutError when the way in stays closed."""
         self._everybody_chooses()
-        self._settle("carrying the first choices to every tool", lambda: not self.progress.waiting_for())
+        self._settle("carrying the first choices to every tool", self.progress.settled)
         self.progress.mark()
         self._life_goes_on()
-        self._settle("waiting until every tool is told", self.progress.settled)
+        self._finish_import()
+        self._settle("delivering what is pending", self.progress.settled)
 
     def close(self) -> None:
         """The ways in end; what was sent, and what became of it, stays to be read."""
         self.http.close()
         self.kafka.close()
+        self._importer.close()
 
     def _everybody_chooses(self) -> None:
         choices = list(self._choices.first(_now()))
         self._enter("people choose", of=len(choices))
         for number, some in enumerate(_batches(choices, BATCH)):
-            (self.http if number % 2 else self.kafka).send(some)
+            if number % 2:
+                self.http.send(some, bulk=True)
+            else:
+                self.kafka.send(some)
             self.scene.done += len(some)
             self._show()
 
@@ -114,8 +127,10 @@ class Story:
         """(seconds after the start, what happens then), in order; the last one never comes."""
         seconds = self._options.seconds
         victim = self._random.choice(VICTIMS)
-        down_at, kill_at = seconds * 0.25, seconds * 0.5
+        down_at, kill_at = seconds * 0.35, seconds * 0.6
         happenings = [
+            (seconds * 0.05, self._start_import),
+            (seconds * 0.2, self._add_destination),
             (down_at, lambda: self._outage("reset", f"{OUTAGE_OF} goes down")),
             (down_at + OUTAGE_SECONDS, lambda: self._outage("off", f"{OUTAGE_OF} is back")),
             (kill_at, lambda: self._kill(victim)),
@@ -124,21 +139,49 @@ class Story:
         yield from sorted(happenings, key=lambda each: each[0])
         yield float("inf"), lambda: None
 
+    def _start_import(self) -> None:
+        """Beside the live traffic, in a thread of its own: nobody who chooses now waits for it."""
+        if self._options.imported:
+            self._report(f"{self._options.imported:,} historic refusals are imported")
+            self._import = threading.Thread(target=self._import_historic, name="import")
+            self._import.start()
+
+    def _import_historic(self) -> None:
+        try:
+            historic = list(self._choices.historic(self._options.imported, _now()))
+            for some in _batches(historic, IMPORT_BATCH):
+                self._importer.send(some, bulk=True, seconds=120.0)
+                self.scene.imported += len(some)
+        except BaseException as failure:
+            self._import_failures.append(failure)
+
+    def _finish_import(self) -> None:
+        if self._import is not None:
+            self._import.join()
+        if self._import_failures:
+            raise TimeoutError(f"the import failed: {self._import_failures[0]}")
+
+    def _add_destination(self) -> None:
+        """As an operator would: the file is extended, and the propagator restarted in order."""
+        self._stack.add_destination(ADDED_DESTINATION)
+        self.progress.reload_tools()
+        self._report(f"{ADDED} is added and filled from the list")
+
     def _outage(self, mode: str, news: str) -> None:
         answer = httpx.put(
             f"{self._stack.endpoints.sandbox}/_control/outage/{OUTAGE_OF}", json={"mode": mode}, timeout=5
         )
         answer.raise_for_status()
-        self._tell(news)
+        self._report(news)
 
     def _kill(self, victim: str) -> None:
         self._stack.kill(victim)
-        self._tell(f"{victim} is killed with -9")
+        self._report(f"{victim} is killed with -9")
 
     def _revive(self, victim: str) -> None:
         began = time.monotonic()
         self._stack.restart(victim)
-        self._tell(f"{victim} is back, ready after {time.monotonic() - began:.1f} s")
+        self._report(f"{victim} is back, ready after {time.monotonic() - began:.1f} s")
 
     def _settle(self, phase: str, settled: Callable[[], bool]) -> None:
         """Until nothing is on its way: no outbox row, no lag, no push that waits."""
@@ -156,7 +199,7 @@ class Story:
         self.scene.phase, self.scene.done, self.scene.of = phase, 0, of
         self._show()
 
-    def _tell(self, news: str) -> None:
+    def _report(self, news: str) -> None:
         self.scene.news.append(news)
 
     def _show(self) -> None:
@@ -174,6 +217,7 @@ class Story:
         """How the upstream systems fared, for the report."""
         return {
             "by HTTP": self.http.outcomes["recorded"],
+            "imported in bulk": self._importer.outcomes["recorded"],
             "repeated by HTTP": self.http.outcomes["repeated"],
             "refused by HTTP": self.http.outcomes["refused"],
             "by Kafka": self.kafka.outcomes["produced"],

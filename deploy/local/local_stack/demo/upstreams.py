@@ -63,9 +63,9 @@ class HttpUpstream:
         self.outcomes: Counter[str] = Counter()
         self.decision_ids: list[str] = []
 
-    def send(self, choices: Sequence[Choice], *, seconds: float = 60.0) -> None:
+    def send(self, choices: Sequence[Choice], *, seconds: float = 60.0, bulk: bool = False) -> None:
         """Returns when every choice was answered; raises TimeoutError when that takes longer than ``seconds``."""
-        body = {"decisions": [_as_json(choice) for choice in choices]}
+        body = {"decisions": [_as_json(choice) for choice in choices], "bulk": bulk}
         key = f'"demo-{choices[0].event_id}-{time.monotonic_ns()}"'
         answer = self._post(body, key, seconds)
         for choice, item in zip(choices, answer["results"], strict=True):
@@ -86,12 +86,12 @@ class HttpUpstream:
             except httpx.TransportError:
                 retry = True
             else:
-                retry = answer.status_code in (409, 503)
+                retry = answer.status_code in (409, 429, 503)
                 if not retry:
                     answer.raise_for_status()
                     return answer.json()
             if time.monotonic() > deadline:
-                raise TimeoutError("the API did not answer")
+                raise TimeoutError("the API did not record the decisions")
             time.sleep(0.2)
 
 

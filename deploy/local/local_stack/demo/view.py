@@ -19,14 +19,15 @@ PLAIN_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One destination, now. Times in seconds; None when nothing was observed yet."""
+    """One class of deliveries (live, bulk) to one destination, now. Times in seconds; None: nothing observed yet."""
 
     destination: str
-    told: int
+    delivery_class: str
+    delivered: int
     p50: float | None
     p99: float | None
-    oldest_untold: float
-    lag_records: float
+    oldest_pending: float
+    backlog: float
     state: str
 
 
@@ -38,6 +39,7 @@ class Scene:
     done: int = 0
     of: int = 1
     accepted: int = 0
+    imported: int = 0
     outbox: float = 0.0
     rows: Sequence[Row] = ()
     news: list[str] = field(default_factory=list)
@@ -82,6 +84,7 @@ class LiveView:
             ProgressBar(total=max(scene.of, 1), completed=min(scene.done, scene.of), width=40),
             f"{scene.done:,} / {scene.of:,}",
             f"accepted {scene.accepted:,}",
+            f"imported {scene.imported:,}",
             f"outbox {scene.outbox:,.0f}",
         )
         news = [Text(f"  {line}", style="yellow") for line in scene.news[-6:]]
@@ -93,7 +96,7 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told = 0
+        self._news_shown = 0
         self._phase = ""
         self._next = 0.0
 
@@ -106,37 +109,42 @@ class PlainView:
         return None
 
     def show(self, scene: Scene) -> None:
-        for line in scene.news[self._told :]:
-            self._say(line)
-        self._told = len(scene.news)
+        for line in scene.news[self._news_shown :]:
+            self._print(line)
+        self._news_shown = len(scene.news)
         if scene.phase == self._phase and time.monotonic() < self._next:
             return
         self._phase, self._next = scene.phase, time.monotonic() + PLAIN_SECONDS
-        self._say(f"{scene.phase}: {scene.done:,} / {scene.of:,}, outbox {scene.outbox:,.0f}")
+        self._print(
+            f"{scene.phase}: {scene.done:,} / {scene.of:,}, imported {scene.imported:,}, outbox {scene.outbox:,.0f}"
+        )
         for row in scene.rows:
-            self._say(
-                f"  {row.destination}: {row.told:,} told, p50 {seconds(row.p50)}, p99 {seconds(row.p99)},"
-                f" oldest untold {_age(row.oldest_untold)}, lag {row.lag_records:,.0f}, {row.state}"
+            self._print(
+                f"  {row.destination} {row.delivery_class}: {row.delivered:,} delivered, p50 {seconds(row.p50)},"
+                f" p99 {seconds(row.p99)}, oldest pending {_age(row.oldest_pending)}, backlog {row.backlog:,.0f},"
+                f" {row.state}"
             )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def _table(scene: Scene) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("destination")
-    for name in ("told", "p50", "p99", "oldest untold", "lag"):
+    table.add_column("class")
+    for name in ("delivered", "p50", "p99", "oldest pending", "backlog"):
         table.add_column(name, justify="right")
     table.add_column("state")
     for row in scene.rows:
         table.add_row(
             row.destination,
-            f"{row.told:,}",
+            row.delivery_class,
+            f"{row.delivered:,}",
             seconds(row.p50),
             seconds(row.p99),
-            _age(row.oldest_untold),
-            f"{row.lag_records:,.0f}",
+            _age(row.oldest_pending),
+            f"{row.backlog:,.0f}",
             Text(row.state, style="green" if row.state == "up" else "red"),
         )
     return table
