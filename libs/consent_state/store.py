@@ -72,7 +72,14 @@ class StateStore:
     """
 
     def __init__(
-        self, path: Path, *, format_version: int, partitions: int, block_cache_bytes: int, write_buffer_bytes: int
+        self,
+        path: Path,
+        *,
+        format_version: int,
+        partitions: int,
+        block_cache_bytes: int,
+        write_buffer_bytes: int,
+        on_rebuild: Callable[[Rebuild], None] | None,
     ) -> None:
         """Use `open`."""
         self._wanted_path = path
@@ -82,6 +89,7 @@ class StateStore:
         self._partitions = partitions
         self._block_cache_bytes = block_cache_bytes
         self._write_buffer_bytes = write_buffer_bytes
+        self._on_rebuild = on_rebuild
         self._database: Any = None
         self._reading = threading.Lock()
         self._positions: dict[TopicPartition, Position] = {}
@@ -97,13 +105,15 @@ class StateStore:
         partitions: int,
         block_cache_bytes: int = 8 * MIB,
         write_buffer_bytes: int = 8 * MIB,
+        on_rebuild: Callable[[Rebuild], None] | None = None,
     ) -> StateStore:
         """The store in the directory `path`, created when it does not exist.
 
         `format_version` is the version of the caller's keys and values, `partitions` the partition count of the topics.
         A store that is damaged, has another format or partition count, or is older than MAX_AGE_SECONDS, is destroyed
         and created again, empty; `rebuild` then holds the reason. A directory that a live process holds (a frozen
-        predecessor) is left alone: a temporary sibling takes its place and is removed by `close`. Raises
+        predecessor) is left alone: a temporary sibling takes its place and is removed by `close`. `on_rebuild` gets
+        every reason for which the store starts from nothing, here and in `clear`, to count it. Raises
         StateStoreUnavailable when the file system does not let a database be created.
         """
         store = cls(
@@ -112,6 +122,7 @@ class StateStore:
             partitions=partitions,
             block_cache_bytes=block_cache_bytes,
             write_buffer_bytes=write_buffer_bytes,
+            on_rebuild=on_rebuild,
         )
         try:
             rebuild = store._open_existing()
@@ -208,6 +219,8 @@ class StateStore:
                 rebuild.reason,
                 rebuild.detail,
             )
+            if self._on_rebuild is not None:
+                self._on_rebuild(rebuild)
         self.rebuild = rebuild
         self._remove_directory()
         if rebuild is not None and rebuild.reason is RebuildReason.LOCKED:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_RECOVERY_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300)
+_RESTORE_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,9 +19,10 @@ class MergeMetrics:
     merge_seconds: Histogram
     transaction_seconds: Histogram
     chunk_records: Histogram
-    recovery_seconds: Histogram
-    recovered_records: Counter
-    recovered: Gauge
+    restore_seconds: Histogram
+    restored_records: Counter
+    state_rebuilds: Counter
+    ready: Gauge
     writers_opened: Counter
     fenced: Counter
     aborted: Counter
@@ -29,7 +30,7 @@ class MergeMetrics:
     unreadable_entries: Counter
     fitted_entries: Counter
     ended_permissions: Counter
-    foreign_entries: Counter
+    unrecognised_records: Counter
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> MergeMetrics:
@@ -63,17 +64,25 @@ class MergeMetrics:
                 "Changes in one chunk, hence in one transaction. Near the fetch limit: the stage is behind.",
                 (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
             ),
-            recovery_seconds=histogram(
-                "recovery_seconds",
-                "Time a partition took to bring its local state to the end of the suppression topics.",
-                _RECOVERY_SECONDS,
+            restore_seconds=histogram(
+                "restore_seconds",
+                "Time a partition took to bring its local state to the ends of the suppression topics.",
+                _RESTORE_SECONDS,
             ),
-            recovered_records=counter(
-                "recovered_records", "Records of the suppression topics read to recover local state."
+            restored_records=counter(
+                "restored_records", "Records of the suppression topics read to restore local state."
             ),
-            recovered=Gauge(
-                "consent_relay_suppression_partition_recovered",
-                "1: this process merges the partition. 0: it is still recovering, or waits for the broker.",
+            state_rebuilds=counter(
+                "state_rebuilds",
+                "Times the local state of a partition was restored from the beginning of the topics, by reason: absent "
+                "(a first start, or a deleted directory), corrupted, locked (by a process that is frozen), format, "
+                "too_old, topic_recreated, out_of_range (the topic lost records). Nothing is lost; corrupted more than "
+                "once means a bad disk.",
+                "reason",
+            ),
+            ready=Gauge(
+                "consent_relay_suppression_partition_ready",
+                "1: this process merges the partition. 0: it restores its local state, or waits for the broker.",
                 ("partition",),
                 registry=registry,
             ),
@@ -106,8 +115,8 @@ class MergeMetrics:
                 "Entries written again because a permission in them had reached its end, so that tools to which it was "
                 "pushed hear of it.",
             ),
-            foreign_entries=counter(
-                "foreign_entries",
-                "Records on the suppression topics that we did not write, passed over during recovery.",
+            unrecognised_records=counter(
+                "unrecognised_records",
+                "Records on the suppression topics that are not entries: found while restoring, sent to dead letters.",
             ),
         )

@@ -16,13 +16,13 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
-from consent_state import StateStoreCorrupted
+from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
 
 from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped
 from .merge import EntryKey, after_loss, merge
 from .metrics import MergeMetrics
-from .recovery import Recovery
-from .store import Position, Store, decode_compact, is_compact
+from .restore import StateRestorer
+from .store import EntryStore, decode_compact, is_compact
 from .translation import Changes, Record, Rejected, Translation, Written, misplaced
 from .writer import FencedWriter
 
@@ -50,8 +50,8 @@ class MergePartition:
         topics: Topics,
         codec: Codec,
         writer: FencedWriter,
-        recovery: Recovery,
-        open_store: Callable[[], Store],
+        restorer: StateRestorer,
+        open_store: Callable[[], EntryStore],
         metrics: MergeMetrics,
         owned: Callable[[], bool],
         report: Callable[[bool | str], None],
@@ -64,7 +64,7 @@ class MergePartition:
         """
         self._partition = partition
         self._writer = writer
-        self._recovery = recovery
+        self._restorer = restorer
         self._open_store = open_store
         self._metrics = metrics
         self._owned = owned
@@ -72,17 +72,16 @@ class MergePartition:
         self._stopping = stopping
         self._clock = clock
         self._translation = Translation(codec, topics, partition)
-        self._store: Store | None = None
-        self._positions: dict[str, Position] = {}
-        self._foreign: list[Rejected] = []
+        self._store: EntryStore | None = None
+        self._unrecognised: list[Rejected] = []
 
     def open(self) -> list[Rejected]:
-        """Fence every older writer, then recover; returns foreign records found on the suppression topics.
+        """Fence every older writer, then restore; returns unrecognised records of the suppression topics.
 
-        Waits for a broker that is away. Raises Stopped when stopped meanwhile.
+        Waits for a broker that is unavailable. Raises Stopped when stopped meanwhile.
         """
         self._retry_until_stopped(self._open_once, "opening")
-        return self._take_foreign()
+        return self._take_unrecognised()
 
     def merge(self, records: Sequence[Record]) -> list[Rejected]:
         """Bring the effect of these changes into the topics. Returns the records that belong to the dead letters.
@@ -94,7 +93,7 @@ class MergePartition:
         chunk = self._retry_until_stopped(lambda: self._translation.read(records), "decoding")
         rejected = self._writing(lambda: self._commit(chunk, began), "writing")
         self._metrics.chunk_records.observe(len(records))
-        return rejected + self._take_foreign()
+        return rejected + self._take_unrecognised()
 
     def expire_permissions(self) -> bool:
         """Write the entries again in which a permission has ended meanwhile. Whether there may be more of them.
@@ -110,13 +109,13 @@ class MergePartition:
     def close(self) -> None:
         """Let go of the writer and the local state."""
         self._writer.close()
-        self._metrics.recovered.labels(str(self._partition)).set(0)
+        self._metrics.ready.labels(str(self._partition)).set(0)
         if self._store is not None:
-            self._store.close()
+            self._store.state.close()
             self._store = None
 
-    def _take_foreign(self) -> list[Rejected]:
-        taken, self._foreign = self._foreign, []
+    def _take_unrecognised(self) -> list[Rejected]:
+        taken, self._unrecognised = self._unrecognised, []
         return taken
 
     def _writing(self, write: Callable[[], T], doing: str) -> T:
@@ -133,34 +132,37 @@ class MergePartition:
         return self._retry_until_stopped(attempt, doing)
 
     def _retry_until_stopped(self, attempt: Callable[[], T], doing: str) -> T:
-        """Try until it succeeds or we are stopped. Nothing is dropped; readiness says what we wait for."""
-        failures, broken = 0, 0
+        """Repeat `attempt` until it succeeds or `stop` is called. Nothing is dropped; readiness names the cause."""
+        failures = 0
         while True:
             try:
                 result = attempt()
             except (Retriable, RegistryUnavailable) as error:
                 self._metrics.retries.inc()
-                wait = _PAUSES[min(failures, len(_PAUSES) - 1)]
                 failures += 1
                 logger.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
                 if failures >= _TRIES_BEFORE_REOPENING:
-                    self._waits(f"{doing}: {error}")
-                if self._stopping.wait(wait):
-                    raise Stopped(f"stopped while {doing}") from error
+                    self._not_ready(f"{doing}: {error}")
+                self._pause(failures, doing)
             except Fenced as error:
                 self._metrics.fenced.inc()
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
                 self._await_ownership()
             except StateStoreCorrupted as error:
-                broken += 1
-                if broken > 1:
-                    raise
-                logger.error("partition %d: %s: %s; rebuilding it from the topics", self._partition, doing, error)
-                self._discard_state()
+                # However often: the topics hold everything, and a worker that exits would restore it all the same.
+                failures += 1
+                logger.error("partition %d: %s: %s", self._partition, doing, error)
+                self._not_ready("restoring: the local state is damaged")
+                self._clear_state(str(error))
+                self._pause(failures, doing)
             else:
                 self._report(True)
-                self._metrics.recovered.labels(str(self._partition)).set(1)
+                self._metrics.ready.labels(str(self._partition)).set(1)
                 return result
+
+    def _pause(self, failures: int, doing: str) -> None:
+        if self._stopping.wait(_PAUSES[min(failures, len(_PAUSES)) - 1]):
+            raise Stopped(f"stopped while {doing}")
 
     def _await_ownership(self) -> None:
         """A fenced writer may be that of a zombie: taking the partition back would fence the rightful owner.
@@ -169,41 +171,41 @@ class MergePartition:
         transaction has timed out, say). A zombie is never confirmed: it learns that the partition is gone, the
         transport closes us, and we end here.
         """
-        self._waits("fenced: waiting to hear who owns the partition")
+        self._not_ready("fenced: waiting to hear who owns the partition")
         while not self._owned():
             if self._stopping.wait(0.1):
                 raise Stopped("fenced, and the partition is gone")
 
-    def _waits(self, reason: str) -> None:
+    def _not_ready(self, reason: str) -> None:
         self._report(reason)
-        self._metrics.recovered.labels(str(self._partition)).set(0)
+        self._metrics.ready.labels(str(self._partition)).set(0)
 
-    def _discard_state(self) -> None:
-        self._writer.close()  # So that the next attempt begins with a recovery.
+    def _clear_state(self, detail: str) -> None:
+        self._writer.close()  # So that the next attempt begins with a restore.
         if self._store is not None:
-            self._store.discard()
-            self._store = None
+            self._store.state.clear(Rebuild(RebuildReason.CORRUPTED, detail))
 
     def _open_once(self) -> None:
-        self._waits("recovering")
+        self._not_ready("restoring")
         self._writer.open()
         self._metrics.writers_opened.inc()
         try:
             if self._store is None:
                 self._store = self._open_store()
-            recovered = self._recovery.run(self._store)
+            restored = self._restorer.restore(self._store, waiting=self._restore_waits)
         except BaseException:
-            # An open writer means a recovered state: else the next attempt would write over what it has not read.
+            # An open writer means a restored state: else the next attempt would write over what it has not read.
             self._writer.close()
             raise
-        self._positions = recovered.positions
-        self._foreign += (Rejected(record, wrong.reason, str(wrong)) for record, wrong in recovered.foreign)
-        self._metrics.recovery_seconds.observe(recovered.seconds)
-        self._metrics.recovered_records.inc(recovered.records)
-        self._metrics.foreign_entries.inc(len(recovered.foreign))
-        logger.info(
-            "partition %d recovered: %d records in %.2f s", self._partition, recovered.records, recovered.seconds
-        )
+        self._unrecognised += (Rejected(record, wrong.reason, str(wrong)) for record, wrong in restored.unrecognised)
+        self._metrics.restore_seconds.observe(restored.seconds)
+        self._metrics.restored_records.inc(restored.records)
+        self._metrics.unrecognised_records.inc(len(restored.unrecognised))
+        logger.info("partition %d restored: %d records in %.2f s", self._partition, restored.records, restored.seconds)
+
+    def _restore_waits(self, reason: str) -> None:
+        logger.warning("partition %d: restoring: %s", self._partition, reason)
+        self._not_ready(f"restoring: {reason}")
 
     def _commit(self, chunk: Changes, began: float) -> list[Rejected]:
         now = self._clock()
@@ -252,13 +254,13 @@ class MergePartition:
     def _expire_permissions(self) -> bool:
         assert self._store is not None
         now = self._clock()
-        dates = self._store.due(now, _EXPIRY_BATCH)
+        dates = self._store.expiring_before(now, _EXPIRY_BATCH)
         ended: dict[EntryKey, Entry] = {}
         none: list[tuple[int, EntryKey]] = []
         for (date, place), held in zip(dates, self._store.get(place for _, place in dates), strict=True):
             entry = self._decoded(place, held.data) if held is not None and held.due == date else None
             if entry is None:
-                none.append((date, place))  # Overwritten during recovery, erased, or lost.
+                none.append((date, place))  # Overwritten during restore, erased, or unreadable.
             else:
                 ended[place] = entry
         if ended:
@@ -266,7 +268,7 @@ class MergePartition:
             self._write(written, {place: date for date, place in dates if place in ended})
             self._metrics.ended_permissions.inc(len(ended))
         if none:
-            self._store.forget(none)
+            self._store.remove_expiry(none)
         return len(dates) == _EXPIRY_BATCH
 
     def _write(self, written: Written, was_due: Mapping[EntryKey, int]) -> None:
@@ -278,10 +280,14 @@ class MergePartition:
             self._metrics.aborted.inc()
             raise
         self._metrics.transaction_seconds.observe(time.perf_counter() - began)
-        for topic, end in ends.items():
-            self._positions[topic] = Position(self._positions[topic].topic_id, end)
-        # Only now: a store that is ahead of an aborted transaction would take a revocation for written.
-        checkpoint = self._recovery.checkpoint(self._positions)
-        self._store.write(written.entries, checkpoint, due=written.due, was_due=was_due)
+        # Only now: a store that holds an aborted transaction would take a revocation for written.
+        self._store.write(written.entries, self._after(ends), due=written.due, was_due=was_due)
         for channel, topic in self._translation.topic_of.items():
             self._metrics.entries_written.labels(channel).inc(sum(1 for row in written.rows if row.topic == topic))
+
+    def _after(self, ends: Mapping[str, int]) -> dict[TopicPartition, Position]:
+        """The positions after a committed transaction; `ends` is the offset after its last record, by topic."""
+        assert self._store is not None
+        known = self._store.state.positions
+        written = {TopicPartition(topic, self._partition): end for topic, end in ends.items()}
+        return {at: Position(known[at].topic_id, end) for at, end in written.items()}

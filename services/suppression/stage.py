@@ -17,12 +17,13 @@ from consent_runtime import kafka
 from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.observability import Health
 from consent_runtime.transport import Ownership, Stream
+from consent_state import table_consumer
 
 from .handler import MergeHandler
 from .metrics import MergeMetrics
 from .partition import MergePartition, now_micros
-from .recovery import Recovery
-from .store import Store
+from .restore import StateRestorer
+from .store import EntryStore
 from .writer import FencedWriter
 
 GROUP = "suppression"
@@ -105,16 +106,19 @@ class MergeStage:
             topics=self._topics,
             codec=self._codec,
             writer=FencedWriter(lambda: self._producer(partition), partition, stopping=stopping),
-            recovery=Recovery(
+            restorer=StateRestorer(
                 make_consumer=self._consumer,
                 admin=self._admin,
                 codec=self._codec,
                 channels={self._topics.suppression(channel): channel for channel in self._topics.channels},
                 partition=partition,
-                partitions=self._partitions,
                 stopping=stopping,
             ),
-            open_store=lambda: Store.open(self._state_dir / str(partition)),
+            open_store=lambda: EntryStore.open(
+                self._state_dir / str(partition),
+                partitions=self._partitions,
+                on_rebuild=lambda rebuild: self._metrics.state_rebuilds.labels(rebuild.reason).inc(),
+            ),
             metrics=self._metrics,
             owned=owned,
             report=report,
@@ -135,15 +139,7 @@ class MergeStage:
         )
 
     def _consumer(self) -> Consumer:
-        return kafka.consumer(
-            self._bootstrap,
-            self._topics.group("suppression-recovery"),  # librdkafka wants a name; the group is never joined
-            self._client_config,
-            auto_offset_reset="error",
-            enable_partition_eof=True,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            fetch_queue_backoff_ms=10,
-        )
+        return table_consumer(self._bootstrap, self._topics.group("suppression-restore"), self._client_config)
 
 
 def _raise(failure: BaseException) -> None:

@@ -1,243 +1,131 @@
-"""The local copy of one partition's entries. Always a prefix of the topic, never ahead of it.
+"""One partition's entries in a state store: their keys, their two forms, and the index of expiry times.
 
-An entry is kept in one of two forms, told apart by the first byte: as recovered (Avro in Confluent framing, 0x00),
-not decoded before it is needed, or compact (a MessagePack array). An entry that is due at a certain date (a permission
-ends) carries the date in front, and an index of dates leads to it. Entries, their dates, and the offsets up to which
-they are complete change in one atomic write, so a process that dies at any moment leaves a state from which the topic
-can be read on.
+The first byte of a value names its form: 0x00 begins an entry as it was restored (Avro in Confluent framing, decoded
+when it is first needed), 0x01 one that expires (a permission ends), with the time before the entry, and anything else
+is the compact form (a MessagePack array). An index of expiry times leads to the entries that must be written again.
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
 import struct
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from consent_contracts.decisions import Entry
-from consent_state import StateStoreCorrupted
+from consent_state import Position, Rebuild, StateStore, TopicPartition, WriteBatch
+from consent_state.store import MIB
 
 from .merge import EntryKey
 
-logger = logging.getLogger(__name__)
+FORMAT_VERSION = 3
 
-FORMAT = 2
-MAX_AGE_SECONDS = 3 * 24 * 3600
-"""An older copy is thrown away: the topic drops tombstones (erasures) after 7 days, we must have seen them."""
-
-_CHECKPOINT = b"\x00checkpoint"
-_DUE = b"\x00due\x00"
+_EXPIRY_PREFIX = b"\x00due\x00"
+_ENTRIES_BEGIN, _ENTRIES_END = b"\x01", b"\xff"
 _AVRO = 0
-_DATED = b"\x01"
-_DATE = struct.Struct(">Q")
-_DATED_HEAD = 1 + _DATE.size
+_EXPIRING = b"\x01"
+_MICROS = struct.Struct(">Q")
+_EXPIRING_HEAD = 1 + _MICROS.size
 _encode_entry = msgspec.msgpack.Encoder().encode
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
-class Held(NamedTuple):
-    """An entry as it is kept, compact or Avro, see `is_compact`; and when it is due."""
+class StoredEntry(NamedTuple):
+    """An entry's bytes, compact or Avro (`is_compact` tells which), and when it expires, in microseconds."""
 
     data: bytes
     due: int | None
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far one topic's partition has been read: the id tells a topic from a later one of the same name."""
+class EntryStore:
+    """The entries of one partition of all suppression topics. Used by one thread at a time."""
 
-    topic_id: str
-    offset: int
-
-
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything below these offsets is in the store. `at` is seconds since the epoch."""
-
-    format: int
-    partitions: int
-    at: float
-    positions: dict[str, Position]
-
-
-_encode_checkpoint = msgspec.msgpack.Encoder().encode
-_decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
-
-
-class Store:
-    """Entries by place. Used by one thread at a time."""
-
-    def __init__(self, path: Path, *, temporary: bool = False) -> None:
-        self._path = path
-        self._temporary = temporary
-        self._rdict = _open(path)
+    def __init__(self, state: StateStore) -> None:
+        """`state` also holds the positions in the suppression topics."""
+        self.state = state
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """The store at `path`; what cannot be opened there is thrown away, the topic has it all.
+    def open(cls, path: Path, *, partitions: int, on_rebuild: Callable[[Rebuild], None] | None = None) -> EntryStore:
+        """As `StateStore.open`: damaged state is replaced by an empty store, StateStoreUnavailable is raised."""
+        return cls(
+            StateStore.open(
+                path,
+                format_version=FORMAT_VERSION,
+                partitions=partitions,
+                block_cache_bytes=16 * MIB,
+                write_buffer_bytes=32 * MIB,
+                on_rebuild=on_rebuild,
+            )
+        )
 
-        A directory that a live process still holds (a frozen predecessor) is left to it, and a temporary one taken.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return cls(path)
-        except Exception as error:  # rocksdict reports every error as a bare Exception
-            if "lock" in str(error).lower():
-                beside = Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
-                logger.warning("local state is held by another process; rebuilding it in %s", beside)
-                return cls(beside, temporary=True)
-            logger.warning("local state cannot be opened and is rebuilt from the topic: %s", error)
-        shutil.rmtree(path)
-        return cls(path)
-
-    def checkpoint(self, *, partitions: int) -> Checkpoint | None:
-        """The offsets up to which this store is complete; None when it is empty, foreign or too old."""
-        with _broken():
-            data = self._rdict.get(_CHECKPOINT)
-        if data is None:
-            return None
-        try:
-            checkpoint = _decode_checkpoint(data)
-        except msgspec.DecodeError:
-            return None
-        age = time.time() - checkpoint.at
-        if checkpoint.format != FORMAT or checkpoint.partitions != partitions or age > MAX_AGE_SECONDS:
-            return None
-        return checkpoint
-
-    def clear(self) -> None:
-        """Start from nothing."""
-        self._rdict.close()
-        shutil.rmtree(self._path)
-        self._rdict = _open(self._path)
-
-    def get(self, places: Iterable[EntryKey]) -> list[Held | None]:
-        """What is stored for each place, in order, still encoded."""
-        with _broken():
-            found: list[bytes | None] = self._rdict.get([_key(place) for place in places])
-        return [None if data is None else _held(data) for data in found]
+    def get(self, keys: Iterable[EntryKey]) -> list[StoredEntry | None]:
+        """The entry of each key, in order, still encoded."""
+        return [None if data is None else _stored(data) for data in self.state.get([_row_key(key) for key in keys])]
 
     def write(
         self,
         entries: Mapping[EntryKey, Entry],
-        checkpoint: Checkpoint,
+        positions: Mapping[TopicPartition, Position],
         *,
         due: Mapping[EntryKey, int] | None = None,
         was_due: Mapping[EntryKey, int] | None = None,
     ) -> None:
-        """Entries that the topic holds already, and how far that goes.
+        """Entries that are committed to the topics, and the positions after them.
 
-        `due` says which of them are due, and when; `was_due` what `get` has said of them before.
+        `due` gives the new expiry times, `was_due` those that `get` returned.
         """
         due, was_due = due or {}, was_due or {}
-        batch = WriteBatch(raw_mode=True)
-        for place, entry in entries.items():
-            key, data, date, old = _key(place), _encode_entry(entry), due.get(place), was_due.get(place)
-            if old is not None and old != date:
-                batch.delete(_index(old, key))
-            if date is None:
-                batch.put(key, data)
-            else:
-                _put_dated(batch, key, data, date)
-        batch.put(_CHECKPOINT, _encode_checkpoint(checkpoint))
-        with _broken():
-            self._rdict.write(batch)
+        batch = self.state.batch()
+        for entry_key, entry in entries.items():
+            key, data, expiry, old = (
+                _row_key(entry_key),
+                _encode_entry(entry),
+                due.get(entry_key),
+                was_due.get(entry_key),
+            )
+            if old is not None and old != expiry:
+                batch.delete(_expiry_row(old, key))
+            put_row(batch, key, data, expiry)
+        self.state.write(batch, positions=positions)
 
-    def due(self, now: int, limit: int) -> list[tuple[int, EntryKey]]:
-        """The first `limit` dates up to `now`, and whose they are.
+    def expiring_before(self, now: int, limit: int) -> list[tuple[int, EntryKey]]:
+        """The first `limit` expiry times up to `now`, with their entries.
 
-        An entry that was overwritten during recovery may have left a date behind: it is none when `get` says another.
+        Restore can leave stale index rows; a row is valid only if `get` returns the same expiry time.
         """
         found: list[tuple[int, EntryKey]] = []
-        last = _index(now + 1, b"")
-        with _broken():
-            for row in self._rdict.keys(from_key=_DUE):
-                if row >= last or len(found) == limit:
-                    break
-                (date,) = _DATE.unpack_from(row, len(_DUE))
-                channel, _, address_key = row[len(_DUE) + _DATE.size :].decode().partition("\0")
-                found.append((date, (channel, address_key)))
+        for row, _ in self.state.scan(_EXPIRY_PREFIX, _expiry_row(now + 1, b""), limit):
+            (expiry,) = _MICROS.unpack_from(row, len(_EXPIRY_PREFIX))
+            channel, _, address_key = row[len(_EXPIRY_PREFIX) + _MICROS.size :].decode().partition("\0")
+            found.append((expiry, (channel, address_key)))
         return found
 
-    def forget(self, dates: Iterable[tuple[int, EntryKey]]) -> None:
-        """Dates that are none."""
-        batch = WriteBatch(raw_mode=True)
-        for date, place in dates:
-            batch.delete(_index(date, _key(place)))
-        with _broken():
-            self._rdict.write(batch)
-
-    def bulk(self) -> Bulk:
-        """For recovery: a writer that skips the log, since what is lost by a crash is read again."""
-        return Bulk(self._rdict)
+    def remove_expiry(self, rows: Iterable[tuple[int, EntryKey]]) -> None:
+        """Delete stale rows of the index."""
+        batch = self.state.batch()
+        for expiry, key in rows:
+            batch.delete(_expiry_row(expiry, _row_key(key)))
+        self.state.write(batch)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (key for key in self._rdict.keys() if key[:1] != b"\0")  # noqa: SIM118 - an Rdict is no dict
-
-    def close(self) -> None:
-        self._rdict.close()
-        if self._temporary:
-            shutil.rmtree(self._path, ignore_errors=True)
-
-    def discard(self) -> None:
-        """Close, and leave nothing behind."""
-        self._rdict.close()
-        shutil.rmtree(self._path, ignore_errors=True)
-
-
-class Bulk:
-    """Many raw entries at once, each batch with its checkpoint."""
-
-    def __init__(self, rdict: Any) -> None:
-        self._rdict = rdict
-        self._options = _unlogged()
-        self.batch: Any = WriteBatch(raw_mode=True)
-
-    def put(self, key: bytes, framed: bytes, due: int | None) -> None:
-        """An entry as it came, under `key_prefix` and its address key."""
-        if due is None:
-            self.batch.put(key, framed)
-        else:
-            _put_dated(self.batch, key, framed, due)
-
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Everything put into `batch` since the last call. Not on disk before `finish`."""
-        self.batch.put(_CHECKPOINT, _encode_checkpoint(checkpoint))
-        with _broken():
-            self._rdict.write(self.batch, self._options)
-        self.batch = WriteBatch(raw_mode=True)
-
-    def finish(self) -> None:
-        """Put on disk what the log does not hold, before writes that the log does hold follow."""
-        with _broken():
-            self._rdict.flush()
+        """The keys of all entries."""
+        return (key for key, _ in self.state.scan(_ENTRIES_BEGIN, _ENTRIES_END))
 
 
 def key_prefix(channel: str) -> bytes:
-    """What stands before the address key in the keys of a channel's entries."""
+    """The beginning of the row keys of a channel's entries; the address key follows."""
     return channel.encode() + b"\x00"
 
 
-def _put_dated(batch: Any, key: bytes, data: bytes, date: int) -> None:
-    batch.put(key, _DATED + _DATE.pack(date) + data)
-    batch.put(_index(date, key), b"")
-
-
-def _index(date: int, key: bytes) -> bytes:
-    return _DUE + _DATE.pack(date) + key
-
-
-def _held(data: bytes) -> Held:
-    if data[:1] != _DATED:
-        return Held(data, None)
-    (date,) = _DATE.unpack_from(data, 1)
-    return Held(data[_DATED_HEAD:], date)
+def put_row(batch: WriteBatch, key: bytes, data: bytes, expiry: int | None) -> None:
+    """An entry in either form under a row key, and its row in the index."""
+    if expiry is None:
+        batch.put(key, data)
+    else:
+        batch.put(key, _EXPIRING + _MICROS.pack(expiry) + data)
+        batch.put(_expiry_row(expiry, key), b"")
 
 
 def is_compact(data: bytes) -> bool:
@@ -249,35 +137,16 @@ def decode_compact(data: bytes) -> Entry:
     return entry
 
 
-def _unlogged() -> Any:
-    options: Any = WriteOptions
-    unlogged = options()
-    unlogged.disable_wal = True
-    return unlogged
+def _expiry_row(expiry: int, key: bytes) -> bytes:
+    return _EXPIRY_PREFIX + _MICROS.pack(expiry) + key
 
 
-@contextmanager
-def _broken() -> Iterator[None]:
-    """rocksdict reports every error of RocksDB as a bare Exception."""
-    try:
-        yield
-    except Exception as error:
-        raise StateStoreCorrupted(f"local state: {error}") from error
+def _stored(data: bytes) -> StoredEntry:
+    if data[:1] != _EXPIRING:
+        return StoredEntry(data, None)
+    (expiry,) = _MICROS.unpack_from(data, 1)
+    return StoredEntry(data[_EXPIRING_HEAD:], expiry)
 
 
-def _key(place: EntryKey) -> bytes:
-    return f"{place[0]}\0{place[1]}".encode()
-
-
-def _open(path: Path) -> Any:
-    blocks = BlockBasedOptions()
-    blocks.set_bloom_filter(10, False)
-    blocks.set_block_cache(Cache(16 * 1024 * 1024))
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_block_based_table_factory(blocks)
-    options.set_compression_type(DBCompressionType.lz4())
-    options.set_write_buffer_size(32 * 1024 * 1024)
-    options.set_max_background_jobs(2)
-    options.set_keep_log_file_num(2)
-    return Rdict(str(path), options)
+def _row_key(key: EntryKey) -> bytes:
+    return f"{key[0]}\0{key[1]}".encode()

@@ -55,6 +55,7 @@ def datum(number: int, **fields: Any) -> dict[str, Any]:
         "expires_at": None,
         "decision_id": f"d{number}",
         "source_system": None,
+        "bulk": False,
         **fields,
     }
 
@@ -70,7 +71,7 @@ class Rig:
     metrics: MergeMetrics = field(default_factory=lambda: MergeMetrics.on(CollectorRegistry()))
 
     def __post_init__(self) -> None:
-        self.foreign_at_open: list[Rejected] = []
+        self.unrecognised_at_open: list[Rejected] = []
         self.codec = Codec.connect(self.registry_url, self.topics)
 
     def change(self, number: int, **fields: Any) -> Change:
@@ -108,7 +109,7 @@ class Rig:
         stage = self.stage(instance, transaction_timeout=transaction_timeout, client_config=client_config)
         merging = stage.partition(0, owned=owned, report=lambda state: None, clock=clock)
         try:
-            self.foreign_at_open = merging.open()
+            self.unrecognised_at_open = merging.open()
             yield merging
         finally:
             merging.stop()

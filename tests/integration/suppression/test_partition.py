@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from consent_contracts import Topics, entry_of_change, verdict
 from consent_runtime import kafka as kafka_clients
+from consent_state import Position
 from suppression.errors import Stopped
 from suppression.fitting import OVERFLOW
-from suppression.store import Position, Store
+from suppression.store import EntryStore
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
 
 
@@ -68,12 +68,12 @@ def test_state_is_recovered_from_nothing_and_lazily_decoded(rig: Rig) -> None:
     assert after == before
 
 
-def test_restart_reads_on_from_the_checkpoint(rig: Rig) -> None:
+def test_restart_reads_on_from_the_stored_positions(rig: Rig) -> None:
     with rig.partition() as merging:
         merging.merge([rig.change(n) for n in range(50)])
-    read = rig.counted("recovered_records")
+    read = rig.counted("restored_records")
     with rig.partition() as merging:
-        assert rig.counted("recovered_records") - read <= 3  # the ends of the partitions, no record again
+        assert rig.counted("restored_records") - read <= 3  # the ends of the partitions, no record again
         merging.merge([rig.change(n) for n in range(50)])
     assert len(rig.records()) == 50
 
@@ -94,7 +94,7 @@ def test_entries_committed_but_not_in_the_local_state_are_found_again(rig: Rig) 
     assert sorted(d.decision_id for d in rig.entries()["k1.1"].decisions) == ["d1", "d10", "d9"]
 
 
-def test_checkpoint_of_a_topic_that_was_wiped_is_not_believed(rig: Rig) -> None:
+def test_positions_in_a_topic_that_was_recreated_are_not_used(rig: Rig) -> None:
     with rig.partition() as merging:
         merging.merge([rig.change(n) for n in range(20)])
     rig.wipe("sms")
@@ -103,18 +103,16 @@ def test_checkpoint_of_a_topic_that_was_wiped_is_not_believed(rig: Rig) -> None:
     assert len(rig.entries()) == 20
 
 
-def test_state_ahead_of_its_topic_is_not_believed(rig: Rig) -> None:
+def test_state_at_a_higher_offset_than_its_topic_is_not_used(rig: Rig) -> None:
     """A topic that lost its end (an unclean election, a restored disk) must get the lost entries again."""
     with rig.partition() as merging:
         merging.merge([rig.change(1)])
     [path] = [path.parent for path in rig.state_dir.rglob("CURRENT")]
-    state = Store.open(path)
-    checkpoint = state.checkpoint(partitions=4)
-    assert checkpoint is not None
-    ahead = {topic: Position(at.topic_id, at.offset + 1_000) for topic, at in checkpoint.positions.items()}
-    unwritten = entry_of_change(datum(2))
-    state.write({("sms", "k1.2"): unwritten}, msgspec.structs.replace(checkpoint, positions=ahead))
-    state.close()
+    store = EntryStore.open(path, partitions=4)
+    past = {at: Position(position.topic_id, position.offset + 1_000) for at, position in store.state.positions.items()}
+    assert past
+    store.write({("sms", "k1.2"): entry_of_change(datum(2))}, past)
+    store.state.close()
     with rig.partition() as merging:
         merging.merge([rig.change(2)])
     assert set(rig.entries()) == {"k1.1", "k1.2"}
@@ -149,7 +147,7 @@ def test_foreign_records_on_the_suppression_topic_void_what_was_given_before(rig
     rig.write_foreign(b"k1.1", rubbish)
     rig.write_foreign(b"", b"rubbish")
     with rig.partition("b") as merging:
-        assert len(rig.foreign_at_open) == 2
+        assert len(rig.unrecognised_at_open) == 2
         merging.merge([rig.change(1, status="given", decision_id="d0", effective_at=NOW - SECOND)])
     entry = rig.codec.decode(rig.topics.suppression("sms"), rig.records()[-1][1])
     assert not any(verdict["permitted"] for verdict in entry["verdicts"].values())

@@ -26,7 +26,7 @@ from consent_runtime.keyring import Keyring
 from tests.integration.suppression.stage import NOW, SECOND, Rig
 
 PEOPLE = 400
-RECOVERED = "consent_relay_suppression_partition_recovered{"
+READY = "consent_relay_suppression_partition_ready{"
 
 
 class Worker:
@@ -65,7 +65,7 @@ class Worker:
         """How many partitions it has recovered and merges now."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        values = [line.rpartition(" ")[2] for line in lines if line.startswith(RECOVERED)]
+        values = [line.rpartition(" ")[2] for line in lines if line.startswith(READY)]
         return round(sum(map(float, values)))
 
     def signal(self, number: signal.Signals) -> None:

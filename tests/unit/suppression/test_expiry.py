@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from consent_contracts import Codec, Entry, Topics, applicable, join, suppression_datum, verdicts, verdicts_of
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
+from consent_contracts.topics import subject
 from suppression.expiry import NEXT_EXPIRY, UNREADABLE, may_expire, next_expiry, next_expiry_header, read_next_expiry
 from tests.unit.contracts.strategies import SECOND, entries
 
@@ -19,7 +20,7 @@ moments = st.integers(0, 25).map(lambda n: n * SECOND)
 
 def codec() -> Codec:
     registry = ConfluentRegistry("mock://expiry")
-    registry.register(f"{TOPIC}-value", contracts.text("SuppressionEntry"))
+    registry.register(subject(TOPIC, "SuppressionEntry"), contracts.text("SuppressionEntry"))
     return Codec(registry)
 
 

@@ -14,13 +14,14 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
-from consent_state import StateStoreCorrupted
+from consent_contracts.topics import record_names, subject
+from consent_state import Position, Rebuild, StateStore, StateStoreCorrupted, StateStoreUnavailable, TopicPartition
 from suppression.errors import Aborted, Fenced, Retriable, Stopped
 from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
-from suppression.recovery import Recovered
-from suppression.store import FORMAT, Checkpoint, Position, Store
+from suppression.restore import RestoreResult
+from suppression.store import EntryStore, put_row
 from suppression.writer import Row
 
 TOPICS = Topics(prefix="faults.")
@@ -57,14 +58,13 @@ class FakeWriter:
         return {row.topic: len(self.rows) for row in rows}
 
 
-class FakeRecovery:
+class FakeRestorer:
     """Finds the topics empty."""
 
-    def run(self, store: Store) -> Recovered:
-        return Recovered(positions={TOPICS.suppression(channel): Position("id", 0) for channel in TOPICS.channels})
-
-    def checkpoint(self, positions: dict[str, Position]) -> Checkpoint:
-        return Checkpoint(format=FORMAT, partitions=4, at=time.time(), positions=dict(positions))
+    def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
+        ends = {TopicPartition(TOPICS.suppression(channel), 0): Position("id", 0) for channel in TOPICS.channels}
+        store.state.write(store.state.batch(), positions=ends)
+        return RestoreResult(records=0, seconds=0.0)
 
 
 class Bench:
@@ -73,22 +73,22 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         registry = ConfluentRegistry(f"mock://{directory.name}")
         for topic in (TOPICS.changes, *map(TOPICS.suppression, TOPICS.channels)):
-            name = "ConsentChanged" if topic == TOPICS.changes else "SuppressionEntry"
-            registry.register(f"{topic}-value", contracts.text(name))
+            for name in record_names(topic):
+                registry.register(subject(topic, name), contracts.text(name))
         self.codec = Codec(registry)
         self.writer = FakeWriter()
         self.stopping = threading.Event()
         self.reports: list[bool | str] = []
         self.owned = True
         self.now = 1_000
-        self.stores: list[Store] = []
+        self.stores: list[EntryStore] = []
         self.metrics = MergeMetrics.on(CollectorRegistry())
         self.merging = MergePartition(
             partition=0,
             topics=TOPICS,
             codec=self.codec,
             writer=self.writer,  # type: ignore[arg-type]
-            recovery=FakeRecovery(),  # type: ignore[arg-type]
+            restorer=FakeRestorer(),  # type: ignore[arg-type]
             open_store=lambda: self._open(directory / "0"),
             metrics=self.metrics,
             owned=lambda: self.owned,
@@ -98,9 +98,16 @@ class Bench:
         )
         self.merging.open()
 
-    def _open(self, path: Path) -> Store:
-        self.stores.append(Store.open(path))
+    def _open(self, path: Path) -> EntryStore:
+        def count(rebuild: Rebuild) -> None:
+            self.metrics.state_rebuilds.labels(rebuild.reason).inc()
+
+        self.stores.append(EntryStore.open(path, partitions=4, on_rebuild=count))
         return self.stores[-1]
+
+    def rebuilds(self, reason: str) -> float:
+        counted: float = self.metrics.state_rebuilds.labels(reason)._value.get()
+        return counted
 
     def change(self, decision_id: str = "d1", **fields: Any) -> Change:
         datum = {
@@ -149,7 +156,7 @@ def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> No
     assert bench.stored() is not None
 
 
-def test_after_several_failures_the_writer_is_opened_anew(bench: Bench) -> None:
+def test_after_several_failures_the_writer_is_opened_again(bench: Bench) -> None:
     bench.writer.failures = [Aborted("aborted") for _ in range(6)]
     bench.merging.merge([bench.change()])
     assert bench.writer.opened == 2
@@ -211,22 +218,52 @@ def test_fenced_owner_opens_a_new_writer_and_goes_on(bench: Bench) -> None:
     assert len(bench.writer.rows) == 1
 
 
-def test_broken_state_is_rebuilt_once_and_then_crashes_loudly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Store.get
-    failures = [StateStoreCorrupted("checksum mismatch")]
+def corrupt_reads(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) -> None:
+    read = StateStore.get
 
-    def get(store: Store, places: Any) -> Any:
+    def get(store: StateStore, keys: Any) -> Any:
         if failures:
             raise failures.pop()
-        return read(store, places)
+        return read(store, keys)
 
-    monkeypatch.setattr(Store, "get", get)
+    monkeypatch.setattr(StateStore, "get", get)
+
+
+def test_damaged_state_is_restored_however_often(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = [StateStoreCorrupted("checksum mismatch")]
+    corrupt_reads(monkeypatch, failures)
     bench.merging.merge([bench.change()])
-    assert len(bench.stores) == 2
     assert bench.writer.opened == 2
-    failures += [StateStoreCorrupted("no space")("no space")]
-    with pytest.raises(StateStoreCorrupted):
-        bench.merging.merge([bench.change("d2")])
+    failures += [StateStoreCorrupted("checksum mismatch") for _ in range(3)]
+    bench.merging.merge([bench.change("d2")])
+    assert bench.writer.opened == 5
+    assert len(bench.writer.rows) == 2
+    assert bench.rebuilds("corrupted") == 4
+    assert "restoring: the local state is damaged" in bench.reports
+    assert bench.reports[-1] is True
+
+
+def test_directory_that_cannot_be_created_ends_the_process(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrupt_reads(monkeypatch, [StateStoreCorrupted("input/output error")])
+    store = bench.stores[-1].state
+    monkeypatch.setattr(store, "_path", Path("/proc/no-directory-can-be-created-here"))
+    with pytest.raises(StateStoreUnavailable):
+        bench.merging.merge([bench.change()])
+
+
+def test_readiness_names_what_a_restore_waits_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore(store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
+        waiting("waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)")
+        return FakeRestorer().restore(store, waiting=waiting)
+
+    monkeypatch.setattr(bench.merging._restorer, "restore", restore)
+    bench.writer.failures = [Fenced("timed out")]
+    bench.merging.merge([bench.change()])
+    reason = "restoring: waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)"
+    assert reason in bench.reports
+    assert bench.reports[-1] is True
 
 
 def given_until(bench: Bench, expires_at: int, purpose: str = "newsletter", at: int = 10) -> Change:
@@ -283,37 +320,30 @@ def test_aborted_end_is_written_again(bench: Bench) -> None:
     assert bench.metrics.ended_permissions._value.get() == 1
 
 
-class Topic(FakeRecovery):
-    """Recovers what the fake writer has committed; fails as it is told."""
+class Topic(FakeRestorer):
+    """Restores what the fake writer has committed; fails as configured."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.failures: list[Exception] = []
 
-    def run(self, store: Store) -> Recovered:
+    def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
         if self.failures:
             raise self.failures.pop(0)
-        bulk = store.bulk()
+        batch = store.state.batch()
         for row in self.bench.writer.rows:
-            bulk.put(b"sms\0" + row.key, row.value, None)
-        recovered = super().run(store)
-        bulk.write(self.checkpoint(recovered.positions))
-        bulk.finish()
-        return recovered
+            put_row(batch, b"sms\0" + row.key, row.value, None)
+        store.state.write(batch)
+        return super().restore(store, waiting=waiting)
 
 
-def test_a_failed_recovery_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
     bench = Bench(tmp_path)
-    topic = bench.merging._recovery = Topic(bench)  # type: ignore[assignment]
+    topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]) == []
-    # The disk reports an error, the state is thrown away, and the broker does not answer the first recovery.
-    store = bench.stores[-1]
-
-    def broken(places: Any) -> Any:
-        raise StateStoreCorrupted("disk")
-
-    monkeypatch.setattr(store, "get", broken)
+    # The disk reports an error, the state is cleared, and the broker does not answer the first restore.
+    corrupt_reads(monkeypatch, [StateStoreCorrupted("disk")])
     topic.failures = [Retriable("describing the suppression topics: no answer")]
     bench.merging.merge(
         [bench.change("d2", subject_ref="ann", status="given", effective_at=9_000_000, recorded_at=9_000_000)]
