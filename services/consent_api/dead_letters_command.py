@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from consent_api.dead_letters.box import Box, Letter
+    from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
     from consent_contracts.codec import Codec
     from consent_runtime.keyring import Keyring
     from consent_runtime.settings import RelaySettings
@@ -30,7 +30,7 @@ def dead_letters() -> None:
 @click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
 def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
     """One line a record: where it stood, who put it aside, when, why, and what was wrong."""
-    from consent_api.dead_letters.box import BoxAway, Filter
+    from consent_api.dead_letters.reader import Filter, KafkaUnavailableError
     from consent_contracts.cloudevents import rfc3339
 
     _, keyring, codec, box = _open()
@@ -50,7 +50,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
             click.echo("\t".join(columns))
             if show:
                 click.echo(f"    {_content(letter, keyring, codec)}")
-    except BoxAway as error:
+    except KafkaUnavailableError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{number} dead letters", err=True)
 
@@ -70,8 +70,8 @@ def replay(
     A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
     back as a new dead letter.
     """
-    from consent_api.dead_letters.box import BoxAway, Filter
-    from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
+    from consent_api.dead_letters.reader import Filter, KafkaUnavailableError
+    from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, NotReplayedError, Replayer
     from consent_runtime import kafka
 
     if bool(places) == every:
@@ -99,24 +99,24 @@ def replay(
             else:
                 kept += 1
                 click.echo(f"{outcome.letter.place}\t{outcome.obstacle}", err=True)
-    except BoxAway as error:
+    except KafkaUnavailableError as error:
         raise click.ClickException(str(error)) from None
-    except NotReplayed as error:
+    except NotReplayedError as error:
         raise click.ClickException(f"{error}; what was replayed is marked, the same command does the rest") from None
     click.echo(f"{done} replayed, {kept} kept")
     if kept or (places and not done):
         raise SystemExit(1)
 
 
-def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
-    from consent_api.dead_letters.box import Box
+def _open() -> tuple[RelaySettings, Keyring, Codec, DeadLetterReader]:
+    from consent_api.dead_letters.reader import DeadLetterReader
     from consent_runtime import kafka, starting
     from consent_runtime.settings import RelaySettings, load
 
     settings = load(RelaySettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
-    box = Box(
+    box = DeadLetterReader(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
         connect=lambda: kafka.consumer(
             settings.kafka, settings.topics.group("dead-letters-reader"), enable_partition_eof=True
@@ -127,12 +127,11 @@ def _open() -> tuple[RelaySettings, Keyring, Codec, Box]:
     return settings, keyring, codec, box
 
 
-def _content(letter: Letter, keyring: Keyring, codec: Codec) -> str:
+def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
     """The record as JSON: its value decoded when it is readable, in base64 when it is not."""
     import json
     from base64 import b64encode
 
-    from consent_api.dead_letters.replay import opened
     from consent_contracts.errors import ContractError
     from consent_runtime.keyring import Unsealable
 
@@ -140,7 +139,7 @@ def _content(letter: Letter, keyring: Keyring, codec: Codec) -> str:
         return data.decode("ascii") if data.isascii() else f"base64:{b64encode(data).decode()}"
 
     try:
-        record = opened(letter, keyring)
+        record = unseal(letter, keyring)
     except Unsealable as error:
         return f"({error})"
     value: Any = None

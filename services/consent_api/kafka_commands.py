@@ -20,10 +20,10 @@ def relay() -> None:
     consent_relay_outbox_oldest_age_seconds tells for how long; but over a topic with wrong settings it does not start.
     Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_KAFKA.
     """
-    from consent_api.relay.process import RelayProcess, run
+    from consent_api.outbox_relay.process import OutboxRelaySettings, run
     from consent_runtime.settings import load
 
-    sys.exit(run(load(RelayProcess)))
+    sys.exit(run(load(OutboxRelaySettings)))
 
 
 @click.command()
@@ -35,11 +35,11 @@ def ingest() -> None:
     Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, CONSENT_RELAY_KAFKA and CONSENT_RELAY_REGISTRY.
     """
     from consent_api.errors import Misconfigured
-    from consent_api.ingest.process import IngestProcess, run
+    from consent_api.ingest.process import IngestSettings, run
     from consent_runtime.settings import load
     from consent_runtime.starting import refuse
 
     try:
-        sys.exit(run(load(IngestProcess)))
+        sys.exit(run(load(IngestSettings)))
     except Misconfigured as error:
         refuse([str(error)])

@@ -48,7 +48,7 @@ def republish(
     from consent_api.errors import LedgerUnavailable
     from consent_api.ledger.database import connect
     from consent_api.ledger.outbox import Outbox
-    from consent_api.relay.publisher import Publisher
+    from consent_api.outbox_relay.publisher import Publisher
     from consent_api.republish import history, run
     from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings

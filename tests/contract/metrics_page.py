@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.metrics import ApiMetrics
-from consent_api.relay.metrics import RelayMetrics
+from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from consent_api.ingest.process import IngestProcess
-from consent_api.relay.process import RelayProcess
+from consent_api.ingest.process import IngestSettings
+from consent_api.outbox_relay.process import OutboxRelaySettings
 from consent_api.settings import ApiSettings, MigrateSettings, OwnerSettings
 from consent_runtime.cli import cli
 from consent_runtime.settings import PREFIX, ProcessSettings
@@ -29,8 +29,8 @@ from suppression.settings import SuppressionSettings
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, type[ProcessSettings]] = {
     "api": ApiSettings,
-    "relay": RelayProcess,
-    "ingest": IngestProcess,
+    "relay": OutboxRelaySettings,
+    "ingest": IngestSettings,
     "suppression": SuppressionSettings,
     "gate": GateSettings,
     "propagator": PropagatorSettings,

@@ -18,7 +18,7 @@ from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox import Outbox
 from consent_api.ledger.record import Desk
-from consent_api.loops import Loop, over_right_topics, run_until_signal
+from consent_api.runtime import Loop, over_right_topics, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
 from consent_contracts.errors import RegistryUnavailable
@@ -26,18 +26,18 @@ from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.keyring import Keyring
 
-from .aside import PRODUCER, SERVICE, Aside, BrokerAway
-from .batches import CONSUMER, BatchLoop, Handle
-from .inbound import Inbound
+from .consumer_loop import CONSUMER, ConsumerLoop, Handle
+from .dead_letter_writer import PRODUCER, SERVICE, DeadLettersNotWrittenError, DeadLetterWriter
 from .metrics import IngestMetrics
 from .receipts import Receipts
+from .submissions import Submissions
 
-NOT_NOW = (LedgerUnavailable, RegistryUnavailable, BrokerAway)
+NOT_NOW = (LedgerUnavailable, RegistryUnavailable, DeadLettersNotWrittenError)
 # Nobody acts on a receipt within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 
 
-class IngestProcess(DatabaseSettings):
+class IngestSettings(DatabaseSettings):
     """`consent-relay ingest`."""
 
     service: ClassVar[str] = "consent-api-ingest"
@@ -49,7 +49,7 @@ class IngestProcess(DatabaseSettings):
     metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
 
-def run(settings: IngestProcess) -> int:
+def run(settings: IngestSettings) -> int:
     """Until SIGTERM; the exit code. Misconfigured when the default tenant has no keys."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
@@ -64,7 +64,7 @@ def run(settings: IngestProcess) -> int:
 
 @contextmanager
 def composed(
-    settings: IngestProcess, *, registry: CollectorRegistry, health: observability.Health
+    settings: IngestSettings, *, registry: CollectorRegistry, health: observability.Health
 ) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry, once: what it said is kept."""
     keyring = starting.keyring(settings)
@@ -83,20 +83,20 @@ def composed(
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry),
     )
-    aside = Aside(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
-    inbound = Inbound(
+    dead_letters = DeadLetterWriter(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
+    inbound = Submissions(
         codec=codec,
         ledger=ledger,
         rules=Rules(channels=settings.channels, default_region=settings.default_region),
         tenants=keyring.tenants,
         default_tenant=default_tenant,
-        aside=aside,
+        dead_letters=dead_letters,
         metrics=metrics,
     )
-    receipts = Receipts(codec=codec, ledger=ledger, aside=aside, metrics=metrics)
+    receipts = Receipts(codec=codec, ledger=ledger, dead_letters=dead_letters, metrics=metrics)
 
     def loop(name: str, topic: str, handle: Handle, **fetching: int) -> Loop:
-        batches = BatchLoop(
+        batches = ConsumerLoop(
             name=name,
             topic=topic,
             open_consumer=lambda: kafka.consumer(
@@ -124,7 +124,7 @@ def composed(
         engine.dispose()
 
 
-def _default_tenant(settings: IngestProcess, keyring: Keyring) -> str | None:
+def _default_tenant(settings: IngestSettings, keyring: Keyring) -> str | None:
     named = settings.ingest_tenant
     if named is None:
         return keyring.tenants[0] if len(keyring.tenants) == 1 else None

@@ -10,7 +10,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
 
-from .aside import Aside, Rejected
+from .dead_letter_writer import DeadLetterWriter, Rejected
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -51,12 +51,12 @@ _DECISIONS = text(
 
 
 class Receipts:
-    """Raises LedgerUnavailable, RegistryUnavailable or BrokerAway when the batch has to be tried again."""
+    """Raises LedgerUnavailable, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again."""
 
-    def __init__(self, *, codec: Codec, ledger: Ledger, aside: Aside, metrics: IngestMetrics) -> None:
+    def __init__(self, *, codec: Codec, ledger: Ledger, dead_letters: DeadLetterWriter, metrics: IngestMetrics) -> None:
         self._codec = codec
         self._ledger = ledger
-        self._aside = aside
+        self._aside = dead_letters
         self._metrics = metrics
 
     def handle(self, records: Sequence[Consumed]) -> None:
@@ -71,7 +71,7 @@ class Receipts:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
         stored = self._ledger.transact(lambda connection: store(connection, list(receipts.values())))
         if rejected:
-            self._aside.put(rejected)
+            self._aside.write(rejected)
         self._metrics.count(
             records[0].topic,
             total=len(records),

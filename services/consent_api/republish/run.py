@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine
 from consent_api.ledger.database import transact
 from consent_api.ledger.ledger import now_micros
 from consent_api.ledger.outbox import Message, Outbox
-from consent_api.relay.outbox import Row
-from consent_api.relay.publisher import Publisher
+from consent_api.outbox_relay.outbox_table import Row
+from consent_api.outbox_relay.publisher import Publisher
 from consent_runtime.keyring import Keyring
 
 from . import history

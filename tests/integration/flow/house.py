@@ -22,11 +22,11 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, text
 
-from consent_api.ingest.process import IngestProcess
+from consent_api.ingest.process import IngestSettings
 from consent_api.ingest.process import composed as ingest_loops
-from consent_api.loops import Loop
-from consent_api.relay.process import RelayProcess
-from consent_api.relay.process import composed as relay_loops
+from consent_api.outbox_relay.process import OutboxRelaySettings
+from consent_api.outbox_relay.process import composed as relay_loops
+from consent_api.runtime import Loop
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
@@ -162,7 +162,7 @@ class House:
     def relay(self, *, stalled_after: float = STALLED_SECONDS, **settings: Any) -> AbstractContextManager[Running]:
         return _threads(
             lambda registry, health: relay_loops(
-                RelayProcess(**{**self.settings(), **settings}),
+                OutboxRelaySettings(**{**self.settings(), **settings}),
                 registry=registry,
                 health=health,
                 stalled_after=stalled_after,
@@ -171,7 +171,9 @@ class House:
 
     def ingest(self, instance: str = "one", **settings: Any) -> AbstractContextManager[Running]:
         given = {**self.settings(), "instance_id": instance, **settings}
-        return _threads(lambda registry, health: ingest_loops(IngestProcess(**given), registry=registry, health=health))
+        return _threads(
+            lambda registry, health: ingest_loops(IngestSettings(**given), registry=registry, health=health)
+        )
 
     def fill(self, count: int, *, first: int = 1, topic: str | None = None) -> set[bytes]:
         """Outbox rows as record() would leave them; their keys."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_api.dead_letters.box import REPLAYED_AT, Box, Filter
-from consent_api.dead_letters.replay import PRODUCER, TRANSACTIONAL_ID, NotReplayed, Replayer
+from consent_api.dead_letters.reader import REPLAYED_AT, DeadLetterReader, Filter
+from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, NotReplayedError, Replayer
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
@@ -143,7 +143,7 @@ def test_of_two_replays_at_once_the_older_one_is_fenced(house: House, keyring: K
             producer=kafka.transactional_producer(house.kafka, name, **PRODUCER), keyring=keyring, topics=house.topics
         )
 
-    box = Box(
+    box = DeadLetterReader(
         connect=lambda: kafka.consumer(house.kafka, "any", enable_partition_eof=True),
         codec=house.codec(),
         topics=house.topics,
@@ -152,6 +152,6 @@ def test_of_two_replays_at_once_the_older_one_is_fenced(house: House, keyring: K
     found = list(box.letters(Filter()))
     newer = replayer()
     assert len(list(newer.replay(box.letters(Filter())))) == 3
-    with pytest.raises(NotReplayed):
+    with pytest.raises(NotReplayedError):
         list(older.replay(found))
     assert len(house.records(house.topics.inbound)) == 6

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Producer
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from consent_api.ingest.batches import CONSUMER, BatchLoop
+from consent_api.ingest.consumer_loop import CONSUMER, ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
@@ -50,7 +50,7 @@ class Loop:
         self.gate.set()
         self.topic = house.topics.inbound
         self.consumer = Handled(kafka.consumer(house.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
-        self.batches = BatchLoop(
+        self.batches = ConsumerLoop(
             name="inbound",
             topic=self.topic,
             open_consumer=lambda: self.consumer,  # type: ignore[arg-type,return-value]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from consent_api.dead_letters.box import Filter, Letter
-from consent_api.dead_letters.replay import obstacle
+from consent_api.dead_letters.reader import DeadLetter, Filter
+from consent_api.dead_letters.replayer import not_replayable_reason
 from consent_api.ingest.receipts import checked
 from consent_contracts.errors import InvalidRecord
 from consent_contracts.topics import Topics
@@ -15,7 +15,7 @@ from consent_contracts.topics import Topics
 TOPICS = Topics(prefix="x.")
 
 
-def letter(**changes: Any) -> Letter:
+def letter(**changes: Any) -> DeadLetter:
     given = {
         "place": "x.consent.inbound.v1:0:7",
         "service": "consent-api",
@@ -27,7 +27,7 @@ def letter(**changes: Any) -> Letter:
         "failed_at": 1,
         "sealed_record": b"sealed",
     }
-    return Letter(**{**given, **changes})
+    return DeadLetter(**{**given, **changes})
 
 
 def receipt(**changes: Any) -> dict[str, Any]:
@@ -44,28 +44,30 @@ def receipt(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("topic", [TOPICS.inbound, TOPICS.changes, TOPICS.receipts])
+@pytest.mark.parametrize(
+    "topic", [TOPICS.inbound, TOPICS.inbound_bulk, TOPICS.changes, TOPICS.changes_bulk, TOPICS.receipts]
+)
 def test_topics_that_take_late_and_repeated_records_take_a_replay(topic: str) -> None:
-    assert obstacle(letter(topic=topic), TOPICS) is None
+    assert not_replayable_reason(letter(topic=topic), TOPICS) is None
 
 
-@pytest.mark.parametrize("topic", [TOPICS.suppression("sms"), TOPICS.parked, "somebody.else.v1"])
+@pytest.mark.parametrize("topic", [TOPICS.suppression("sms"), TOPICS.propagation_state("default"), "somebody.else.v1"])
 def test_no_other_topic_takes_a_replay(topic: str) -> None:  # R5
-    assert obstacle(letter(topic=topic), TOPICS) is not None
+    assert not_replayable_reason(letter(topic=topic), TOPICS) is not None
 
 
 def test_a_letter_that_was_cut_stays() -> None:
-    assert obstacle(letter(reason="too_large"), TOPICS) is not None
+    assert not_replayable_reason(letter(reason="too_large"), TOPICS) is not None
 
 
 def test_filters_combine_and_leave_out_what_was_replayed() -> None:
-    assert Filter().wants(letter())
-    assert not Filter().wants(letter(replayed_at="2026-11-22T02:00:00Z"))
-    assert Filter(replayed=True).wants(letter(replayed_at="2026-11-22T02:00:00Z"))
-    assert Filter(service="consent-api", reason="invalid").wants(letter())
-    assert not Filter(service="suppression").wants(letter())
-    assert not Filter(reason="empty").wants(letter())
-    assert not Filter(places=frozenset({"other:0:1"})).wants(letter())
+    assert Filter().matches(letter())
+    assert not Filter().matches(letter(replayed_at="2026-11-22T02:00:00Z"))
+    assert Filter(replayed=True).matches(letter(replayed_at="2026-11-22T02:00:00Z"))
+    assert Filter(service="consent-api", reason="invalid").matches(letter())
+    assert not Filter(service="suppression").matches(letter())
+    assert not Filter(reason="empty").matches(letter())
+    assert not Filter(places=frozenset({"other:0:1"})).matches(letter())
 
 
 def test_a_letter_never_prints_its_record() -> None:  # R13

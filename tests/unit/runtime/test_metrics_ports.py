@@ -1,7 +1,7 @@
 """All processes can run on one machine without a setting: each has a metrics port of its own."""
 
-from consent_api.ingest.process import IngestProcess
-from consent_api.relay.process import RelayProcess
+from consent_api.ingest.process import IngestSettings
+from consent_api.outbox_relay.process import OutboxRelaySettings
 from consent_api.settings import ApiSettings
 from lag_exporter.settings import LagSettings
 from propagator.settings import PropagatorSettings
@@ -10,8 +10,8 @@ from suppression.settings import SuppressionSettings
 
 PROCESSES = (
     ApiSettings,
-    RelayProcess,
-    IngestProcess,
+    OutboxRelaySettings,
+    IngestSettings,
     SuppressionSettings,
     GateSettings,
     PropagatorSettings,

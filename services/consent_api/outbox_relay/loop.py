@@ -16,8 +16,8 @@ from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
 from .metrics import RelayMetrics
-from .outbox import Outbox, Row
-from .pace import Pace
+from .outbox_table import Outbox, Row
+from .poll_interval import Pace
 from .publisher import Delivery, Publisher
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from consent_contracts.topics import Topics
 from consent_runtime.dead_letters import TOO_LARGE, Original, original
 from consent_runtime.keyring import Keyring, Unsealable
 
-from .box import REPLAYED_AT, Letter
+from .reader import REPLAYED_AT, DeadLetter
 
 # One identity for all replays of an installation: whoever starts fences whoever runs, so no letter goes back twice
 # because two people replayed it at once.
@@ -26,7 +26,7 @@ _BATCH = 100
 _TIMEOUT = 60.0
 
 
-class NotReplayed(Exception):
+class NotReplayedError(Exception):
     """Kafka did not take a batch: none of its records went back, none of its letters is marked."""
 
 
@@ -34,31 +34,32 @@ class NotReplayed(Exception):
 class Outcome:
     """`obstacle` says why this letter stays; None when its record went back."""
 
-    letter: Letter
+    letter: DeadLetter
     obstacle: str | None = None
 
 
-def obstacle(letter: Letter, topics: Topics) -> str | None:
+def not_replayable_reason(letter: DeadLetter, topics: Topics) -> str | None:
     """Why a letter must not go back to its topic, if so.
 
-    Into consent.inbound, consent.changes and propagation.receipts a record may come late and twice. The suppression
-    list and the parked pushes are compacted: there the last write wins, and an old one would undo a newer one.
+    Into consent.inbound, consent.changes (both lanes of each) and propagation.receipts a record may come late and
+    twice; it goes back to the topic of its own lane. The suppression list and delivered state are compacted: there
+    the last write wins, and an old one would undo a newer one.
     """
     if letter.reason == TOO_LARGE:
         return "it was too large to be kept whole; let its source send it again, smaller"
-    if letter.topic in (topics.inbound, topics.changes, topics.receipts):
+    if letter.topic in (topics.inbound, topics.inbound_bulk, topics.changes, topics.changes_bulk, topics.receipts):
         return None
     return f"{letter.topic} takes no old record back: it could replace a newer one; use consent-relay republish"
 
 
-def opened(letter: Letter, keyring: Keyring) -> Original:
+def unseal(letter: DeadLetter, keyring: Keyring) -> Original:
     """The record as it was. Raises Unsealable."""
     place = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
     return original({**place, "sealed_record": letter.sealed_record}, keyring)
 
 
 class Replayer:
-    """Fences every other replay when it is made. Raises NotReplayed when Kafka does not let it."""
+    """Fences every other replay when it is made. Raises NotReplayedError when Kafka does not let it."""
 
     def __init__(self, *, producer: Producer, keyring: Keyring, topics: Topics) -> None:
         self._producer = producer
@@ -67,13 +68,13 @@ class Replayer:
         with _kafka():
             producer.init_transactions(_TIMEOUT)
 
-    def replay(self, letters: Iterable[Letter]) -> Iterator[Outcome]:
+    def replay(self, letters: Iterable[DeadLetter]) -> Iterator[Outcome]:
         """Key, value, headers and partition as they were; the timestamp is now. One transaction a batch."""
         remaining = iter(letters)
         while batch := list(islice(remaining, _BATCH)):
             yield from self._batch(batch)
 
-    def _batch(self, letters: list[Letter]) -> list[Outcome]:
+    def _batch(self, letters: list[DeadLetter]) -> list[Outcome]:
         failures: list[KafkaError] = []
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
@@ -93,12 +94,12 @@ class Replayer:
                 raise
         return outcomes
 
-    def _one(self, letter: Letter, on_delivery: Callable[[KafkaError | None, Message], None]) -> Outcome:
-        why = obstacle(letter, self._topics)
+    def _one(self, letter: DeadLetter, on_delivery: Callable[[KafkaError | None, Message], None]) -> Outcome:
+        why = not_replayable_reason(letter, self._topics)
         if why is not None:
             return Outcome(letter=letter, obstacle=why)
         try:
-            record = opened(letter, self._keyring)
+            record = unseal(letter, self._keyring)
         except Unsealable as error:
             return Outcome(letter=letter, obstacle=str(error))
         self._producer.produce(
@@ -125,4 +126,4 @@ def _kafka() -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        raise NotReplayed(error.args[0].str()) from error
+        raise NotReplayedError(error.args[0].str()) from error

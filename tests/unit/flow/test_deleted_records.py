@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from consent_api.ingest.gaps import Gaps
+from consent_api.ingest.deleted_records import DeletedRecords
 
 PLACE = ("consent.inbound.v1", 0)
 
 
-def gaps(committed: int | None, begins: int) -> Gaps:
-    return Gaps(committed=lambda _: committed, begins=lambda _: begins)
+def gaps(committed: int | None, begins: int) -> DeletedRecords:
+    return DeletedRecords(committed=lambda _: committed, begins=lambda _: begins)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_broker_is_asked_only_where_an_offset_is_missing_or_a_partition_is_n
         asked.append(question)
         return offset
 
-    found = Gaps(committed=lambda _: answer("committed", 1), begins=lambda _: answer("begins", 0))
+    found = DeletedRecords(committed=lambda _: answer("committed", 1), begins=lambda _: answer("begins", 0))
     for offset in (1, 2, 3, 5, 6):
         found.before(PLACE, offset, then=offset + 1)
     assert asked == ["committed", "begins"]
@@ -59,7 +59,7 @@ def test_a_broker_that_does_not_answer_is_not_asked_for_every_record() -> None:
         asked += 1
         raise TimeoutError
 
-    found = Gaps(committed=silent, begins=silent)
+    found = DeletedRecords(committed=silent, begins=silent)
     with pytest.raises(TimeoutError):
         found.before(PLACE, 5, then=6)
     assert [found.before(PLACE, offset, then=offset + 1) for offset in (6, 8, 100)] == [0, 0, 0]
@@ -74,7 +74,7 @@ def test_the_marks_of_transactions_cost_a_question_a_second_and_a_large_gap_is_a
         asked += 1
         return 5_000 if asked == 4 else 0
 
-    found = Gaps(committed=lambda _: 1, begins=begins, clock=lambda: now)
+    found = DeletedRecords(committed=lambda _: 1, begins=begins, clock=lambda: now)
     for number in range(1_000):
         now = number / 400
         assert found.before(PLACE, 2 * number + 1, then=2 * number + 2) == 0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SERVICE = "consent-api"
 
-# A dead letter is its record and a little more; the largest record must still fit, or it could never be put aside.
+# A dead letter is its record and a little more; the largest record must still fit into one.
 PRODUCER: dict[str, Any] = {"delivery_timeout_ms": 5_000, "message_max_bytes": 2_097_152}
 
 _WAIT = 7.0
@@ -28,25 +28,25 @@ class Rejected:
     error: str
 
 
-class BrokerAway(Exception):
+class DeadLettersNotWrittenError(Exception):
     """Not every dead letter was acknowledged: the batch has to be tried again."""
 
 
-class Aside:
+class DeadLetterWriter:
     """Sends dead letters in batches. Repeating one is harmless: its key is the place of the record."""
 
     def __init__(self, *, producer: Producer, letters: Letters) -> None:
         self._producer = producer
         self._letters = letters
 
-    def put(self, rejected: Sequence[Rejected]) -> None:
-        """Returns once the broker has acknowledged all of them. Raises BrokerAway.
+    def write(self, rejected: Sequence[Rejected]) -> None:
+        """Returns once the broker has acknowledged all of them. Raises DeadLettersNotWrittenError.
 
         A record that is too large once it is sealed is cut.
         """
         too_large = self._send(rejected)
         if too_large and self._send([_cut(each) for each in too_large]):
-            raise BrokerAway("the topic of the dead letters takes none of this size")
+            raise DeadLettersNotWrittenError("the topic of the dead letters takes none of this size")
 
     def _send(self, rejected: Sequence[Rejected]) -> list[Rejected]:
         """What is too large; the rest has been acknowledged."""
@@ -64,7 +64,7 @@ class Aside:
             try:
                 self._producer.produce(self._letters.topic, value, key, on_delivery=settled(each), headers=[*headers])
             except BufferError as full:
-                raise BrokerAway("the queue of dead letters is full") from full
+                raise DeadLettersNotWrittenError("the queue of dead letters is full") from full
             except KafkaException as refused:
                 failures.append((refused.args[0], each))
         left = self._producer.flush(_WAIT)
@@ -73,9 +73,9 @@ class Aside:
                 # Beyond recovery for this producer: the process that takes our place begins with a new one.
                 raise KafkaException(error)
             if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                raise BrokerAway(error.name())
+                raise DeadLettersNotWrittenError(error.name())
         if left:
-            raise BrokerAway("no answer")
+            raise DeadLettersNotWrittenError("no answer")
         too_large = [each for _, each in failures]
         for each in rejected:
             if each not in too_large:

@@ -18,12 +18,12 @@ REPLAYED_AT = "replayed-at"
 _PATIENCE = 30.0
 
 
-class BoxAway(Exception):
+class KafkaUnavailableError(Exception):
     """Kafka did not answer in time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Letter:
+class DeadLetter:
     """One record put aside. `place` is where it stood: topic:partition:offset. Times in microseconds."""
 
     place: str
@@ -47,7 +47,7 @@ class Filter:
     places: frozenset[str] = frozenset()
     replayed: bool = False
 
-    def wants(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         return (
             (self.service is None or letter.service == self.service)
             and (self.reason is None or letter.reason == self.reason)
@@ -69,7 +69,7 @@ class _Record:
     mark: str | None
 
 
-class Box:
+class DeadLetterReader:
     """Reads twice: first the marks, which are few and stand behind their letters, then the letters, streamed."""
 
     def __init__(self, *, connect: Callable[[], Consumer], codec: Codec, topics: Topics) -> None:
@@ -77,8 +77,8 @@ class Box:
         self._codec = codec
         self._topics = topics
 
-    def letters(self, wanted: Filter) -> Iterator[Letter]:
-        """Those that `wanted` wants, each once, oldest first within a service. Raises BoxAway."""
+    def letters(self, wanted: Filter) -> Iterator[DeadLetter]:
+        """Those that `wanted` wants, each once, oldest first within a service. Raises KafkaUnavailableError."""
         services = SERVICES if wanted.service is None else (wanted.service,)
         names = [self._topics.dead_letters(service) for service in services]
         marks = {each.key: each.mark for each in self._records(names) if each.value is None}
@@ -88,16 +88,16 @@ class Box:
                 continue
             letter = self._letter(each, each.value, marks.get(each.key))
             # A crash before its offset was committed puts a record aside twice.
-            if wanted.wants(letter) and (letter.service, letter.place) not in seen:
+            if wanted.matches(letter) and (letter.service, letter.place) not in seen:
                 seen.add((letter.service, letter.place))
                 yield letter
 
-    def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> Letter:
+    def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> DeadLetter:
         try:
             datum = self._codec.decode(record.topic, value)
         except Unreadable as error:
             # Not of our making. It is shown, and since it stands where it stands, it can be replayed nowhere.
-            return Letter(
+            return DeadLetter(
                 place=f"{record.topic}:{record.partition}:{record.offset}",
                 service=next(each for each in SERVICES if self._topics.dead_letters(each) == record.topic),
                 topic=record.topic,
@@ -108,7 +108,7 @@ class Box:
                 failed_at=record.timestamp * 1_000,
                 sealed_record=b"",
             )
-        return Letter(place=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
+        return DeadLetter(place=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
 
     def _records(self, topics: Sequence[str]) -> Iterator[_Record]:
         """Up to where the topics end now: what is put aside meanwhile (a replayed record that is still wrong) is
@@ -120,14 +120,14 @@ class Box:
             while ends:
                 message = consumer.poll(_PATIENCE)
                 if message is None:
-                    raise BoxAway("Kafka does not answer")
+                    raise KafkaUnavailableError("Kafka does not answer")
                 topic, partition, offset = message.topic(), message.partition(), message.offset()
                 if topic is None or partition is None or offset is None:
-                    raise BoxAway(str(message.error()))
+                    raise KafkaUnavailableError(str(message.error()))
                 error = message.error()
                 if error is not None:
                     if error.code() != KafkaError._PARTITION_EOF:
-                        raise BoxAway(error.name())
+                        raise KafkaUnavailableError(error.name())
                     ends.pop((topic, partition), None)
                 elif (topic, partition) in ends:
                     if offset + 1 >= ends[topic, partition]:
@@ -151,12 +151,12 @@ def _ends(consumer: Consumer, topics: Sequence[str]) -> dict[tuple[str, int], in
         for topic in topics:
             found = consumer.list_topics(topic, timeout=_PATIENCE).topics[topic]
             if found.error is not None:
-                raise BoxAway(f"{topic}: {found.error.name()}; run: consent-relay topics apply")
+                raise KafkaUnavailableError(f"{topic}: {found.error.name()}; run: consent-relay topics apply")
             for partition in found.partitions:
                 _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_PATIENCE)
                 ends[topic, partition] = end
     except KafkaException as error:
-        raise BoxAway(error.args[0].name()) from None
+        raise KafkaUnavailableError(error.args[0].name()) from None
     return ends
 
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from consent_api.ingest.batches import BatchLoop
+from consent_api.ingest.consumer_loop import ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_runtime.observability import Health
 
@@ -66,7 +66,7 @@ class Scripted:
         self.closed = True
 
 
-def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> BatchLoop:
+def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> ConsumerLoop:
     """One that stops once it has handled the record at `last`."""
     left: list[Any] = list(consumers)
 
@@ -74,7 +74,7 @@ def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> BatchLo
         if records[-1].offset == last:
             stop.set()
 
-    return BatchLoop(
+    return ConsumerLoop(
         name="inbound",
         topic=TOPIC,
         open_consumer=lambda: left.pop(0),
@@ -154,7 +154,7 @@ def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_bac
 
     giving_up = threading.Timer(20, stop.set)
     giving_up.start()
-    BatchLoop(
+    ConsumerLoop(
         name="inbound",
         topic=TOPIC,
         open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]

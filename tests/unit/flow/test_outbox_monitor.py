@@ -5,9 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
-from consent_api.relay.metrics import RelayMetrics
-from consent_api.relay.outbox import Backlog
-from consent_api.relay.watch import Watch
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.monitor import Watch
+from consent_api.outbox_relay.outbox_table import Backlog
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 

@@ -15,10 +15,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
-from .gaps import Gaps, Place
-from .headway import Headway
+from .deleted_records import DeletedRecords, Partition
 from .metrics import IngestMetrics
 from .record import Consumed
+from .stall_detector import StallDetector
 
 log = logging.getLogger(__name__)
 
@@ -43,26 +43,26 @@ _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 _LOOK_SECONDS, _ASK_SECONDS = 5.0, 2.0
 
 # Two processes with one instance id end each other within seconds, for as long as both are started again.
-_TWIN_SECONDS = 60.0
+DUPLICATE_INSTANCE_SECONDS = 60.0
 
 Handle = Callable[[Sequence[Consumed]], None]
 
 
-class _Dead(KafkaException):
+class _ConsumerFencedError(KafkaException):
     """This consumer will give nothing more."""
 
 
-class BatchLoop:
+class ConsumerLoop:
     """Consumes `topic` and calls `handle` with each batch, in order within a partition.
 
     An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
     group, and the same batch is tried again until it succeeds, its partition is taken away, or the loop is
     told to stop. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
-    A consumer that librdkafka declares dead is replaced, once in `_TWIN_SECONDS`: with a static identity that
-    happens when the broker was away for longer than the session timeout. Librdkafka then joins again by itself
-    under a new member id, and a commit still under way under the old one is "fenced by another consumer".
-    Dying again so soon means that somebody else really runs under our identity, and leaves `run`.
+    A consumer that librdkafka declares fenced is replaced, once in `DUPLICATE_INSTANCE_SECONDS`: with a static
+    identity that happens when the broker was unavailable for longer than the session timeout. Librdkafka then joins
+    again by itself under a new member id, and a commit in progress under the old one is "fenced by other consumer".
+    A second time so soon means that another process runs under the same identity, and leaves `run`.
 
     A partition that holds more than was read of it, and gives nothing for `stalled_after` seconds although nothing
     holds the loop up, makes the loop unready: stopped by mistake, or by a client that has lost its way.
@@ -91,11 +91,11 @@ class BatchLoop:
         self._metrics = metrics
         self._size = batch_size
         self._batch: list[Consumed] = []
-        self._holding = False
+        self._paused = False
         self._stalled_after = stalled_after
-        self._headway = self._new_headway()
-        self._gaps = self._new_gaps()
-        self._look_at = 0.0
+        self._stalls = self._new_stall_detector()
+        self._deleted = self._new_deleted_records()
+        self._check_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned."""
@@ -103,22 +103,22 @@ class BatchLoop:
         while True:
             try:
                 return self._consume(stop)
-            except _Dead as dead:
-                if time.monotonic() - died_at < _TWIN_SECONDS:
+            except _ConsumerFencedError as dead:
+                if time.monotonic() - died_at < DUPLICATE_INSTANCE_SECONDS:
                     raise
                 died_at = time.monotonic()
                 log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
                 self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
                 self._batch = []  # Not committed: it comes again.
-                self._end_hold()
+                self._end_pause()
                 self._consumer = self._open_consumer()
 
     def _consume(self, stop: threading.Event) -> None:
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
-        self._headway = self._new_headway()
-        self._gaps = self._new_gaps()
+        self._stalls = self._new_stall_detector()
+        self._deleted = self._new_deleted_records()
         self._report()
         try:
             while not stop.is_set():
@@ -126,7 +126,7 @@ class BatchLoop:
                 self._fetch(_IDLE)
                 if self._batch:
                     self._finish(stop)
-                self._look()
+                self._check_progress()
         finally:
             self._consumer.close()
             self._health.forget(self._name)
@@ -137,7 +137,7 @@ class BatchLoop:
         if first is None:
             return
         self._take([first])
-        if not self._holding:
+        if not self._paused:
             self._take(self._consumer.consume(self._size - 1, 0))
 
     def _take(self, messages: Sequence[Message]) -> None:
@@ -147,8 +147,8 @@ class BatchLoop:
                 record = Consumed.of(message)
                 self._reached((record.topic, record.partition), record.offset, then=record.offset + 1)
                 self._batch.append(record)
-            elif error.fatal() or error.code() in _LOST:
-                raise _Dead(error)
+            elif error.fatal() or error.code() in _FENCED_CODES:
+                raise _ConsumerFencedError(error)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended(message)
             else:
@@ -158,13 +158,13 @@ class BatchLoop:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is not None and partition is not None and offset is not None:
             self._reached((topic, partition), offset, then=offset)
-            self._headway.stands((topic, partition), offset)
+            self._stalls.position((topic, partition), offset)
 
-    def _reached(self, place: Place, offset: int, *, then: int) -> None:
+    def _reached(self, place: Partition, offset: int, *, then: int) -> None:
         """Reading has come to `offset` and goes on at `then`. What was deleted before it was read is said, loudly."""
         topic, partition = place
         try:
-            lost = self._gaps.before(place, offset, then=then)
+            lost = self._deleted.before(place, offset, then=then)
         except KafkaException as error:
             what = "nobody says whether records were deleted unread"
             log.warning(what, extra={"topic": topic, "partition": partition, "offset": offset, "error": str(error)})
@@ -182,14 +182,14 @@ class BatchLoop:
                 with self._metrics.batch(self._topic):
                     self._handle(self._batch)
             except self._transient as error:
-                self._hold(error)
+                self._pause(error)
                 self._wait(pause, stop)
                 pause = min(pause * 2, _LAST_RETRY)
             else:
                 self._store()
                 self._batch = []
-        if self._holding and not stop.is_set():
-            self._release()
+        if self._paused and not stop.is_set():
+            self._resume()
 
     def _store(self) -> None:
         """The offsets of this batch may be committed from now on."""
@@ -202,17 +202,17 @@ class BatchLoop:
         except KafkaException as error:
             # The group took the partitions away while we were busy and the notice waits in the next poll:
             # their new owner repeats the batch and recognises it.
-            if error.args[0].fatal() or error.args[0].code() in _LOST:
-                raise _Dead(error.args[0]) from error
+            if error.args[0].fatal() or error.args[0].code() in _FENCED_CODES:
+                raise _ConsumerFencedError(error.args[0]) from error
             if error.args[0].code() != KafkaError._STATE:
                 raise
 
-    def _hold(self, error: Exception) -> None:
+    def _pause(self, error: Exception) -> None:
         cause = type(error).__name__
         self._metrics.retries.labels(self._topic, cause).inc()
-        if self._holding:
+        if self._paused:
             return
-        self._holding = True
+        self._paused = True
         self._metrics.holding.labels(self._topic).set(1)
         self._health.ready(self._name, f"waits for a dependency: {cause}")
         self._consumer.pause(self._consumer.assignment())
@@ -225,61 +225,61 @@ class BatchLoop:
             self._health.beat(self._name)
             self._fetch(min(left, _IDLE))
 
-    def _end_hold(self) -> None:
-        self._holding = False
+    def _end_pause(self) -> None:
+        self._paused = False
         self._metrics.holding.labels(self._topic).set(0)
 
-    def _release(self) -> None:
-        self._end_hold()
-        self._headway.excused()
+    def _resume(self) -> None:
+        self._end_pause()
+        self._stalls.waiting_on_purpose()
         self._report()
         self._consumer.resume(self._consumer.assignment())
         log.info("dependency is back", extra={"loop": self._name})
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         """Bring the readiness up to date. The broker is asked about partitions that gave nothing since the last look:
         half a millisecond each."""
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + min(_LOOK_SECONDS, self._stalled_after / 2)
+        if now >= self._check_at:
+            self._check_at = now + min(_LOOK_SECONDS, self._stalled_after / 2)
             for each in self._consumer.position(self._consumer.assignment()):
                 place = each.topic, each.partition
-                if not self._headway.stands(place, each.offset):
+                if not self._stalls.position(place, each.offset):
                     try:
                         _, end = self._consumer.get_watermark_offsets(each, timeout=_ASK_SECONDS)
                     except KafkaException:
                         break  # Nobody answers: who has not heard for long enough says so.
-                    self._headway.ends(place, end)
+                    self._stalls.end_offset(place, end)
         self._report()
 
     def _report(self) -> None:
-        if not self._holding:
-            self._health.ready(self._name, self._headway.state())
+        if not self._paused:
+            self._health.ready(self._name, self._stalls.readiness())
 
     def _places(self) -> str:
         return ", ".join(sorted({f"{each.topic}:{each.partition}" for each in self._batch}))
 
-    def _new_gaps(self) -> Gaps:
-        return Gaps(committed=self._committed, begins=self._begins)
+    def _new_deleted_records(self) -> DeletedRecords:
+        return DeletedRecords(committed=self._committed, begins=self._begins)
 
-    def _committed(self, place: Place) -> int | None:
+    def _committed(self, place: Partition) -> int | None:
         [found] = self._consumer.committed([TopicPartition(*place)], timeout=_ASK_SECONDS)
         if found.error is not None:
             raise KafkaException(found.error)
         return found.offset if found.offset >= 0 else None
 
-    def _begins(self, place: Place) -> int:
+    def _begins(self, place: Partition) -> int:
         begins, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_SECONDS)
         return begins
 
-    def _new_headway(self) -> Headway:
-        return Headway(bound=self._stalled_after, clock=time.monotonic)
+    def _new_stall_detector(self) -> StallDetector:
+        return StallDetector(bound=self._stalled_after, clock=time.monotonic)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign(partitions)
-        self._gaps.forget((each.topic, each.partition) for each in partitions)
-        self._headway.assigned((each.topic, each.partition) for each in partitions)
-        if self._holding:
+        self._deleted.forget((each.topic, each.partition) for each in partitions)
+        self._stalls.assigned((each.topic, each.partition) for each in partitions)
+        if self._paused:
             consumer.pause(partitions)
         else:
             # Librdkafka remembers a pause over the loss of a partition, and nobody resumed what was not ours then.
@@ -289,9 +289,9 @@ class BatchLoop:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Called from within poll, so never in the middle of `handle`: the next owner repeats what is dropped."""
         gone = {(each.topic, each.partition) for each in partitions}
-        self._headway.lost(gone)
+        self._stalls.lost(gone)
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
 
 
 # Somebody else runs under our static identity, or librdkafka has come to believe so.
-_LOST = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})
+_FENCED_CODES = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})

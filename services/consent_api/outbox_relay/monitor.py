@@ -11,7 +11,7 @@ from consent_runtime.progress import Progress
 
 from .loop import UNREACHABLE
 from .metrics import RelayMetrics
-from .outbox import Backlog, Outbox
+from .outbox_table import Backlog, Outbox
 
 _EVERY = 1.0
 _PART = "outbox"

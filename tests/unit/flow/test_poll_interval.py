@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.relay.pace import Pace
+from consent_api.outbox_relay.poll_interval import Pace
 
 PACE = Pace(shortest=0.003, longest=0.020, first_retry=0.1, last_retry=5.0)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 from consent_runtime.progress import Progress
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """A topic and a partition."""
 
 
-class Headway:
+class StallDetector:
     """Of the partitions that are assigned now. One thread."""
 
     def __init__(self, *, bound: float, clock: Callable[[], float]) -> None:
@@ -18,23 +18,23 @@ class Headway:
         self._bound = bound
         self._clock = clock
         self._joined = False
-        self._partitions: dict[Place, tuple[Progress, int]] = {}
+        self._partitions: dict[Partition, tuple[Progress, int]] = {}
 
-    def assigned(self, places: Iterable[Place]) -> None:
+    def assigned(self, places: Iterable[Partition]) -> None:
         """These are ours from now on, and not yet known to be anywhere."""
         self._joined = True
         self._partitions |= {place: (Progress(bound=self._bound, clock=self._clock), _NOWHERE) for place in places}
 
-    def lost(self, places: Iterable[Place]) -> None:
+    def lost(self, places: Iterable[Partition]) -> None:
         for place in places:
             self._partitions.pop(place, None)
 
-    def excused(self) -> None:
+    def waiting_on_purpose(self) -> None:
         """The loop waits on purpose, and says why itself."""
         for progress, _ in self._partitions.values():
             progress.moved()
 
-    def stands(self, place: Place, position: int) -> bool:
+    def position(self, place: Partition, position: int) -> bool:
         """Everything before `position` is read (negative: that is not known). False when that is no news."""
         if place not in self._partitions:
             return True  # Said of a partition that has gone meanwhile.
@@ -45,13 +45,13 @@ class Headway:
         progress.moved()
         return True
 
-    def ends(self, place: Place, end: int) -> None:
+    def end_offset(self, place: Partition, end: int) -> None:
         """The broker says that nothing stands at this offset or behind it."""
         progress, position = self._partitions[place]
         if end <= position:
             progress.moved()
 
-    def state(self) -> bool | str:
+    def readiness(self) -> bool | str:
         """True, or what a health page says."""
         if not self._joined:
             return "has not joined its group yet"

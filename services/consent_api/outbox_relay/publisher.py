@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from .outbox import Row
+from .outbox_table import Row
 
 # On top of consent_runtime.kafka's idempotent producer.
 PRODUCER: dict[str, Any] = {

@@ -10,20 +10,20 @@ from pydantic import Field
 from sqlalchemy import event
 
 from consent_api.ledger.database import connect
-from consent_api.loops import Loop, over_right_topics, run_until_signal
+from consent_api.runtime import Loop, over_right_topics, run_until_signal
 from consent_api.settings import DatabaseSettings
 from consent_runtime import kafka, logs, observability
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from .loop import Relay
 from .metrics import RelayMetrics
-from .outbox import Outbox
-from .pace import Pace
+from .monitor import Watch
+from .outbox_table import Outbox
+from .poll_interval import Pace
 from .publisher import PRODUCER, Publisher
-from .watch import Watch
 
 
-class RelayProcess(DatabaseSettings):
+class OutboxRelaySettings(DatabaseSettings):
     """`consent-relay relay`."""
 
     service: ClassVar[str] = "consent-api-relay"
@@ -34,7 +34,7 @@ class RelayProcess(DatabaseSettings):
     metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
 
-def run(settings: RelayProcess) -> int:
+def run(settings: OutboxRelaySettings) -> int:
     """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database is away."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
@@ -49,7 +49,7 @@ def run(settings: RelayProcess) -> int:
 
 @contextmanager
 def composed(
-    settings: RelayProcess,
+    settings: OutboxRelaySettings,
     *,
     registry: CollectorRegistry,
     health: observability.Health,

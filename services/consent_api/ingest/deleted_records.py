@@ -6,25 +6,25 @@ Pure but for the two questions that it asks of the broker, and those only where 
 import time
 from collections.abc import Callable, Iterable
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """A topic and a partition."""
 
-MARKERS = 2
+CONTROL_RECORDS = 2
 """As many offsets as this are missing all the time where an upstream system writes transactions."""
-QUIET_SECONDS = 1.0
+RECHECK_SECONDS = 1.0
 """For so long such a gap is not asked about again."""
-SILENT_SECONDS = 10.0
+UNANSWERED_PAUSE_SECONDS = 10.0
 """For so long a broker that did not answer is not asked again."""
 
 
-class Gaps:
+class DeletedRecords:
     """Of the partitions that are assigned now."""
 
     def __init__(
         self,
         *,
-        committed: Callable[[Place], int | None],
-        begins: Callable[[Place], int],
+        committed: Callable[[Partition], int | None],
+        begins: Callable[[Partition], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`committed`: where the group was to go on, None when it never was there. `begins`: what the topic still
@@ -32,16 +32,16 @@ class Gaps:
         self._committed = committed
         self._begins = begins
         self._clock = clock
-        self._next: dict[Place, int] = {}
-        self._quiet_until: dict[Place, float] = {}
+        self._next: dict[Partition, int] = {}
+        self._quiet_until: dict[Partition, float] = {}
         self._silent_until = float("-inf")
 
-    def forget(self, places: Iterable[Place]) -> None:
+    def forget(self, places: Iterable[Partition]) -> None:
         """They are somebody else's, or were meanwhile."""
         for place in places:
             self._next.pop(place, None)
 
-    def before(self, place: Place, offset: int, *, then: int) -> int:
+    def before(self, place: Partition, offset: int, *, then: int) -> int:
         """How many offsets before `offset`, at which reading has come, were deleted unread; it goes on at `then`.
 
         Other offsets are missing too, where transactions ended or were aborted: those the topic still covers. Raises
@@ -53,7 +53,7 @@ class Gaps:
         now = self._clock()
         if now < self._silent_until:
             return 0
-        self._silent_until = now + SILENT_SECONDS  # unless both answer
+        self._silent_until = now + UNANSWERED_PAUSE_SECONDS  # unless both answer
         if not known:
             wanted = self._committed(place)
         lost = 0
@@ -63,8 +63,8 @@ class Gaps:
         self._silent_until = float("-inf")
         return lost
 
-    def _worth_asking(self, place: Place, missing: int, now: float) -> bool:
-        if missing <= MARKERS and now < self._quiet_until.get(place, now):
+    def _worth_asking(self, place: Partition, missing: int, now: float) -> bool:
+        if missing <= CONTROL_RECORDS and now < self._quiet_until.get(place, now):
             return False
-        self._quiet_until[place] = now + QUIET_SECONDS
+        self._quiet_until[place] = now + RECHECK_SECONDS
         return True

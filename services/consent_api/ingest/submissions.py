@@ -8,13 +8,13 @@ from consent_api.validate import Accepted, Rules, validate
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
 
-from .aside import Aside, Rejected
+from .dead_letter_writer import DeadLetterWriter, Rejected
 from .metrics import IngestMetrics
 from .record import Consumed
 
 
-class Inbound:
-    """Raises LedgerUnavailable, RegistryUnavailable or BrokerAway when the batch has to be tried again.
+class Submissions:
+    """Raises LedgerUnavailable, RegistryUnavailable or DeadLettersNotWrittenError when the batch has to be tried again.
 
     Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
     """
@@ -27,7 +27,7 @@ class Inbound:
         rules: Rules,
         tenants: Collection[str],
         default_tenant: str | None,
-        aside: Aside,
+        dead_letters: DeadLetterWriter,
         metrics: IngestMetrics,
     ) -> None:
         self._codec = codec
@@ -35,7 +35,7 @@ class Inbound:
         self._rules = rules
         self._tenants = tenants
         self._default_tenant = default_tenant
-        self._aside = aside
+        self._aside = dead_letters
         self._metrics = metrics
 
     def handle(self, records: Sequence[Consumed]) -> None:
@@ -60,7 +60,7 @@ class Inbound:
             else:
                 repeated += outcome.repeated
         if rejected:
-            self._aside.put(rejected)
+            self._aside.write(rejected)
         self._metrics.count(records[0].topic, total=len(records), repeated=repeated, dead_letters=len(rejected))
 
     def _read(self, record: Consumed, now: int) -> Accepted:
