@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.requirements $(VENV)/.project
-N ?= 16
+N ?= 26
 SEED ?=
 export PYTHONUNBUFFERED := 1
 
@@ -22,9 +22,9 @@ demo: $(READY)  ## start everything, play a scenario, compare every decision (DE
 up: $(READY)  ## start everything and keep it until Ctrl-C; addresses in .local/endpoints.json
 	@$(VENV)/bin/consent-relay up
 
-test: $(READY)  ## unit, contract and integration tests, then 16 faults on the whole running system
+test: $(READY)  ## unit, contract and integration tests, then 26 faults on the whole running system
 	@$(PY) -m pytest -n 4 tests/unit tests/contract tests/integration
-	@$(MAKE) --no-print-directory chaos N=16
+	@$(MAKE) --no-print-directory chaos
 
 lint: $(READY)  ## ruff, strict mypy and the import contracts
 	@$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ def repeat(endpoints: Endpoints, rng: random.Random) -> int:
     """Produce some of our own records again, as they were, in an order of their own; how many."""
     topics, count = Topics(prefix=endpoints.topic_prefix), 0
     producer = Producer({"bootstrap.servers": endpoints.kafka, "enable.idempotence": True})
-    for topic in (topics.changes, topics.receipts):
+    for topic in (topics.changes, topics.changes_bulk, topics.receipts):
         # The poison has no headers; said twice it would only be two dead letters.
         ours = [message for message in records(endpoints.kafka, topic) if message.headers()]
         for message in rng.sample(ours, min(AGAIN, len(ours))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from confluent_kafka import Consumer
 
@@ -19,7 +19,6 @@ from tests.chaos.load import Load
 from tests.chaos.poison import Poison
 from tests.chaos.stale_yes import stale_permissions
 from tests.chaos.story import story
-from tests.topic_records import records
 
 SETTLE_SECONDS = 180.0
 HEAL_SECONDS = 20.0
@@ -27,17 +26,17 @@ HEAL_SECONDS = 20.0
 SHOWN = 10
 
 
-def settle(stack: Stack, say: Callable[[str], None]) -> None:
-    """Until nothing is on its way: no outbox row, no lag, no push, no parked address, every process ready."""
+def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None:
+    """Until nothing is pending and the ledger as it is now is in every destination but those left out; all ready."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    progress = Progress(stack.endpoints)  # A new one: it has to see for itself that all is quiet.
-    told = time.monotonic()
+    progress.begin()
+    reported = time.monotonic()
     while not progress.settled():
         no_crash(stack)
-        waiting = progress.waiting_for() or "the lag process to look at the broker twice more"
+        waiting = progress.waiting_for()
         assert time.monotonic() < deadline, f"not settled within {SETTLE_SECONDS:.0f} s: {waiting}"
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        if time.monotonic() - reported > 5:
+            reported = time.monotonic()
             say(f"    waiting for {waiting}")
         time.sleep(0.25)
     for name in stack.endpoints.metrics:
@@ -50,11 +49,11 @@ def no_crash(stack: Stack) -> None:
     assert not crashes, "\n".join(crashes)
 
 
-def as_decided(stack: Stack, load: Load, poison: Poison) -> Findings:
-    """0 lost, 0 wrongly permitted, 0 wrongly suppressed, in every tool and at the gate."""
+def as_decided(stack: Stack, load: Load, poison: Poison, *, but: Collection[str] = ()) -> Findings:
+    """0 lost, 0 wrongly permitted, 0 wrongly suppressed, at every destination (``but`` these) and at the gate."""
     deadline = time.monotonic() + HEAL_SECONDS
     while True:
-        findings = audit(stack.endpoints, load.book.verdicts())
+        findings = audit(stack.endpoints, load.book.verdicts(), but=but)
         if not findings.differences:
             return findings
         if time.monotonic() > deadline:
@@ -82,7 +81,8 @@ def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int
     box = Box(connect=lambda: _reader(stack.endpoints.kafka), codec=poison.codec, topics=topics)
     lists = [topics.suppression(channel) for channel in topics.channels]
     sent = {topic: set(places) for topic, places in poison.places.items()}
-    sent[topics.inbound] = sent.get(topics.inbound, set()) | load.kafka.damaged
+    for upstream in (load.kafka, load.kafka_bulk):
+        sent[upstream.topic] = sent.get(upstream.topic, set()) | upstream.damaged
     found: dict[str, set[str]] = {service: set() for service in SERVICES}
     for letter in box.letters(Filter()):
         found[letter.service].add(letter.place)
@@ -90,30 +90,13 @@ def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int
         foreign = _of(sent, topics.dead_letters(service))
         assert foreign <= found[service], f"{service}: not listed: {sorted(foreign - found[service])[:SHOWN]}"
         found[service] -= foreign
-    _same("consent-api", found["consent-api"], _of(sent, topics.inbound, topics.receipts))
+    _same("consent-api", found["consent-api"], _of(sent, topics.inbound, topics.inbound_bulk, topics.receipts))
     _same("propagator", found["propagator"], _of(sent, *lists))
     # The merge meets foreign records on the lists only where it has to recover over them.
     of_lists = {each for each in found["suppression"] if each.startswith(tuple(f"{topic}:" for topic in lists))}
-    _same("suppression", found["suppression"] - of_lists, _of(sent, topics.changes))
+    _same("suppression", found["suppression"] - of_lists, _of(sent, topics.changes, topics.changes_bulk))
     assert of_lists <= _of(sent, *lists), "the merge has set good entries aside"
     return len(set().union(*found.values()))
-
-
-def parked_poison_is_struck_out(stack: Stack, poison: Poison) -> int:
-    """A parked record that cannot be read holds nobody up: the next worker to take over its partition removes it."""
-    stack.restart("propagator")
-    deadline = time.monotonic() + HEAL_SECONDS
-    while left := _standing(stack.endpoints.kafka, poison):
-        assert time.monotonic() < deadline, f"still parked: {left}"
-        time.sleep(0.5)
-    return len(poison.parked)
-
-
-def _standing(kafka: str, poison: Poison) -> set[bytes]:
-    standing: dict[bytes, bytes | None] = {}
-    for message in records(kafka, poison.topics.parked):
-        standing[bytes(message.key() or b"")] = message.value()
-    return {key for _, key in poison.parked if standing.get(key) is not None}
 
 
 def _reader(bootstrap: str) -> Consumer:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
+from consent_runtime import provision
+from consent_runtime.topic_admin import ProvisionError
+from local_stack.destinations import ADDED_DESTINATION
+from local_stack.scrape import scrape
 from local_stack.stack import Stack
 from local_stack.tools import audit
-from tests.chaos import again
+from tests.chaos import again, damage
 from tests.chaos.load import Load, eventually
-from tests.rewind import rewind
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0
@@ -23,6 +29,10 @@ TAKEOVER_SECONDS = 60.0
 READY_SECONDS = 180.0
 """For a restart on a machine that has much else to do: the registry alone takes ten seconds on two idle cores."""
 FREEZE_WITHDRAWALS = 12
+IMPORTED = 600
+PARTITIONS = 4
+DOWN = "down-webhook"
+"""Down for the whole run while live and bulk changes arrive; compared at the end."""
 SERVICES = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 SERVERS = ("kafka", "postgresql", "registry")
 
@@ -90,9 +100,14 @@ def outage(scene: Scene) -> None:
     account = scene.rng.choice(PROVIDERS)
     mode = scene.rng.choice(("reset", "unavailable"))
     scene.say(f"    {account}: {mode}")
-    _control(scene, "outage", account, {"mode": mode})
+    outage_of(scene.stack, account, mode)
     time.sleep(2.0 + scene.lasts)
-    _control(scene, "outage", account, {"mode": "off"})
+    outage_of(scene.stack, account, "off")
+
+
+def outage_of(stack: Stack, account: str, mode: str) -> None:
+    """`reset`, `unavailable` or `off`."""
+    _control(stack, "outage", account, {"mode": mode})
 
 
 def roll(scene: Scene) -> None:
@@ -107,14 +122,108 @@ def roll(scene: Scene) -> None:
 
 
 def everything_again(scene: Scene) -> None:
-    """Changes and receipts are repeated and reordered, and one tool is told all entries from the first."""
-    endpoints = scene.stack.endpoints
-    scene.say(f"    {again.repeat(endpoints, scene.rng)} records, and every entry for crm-webhook")
+    """Changes and receipts are repeated and reordered, and one destination is filled again from the list."""
+    scene.say(f"    {again.repeat(scene.stack.endpoints, scene.rng)} records, and a higher generation of crm-webhook")
+    _begin_fill(scene, "crm-webhook")
+
+
+def in_fill(strike: Fault) -> Fault:
+    """The fault in the middle of a fill of every destination."""
+
+    def fault(scene: Scene) -> None:
+        _begin_fill(scene)
+        eventually(lambda: _backlog(scene) > 0, "a fill has begun", seconds=READY_SECONDS)
+        strike(scene)
+
+    return fault
+
+
+def in_bulk_backlog(strike: Fault) -> Fault:
+    """The fault while an import is on its way."""
+
+    def fault(scene: Scene) -> None:
+        scene.load.import_historic(IMPORTED)
+        strike(scene)
+
+    return fault
+
+
+def local_state(scene: Scene) -> None:
+    """What the propagator keeps on its disk is deleted, truncated or flipped while it is stopped."""
     _end(scene, "propagator")
-    topics = Topics(prefix=endpoints.topic_prefix)
-    group = topics.group("propagator.crm-webhook")
-    rewind(endpoints.kafka, group, topics.suppression("email"), seconds=60)
+    how = scene.rng.choice(("deleted", "truncated", "flipped"))
+    directory = scene.stack.state_directory("propagator")
+    scene.say(f"    {damage.apply(how, directory, scene.rng)}")
+    time.sleep(scene.lasts)
     scene.stack.restart("propagator", seconds=READY_SECONDS)
+
+
+def state_topic_deleted(scene: Scene) -> None:
+    """Delivered state is lost in Kafka, with or without the local copy: every destination is filled again."""
+    stack = scene.stack
+    _end(scene, "propagator")
+    with_copy = scene.rng.random() < 0.5
+    if not with_copy:
+        shutil.rmtree(stack.state_directory("propagator"), ignore_errors=True)
+    scene.say(f"    {'with' if with_copy else 'without'} a local copy")
+    topics = Topics(prefix=stack.endpoints.topic_prefix)
+    state = topics.propagation_state("default")
+    AdminClient({"bootstrap.servers": stack.endpoints.kafka}).delete_topics([state])[state].result()
+    eventually(lambda: _provisioned(stack, topics), "the state topic is created again", seconds=READY_SECONDS)
+    stack.restart("propagator", seconds=READY_SECONDS)
+
+
+def destinations_changed(scene: Scene) -> None:
+    """A destination is added to the file, or removed from it, while the propagator is stopped."""
+    _end(scene, "propagator")
+    added = scene.stack.toggle_destination(ADDED_DESTINATION)
+    scene.say(f"    {'added' if added else 'removed'}")
+    time.sleep(scene.lasts)
+    scene.stack.restart("propagator", seconds=READY_SECONDS)
+
+
+def foreign_transaction(scene: Scene) -> None:
+    """Somebody leaves a transaction open on one of our topics while the worker that reads it is restarted."""
+    topics = Topics(prefix=scene.stack.endpoints.topic_prefix)
+    topic, worker = scene.rng.choice(
+        (
+            (topics.suppression(scene.rng.choice(topics.channels)), "suppression"),
+            (topics.suppression(scene.rng.choice(topics.channels)), "propagator"),
+            (topics.propagation_state("default"), "propagator"),
+            (topics.changes, "suppression"),
+            (topics.changes_bulk, "suppression"),
+            (topics.resolved, "propagator"),
+        )
+    )
+    scene.say(f"    on {topic}; {worker} is restarted")
+    producer = Producer(
+        {"bootstrap.servers": scene.stack.endpoints.kafka, "transactional.id": f"foreign-{scene.rng.getrandbits(32)}"}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for partition in range(PARTITIONS):
+        producer.produce(topic, b"not ours", b"foreign", partition)
+    producer.flush(30)
+    scene.stack.kill(worker)
+    scene.stack.supervisor.child(worker).start()
+    time.sleep(3.0 + scene.lasts)
+    producer.abort_transaction(30)
+    scene.stack.supervisor.await_ready(worker, seconds=READY_SECONDS)
+
+
+def replicas_fight(scene: Scene) -> None:
+    """Two propagators; each is frozen in turn until the other has taken over, and resumed."""
+    stack = scene.stack
+    other = stack.add_worker("propagator")
+    for name in ("propagator", other, "propagator"):
+        stack.pause(name)
+        time.sleep(SESSION_SECONDS + 1.0)
+        newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
+        stack.resume(name)
+        eventually(lambda newer=newer: _told(scene, newer), "newer withdrawals delivered", seconds=TAKEOVER_SECONDS)
+    for name in ("propagator", other):
+        stack.supervisor.await_ready(name, seconds=READY_SECONDS)
+    _end(scene, other)
 
 
 KINDS: Mapping[str, Fault] = {
@@ -125,7 +234,42 @@ KINDS: Mapping[str, Fault] = {
     "outage of a provider": outage,
     "orderly change of workers": roll,
     "everything again": everything_again,
+    "kill -9 propagator in a fill": in_fill(kill("propagator")),
+    "freeze propagator in a fill": in_fill(freeze("propagator")),
+    "kill -9 kafka in a fill": in_fill(kill("kafka")),
+    "kill -9 propagator in a bulk backlog": in_bulk_backlog(kill("propagator")),
+    "freeze propagator in a bulk backlog": in_bulk_backlog(freeze("propagator")),
+    "local state of the propagator": local_state,
+    "state topic deleted": state_topic_deleted,
+    "destinations file changed": destinations_changed,
+    "foreign transaction left open": foreign_transaction,
+    "two replicas fight": replicas_fight,
 }
+
+
+def _begin_fill(scene: Scene, *names: str) -> None:
+    """A higher generation of these destinations (all, if none is named); the propagator is restarted in order."""
+    _end(scene, "propagator")
+    scene.stack.raise_generation(*names)
+    scene.stack.supervisor.child("propagator").start()
+
+
+def _backlog(scene: Scene) -> float:
+    try:
+        samples = scrape(f"{scene.stack.endpoints.metrics['propagator']}/metrics")
+    except httpx.HTTPError:
+        return 0.0
+    return samples.total("consent_relay_propagation_backlog", **{"class": "bulk"})
+
+
+def _provisioned(stack: Stack, topics: Topics) -> bool:
+    try:
+        provision.apply(
+            bootstrap=stack.endpoints.kafka, registry=stack.endpoints.registry, topics=topics, partitions=PARTITIONS
+        )
+    except ProvisionError:
+        return False  # The broker has not finished the deletion.
+    return True
 
 
 def _kill(scene: Scene, names: Sequence[str]) -> None:
@@ -148,15 +292,15 @@ def _end(scene: Scene, name: str) -> None:
 def _told(scene: Scene, places: list[tuple[str, str]]) -> bool:
     """Whether every tool and the gate know all that was decided about these addresses."""
     known = scene.load.book.verdicts()
-    findings = audit(scene.stack.endpoints, {place: known[place] for place in places})
+    findings = audit(scene.stack.endpoints, {place: known[place] for place in places}, but=[DOWN])
     return not findings.differences
 
 
 def _providers(scene: Scene, what: str, body: object) -> None:
     for account in PROVIDERS:
-        _control(scene, what, account, body)
+        _control(scene.stack, what, account, body)
 
 
-def _control(scene: Scene, what: str, account: str, body: object) -> None:
-    answer = httpx.put(f"{scene.stack.endpoints.sandbox}/_control/{what}/{account}", json=body, timeout=10)
+def _control(stack: Stack, what: str, account: str, body: object) -> None:
+    answer = httpx.put(f"{stack.endpoints.sandbox}/_control/{what}/{account}", json=body, timeout=10)
     answer.raise_for_status()

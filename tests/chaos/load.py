@@ -1,4 +1,4 @@
-"""People who go on choosing while things break: one upstream system speaks HTTP, another Kafka, at the same time.
+"""People who go on choosing while things break: upstream systems speak HTTP and Kafka, live and in bulk, all at once.
 
 Duplicates, late older grants, records that are no records, and choices that arrive long after later ones. Whatever
 was acknowledged is in the book; what was not is sent again until it is.
@@ -6,12 +6,13 @@ was acknowledged is in the book; what was not is sent again until it is.
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
 from uuid import UUID
 
 from consent_contracts import Topics
@@ -29,12 +30,11 @@ LATE_SHARE = 0.05
 LATEST = 8.0
 
 
-class Upstream(Protocol):
-    def send(self, choices: Sequence[Choice], *, seconds: float) -> None: ...
+Send = Callable[[Sequence[Choice]], None]
 
 
 class Load:
-    """The population and its two upstream systems. ``rate``: choices a second, both ways together."""
+    """The population and its upstream systems. ``rate``: choices a second, all ways together."""
 
     def __init__(self, endpoints: Endpoints, *, persons: int, rate: float, seed: int) -> None:
         self.book = Book()
@@ -42,6 +42,8 @@ class Load:
         self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
         topics = Topics(prefix=endpoints.topic_prefix)
         self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.book)
+        self.http_bulk = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        self.kafka_bulk = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound_bulk, self.book)
         self._third = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
         """For decisions in the middle of a fault, while the two others are busy in their threads."""
         self.failures: list[BaseException] = []
@@ -52,20 +54,26 @@ class Load:
         self._drawing = threading.Lock()
 
     def everybody_chooses(self) -> None:
-        """Once, before anything breaks."""
+        """Once, before anything breaks; every way in takes its share."""
         first = list(self._choices.first(_now()))
-        for start in range(0, len(first), 2 * BATCH):
-            self.kafka.send(first[start : start + BATCH], seconds=PATIENCE)
-            if rest := first[start + BATCH : start + 2 * BATCH]:
-                self.http.send(rest, seconds=PATIENCE)
+        ways = itertools.cycle(self._ways)
+        for start in range(0, len(first), BATCH):
+            next(ways)(first[start : start + BATCH])
+
+    def import_historic(self, count: int) -> None:
+        """Refusals of people who made no choice so far, in bulk."""
+        with self._drawing:
+            historic = list(self._choices.historic(count, _now()))
+        for start in range(0, len(historic), BATCH):
+            self._third.send(historic[start : start + BATCH], seconds=PATIENCE, bulk=True)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Choices keep coming during the block; after it all that were made have been acknowledged."""
         stop = threading.Event()
         threads = [
-            threading.Thread(target=self._keep_sending, args=(upstream, stop), name=f"upstream-{number}")
-            for number, upstream in enumerate((self.http, self.kafka))
+            threading.Thread(target=self._keep_sending, args=(send, stop), name=f"upstream-{number}")
+            for number, send in enumerate(self._ways)
         ]
         for thread in threads:
             thread.start()
@@ -92,11 +100,19 @@ class Load:
         return [("voice", person.phone) for person in chosen]
 
     def close(self) -> None:
-        self.http.close()
-        self.kafka.close()
-        self._third.close()
+        for upstream in (self.http, self.kafka, self.http_bulk, self.kafka_bulk, self._third):
+            upstream.close()
 
-    def _keep_sending(self, upstream: Upstream, stop: threading.Event) -> None:
+    @property
+    def _ways(self) -> Sequence[Send]:
+        return (
+            partial(self.http.send, seconds=PATIENCE),
+            partial(self.kafka.send, seconds=PATIENCE),
+            partial(self.http_bulk.send, seconds=PATIENCE, bulk=True),
+            partial(self.kafka_bulk.send, seconds=PATIENCE),
+        )
+
+    def _keep_sending(self, send: Send, stop: threading.Event) -> None:
         try:
             with self._drawing:
                 rng = random.Random(self._random.getrandbits(32))
@@ -104,7 +120,7 @@ class Load:
             late: list[tuple[float, Choice]] = []
             while not stop.is_set():
                 stop.wait(TICK)
-                due = int((time.monotonic() - began) * self._rate / 2) - made
+                due = int((time.monotonic() - began) * self._rate / len(self._ways)) - made
                 some = self._draw(min(due, BATCH), rng)
                 made += len(some)
                 now = time.monotonic()
@@ -112,15 +128,15 @@ class Load:
                 held = {id(each) for _, each in late}
                 ripe = [each for when, each in late if when <= now]
                 late = [(when, each) for when, each in late if when > now]
-                self._send(upstream, [*(each for each in some if id(each) not in held), *ripe], rng)
-            self._send(upstream, [each for _, each in late], rng)
+                self._send(send, [*(each for each in some if id(each) not in held), *ripe], rng)
+            self._send(send, [each for _, each in late], rng)
         except BaseException as failure:
             self.failures.append(failure)
 
-    def _send(self, upstream: Upstream, choices: list[Choice], rng: random.Random) -> None:
+    def _send(self, send: Send, choices: list[Choice], rng: random.Random) -> None:
         if choices:
             rng.shuffle(choices)
-            upstream.send(choices, seconds=PATIENCE)
+            send(choices)
 
     def _draw(self, count: int, rng: random.Random) -> list[Choice]:
         with self._drawing:

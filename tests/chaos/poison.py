@@ -16,7 +16,6 @@ from consent_runtime.dead_letters import place
 from local_stack.endpoints import Endpoints
 
 UNKNOWN_ID = 2_000_000_000
-DESTINATIONS = ("twilio-fr", "sendgrid-fr", "genesys-fr", "crm-webhook")
 Make = Callable[["Poison", str], bytes]
 
 
@@ -27,7 +26,6 @@ class Poison:
         self.topics = Topics(prefix=endpoints.topic_prefix)
         self.codec = Codec.connect(endpoints.registry, self.topics)
         self.places: dict[str, set[str]] = defaultdict(set)
-        self.parked: set[tuple[int, bytes]] = set()
         self._random = random.Random(seed)
         self._partitions = partitions
         self._producer = Producer({"bootstrap.servers": endpoints.kafka, "enable.idempotence": True})
@@ -40,8 +38,6 @@ class Poison:
             self._number += 1
             set_aside = topic in map(self.topics.dead_letters, SERVICES)
             partition, key = self._random.randrange(1 if set_aside else self._partitions), self._key(topic)
-            if topic == self.topics.parked and key is not None:
-                self.parked.add((partition, key))
             self._producer.produce(topic, make(self, topic), key, partition, on_delivery=self._delivered)
         assert not self._producer.flush(seconds), "the broker did not take the poison"
 
@@ -57,9 +53,10 @@ class Poison:
         topics = self.topics
         names = [
             topics.inbound,
+            topics.inbound_bulk,
             topics.changes,
+            topics.changes_bulk,
             topics.receipts,
-            topics.parked,
             *map(topics.suppression, topics.channels),
             *map(topics.dead_letters, SERVICES),
         ]
@@ -68,8 +65,6 @@ class Poison:
             yield from self._random.sample(pairs, len(pairs))
 
     def _key(self, topic: str) -> bytes | None:
-        if topic == self.topics.parked:
-            return f"{self._random.choice(DESTINATIONS)}|poison-{self._number}".encode()
         compacted = topic in map(self.topics.suppression, self.topics.channels)
         keys = [f"poison-{self._number}".encode(), b"\xff\x00" + self._random.randbytes(6)]
         return self._random.choice(keys if compacted else [*keys, None])

@@ -35,7 +35,7 @@ def _history(endpoints: Endpoints, difference: Difference) -> Iterator[str]:
 
 def _topics(endpoints: Endpoints, codec: Codec, key: str, difference: Difference) -> Iterator[str]:
     topics = Topics(prefix=endpoints.topic_prefix)
-    for topic in (topics.suppression(difference.place[0]), topics.receipts, topics.parked):
+    for topic in (topics.suppression(difference.place[0]), topics.receipts, topics.propagation_state("default")):
         for message in records(endpoints.kafka, topic):
             if key not in (message.key() or b"").decode("utf-8", "replace") or message.value() is None:
                 continue
@@ -43,7 +43,7 @@ def _topics(endpoints: Endpoints, codec: Codec, key: str, difference: Difference
                 datum = codec.decode(topic, message.value())
             except Unreadable:
                 continue
-            if datum.get("destination", difference.where) == difference.where:
+            if datum.get("destination", difference.where) == difference.where and datum.get("address_key") == key:
                 at, place = message.timestamp()[1] / 1e3, f"{topic}:{message.partition()}:{message.offset()}"
                 yield f"  {at:.3f} {place} {_short(datum)}"
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from local_stack.demo.progress import Progress
+from local_stack.demo.view import seconds
 from local_stack.destinations import DESTINATIONS
 from local_stack.stack import Stack
 from tests.chaos import checks
-from tests.chaos.faults import KINDS, Scene
+from tests.chaos.faults import DOWN, KINDS, Scene, outage_of
 from tests.chaos.load import Load
 from tests.chaos.poison import Poison
 from tests.chaos.schedule import Planned, schedule
@@ -30,6 +32,17 @@ POISON_EACH = 3
 # the lag process has to look twice.
 SOONER = {"CONSENT_RELAY_LAG_INTERVAL": "0.5"}
 IMPATIENT = DESTINATIONS.replace("    connector:", "    timeout_seconds: 4\n    connector:")
+WITH_ONE_DOWN = f"""{IMPATIENT}\
+  - name: {DOWN}
+    timeout_seconds: 4
+    connector: webhook
+    channel: sms
+    url: {{sandbox}}/webhook/down
+    credentials: {{{{secret: {{{{file: secrets/webhook}}}}}}}}
+    options: {{{{allow_private: true}}}}
+    purposes: same
+    push_permissions: true
+"""
 
 Say = Callable[[str], None]
 
@@ -54,7 +67,7 @@ def say(request: pytest.FixtureRequest) -> Say:
 @pytest.fixture
 def stack(tmp_path: Path, say: Say) -> Iterator[Stack]:
     """The whole system with servers of its own: some are killed."""
-    stack = Stack(tmp_path, environ=SOONER, report=say, destinations=IMPATIENT)
+    stack = Stack(tmp_path, environ=SOONER, report=say, destinations=WITH_ONE_DOWN)
     with stack:
         stack.start()
         yield stack
@@ -67,22 +80,37 @@ def test_nothing_is_lost_and_nobody_wrongly_permitted(stack: Stack, say: Say) ->
     say(f"{len(plan)} faults with seed {seed}; logs in {stack.endpoints.logs}")
     load = Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=seed)
     poison = Poison(stack.endpoints, partitions=PARTITIONS, seed=seed)
+    progress = Progress(stack.endpoints, but=[DOWN])
     with contextlib.closing(load):
+        outage_of(stack, "webhook/down", "reset")
         load.everybody_chooses()
+        checks.settle(stack, progress, say)
         for planned in plan:
+            progress.reload_tools()
+            progress.mark()
             with load.running():
                 _strike(planned, stack, load, poison, say)
             assert not load.failures, load.failures
-            checks.settle(stack, say)
-            findings = checks.as_decided(stack, load, poison)
+            progress.reload_tools()
+            checks.settle(stack, progress, say)
+            findings = checks.as_decided(stack, load, poison, but=[DOWN])
             judged = checks.no_stale_yes(stack, load, poison)
             letters = checks.dead_letters_are_the_poison(stack, load, poison)
             say(
                 f"  {len(load.book):,} decisions, {findings.told.total():,} as decided, 0 lost, 0 wrongly permitted,"
-                f" 0 wrongly suppressed; {judged:,} histories without a stale yes; {letters} dead letters, all poison"
+                f" 0 wrongly suppressed; {judged:,} histories without a stale yes; {letters} dead letters, all poison;"
+                f" live p99 {_live_latencies(progress)}"
             )
-        checks.parked_poison_is_struck_out(stack, poison)
+        say(f"{DOWN} is back after the whole run")
+        outage_of(stack, "webhook/down", "off")
+        checks.settle(stack, Progress(stack.endpoints), say)
+        checks.as_decided(stack, load, poison)
         checks.no_crash(stack)
+
+
+def _live_latencies(progress: Progress) -> str:
+    rows = [row for row in progress.rows() if row.delivery_class == "live" and row.p99 is not None]
+    return ", ".join(f"{row.destination} {seconds(row.p99)}" for row in rows) or "not measured"
 
 
 def _strike(planned: Planned, stack: Stack, load: Load, poison: Poison, say: Say) -> None:

@@ -28,6 +28,11 @@ class Samples:
         wanted = set(labels.items())
         return max((value for found, value in self.values.get(name, {}).items() if wanted <= set(found)), default=0.0)
 
+    def least(self, name: str, **labels: str) -> float | None:
+        """The least such sample; None when there is none."""
+        wanted = set(labels.items())
+        return min((value for found, value in self.values.get(name, {}).items() if wanted <= set(found)), default=None)
+
     def buckets(self, name: str, **labels: str) -> list[tuple[float, float]]:
         """A histogram's cumulative buckets, summed over all other labels: (upper bound, count), ascending."""
         wanted = set(labels.items())

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import yaml
 
 from consent_contracts.topics import Topics
 from consent_runtime import provision
@@ -150,12 +152,39 @@ class Stack(AbstractContextManager["Stack"]):
         self.supervisor.add(another.program(), another.probe())
         return name
 
+    def state_directory(self, name: str) -> Path:
+        """Where the service keeps its local state."""
+        return self.directory / "state" / name
+
     def add_destination(self, declared: str) -> None:
         """Add a destination to the file (one list item, with {sandbox}) and restart the propagator in order."""
-        path = self._started.destinations
-        path.write_text(path.read_text() + declared.format(sandbox=self._started.url("sandbox")))
         self.supervisor.child("propagator").stop()
+        self.toggle_destination(declared)
         self.restart("propagator")
+
+    def toggle_destination(self, declared: str) -> bool:
+        """Add a destination to the file, or remove it where it is in it; whether it is in it now."""
+        (item,) = yaml.safe_load(declared.format(sandbox=self._started.url("sandbox")))
+        listed = self._declared()
+        others = [each for each in listed if each["name"] != item["name"]]
+        added = len(others) == len(listed)
+        self._declare([*others, item] if added else others)
+        return added
+
+    def raise_generation(self, *names: str) -> None:
+        """One more than before for these destinations (all, if none is named): each is filled at the next start."""
+        listed = self._declared()
+        for each in listed:
+            if not names or each["name"] in names:
+                each["generation"] = each.get("generation", 0) + 1
+        self._declare(listed)
+
+    def _declared(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = yaml.safe_load(self._started.destinations.read_text())["destinations"]
+        return listed
+
+    def _declare(self, destinations: list[dict[str, Any]]) -> None:
+        self._started.destinations.write_text(yaml.safe_dump({"destinations": destinations}, sort_keys=False))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

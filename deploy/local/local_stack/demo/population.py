@@ -75,6 +75,7 @@ class Choices:
         self._people = population
         self._random = random.Random(seed)  # noqa: S311 - a repeatable story, not a secret
         self._sent: list[Choice] = []
+        self._legacy = len(population)
 
     def first(self, now: int) -> Iterator[Choice]:
         """Every person's choices of the past days: six in seven say yes."""
@@ -110,7 +111,8 @@ class Choices:
     def historic(self, count: int, now: int) -> Iterator[Choice]:
         """``count`` refusals of past years by people who made no choice since: a legacy base that is imported."""
         made = 0
-        for number in range(len(self._people), len(self._people) + count):
+        while True:
+            number, self._legacy = self._legacy, self._legacy + 1
             person = Person(
                 subject_ref=f"legacy-{number:06d}",
                 phone=f"+3363998{number:04d}" if number < MOST_PEOPLE else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import httpx
 
@@ -25,8 +26,10 @@ _Row = tuple[str, str]
 class Progress:
     """Scrapes at most every EVERY seconds. A process that does not answer counts as not settled."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, *, but: Collection[str] = ()) -> None:
+        """`but`: destinations that are down on purpose, and not waited for."""
         self._endpoints = endpoints
+        self._but = frozenset(but)
         self._tools = tools(endpoints)
         self._scraped: dict[str, Samples] = {}
         self._next = 0.0
@@ -34,6 +37,10 @@ class Progress:
         self._latencies: dict[_Row, list[tuple[float, float]]] = {}
         self._delivered: dict[_Row, int] = {}
         self._quiet_since: float | None = None
+
+    def begin(self) -> None:
+        """What was seen so far does not count: all has to be carried through from now on."""
+        self._quiet_since = None
 
     def reload_tools(self) -> None:
         """The destinations file has changed."""
@@ -79,23 +86,30 @@ class Progress:
             "records of lag": sum(
                 lag.total("consent_relay_consumer_lag_records", group=f"{prefix}{group}") for group in QUIET_GROUPS
             ),
-            "pushes": propagator.total("consent_relay_propagation_backlog")
-            + propagator.total("consent_relay_propagation_calls_in_flight"),
+            "pushes": sum(
+                propagator.total(name, destination=tool.destination)
+                for tool in self._tools
+                if tool.destination not in self._but
+                for name in ("consent_relay_propagation_backlog", "consent_relay_propagation_calls_in_flight")
+            ),
         }
         return ", ".join(f"{count:,.0f} {name}" for name, count in parts.items() if count)
 
     def _older_than(self, moment: float) -> str:
         """What has not been carried up to this moment (seconds since the epoch) yet."""
         carried = {
-            "list": self._of("suppression").values.get("consent_relay_suppression_resolved_timestamp_seconds"),
-            "destinations": self._of("propagator").values.get(
-                "consent_relay_propagation_delivered_until_timestamp_seconds"
-            ),
+            "the list": self._of("suppression").least("consent_relay_suppression_resolved_timestamp_seconds"),
+            **{
+                tool.destination: self._of("propagator").least(
+                    "consent_relay_propagation_delivered_until_timestamp_seconds", destination=tool.destination
+                )
+                for tool in self._tools
+                if tool.destination not in self._but
+            },
         }
-        oldest = {what: min(found.values(), default=None) if found else None for what, found in carried.items()}
         return ", ".join(
-            f"the {what} to reach {moment:.1f} ({'unknown' if at is None else f'{at:.1f}'})"
-            for what, at in oldest.items()
+            f"{what} to reach {moment:.1f} ({'unknown' if at is None else f'{at:.1f}'})"
+            for what, at in carried.items()
             if at is None or at <= moment
         )
 

@@ -115,7 +115,7 @@ class KafkaUpstream:
             conf={"auto.register.schemas": False, "subject.name.strategy": topic_subject_name_strategy},
         )
         self._context = SerializationContext(topic, MessageField.VALUE)
-        self._topic = topic
+        self.topic = topic
         self._book = book
         self.outcomes: Counter[str] = Counter()
         self.damaged: set[str] = set()
@@ -142,7 +142,7 @@ class KafkaUpstream:
                 value = value[: len(value) // 2]
             key = (choice.subject_ref or choice.event_id).encode()
             report = damaged if choice.trouble is Trouble.INVALID else delivered
-            self._producer.produce(self._topic, value=value, key=key, on_delivery=report)
+            self._producer.produce(self.topic, value=value, key=key, on_delivery=report)
             self._producer.poll(0)
         if self._producer.flush(seconds) or failed:
             raise TimeoutError(f"Kafka did not acknowledge: {failed[:1]}")
