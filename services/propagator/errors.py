@@ -1,13 +1,18 @@
 """Every exception of the propagator.
 
 PropagatorError
-├── WrongDestinations     the destinations file: each fault with its line; the process exits with 2
-└── CallFailed            a provider call as a whole failed; no push of the batch is known to be applied
-    ├── DestinationDown   refused, cut, timed out, 5xx, nonsense: counts towards the breaker
-    ├── Throttled         429 or the provider's own way to say it: waits, counts against nobody
-    ├── Misconfigured     wrong credentials, certificate or URL: a person must act; alerts loudly
-    │   └── WrongTargets  the tool does not know these groups, lists or senders; what concerns others goes on
-    └── Withheld          the guard said no before the request left: nothing was sent
+├── InvalidDestinationsFileError   the destinations file: each error with its line; the process exits with 2
+├── CallFailedError                a provider call as a whole failed; no push of the batch is known to be executed
+│   ├── DestinationDownError       refused, cut, timed out, 5xx, nonsense: counts towards the circuit breaker
+│   ├── ThrottledError             429 or the provider's own form of it: waits, counts against no address
+│   ├── MisconfiguredError         wrong credentials, certificate or URL: a person must act; alerts loudly
+│   │   └── UnknownTargetsError    the tool does not know these groups, lists or senders; the others go on
+│   └── SendNotAllowedError        the guard refused before the request left: nothing was sent
+├── PushNotBuildableError          one push cannot be made from its entry: concerns that address alone
+├── TenantMismatchError            an entry of another tenant reached a destination: never sent, a bug
+├── SenderFencedError              another process is the active sender: this one may record nothing more
+├── ConnectorContractError         a connector returned something else than one outcome for each push: a bug
+└── InvalidTransitionError         a delivery state was changed by an event that it does not know: a bug
 """
 
 from __future__ import annotations
@@ -20,24 +25,24 @@ class PropagatorError(Exception):
     """The root of all errors of this service."""
 
 
-class Fault(NamedTuple):
+class FileError(NamedTuple):
     """One wrong line of the destinations file."""
 
     line: int
     field: str
-    cure: str
+    fix: str
 
 
-class WrongDestinations(PropagatorError):
-    """The destinations file cannot be used; `faults` names every wrong line with its cure."""
+class InvalidDestinationsFileError(PropagatorError):
+    """The destinations file cannot be used; `errors` names every wrong line with its fix."""
 
-    def __init__(self, path: str, faults: Sequence[Fault]) -> None:
+    def __init__(self, path: str, errors: Sequence[FileError]) -> None:
         self.path = path
-        self.faults = tuple(faults)
-        super().__init__("\n".join(f"{path}:{f.line}: {f.field}: {f.cure}" for f in self.faults))
+        self.errors = tuple(errors)
+        super().__init__("\n".join(f"{path}:{each.line}: {each.field}: {each.fix}" for each in self.errors))
 
 
-class CallFailed(PropagatorError):
+class CallFailedError(PropagatorError):
     """`reason` is a short code for metrics and receipts; `detail` is for a person and holds no address."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -46,32 +51,77 @@ class CallFailed(PropagatorError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
-class DestinationDown(CallFailed):
+class DestinationDownError(CallFailedError):
     """The provider did not answer, or answered with a failure of its own."""
 
 
-class Throttled(CallFailed):
-    """The provider asks us to slow down; `retry_after` in seconds where it told."""
+class ThrottledError(CallFailedError):
+    """The provider asks us to slow down; `retry_after` in seconds where it gave a time."""
 
     def __init__(self, reason: str, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(reason, detail)
         self.retry_after = retry_after
 
 
-class Misconfigured(CallFailed):
-    """The destination's declaration and the provider disagree; `detail` names the field and the cure."""
+class MisconfiguredError(CallFailedError):
+    """The destination's declaration and the provider disagree; `detail` names the field and the fix."""
 
 
-class WrongTargets(Misconfigured):
-    """`targets`: each target that cannot be written to, with the cure. Only they are concerned."""
+class UnknownTargetsError(MisconfiguredError):
+    """`targets`: each target that cannot be written to, with the fix. Only they are concerned."""
 
     def __init__(self, reason: str, targets: Mapping[str, str]) -> None:
         super().__init__(reason, "; ".join(targets.values()))
         self.targets = dict(targets)
 
 
-class Withheld(CallFailed):
-    """This worker may not say now what the call holds: nothing was written."""
+class SendNotAllowedError(CallFailedError):
+    """This process may not send now what the call holds: nothing was written."""
 
     def __init__(self) -> None:
-        super().__init__("withheld", "this worker does not own the partition for certain, or knows better by now")
+        super().__init__("not_allowed", "this process is not surely the active sender, or the state has changed")
+
+
+class PushNotBuildableError(PropagatorError):
+    """`code`: unsealable or no_address. `retryable`: an operator can mend it (a seal key that is missing here)."""
+
+    def __init__(self, code: str, *, retryable: bool = False) -> None:
+        self.code = code
+        self.retryable = retryable
+        super().__init__(code)
+
+
+class TenantMismatchError(PropagatorError):
+    """One tenant's entry met another tenant's destination. Nothing of it was sent."""
+
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        super().__init__(f"an entry of another tenant or channel reached destination {destination}")
+
+
+class SenderFencedError(PropagatorError):
+    """Another process has become the active sender; rows that were not committed are dropped."""
+
+
+class ConnectorContractError(PropagatorError):
+    """The connector's answer cannot be matched with the pushes of the call."""
+
+
+class InvalidTransitionError(PropagatorError):
+    """A delivery state and an event that do not go together: a bug of ours, never a provider's answer."""
+
+    def __init__(self, state: str, event: str) -> None:
+        self.state = state
+        self.event = event
+        super().__init__(f"a push that is {state} cannot be {event}")
+
+
+# The old names, until the modules that use them are deleted.
+Fault = FileError
+WrongDestinations = InvalidDestinationsFileError
+CallFailed = CallFailedError
+DestinationDown = DestinationDownError
+Throttled = ThrottledError
+Misconfigured = MisconfiguredError
+WrongTargets = UnknownTargetsError
+Withheld = SendNotAllowedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,7 +34,8 @@ class Current:
 
     entry: ListEntry | None
     plan: Plan
-    delivered: dict[str, DeliveredTarget]
+    """Made with now = max(own clock, the entry's `written_at`)."""
+    delivered: Mapping[str, DeliveredTarget]
     newest_append: int
     """The newest append time that was read from Kafka: bounds the version of a call."""
     fill_began_at: int
@@ -46,12 +47,18 @@ class DestinationState(Protocol):
     def current(self, address_key: str) -> Current:
         """Desired and delivered state as they are now, rows that are not read back yet included.
 
-        Raises RegistryUnavailable or Unreadable for an entry that cannot be decoded."""
+        Raises RegistryUnavailable or Unreadable for an entry that cannot be decoded.
+        """
 
     def pending(
-        self, *, live: bool, kind: Kind, limit: int, skip_targets: Collection[str] = ()
+        self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
     ) -> Sequence[PendingPush]:
-        """The oldest rows of the pending index of one class and kind, targets in `skip_targets` left out."""
+        """The oldest rows (by `since`) of the pending index of one class and kind whose `not_before` <= `due_by`.
+
+        Left out: targets in `skip_targets`; addresses with a recorded change that is not read back yet (they are
+        offered again then, if they still differ); permissions of addresses with a `permission_hindrance`. Fewer than
+        `limit` rows: there are no others.
+        """
 
     def record(
         self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
@@ -64,6 +71,9 @@ class DestinationState(Protocol):
     async def record_now(self, address_key: str, row: DeliveredTarget, *, target: str) -> None:
         """As `record`; returns once it is committed. Raises SenderFencedError when another process is active."""
 
+    def record_receipts(self, address_key: str, receipts: Sequence[Receipt]) -> None:
+        """Receipts of something that changes no row (`queued`): committed within 250 ms."""
+
     def forget(self, address_key: str) -> None:
         """Tombstone the rows of an address that was erased."""
 
@@ -72,3 +82,12 @@ class DestinationState(Protocol):
 
     def may_send(self) -> bool:
         """Whether this process surely is the active sender, confirmed by the broker within the session time-out."""
+
+    def counts(self) -> Mapping[tuple[bool, Kind], int]:
+        """Rows of the pending index by (live, kind), those that back off included. Cheap: read once a second."""
+
+    def oldest_pending(self, *, live: bool) -> int | None:
+        """`since` of the oldest pending suppression of the class, in micros; None: none is pending."""
+
+    def delivered_until(self) -> int | None:
+        """Micros: every live decision recorded until then is delivered. None: not known (restoring, or a hole)."""
