@@ -12,25 +12,26 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from propagator.connector import (
+from propagator.connectors.base import (
     PERMIT,
     SUPPRESS,
     Accepted,
-    Account,
+    CallBudget,
     Capabilities,
+    ConnectionSettings,
+    ConnectorType,
     Guard,
-    Kind,
     Option,
     Outcome,
     Push,
     Refused,
-    TryAgain,
+    Retryable,
 )
-from propagator.connectors.answers import parsed, raise_common
-from propagator.connectors.exchange import Answer, Exchange
+from propagator.connectors.bisect import BatchRefused, bisect_batch
+from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.oauth import ClientCredentials
-from propagator.connectors.splitting import Alone, halving
-from propagator.errors import DestinationDown, Misconfigured, WrongTargets
+from propagator.connectors.responses import parsed, raise_for_status
+from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 CONNECTIONS = 4
 
@@ -54,108 +55,110 @@ class _List(msgspec.Struct):
 class Genesys:
     """One organisation; a target is the id of an internal DNC list."""
 
-    def __init__(self, account: Account) -> None:
-        if account.url is None:
-            raise Misconfigured("url", "Genesys Cloud has a host for each region: set `url`")
-        self._root = f"{account.url.rstrip('/')}/api/v2/outbound/dnclists"
-        self._targets = account.targets
-        self._exchange = Exchange(timeout_seconds=account.timeout_seconds, connections=CONNECTIONS)
+    def __init__(self, connection: ConnectionSettings) -> None:
+        if connection.url is None:
+            raise MisconfiguredError("url", "Genesys Cloud has a host for each region: set `url`")
+        self._root = f"{connection.url.rstrip('/')}/api/v2/outbound/dnclists"
+        self._targets = connection.targets
+        self._http = HttpClient(timeout_seconds=connection.timeout_seconds, connections=CONNECTIONS)
         self._login = ClientCredentials(
-            url=f"{_login_host(account)}/oauth/token",
-            client_id=account.credentials["client_id"],
-            client_secret=account.credentials["client_secret"],
-            exchange=self._exchange,
+            url=f"{_login_host(connection)}/oauth/token",
+            client_id=connection.credentials["client_id"],
+            client_secret=connection.credentials["client_secret"],
+            http=self._http,
         )
 
-    async def verify(self) -> None:
+    async def verify(self, *, budget: CallBudget) -> None:
         """The client may log in, and every configured list exists and is one that can be written to."""
         wrong: dict[str, str] = {}
         for target in self._targets:
             try:
-                await self._look_up(target)
-            except WrongTargets as error:
+                await self._check_list(target, budget)
+            except UnknownTargetsError as error:
                 wrong |= error.targets
         if wrong:
-            raise WrongTargets("list", wrong)
+            raise UnknownTargetsError("list", wrong)
 
-    async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
+    async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         action, target = pushes[0].action, pushes[0].target
         url = f"{self._root}/{target}/phonenumbers"
 
-        async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | Alone:
+        async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | BatchRefused:
             body = {"action": _ACTION[action], "phoneNumbers": [push.address for push in part]}
-            answer = await self._call("PATCH", url, msgspec.json.encode(body), guard)
-            code = _code(answer)
-            if answer.status == 413 or (answer.status == 400 and code not in _A_PERSON_MUST_ACT):
-                return _alone(answer.status, code)
-            _check(answer, target)
-            if answer.status != 204:
-                # A sign-in page answers 200 as well: only the documented empty answer is an acknowledgement.
-                raise DestinationDown("malformed", f"{answer.status} where 204 was due")
-            reference = answer.headers.get("ININ-Correlation-Id")
+            response = await self._call("PATCH", url, budget=budget, body=msgspec.json.encode(body), guard=guard)
+            code = _code(response)
+            if response.status == 413 or (response.status == 400 and code not in _A_PERSON_MUST_ACT):
+                return _batch_refused(response.status, code)
+            _check(response, target)
+            if response.status != 204:
+                # A sign-in page answers 200 as well: only the documented empty response is an acknowledgement.
+                raise DestinationDownError("malformed", f"{response.status} where 204 was due")
+            reference = response.headers.get("ININ-Correlation-Id")
             return [Accepted(reference=reference, effective=True)] * len(part)
 
-        return await halving(pushes, attempt)
+        return await bisect_batch(pushes, attempt)
 
     async def close(self) -> None:
-        await self._exchange.close()
+        await self._http.close()
 
-    async def _look_up(self, target: str) -> None:
-        answer = await self._call("GET", f"{self._root}/{target}", None, None)
-        _check(answer, target)
-        if answer.status != 200:
-            raise DestinationDown("malformed", f"{answer.status} where 200 was due")
-        if parsed(answer, _List).dncSourceType != _INTERNAL_LIST:
-            raise _wrong(target, f": {_A_PERSON_MUST_ACT['dnc.source.operation.not.supported']}")
+    async def _check_list(self, target: str, budget: CallBudget) -> None:
+        response = await self._call("GET", f"{self._root}/{target}", budget=budget)
+        _check(response, target)
+        if response.status != 200:
+            raise DestinationDownError("malformed", f"{response.status} where 200 was due")
+        if parsed(response, _List).dncSourceType != _INTERNAL_LIST:
+            raise _unknown_target(target, f": {_A_PERSON_MUST_ACT['dnc.source.operation.not.supported']}")
 
-    async def _call(self, method: str, url: str, body: bytes | None, guard: Guard | None) -> Answer:
-        """One call with a live token: a 401 means it ran out early, and is worth exactly one new token."""
-        token = await self._login.token()
+    async def _call(
+        self, method: str, url: str, *, budget: CallBudget, body: bytes | None = None, guard: Guard | None = None
+    ) -> HttpResponse:
+        """One call with a valid token: a 401 means that it expired early, and is worth exactly one new token."""
+        token = await self._login.token(budget)
         for renewed in (False, True):
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            answer = await self._exchange.call(method, url, headers=headers, body=body, guard=guard)
-            if answer.status != 401 or renewed:
+            response = await self._http.call(method, url, budget=budget, headers=headers, body=body, guard=guard)
+            if response.status != 401 or renewed:
                 break
-            token = await self._login.token(instead_of=token)
-        return answer
+            token = await self._login.token(budget, instead_of=token)
+        return response
 
 
-def _alone(status: int, code: str) -> Alone:
-    """A single number was refused. Only a code about the number is final; any other may pass."""
+def _batch_refused(status: int, code: str) -> BatchRefused:
+    """What it means for a single number. Only a code about the number is final; any other may succeed later."""
     if "phone" in code:
         return Refused(code=code, detail="Genesys does not take this number")
-    return TryAgain(reason=f"http_{status}")
+    return Retryable(reason=f"http_{status}")
 
 
-def _check(answer: Answer, target: str) -> None:
-    raise_common(answer)
-    if answer.status == 404:
-        raise _wrong(target, " does not exist: correct `purposes`")
-    if answer.status >= 400:
-        code = _code(answer)
+def _check(response: HttpResponse, target: str) -> None:
+    raise_for_status(response)
+    if response.status == 404:
+        raise _unknown_target(target, " does not exist: correct `purposes`")
+    if response.status >= 400:
+        code = _code(response)
         if code in _A_PERSON_MUST_ACT:
-            raise _wrong(target, f": {_A_PERSON_MUST_ACT[code]}")
-        raise Misconfigured(f"http_{answer.status}", f"list {target}: Genesys does not take such calls")
+            raise _unknown_target(target, f": {_A_PERSON_MUST_ACT[code]}")
+        raise MisconfiguredError(f"http_{response.status}", f"list {target}: Genesys does not take such calls")
 
 
-def _wrong(target: str, why: str) -> WrongTargets:
-    return WrongTargets("list", {target: f"list {target}{why}"})
+def _unknown_target(target: str, why: str) -> UnknownTargetsError:
+    return UnknownTargetsError("list", {target: f"list {target}{why}"})
 
 
-def _code(answer: Answer) -> str:
-    if answer.status < 400:
+def _code(response: HttpResponse) -> str:
+    if response.status < 400:
         return ""
     try:
-        return msgspec.json.decode(answer.body, type=_Problem).code
+        return msgspec.json.decode(response.body, type=_Problem).code
     except msgspec.DecodeError:
         return ""
 
 
-def _login_host(account: Account) -> str:
-    told = str(account.options["login_url"])
-    if told:
-        return told.rstrip("/")
-    parts = urlsplit(account.url or "")
+def _login_host(connection: ConnectionSettings) -> str:
+    given = str(connection.options["login_url"])
+    if given:
+        return given.rstrip("/")
+    parts = urlsplit(connection.url or "")
     return f"{parts.scheme}://{parts.netloc.replace('api.', 'login.', 1)}"
 
 
@@ -167,7 +170,7 @@ def _target_error(target: str) -> str | None:
     return None
 
 
-KIND = Kind(
+TYPE = ConnectorType(
     name="genesys",
     channels=frozenset({"voice"}),
     credentials={"client_id": "the OAuth client's id", "client_secret": "the OAuth client's secret"},
@@ -184,9 +187,9 @@ KIND = Kind(
         burst=15,
         concurrency=CONNECTIONS,
         answer="final",
-        reads_back="export",
+        readback="export",
         scope="target",
     ),
     target_error=_target_error,
-    build=Genesys,
+    open=Genesys,
 )

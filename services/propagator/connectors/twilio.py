@@ -13,24 +13,25 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from propagator.connector import (
+from propagator.connectors.base import (
     PERMIT,
     SUPPRESS,
     Accepted,
-    Account,
+    CallBudget,
     Capabilities,
+    ConnectionSettings,
+    ConnectorType,
     Guard,
-    Kind,
     Option,
     Outcome,
     Push,
     Refused,
-    TryAgain,
+    Retryable,
 )
-from propagator.connectors.answers import parsed, raise_common
-from propagator.connectors.exchange import Answer, Exchange, basic
-from propagator.connectors.splitting import Alone, halving
-from propagator.errors import WrongTargets
+from propagator.connectors.bisect import BatchRefused, bisect_batch
+from propagator.connectors.http import HttpClient, HttpResponse, basic
+from propagator.connectors.responses import parsed, raise_for_status
+from propagator.errors import UnknownTargetsError
 
 HOST = "https://accounts.twilio.com"
 CONNECTIONS = 4
@@ -54,36 +55,37 @@ class _Answer(msgspec.Struct):
 class Twilio:
     """One Twilio account; a target is a Messaging Service SID or a sending number."""
 
-    def __init__(self, account: Account) -> None:
-        self._url = f"{(account.url or HOST).rstrip('/')}/v1/Consents/Bulk"
+    def __init__(self, connection: ConnectionSettings) -> None:
+        self._url = f"{(connection.url or HOST).rstrip('/')}/v1/Consents/Bulk"
         self._headers = {
-            "Authorization": basic(account.credentials["account_sid"], account.credentials["auth_token"]),
+            "Authorization": basic(connection.credentials["account_sid"], connection.credentials["auth_token"]),
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        self._source = str(account.options["source"])
-        self._exchange = Exchange(timeout_seconds=account.timeout_seconds, connections=CONNECTIONS)
+        self._source = str(connection.options["source"])
+        self._http = HttpClient(timeout_seconds=connection.timeout_seconds, connections=CONNECTIONS)
 
-    async def verify(self) -> None:
+    async def verify(self, *, budget: CallBudget) -> None:
         """Twilio has no call that reads consents or tries one without writing it: nothing to check."""
 
-    async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
-        async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | Alone:
-            answer = await self._exchange.call(
+    async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
+        async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | BatchRefused:
+            response = await self._http.call(
                 "POST",
                 self._url,
+                budget=budget,
                 headers=self._headers,
                 body=urlencode([("Items", self._item(push)) for push in part]).encode(),
                 guard=guard,
             )
-            if answer.status in (400, 413):
-                return TryAgain(reason=f"http_{answer.status}")
-            raise_common(answer)
-            return _outcomes(part, answer)
+            if response.status in (400, 413):
+                return Retryable(reason=f"http_{response.status}")
+            raise_for_status(response)
+            return _outcomes(part, response)
 
-        return await halving(pushes, attempt)
+        return await bisect_batch(pushes, attempt)
 
     async def close(self) -> None:
-        await self._exchange.close()
+        await self._http.close()
 
     def _item(self, push: Push) -> str:
         chosen = datetime.datetime.fromtimestamp(push.occurred_at / 1e6, datetime.UTC)
@@ -100,21 +102,21 @@ class Twilio:
         )
 
 
-def _outcomes(pushes: Sequence[Push], answer: Answer) -> list[Outcome]:
-    items = {item.correlation_id: item for item in parsed(answer, _Answer).items}
+def _outcomes(pushes: Sequence[Push], response: HttpResponse) -> list[Outcome]:
+    items = {item.correlation_id: item for item in parsed(response, _Answer).items}
     answered = [items.get(push.push_id) for push in pushes]
     if all(item is not None and "INVALID_SENDER_ID" in item.error_messages for item in answered):
         senders = sorted({push.target for push in pushes})
-        raise WrongTargets(
+        raise UnknownTargetsError(
             "sender", {each: f"sender {each} is not known to Twilio: correct `purposes`" for each in senders}
         )
     return [_outcome(push, item) for push, item in zip(pushes, answered, strict=True)]
 
 
 def _outcome(push: Push, item: _Item | None) -> Outcome:
-    """Only codes known to be final end a push; an unknown one may pass, and a revocation is not given up for it."""
+    """Only codes known to be final end a push: a revocation is not given up for an unknown one."""
     if item is None:
-        return TryAgain(reason="unanswered")
+        return Retryable(reason="unanswered")
     if item.error_code == 0:
         return Accepted(reference=item.correlation_id)
     if item.error_code == _ALREADY_OPTED_OUT:
@@ -124,8 +126,8 @@ def _outcome(push: Push, item: _Item | None) -> Outcome:
     if item.error_code in _BAD_NUMBER or "INVALID_CONTACT_ID" in item.error_messages:
         return Refused(code=str(item.error_code), detail="Twilio does not take this number")
     if "INVALID_SENDER_ID" in item.error_messages:
-        return TryAgain(reason="sender", wrong_target=True)
-    return TryAgain(reason=f"item_{item.error_code}")
+        return Retryable(reason="sender", unknown_target=True)
+    return Retryable(reason=f"item_{item.error_code}")
 
 
 def _target_error(target: str) -> str | None:
@@ -134,7 +136,7 @@ def _target_error(target: str) -> str | None:
     return "not a sender: write a Messaging Service SID (MG and 32 hex digits) or a sending number (+33...)"
 
 
-KIND = Kind(
+TYPE = ConnectorType(
     name="twilio",
     channels=frozenset({"sms"}),
     credentials={
@@ -155,9 +157,9 @@ KIND = Kind(
         burst=10,
         concurrency=CONNECTIONS,
         answer="queued",
-        reads_back="none",
+        readback="none",
         scope="target",
     ),
     target_error=_target_error,
-    build=Twilio,
+    open=Twilio,
 )

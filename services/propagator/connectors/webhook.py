@@ -1,12 +1,11 @@
 """Any tool that takes Standard Webhooks: one signed message states what one address may be contacted for.
 
-A message states a state, not a change: a receiver that applies the newest `version` it saw of an address and
-purpose is right, whatever arrives twice or late. docs/providers.md describes the message for receivers.
+A message holds a state, not a change: a receiver that keeps the highest `version` of each address_key and target is
+right, whatever arrives twice or late. docs/providers.md describes the message for receivers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import time
 from collections.abc import Mapping, Sequence
@@ -14,24 +13,25 @@ from typing import Any
 
 import msgspec
 
-from propagator.connector import (
+from propagator.connectors.base import (
     PERMIT,
     SUPPRESS,
     Accepted,
-    Account,
+    CallBudget,
     Capabilities,
+    ConnectionSettings,
+    ConnectorType,
     Guard,
-    Kind,
     Option,
     Outcome,
     Push,
-    TryAgain,
+    Retryable,
 )
-from propagator.connectors.answers import raise_common
-from propagator.connectors.exchange import Exchange
-from propagator.connectors.public_targets import PublicResolver, url_error
-from propagator.connectors.standard_webhooks import secret_of, signed_headers
-from propagator.errors import Misconfigured
+from propagator.connectors.http import HttpClient
+from propagator.connectors.responses import raise_for_status
+from propagator.connectors.ssrf import PublicOnlyResolver, url_error
+from propagator.connectors.webhook_signature import parse_secret, signed_headers
+from propagator.errors import MisconfiguredError
 
 MESSAGE_TYPE = "suppression.updated"
 CONNECTIONS = 16
@@ -40,54 +40,54 @@ CONNECTIONS = 16
 class Webhook:
     """One endpoint. A target is what its owner calls our purpose; with `purposes: same`, the purpose itself."""
 
-    def __init__(self, account: Account) -> None:
-        allow_private = bool(account.options["allow_private"])
-        if account.url is None:
-            raise Misconfigured("url", "a webhook has no host of its own: set `url`")
-        if (wrong := url_error(account.url, allow_private=allow_private)) is not None:
-            raise Misconfigured("url", wrong)
-        self._url = account.url
-        self._secrets = _secrets(account.credentials)
-        self._clear = bool(account.options["clear_addresses"])
-        self._exchange = Exchange(
-            timeout_seconds=account.timeout_seconds,
+    def __init__(self, connection: ConnectionSettings) -> None:
+        allow_private = bool(connection.options["allow_private"])
+        if connection.url is None:
+            raise MisconfiguredError("url", "a webhook has no host of its own: set `url`")
+        if (wrong := url_error(connection.url, allow_private=allow_private)) is not None:
+            raise MisconfiguredError("url", wrong)
+        self._url = connection.url
+        self._secrets = _secrets(connection.credentials)
+        self._clear = bool(connection.options["clear_addresses"])
+        self._http = HttpClient(
+            timeout_seconds=connection.timeout_seconds,
             connections=CONNECTIONS,
-            resolver=None if allow_private else PublicResolver(),
+            resolver=None if allow_private else PublicOnlyResolver(),
         )
 
-    async def verify(self) -> None:
-        """The format knows no question without a message: nothing to check beyond the URL and the secrets."""
+    async def verify(self, *, budget: CallBudget) -> None:
+        """The format has no request without a message: nothing to check beyond the URL and the secrets."""
 
-    async def push(self, pushes: Sequence[Push], *, guard: Guard) -> Sequence[Outcome]:
-        if len(pushes) == 1:
-            return [await self._tell(pushes[0], guard)]
-        return list(await asyncio.gather(*(self._tell(push, guard) for push in pushes)))
+    async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
+        (push,) = pushes
+        return [await self._send(push, guard, budget)]
 
     async def close(self) -> None:
-        await self._exchange.close()
+        await self._http.close()
 
-    async def _tell(self, push: Push, guard: Guard) -> Outcome:
+    async def _send(self, push: Push, guard: Guard, budget: CallBudget) -> Outcome:
         body = self._message(push)
-        answer = await self._exchange.call(
+        response = await self._http.call(
             "POST",
             self._url,
+            budget=budget,
             headers={
                 "Content-Type": "application/json",
-                # The id stays over retries; the time is that of the attempt, or a receiver would call it stale.
+                # The id stays over retries; the time is that of the attempt, or a receiver would reject it as too old.
                 **signed_headers(self._secrets, message_id=push.push_id, timestamp=int(time.time()), body=body),
             },
             body=body,
             guard=guard,
         )
-        if 200 <= answer.status < 300:
+        if 200 <= response.status < 300:
             return Accepted(reference=push.push_id)
-        if answer.status == 410:
-            raise Misconfigured("gone", "410: the receiver wants no more messages: remove or correct the destination")
-        raise_common(answer)
-        if answer.status == 404:
-            raise Misconfigured("not_found", "404: nobody receives messages there: check `url`")
-        # The format says that whatever is not 2xx is to be tried again; a bad message parks, it is not dropped.
-        return TryAgain(reason=f"http_{answer.status}")
+        if response.status == 410:
+            raise MisconfiguredError("gone", "410: the receiver takes no more messages: correct the destination")
+        raise_for_status(response)
+        if response.status == 404:
+            raise MisconfiguredError("not_found", "404: no receiver at this URL: check `url`")
+        # By the standard, whatever is not 2xx is sent again; a message that alone fails backs off and is not dropped.
+        return Retryable(reason=f"http_{response.status}")
 
     def _message(self, push: Push) -> bytes:
         """The body; equal for equal states, so that a retry is the same message under the same id."""
@@ -115,9 +115,9 @@ def _secrets(credentials: Mapping[str, str]) -> list[bytes]:
     """The new secret first; the previous one signs too for as long as the destination names it."""
     named = [(name, credentials[name]) for name in ("secret", "previous_secret") if credentials.get(name)]
     try:
-        return [secret_of(text) for _, text in named]
+        return [parse_secret(text) for _, text in named]
     except ValueError as error:
-        raise Misconfigured("secret", str(error)) from None
+        raise MisconfiguredError("secret", str(error)) from None
 
 
 def _rfc3339(micros: int) -> str:
@@ -129,7 +129,7 @@ def _url_error(url: str, options: Mapping[str, bool | int | str]) -> str | None:
     return url_error(url, allow_private=bool(options["allow_private"]))
 
 
-KIND = Kind(
+TYPE = ConnectorType(
     name="webhook",
     channels=None,
     credentials={"secret": "the signing secret: whsec_ and 24 to 64 bytes in base64"},
@@ -142,6 +142,7 @@ KIND = Kind(
             type=bool, default=False, help="allow http and hosts of a private network (a tool beside us, a test)"
         ),
     },
+    address_option="clear_addresses",
     url_required=True,
     same_targets=True,
     capabilities=Capabilities(
@@ -151,10 +152,10 @@ KIND = Kind(
         burst=50,
         concurrency=CONNECTIONS,
         answer="queued",
-        reads_back="none",
+        readback="none",
         scope="target",
     ),
     target_error=lambda target: None if target else "empty: write the name the receiver knows",
     url_error=_url_error,
-    build=Webhook,
+    open=Webhook,
 )

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from propagator.errors import Misconfigured
+from propagator.errors import MisconfiguredError
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -35,7 +35,7 @@ def is_public(address: str) -> bool:
 
 
 def url_error(url: str, *, allow_private: bool) -> str | None:
-    """What is wrong with a target before anything is resolved, and the cure; None when nothing is."""
+    """What is wrong with a target before anything is resolved, and the fix; None when nothing is."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -58,7 +58,7 @@ def url_error(url: str, *, allow_private: bool) -> str | None:
     return None if is_public(str(literal)) else "a private address: use a public host, or set `allow_private: true`"
 
 
-class PublicResolver(AbstractResolver):
+class PublicOnlyResolver(AbstractResolver):
     """Resolves a name and refuses it when any of its addresses is not public."""
 
     def __init__(self, lookup: Lookup | None = None) -> None:
@@ -69,7 +69,7 @@ class PublicResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         addresses = await self._lookup(host, port)
         if not addresses or not all(is_public(address) for address in addresses):
-            raise Misconfigured("private_target", "the host resolves to an address that is not public")
+            raise MisconfiguredError("private_target", "the host resolves to an address that is not public")
         return [
             ResolveResult(
                 hostname=host,

@@ -12,8 +12,8 @@ PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64
 
 
-def secret_of(text: str) -> bytes:
-    """The key behind `whsec_` + base64; ValueError says what is wrong and never holds the secret."""
+def parse_secret(text: str) -> bytes:
+    """The key behind `whsec_` + base64; ValueError names what is wrong and never holds the secret."""
     try:
         key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -1,0 +1,1 @@
+"""The destinations file: read, validate, model."""

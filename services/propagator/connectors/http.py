@@ -1,0 +1,190 @@
+"""One HTTP request and its response: rate limit and guard before it is sent, and each failure as an error of ours.
+
+aiohttp's exceptions hold URLs, and a URL may hold an address (SendGrid's do): none of them leaves this file, not even
+as a cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import ClientRequest, ClientResponse, ServerDisconnectedError
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
+from aiohttp.connector import Connection
+from yarl import URL
+
+from propagator.connectors.base import CallBudget, Guard
+from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, SendNotAllowedError
+
+MAX_RESPONSE_BYTES = 2 * 2**20
+
+
+@dataclass(kw_only=True, slots=True)
+class _SendGuard:
+    """Of one call: asked before each time its request is written to a socket."""
+
+    guard: Guard | None
+    """None: the request changes nothing at the provider."""
+    budget: CallBudget
+    writes: int = 0
+
+    async def before_repetition(self) -> None:
+        """aiohttp sends an idempotent request once more where a kept connection turns out to be closed."""
+        if self.writes:
+            await self.budget.spend()
+
+    def check(self) -> None:
+        """Raises SendNotAllowedError, or DestinationDownError where the request was written before: what became of
+        that is not known."""
+        if self.guard is not None and not self.guard():
+            raise _cut() if self.writes else SendNotAllowedError
+        self.writes += 1
+
+
+_send_guard: ContextVar[_SendGuard] = ContextVar("send_guard")
+
+
+class _GuardedRequest(ClientRequest):
+    """Checks the guard in the moment before the first byte is written, on an open connection.
+
+    Any earlier would not do: opening a connection can take seconds, and on Python 3.11 the event loop runs other tasks
+    between `send` and the writing of a body. A process that is frozen in between has a successor when it goes on.
+    """
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        send_guard = _send_guard.get()
+        await send_guard.before_repetition()
+        if conn.protocol is None or conn.protocol.should_close:
+            # Bytes arrived that answer no request; they would be taken for the response to this one.
+            raise ServerDisconnectedError
+        if not self._body:
+            send_guard.check()
+        return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        if self._body:
+            try:
+                _send_guard.get().check()
+            except Exception as refusal:
+                if conn.protocol is not None:
+                    conn.protocol.set_exception(refusal)  # Raised where the response is waited for.
+                return
+        await super().write_bytes(writer, conn, content_length)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpResponse:
+    """A whole response; the body may hold addresses and stays out of representations."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class HttpClient:
+    """One account's connections, made lazily inside the running loop."""
+
+    def __init__(self, *, timeout_seconds: float, connections: int, resolver: AbstractResolver | None = None) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._connections = connections
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        budget: CallBudget,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        guard: Guard | None = None,
+    ) -> HttpResponse:
+        """Spend one request of `budget`, then, within the time-out, send once and read the whole response.
+
+        `guard` is given when the request changes something at the provider. Raises DestinationDownError when no whole
+        response came (the request may have been executed all the same), MisconfiguredError when no attempt can succeed,
+        SendNotAllowedError when the guard refused.
+        """
+        await budget.spend()
+        send_guard = _SendGuard(guard=guard, budget=budget)
+        token = _send_guard.set(send_guard)
+        try:
+            # Not followed: a redirect would carry the address and the credentials to another party.
+            async with self._opened().request(
+                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+            ) as response:
+                if not send_guard.writes:
+                    raise _cut()  # A response to another request: this one was not written yet.
+                return HttpResponse(status=response.status, headers=response.headers, body=await _read(response))
+        except CallFailedError:
+            raise
+        except TimeoutError:
+            raise DestinationDownError("timeout", f"no response within {self._timeout.total:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_call_failure(error) from None
+        finally:
+            _send_guard.reset(token)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # No DNS cache: with a resolver of ours, the address that was checked is the one that is called.
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, resolver=self._resolver, use_dns_cache=False, keepalive_timeout=30
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_GuardedRequest,
+                headers={"User-Agent": "consent-relay"},
+            )
+        return self._session
+
+
+async def _read(response: ClientResponse) -> bytes:
+    """The whole body, up to a bound: a faulty provider must not fill our memory."""
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(2**16):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_RESPONSE_BYTES:
+            raise DestinationDownError("oversized", f"the response is longer than {MAX_RESPONSE_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _cut() -> DestinationDownError:
+    return DestinationDownError("cut", "the connection broke before the response was whole")
+
+
+def _as_call_failure(error: aiohttp.ClientError | OSError) -> CallFailedError:
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return MisconfiguredError("certificate", "the server's TLS certificate is not valid: check `url`")
+        case aiohttp.ClientConnectorDNSError():
+            return DestinationDownError("unresolved", "the host name cannot be resolved")
+        case aiohttp.ClientConnectorError():
+            return DestinationDownError("unreachable", "no connection could be made")
+        case aiohttp.InvalidURL():
+            return MisconfiguredError("url", "not a URL that can be called: check `url`")
+        case aiohttp.ClientResponseError():
+            return DestinationDownError("malformed", "the response is not HTTP")
+        case ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
+            return _cut()
+        case _:
+            return DestinationDownError("failed", type(error).__name__)
+
+
+def basic(user: str, password: str) -> str:
+    """The Authorization header of HTTP Basic."""
+    return aiohttp.encode_basic_auth(user, password)
