@@ -1,0 +1,74 @@
+"""Stores with a known content, and the damage that a disk does to them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from consent_state import Position, StateStore, StateStoreCorrupted, TopicPartition
+
+AT = TopicPartition("list", 0)
+BATCHES = 40
+ROWS = 25
+
+
+def opened(path: Path, *, partitions: int = 4, **options: Any) -> StateStore:
+    return StateStore.open(path, format_version=1, partitions=partitions, **options)
+
+
+def at(offset: int) -> dict[TopicPartition, Position]:
+    return {AT: Position("id", offset)}
+
+
+def rows_of(batch: int) -> Mapping[bytes, bytes]:
+    """What batch number `batch` writes; its position is `batch + 1`."""
+    return {b"%d-%d" % (row, batch): b"value of %d in %d " % (row, batch) * 5 for row in range(ROWS)}
+
+
+def fill(store: StateStore, batches: range, *, logged: bool = True) -> None:
+    for number in batches:
+        batch = store.batch()
+        for key, value in rows_of(number).items():
+            batch.put(key, value)
+        store.write(batch, positions=at(number + 1), logged=logged)
+
+
+def level_0_files(path: Path, files: int) -> list[Path]:
+    """A closed store of as many files in level 0, which compaction reads as soon as it is opened."""
+    store = opened(path)
+    store._database.set_options({"disable_auto_compactions": "true"})
+    for number in range(files):
+        fill(store, range(number, number + 1), logged=False)
+        store.flush()
+    store.close()
+    for options in path.glob("OPTIONS-*"):
+        options.unlink()  # rocksdict would take the setting above from it
+    return sorted(path.glob("*.sst"))
+
+
+def as_a_killed_process_leaves_it(path: Path) -> Path:
+    """A copy of an open store's directory: what is only in memory is lost, the write-ahead log is not."""
+    return Path(shutil.copytree(path, path.with_name(f"{path.name} killed")))
+
+
+def flip_bit(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+def holds_a_prefix(store: StateStore) -> bool:
+    """Whether the store holds exactly what its position names; False when it reports damage. Asserts on wrong rows."""
+    known = store.positions[AT].offset if store.positions else 0
+    try:
+        for number in range(BATCHES):
+            rows = rows_of(number)
+            expected = list(rows.values()) if number < known else [None] * ROWS
+            assert store.get(list(rows)) == expected
+        scanned = dict(store.scan(b"", b"\xfe"))
+    except StateStoreCorrupted:
+        return False
+    assert scanned == {key: value for number in range(known) for key, value in rows_of(number).items()}
+    return True

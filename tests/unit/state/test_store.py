@@ -1,0 +1,321 @@
+"""A state store: rows and positions together, and a new, empty one wherever the old one cannot be trusted (R43)."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_state import (
+    Position,
+    Rebuild,
+    RebuildReason,
+    StateStore,
+    StateStoreCorrupted,
+    StateStoreUnavailable,
+    TopicPartition,
+)
+from consent_state import store as store_module
+from tests.unit.state.damage import (
+    AT,
+    BATCHES,
+    as_a_killed_process_leaves_it,
+    at,
+    fill,
+    flip_bit,
+    holds_a_prefix,
+    level_0_files,
+    opened,
+    rows_of,
+)
+
+
+def test_rows_and_positions_outlive_a_restart(tmp_path: Path) -> None:
+    store = opened(tmp_path / "a" / "0")
+    assert store.rebuild is not None
+    assert store.rebuild.reason is RebuildReason.ABSENT
+    fill(store, range(BATCHES))
+    store.close()
+    again = opened(tmp_path / "a" / "0")
+    assert again.rebuild is None
+    assert again.positions == at(BATCHES)
+    assert holds_a_prefix(again)
+    again.close()
+
+
+def test_positions_of_other_partitions_keep_their_values(tmp_path: Path) -> None:
+    other = TopicPartition("state", 0)
+    store = opened(tmp_path / "0")
+    store.write(store.batch(), positions={AT: Position("id", 1), other: Position("id2", 5)})
+    store.write(store.batch(), positions=at(2))
+    store.write(store.batch())
+    store.close()
+    again = opened(tmp_path / "0")
+    assert again.positions == {AT: Position("id", 2), other: Position("id2", 5)}
+    again.close()
+
+
+def test_batch_puts_and_deletes_rows_and_ranges(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    batch = store.batch()
+    for key in (b"a", b"b", b"c", b"d"):
+        batch.put(key, key)
+    batch.delete(b"a")
+    batch.delete_range(b"b", b"d")
+    assert len(batch) == 6
+    store.write(batch)
+    assert store.get([b"d", b"a", b"c"]) == [b"d", None, None]
+    assert store.get([]) == []
+    store.close()
+
+
+def test_scan_returns_the_rows_between_two_keys_across_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_SCAN_ROWS", 3)
+    store = opened(tmp_path / "0")
+    keys = [b"%02d" % number for number in range(10)]
+    batch = store.batch()
+    for key in keys:
+        batch.put(key, b"")
+    store.write(batch, positions=at(1))
+    assert [key for key, _ in store.scan(b"", b"\xff\xff\xff")] == keys
+    assert [key for key, _ in store.scan(b"02", b"08")] == keys[2:8]
+    for limit in (0, 2, 3, 4, 6, 100):
+        assert [key for key, _ in store.scan(b"01", b"09", limit)] == keys[1:9][:limit]
+    store.close()
+
+
+def test_a_scan_that_is_not_finished_does_not_keep_the_database_locked(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    fill(store, range(BATCHES))
+    scan = store.scan(b"", b"\xfe")
+    next(scan)
+    store.close()
+    again = opened(tmp_path / "0")
+    assert again.rebuild is None
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"partitions": 8}, RebuildReason.FORMAT), ({}, RebuildReason.TOO_OLD)],
+    ids=["another partition count", "too old to have seen every tombstone"],
+)
+def test_positions_that_cannot_be_trusted_empty_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], reason: RebuildReason
+) -> None:
+    store = opened(tmp_path / "0")
+    fill(store, range(BATCHES))
+    store.close()
+    if reason is RebuildReason.TOO_OLD:
+        monkeypatch.setattr(store_module, "MAX_AGE_SECONDS", -1)
+    rebuilds: list[Rebuild] = []
+    again = opened(tmp_path / "0", on_rebuild=rebuilds.append, **options)
+    assert [rebuild.reason for rebuild in rebuilds] == [reason]
+    assert again.rebuild == rebuilds[0]
+    assert again.positions == {}
+    assert holds_a_prefix(again)
+    again.close()
+
+
+def test_rows_without_positions_are_not_used(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    batch = store.batch()
+    batch.put(b"a", b"a")
+    store.write(batch)
+    store.close()
+    again = opened(tmp_path / "0")
+    assert again.get([b"a"]) == [None]
+    again.close()
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "MANIFEST", ".sst", ".log"])
+@pytest.mark.parametrize("damage", ["delete", "truncate", "overwrite"])
+def test_damaged_files_never_stop_the_start(tmp_path: Path, name: str, damage: str) -> None:
+    path = tmp_path / "0"
+    store = opened(path)
+    fill(store, range(BATCHES))
+    store.close()
+    for file in [file for file in path.iterdir() if name in file.name]:
+        if damage == "delete":
+            file.unlink()
+        elif damage == "truncate":
+            os.truncate(file, file.stat().st_size // 2)
+        else:
+            file.write_bytes(b"not what RocksDB wrote")
+    again = opened(path)
+    assert [child.name for child in tmp_path.iterdir()] == ["0"]
+    if name == ".sst":
+        assert again.rebuild is not None
+        assert again.rebuild.reason is RebuildReason.CORRUPTED
+    if not holds_a_prefix(again):
+        again.clear(Rebuild(RebuildReason.CORRUPTED, "found while reading"))
+    fill(again, range(BATCHES))
+    assert holds_a_prefix(again)
+    again.close()
+
+
+def test_a_flipped_bit_is_found_and_never_read_as_a_row(tmp_path: Path) -> None:
+    """Wherever it is: reading reports it, or the store holds exactly what its position names."""
+    chance = random.Random(8)
+    for number in range(40):
+        path = tmp_path / str(number)
+        store = opened(path)
+        fill(store, range(BATCHES // 2))
+        store.flush()
+        fill(store, range(BATCHES // 2, BATCHES))
+        if number % 2:
+            path = as_a_killed_process_leaves_it(path)  # half of the rows are in the write-ahead log
+        store.close()
+        file = chance.choice(sorted(file for file in path.iterdir() if file.stat().st_size))
+        flip_bit(file, chance.randrange(file.stat().st_size))
+        again = opened(path)
+        holds_a_prefix(again)
+        again.destroy()
+        assert not path.exists()
+
+
+def write_until_refused(store: StateStore) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        store.write(store.batch(), positions=at(99))
+
+
+def test_damage_that_compaction_meets_at_start_is_cured_by_clear(tmp_path: Path) -> None:
+    """`close` raises then, and the directory must be removed all the same."""
+    path = tmp_path / "0"
+    files = level_0_files(path, 5)
+    flip_bit(files[1], 200)
+    store = opened(path)
+    assert store.rebuild is None
+    with pytest.raises(StateStoreCorrupted, match="checksum mismatch"):
+        write_until_refused(store)
+    store.clear(Rebuild(RebuildReason.CORRUPTED, "compaction"))
+    assert store.positions == {}
+    fill(store, range(BATCHES))
+    store.close()
+    again = opened(path)
+    assert again.rebuild is None
+    assert holds_a_prefix(again)
+    again.close()
+    assert [child.name for child in tmp_path.iterdir()] == ["0"]
+
+
+@pytest.mark.parametrize("end", ["close", "destroy"])
+def test_an_error_of_rocksdb_while_closing_stops_nothing(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "0"
+    store = opened(path)
+    fill(store, range(BATCHES))
+    native = store._database
+
+    class Broken:
+        def close(self) -> None:
+            native.close()
+            raise Exception("Corruption: block checksum mismatch")  # noqa: TRY002 - as rocksdict raises it
+
+    store._database = Broken()
+    getattr(store, end)()
+    getattr(store, end)()
+    assert path.exists() == (end == "close")
+    with pytest.raises(StateStoreUnavailable):
+        store.get([b"a"])
+    with pytest.raises(StateStoreUnavailable):
+        store.write(store.batch())
+    store.clear()
+    fill(store, range(BATCHES))
+    assert holds_a_prefix(store)
+    store.close()
+
+
+def test_a_scan_reports_a_damaged_block_and_does_not_end_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "0"
+    store = opened(path)
+    fill(store, range(BATCHES))
+    store.close()
+    [file, *_] = sorted(path.glob("*.sst"))
+    flip_bit(file, file.stat().st_size // 3)
+    again = opened(path)
+    with pytest.raises(StateStoreCorrupted):
+        list(again.scan(b"", b"\xfe"))
+    again.close()
+
+
+def test_directory_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
+    first = opened(tmp_path / "0")
+    fill(first, range(BATCHES))
+    rebuilds: list[Rebuild] = []
+    second = opened(tmp_path / "0", on_rebuild=rebuilds.append)
+    assert [rebuild.reason for rebuild in rebuilds] == [RebuildReason.LOCKED]
+    fill(second, range(3))
+    second.clear(Rebuild(RebuildReason.TOPIC_RECREATED, "another topic"))
+    fill(second, range(2))
+    assert holds_a_prefix(second)
+    second.close()
+    assert [child.name for child in tmp_path.iterdir()] == ["0"]
+    assert holds_a_prefix(first)
+    first.close()
+
+
+def test_unlogged_writes_are_flushed_before_a_logged_one_follows(tmp_path: Path) -> None:
+    """Else a crash would lose the unlogged ones alone, below the positions of the logged one."""
+    store = opened(tmp_path / "0")
+    fill(store, range(10), logged=False)
+    fill(store, range(10, BATCHES))
+    again = opened(as_a_killed_process_leaves_it(tmp_path / "0"))
+    store.close()
+    assert again.positions == at(BATCHES)
+    assert holds_a_prefix(again)
+    again.close()
+
+
+def test_a_crash_during_a_restore_leaves_positions_that_fit_the_rows(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    fill(store, range(10), logged=False)
+    store.flush()
+    fill(store, range(10, BATCHES), logged=False)
+    again = opened(as_a_killed_process_leaves_it(tmp_path / "0"))
+    store.close()
+    assert again.positions == at(10)
+    assert holds_a_prefix(again)
+    again.close()
+
+
+def test_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StateStoreUnavailable):
+        opened(tmp_path / "file" / "0")
+
+
+def test_a_wrong_argument_is_no_damage(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    with pytest.raises(KeyError):
+        store.get(["text"])  # type: ignore[list-item]
+    store.close()
+
+
+def test_other_threads_may_read_until_the_store_is_closed(tmp_path: Path) -> None:
+    store = opened(tmp_path / "0")
+    fill(store, range(BATCHES))
+    keys, outcomes = list(rows_of(3)), []
+
+    def read() -> None:
+        try:
+            while True:
+                assert store.get(keys) == list(rows_of(3).values())
+                assert len(list(store.scan(b"", b"\xfe"))) == 1_000
+        except Exception as error:
+            outcomes.append(type(error))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(50):
+        fill(store, range(number % BATCHES, number % BATCHES + 1))
+    store.close()
+    for reader in readers:
+        reader.join(10)
+    assert outcomes == [StateStoreUnavailable] * 3
