@@ -91,11 +91,25 @@ class Ownership(Protocol):
 
         Nobody else can have it then, whatever happened to this process since (frozen and resumed, cut off)."""
 
+    def read_from(self, offset: int) -> None:
+        """Begin at `offset`, whatever the group has committed: for a service that keeps its own positions.
+
+        Called during `open`. After a rebalance that leaves the partition here, reading goes on after the last range
+        that was acknowledged, for the same reason.
+        """
+
+    def reopen(self) -> None:
+        """Close this partition and open it again, as if it had just been assigned. Only after `read_from`.
+
+        Nothing happens while the group rebalances: the caller asks again if its reason persists.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One consumer group over some topics. Topics with the same number of partitions go together: whoever
-    has partition 3 of one has partition 3 of all.
+    """One consumer group over some topics, which have the same number of partitions. A partition number is one unit:
+    it is opened when the partition of every topic is assigned (`open` is then called for each, concurrently), and
+    closed with the first that is lost. A member that is assigned only some of them opens none and is not ready.
 
     `open` makes a partition ready (recovery) before its first chunk and may take its time, as long as it lets
     the loop run. Cancelled when the partition is lost meanwhile: it then leaves nothing running behind it.

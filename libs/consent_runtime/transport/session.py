@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from consent_runtime.progress import Progress
 
@@ -20,12 +20,21 @@ class SessionStuck(Exception):
 class Held:
     """The Ownership a session gives to its handler."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, reopen: Callable[[], None] = lambda: None) -> None:
         self._membership = membership
+        self._reopen = reopen
         self.held = False
+        self.start: int | None = None
+        """Where to begin instead of at the committed offset; None: the handler leaves that to the group."""
 
     def fresh(self) -> bool:
         return self.held and self._membership.confirmed()
+
+    def read_from(self, offset: int) -> None:
+        self.start = offset
+
+    def reopen(self) -> None:
+        self._reopen()
 
 
 class Session:
@@ -44,8 +53,11 @@ class Session:
         stalled_after: float,
         failed: Callable[[BaseException], None],
         changed: Callable[[], None],
+        seek: Callable[[int], None] = lambda _offset: None,
+        reopen: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`seek` sets the consumer's position before the next fetch; `reopen` replaces this session by a new one."""
         self.topic = topic
         self.partition = partition
         self.lease = lease
@@ -53,7 +65,8 @@ class Session:
         self.opened = False
         self._progress = Progress(bound=stalled_after, clock=clock)
         self._stream = stream
-        self._ownership = Held(membership)
+        self._ownership = Held(membership, reopen)
+        self._seek = seek
         self._max_outstanding = max_outstanding
         self._patience = patience
         self._failed = failed
@@ -69,10 +82,12 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    def start(self, after: asyncio.Task[None] | None = None) -> None:
-        """Recover, then process; begins when `after` (the partition's previous session closing) is done."""
+    def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
+        """Recover, then process; begins when `after` (the partition's previous sessions closing) are done."""
         self._ownership.held = self._accepting = True
-        self._task = asyncio.create_task(self._run(after), name=f"{self._stream.name}-{self.topic}-{self.partition}")
+        self._task = asyncio.create_task(
+            self._run(tuple(after)), name=f"{self._stream.name}-{self.topic}-{self.partition}"
+        )
 
     @property
     def wants_records(self) -> bool:
@@ -135,9 +150,18 @@ class Session:
         else:
             await self.close()
 
+    @property
+    def accepting(self) -> bool:
+        """Not being closed, and no rebalance is under way."""
+        return self._accepting
+
     def resume(self, lease: Lease) -> None:
-        """The partition has stayed ours: go on, from the committed offset."""
+        """The partition has stayed ours: go on, from the committed offset or from the handler's own position."""
         self.lease = lease
+        if self._ownership.start is not None:
+            # The consumer is back at the group's offset, which may be higher than what this handler has read.
+            self._ownership.start = self._ownership.start if self.tracker.safe is None else self.tracker.safe
+            self._seek(self._ownership.start)
         self.tracker = OffsetTracker()
         self._progress.moved()
         self._ranges.clear()
@@ -157,11 +181,13 @@ class Session:
             self._closing = asyncio.create_task(self._close())
         return self._closing
 
-    async def _run(self, after: asyncio.Task[None] | None) -> None:
+    async def _run(self, after: Sequence[asyncio.Task[None]]) -> None:
         try:
-            if after is not None:
-                await after
+            for closing in after:
+                await closing
             self._handler = await self._stream.open(self.topic, self.partition, self._ownership)
+            if self._ownership.start is not None:
+                self._seek(self._ownership.start)
             self.opened = True
             self._progress.moved()
             self._changed()

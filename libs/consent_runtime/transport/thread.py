@@ -139,6 +139,9 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             state = subscriptions.subscription.assignment.state_value(tp)
             if state is None:
                 continue
+            start = self.app.sessions.seeks.pop(tp, None)
+            if start is not None:
+                fetcher.seek_to(tp, start)
             if tp in self._gone and state.has_valid_position:
                 self._tell_gap(tp, self._gone.pop(tp), state.position)
             records: Sequence[Record] = ()

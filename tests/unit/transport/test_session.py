@@ -250,7 +250,7 @@ async def test_ownership_ends_with_the_session(desk: Desk) -> None:
 async def test_a_session_waits_for_the_previous_one_of_its_partition(desk: Desk) -> None:
     ended = asyncio.Event()
     previous = asyncio.ensure_future(ended.wait())
-    desk.session.start(after=previous)  # type: ignore[arg-type]
+    desk.session.start(after=[previous])
     await desk.settled()
     assert not desk.session.opened
     ended.set()

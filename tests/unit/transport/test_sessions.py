@@ -1,0 +1,167 @@
+"""The partitions of several topics as one unit, without a broker: opened, resumed, reopened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from faust.types import TP
+from prometheus_client import CollectorRegistry
+
+from consent_runtime.observability import Health
+from consent_runtime.transport.contract import Chunk, Ownership, Stream
+from consent_runtime.transport.membership import Lease, Membership
+from consent_runtime.transport.metrics import TransportMetrics
+from consent_runtime.transport.sessions import Sessions
+
+LIVE, BULK = TP("live", 0), TP("bulk", 0)
+
+
+@dataclass(frozen=True)
+class Read:
+    offset: int
+    topic: str = "live"
+    partition: int = 0
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = b"v"
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Handler:
+    def __init__(self, name: str, log: list[str], ownership: Ownership) -> None:
+        self.name, self.log, self.ownership = name, log, ownership
+        self.keep = False
+
+    async def process(self, chunk: Chunk) -> None:
+        if not self.keep:
+            chunk.acknowledge()
+
+    async def close(self) -> None:
+        self.log.append(f"close {self.name}")
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.handlers: dict[TP, Handler] = {}
+        self.starts: dict[TP, int] = {}
+        self.failures: list[BaseException] = []
+        self.health = Health()
+        self.sessions = Sessions(
+            Stream(name="s", group="g", topics=("live", "bulk"), open=self.open),
+            membership=Membership(session_timeout=6.0),
+            max_outstanding=10,
+            patience=0.05,
+            stalled_after=60.0,
+            health=self.health,
+            metrics=TransportMetrics.on(CollectorRegistry()),
+            failed=self.failures.append,
+            ready_changed=lambda: None,
+        )
+
+    async def open(self, topic: str, partition: int, ownership: Ownership) -> Handler:
+        tp = TP(topic, partition)
+        self.log.append(f"open {topic}")
+        if tp in self.starts:
+            ownership.read_from(self.starts[tp])
+        self.handlers[tp] = Handler(topic, self.log, ownership)
+        return self.handlers[tp]
+
+    async def assign(self, *tps: TP, generation: int = 1) -> None:
+        self.sessions.assign(tps, Lease(generation=generation, member_id="m"))
+        await settled()
+
+    def deliver(self, tp: TP, first: int, count: int) -> None:
+        session = self.sessions.of(*tp)
+        assert session is not None
+        chunk = session.deliver([Read(first + index) for index in range(count)], first + count)
+        assert chunk is not None
+        session.enqueue(chunk)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    assert made.failures == []
+
+
+async def settled() -> None:
+    await asyncio.sleep(0.01)
+
+
+async def test_a_member_with_one_of_the_two_topics_opens_nothing_and_names_what_is_missing(bench: Bench) -> None:
+    await bench.assign(LIVE)
+    assert bench.log == []
+    assert bench.sessions.ready == frozenset()
+    ready, reasons = bench.health.check()
+    assert not ready
+    assert reasons == ["s: assigned live:0 without bulk:0: not opened"]
+    await bench.assign(LIVE, BULK)
+    assert sorted(bench.log) == ["open bulk", "open live"]
+    assert bench.health.check() == (True, [])
+    await bench.sessions.close()
+
+
+async def test_the_loss_of_one_topic_closes_the_other_as_well(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    await bench.sessions.suspend()
+    await bench.assign(BULK, generation=2)
+    assert sorted(bench.log) == ["close bulk", "close live"]
+    assert bench.sessions.ready == frozenset()
+
+
+async def test_both_stay_open_over_a_rebalance_or_neither_does(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    await bench.sessions.suspend()
+    await bench.assign(LIVE, BULK, generation=2)
+    assert bench.log == []
+    bench.handlers[BULK].keep = True
+    bench.deliver(BULK, 0, 3)
+    await settled()
+    await bench.sessions.suspend()
+    await bench.assign(LIVE, BULK, generation=3)
+    assert sorted(bench.log[:2]) == ["close bulk", "close live"]
+    assert sorted(bench.log[2:]) == ["open bulk", "open live"]
+    await bench.sessions.close()
+
+
+async def test_a_handler_that_keeps_its_positions_is_read_from_them_after_a_rebalance_too(bench: Bench) -> None:
+    bench.starts = {LIVE: 40}
+    await bench.assign(LIVE, BULK)
+    assert bench.sessions.seeks == {LIVE: 40}
+    bench.sessions.seeks.clear()
+    bench.deliver(LIVE, 40, 5)
+    await settled()
+    await bench.sessions.suspend()
+    await bench.assign(LIVE, BULK, generation=2)
+    assert bench.sessions.seeks == {LIVE: 45}
+    await bench.sessions.close()
+
+
+async def test_reopening_closes_both_and_then_opens_both(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    bench.starts = {LIVE: 7, BULK: 9}
+    bench.handlers[LIVE].ownership.reopen()
+    await settled()
+    assert sorted(bench.log[:2]) == ["close bulk", "close live"]
+    assert sorted(bench.log[2:]) == ["open bulk", "open live"]
+    assert bench.sessions.seeks == {LIVE: 7, BULK: 9}
+    assert bench.sessions.ready == {LIVE, BULK}
+    await bench.sessions.close()
+
+
+async def test_nothing_is_reopened_while_the_group_rebalances(bench: Bench) -> None:
+    await bench.assign(LIVE, BULK)
+    bench.log.clear()
+    await bench.sessions.suspend()
+    bench.handlers[LIVE].ownership.reopen()
+    await settled()
+    assert bench.log == []
+    await bench.sessions.close()
