@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from propagator.connector import SUPPRESS, Account, Connector, Push
 from propagator.connectors import CATALOGUE
+from propagator.connectors.base import SUPPRESS, ConnectionSettings, Connector, Push
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig
 
@@ -18,7 +18,7 @@ def a_push(number: int = 1, **values: Any) -> Push:
     given: dict[str, Any] = {
         "push_id": hashlib.sha256(str(number).encode()).hexdigest()[:32],
         "tenant": "acme",
-        "channel": "sms",
+        "channel": "email" if "@" in values.get("address", "") else "sms",
         "address_key": f"k1.{number}",
         "address": f"+3363998{number:04d}",
         "action": SUPPRESS,
@@ -42,10 +42,11 @@ class Sandbox:
         self._stack = stack
 
     def connect(self, name: str, *, credentials: dict[str, str], path: str, **overrides: Any) -> Connector:
-        kind = CATALOGUE[name]
-        options = {key: option.default for key, option in kind.options.items()} | overrides.pop("options", {})
+        connector_type = CATALOGUE[name]
+        options = {key: option.default for key, option in connector_type.options.items()} | overrides.pop("options", {})
         given: dict[str, Any] = {
             "destination": "under-test",
+            "tenant": "acme",
             "channel": "sms",
             "url": self.url + path,
             "credentials": credentials,
@@ -53,14 +54,14 @@ class Sandbox:
             "targets": (),
             "timeout_seconds": 5.0,
         }
-        connector = kind.build(Account(**(given | overrides)))
+        connector = connector_type.build(ConnectionSettings(**(given | overrides)))
         self._stack.push_async_callback(connector.close)
         return connector
 
     async def order(self, method: str, path: str, body: Any = None) -> Any:
-        async with self._session.request(method, self.url + path, json=body) as answer:
-            assert answer.status < 300, await answer.text()
-            return await answer.json() if answer.content_type == "application/json" else None
+        async with self._session.request(method, self.url + path, json=body) as response:
+            assert response.status < 300, await response.text()
+            return await response.json() if response.content_type == "application/json" else None
 
     async def calls(self, account: str) -> list[dict[str, Any]]:
         return list((await self.order("GET", f"/_journal/{account}"))["calls"])

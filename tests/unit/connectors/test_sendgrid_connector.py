@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from propagator.connector import PERMIT, Accepted, Account, Push, Refused, TryAgain
-from propagator.connectors.sendgrid import KIND
-from propagator.errors import DestinationDown, Misconfigured
+from propagator.connectors.base import PERMIT, Accepted, ConnectionSettings, Push, Refused, Retryable
+from propagator.connectors.sendgrid import TYPE
+from propagator.errors import DestinationDownError, MisconfiguredError
+from tests.call_budget import CountedBudget
 
 CREDENTIALS = {"api_key": "SG.sandbox"}
 
@@ -18,17 +19,17 @@ def connect(sandbox: Any, **overrides: Any) -> Any:
     return sandbox.connect("sendgrid", credentials=CREDENTIALS, path="/sendgrid", channel="email", **overrides)
 
 
-def may() -> bool:
+def allowed() -> bool:
     return True
 
 
 async def test_a_group_that_does_not_exist_is_found_at_start(open_sandbox: Any) -> None:
     connector = connect(await open_sandbox(), targets=("101", "999", "global"))
-    with pytest.raises(Misconfigured, match="group 999 does not exist"):
-        await connector.verify()
+    with pytest.raises(MisconfiguredError, match="group 999 does not exist"):
+        await connector.verify(budget=CountedBudget())
 
 
-async def test_a_lift_that_was_cut_and_may_not_be_repeated_may_have_been_carried_out(push: Callable[..., Push]) -> None:
+async def test_a_lift_that_was_cut_and_may_not_be_repeated_may_have_been_executed(push: Callable[..., Push]) -> None:
     """aiohttp repeats a DELETE by itself when a connection that was kept alive is cut."""
     asked: list[str] = []
     serving: list[Any] = []
@@ -45,18 +46,23 @@ async def test_a_lift_that_was_cut_and_may_not_be_repeated_may_have_been_carried
         await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    account = Account(
+    connection = ConnectionSettings(
         destination="s",
+        tenant="acme",
         channel="email",
         url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
         credentials=CREDENTIALS,
         options={"recheck_seconds": 300},
         targets=("101",),
     )
-    connector = KIND.build(account)
+    connector = TYPE.build(connection)
     leave = iter([True, False])
-    with pytest.raises(DestinationDown, match="broke"):
-        await connector.push([push(1, target="101", address="a@example.com", action=PERMIT)], guard=lambda: next(leave))
+    with pytest.raises(DestinationDownError, match="broke"):
+        await connector.push(
+            [push(1, target="101", address="a@example.com", action=PERMIT)],
+            guard=lambda: next(leave),
+            budget=CountedBudget(),
+        )
     assert asked == ["GET", "DELETE"]
     await connector.close()
     await asyncio.gather(*serving)
@@ -68,11 +74,11 @@ async def test_a_group_that_was_deleted_since_is_found_before_it_is_written_to(
 ) -> None:
     sandbox = await open_sandbox()
     connector = connect(sandbox, options={"recheck_seconds": 0})
-    await connector.push([push(1, target="101", address="a@example.com")], guard=may)
+    await connector.push([push(1, target="101", address="a@example.com")], guard=allowed, budget=CountedBudget())
     gone = {"account": "sendgrid", "kind": "status", "status": 404, "path": "/groups/101", "times": 0}
     await sandbox.order("POST", "/_control/faults", gone)
-    with pytest.raises(Misconfigured, match="SendGrid would suppress globally"):
-        await connector.push([push(2, target="101", address="b@example.com")], guard=may)
+    with pytest.raises(MisconfiguredError, match="SendGrid would suppress globally"):
+        await connector.push([push(2, target="101", address="b@example.com")], guard=allowed, budget=CountedBudget())
     assert await sandbox.states("sendgrid") == {"a@example.com": {"101": "suppressed"}}
 
 
@@ -80,7 +86,9 @@ async def test_a_group_is_not_looked_up_before_every_write(open_sandbox: Any, pu
     sandbox = await open_sandbox()
     connector = connect(sandbox)
     for number in range(3):
-        await connector.push([push(number, target="101", address=f"p{number}@example.com")], guard=may)
+        await connector.push(
+            [push(number, target="101", address=f"p{number}@example.com")], guard=allowed, budget=CountedBudget()
+        )
     assert [call["method"] for call in await sandbox.calls("sendgrid")] == ["GET", "POST", "POST", "POST"]
 
 
@@ -91,9 +99,11 @@ async def test_lifting_touches_one_list_only_and_needs_no_entry_there(
     connector = connect(sandbox)
     email = "odd+tag/%41@example.com"
     for target in ("101", "102", "global"):
-        await connector.push([push(1, target=target, address=email)], guard=may)
+        await connector.push([push(1, target=target, address=email)], guard=allowed, budget=CountedBudget())
     for _ in range(2):
-        (outcome,) = await connector.push([push(2, target="102", address=email, action=PERMIT)], guard=may)
+        (outcome,) = await connector.push(
+            [push(2, target="102", address=email, action=PERMIT)], guard=allowed, budget=CountedBudget()
+        )
         assert outcome == Accepted(effective=True)
     assert await sandbox.states("sendgrid") == {
         email: {"101": "suppressed", "102": "permitted", "global": "suppressed"}
@@ -103,22 +113,23 @@ async def test_lifting_touches_one_list_only_and_needs_no_entry_there(
 async def test_an_address_that_is_not_echoed_was_not_taken(open_sandbox: Any, push: Callable[..., Push]) -> None:
     sandbox = await open_sandbox()
     connector = connect(sandbox)
-    await connector.verify()
+    await connector.verify(budget=CountedBudget())
     fault = {"account": "sendgrid", "kind": "status", "status": 201, "path": "/suppressions"}
     await sandbox.order("POST", "/_control/faults", fault | {"body": '{"recipient_emails": ["A@example.com"]}'})
     outcomes = await connector.push(
         [push(1, target="global", address="a@example.com"), push(2, target="global", address="b@example.com")],
-        guard=may,
+        guard=allowed,
+        budget=CountedBudget(),
     )
-    assert outcomes == [Accepted(effective=True), TryAgain(reason="unanswered")]
+    assert outcomes == [Accepted(effective=True), Retryable(reason="unanswered")]
 
 
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [
         ('{"errors": [{"message": "Invalid email: x"}]}', Refused),
-        ('{"errors": [{"message": "unexpected field"}]}', TryAgain),
-        ("<html>", TryAgain),
+        ('{"errors": [{"message": "unexpected field"}]}', Retryable),
+        ("<html>", Retryable),
     ],
 )
 async def test_only_words_about_the_address_end_a_revocation(
@@ -127,5 +138,7 @@ async def test_only_words_about_the_address_end_a_revocation(
     sandbox = await open_sandbox()
     fault = {"account": "sendgrid", "kind": "status", "status": 400, "body": body}
     await sandbox.order("POST", "/_control/faults", fault)
-    (given,) = await connect(sandbox).push([push(1, target="global", address="a@example.com")], guard=may)
+    (given,) = await connect(sandbox).push(
+        [push(1, target="global", address="a@example.com")], guard=allowed, budget=CountedBudget()
+    )
     assert isinstance(given, outcome)

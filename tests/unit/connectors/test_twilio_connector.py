@@ -7,10 +7,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from propagator.connector import PERMIT, SUPPRESS, Accepted, Push, Refused, TryAgain
-from propagator.connectors.exchange import Answer, Exchange
-from propagator.errors import Misconfigured
+from propagator.connectors.base import PERMIT, SUPPRESS, Accepted, Push, Refused, Retryable
+from propagator.connectors.http import HttpClient, HttpResponse
+from propagator.errors import MisconfiguredError
 from provider_sandbox.config import SandboxConfig, TwilioAccount
+from tests.call_budget import CountedBudget
 
 SENDER = "MG" + "1" * 32
 OTHER = "MG" + "2" * 32
@@ -21,7 +22,7 @@ def connect(sandbox: Any, **overrides: Any) -> Any:
     return sandbox.connect("twilio", credentials=CREDENTIALS, path="/twilio", **overrides)
 
 
-def may() -> bool:
+def allowed() -> bool:
     return True
 
 
@@ -34,8 +35,8 @@ async def reject(sandbox: Any, address: str, code: str) -> None:
     ("code", "action", "outcome"),
     [
         ("30646 INVALID_CONTACT_ID", SUPPRESS, Refused),
-        ("30646 INTERNAL_SERVER_ERROR", SUPPRESS, TryAgain),
-        ("99999 SOMETHING_NEW", SUPPRESS, TryAgain),
+        ("30646 INTERNAL_SERVER_ERROR", SUPPRESS, Retryable),
+        ("99999 SOMETHING_NEW", SUPPRESS, Retryable),
         ("21211 not a number", SUPPRESS, Refused),
         ("21610 unsubscribed", SUPPRESS, Accepted),
         ("21610 unsubscribed", PERMIT, Refused),
@@ -46,14 +47,16 @@ async def test_each_item_has_its_own_end(
 ) -> None:
     sandbox = await open_sandbox()
     await reject(sandbox, push(1).address, code)
-    outcomes = await connect(sandbox).push([push(n, target=SENDER, action=action) for n in (1, 2)], guard=may)
+    outcomes = await connect(sandbox).push(
+        [push(n, target=SENDER, action=action) for n in (1, 2)], guard=allowed, budget=CountedBudget()
+    )
     assert [type(one) for one in outcomes] == [outcome, Accepted]
 
 
 async def test_one_call_holds_several_actions_and_senders(open_sandbox: Any, push: Callable[..., Push]) -> None:
     sandbox = await open_sandbox()
     pushes = [push(1, target=SENDER), push(2, target=OTHER), push(3, target=SENDER, action=PERMIT)]
-    outcomes = await connect(sandbox).push(pushes, guard=may)
+    outcomes = await connect(sandbox).push(pushes, guard=allowed, budget=CountedBudget())
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
     assert list((await sandbox.states("twilio")).values()) == [
         {SENDER: "suppressed"},
@@ -63,18 +66,24 @@ async def test_one_call_holds_several_actions_and_senders(open_sandbox: Any, pus
     assert len(await sandbox.calls("twilio")) == 1
 
 
-async def test_a_sender_that_twilio_does_not_know_wants_a_person(open_sandbox: Any, push: Callable[..., Push]) -> None:
+async def test_a_sender_that_twilio_does_not_know_requires_a_person(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
     sandbox = await open_sandbox(SandboxConfig(twilio=TwilioAccount(senders=(SENDER,))))
     connector = connect(sandbox)
-    with pytest.raises(Misconfigured, match="sender"):
-        await connector.push([push(1, target=OTHER), push(2, target=OTHER)], guard=may)
-    outcomes = await connector.push([push(1, target=OTHER), push(2, target=SENDER)], guard=may)
-    assert [type(outcome) for outcome in outcomes] == [TryAgain, Accepted]
+    with pytest.raises(MisconfiguredError, match="sender"):
+        await connector.push([push(1, target=OTHER), push(2, target=OTHER)], guard=allowed, budget=CountedBudget())
+    outcomes = await connector.push(
+        [push(1, target=OTHER), push(2, target=SENDER)], guard=allowed, budget=CountedBudget()
+    )
+    assert [type(outcome) for outcome in outcomes] == [Retryable, Accepted]
 
 
 async def test_a_smaller_cap_than_ours_splits_the_call(open_sandbox: Any, push: Callable[..., Push]) -> None:
     sandbox = await open_sandbox(SandboxConfig(twilio=TwilioAccount(items_per_call=10)))
-    outcomes = await connect(sandbox).push([push(n, target=SENDER) for n in range(25)], guard=may)
+    outcomes = await connect(sandbox).push(
+        [push(n, target=SENDER) for n in range(25)], guard=allowed, budget=CountedBudget()
+    )
     assert [type(outcome) for outcome in outcomes] == [Accepted] * 25
 
 
@@ -83,14 +92,14 @@ async def test_the_request_is_as_documented(
 ) -> None:
     sent: dict[str, Any] = {}
 
-    async def call(self: Exchange, method: str, url: str, **request: Any) -> Answer:
+    async def call(self: HttpClient, method: str, url: str, **request: Any) -> HttpResponse:
         sent.update(request, method=method, url=url)
-        return Answer(status=201, headers={}, body=b'{"items": []}')
+        return HttpResponse(status=201, headers={}, body=b'{"items": []}')
 
-    monkeypatch.setattr(Exchange, "call", call)
+    monkeypatch.setattr(HttpClient, "call", call)
     connector = connect(await open_sandbox(), url=None, options={"source": "website"})
-    (outcome,) = await connector.push([push(1, target=SENDER)], guard=may)
-    assert outcome == TryAgain(reason="unanswered")
+    (outcome,) = await connector.push([push(1, target=SENDER)], guard=allowed, budget=CountedBudget())
+    assert outcome == Retryable(reason="unanswered")
     assert (sent["method"], sent["url"]) == ("POST", "https://accounts.twilio.com/v1/Consents/Bulk")
     (item,) = parse_qs(sent["body"].decode())["Items"]
     assert json.loads(item) == {

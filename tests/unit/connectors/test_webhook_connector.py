@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from propagator.connector import Accepted, Push, TryAgain
 from propagator.connectors import CATALOGUE
-from propagator.connectors.exchange import Answer, Exchange
-from propagator.connectors.public_targets import PublicResolver, is_public, url_error
-from propagator.connectors.standard_webhooks import secret_of, signed_headers
-from propagator.errors import Misconfigured
+from propagator.connectors.base import Accepted, Push, Retryable
+from propagator.connectors.http import HttpClient, HttpResponse
+from propagator.connectors.ssrf import PublicOnlyResolver, is_public, url_error
+from propagator.connectors.webhook_signature import parse_secret, signed_headers
+from propagator.errors import MisconfiguredError
+from tests.call_budget import CountedBudget
 
 KNOWN = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -21,18 +22,18 @@ PRIVATE = {"allow_private": True}
 
 
 def connect(sandbox: Any, *, credentials: dict[str, str] | None = None, **overrides: Any) -> Any:
-    given: dict[str, Any] = {"channel": "email", "options": PRIVATE, "path": "/webhook"}
+    given: dict[str, Any] = {"options": PRIVATE, "path": "/webhook"}
     return sandbox.connect("webhook", credentials=credentials or {"secret": KNOWN}, **(given | overrides))
 
 
-def may() -> bool:
+def allowed() -> bool:
     return True
 
 
 def test_the_signature_is_that_of_the_published_example() -> None:
     """The example of the specification's own verification guide."""
     headers = signed_headers(
-        [secret_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
+        [parse_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
         message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
         timestamp=1614265330,
         body=b'{"test": 2432232314}',
@@ -41,19 +42,19 @@ def test_the_signature_is_that_of_the_published_example() -> None:
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_####", "whsec_c2hvcnQ="])
-def test_a_secret_that_is_none_is_refused_without_being_said(open_sandbox: Any, secret: str) -> None:
+def test_a_secret_that_is_none_is_refused_without_showing_it(open_sandbox: Any, secret: str) -> None:
     with pytest.raises(ValueError, match="secret") as raised:
-        secret_of(secret)
+        parse_secret(secret)
     assert secret not in str(raised.value) or secret == "whsec_"
 
 
 async def test_while_a_secret_rotates_either_side_may_be_first(open_sandbox: Any, push: Callable[..., Push]) -> None:
     sandbox = await open_sandbox()
     rotating = connect(sandbox, credentials={"secret": NEW, "previous_secret": KNOWN})
-    (outcome,) = await rotating.push([push(1)], guard=may)
+    (outcome,) = await rotating.push([push(1)], guard=allowed, budget=CountedBudget())
     assert isinstance(outcome, Accepted)
-    with pytest.raises(Misconfigured):
-        await connect(sandbox, credentials={"secret": NEW}).push([push(2)], guard=may)
+    with pytest.raises(MisconfiguredError):
+        await connect(sandbox, credentials={"secret": NEW}).push([push(2)], guard=allowed, budget=CountedBudget())
 
 
 async def test_a_retry_is_the_same_message_at_a_new_time(
@@ -62,16 +63,18 @@ async def test_a_retry_is_the_same_message_at_a_new_time(
     sent: list[dict[str, Any]] = []
     clock = iter([1_760_000_001, 1_760_000_061])
 
-    async def call(self: Exchange, method: str, url: str, **request: Any) -> Answer:
+    async def call(self: HttpClient, method: str, url: str, **request: Any) -> HttpResponse:
         sent.append(request)
-        return Answer(status=500 if len(sent) == 1 else 204, headers={}, body=b"")
+        return HttpResponse(status=500 if len(sent) == 1 else 204, headers={}, body=b"")
 
-    monkeypatch.setattr(Exchange, "call", call)
+    monkeypatch.setattr(HttpClient, "call", call)
     monkeypatch.setattr("propagator.connectors.webhook.time", SimpleNamespace(time=lambda: next(clock)))
     connector = connect(await open_sandbox())
     with pytest.raises(Exception, match="http_500"):
-        await connector.push([push(1)], guard=may)
-    assert await connector.push([push(1)], guard=may) == [Accepted(reference=push(1).push_id)]
+        await connector.push([push(1)], guard=allowed, budget=CountedBudget())
+    assert await connector.push([push(1)], guard=allowed, budget=CountedBudget()) == [
+        Accepted(reference=push(1).push_id)
+    ]
     first, second = sent
     assert first["body"] == second["body"]
     assert first["headers"]["webhook-id"] == second["headers"]["webhook-id"] == push(1).push_id
@@ -102,8 +105,10 @@ async def test_the_address_itself_is_sent_only_where_the_destination_says_so(
     open_sandbox: Any, push: Callable[..., Push]
 ) -> None:
     sandbox = await open_sandbox()
-    await connect(sandbox).push([push(1)], guard=may)
-    await connect(sandbox, options=PRIVATE | {"clear_addresses": True}).push([push(2)], guard=may)
+    await connect(sandbox).push([push(1)], guard=allowed, budget=CountedBudget())
+    await connect(sandbox, options=PRIVATE | {"clear_addresses": True}).push(
+        [push(2)], guard=allowed, budget=CountedBudget()
+    )
     assert set(await sandbox.states("webhook")) == {push(1).address_key, push(2).address}
 
 
@@ -113,7 +118,9 @@ async def test_an_unknown_refusal_is_tried_again_and_never_dropped(
     sandbox = await open_sandbox()
     fault = {"account": "webhook", "kind": "status", "status": 422}
     await sandbox.order("POST", "/_control/faults", fault)
-    assert await connect(sandbox).push([push(1)], guard=may) == [TryAgain(reason="http_422")]
+    assert await connect(sandbox).push([push(1)], guard=allowed, budget=CountedBudget()) == [
+        Retryable(reason="http_422")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,19 +160,20 @@ def test_private_addresses_are_known_in_every_disguise(address: str, public: boo
         "https://example.com/x#y",
     ],
 )
-def test_a_target_that_may_not_be_called_is_refused_with_a_cure(url: str) -> None:
+def test_a_target_that_may_not_be_called_is_refused_with_the_fix(url: str) -> None:
     wrong = url_error(url, allow_private=False)
     assert wrong is not None
     assert "secret" not in wrong
-    with pytest.raises(Misconfigured):
-        CATALOGUE["webhook"].build(_account(url))
+    with pytest.raises(MisconfiguredError):
+        CATALOGUE["webhook"].build(_connection(url))
 
 
-def _account(url: str) -> Any:
-    from propagator.connector import Account
+def _connection(url: str) -> Any:
+    from propagator.connectors.base import ConnectionSettings
 
-    return Account(
+    return ConnectionSettings(
         destination="x",
+        tenant="acme",
         channel="email",
         url=url,
         credentials={"secret": KNOWN},
@@ -179,10 +187,10 @@ async def test_a_name_is_refused_when_any_of_its_addresses_is_private(addresses:
     async def lookup(host: str, port: int) -> Sequence[str]:
         return addresses
 
-    exchange = Exchange(timeout_seconds=5, connections=1, resolver=PublicResolver(lookup))
-    with pytest.raises(Misconfigured, match="private_target"):
-        await exchange.call("POST", "https://rebinding.example.com/", headers={}, body=b"{}")
-    await exchange.close()
+    http = HttpClient(timeout_seconds=5, connections=1, resolver=PublicOnlyResolver(lookup))
+    with pytest.raises(MisconfiguredError, match="private_target"):
+        await http.call("POST", "https://rebinding.example.com/", budget=CountedBudget(), headers={}, body=b"{}")
+    await http.close()
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_called(
@@ -196,9 +204,11 @@ async def test_the_address_that_was_checked_is_the_one_that_is_called(
         asked.append(host)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("propagator.connectors.public_targets.is_public", lambda address: True)
-    exchange = Exchange(timeout_seconds=5, connections=1, resolver=PublicResolver(lookup))
+    monkeypatch.setattr("propagator.connectors.ssrf.is_public", lambda address: True)
+    http = HttpClient(timeout_seconds=5, connections=1, resolver=PublicOnlyResolver(lookup))
     port = sandbox.url.rpartition(":")[2]
-    answer = await exchange.call("GET", f"http://only-ours-knows.example.com:{port}/healthz", headers={})
-    assert (answer.status, asked) == (200, ["only-ours-knows.example.com"])
-    await exchange.close()
+    response = await http.call(
+        "GET", f"http://only-ours-knows.example.com:{port}/healthz", budget=CountedBudget(), headers={}
+    )
+    assert (response.status, asked) == (200, ["only-ours-knows.example.com"])
+    await http.close()

@@ -1,4 +1,4 @@
-"""When a request leaves, and who is asked before."""
+"""When a request is written, and what is checked before."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from propagator.connectors.exchange import Answer, Exchange
-from propagator.errors import DestinationDown, Withheld
+from propagator.connectors.http import HttpClient, HttpResponse
+from propagator.errors import DestinationDownError, SendNotAllowedError
+from tests.call_budget import CountedBudget
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
@@ -22,25 +23,31 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-async def exchange() -> AsyncIterator[Exchange]:
-    made = Exchange(timeout_seconds=5, connections=1)
+async def http() -> AsyncIterator[HttpClient]:
+    made = HttpClient(timeout_seconds=5, connections=1)
     yield made
     await made.close()
 
 
 def call(
-    exchange: Exchange, listener: socket.socket, body: bytes | None, guard: Callable[[], bool]
-) -> asyncio.Task[Answer]:
+    http: HttpClient,
+    listener: socket.socket,
+    body: bytes | None,
+    guard: Callable[[], bool],
+    budget: CountedBudget | None = None,
+) -> asyncio.Task[HttpResponse]:
     method = "POST" if body else "DELETE"
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    return asyncio.create_task(exchange.call(method, url, headers={}, body=body, guard=guard))
+    return asyncio.create_task(
+        http.call(method, url, headers={}, body=body, guard=guard, budget=budget or CountedBudget())
+    )
 
 
 @pytest.mark.parametrize("body", [b"{}", None])
 async def test_no_turn_of_the_loop_lies_between_the_guard_and_the_writing(
-    exchange: Exchange, listener: socket.socket, body: bytes | None
+    http: HttpClient, listener: socket.socket, body: bytes | None
 ) -> None:
-    """A process that is frozen in it would say an old choice once it goes on."""
+    """A process that is frozen in it would send an outdated choice once it goes on."""
     arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def look() -> None:
@@ -58,18 +65,18 @@ async def test_no_turn_of_the_loop_lies_between_the_guard_and_the_writing(
         asyncio.get_running_loop().call_soon(look)
         return True
 
-    answer = call(exchange, listener, body, guard)
+    response = call(http, listener, body, guard)
     sent = await arrived
     assert sent.endswith(b"\r\n\r\n" + (body or b""))
-    assert (await answer).status == 200
+    assert (await response).status == 200
 
 
 @pytest.mark.parametrize("body", [b"{}", None])
 async def test_what_the_guard_refuses_is_not_written(
-    exchange: Exchange, listener: socket.socket, body: bytes | None
+    http: HttpClient, listener: socket.socket, body: bytes | None
 ) -> None:
-    with pytest.raises(Withheld):
-        await call(exchange, listener, body, lambda: False)
+    with pytest.raises(SendNotAllowedError):
+        await call(http, listener, body, lambda: False)
     server, _ = listener.accept()
     with server:
         server.settimeout(5)
@@ -77,39 +84,41 @@ async def test_what_the_guard_refuses_is_not_written(
 
 
 async def test_a_repetition_that_is_refused_leaves_open_what_became_of_the_first(
-    exchange: Exchange, listener: socket.socket
+    http: HttpClient, listener: socket.socket
 ) -> None:
     listener.settimeout(5)
     leave = iter([True, True, False])
-    first = call(exchange, listener, None, lambda: next(leave))
+    budget = CountedBudget()
+    first = call(http, listener, None, lambda: next(leave))
     server, _ = await asyncio.to_thread(listener.accept)
     with server:
         await asyncio.to_thread(server.recv, 65_536)
         server.sendall(OK)
         assert (await first).status == 200
-        second = call(exchange, listener, None, lambda: next(leave))
+        second = call(http, listener, None, lambda: next(leave), budget)
         await asyncio.to_thread(server.recv, 65_536)
-    with pytest.raises(DestinationDown):  # aiohttp would have sent it again on another connection
+    with pytest.raises(DestinationDownError):  # aiohttp would have sent it again on another connection
         await second
+    assert budget.spent == 2, "the repetition is a request of its own"
 
 
 @pytest.mark.parametrize("body", [b"{}", None])
 async def test_a_bug_in_the_guard_comes_out_at_once(
-    exchange: Exchange, listener: socket.socket, body: bytes | None
+    http: HttpClient, listener: socket.socket, body: bytes | None
 ) -> None:
     def guard() -> bool:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
         async with asyncio.timeout(2):
-            await call(exchange, listener, body, guard)
+            await call(http, listener, body, guard)
 
 
-async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(
-    exchange: Exchange, listener: socket.socket
-) -> None:  # R28: a receipt says "accepted" of what the tool has accepted, and of nothing else
+async def test_a_response_to_no_request_is_not_taken_for_the_next_ones(
+    http: HttpClient, listener: socket.socket
+) -> None:  # R28: a receipt is "accepted" only for what the tool has accepted
     listener.settimeout(5)
-    first = call(exchange, listener, b"{}", lambda: True)
+    first = call(http, listener, b"{}", lambda: True)
     server, _ = await asyncio.to_thread(listener.accept)
     with server:
         await asyncio.to_thread(server.recv, 65_536)
@@ -117,5 +126,5 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(
         assert (await first).status == 200
         server.sendall(OK)
         await asyncio.sleep(0.1)
-        with pytest.raises(DestinationDown):
-            await call(exchange, listener, b"{}", lambda: True)
+        with pytest.raises(DestinationDownError):
+            await call(http, listener, b"{}", lambda: True)
