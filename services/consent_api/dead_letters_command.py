@@ -132,6 +132,7 @@ def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
     import json
     from base64 import b64encode
 
+    from consent_api.dead_letters.replayer import unseal
     from consent_contracts.errors import ContractError
     from consent_runtime.keyring import Unsealable
 
