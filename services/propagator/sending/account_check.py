@@ -1,0 +1,83 @@
+"""Asks the tool whether it knows our account and our targets: before anything is sent, and while a target is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+
+from propagator.connectors.base import Connector
+from propagator.errors import CallFailedError, MisconfiguredError, UnknownTargetsError
+from propagator.sending.backoff import full_jitter
+from propagator.sending.rate_limiter import RateLimiter
+from propagator.timing import BACKOFF_SECONDS, HOLD_SECONDS, VERIFY_MIN_SECONDS
+
+log = logging.getLogger(__name__)
+
+
+class AccountCheck:
+    """`on_verified` gets True, or why the account is not verified. Unknown targets do not keep the others waiting."""
+
+    def __init__(
+        self,
+        destination: str,
+        connector: Connector,
+        limiter: RateLimiter,
+        *,
+        on_verified: Callable[[bool | str], None],
+        heartbeat: Callable[[], None],
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._destination = destination
+        self._connector = connector
+        self._limiter = limiter
+        self._on_verified = on_verified
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._rng = rng
+        self.verified = False
+
+    async def wait_until_verified(self) -> Mapping[str, str]:
+        """Returns once the account is verified, tried for ever: the targets that are unknown, with the fix of each."""
+        failures = 0
+        while True:
+            self._heartbeat()
+            try:
+                unknown = await self._verify()
+            except Exception as error:
+                failures += 1
+                reason = error.reason if isinstance(error, CallFailedError) else type(error).__name__
+                log.error("destination not verified", extra={"destination": self._destination, "why": str(error)})
+                self._on_verified(f"not verified: {reason}")
+                await self._pause(
+                    HOLD_SECONDS
+                    if isinstance(error, MisconfiguredError)
+                    else max(VERIFY_MIN_SECONDS, full_jitter(BACKOFF_SECONDS[:9], failures, self._rng))
+                )
+                continue
+            self.verified = True
+            self._on_verified(True)
+            return unknown
+
+    async def recheck(self) -> Mapping[str, str] | None:
+        """The targets that are unknown now; None when that cannot be found out now."""
+        try:
+            return await self._verify()
+        except Exception as error:
+            log.warning("targets not checked", extra={"destination": self._destination, "why": str(error)})
+            return None
+
+    async def _verify(self) -> Mapping[str, str]:
+        try:
+            await self._connector.verify(budget=self._limiter.budget(live=True))
+        except UnknownTargetsError as error:
+            return error.targets
+        return {}
+
+    async def _pause(self, seconds: float) -> None:
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            self._heartbeat()
+            await asyncio.sleep(min(left, 1.0))

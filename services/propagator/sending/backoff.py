@@ -1,0 +1,36 @@
+"""Delays between attempts, with jitter (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from propagator.timing import BACKOFF_SECONDS, THROTTLE_SECONDS
+
+_EQUAL_JITTER_FROM_SECONDS = 60.0
+
+
+def full_jitter(schedule: Sequence[float], failures: int, rng: random.Random) -> float:
+    """Seconds after so many failures (1 = the first): anything up to the schedule's step."""
+    return rng.uniform(0.0, _step(schedule, failures))
+
+
+def equal_jitter(schedule: Sequence[float], failures: int, rng: random.Random) -> float:
+    """Seconds after so many failures (1 = the first): at least half of the schedule's step."""
+    longest = _step(schedule, failures)
+    return rng.uniform(longest / 2, longest)
+
+
+def address_backoff(failures: int, rng: random.Random) -> float:
+    """Seconds until an address that fails alone is tried again."""
+    long = _step(BACKOFF_SECONDS, failures) >= _EQUAL_JITTER_FROM_SECONDS
+    return (equal_jitter if long else full_jitter)(BACKOFF_SECONDS, failures, rng)
+
+
+def throttle_backoff(throttles: int, rng: random.Random) -> float:
+    """Seconds until a destination that throttles without giving a time is called again."""
+    return full_jitter(THROTTLE_SECONDS, throttles, rng) + THROTTLE_SECONDS[0] / 2
+
+
+def _step(schedule: Sequence[float], failures: int) -> float:
+    return schedule[min(max(failures, 1), len(schedule)) - 1]

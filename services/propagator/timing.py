@@ -1,0 +1,48 @@
+"""Every duration of the propagator, in seconds, and how they relate."""
+
+from __future__ import annotations
+
+LINGER_SECONDS = 0.025
+"""The longest that a push waits for others to share its call (Kafka: linger.ms)."""
+RECHECK_SECONDS = 0.25
+"""Between two checks whether something that may not be sent now may be sent: permissions, and an unconfirmed sender."""
+PROMISE_SECONDS = 5.0
+"""A live revocation younger than this can still be delivered within the promise; it goes before older ones."""
+RESYNC_SECONDS = 1.0
+"""The pending index is read again this often: what fell out of the memory comes back (client-go: resync)."""
+QUEUED_RECEIPT_SECONDS = 2.0
+"""A live revocation that is not delivered within it gets a `queued` receipt."""
+FAILED_RECEIPT_SECONDS = 60.0
+"""A backoff that passes it for the first time gets a second `failed` receipt."""
+GAUGE_SECONDS = 1.0
+"""Between two exports of the gauges."""
+ERROR_BACKOFF_SECONDS = 10.0
+"""Until an address is tried again whose entry could not be read, or whose push could not be built."""
+
+BACKOFF_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+"""After the first, second, ... failure of an address alone. Front-loaded: a revocation that met a hiccup goes again
+within the second. Below a minute with full jitter, from there with equal jitter."""
+PROBE_SECONDS = (0.0, 0.25, 0.5, 1.0, 1.5)
+"""Between probes of a destination that fails, in its first minute: most outages are short, and whatever waits for the
+end of one is delivered that much later."""
+FIRST_PROBES_SECONDS = 60.0
+"""How long probes follow PROBE_SECONDS; after it they are a tenth of the outage so far apart."""
+MAX_PROBE_SECONDS = 15.0
+EARLY_PROBE_SECONDS = 1.0
+"""After a failure, until a new live push may be tried although the next probe is not due."""
+HOLD_SECONDS = 30.0
+"""Between probes of a destination that is misconfigured or refuses everything: a person has to act."""
+TARGET_CHECK_SECONDS = 30.0
+"""Between checks of quarantined targets."""
+VERIFY_MIN_SECONDS = 0.2
+THROTTLE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Waits after a 429 that does not give a time."""
+MAX_REVOCATION_INTERVAL_SECONDS = 60.0
+"""A revocation is tried at least this often, however long the destination asks us to wait."""
+SETTLE_CALL_TIMEOUTS = 2.0
+"""Call time-outs after which an earlier call without an answer can no longer take effect."""
+
+assert LINGER_SECONDS < RECHECK_SECONDS < RESYNC_SECONDS < QUEUED_RECEIPT_SECONDS < PROMISE_SECONDS
+assert max(PROBE_SECONDS) < MAX_PROBE_SECONDS <= HOLD_SECONDS
+assert max(THROTTLE_SECONDS) <= MAX_REVOCATION_INTERVAL_SECONDS
+assert FAILED_RECEIPT_SECONDS in BACKOFF_SECONDS
