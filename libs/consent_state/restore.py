@@ -60,7 +60,7 @@ def restore(
             for batch in batches:
                 apply(batch, writes)
                 records += len(batch.messages)
-            store.write(writes, positions={batch.partition: batch.position for batch in batches}, logged=False)
+            store.write(writes, positions={batch.partition: batch.position for batch in batches})
             progressed = time.monotonic()
             continue
         now = time.monotonic()
@@ -74,7 +74,7 @@ def restore(
             stalled = ", ".join(sorted(map(str, remaining)))
             raise RestoreFailed(f"the broker delivered nothing of {stalled} for {_STALLED_SECONDS:.0f} s")
     # Also of those that had nothing to read: the store is as new as this, and the next start goes on from here.
-    store.write(store.batch(), positions={at: reader.positions[at] for at in ends}, logged=False)
+    store.write(store.batch(), positions={at: reader.positions[at] for at in ends})
     store.flush()
     return Restored(records=records, seconds=time.monotonic() - began)
 

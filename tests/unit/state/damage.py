@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,12 +30,12 @@ def rows_of(batch: int) -> Mapping[bytes, bytes]:
     return {b"%d-%d" % (row, batch): b"value of %d in %d " % (row, batch) * 5 for row in range(ROWS)}
 
 
-def fill(store: StateStore, batches: range, *, logged: bool = True) -> None:
+def fill(store: StateStore, batches: range) -> None:
     for number in batches:
         batch = store.batch()
         for key, value in rows_of(number).items():
             batch.put(key, value)
-        store.write(batch, positions=at(number + 1), logged=logged)
+        store.write(batch, positions=at(number + 1))
 
 
 def level_0_files(path: Path, files: int) -> list[Path]:
@@ -40,7 +43,7 @@ def level_0_files(path: Path, files: int) -> list[Path]:
     store = opened(path)
     store._database.set_options({"disable_auto_compactions": "true"})
     for number in range(files):
-        fill(store, range(number, number + 1), logged=False)
+        fill(store, range(number, number + 1))
         store.flush()
     store.close()
     for options in path.glob("OPTIONS-*"):
@@ -48,9 +51,10 @@ def level_0_files(path: Path, files: int) -> list[Path]:
     return sorted(path.glob("*.sst"))
 
 
-def as_a_killed_process_leaves_it(path: Path) -> Path:
-    """A copy of an open store's directory: what is only in memory is lost, the write-ahead log is not."""
-    return Path(shutil.copytree(path, path.with_name(f"{path.name} killed")))
+def left_by_a_killed_process(path: Path, *, flushed: int) -> None:
+    """A store of which `flushed` batches were flushed in two parts, and the rest not before the kill."""
+    subprocess.run([sys.executable, __file__, str(path), str(flushed)], check=False)
+    assert (path / "CURRENT").exists()
 
 
 def flip_bit(path: Path, position: int) -> None:
@@ -72,3 +76,17 @@ def holds_a_prefix(store: StateStore) -> bool:
         return False
     assert scanned == {key: value for number in range(known) for key, value in rows_of(number).items()}
     return True
+
+
+def _be_killed(path: Path, flushed: int) -> None:
+    store = opened(path)
+    fill(store, range(flushed // 2))
+    store.flush()
+    fill(store, range(flushed // 2, flushed))
+    store.flush()
+    fill(store, range(flushed, BATCHES))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _be_killed(Path(sys.argv[1]), int(sys.argv[2]))

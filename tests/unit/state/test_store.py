@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -24,11 +25,11 @@ from consent_state import store as store_module
 from tests.unit.state.damage import (
     AT,
     BATCHES,
-    as_a_killed_process_leaves_it,
     at,
     fill,
     flip_bit,
     holds_a_prefix,
+    left_by_a_killed_process,
     level_0_files,
     opened,
     rows_of,
@@ -162,15 +163,13 @@ def test_damaged_files_never_stop_the_start(tmp_path: Path, name: str, damage: s
 def test_a_flipped_bit_is_found_and_never_read_as_a_row(tmp_path: Path) -> None:
     """Wherever it is: reading reports it, or the store holds exactly what its position names."""
     chance = random.Random(8)
+    killed, closed = tmp_path / "killed", tmp_path / "closed"
+    left_by_a_killed_process(killed, flushed=BATCHES // 2)
+    store = opened(closed)
+    fill(store, range(BATCHES))
+    store.close()
     for number in range(40):
-        path = tmp_path / str(number)
-        store = opened(path)
-        fill(store, range(BATCHES // 2))
-        store.flush()
-        fill(store, range(BATCHES // 2, BATCHES))
-        if number % 2:
-            path = as_a_killed_process_leaves_it(path)  # half of the rows are in the write-ahead log
-        store.close()
+        path = shutil.copytree(chance.choice([killed, closed]), tmp_path / str(number))
         file = chance.choice(sorted(file for file in path.iterdir() if file.stat().st_size))
         flip_bit(file, chance.randrange(file.stat().st_size))
         again = opened(path)
@@ -260,28 +259,35 @@ def test_directory_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     first.close()
 
 
-def test_unlogged_writes_are_flushed_before_a_logged_one_follows(tmp_path: Path) -> None:
-    """Else a crash would lose the unlogged ones alone, below the positions of the logged one."""
+def test_a_crash_loses_what_was_not_flushed_with_its_positions(tmp_path: Path) -> None:
+    left_by_a_killed_process(tmp_path / "0", flushed=10)
     store = opened(tmp_path / "0")
-    fill(store, range(10), logged=False)
-    fill(store, range(10, BATCHES))
-    again = opened(as_a_killed_process_leaves_it(tmp_path / "0"))
+    assert store.positions == at(10)
+    assert holds_a_prefix(store)
     store.close()
-    assert again.positions == at(BATCHES)
-    assert holds_a_prefix(again)
-    again.close()
 
 
-def test_a_crash_during_a_restore_leaves_positions_that_fit_the_rows(tmp_path: Path) -> None:
+def test_writes_are_flushed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FLUSH_SECONDS", -1.0)
     store = opened(tmp_path / "0")
-    fill(store, range(10), logged=False)
-    store.flush()
-    fill(store, range(10, BATCHES), logged=False)
-    again = opened(as_a_killed_process_leaves_it(tmp_path / "0"))
+    fill(store, range(1))
+    deadline = time.monotonic() + 10
+    while not list((tmp_path / "0").glob("*.sst")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     store.close()
-    assert again.positions == at(10)
-    assert holds_a_prefix(again)
-    again.close()
+
+
+def test_a_truncated_manifest_leaves_no_hole_below_the_positions(tmp_path: Path) -> None:
+    """It forgets files that were flushed; whatever RocksDB then opens must fit its positions."""
+    left_by_a_killed_process(tmp_path / "killed", flushed=20)
+    [manifest] = (tmp_path / "killed").glob("MANIFEST-*")
+    for size in range(0, manifest.stat().st_size, 16):
+        path = shutil.copytree(tmp_path / "killed", tmp_path / str(size))
+        os.truncate(path / manifest.name, size)
+        store = opened(path)
+        assert holds_a_prefix(store)
+        store.destroy()
 
 
 def test_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:

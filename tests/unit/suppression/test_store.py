@@ -22,7 +22,7 @@ def restore(store: EntryStore, *rows: tuple[bytes, bytes, int | None]) -> None:
     batch = store.state.batch()
     for row in rows:
         put_row(batch, *row)
-    store.state.write(batch, positions=positions(1), logged=False)
+    store.state.write(batch, positions=positions(1))
 
 
 def test_entries_and_their_positions_outlive_a_restart(tmp_path: Path) -> None:
