@@ -45,11 +45,13 @@ def build(
     max_outstanding: int = 5_000,
     patience: float = 2.0,
     stalled_after: float = STALLED_SECONDS,
+    static: bool = True,
 ) -> ChunkApp:
     """A Faust app that consumes `stream`; start it with `run`. Import-safe: connects to nothing yet.
 
-    `instance_id` is this process's own: it keeps its partitions over a restart within the session timeout,
-    and a second process with the same one makes the first fail. `client_config`: security settings in
+    `instance_id` is this process's own: a static member keeps its partitions over a restart within the session timeout,
+    and a second process with the same one makes the first fail. Without `static` the member leaves the group when it
+    stops, sends a heartbeat every half second, and keeps its partitions when others join. `client_config`: security settings in
     librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close` may
     take four times that, and one that takes longer ends the process. `stalled_after`: seconds without progress
     in a partition that has work, after which the process is not ready.
@@ -63,6 +65,7 @@ def build(
         max_outstanding=max_outstanding,
         patience=patience,
         stalled_after=stalled_after,
+        static=static,
     )
     app = ChunkApp(
         stream.group,
@@ -72,7 +75,7 @@ def build(
         broker_heartbeat_interval=options.heartbeat_interval,
         broker_commit_interval=options.commit_interval,
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=instance_id,
+        consumer_group_instance_id=instance_id if static else None,
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

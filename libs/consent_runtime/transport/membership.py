@@ -62,7 +62,9 @@ class Membership:
                     # A static member that is alive and unknown was replaced by name. aiokafka would rejoin and
                     # throw the other one out, which would rejoin in turn, for ever. This error, being none of
                     # Kafka's, stops it instead, and comes out of the next fetch.
-                    if in_session and response.error_code == UnknownMemberIdError.errno:
+                    # A dynamic member simply joins again.
+                    replaced = in_session and response.error_code == UnknownMemberIdError.errno
+                    if replaced and coordinator._group_instance_id is not None:
                         raise InstanceTaken(f"another process joined as {coordinator._group_instance_id}")
             return response
 

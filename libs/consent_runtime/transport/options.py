@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from consent_runtime.progress import STALLED_SECONDS
 
+DYNAMIC_HEARTBEAT_SECONDS = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -19,6 +21,9 @@ class Options:
     max_outstanding: int = 5_000
     patience: float = 2.0
     stalled_after: float = STALLED_SECONDS
+    static: bool = True
+    """A static member keeps its partitions over a restart within the session timeout. A dynamic one leaves the group
+    when it stops, so that another member has them at once."""
 
     def __post_init__(self) -> None:
         if not 6.0 <= self.session_timeout <= 10.0:
@@ -28,4 +33,10 @@ class Options:
 
     @property
     def heartbeat_interval(self) -> float:
-        return self.session_timeout / 5
+        """A dynamic member learns of each rebalance by its heartbeat, and a takeover waits for that."""
+        return self.session_timeout / 5 if self.static else DYNAMIC_HEARTBEAT_SECONDS
+
+    @property
+    def rebalance_timeout(self) -> float:
+        """How long the group waits for a member that does not answer when another joins."""
+        return 60.0 if self.static else self.session_timeout

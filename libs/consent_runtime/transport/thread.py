@@ -15,6 +15,7 @@ from typing import Any
 import aiokafka
 from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
     IllegalGenerationError,
@@ -72,16 +73,17 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         return aiokafka.AIOKafkaConsumer(
             client_id=options.instance_id,
             group_id=conf.id,
-            group_instance_id=options.instance_id,
+            group_instance_id=options.instance_id if options.static else None,
             bootstrap_servers=options.bootstrap,
-            # Topics with equally many partitions are handed out together.
-            partition_assignment_strategy=[RangePartitionAssignor],
+            # Range hands out topics with equally many partitions together. Sticky leaves partitions with who has them,
+            # whatever its id: a dynamic member gets a new one with each start.
+            partition_assignment_strategy=[RangePartitionAssignor if options.static else StickyPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="none",  # So that we hear of it; `_from_the_beginning` resets.
             isolation_level="read_committed",
             session_timeout_ms=int(options.session_timeout * 1000),
             heartbeat_interval_ms=int(options.heartbeat_interval * 1000),
-            rebalance_timeout_ms=60_000,
+            rebalance_timeout_ms=int(options.rebalance_timeout * 1000),
             # The fetch loop polls twice a second even when every partition is paused; no poll: we hang.
             max_poll_interval_ms=60_000,
             # A partition that becomes ready is not in the fetch that is under way, and waits for its end.
