@@ -97,7 +97,11 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     return Ledger(
         engine=engine,
-        desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics), ids=DecisionIds()),
+        desk=Desk(
+            keyring=keyring,
+            outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
+            ids=DecisionIds(),
+        ),
     )
 
 

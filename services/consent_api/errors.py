@@ -3,7 +3,8 @@
 DoorError
 ├── Refused            a submission breaks a rule: the caller is told each field and its cure; a dead letter in Kafka
 ├── LedgerUnavailable  the database does not answer or cannot take more: transient, nothing was acknowledged
-│   └── LedgerContended  it answers: other transactions hold what this one needs
+│   ├── LedgerContended  it answers: other transactions hold what this one needs
+│   └── TransactionTooLong  it answers: the transaction reached the time limit of its lane
 └── Misconfigured      the installation itself is wrong: said at start, exit code 2
 """
 
@@ -44,6 +45,10 @@ class LedgerUnavailable(DoorError):
 
 class LedgerContended(LedgerUnavailable):
     """Other transactions were in the way for too long."""
+
+
+class TransactionTooLong(LedgerUnavailable):
+    """A transaction that writes the live outbox has a second, one that writes the bulk outbox a minute."""
 
 
 class Misconfigured(DoorError):

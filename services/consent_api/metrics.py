@@ -12,13 +12,16 @@ SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiMetrics:
-    """``outcome`` is recorded, repeated or refused; ``route`` one of the paths in /openapi.json, or other."""
+    """``class`` is live or bulk; ``outcome`` is recorded, repeated or refused; ``route`` one of the paths in
+    /openapi.json, or other."""
 
     decisions: Counter
     requests: Histogram
     idempotency_conflicts: Counter
     unavailable: Counter
     clock_offset: Gauge
+    bulk_deferred: Counter
+    bulk_resolved_age: Gauge
     channels: Collection[str]
 
     @classmethod
@@ -26,10 +29,10 @@ class ApiMetrics:
         return cls(
             decisions=Counter(
                 "consent_relay_api_decisions_total",
-                "Decisions submitted by HTTP, by outcome: recorded (committed, with its messages), repeated (the event"
-                " was known, the first decision stands) or refused (the caller was told why). Channel is other for"
-                " channels that this installation does not have.",
-                ["channel", "outcome"],
+                "Decisions submitted by HTTP, by class (live or bulk) and outcome: recorded (committed, with its"
+                " messages), repeated (the event was known, the first decision remains) or refused (the answer names"
+                " the reason). Channel is other for channels that this installation does not have.",
+                ["channel", "class", "outcome"],
                 registry=registry,
             ),
             requests=Histogram(
@@ -60,10 +63,23 @@ class ApiMetrics:
                 " ready: synchronise both hosts (NTP).",
                 registry=registry,
             ),
+            bulk_deferred=Counter(
+                "consent_relay_api_bulk_deferred_total",
+                "Bulk requests answered 429 because the bulk lane's resolved timestamp was more than a minute old."
+                " Importers send them again. Growing for long: the relay or Kafka cannot keep up with imports.",
+                registry=registry,
+            ),
+            bulk_resolved_age=Gauge(
+                "consent_relay_api_bulk_resolved_age_seconds",
+                "Age of the bulk lane's resolved timestamp when this process last looked, at most once a second and"
+                " only for bulk requests: up to then every bulk decision is in Kafka. NaN until a relay has published"
+                " one. Above 60 s bulk requests are answered 429.",
+                registry=registry,
+            ),
             channels=frozenset(channels),
         )
 
-    def decided(self, outcome: str, channel: object) -> None:
+    def decided(self, outcome: str, channel: object, *, bulk: bool) -> None:
         """Count a decision; a channel that is none of ours does not become a label."""
         known = isinstance(channel, str) and channel in self.channels
-        self.decisions.labels(channel if known else "other", outcome).inc()
+        self.decisions.labels(channel if known else "other", "bulk" if bulk else "live", outcome).inc()

@@ -65,7 +65,10 @@ ReadTime = Callable[[object], int | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
-    """A decision that keeps every rule and waits to be recorded. ``address`` is canonical, and never printed."""
+    """A decision that keeps every rule and can be recorded. ``address`` is canonical, and never printed.
+
+    ``bulk`` is the decision's mark: it comes from an import or another bulk source.
+    """
 
     tenant: str
     event_id: str | None
@@ -78,6 +81,7 @@ class Accepted:
     recorded_at: int
     expires_at: int | None
     evidence: Mapping[str, str] = field(repr=False)
+    bulk: bool = False
 
     @property
     def source_system(self) -> str | None:
@@ -93,15 +97,23 @@ class Rules:
 
 
 def validate(
-    fields: Mapping[str, object], *, tenant: str, rules: Rules, now: int, read_time: ReadTime | None = None
+    fields: Mapping[str, object],
+    *,
+    tenant: str,
+    rules: Rules,
+    now: int,
+    bulk: bool = False,
+    read_time: ReadTime | None = None,
 ) -> Accepted:
     """The decision in ``fields``, received at ``now`` (microseconds). Raises Refused with every fault found.
+
+    ``bulk`` is the mark that the request or the topic gives it.
 
     ``read_time`` turns the way in's own form of a time into microseconds (ValueError with the cure when it cannot);
     without it times are microseconds already. A refusal in the future counts from now; a permission in the future
     is refused. A refusal never needs evidence.
     """
-    return _Reading(fields, rules, read_time or micros).accepted(tenant, now)
+    return _Reading(fields, rules, read_time or micros).accepted(tenant, now, bulk=bulk)
 
 
 def micros(value: object) -> int | None:
@@ -153,7 +165,7 @@ class _Reading:
         self._read_time = read_time
         self._faults: list[Fault] = []
 
-    def accepted(self, tenant: str, now: int) -> Accepted:
+    def accepted(self, tenant: str, now: int, *, bulk: bool) -> Accepted:
         self._only(self._fields, "", FIELDS)
         channel = self._channel()
         status = self._status()
@@ -192,6 +204,7 @@ class _Reading:
             recorded_at=now,
             expires_at=expires_at if status == GIVEN else None,
             evidence=kept,
+            bulk=bulk,
         )
 
     def subject(self) -> str:

@@ -135,6 +135,7 @@ def decision(entry: history.Entry) -> shapes.DecisionShape:
         recorded_at=rfc3339(found.recorded_at),
         expires_at=_time(found.expires_at),
         source_system=entry.source_system,
+        bulk=found.bulk,
         evidence=msgspec.convert(entry.evidence, shapes.Evidence),
         addresses=list(entry.address_keys),
     )

@@ -1,16 +1,18 @@
-"""POST /v1/decisions and /v1/decisions/batch; who was told of a decision."""
+"""POST /v1/decisions and /v1/decisions/batch; the receipts of a decision."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
-from consent_api.errors import Fault, Refused
+from consent_api.errors import Fault, Refused, TransactionTooLong
 from consent_api.ledger import history
 from consent_api.ledger.idempotency import Answer, InFlight, KeyReused, Request
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.replays import Recorded
 from consent_api.ledger.submissions import Results, Submission
@@ -21,11 +23,14 @@ from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
 
 from . import answers, shapes
+from .back_pressure import BackPressure
 from .calls import Door
 from .describe import answered, sent
 from .group_commit import GroupCommit
 
 MOST_IN_A_BATCH = 1000
+MOST_LIVE_BY_DEFAULT = 100
+"""A larger batch is an import, unless it says otherwise."""
 _LONGEST_KEY = 255
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -46,7 +51,8 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
     @router.post(
         "/v1/decisions",
         summary="Record one decision",
-        description="Recorded, with all that has to be published, when this answers 201. 200: the event was known.",
+        description="Recorded, with all that has to be published, when this answers 201. 200: the event was known."
+        " A single decision is live: it is delivered before bulk ones. Repeating a bulk event here makes it live.",
         status_code=201,
         responses={
             201: answered(shapes.Recorded, "Recorded."),
@@ -65,10 +71,13 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
     @router.post(
         "/v1/decisions/batch",
         summary="Record up to 1,000 decisions",
-        description="In their order and in one transaction, each with a result: recorded, repeated or refused.",
+        description="In their order and in one transaction, each with a result: recorded, repeated or refused."
+        " bulk: true for imports, so that they do not delay people who choose now; left out, it is true above 100"
+        " decisions. 429 with Retry-After: earlier bulk decisions are still being published. A live batch that does not"
+        " fit into a second is answered 503: send fewer, or bulk: true.",
         responses={
             200: answered(shapes.BatchAnswer, "One result for each decision."),
-            **responses(400, 401, 403, 408, 409, 413, 415, 422, 503),
+            **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra=sent(shapes.SubmittedBatch),
     )
@@ -81,7 +90,7 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
-        summary="Who was told of a decision, and when",
+        summary="Which destinations have received a decision, and when",
         responses={200: answered(shapes.Receipts, "All receipts so far."), **responses(401, 403, 404, 422, 503)},
     )
     def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
@@ -89,7 +98,11 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
         if found is None:
             raise answers.not_found("decision", "Use a decision_id that this API answered.")
         return answers.json_response(
-            shapes.Receipts(decision_id=str(decision_id), receipts=[answers.receipt(each) for each in found])
+            shapes.Receipts(
+                decision_id=str(decision_id),
+                bulk=found.bulk,
+                receipts=[answers.receipt(each) for each in found.receipts],
+            )
         )
 
     return router
@@ -103,25 +116,31 @@ class _Intake:
         self._rules = rules
         self._metrics = metrics
         self._commits = GroupCommit(ledger)
+        self._back_pressure = BackPressure(ledger, metrics)
 
     async def one(self, tenant: str, key: str, body: bytes) -> Response:
         """Beside whatever else comes at the same moment. A problem when the decision is refused."""
         items = [bodies.decode(body, _OBJECT)]
-        submission = self._submission(tenant, key, b"decisions\0" + body, items, _one)
+        submission = self._submission(tenant, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
             done = await self._commits.together(submission)
-        self._count(items, done.results)
+        self._count(items, done.results, bulk=False)
         if done.answer is None:
             raise answers.refusal(next(each.faults for each in done.results if isinstance(each, Refused)))
         return _response(done.answer)
 
     def many(self, tenant: str, key: str, body: bytes) -> Response:
         """One result for each, refused or not."""
-        items = _items(bodies.decode(body, _OBJECT))
-        submission = self._submission(tenant, key, b"batch\0" + body, items, _many)
+        batch = _batch(bodies.decode(body, _OBJECT))
+        if batch.bulk:
+            self._back_pressure.require_capacity()
+        submission = self._submission(tenant, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
         with self._conflicts():
-            done = self._commits.alone(submission)
-        self._count(items, done.results)
+            try:
+                done = self._commits.alone(submission, batch.lane)
+            except TransactionTooLong as error:
+                raise _too_long(batch, error) from None
+        self._count(batch.items, done.results, bulk=batch.bulk)
         assert done.answer is not None
         return _response(done.answer)
 
@@ -132,11 +151,13 @@ class _Intake:
         content: bytes,
         items: Sequence[object],
         answer: Callable[[Results], Answer | None],
+        *,
+        bulk: bool,
     ) -> Submission:
         now = self._ledger.clock()
         return Submission(
             request=Request(tenant=tenant, key=key, content=content),
-            read=[self._read(item, tenant, now) for item in items],
+            read=[self._read(item, tenant, now, bulk=bulk) for item in items],
             answer=answer,
         )
 
@@ -151,18 +172,18 @@ class _Intake:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise _reused() from None
 
-    def _read(self, item: object, tenant: str, now: int) -> Accepted | Refused:
+    def _read(self, item: object, tenant: str, now: int, *, bulk: bool) -> Accepted | Refused:
         if not isinstance(item, Mapping):
             return Refused([Fault(pointer="", code="not_an_object", cure="send one object for each decision")])
         try:
-            return validate(item, tenant=tenant, rules=self._rules, now=now, read_time=rfc3339)
+            return validate(item, tenant=tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
         except Refused as error:
             return error
 
-    def _count(self, items: Sequence[object], results: Results) -> None:
+    def _count(self, items: Sequence[object], results: Results, *, bulk: bool) -> None:
         for item, result in zip(items, results, strict=False):
             channel = item.get("channel") if isinstance(item, Mapping) else None
-            self._metrics.decided(_outcome(result), channel)
+            self._metrics.decided(_outcome(result), channel, bulk=bulk)
 
 
 def _one(results: Results) -> Answer | None:
@@ -172,9 +193,20 @@ def _one(results: Results) -> Answer | None:
     return Answer(status=200 if result.repeated else 201, body=msgspec.json.encode(answers.recorded(result)))
 
 
-def _many(results: Results) -> Answer:
-    rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
-    return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(results=rendered)))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """What a batch request asks to record."""
+
+    items: Sequence[object]
+    bulk: bool
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.BULK if self.bulk else Lane.LIVE
+
+    def answer(self, results: Results) -> Answer:
+        rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
+        return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(bulk=self.bulk, results=rendered)))
 
 
 def _response(answer: Answer) -> Response:
@@ -185,6 +217,18 @@ def _outcome(result: Recorded | Refused) -> str:
     if isinstance(result, Refused):
         return "refused"
     return "repeated" if result.repeated else "recorded"
+
+
+def _too_long(batch: _Batch, error: TransactionTooLong) -> Problem:
+    return Problem(
+        503,
+        "transaction-too-long",
+        "The database did not record these decisions within the time that such a request has. Nothing was recorded.",
+        cure="Send it again later, or fewer decisions at once."
+        if batch.bulk
+        else "Send fewer decisions at once, or bulk: true if no person waits for them.",
+        headers={"Retry-After": str(error.retry_after)},
+    )
 
 
 def _in_flight() -> Problem:
@@ -232,14 +276,22 @@ def _idempotency_key(header: str | None) -> str:
     return key
 
 
-def _items(document: dict[str, Any]) -> list[object]:
-    items = document.get("decisions")
-    if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or len(document) != 1:
+def _batch(document: dict[str, Any]) -> _Batch:
+    items, bulk = document.get("decisions"), document.get("bulk")
+    if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or document.keys() - {"decisions", "bulk"}:
         raise Problem(
             422,
             "invalid-batch",
-            f"The body is not an object with 1 to {MOST_IN_A_BATCH} decisions and nothing else.",
+            f"The body is not an object with 1 to {MOST_IN_A_BATCH} decisions, bulk or not, and nothing else.",
             field="/decisions",
-            cure=f'Send {{"decisions": [...]}} with at most {MOST_IN_A_BATCH} of them.',
+            cure=f'Send {{"decisions": [...], "bulk": true}} with at most {MOST_IN_A_BATCH} of them.',
         )
-    return items
+    if bulk is not None and not isinstance(bulk, bool):
+        raise Problem(
+            422,
+            "invalid-batch",
+            "bulk is neither true nor false.",
+            field="/bulk",
+            cure=f"Send true or false, or leave it out: it is then true above {MOST_LIVE_BY_DEFAULT} decisions.",
+        )
+    return _Batch(items=items, bulk=len(items) > MOST_LIVE_BY_DEFAULT if bulk is None else bulk)

@@ -1,7 +1,8 @@
 """Submissions that come while a transaction is under way share the next one.
 
-A quiet door writes each at once. The busier it is, the more share a transaction, whose number of statements does not
-grow with them: the database and this process work less for each, just when it matters.
+A quiet process writes each at once. The busier it is, the more share a transaction, whose number of statements does not
+grow with them: the database and this process work less for each, just when it matters. Only the live lane does this:
+a bulk request is a batch already.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from collections.abc import Sequence
 import anyio
 import anyio.to_thread
 
-from consent_api.errors import LedgerContended, LedgerUnavailable
+from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLong
 from consent_api.ledger.idempotency import InFlight
-from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Done, Outcome, Submission, carry_out
 
 log = logging.getLogger(__name__)
 
 MOST_TOGETHER = 64
-SHARED_PATIENCE_MS = 200
-"""What a shared transaction waits for another's lock. Whoever waits longer waits alone, and holds up nobody."""
-PATIENCE_MS = 8_000
+GROUP_LOCK_MS = 200
+"""How long a group waits for another's lock. A submission that needs longer is retried in transactions of its own and
+does not delay the group."""
 MOST_PATIENT = 3
 
 _Waiting = tuple[Submission, asyncio.Future[Done]]
@@ -51,9 +53,9 @@ class GroupCommit:
             self._writer = asyncio.create_task(self._write(), name="group commit")
         return await done
 
-    def alone(self, submission: Submission) -> Done:
+    def alone(self, submission: Submission, lane: Lane) -> Done:
         """In a transaction of its own; blocks until it is committed. Raises as `together`."""
-        (outcome,) = self._commit([submission], PATIENCE_MS)
+        outcome = self._commit_patiently(submission, lane)
         if isinstance(outcome, Done):
             return outcome
         raise outcome
@@ -87,18 +89,21 @@ class GroupCommit:
         submissions = [submission for submission, _ in group]
         try:
             outcomes = await anyio.to_thread.run_sync(
-                self._commit, submissions, SHARED_PATIENCE_MS, limiter=self._thread
+                self._commit, submissions, Lane.LIVE, GROUP_LOCK_MS, limiter=self._thread
             )
-        except LedgerContended:
+        except (LedgerContended, TransactionTooLong):
             self._part(group)
         except LedgerUnavailable as away:
-            # Whoever waits hears it now, not in its turn: each turn takes as long as it takes to find out.
+            # Those that wait are answered now, not in their turn: each turn takes as long as it takes to find out.
             while self._waiting:
                 group = [*group, self._waiting.popleft()]
             for _, done in group:
                 _settle(done, LedgerUnavailable(str(away), retry_after=away.retry_after))
         except Exception as failure:
-            log.warning("a group is recorded one by one", extra={"size": len(group), "why": type(failure).__name__})
+            log.warning(
+                "group commit failed, retrying submissions individually",
+                extra={"size": len(group), "why": type(failure).__name__},
+            )
             self._part(group)
         else:
             for (_, done), outcome in zip(group, outcomes, strict=True):
@@ -109,24 +114,28 @@ class GroupCommit:
             self._apart[_key(submission)] = asyncio.create_task(self._write_alone(submission, done))
 
     async def _write_alone(self, submission: Submission, done: asyncio.Future[Done]) -> None:
-        """Most can be recorded at once. Those that really wait for somebody take some of the threads, never all."""
+        """Most can be recorded at once. Those that do have to wait for a lock take some of the threads, never all."""
         outcome: Outcome | Exception
         try:
             try:
-                (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], SHARED_PATIENCE_MS)
-            except LedgerContended:
+                (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], Lane.LIVE, GROUP_LOCK_MS)
+            except (LedgerContended, TransactionTooLong):
                 async with self._patient:
-                    (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], PATIENCE_MS)
+                    outcome = await anyio.to_thread.run_sync(self._commit_patiently, submission, Lane.LIVE)
         except Exception as failure:
             outcome = failure
         del self._apart[_key(submission)]
         _settle(done, outcome)
 
-    def _commit(self, submissions: Sequence[Submission], patience_ms: int) -> list[Outcome]:
+    def _commit_patiently(self, submission: Submission, lane: Lane) -> Outcome:
+        (outcome,) = patiently(lambda: self._commit([submission], lane, lane.lock_ms))
+        return outcome
+
+    def _commit(self, submissions: Sequence[Submission], lane: Lane, lock_ms: int) -> list[Outcome]:
         ledger = self._ledger
         return ledger.transact(
             lambda connection: carry_out(
-                connection, ledger.desk, submissions, now=ledger.clock(), patience_ms=patience_ms
+                connection, ledger.desk, submissions, lane=lane, now=ledger.clock(), lock_ms=lock_ms
             )
         )
 

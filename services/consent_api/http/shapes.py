@@ -23,6 +23,7 @@ Status = Annotated[
     ),
 ]
 AddressKey = Annotated[str, Meta(description="Keyed hash of the address: the form in which it is stored and shown.")]
+Bulk = Annotated[bool, Meta(description="Recorded in bulk: delivered after live decisions. Never part of a verdict.")]
 DecisionId = Annotated[str, Meta(description="The decision in the ledger.", extra_json_schema={"format": "uuid"})]
 
 
@@ -64,6 +65,13 @@ class SubmittedBatch(Struct, kw_only=True):
     """Up to 1,000 decisions, recorded in their order and together: those that are refused do not hold up the rest."""
 
     decisions: Annotated[list[SubmittedDecision], Meta(min_length=1, max_length=1000)]
+    bulk: (
+        Annotated[
+            bool,
+            Meta(description="True: an import, delivered after what people choose now. Left out: true above 100."),
+        ]
+        | None
+    ) = None
 
 
 class Recorded(Struct, kw_only=True):
@@ -94,8 +102,9 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
 
 
 class BatchAnswer(Struct, kw_only=True):
-    """One result for each decision, in the order in which they were sent."""
+    """One result for each decision, in the order in which they were sent; and whether they were recorded as bulk."""
 
+    bulk: bool
     results: list[BatchResult]
 
 
@@ -148,6 +157,7 @@ class DecisionShape(Struct, kw_only=True):
     recorded_at: Time
     expires_at: Time | None
     source_system: str | None
+    bulk: Bulk
     evidence: Evidence
     addresses: list[AddressKey]
 
@@ -189,9 +199,10 @@ class ReceiptShape(Struct, kw_only=True):
 
 
 class Receipts(Struct, kw_only=True):
-    """Who was told of a decision, in the order of time."""
+    """The destinations that have received a decision, in the order of time."""
 
     decision_id: DecisionId
+    bulk: Bulk
     receipts: list[ReceiptShape]
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from consent_api.errors import Fault, Refused
 from consent_api.ledger import history, links
 from consent_api.ledger.addresses import Named
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Rules, named_address, rfc3339, subject_reference
 from consent_runtime import bodies
@@ -46,8 +47,9 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
-        found = ledger.transact(
-            lambda c: links.link(c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, now=now)
+        found = ledger.write(
+            Lane.LIVE,
+            lambda c: links.link(c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, now=now),
         )
         return answers.json_response(answers.linked(found))
 
@@ -68,10 +70,11 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
-        found = ledger.transact(
+        found = ledger.write(
+            Lane.LIVE,
             lambda c: links.unlink(
                 c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
-            )
+            ),
         )
         if found is None:
             raise answers.not_found("subject", _UNKNOWN_SUBJECT)

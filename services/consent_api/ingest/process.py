@@ -74,7 +74,8 @@ def composed(
     engine = connect(settings.database, pool_size=3, application="consent-relay ingest")
     ledger = Ledger(
         engine=engine,
-        desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics), ids=DecisionIds()),
+        desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
+        ids=DecisionIds()),
     )
     letters = Letters(
         codec=codec,

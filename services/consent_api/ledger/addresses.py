@@ -40,6 +40,10 @@ SELECT l.subject_id, k.address_id, k.tenant, k.channel, k.address_key, k.sealed_
 FROM subject_addresses l JOIN address_keys k USING (address_id)
 WHERE l.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND l.unlinked_at IS NULL
 """)
+_OF_IDS = text("""
+SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys
+WHERE address_id = ANY(CAST(:ids AS bigint[]))
+""")
 _NUMBERS = text("SELECT nextval('address_id_seq') FROM generate_series(1, :count)")
 _CREATE = text("""
 INSERT INTO addresses (address_id, tenant, channel, created_at)
@@ -94,6 +98,14 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
         return None
     address_id, stored = known[named]
     return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
+
+
+def load(connection: Connection, keyring: Keyring, address_ids: Collection[int], *, now: int) -> dict[int, Address]:
+    """Addresses by id, as `refresh` completes them."""
+    if not address_ids:
+        return {}
+    rows = connection.execute(_OF_IDS, {"ids": sorted(address_ids)}).all()
+    return refresh(connection, keyring, rows, now=now)
 
 
 def linked(

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from consent_api.errors import LedgerContended, LedgerUnavailable
+from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLong
 
 T = TypeVar("T")
 
@@ -21,6 +21,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 # Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
 _CONTENDED = frozenset({"40001", "40P01", "23505"})
 _LOCKED = "55P03"
+# The transaction's time was up, or a statement's: PostgreSQL has ended it, with the session or without.
+_TOO_LONG = frozenset({"25P04", "57014"})
 # Connection lost, out of resources, shut down, system error, and a server that has become a standby.
 _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
 _STANDBY = "25006"
@@ -63,8 +65,9 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
 def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int = ATTEMPTS) -> T:
     """``work`` in one transaction, committed before this returns; run again, from the start, when contended.
 
-    Raises LedgerUnavailable when the database is away: then nothing was acknowledged, and although a commit whose
-    answer was lost may stand, the caller repeats it under the same ids and is answered as a replay.
+    Raises LedgerContended or TransactionTooLong, and LedgerUnavailable when the database does not answer: then
+    nothing was acknowledged, and although a commit whose answer was lost may have taken place, the caller repeats it
+    under the same ids and is answered as a replay.
     """
     for attempt in range(1, attempts + 1):
         try:
@@ -79,6 +82,8 @@ def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int =
                     raise LedgerContended(f"the database stayed contended ({state})") from None
             elif state == _LOCKED:
                 raise LedgerContended("another transaction holds what this one needs") from None
+            elif state in _TOO_LONG:
+                raise TransactionTooLong("the transaction took longer than it may") from None
             elif _away(error, state):
                 raise LedgerUnavailable(f"the database is away ({state or type(error.orig).__name__})") from None
             else:

@@ -1,4 +1,4 @@
-"""What follows from decisions and links: addresses linked, decisions that reach them, messages that say so."""
+"""What follows from decisions and links: addresses linked, decisions that reach them, messages about both."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from sqlalchemy import Connection
 from . import entries
 from .addresses import Address
 from .entries import NewDecision
+from .lanes import Lane
 from .outbox import Message, Outbox
 from .reach import Choice, Reach
 
 
 class Effects:
-    """Collected in memory while a transaction decides, then written at once."""
+    """Collected in memory while a transaction decides, then written at once. All messages go by one lane."""
 
-    def __init__(self, messages: Outbox) -> None:
-        self._outbox = messages
+    def __init__(self, outbox: Outbox, lane: Lane) -> None:
+        self._outbox = outbox
+        self._lane = lane
         self._links: list[tuple[int, int]] = []
         self._reached: dict[tuple[int, str], None] = {}
         self._messages: list[Message] = []
@@ -35,7 +37,11 @@ class Effects:
         slot = (address.address_id, choice.decision.decision_id)
         if slot not in self._reached:
             self._reached[slot] = None
-            self._messages += self._outbox.changes(choice, address)
+            self._messages += self._outbox.changes(choice, address, self._lane)
+
+    def publish_again(self, choice: Choice, address: Address) -> None:
+        """A decision whose mark has changed since it reached the address."""
+        self._messages += self._outbox.changes(choice, address, self._lane)
 
     def write(self, connection: Connection, decisions: Collection[NewDecision] = (), *, now: int) -> None:
         """Into the tables, together with the decisions of which these are the effects."""
@@ -45,5 +51,6 @@ class Effects:
             links=self._links,
             reached=list(self._reached),
             messages=self._messages,
+            lane=self._lane,
             now=now,
         )

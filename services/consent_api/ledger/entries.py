@@ -1,4 +1,4 @@
-"""The rows that make a decision: itself, its links, the addresses it reached, the messages that say so."""
+"""The rows that make a decision: itself, its links, the addresses it reached, the messages about it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from consent_contracts.decisions import Decision
 
+from .lanes import MARK, Lane
 from .outbox import Message
 from .reach import Choice
 
@@ -32,14 +33,14 @@ class NewDecision:
 # Decisions have no ON CONFLICT: whoever meets another writer at an event id starts again, and then finds the first
 # decision. The order of the rows keeps two such batches from deadlocking at that index. An address that is linked
 # again is reached again by what it inherits, hence the only ON CONFLICT.
-_WRITE = text("""
+_WRITE_TO = """
 WITH new_decisions AS (
     INSERT INTO decisions (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
-                           effective_at, recorded_at, expires_at, spreads, source_system, evidence)
+                           effective_at, recorded_at, expires_at, spreads, bulk, source_system, evidence)
     SELECT * FROM json_to_recordset(CAST(:decisions AS json)) AS new (
         decision_id uuid, tenant text, event_id text, subject_id bigint, address_id bigint, channel text, purpose text,
-        status text, effective_at bigint, recorded_at bigint, expires_at bigint, spreads boolean, source_system text,
-        evidence jsonb)
+        status text, effective_at bigint, recorded_at bigint, expires_at bigint, spreads boolean, bulk boolean,
+        source_system text, evidence jsonb)
     ORDER BY tenant, event_id
 ), new_links AS (
     INSERT INTO subject_addresses (subject_id, address_id, linked_at)
@@ -51,18 +52,20 @@ WITH new_decisions AS (
     FROM json_to_recordset(CAST(:reached AS json)) AS new (address_id bigint, decision_id uuid)
     ON CONFLICT DO NOTHING
 )
-INSERT INTO outbox (topic, key, value, headers, created_at)
-SELECT topic, decode(key, 'base64'), decode(value, 'base64'), headers::json, :now
-FROM json_to_recordset(CAST(:messages AS json)) AS new (topic text, key text, value text, headers text)
-""")
-_INHERITED = text("""
+INSERT INTO {outbox} (topic, partition, key, value, headers, created_at)
+SELECT topic, partition, decode(key, 'base64'), decode(value, 'base64'), headers::json, :now
+FROM json_to_recordset(CAST(:messages AS json))
+    AS new (topic text, partition int, key text, value text, headers text)
+"""
+_WRITE = {lane: text(_WRITE_TO.format(outbox=lane.outbox)) for lane in Lane}
+_INHERITED = text(f"""
 SELECT DISTINCT ON (d.subject_id, d.channel, d.purpose)
        d.subject_id, s.subject_ref, d.channel, d.decision_id::text AS decision_id, d.purpose, d.status,
-       d.effective_at, d.recorded_at, d.source_system
+       d.effective_at, d.recorded_at, d.source_system, {MARK}
 FROM decisions d JOIN subjects s USING (subject_id)
 WHERE d.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND d.spreads
 ORDER BY d.subject_id, d.channel, d.purpose, d.effective_at DESC, d.decision_id DESC
-""")
+""")  # noqa: S608 - constants
 
 
 def write(
@@ -72,14 +75,15 @@ def write(
     links: Collection[tuple[int, int]] = (),
     reached: Collection[tuple[int, str]] = (),
     messages: Collection[Message] = (),
+    lane: Lane,
     now: int,
 ) -> None:
     """Add decisions; link (subject_id, address_id) pairs that are not linked, their subjects locked by the caller;
-    note that (address_id, decision_id) were reached; and leave the messages for the relay."""
+    note that (address_id, decision_id) were reached; and leave the messages in the lane's outbox for the relay."""
     if not (decisions or links or reached or messages):
         return
     connection.execute(
-        _WRITE,
+        _WRITE[lane],
         {
             "decisions": _json([_row(each) for each in decisions]),
             "links": _json([{"subject_id": subject, "address_id": address} for subject, address in links]),
@@ -106,6 +110,7 @@ def _row(new: NewDecision) -> dict[str, object]:
         "recorded_at": decision.recorded_at,
         "expires_at": decision.expires_at,
         "spreads": new.choice.spreads,
+        "bulk": decision.bulk,
         "source_system": new.choice.source_system,
         "evidence": dict(new.evidence),
     }
@@ -132,6 +137,7 @@ def inherited(connection: Connection, subject_ids: Iterable[int]) -> list[tuple[
                     status=row.status,
                     effective_at=row.effective_at,
                     recorded_at=row.recorded_at,
+                    bulk=row.bulk,
                 ),
                 spreads=True,
                 source_system=row.source_system,

@@ -16,6 +16,7 @@ from consent_runtime.keyring import Keyring
 
 from . import addresses, subjects
 from .addresses import Named, live_key_ids
+from .lanes import MARK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionReceipts:
+    """The receipts of one decision, and its mark."""
+
+    bulk: bool
+    receipts: tuple[Receipt, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
     """The verdict on an address for a purpose, the decision behind it, and where each destination stands."""
 
@@ -84,9 +93,9 @@ FROM subject_addresses l JOIN address_keys k USING (address_id)
 WHERE l.subject_id = :subject_id AND l.linked_at <= :at AND (l.unlinked_at IS NULL OR l.unlinked_at > :at)
 ORDER BY l.linked_at, l.address_id
 """)
-_COLUMNS = """
+_COLUMNS = f"""
 d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.effective_at, d.recorded_at,
-d.expires_at, d.spreads, d.source_system, d.evidence
+d.expires_at, d.spreads, d.source_system, d.evidence, {MARK}
 """
 _OF_SUBJECT = text(f"""
 SELECT {_COLUMNS},
@@ -104,7 +113,7 @@ WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND r.reached_at <= :at
 _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
-_KNOWN_DECISION = text("SELECT 1 FROM decisions WHERE decision_id = :decision_id AND tenant = :tenant")
+_MARK_OF = text(f"SELECT {MARK} FROM decisions d WHERE d.decision_id = :decision_id AND d.tenant = :tenant")  # noqa: S608
 _RECEIPTS = text("""
 SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.action, r.stage, r.version, r.accepted_at,
        r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
@@ -166,10 +175,12 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
     )
 
 
-def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> list[Receipt] | None:
-    """Who was told of a decision, and when, in the order of time. None: no such decision. R28."""
-    known = connection.execute(_KNOWN_DECISION, {"decision_id": decision_id, "tenant": tenant}).first()
-    return None if known is None else _receipts(connection, tenant, str(decision_id))
+def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> DecisionReceipts | None:
+    """Which destinations have received a decision, in the order of time. None: no such decision. R28."""
+    known = connection.execute(_MARK_OF, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
+    if known is None:
+        return None
+    return DecisionReceipts(bulk=known.bulk, receipts=tuple(_receipts(connection, tenant, str(decision_id))))
 
 
 def _receipts(connection: Connection, tenant: str, decision_id: str) -> list[Receipt]:
@@ -242,4 +253,5 @@ def _decision(row: Row[Any]) -> Decision:
         effective_at=row.effective_at,
         recorded_at=row.recorded_at,
         expires_at=row.expires_at,
+        bulk=row.bulk,
     )

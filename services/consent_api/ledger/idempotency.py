@@ -16,17 +16,19 @@ from sqlalchemy import Connection, Row, text
 from consent_api.errors import DoorError
 from consent_runtime.keyring import Keyring
 
+from .lanes import TIME_LIMITS, Lane
+
 KEPT_MICROS = 24 * 3600 * 1_000_000
 """How long an answer is kept at least."""
 
 # A key has as many rows here as its tenant has live hash keys; its lock is taken by the first and met again by others.
-_CLAIM = text("""
+_CLAIM = text(f"""
 SELECT wanted.number, pg_try_advisory_xact_lock(wanted.lock) AS locked, stored.request_hash, stored.status, stored.body,
-       set_config('lock_timeout', :patience, true)
+       {TIME_LIMITS}
 FROM unnest(CAST(:numbers AS int[]), CAST(:locks AS bigint[]), CAST(:tenants AS text[]), CAST(:hashes AS text[]))
     AS wanted (number, lock, tenant, key_hash)
 LEFT JOIN idempotency_keys AS stored USING (tenant, key_hash)
-""")
+""")  # noqa: S608 - constants
 _STORE = text("""
 INSERT INTO idempotency_keys (tenant, key_hash, request_hash, status, body, created_at)
 SELECT tenant, key_hash, request_hash, status, body, :now
@@ -79,12 +81,15 @@ class Claim:
 Claimed = Claim | Answer | InFlight | KeyReused
 
 
-def claim(connection: Connection, keyring: Keyring, requests: Sequence[Request], *, patience_ms: int) -> list[Claimed]:
+def claim(
+    connection: Connection, keyring: Keyring, requests: Sequence[Request], *, lane: Lane, lock_ms: int
+) -> list[Claimed]:
     """For each request: leave to carry it out, the stored answer to this very request, or why neither can be.
 
-    No two of the requests have the same tenant and key. Whatever the transaction does next waits no longer than
-    `patience_ms` for another's locks. To be run by `transact`: of two that meet, the one that comes second may be told
-    so by a unique index when it stores its answer, and then finds the first's when it is run again.
+    No two of the requests have the same tenant and key. Whatever the transaction does next is bound by the lane's time
+    limits, and waits no longer than `lock_ms` for another's locks. To be run by `transact`: of two that meet, the one
+    that comes second may find a unique index in its way when it stores its answer, and then the first's answer when it
+    is run again.
     """
     hashed = [_keyed(keyring, each.tenant, "key", each.key.encode()) for each in requests]
     rows = [(number, key_hash) for number, hashes in enumerate(hashed) for key_hash in hashes]
@@ -95,7 +100,7 @@ def claim(connection: Connection, keyring: Keyring, requests: Sequence[Request],
             "locks": [_lock(requests[number]) for number, _ in rows],
             "tenants": [requests[number].tenant for number, _ in rows],
             "hashes": [key_hash for _, key_hash in rows],
-            "patience": str(patience_ms),
+            **lane.time_limits(lock_ms=lock_ms),
         },
     )
     # Under one of the live keys, if at all, the answer stands: that row counts.

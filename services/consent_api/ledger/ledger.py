@@ -9,17 +9,44 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from consent_api.errors import LedgerContended, TransactionTooLong
 from consent_api.validate import Accepted
 
+from . import lanes
 from .database import transact
+from .lanes import Lane
 from .record import Desk, Outcome, record
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS = 8.0
+_MOST_TOO_LONG = 3
 
 
 def now_micros() -> int:
     """The wall clock in microseconds since the epoch, UTC."""
     return time.time_ns() // 1000
+
+
+def patiently(attempt: Callable[[], T]) -> T:
+    """What ``attempt`` returns, which runs one short transaction; run again while others hold what it needs.
+
+    A live transaction may not wait as long as a bulk one may hold the lock on a person, so its caller waits, in as
+    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLong when the work itself
+    has not fitted into three.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    too_long = 0
+    while True:
+        try:
+            return attempt()
+        except TransactionTooLong:
+            too_long += 1
+            if too_long == _MOST_TOO_LONG or time.monotonic() >= deadline:
+                raise
+        except LedgerContended:
+            if time.monotonic() >= deadline:
+                raise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +61,18 @@ class Ledger:
         """``work`` in one transaction, run again when contended, committed when this returns."""
         return transact(self.engine, work)
 
-    def record(self, accepted: Sequence[Accepted]) -> list[Outcome]:
+    def write(self, lane: Lane, work: Callable[[Connection], T]) -> T:
+        """As `transact`, for ``work`` that writes the lane's outbox, within its time limits.
+
+        LedgerContended, TransactionTooLong: see `patiently`.
+        """
+
+        def limited(connection: Connection) -> T:
+            lanes.limit(connection, lane)
+            return work(connection)
+
+        return patiently(lambda: self.transact(limited))
+
+    def record(self, accepted: Sequence[Accepted], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
         """Record decisions in one transaction of their own: committed, with their messages, when this returns."""
-        return self.transact(lambda connection: record(connection, self.desk, accepted))
+        return self.write(lane, lambda connection: record(connection, self.desk, accepted, lane=lane))

@@ -13,6 +13,7 @@ from consent_contracts.join import order
 from . import addresses, entries, subjects
 from .addresses import Address, Named, live_key_ids
 from .effects import Effects
+from .lanes import Lane
 from .reach import Choice, Reach
 from .record import Desk
 
@@ -47,9 +48,10 @@ ORDER BY l.linked_at, l.address_id
 def link(
     connection: Connection, desk: Desk, *, tenant: str, subject_ref: str, named: Sequence[Named], now: int
 ) -> list[Linked]:
-    """Link addresses, which inherit the subject's standing refusals before their first use; then all that are linked.
+    """Link addresses, which inherit the subject's current refusals before their first use; then all that are linked.
 
-    The subject is created when new: a tenant may tell us of a person before the first decision.
+    The subject is created when new: a tenant may name a person before the first decision. Writes the live outbox,
+    whose time limits the caller has set; so does `unlink`.
     """
     locked = subjects.lock(connection, [(tenant, subject_ref)], now=now)
     subject_id = locked.ids[tenant, subject_ref]
@@ -61,7 +63,7 @@ def link(
     for _, channel, refusal in entries.inherited(connection, locked.existed):
         if channel in reaches:
             reaches[channel].remember(refusal)
-    effects = Effects(desk.outbox)
+    effects = Effects(desk.outbox, Lane.LIVE)
     for each in named:
         effects.link(subject_id, reaches[each[1]], found[each])
     effects.write(connection, now=now)
@@ -107,7 +109,7 @@ def _invalidate(
     now: int,
 ) -> None:
     rows: list[entries.NewDecision] = []
-    effects = Effects(desk.outbox)
+    effects = Effects(desk.outbox, Lane.LIVE)
     for (address_id, purpose), standing in _standing_permissions(connection, subject_id, subject_ref, leaving):
         # The clock of whoever recorded the permission may have been ahead of ours.
         moment = max(now, standing.effective_at)

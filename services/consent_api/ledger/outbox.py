@@ -1,4 +1,7 @@
-"""What has to be published: rows that commit with the decision, and that the relay deletes once Kafka has them."""
+"""What has to be published: rows that commit with the decision, and that the relay deletes once Kafka has them.
+
+No row is one that a broker refuses for good: `validate` bounds every text, so the largest record is some 12 KiB.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from uuid import UUID, uuid5
 
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
+from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 
 from .addresses import Address
+from .lanes import Lane
 from .reach import Choice
 
 EVENT_TYPE = "relay.consent.v1.ConsentChanged"
@@ -21,9 +26,10 @@ SOURCE = "/consent-relay/consent-api"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """A Kafka record to be. ``headers`` is JSON: [[name, value], ...]."""
+    """A Kafka record to be, and its partition. ``headers`` is JSON: [[name, value], ...]."""
 
     topic: str
+    partition: int
     key: bytes
     value: bytes
     headers: str
@@ -31,15 +37,17 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outbox:
-    """Turns decisions into the messages of this installation."""
+    """Turns decisions into the messages of this installation. ``partitions``: of each changes topic."""
 
     codec: Codec
     topics: Topics
+    partitions: int
 
-    def changes(self, choice: Choice, address: Address) -> list[Message]:
-        """One ConsentChanged for each live hash key of the address. Their ids are the same whenever they are made,
-        so that a consumer recognises what `republish` sends again."""
+    def changes(self, choice: Choice, address: Address, lane: Lane) -> list[Message]:
+        """One ConsentChanged for each live hash key of the address, with the decision's own mark. Their ids are the
+        same whenever they are made, so that a consumer recognises what `republish` sends again."""
         decision = choice.decision
+        topic = lane.changes(self.topics)
         datum: Mapping[str, Any] = {
             "tenant": address.tenant,
             "channel": address.channel,
@@ -51,21 +59,28 @@ class Outbox:
             "expires_at": decision.expires_at,
             "decision_id": decision.decision_id,
             "source_system": choice.source_system,
+            "bulk": decision.bulk,
         }
         namespace = UUID(decision.decision_id)
         messages = []
         for address_key, sealed in address.sealed.items():
             event_id = str(uuid5(namespace, address_key))
             ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=decision.recorded_at)
+            key = address_key.encode("ascii")
             messages.append(
                 Message(
-                    topic=self.topics.changes,
-                    key=address_key.encode("ascii"),
+                    topic=topic,
+                    partition=self.partition(address_key),
+                    key=key,
                     value=self.codec.encode(
-                        self.topics.changes,
+                        topic,
                         {**datum, "event_id": event_id, "address_key": address_key, "sealed_address": sealed},
                     ),
                     headers=json.dumps([[name, value.decode()] for name, value in ce]),
                 )
             )
         return messages
+
+    def partition(self, address_key: str) -> int:
+        """The partition of an address in every changes topic and list."""
+        return partition_of(address_key.encode("ascii"), self.partitions)

@@ -7,7 +7,7 @@ memory; then all is written at once. However large the batch, the number of stat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -17,10 +17,11 @@ from consent_api.validate import Accepted
 from consent_contracts.decisions import Decision
 from consent_runtime.keyring import Keyring
 
-from . import addresses, entries, replays, subjects
+from . import addresses, entries, live_repeats, replays, subjects
 from .addresses import Address, Named
 from .effects import Effects
 from .ids import DecisionIds
+from .lanes import Lane
 from .outbox import Outbox
 from .reach import Choice, Reach, spreads
 from .replays import Recorded
@@ -37,8 +38,11 @@ class Desk:
     ids: DecisionIds
 
 
-def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted]) -> list[Outcome]:
+def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, lane: Lane) -> list[Outcome]:
     """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
+
+    All their messages go by `lane`, whose time limits the caller has set; each decision keeps its own mark. On the
+    live lane a repetition of a bulk decision makes that decision live, and publishes it again.
 
     Nothing is recorded before that transaction has committed. UnknownTenant when the keyring does not know a tenant;
     contention surfaces as the database's error, for `transact` to run it again.
@@ -56,8 +60,9 @@ def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted]) -> 
                 continue
             firsts[event] = position
         fresh.append(position)
-    batch = _Batch(connection, desk, [accepted[position] for position in fresh], now=now)
-    recorded = dict(zip(fresh, batch.write(), strict=True))
+    repeated = _made_live(known, accepted, desk.keyring) if lane is Lane.LIVE else {}
+    batch = _Batch(connection, desk, [accepted[position] for position in fresh], lane=lane, now=now)
+    recorded = dict(zip(fresh, batch.write(repeated), strict=True))
     outcomes: list[Outcome] = []
     for position, each in enumerate(accepted):
         found = recorded.get(position)
@@ -74,16 +79,23 @@ def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted]) -> 
 class _Batch:
     """Decisions whose events are new, on their way into the tables."""
 
-    def __init__(self, connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, now: int) -> None:
+    def __init__(
+        self, connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, lane: Lane, now: int
+    ) -> None:
         self._connection = connection
         self._desk = desk
         self._accepted = accepted
         self._now = now
-        self._effects = Effects(desk.outbox)
+        self._effects = Effects(desk.outbox, lane)
 
-    def write(self) -> list[Recorded]:
+    def write(self, made_live: Mapping[str, Accepted]) -> list[Recorded]:
+        """`made_live`: by decision id, the repetitions that make a decision live; their subjects are locked too."""
         named = {name: None for each in self._accepted if (name := _name(each)) is not None}
-        refs = {(each.tenant, each.subject_ref) for each in self._accepted if each.subject_ref is not None}
+        refs = {
+            (each.tenant, each.subject_ref)
+            for each in (*self._accepted, *made_live.values())
+            if each.subject_ref is not None
+        }
         locked = subjects.lock(self._connection, refs, now=self._now)
         found = addresses.resolve(self._connection, self._desk.keyring, named, now=self._now)
         reaches = self._reaches(locked, found)
@@ -118,6 +130,7 @@ class _Batch:
                     address_keys=tuple(sorted(target.key for target in reached)),
                 )
             )
+        live_repeats.make_live(self._connection, self._desk.keyring, self._effects, made_live.keys(), now=self._now)
         self._effects.write(self._connection, rows, now=self._now)
         return recorded
 
@@ -150,8 +163,23 @@ class _Batch:
             effective_at=each.effective_at,
             recorded_at=each.recorded_at,
             expires_at=each.expires_at,
+            bulk=each.bulk,
         )
         return Choice(decision=decision, spreads=spreads(each.subject_ref, decision), source_system=each.source_system)
+
+
+def _made_live(
+    known: Mapping[replays.Event, replays.Known], accepted: Sequence[Accepted], keyring: Keyring
+) -> dict[str, Accepted]:
+    """The bulk decisions, by id, that one of the live submissions repeats."""
+    found: dict[str, Accepted] = {}
+    for each in accepted:
+        first = known.get((each.tenant, each.event_id)) if each.event_id is not None else None
+        if first is None or not first.bulk or each.bulk:
+            continue
+        if isinstance(replays.answer(first, each, keyring), Recorded):
+            found[first.recorded.decision_id] = each
+    return found
 
 
 def _name(each: Accepted) -> Named | None:
@@ -172,6 +200,7 @@ def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> replays.Kno
             address_keys=first.address_keys,
             repeated=True,
         ),
+        bulk=accepted.bulk,
         choice=(accepted.channel, accepted.purpose, accepted.status, accepted.subject_ref),
         chosen_at=replays.chosen_at(accepted.effective_at, accepted.recorded_at),
         named=frozenset(named),

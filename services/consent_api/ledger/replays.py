@@ -12,6 +12,7 @@ from consent_api.validate import Accepted
 from consent_runtime.keyring import Keyring
 
 from .addresses import live_key_ids
+from .lanes import MARK
 
 # Almost every event is new, so the question is asked in its cheapest form first.
 _FIND = text("""
@@ -20,15 +21,15 @@ FROM decisions d
 JOIN unnest(CAST(:tenants AS text[]), CAST(:event_ids AS text[])) AS wanted (tenant, event_id)
     USING (tenant, event_id)
 """)
-_READ = text("""
+_READ = text(f"""
 SELECT d.tenant, d.event_id, d.decision_id::text AS decision_id, d.effective_at, d.recorded_at, d.channel, d.purpose,
-       d.status, s.subject_ref,
+       d.status, s.subject_ref, {MARK},
        ARRAY(SELECT k.address_key FROM address_keys k WHERE k.address_id = d.address_id) AS named,
        ARRAY(SELECT k.address_key FROM decision_addresses r JOIN address_keys k USING (address_id)
              WHERE r.decision_id = d.decision_id ORDER BY k.address_key) AS reached
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = ANY(CAST(:decision_ids AS uuid[]))
-""")
+""")  # noqa: S608 - constants
 
 Event = tuple[str, str]
 """(tenant, event_id)"""
@@ -36,7 +37,7 @@ Event = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """A decision that stands in the ledger. ``address_keys`` are those it reached, under the primary hash key.
+    """A decision in the ledger. ``address_keys`` are those it reached, under the primary hash key.
 
     ``repeated``: its event had been recorded before, and this is what was recorded then.
     """
@@ -49,9 +50,13 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """An event in the ledger, with what tells a replay from another choice under the same id."""
+    """An event in the ledger, with what distinguishes a replay from another choice under the same id.
+
+    ``bulk`` is the decision's mark now.
+    """
 
     recorded: Recorded
+    bulk: bool
     choice: tuple[str, str, str, str | None]
     chosen_at: int | None
     named: frozenset[str]
@@ -76,6 +81,7 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
                 address_keys=tuple(key for key in row.reached if key.startswith(primary)),
                 repeated=True,
             ),
+            bulk=row.bulk,
             choice=(row.channel, row.purpose, row.status, row.subject_ref),
             chosen_at=chosen_at(row.effective_at, row.recorded_at),
             named=frozenset(row.named),

@@ -12,6 +12,7 @@ from consent_api.validate import Accepted
 
 from . import idempotency
 from .idempotency import Answer, Claim, InFlight, KeyReused
+from .lanes import Lane
 from .record import Desk, record
 from .replays import Recorded
 
@@ -40,19 +41,19 @@ Outcome = Done | InFlight | KeyReused
 
 
 def carry_out(
-    connection: Connection, desk: Desk, submissions: Sequence[Submission], *, now: int, patience_ms: int
+    connection: Connection, desk: Desk, submissions: Sequence[Submission], *, lane: Lane, now: int, lock_ms: int
 ) -> list[Outcome]:
     """One outcome each, in their order, within the caller's transaction. No two submissions have the same key.
 
-    What `record` raises concerns all of them; LedgerContended too, from `transact`, when another transaction held a
-    lock for longer than ``patience_ms``.
+    What `record` raises concerns all of them; from `transact` LedgerContended, when another transaction held a lock
+    for longer than ``lock_ms``, and TransactionTooLong, when the lane's time was up.
     """
     claims = idempotency.claim(
-        connection, desk.keyring, [each.request for each in submissions], patience_ms=patience_ms
+        connection, desk.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms
     )
     ours = [each for each, claim in zip(submissions, claims, strict=True) if isinstance(claim, Claim)]
     accepted = [each for submission in ours for each in submission.read if isinstance(each, Accepted)]
-    recorded = iter(record(connection, desk, accepted))
+    recorded = iter(record(connection, desk, accepted, lane=lane))
     outcomes: list[Outcome] = []
     answered: list[tuple[Claim, Answer]] = []
     for submission, claim in zip(submissions, claims, strict=True):

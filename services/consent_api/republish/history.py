@@ -1,9 +1,10 @@
-"""The ledger's standing history in pages: each decision with each address it reached, as messages to publish.
+"""The ledger's history in pages: each decision with each address it reached, as messages to publish.
 
 Pages by key instead of one long cursor: memory is bounded either way, but a cursor would hold a snapshot of the
 database for hours, under which no table can be vacuumed, and would have to start again after a broken connection.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.ledger import addresses
 from consent_api.ledger.addresses import Address
+from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox import Message, Outbox
 from consent_api.ledger.reach import Choice
 from consent_contracts.decisions import GIVEN, Decision
@@ -18,10 +20,10 @@ from consent_runtime.keyring import Keyring
 
 # The page is cut before it is filtered, so that a selection that matches little does not scan without end.
 _PAGE = text(
-    """
+    f"""
     SELECT page.address_id, page.decision_id::text AS decision_id, page.reached_at, a.tenant, a.channel,
            d.purpose, d.status, d.effective_at, d.recorded_at, d.expires_at, d.spreads, d.source_system,
-           s.subject_ref
+           s.subject_ref, {MARK}
     FROM (SELECT address_id, decision_id, reached_at FROM decision_addresses
           WHERE (address_id, decision_id) > (:address_id, CAST(:decision_id AS uuid))
           ORDER BY address_id, decision_id LIMIT :size) AS page
@@ -29,7 +31,7 @@ _PAGE = text(
     JOIN decisions d USING (decision_id)
     LEFT JOIN subjects s ON s.subject_id = d.subject_id
     ORDER BY page.address_id, page.decision_id
-    """
+    """  # noqa: S608 - constants
 )
 # Linked, and nothing decided yet: no event to publish, but under a new hash key it has to be found all the same.
 _UNREACHED = text(
@@ -41,10 +43,6 @@ _UNREACHED = text(
       AND NOT EXISTS (SELECT FROM decision_addresses r WHERE r.address_id = a.address_id)
     ORDER BY a.address_id LIMIT :size
     """
-)
-_KEYS = text(
-    "SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys"
-    " WHERE address_id = ANY(CAST(:ids AS bigint[]))"
 )
 _ABOUT = text("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'decision_addresses'::regclass")
 
@@ -63,8 +61,8 @@ class Selection:
 class Place:
     """How far a run has come: everything up to here has been published.
 
-    A run goes through the history twice: refusals first, then `permissions`. Whoever reads a list that is being
-    rebuilt from nothing then never finds a permission before the refusals that stand against it.
+    A run goes through the history twice: refusals first, then `permissions`. A reader of a list that
+    is being rebuilt from nothing then never finds a permission before the refusals that overrule it.
     """
 
     permissions: bool = False
@@ -82,27 +80,43 @@ class Page:
     end: Place
 
 
-def page(
-    connection: Connection, keyring: Keyring, outbox: Outbox, selection: Selection, after: Place, *, size: int, now: int
-) -> Page | None:
-    """The next page of refusals, or of permissions, as `after` says; None at the end of these.
+Wanted = Callable[[str, int], bool]
+"""(channel, partition): whether what belongs there is published. For a repair, which is limited to its holes."""
 
-    An address that has no key yet under a live hash key gains it here (R12), within the caller's transaction.
+
+def everywhere(channel: str, partition: int) -> bool:
+    return True
+
+
+def page(
+    connection: Connection,
+    keyring: Keyring,
+    outbox: Outbox,
+    selection: Selection,
+    after: Place,
+    *,
+    size: int,
+    now: int,
+    wanted: Wanted = everywhere,
+) -> Page | None:
+    """The next page of refusals, or of permissions, depending on `after`; None at the end of these.
+
+    The messages go to the bulk topic, and each decision keeps its mark. An address that has no key yet under a live
+    hash key gains it here (R12), within the caller's transaction.
     UnknownTenant or Unsealable when the keyring lacks what the history needs.
     """
     where = {"address_id": after.address_id, "decision_id": after.decision_id, "size": size}
     rows = connection.execute(_PAGE, where).all()
     if not rows:
         return None
-    wanted = [row for row in rows if (row.status == GIVEN) == after.permissions and _selects(selection, row)]
-    found = _addresses(connection, keyring, {row.address_id for row in wanted}, now=now)
+    selected = [row for row in rows if (row.status == GIVEN) == after.permissions and _selects(selection, row)]
+    stored = addresses.load(connection, keyring, {row.address_id for row in selected}, now=now)
+    found = {address_id: _limited(address, outbox, selection.key_id, wanted) for address_id, address in stored.items()}
     messages = [
-        message
-        for row in wanted
-        for message in outbox.changes(_choice(row), _under(selection.key_id, found[row.address_id]))
+        message for row in selected for message in outbox.changes(_choice(row), found[row.address_id], Lane.BULK)
     ]
     end = replace(after, address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
-    return Page(read=len(rows), selected=len(wanted), messages=messages, end=end)
+    return Page(read=len(rows), selected=len(selected), messages=messages, end=end)
 
 
 def complete_unreached(
@@ -115,7 +129,7 @@ def complete_unreached(
     """
     where = {"after": after, "tenant": selection.tenant, "channel": selection.channel, "size": size}
     ids = connection.execute(_UNREACHED, where).scalars().all()
-    _addresses(connection, keyring, set(ids), now=now)
+    addresses.load(connection, keyring, set(ids), now=now)
     return ids[-1] if ids else None
 
 
@@ -132,17 +146,14 @@ def _selects(selection: Selection, row: Row[tuple[object, ...]]) -> bool:
     )
 
 
-def _addresses(connection: Connection, keyring: Keyring, ids: set[int], *, now: int) -> dict[int, Address]:
-    if not ids:
-        return {}
-    rows = connection.execute(_KEYS, {"ids": sorted(ids)}).all()
-    return addresses.refresh(connection, keyring, rows, now=now)
-
-
-def _under(key_id: str | None, address: Address) -> Address:
-    if key_id is None:
-        return address
-    return replace(address, sealed={k: sealed for k, sealed in address.sealed.items() if k.startswith(f"{key_id}.")})
+def _limited(address: Address, outbox: Outbox, key_id: str | None, wanted: Wanted) -> Address:
+    """The address under those of its keys that are published."""
+    sealed = {
+        key: value
+        for key, value in address.sealed.items()
+        if (key_id is None or key.startswith(f"{key_id}.")) and wanted(address.channel, outbox.partition(key))
+    }
+    return replace(address, sealed=sealed)
 
 
 def _choice(row: Row[tuple[object, ...]]) -> Choice:
@@ -155,6 +166,7 @@ def _choice(row: Row[tuple[object, ...]]) -> Choice:
             effective_at=row.effective_at,
             recorded_at=row.recorded_at,
             expires_at=row.expires_at,
+            bulk=row.bulk,
         ),
         spreads=row.spreads,
         source_system=row.source_system,

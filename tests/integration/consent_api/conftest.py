@@ -91,7 +91,7 @@ def codec() -> Codec:
 
 @pytest.fixture
 def desk(codec: Codec, keyring: Keyring) -> Desk:
-    return Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=Topics()), ids=DecisionIds())
+    return Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=Topics(), partitions=4), ids=DecisionIds())
 
 
 @pytest.fixture

@@ -305,6 +305,6 @@ def test_decisions_are_counted_by_outcome(client: TestClient, metrics_registry: 
     post(client, {**GRANT, "channel": "fax"})
     name = "consent_relay_api_decisions_total"
     for channel, outcome in [("sms", "recorded"), ("sms", "repeated"), ("other", "refused")]:
-        assert metrics_registry.get_sample_value(name, {"channel": channel, "outcome": outcome}) == 1
+        assert metrics_registry.get_sample_value(name, {"channel": channel, "class": "live", "outcome": outcome}) == 1
     labels = {"route": "/v1/decisions", "method": "POST", "status": "201"}
     assert metrics_registry.get_sample_value("consent_relay_api_request_seconds_count", labels) == 1

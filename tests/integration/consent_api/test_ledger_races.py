@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from consent_api.errors import LedgerUnavailable
 from consent_api.ledger import links, submissions
 from consent_api.ledger.idempotency import Answer, InFlight, Request
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.replays import Recorded
 from consent_api.ledger.submissions import Done, Results, Submission
@@ -53,7 +54,9 @@ def carry_out(connection: Connection, ledger: Ledger) -> Answer:
         read=[withdrawal("s1", number(1))],
         answer=_answer,
     )
-    (outcome,) = submissions.carry_out(connection, ledger.desk, [submission], now=now_micros(), patience_ms=8_000)
+    (outcome,) = submissions.carry_out(
+        connection, ledger.desk, [submission], lane=Lane.LIVE, now=now_micros(), lock_ms=Lane.LIVE.lock_ms
+    )
     if not isinstance(outcome, Done):
         raise outcome
     assert outcome.answer is not None

@@ -1,0 +1,53 @@
+"""Bulk requests are refused for a while when the bulk lane cannot keep up (429); live ones never are."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from consent_api.ledger import backlog
+from consent_api.ledger.backlog import BulkBacklog
+from consent_api.ledger.ledger import Ledger
+from consent_api.metrics import ApiMetrics
+from consent_runtime.problems import Problem
+
+READ_INTERVAL_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 30
+
+
+class BackPressure:
+    """Thread-safe. What the ledger reports of the bulk lane is kept for a second."""
+
+    def __init__(self, ledger: Ledger, metrics: ApiMetrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at = -math.inf
+        self._backlog = BulkBacklog(resolved_age_seconds=None, pending=0, relay_alive=False)
+
+    def require_capacity(self) -> None:
+        """Raise a Problem with status 429 while bulk has to wait. LedgerUnavailable as the ledger does."""
+        excess = self._current().excess_seconds
+        if excess == 0.0:
+            return
+        self._metrics.bulk_deferred.inc()
+        raise Problem(
+            429,
+            "bulk-lane-congested",
+            "Earlier bulk decisions are still being published. Nothing of this request was recorded.",
+            cure="Send it again after Retry-After seconds, with the same Idempotency-Key. Live decisions are accepted.",
+            headers={"Retry-After": str(min(max(math.ceil(excess), 1), LONGEST_RETRY_SECONDS))},
+        )
+
+    def _current(self) -> BulkBacklog:
+        with self._lock:
+            if self._clock() - self._read_at >= READ_INTERVAL_SECONDS:
+                partitions = self._ledger.desk.outbox.partitions
+                self._backlog = self._ledger.transact(lambda c: backlog.read(c, partitions=partitions))
+                self._read_at = self._clock()
+                age = self._backlog.resolved_age_seconds
+                self._metrics.bulk_resolved_age.set(math.nan if age is None else age)
+            return self._backlog
