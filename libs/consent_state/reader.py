@@ -77,7 +77,10 @@ class TableReader:
         messages: dict[TopicPartition, list[Any]] = {}
         ends: dict[TopicPartition, int] = {}
         try:
-            received = self._consumer.consume(self._max_messages, timeout=timeout)
+            # `consume` waits until it has as many as asked for, or for all of the time.
+            received = self._consumer.consume(1, timeout=timeout)
+            if received:
+                received += self._consumer.consume(self._max_messages - 1, timeout=0)
         except KafkaException as error:
             raise RestoreFailed(f"reading topics: {error.args[0].name()}") from error
         for message in received:

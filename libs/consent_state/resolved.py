@@ -1,0 +1,198 @@
+"""How old an answer is: the adoption of ListResolved records at a reader of suppression topics. Pure.
+
+A record counts once the reader has read each of its lists up to the offset that the record names. From then on the age
+of an answer is what it was at adoption plus the time elapsed on a clock that runs through sleep, so that no step of a
+wall clock makes an answer younger. Times are microseconds; wall times since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .positions import Position
+
+MAX_CLOCK_LEAD_MICROS = 2_000_000
+"""A time that is later than the reader's clock by more than this is not adopted: one of the two clocks is wrong."""
+
+_MAX_WAITING = 64
+_MAX_CLOSED_HOLES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListEnd:
+    """The offset after the last entry of one list topic's partition, in the topic with this id."""
+
+    topic: str
+    topic_id: str
+    end_offset: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListResolved:
+    """One record of suppression.resolved.v1, and when the broker appended it."""
+
+    partition: int
+    resolved_at: int | None
+    bulk_resolved_at: int | None
+    inbound_resolved_at: int | None
+    """None: no ingest is configured."""
+    loss: int
+    lists: tuple[ListEnd, ...]
+    hole: str | None
+    channel_holes: Mapping[str, str] = field(default_factory=dict)
+    written_at: int
+    append_time: int
+
+    @classmethod
+    def of(cls, datum: Mapping[str, Any], *, append_time: int) -> ListResolved:
+        """From the record's datum as the codec decodes it."""
+        return cls(
+            partition=datum["partition"],
+            resolved_at=datum["resolved_at"],
+            bulk_resolved_at=datum["bulk_resolved_at"],
+            inbound_resolved_at=datum["inbound_resolved_at"],
+            loss=datum["loss"],
+            lists=tuple(
+                ListEnd(topic=each["topic"], topic_id=each["topic_id"], end_offset=each["end_offset"])
+                for each in datum["lists"]
+            ),
+            hole=datum["hole"],
+            channel_holes=dict(datum["channel_holes"]),
+            written_at=datum["written_at"],
+            append_time=append_time,
+        )
+
+    @property
+    def holes(self) -> frozenset[str]:
+        """Ids of the holes that it names."""
+        return frozenset({*([self.hole] if self.hole is not None else ()), *self.channel_holes.values()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StalenessLimits:
+    """Beyond these ages an answer permits nothing. Microseconds."""
+
+    live: int = 30_000_000
+    inbound: int = 60_000_000
+    bulk: int = 15 * 60_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Adopted:
+    record: ListResolved
+    clock: int
+    """The reader's wall clock at adoption."""
+    elapsed: int
+    """The clock that runs through sleep, at adoption."""
+
+    def as_of(self, resolved_at: int) -> int:
+        """A time of the record as a moment up to which the list is complete: never later than its own append."""
+        return min(resolved_at, self.record.append_time)
+
+    def age(self, resolved_at: int, elapsed: int) -> int:
+        return max(0, self.clock - self.as_of(resolved_at)) + max(0, elapsed - self.elapsed)
+
+
+class ResolvedPartition:
+    """What a reader knows of one partition's timestamps. Used by one thread, or under the caller's lock."""
+
+    def __init__(self) -> None:
+        self._adopted: _Adopted | None = None
+        self._waiting: deque[ListResolved] = deque()
+        self._hole: str | None = None
+        self._channel_holes: Mapping[str, str] = {}
+        self._holes_written_at = -1
+        self._closed: deque[str] = deque(maxlen=_MAX_CLOSED_HOLES)
+        self._loss = 0
+
+    @property
+    def loss(self) -> int:
+        """The highest loss number read: it grows when Kafka has lost records of this partition."""
+        return self._loss
+
+    def receive(self, record: ListResolved) -> None:
+        """A record was read. A hole in it counts at once; its times once `advance` finds its offsets reached."""
+        self._loss = max(self._loss, record.loss)
+        self._take_holes(record)
+        if record.resolved_at is None:
+            return
+        newest = self._waiting[-1] if self._waiting else self._adopted.record if self._adopted else None
+        if newest is not None and (newest.resolved_at or 0) >= record.resolved_at:
+            return
+        if len(self._waiting) == _MAX_WAITING:
+            # A reader that lags adopts the oldest first; without the newest but one it only does so less often.
+            self._waiting.pop()
+        self._waiting.append(record)
+
+    def advance(self, positions: Mapping[str, Position], *, clock: int, elapsed: int) -> bool:
+        """Adopt the newest record whose lists have been read to their ends; True when there is one.
+
+        `positions`: by topic, of the list topics that this reader reads; others are not compared.
+        """
+        reached = [each for each in self._waiting if _is_reached(each, positions, clock)]
+        if not reached:
+            return False
+        while self._waiting.popleft() is not reached[-1]:
+            pass
+        self._adopted = _Adopted(record=reached[-1], clock=clock, elapsed=elapsed)
+        return True
+
+    def as_of(self, channel: str) -> int | None:
+        """Every live decision that was acknowledged before this moment is in the list. None: unknown."""
+        if self._adopted is None or self.hole(channel) is not None:
+            return None
+        resolved_at = self._adopted.record.resolved_at
+        return None if resolved_at is None else self._adopted.as_of(resolved_at)
+
+    def hole(self, channel: str) -> str | None:
+        """Id of a hole that concerns the channel: records of this partition are missing."""
+        return self._hole if self._hole is not None else self._channel_holes.get(channel)
+
+    def age(self, elapsed: int) -> int | None:
+        """Of an answer on live decisions. None: nothing has been adopted."""
+        if self._adopted is None or self._adopted.record.resolved_at is None:
+            return None
+        return self._adopted.age(self._adopted.record.resolved_at, elapsed)
+
+    def hindrance(self, channel: str, limits: StalenessLimits, *, elapsed: int) -> str | None:
+        """Why this partition permits nothing for the channel: hole, unknown, stale, inbound_stale, bulk_stale."""
+        if self.hole(channel) is not None:
+            return "hole"
+        age = self.age(elapsed)
+        if age is None or self._adopted is None:
+            return "unknown"
+        if age > limits.live:
+            return "stale"
+        adopted, record = self._adopted, self._adopted.record
+        if record.inbound_resolved_at is not None and adopted.age(record.inbound_resolved_at, elapsed) > limits.inbound:
+            return "inbound_stale"
+        if record.bulk_resolved_at is None or adopted.age(record.bulk_resolved_at, elapsed) > limits.bulk:
+            return "bulk_stale"
+        return None
+
+    def _take_holes(self, record: ListResolved) -> None:
+        if record.written_at >= self._holes_written_at:
+            self._closed.extend(self._open_holes() - record.holes)
+            self._hole, self._channel_holes = record.hole, record.channel_holes
+            self._holes_written_at = record.written_at
+        elif record.holes - set(self._closed):
+            # A late record changes nothing, unless it names a hole that no record has closed.
+            self._hole = self._hole or record.hole
+            self._channel_holes = {**record.channel_holes, **self._channel_holes}
+
+    def _open_holes(self) -> frozenset[str]:
+        return frozenset({*([self._hole] if self._hole is not None else ()), *self._channel_holes.values()})
+
+
+def _is_reached(record: ListResolved, positions: Mapping[str, Position], clock: int) -> bool:
+    if (record.resolved_at or 0) > clock + MAX_CLOCK_LEAD_MICROS:
+        return False
+    ends = {each.topic: each for each in record.lists}
+    for topic, position in positions.items():
+        end = ends.get(topic)
+        if end is None or end.topic_id != position.topic_id or position.offset < end.end_offset:
+            return False
+    return True
