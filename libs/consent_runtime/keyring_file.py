@@ -1,5 +1,5 @@
 """Writes keyring files: a new one, and the steps of a rotation, each of which leaves every reader able to
-work (docs: `consent-relay keyring --help`)."""
+work. `consent-relay keyring` is the command over it: `--help` lists the steps."""
 
 import base64
 import os
@@ -7,8 +7,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import click
 
 from consent_runtime.keyring import InvalidKeyring, Key, Keyring, age
 
@@ -101,72 +99,3 @@ def _document(keyring: Keyring) -> str:
 
 def _key(key: Key) -> list[str]:
     return [f'id = "{key.id}"', f'secret = "{base64.b64encode(key.secret).decode()}"']
-
-
-@click.group("keyring")
-def keyring() -> None:
-    """Make and rotate the keys that hide addresses.
-
-    \b
-    To rotate a tenant's hash key, step by step, restarting the services after each (after the first, the gates and
-    whatever embeds consent_client before the others: they say no while entries stand under a key that they lack):
-      1. consent-relay keyring rotate FILE --tenant acme   (a second live key; both are now published)
-      2. consent-relay republish                           (every entry also under the new key)
-      3. consent-relay keyring promote FILE acme h2        (new key first; the old one still found)
-      4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
-    """
-
-
-_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-
-
-@keyring.command("generate")
-@_FILE
-@click.option("--tenant", "tenants", multiple=True, required=True, help="a tenant's name; may be repeated")
-def generate_command(file: Path, tenants: tuple[str, ...]) -> None:
-    """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
-    try:
-        generate(file, tenants)
-    except FileExistsError:
-        raise click.ClickException(f"{file} exists. Keep it: without it no stored address is found again.") from None
-    except (InvalidKeyring, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"wrote {file}")
-
-
-@keyring.command("rotate")
-@_FILE
-@click.option("--tenant", help="add a second live hash key for this tenant; without it, add a new seal key")
-def rotate_command(file: Path, tenant: str | None) -> None:
-    """Add a newer key to FILE; the older ones stay live."""
-    try:
-        key_id = add_hash_key(file, tenant) if tenant else add_seal_key(file)
-    except InvalidKeyring as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"added {key_id}")
-
-
-@keyring.command("promote")
-@_FILE
-@click.argument("tenant")
-@click.argument("key_id")
-def promote_command(file: Path, tenant: str, key_id: str) -> None:
-    """Make KEY_ID the primary hash key of TENANT."""
-    try:
-        promote(file, tenant, key_id)
-    except InvalidKeyring as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{key_id} is now the primary hash key of {tenant}")
-
-
-@keyring.command("retire")
-@_FILE
-@click.argument("tenant")
-@click.argument("key_id")
-def retire_command(file: Path, tenant: str, key_id: str) -> None:
-    """Remove a hash key of TENANT that is not the primary one."""
-    try:
-        retire(file, tenant, key_id)
-    except InvalidKeyring as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"removed {key_id}")

@@ -6,8 +6,8 @@ import sys
 
 import click
 
+from .cli.republish import republish
 from .dead_letters_command import dead_letters
-from .republish_command import republish
 
 __all__ = ["dead_letters", "ingest", "relay", "republish"]
 

@@ -28,19 +28,24 @@ def _checked(value: SecretStr) -> SecretStr:
     return value
 
 
-class DatabaseSettings(RelaySettings):
-    """Every process of this service that uses the ledger."""
+class LedgerSettings(ProcessSettings):
+    """Every process that uses the ledger."""
 
     service: ClassVar[str] = "consent-api"
 
     api_database: SecretStr = Field(description=_DATABASE)
-    api_database_pool: int = Field(8, ge=1, le=100, description="connections to the database, at most")
 
     _check_database = field_validator("api_database")(_checked)
 
     @property
     def database(self) -> URL:
         return _url(self.api_database)
+
+
+class DatabaseSettings(LedgerSettings, RelaySettings):
+    """Every process of this service that also reads or hides addresses."""
+
+    api_database_pool: int = Field(8, ge=1, le=100, description="connections to the database, at most")
 
 
 class ApiSettings(DatabaseSettings):

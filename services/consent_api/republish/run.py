@@ -8,6 +8,7 @@ from functools import partial
 from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.database import transact
+from consent_api.ledger.key_rotation import TenantKey, store_completed
 from consent_api.ledger.ledger import now_micros
 from consent_api.ledger.outbox import Message, Outbox
 from consent_api.outbox_relay.outbox_table import Row
@@ -21,7 +22,7 @@ PAGE = 5_000
 
 
 class NotPublished(Exception):
-    """The broker did not acknowledge a page. What came before it stands; the run can go on from there."""
+    """The broker did not acknowledge a page. What came before it is published; the run can go on from there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,14 +48,18 @@ def republish(
     selection: Selection,
     start: Place,
     report: Report,
+    before_page: Callable[[], None] = lambda: None,
     size: int = PAGE,
 ) -> Progress:
-    """Everything after `start`; `report` hears of each page once the broker has it.
+    """Publish everything after `start` to the bulk topic, each decision with its own mark.
 
-    Raises NotPublished, LedgerUnavailable, UnknownTenant or Unsealable; whatever was reported stays published.
+    `before_page` may take its time; `report` gets the progress after each page that the broker has acknowledged. A
+    run of all that the ledger holds under a hash key is remembered there at its end. Raises NotPublished,
+    LedgerUnavailable, UnknownTenant or Unsealable; what was reported stays published.
     """
 
     def published(page: Page) -> None:
+        before_page()
         _publish(publisher, page.messages)
 
     def read(place: Place) -> Page | None:
@@ -67,7 +72,22 @@ def republish(
     after: int | None = -1
     while after is not None:
         after = transact(engine, partial(_complete, keyring, selection, after, size))
+    completed = completed_keys(keyring, selection)
+    transact(engine, lambda connection: store_completed(connection, keyring, completed, now=now_micros()))
     return progress
+
+
+def completed_keys(keyring: Keyring, selection: Selection) -> list[TenantKey]:
+    """The hash keys under which a run of this selection publishes all that the ledger holds."""
+    if selection.channel is not None or selection.since is not None:
+        return []
+    return [
+        (tenant, key.id)
+        for tenant, keys in keyring.hash_keys.items()
+        if selection.tenant in (None, tenant)
+        for key in keys
+        if selection.key_id in (None, key.id)
+    ]
 
 
 def _complete(keyring: Keyring, selection: Selection, after: int, size: int, connection: Connection) -> int | None:
@@ -107,7 +127,14 @@ def _each(
 
 def _publish(publisher: Publisher, messages: Sequence[Message]) -> None:
     rows = [
-        Row(id=number, topic=each.topic, key=each.key, value=each.value, headers=_headers(each.headers))
+        Row(
+            id=number,
+            topic=each.topic,
+            partition=each.partition,
+            key=each.key,
+            value=each.value,
+            headers=_headers(each.headers),
+        )
         for number, each in enumerate(messages)
     ]
     delivery = publisher.publish(rows, beat=lambda: None, stop=lambda: False)

@@ -11,7 +11,7 @@ from consent_runtime import cli
 @pytest.fixture
 def _entries(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = (
-        EntryPoint("keyring", "consent_runtime.keyring_file:keyring", "consent_relay.commands"),
+        EntryPoint("keyring", "consent_api.cli.keyring:keyring", "consent_relay.commands"),
         EntryPoint("absent", "consent_absent.__main__:absent", "consent_relay.commands"),
     )
     monkeypatch.setattr(cli, "entry_points", lambda **_: entries)

@@ -7,7 +7,6 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from consent_runtime import keyring_file
 from consent_runtime.keyring import InvalidKeyring, Key, Keyring, UnknownTenant, Unsealable
@@ -158,21 +157,3 @@ def test_a_missing_keyring_is_named(tmp_path: Path) -> None:
 
 def test_secrets_do_not_show_in_a_representation() -> None:
     assert "\\x" not in repr(Key(id="s1", secret=bytes(32)))
-
-
-def test_the_keyring_command_generates_and_rotates(tmp_path: Path) -> None:
-    path = str(tmp_path / "keyring.toml")
-
-    def run(*arguments: str) -> tuple[int, str]:
-        result = CliRunner().invoke(keyring_file.keyring, list(arguments))
-        return result.exit_code, result.output
-
-    assert run("generate", path, "--tenant", "acme") == (0, f"wrote {path}\n")
-    assert run("generate", path, "--tenant", "acme")[0] == 1
-    assert run("rotate", path) == (0, "added s2\n")
-    assert run("rotate", path, "--tenant", "acme") == (0, "added h2\n")
-    assert run("rotate", path, "--tenant", "nobody")[0] == 1
-    assert run("promote", path, "acme", "h9")[0] == 1
-    assert run("promote", path, "acme", "h2")[0] == 0
-    assert run("retire", path, "acme", "h2")[0] == 1
-    assert run("retire", path, "acme", "h1")[0] == 0

@@ -37,19 +37,25 @@ def republish(
 ) -> None:
     """Rebuild Kafka from the ledger: publish every recorded decision again, once per live hash key.
 
-    Safe at any time, and beside a running system: order and repetitions change nothing. After a hash key was added,
-    run it with --key-id. Interrupted, it goes on where it stopped.
+    Safe at any time, and beside a running system: order and repetitions change nothing. It goes by the bulk topic, so
+    that nothing live waits for it, and slows down while the relays cannot keep the bulk lane's resolved timestamp
+    within a minute. Interrupted, it goes on where it stopped.
+
+    After a hash key was added, and every service restarted with it, run it for the tenant, whole or with --key-id:
+    consent-relay keyring promote and retire refuse until such a run has ended (--channel and --since do not count).
 
     After topics were wiped the list knows nothing until this has ended: stop every service, run consent-relay topics
     apply, start the suppression stage alone, run this, and start the others when nothing of it lags.
 
-    Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
+    Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.errors import LedgerUnavailable
-    from consent_api.ledger.database import connect
+    from consent_api.ledger import backlog
+    from consent_api.ledger.database import connect, transact
     from consent_api.ledger.outbox import Outbox
     from consent_api.outbox_relay.publisher import Publisher
     from consent_api.republish import history, run
+    from consent_api.republish.pacing import BulkPacing
     from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings
     from consent_runtime import kafka, starting
@@ -76,7 +82,11 @@ def republish(
         topics=topics,
     )
     engine = connect(settings.database, pool_size=1, application="consent-relay republish")
-    outbox = Outbox(codec=codec, topics=settings.topics)
+    outbox = Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions)
+    pacing = BulkPacing(
+        lambda: transact(engine, lambda connection: backlog.read(connection, partitions=settings.partitions)),
+        _waiting,
+    )
     try:
         with engine.connect() as connection:
             show = _shown(history.about(connection))
@@ -100,6 +110,7 @@ def republish(
             selection=selection,
             start=start or history.Place(),
             report=report,
+            before_page=pacing.wait,
         )
     except OtherRun as other:
         raise click.ClickException(
@@ -107,7 +118,7 @@ def republish(
         ) from None
     except (run.NotPublished, LedgerUnavailable) as error:
         raise click.ClickException(
-            f"stopped: {error}. What was published stands; the same command goes on from there."
+            f"stopped: {error}. What was published is kept; the same command goes on from there."
         ) from None
     except KeyringError as error:
         raise click.ClickException(str(error)) from None
@@ -119,7 +130,7 @@ def republish(
 
 def _rebuilt(topics: Topics) -> list[str]:
     """What a run fills, and what is filled from that."""
-    return [topics.changes, *map(topics.suppression, topics.channels)]
+    return [topics.changes_bulk, *map(topics.suppression, topics.channels)]
 
 
 def _micros(since: str | None) -> int | None:
@@ -129,6 +140,10 @@ def _micros(since: str | None) -> int | None:
         return rfc3339(since)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--since") from None
+
+
+def _waiting(age_seconds: float) -> None:
+    click.echo(f"waiting: the bulk lane's resolved timestamp is {age_seconds:.0f} s old", err=True)
 
 
 def _shown(about: int) -> Report:

@@ -1,0 +1,1 @@
+"""The commands of this service. Heavy imports wait until a command runs, so that the help stays fast."""

@@ -1,0 +1,140 @@
+"""`consent-relay keyring`: the file of secrets, and the rotation of its keys, which asks the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from consent_runtime.keyring import Key, Keyring
+
+
+@click.group("keyring")
+def keyring() -> None:
+    """Create and rotate the keys that hide addresses.
+
+    \b
+    To rotate a tenant's hash key, restart the services after each step that changes FILE (after the first, the gates
+    and every process that embeds consent_client before the others: they deny while entries exist under a key that
+    they lack):
+      1. consent-relay keyring rotate FILE --tenant acme   (a second live key: from now on both are published)
+      2. consent-relay republish --tenant acme             (after the restart: all earlier decisions under the new key)
+      3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
+      4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
+
+    promote and retire need CONSENT_RELAY_API_DATABASE: they refuse until step 2 has been completed since the key was
+    added, because a decision that is missing under the new key would no longer be found.
+    """
+
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@keyring.command("generate")
+@_FILE
+@click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant's name; may be repeated.")
+def generate(file: Path, tenants: tuple[str, ...]) -> None:
+    """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
+    from consent_runtime import keyring_file
+    from consent_runtime.keyring import InvalidKeyring
+
+    try:
+        keyring_file.generate(file, tenants)
+    except FileExistsError:
+        raise click.ClickException(f"{file} exists. Keep it: without it no stored address is found again.") from None
+    except (InvalidKeyring, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"wrote {file}")
+
+
+@keyring.command("rotate")
+@_FILE
+@click.option("--tenant", help="Add a second live hash key for this tenant; without it, add a new seal key.")
+def rotate(file: Path, tenant: str | None) -> None:
+    """Add a newer key to FILE; the older ones stay live."""
+    from consent_runtime import keyring_file
+    from consent_runtime.keyring import InvalidKeyring
+
+    try:
+        key_id = keyring_file.add_hash_key(file, tenant) if tenant else keyring_file.add_seal_key(file)
+    except InvalidKeyring as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"added {key_id}")
+
+
+@keyring.command("promote")
+@_FILE
+@click.argument("tenant")
+@click.argument("key_id")
+def promote(file: Path, tenant: str, key_id: str) -> None:
+    """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it."""
+    from consent_api.ledger.key_rotation import required_to_promote
+    from consent_runtime import keyring_file
+
+    _change(file, tenant, key_id, required=required_to_promote, change=keyring_file.promote)
+    click.echo(f"{key_id} is now the primary hash key of {tenant}")
+
+
+@keyring.command("retire")
+@_FILE
+@click.argument("tenant")
+@click.argument("key_id")
+def retire(file: Path, tenant: str, key_id: str) -> None:
+    """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone."""
+    from consent_api.ledger.key_rotation import required_to_retire
+    from consent_runtime import keyring_file
+
+    _change(file, tenant, key_id, required=required_to_retire, change=keyring_file.retire)
+    click.echo(f"removed {key_id}")
+
+
+def _change(
+    file: Path,
+    tenant: str,
+    key_id: str,
+    *,
+    required: Callable[[Sequence[Key], str], Collection[str]],
+    change: Callable[[Path, str, str], None],
+) -> None:
+    from consent_runtime.keyring import InvalidKeyring, Keyring
+
+    try:
+        current = Keyring.load(file)
+        keys = current.hash_keys.get(tenant, ())
+        if key_id in {key.id for key in keys}:
+            _require_complete(current, tenant, required(keys, key_id))
+        # What is wrong with the tenant or the key itself is reported here.
+        change(file, tenant, key_id)
+    except InvalidKeyring as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -> None:
+    from sqlalchemy.exc import ProgrammingError
+
+    from consent_api.errors import LedgerUnavailable
+    from consent_api.ledger.database import connect, transact
+    from consent_api.ledger.key_rotation import incomplete
+    from consent_api.settings import LedgerSettings
+    from consent_runtime.settings import load
+
+    if not key_ids:
+        return
+    engine = connect(load(LedgerSettings).database, pool_size=1, application="consent-relay keyring")
+    try:
+        missing = transact(engine, lambda connection: incomplete(connection, current, tenant, key_ids))
+    except LedgerUnavailable as error:
+        raise click.ClickException(f"the ledger cannot be asked, nothing was changed: {error}") from None
+    except ProgrammingError:
+        raise click.ClickException("the database has no current ledger: run consent-relay migrate") from None
+    finally:
+        engine.dispose()
+    if missing:
+        raise click.ClickException(
+            f"{', '.join(missing)} of tenant {tenant} does not hold every decision yet, nothing was changed. Restart"
+            f" every service with this keyring, run consent-relay republish --tenant {tenant} to its end, then repeat"
+            " this command."
+        )

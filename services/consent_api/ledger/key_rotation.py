@@ -1,0 +1,71 @@
+"""Which hash keys hold everything: under the oldest live one every decision was published when it was recorded, under
+a newer one after a republish of the whole ledger. The ledger remembers those."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlalchemy import Connection, text
+
+from consent_runtime.keyring import Key, Keyring, age
+
+_STORE = text("""
+INSERT INTO key_republished (tenant, key_id, fingerprint, completed_at)
+VALUES (:tenant, :key_id, :fingerprint, :now)
+ON CONFLICT (tenant, key_id, fingerprint) DO UPDATE SET completed_at = excluded.completed_at
+""")
+_READ = text("SELECT key_id, fingerprint FROM key_republished WHERE tenant = :tenant")
+# Recorded by a process that does not have the key yet: what it recorded is missing under that key.
+_MISSING = text("""
+SELECT EXISTS (
+    SELECT FROM addresses a WHERE a.tenant = :tenant AND NOT EXISTS (
+        SELECT FROM address_keys k WHERE k.address_id = a.address_id AND k.address_key LIKE :prefix))
+""")
+
+TenantKey = tuple[str, str]
+"""(tenant, key id)"""
+
+
+def required_to_promote(keys: Sequence[Key], key_id: str) -> set[str]:
+    """The ids of the live keys that must hold everything before `key_id` becomes primary. Pure."""
+    return {key_id} - {_oldest(keys)}
+
+
+def required_to_retire(keys: Sequence[Key], key_id: str) -> set[str]:
+    """The ids of the live keys that must hold everything before `key_id` goes: the primary one, where readers look
+    first, and the oldest of those that remain, from which permissions are delivered. Pure."""
+    remaining = [key for key in keys if key.id != key_id]
+    if not remaining:
+        return set()
+    return ({key.id for key in remaining if key.primary} | {_oldest(remaining)}) - {_oldest(keys)}
+
+
+def store_completed(connection: Connection, keyring: Keyring, keys: Iterable[TenantKey], *, now: int) -> None:
+    """Everything that the ledger holds has been published under these keys."""
+    rows = [
+        {"tenant": tenant, "key_id": key_id, "fingerprint": _fingerprint(keyring, tenant, key_id), "now": now}
+        for tenant, key_id in keys
+    ]
+    if rows:
+        connection.execute(_STORE, rows)
+
+
+def incomplete(connection: Connection, keyring: Keyring, tenant: str, key_ids: Collection[str]) -> list[str]:
+    """Those of the tenant's live keys under which something may be missing, the oldest first."""
+    known = {(row.key_id, row.fingerprint) for row in connection.execute(_READ, {"tenant": tenant})}
+    return [
+        key_id
+        for key_id in sorted(key_ids, key=age)
+        if (key_id, _fingerprint(keyring, tenant, key_id)) not in known
+        or connection.execute(_MISSING, {"tenant": tenant, "prefix": f"{key_id}.%"}).scalar_one()
+    ]
+
+
+def _oldest(keys: Iterable[Key]) -> str:
+    return min((key.id for key in keys), key=age)
+
+
+def _fingerprint(keyring: Keyring, tenant: str, key_id: str) -> str:
+    """Distinguishes two secrets with one id, and reveals neither. (No channel has a blank in its name.)"""
+    hashes = keyring.live_address_keys(tenant, "key fingerprint", key_id)
+    return next(each for each in hashes if each.startswith(f"{key_id}."))
