@@ -1,26 +1,42 @@
-"""The destinations file: every fault has its line, its field and its cure; nothing secret stands in it."""
+"""The destinations file: every error has its line, its field and its fix; no secret is in it."""
 
+from __future__ import annotations
+
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from propagator import config
-from propagator.__main__ import destinations
-from propagator.connector import PERMIT, SUPPRESS, Capabilities, Kind, Option
-from propagator.errors import WrongDestinations
-from tests.unit.propagator.harness import Provider
+from consent_runtime.keyring import Key, Keyring
+from consent_runtime.keyring_file import generate
+from propagator.cli.destinations import destinations
+from propagator.config.model import Destination, live_keys
+from propagator.config.reader import read as read_file
+from propagator.connectors import CATALOGUE
+from propagator.connectors.base import PERMIT, SUPPRESS, Capabilities, ConnectorType, Option
+from propagator.errors import InvalidDestinationsFileError
 
-KIND = Kind(
+
+def never_opened(_connection: Any) -> Any:
+    raise AssertionError
+
+
+TYPE = ConnectorType(
     name="tool",
     channels=frozenset({"sms"}),
     credentials={"token": "the API token"},
-    options={"source": Option(type=str, default="others", help="shown as the source")},
+    options={
+        "source": Option(type=str, default="others", help="shown as the source"),
+        "private": Option(type=bool, default=False, help="any host"),
+    },
     capabilities=Capabilities(
         max_batch={SUPPRESS: 25, PERMIT: 25}, mixed=False, calls_per_second=2, burst=5, concurrency=3
     ),
     target_error=lambda target: None if target.isdigit() else "not a number: write the group's id",
-    build=lambda _account: Provider(),
+    url_error=lambda _url, options: "private" if options["private"] else None,
+    open=never_opened,
 )
 GOOD = """\
 destinations:
@@ -37,69 +53,105 @@ destinations:
 """
 
 
-def read(tmp_path: Path, text: str) -> tuple[config.Destination, ...]:
+def keyring(**ids: str) -> Keyring:
+    """Tenants and their hash keys in the order of the file: keyring(acme="h1 h2")."""
+    keys = {
+        tenant: [Key(id=each, secret=bytes(32), primary=each == names.split()[0]) for each in names.split()]
+        for tenant, names in ids.items()
+    }
+    return Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys=keys)
+
+
+ONE_TENANT = keyring(acme="h1")
+TWO_TENANTS = keyring(acme="h1", globex="h1")
+
+
+def read(tmp_path: Path, text: str, keyring: Keyring | None = ONE_TENANT) -> tuple[Destination, ...]:
     path = tmp_path / "destinations.yaml"
     path.write_text(text)
-    return config.read(path, catalogue={"tool": KIND}, channels=("sms", "email"), environ={"TOKEN": "s3cret"})
+    return read_file(
+        path, catalogue={"tool": TYPE}, channels=("sms", "email"), keyring=keyring, environ={"TOKEN": "s3cret"}
+    )
 
 
 def test_a_good_file_gives_complete_destinations(tmp_path: Path) -> None:
     [found] = read(tmp_path, GOOD)
     assert found.purposes.targets == {"newsletter": ("12",), "survey": ("12", "13"), "*": ("99",), "billing": ()}
-    assert found.account.targets == ("12", "13", "99")
-    assert found.account.options == {"source": "others"}
+    assert found.connection.targets == ("12", "13", "99")
+    assert found.connection.options == {"source": "others", "private": False}
     assert (found.limits.calls_per_second, found.limits.burst, found.limits.concurrency) == (0.5, 5, 3)
     assert found.limits.max_batch == {SUPPRESS: 10, PERMIT: 10}
-    assert not found.push_permissions
+    assert (found.push_permissions, found.paused, found.generation) == (False, False, 0)
+    assert (found.name, found.tenant, found.channel) == ("tool-fr", "acme", "sms")
     assert "s3cret" not in repr(found)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "says"),
+    ("old", "new", "line", "text"),
     [
         ("name: tool-fr", "name: Tool FR", 2, "name: must be 1 to 63 of a-z"),
         ("connector: tool", "connector: tol", 3, "there is no connector 'tol': use one of tool"),
         ("channel: sms", "channel: fax", 4, "is not a channel of this installation"),
         ("channel: sms", "channel: email", 4, "connector tool serves sms only"),
         ("{env: TOKEN}", "{env: OTHER}", 5, "OTHER is missing or empty: set it"),
-        ("{env: TOKEN}", "s3cret", 5, "secrets never stand in this file"),
+        ("{env: TOKEN}", "s3cret", 5, "a secret is never written in this file"),
         ("{env: TOKEN}", "{file: nowhere}", 5, "cannot be read (FileNotFoundError)"),
         ("{token: {env: TOKEN}}", "{}", 2, "`credentials.token` is missing (the API token)"),
         ('newsletter: "12"', "newsletter: abc", 7, "not a number: write the group's id"),
         ('newsletter: "12"', 'News Letter: "12"', 7, "must be a purpose"),
-        ("survey: [12, 13]", 'newsletter: "12"', 8, "stands twice"),
+        ("survey: [12, 13]", 'newsletter: "12"', 8, "is given twice"),
         ("calls_per_minute: 30", "calls_per_minute: -1", 11, "must be a number above 0"),
         ("batch: 10", "batch: 1.5", 11, "must be a whole number"),
         ("batch: 10", "bach: 10", 11, "bach: is not known here: use batch, burst"),
         ("destinations:", "destination:", 1, "is not known here: use destinations"),
+        ("batch: 10", "batch: .nan", 11, "must be a whole number"),
         ("    channel: sms\n", "", 2, "`channel` is missing"),
+        (
+            "    channel: sms\n",
+            "    channel: sms\n    park_after: 6\n",
+            5,
+            "park_after: is not known here: use channel",
+        ),
+        ("    channel: sms\n", "    channel: sms\n    paused: 1\n", 5, "paused: must be true or false"),
+        ("    channel: sms\n", "    channel: sms\n    generation: -1\n", 5, "a whole number of at least 0"),
+        ("    channel: sms\n", "    channel: sms\n    generation: 1.5\n", 5, "a whole number of at least 0"),
+        ("    channel: sms\n", "    channel: sms\n    generation: true\n", 5, "a whole number of at least 0"),
+        ("    channel: sms\n", "    channel: sms\n    tenant: globex\n", 5, "no tenant 'globex': use one of acme"),
+        ("    channel: sms\n", "    channel: sms\n    tenant: Acme Inc\n", 5, "must be a tenant's name"),
+        ("    channel: sms\n", "    channel: sms\n    options: {source: [a]}\n", 5, "must be a text"),
+        (
+            "    channel: sms\n",
+            "    channel: sms\n    options: {private: maybe}\n    url: https://x.example.com\n",
+            5,
+            "must be of type bool: any host",
+        ),
         ("    purposes:", "   purposes:", 6, "yaml"),
     ],
 )
-def test_each_fault_names_its_line_its_field_and_its_cure(
-    tmp_path: Path, old: str, new: str, line: int, says: str
+def test_each_error_names_its_line_its_field_and_its_fix(
+    tmp_path: Path, old: str, new: str, line: int, text: str
 ) -> None:
     assert old in GOOD
-    with pytest.raises(WrongDestinations) as caught:
+    with pytest.raises(InvalidDestinationsFileError) as caught:
         read(tmp_path, GOOD.replace(old, new))
     lines = str(caught.value).splitlines()
-    assert any(f":{line}:" in each and says in each for each in lines), lines
+    assert any(f":{line}:" in each and text in each for each in lines), lines
     assert "s3cret" not in str(caught.value)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(WrongDestinations) as caught:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDestinationsFileError) as caught:
         read(tmp_path, GOOD.replace("channel: sms", "channel: fax") + GOOD.partition("\n")[2])
-    assert [fault.line for fault in caught.value.faults] == [4, 12]
+    assert [error.line for error in caught.value.errors] == [4, 12]
 
 
 @pytest.mark.parametrize("text", ["", "destinations: []\n", "- a\n", "destinations: {a: b}\n", "a: [\n", "\tx"])
 def test_a_file_that_declares_nothing_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(WrongDestinations):
+    with pytest.raises(InvalidDestinationsFileError):
         read(tmp_path, text)
 
 
-def test_the_command_exits_with_2_and_says_where(tmp_path: Path) -> None:
+def test_the_command_exits_with_2_and_prints_the_line(tmp_path: Path) -> None:
     path = tmp_path / "destinations.yaml"
     path.write_text(GOOD)
     result = CliRunner().invoke(destinations, ["check", str(path)])
@@ -107,14 +159,99 @@ def test_the_command_exits_with_2_and_says_where(tmp_path: Path) -> None:
     assert f"{path}:3:" in result.output
 
 
-def test_the_command_says_what_would_be_told(tmp_path: Path) -> None:
+def test_the_tenant_may_be_left_out_only_where_the_keyring_has_one(tmp_path: Path) -> None:  # R43
+    with pytest.raises(InvalidDestinationsFileError, match=r":2: .*`tenant` is missing, .*: name one of acme, globex"):
+        read(tmp_path, GOOD, TWO_TENANTS)
+    [found] = read(tmp_path, GOOD.replace("channel: sms", "channel: sms\n    tenant: globex"), TWO_TENANTS)
+    assert found.tenant == found.connection.tenant == "globex"
+
+
+def test_without_a_keyring_each_destination_names_its_tenant(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDestinationsFileError, match="`tenant` is missing"):
+        read(tmp_path, GOOD, None)
+    [found] = read(tmp_path, GOOD.replace("channel: sms", "channel: sms\n    tenant: globex"), None)
+    assert found.tenant == "globex"
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"), [("h1", ("h1",)), ("h9 h10", ("h9", "h10")), ("h10 h9", ()), ("h1 h3 h2", ("h1", "h2", "h3"))]
+)
+def test_the_oldest_live_key_has_the_lowest_id_and_is_the_keyrings_first(ids: str, expected: tuple[str, ...]) -> None:
+    assert live_keys(keyring(acme=ids), "acme") == expected
+
+
+def test_a_keyring_that_contradicts_itself_about_the_oldest_key_ends_the_start(tmp_path: Path) -> None:
+    """With it, nothing at all could be sent: not even a refusal."""
+    with pytest.raises(InvalidDestinationsFileError, match="does not begin with the oldest hash key"):
+        read(tmp_path, GOOD, keyring(acme="h10 h9"))
+
+
+def test_the_rules_of_a_destination_are_those_of_the_file_and_the_keyring(tmp_path: Path) -> None:
+    [found] = read(tmp_path, GOOD, keyring(acme="h1 h2"))
+    rules = found.rules(keyring(acme="h1 h2"))
+    assert (rules.destination, rules.tenant, rules.channel) == ("tool-fr", "acme", "sms")
+    assert (rules.live_keys, rules.address_required, rules.push_permissions) == (("h1", "h2"), True, False)
+
+
+def test_the_fingerprint_changes_with_all_that_the_plan_depends_on_and_with_nothing_else(tmp_path: Path) -> None:
+    ring = keyring(acme="h1")
+    [found] = read(tmp_path, GOOD, ring)
+    before = found.fingerprint(ring)
+    others = [
+        replace(found, push_permissions=True),
+        replace(found, generation=1),
+        replace(found, purposes=replace(found.purposes, targets={"newsletter": ("12",)})),
+        replace(found, connection=replace(found.connection, options={"source": "website"})),
+        replace(found, connection=replace(found.connection, channel="email")),
+    ]
+    assert len({before, *(each.fingerprint(ring) for each in others)}) == 1 + len(others)
+    assert found.fingerprint(keyring(acme="h1 h2")) != before
+    assert replace(found, paused=True, limits=replace(found.limits, burst=1)).fingerprint(ring) == before
+
+
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_webhook_needs_addresses_only_when_it_sends_them(tmp_path: Path, clear: bool) -> None:
+    text = f"""\
+destinations:
+  - {{name: crm, connector: webhook, channel: sms, url: https://tool.example.com/in, purposes: same,
+     credentials: {{secret: {{env: TOKEN}}}}, options: {{clear_addresses: {str(clear).lower()}}}}}
+"""
+    path = tmp_path / "destinations.yaml"
+    path.write_text(text)
+    environ = {"TOKEN": "s3cret"}
+    [found] = read_file(path, catalogue=CATALOGUE, channels=("sms",), keyring=ONE_TENANT, environ=environ)
+    assert found.capabilities.address_required is clear
+    assert found.rules(ONE_TENANT).address_required is clear
+
+
+def check(tmp_path: Path, *arguments: str) -> Any:
     path = tmp_path / "destinations.yaml"
     (tmp_path / "token").write_text("whsec_" + "A" * 43 + "=")
     path.write_text(
         "destinations:\n  - {name: crm, connector: webhook, channel: sms, url: https://tool.example.com/in,\n"
-        "     credentials: {secret: {file: token}}, purposes: same, push_permissions: true}\n"
+        "     credentials: {secret: {file: token}}, purposes: same, push_permissions: true, paused: true,\n"
+        "     generation: 3}\n"
     )
-    result = CliRunner().invoke(destinations, ["check", str(path)])
+    return CliRunner().invoke(destinations, ["check", str(path), *arguments])
+
+
+def test_the_command_prints_what_would_be_sent(tmp_path: Path) -> None:
+    generate(tmp_path / "keyring.toml", ["acme"])
+    result = check(tmp_path, "--keyring", str(tmp_path / "keyring.toml"))
     assert result.exit_code == 0, result.output
-    assert "crm: webhook, sms, permissions too" in result.output
+    assert "crm: webhook, tenant acme, sms, refusals and permissions, paused" in result.output
     assert "every purpose, under our own names" in result.output
+    assert "sent: address keys, no addresses; generation 3" in result.output
+
+
+def test_the_command_needs_the_keyring_where_a_tenant_is_left_out(tmp_path: Path) -> None:
+    result = check(tmp_path)
+    assert result.exit_code == 2
+    assert "`tenant` is missing: name it, or give the keyring" in result.output
+
+
+def test_the_help_of_every_command_explains_it() -> None:
+    for arguments in ([], ["check"], ["list"], ["forget"]):
+        result = CliRunner().invoke(destinations, [*arguments, "--help"])
+        assert result.exit_code == 0
+        assert "destination" in result.output

@@ -1,4 +1,4 @@
-"""What is wrong at the start is named, and ends with 2, before anything is asked of a broker."""
+"""What is wrong at the start is named, and ends with 2, before the broker is asked for anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from consent_contracts import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime.keyring_file import generate
-from propagator.__main__ import propagator
+from propagator.cli.propagator import propagator
 from tests.one_destination import declare
 
 Start = Callable[[], Any]
@@ -20,7 +20,7 @@ Start = Callable[[], Any]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Runs the command over settings that are right; a broker that is not there is not asked."""
+    """Runs the command with valid settings; there is no broker."""
     generate(tmp_path / "keyring.toml", ["acme"])
     for name, value in {
         "KAFKA": "127.0.0.1:9",
@@ -42,6 +42,22 @@ def test_a_keyring_that_cannot_be_used(start: Start, tmp_path: Path) -> None:
     result = start()
     assert result.exit_code == 2
     assert "CONSENT_RELAY_KEYRING_FILE: " in result.stderr
+
+
+def test_a_tenant_that_the_keyring_does_not_have(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "destinations.yaml"
+    file.write_text(file.read_text() + "    tenant: globex\n")
+    result = start()
+    assert result.exit_code == 2
+    assert f"{file}:8: destinations[0].tenant: the keyring has no tenant 'globex': use one of acme" in result.stderr
+
+
+def test_a_tenant_that_is_left_out_where_the_keyring_has_several(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "keyring.toml").unlink()
+    generate(tmp_path / "keyring.toml", ["acme", "globex"])
+    result = start()
+    assert result.exit_code == 2
+    assert "`tenant` is missing, and the keyring has several: name one of acme, globex" in result.stderr
 
 
 def test_a_secret_of_the_wrong_form(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The propagator's commands, one file each."""

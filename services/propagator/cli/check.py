@@ -1,0 +1,70 @@
+"""`consent-relay destinations check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from consent_runtime.keyring import Keyring
+    from propagator.config.model import Destination
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--channels", default="sms,email,voice", show_default=True, help="The channels of the installation.")
+@click.option(
+    "--keyring",
+    "keyring_file",
+    type=click.Path(path_type=Path),
+    envvar="CONSENT_RELAY_KEYRING_FILE",
+    help="The installation's keyring, to look up tenants in. Without it each destination has to name its tenant.",
+)
+def check(file: Path, channels: str, keyring_file: Path | None) -> None:
+    """Print what each destination of FILE is sent, or each wrong line with its fix (exit code 2).
+
+    Credentials are looked up, and their form is checked, but they are not used: nothing is called.
+    """
+    from .declared import read_destinations
+
+    known = tuple(channel.strip() for channel in channels.split(","))
+    for each in read_destinations(file, known, _keyring(keyring_file)):
+        click.echo("\n".join(_lines(each)))
+
+
+def _keyring(path: Path | None) -> Keyring | None:
+    from consent_runtime.keyring import InvalidKeyring, Keyring
+    from consent_runtime.starting import refuse
+
+    if path is None:
+        return None
+    try:
+        return Keyring.load(path)
+    except InvalidKeyring as error:
+        refuse([f"--keyring: {error}"])
+
+
+def _lines(destination: Destination) -> list[str]:
+    limits = destination.limits
+    actions = "refusals and permissions" if destination.push_permissions else "refusals only"
+    state = ", paused" if destination.paused else ""
+    batches = ", ".join(f"{size} a {action} call" for action, size in sorted(limits.max_batch.items()))
+    address = "the address itself" if destination.capabilities.address_required else "address keys, no addresses"
+    return [
+        f"{destination.name}: {destination.connector_type.name}, tenant {destination.tenant}, {destination.channel}, "
+        f"{actions}{state}",
+        *(f"    {line}" for line in _mapping(destination)),
+        f"    sent: {address}; generation {destination.generation}",
+        f"    at most {limits.calls_per_second:g} calls/s, {limits.concurrency} at once, {batches}",
+    ]
+
+
+def _mapping(destination: Destination) -> list[str]:
+    if destination.purposes.same:
+        return ["every purpose, under our own names"]
+    return [
+        f"{purpose} -> {', '.join(targets) or 'never sent by this tool'}"
+        for purpose, targets in sorted(destination.purposes.targets.items())
+    ]

@@ -1,0 +1,30 @@
+"""The destinations of the file, or its errors on standard error and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from consent_runtime.keyring import Keyring
+from consent_runtime.starting import refuse
+from propagator.config.model import Destination
+from propagator.config.reader import read
+from propagator.connectors import CATALOGUE
+from propagator.errors import InvalidDestinationsFileError, MisconfiguredError
+
+
+def read_destinations(path: Path, channels: Collection[str], keyring: Keyring | None) -> tuple[Destination, ...]:
+    """All of them, secrets of a wrong form included. Makes no connection."""
+    try:
+        declared = read(path, catalogue=CATALOGUE, channels=channels, keyring=keyring)
+    except InvalidDestinationsFileError as error:
+        refuse([str(error)])
+    wrong = []
+    for each in declared:
+        try:
+            each.connector_type.build(each.connection)  # A secret of the wrong form is found here.
+        except MisconfiguredError as error:
+            wrong.append(f"{path}: destination {each.name}: {error}")
+    if wrong:
+        refuse(wrong)
+    return declared

@@ -1,0 +1,23 @@
+"""`consent-relay destinations`: look at the destinations, and forget one that was removed."""
+
+from __future__ import annotations
+
+import click
+
+from .check import check
+from .forget import forget
+from .status import list_destinations
+
+
+@click.group()
+def destinations() -> None:
+    """Which tools are sent what, how far they are, and what is stored of them.
+
+    `check` reads a destinations file; `list` asks a running propagator; `forget` deletes the delivered state of a
+    destination that was removed from the file.
+    """
+
+
+destinations.add_command(check)
+destinations.add_command(list_destinations)
+destinations.add_command(forget)

@@ -1,0 +1,50 @@
+"""`consent-relay propagator`: the process that sends."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def propagator() -> None:
+    """Bring every destination to the state of the suppression list, and write a receipt for each change.
+
+    A destination is an account at a tool: a messaging provider, a contact centre, a webhook. The YAML file that
+    CONSENT_RELAY_PROPAGATOR_DESTINATIONS names declares them; try it with `consent-relay destinations check`.
+
+    Reads suppression.<channel>.v1 and propagation.state.<name>.v1, sends the difference, and records what was
+    delivered in propagation.state.<name>.v1. A person who withdraws now is sent before any import.
+
+    Run two or more of the same CONSENT_RELAY_PROPAGATOR_NAME: one sends, the others keep their tables at the end and
+    take over within seconds. To share the work, run propagators of different names, each with a destinations file of
+    its own (every name is listed in CONSENT_RELAY_PROPAGATORS; a destination is in one file only).
+
+    To send everything of a destination again, raise its `generation`; to stop it for a while, set `paused: true`.
+    """
+    import sys
+
+    from consent_runtime import logs, settings, starting
+    from consent_runtime.provision import require_topics
+    from propagator.settings import PropagatorSettings
+
+    from .declared import read_destinations
+
+    loaded = settings.load(PropagatorSettings)
+    keyring = starting.keyring(loaded)
+    declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring)
+    logs.configure(loaded.log_level, loaded.service)
+    topics = loaded.topics
+    require_topics(
+        loaded,
+        [
+            topics.receipts,
+            topics.resolved,
+            topics.dead_letters("propagator"),
+            topics.propagation_state(loaded.propagator_name),
+            topics.propagation_active(loaded.propagator_name),
+            *sorted({topics.suppression(each.channel) for each in declared}),
+        ],
+    )
+    from propagator.app import run_propagator  # Last: what is wrong above is reported at once.
+
+    sys.exit(run_propagator(loaded, declared, keyring))
