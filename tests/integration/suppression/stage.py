@@ -72,6 +72,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.unrecognised_at_open: list[Rejected] = []
+        self.reports: list[bool | str] = []
         self.codec = Codec.connect(self.registry_url, self.topics)
 
     def change(self, number: int, **fields: Any) -> Change:
@@ -107,7 +108,7 @@ class Rig:
     ) -> Iterator[MergePartition]:
         """Partition 0, opened."""
         stage = self.stage(instance, transaction_timeout=transaction_timeout, client_config=client_config)
-        merging = stage.partition(0, owned=owned, report=lambda state: None, clock=clock)
+        merging = stage.partition(0, owned=owned, report=self.reports.append, clock=clock)
         try:
             self.unrecognised_at_open = merging.open()
             yield merging

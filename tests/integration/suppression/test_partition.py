@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from consent_state import Position
 from suppression.errors import Stopped
 from suppression.fitting import OVERFLOW
 from suppression.store import EntryStore
+from tests.integration.state.table import until
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
+from tests.unit.state.damage import flip_tables
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def test_changes_become_entries_once_an_address(rig: Rig) -> None:
             rig.change(2, channel="email"),
             rig.change(1, status="objected", purpose="*", decision_id="d1b"),
         ]
-        assert merging.merge(chunk) == []
+        assert merging.merge(chunk).rejected == []
         assert statuses(rig.entries("sms")) == {"k1.1": ["objected", "given"]}
         assert statuses(rig.entries("email")) == {"k1.2": ["withdrawn"]}
         assert len(rig.records("sms")) == 1
@@ -41,7 +44,7 @@ def test_repeated_and_older_changes_are_not_written_again(rig: Rig) -> None:  # 
         merging.merge([rig.change(1), rig.change(1, status="given", decision_id="d0", effective_at=NOW - SECOND)])
         assert len(rig.records()) == 1
         assert statuses(rig.entries()) == {"k1.1": ["withdrawn"]}
-    assert rig.counted("records", outcome="unchanged") == 2
+    assert rig.counted("records", outcome="unchanged", lane="live") == 2
 
 
 def test_what_the_admin_client_logs_is_ours_to_write(
@@ -118,6 +121,64 @@ def test_state_at_a_higher_offset_than_its_topic_is_not_used(rig: Rig) -> None:
     assert set(rig.entries()) == {"k1.1", "k1.2"}
 
 
+def test_withdrawal_after_an_open_foreign_transaction_survives_a_restart(rig: Rig) -> None:  # R1
+    """Only the high watermark shows that the topic holds it: a read_committed consumer's end is the transaction's."""
+    foreign: Any = kafka_clients.transactional_producer(rig.kafka, f"{rig.topics.prefix}foreign")
+    foreign.init_transactions(20)
+    with rig.partition() as merging:
+        merging.merge([rig.change(1, status="given", decision_id="d0", effective_at=NOW, recorded_at=NOW)])
+        foreign.begin_transaction()
+        foreign.produce(rig.topics.suppression("sms"), None, b"k1.foreign", 0)
+        assert foreign.flush(10) == 0
+        merging.merge([rig.change(1)])
+
+    def restart() -> None:
+        with rig.partition() as merging:
+            merging.merge([rig.change(1, status="given", purpose="survey", decision_id="d2")])
+
+    thread, outcome = in_thread(restart)
+    waiting = f"restoring: waiting for an open transaction on {rig.topics.suppression('sms')}:0 (last stable offset "
+    until(lambda: any(str(report).startswith(waiting) for report in rig.reports))
+    assert rig.reports[-1] is not True
+    assert thread.is_alive()
+    foreign.abort_transaction(20)
+    thread.join(30)
+    assert outcome == [None]
+    assert rig.reports[-1] is True
+    entry = rig.entries()["k1.1"]
+    assert {decision.decision_id: decision.status for decision in entry.decisions} == {"d1": "withdrawn", "d2": "given"}
+    assert rig.counted("state_rebuilds", reason="out_of_range") == 0
+
+
+def delete(state: Path) -> None:
+    shutil.rmtree(state)
+
+
+def truncate(state: Path) -> None:
+    for file in state.iterdir():
+        os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(delete, "absent"), (truncate, "corrupted"), (flip_tables, "corrupted")]
+)
+def test_damaged_local_state_is_restored_and_counted(rig: Rig, damage: Any, reason: str) -> None:  # R43
+    for first in range(0, 50, 10):  # five files in level 0, which compaction reads at the next start
+        with rig.partition() as merging:
+            merging.merge([rig.change(number) for number in range(first, first + 10)])
+    [state] = [path.parent for path in rig.state_dir.rglob("CURRENT")]
+    before = rig.counted("state_rebuilds", reason=reason)
+    damage(state)
+    with rig.partition() as merging:
+        merging.merge([rig.change(number, purpose="survey", decision_id=f"d{number}b") for number in range(50)])
+    assert {key: len(entry.decisions) for key, entry in rig.entries().items()} == {f"k1.{n}": 2 for n in range(50)}
+    assert rig.counted("state_rebuilds", reason=reason) == before + 1
+    with rig.partition() as merging:
+        merging.merge([rig.change(number) for number in range(50)])
+    assert rig.counted("state_rebuilds", reason=reason) == before + 1
+    assert len(rig.records()) == 100
+
+
 def test_poison_is_refused_and_the_rest_merged(rig: Rig) -> None:  # R16
     good = rig.change(1)
     foreign_channel = rig.change(2, channel="pigeon")
@@ -133,7 +194,7 @@ def test_poison_is_refused_and_the_rest_merged(rig: Rig) -> None:  # R16
         rig.change(1, tenant="umbrella", effective_at=NOW + 9, recorded_at=NOW + 9),
     ]
     with rig.partition() as merging:
-        rejected = merging.merge([*poison[:4], good, *poison[4:]])
+        rejected = merging.merge([*poison[:4], good, *poison[4:]]).rejected
     assert {each.record for each in rejected} == set(poison)
     assert [each.reason for each in rejected if each.record is foreign_channel] == ["invalid"]
     assert statuses(rig.entries()) == {"k1.1": ["withdrawn"]}
@@ -233,7 +294,7 @@ def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeyp
     monkeypatch.setattr("suppression.translation.MAX_ENTRY_BYTES", 2_000)
     many = [rig.change(1, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
     with rig.partition("a") as merging:
-        assert merging.merge([*many, rig.change(2)]) == []
+        assert merging.merge([*many, rig.change(2)]).rejected == []
         [newest] = rig.entries()["k1.1"].decisions
         assert (newest.subject_ref, newest.decision_id, newest.status) == (OVERFLOW, "d9", "withdrawn")
         merging.merge(many)
@@ -247,7 +308,9 @@ def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeyp
 
 def test_change_that_no_door_lets_in_is_refused_however_large(rig: Rig) -> None:
     with rig.partition() as merging:
-        rejected = merging.merge([rig.change(1, subject_ref="s" * 70_000), rig.change(2, subject_ref=OVERFLOW)])
+        rejected = merging.merge(
+            [rig.change(1, subject_ref="s" * 70_000), rig.change(2, subject_ref=OVERFLOW)]
+        ).rejected
     assert [each.reason for each in rejected] == ["invalid", "invalid"]
     assert rig.entries() == {}
 

@@ -63,6 +63,12 @@ def flip_bit(path: Path, position: int) -> None:
     path.write_bytes(data)
 
 
+def flip_tables(path: Path) -> None:
+    """Flip one bit in the data of each of the directory's tables."""
+    for file in path.glob("*.sst"):
+        flip_bit(file, file.stat().st_size // 4)
+
+
 def holds_a_prefix(store: StateStore) -> bool:
     """Whether the store holds exactly what its position names; False when it reports damage. Asserts on wrong rows."""
     known = store.positions[AT].offset if store.positions else 0
