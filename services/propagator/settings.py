@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from consent_runtime.settings import RelaySettings
 
@@ -17,10 +17,23 @@ class PropagatorSettings(RelaySettings):
     service: ClassVar[str] = "propagator"
 
     metrics_port: int = Field(9469, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
-    propagator_destinations: Path = Field(description="path of the destinations file (YAML): who is told what")
+    propagator_name: str = Field(
+        "default",
+        description="which of CONSENT_RELAY_PROPAGATORS this is; processes of one name take over from another",
+    )
+    propagator_destinations: Path = Field(description="path of the destinations file (YAML): which tool is sent what")
     propagator_session_timeout: float = Field(
         8.0, ge=6, le=10, description="seconds without a sign of life after which another worker takes over"
     )
+
+    @model_validator(mode="after")
+    def _is_one_of_the_propagators(self) -> Self:
+        if self.propagator_name not in self.propagators:
+            raise ValueError(
+                f"CONSENT_RELAY_PROPAGATOR_NAME {self.propagator_name} is not in CONSENT_RELAY_PROPAGATORS:"
+                " add it there, and run `topics apply`"
+            )
+        return self
 
     @field_validator("propagator_destinations")
     @classmethod

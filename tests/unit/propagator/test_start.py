@@ -44,6 +44,13 @@ def test_a_keyring_that_cannot_be_used(start: Start, tmp_path: Path) -> None:
     assert "CONSENT_RELAY_KEYRING_FILE: " in result.stderr
 
 
+def test_a_name_that_is_not_one_of_the_propagators(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_PROPAGATOR_NAME", "telephony")
+    result = start()
+    assert result.exit_code == 2
+    assert "CONSENT_RELAY_PROPAGATOR_NAME telephony is not in CONSENT_RELAY_PROPAGATORS" in result.stderr
+
+
 def test_a_tenant_that_the_keyring_does_not_have(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "destinations.yaml"
     file.write_text(file.read_text() + "    tenant: globex\n")
