@@ -24,6 +24,7 @@ from consent_runtime import kafka as kafka_clients
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
 from tests.integration.suppression.stage import NOW, SECOND, Rig
+from tests.unit.state.damage import flip_tables
 
 PEOPLE = 400
 READY = "consent_relay_suppression_partition_ready{"
@@ -62,11 +63,14 @@ class Worker:
             return False
 
     def merges(self) -> int:
-        """How many partitions it has recovered and merges now."""
+        """How many partitions it has restored and merges now."""
+        return round(self.metric(READY))
+
+    def metric(self, prefix: str) -> float:
+        """The sum over the samples whose line begins like this."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        values = [line.rpartition(" ")[2] for line in lines if line.startswith(READY)]
-        return round(sum(map(float, values)))
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -262,6 +266,31 @@ def test_ended_permission_is_written_again_by_a_worker_without_local_state(insta
     until(lambda: installation.settled() and time.monotonic() > end, 10, "nothing more happens")
     assert len(installation.written_at) == 3
     assert other.end() == 0
+
+
+def test_worker_with_damaged_local_state_restores_it_and_stays(
+    installation: Installation, tmp_path: Path
+) -> None:  # R43
+    """A bit of every table is flipped, where compaction meets it at start: each start had written one table more."""
+    for start in range(5):
+        worker = installation.start("a")
+        until(worker.ready, 30, "the worker is ready")
+        for person in range(40):
+            installation.send(person, status="given", decision_id=f"{start}-{person}", purpose=f"purpose{start}")
+        installation.flush()
+        until(installation.settled, 30, "the grants are merged")
+        assert worker.end() == 0
+    for state in (tmp_path / "state").rglob("CURRENT"):
+        flip_tables(state.parent)
+    worker = installation.start("a")
+    for person in range(40):
+        later = {"effective_at": NOW + 9 * SECOND, "recorded_at": NOW + 9 * SECOND}
+        installation.send(person, decision_id=f"no-{person}", purpose="*", **later)
+    installation.flush()
+    until(lambda: worker.ready() and installation.settled(), 60, "the withdrawals are merged into what was there")
+    rebuilds = worker.metric('consent_relay_suppression_state_rebuilds_total{reason="corrupted"}')
+    assert rebuilds == 4
+    assert worker.end() == 0
 
 
 def test_missing_topics_are_named_and_end_the_start(
