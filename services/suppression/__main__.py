@@ -9,7 +9,8 @@ import click
 def suppression() -> None:
     """Merge consent changes into the suppression topics, one entry per address.
 
-    Reads consent.changes.v1 and writes suppression.<channel>.v1. Run as many as there are partitions at most; each
+    Reads consent.changes.v1 and consent.changes.bulk.v1, live changes first, and writes suppression.<channel>.v1 and
+    suppression.resolved.v1. Run as many as there are partitions at most; each
     needs its own CONSENT_RELAY_INSTANCE_ID. Local state under CONSENT_RELAY_STATE_DIR is rebuilt when it is lost.
     """
     import sys
@@ -25,7 +26,13 @@ def suppression() -> None:
     topics = loaded.topics
     require_topics(
         loaded,
-        [topics.changes, topics.dead_letters("suppression"), *map(topics.suppression, topics.channels)],
+        [
+            topics.changes,
+            topics.changes_bulk,
+            topics.resolved,
+            topics.dead_letters("suppression"),
+            *map(topics.suppression, topics.channels),
+        ],
     )
     sys.exit(run_suppression(loaded))
 

@@ -4,6 +4,7 @@ MergeError
 ├── Retriable           nothing was written; the same chunk may be tried again
 │   └── Aborted         the broker or the client aborted the transaction
 ├── EntryUnreadable     a stored entry cannot be decoded: its permissions are void
+├── TopicsChanged       a topic was created again or lost records: open the partition again
 ├── Fenced              this writer may not write any more: a newer one was opened, or its transaction timed out
 └── Stopped             the partition was revoked or the process stops; the chunk goes to the next owner
 
@@ -27,6 +28,10 @@ class Aborted(Retriable):
 
 class EntryUnreadable(MergeError):
     """A stored entry cannot be decoded; the message gives the reason."""
+
+
+class TopicsChanged(MergeError):
+    """A topic of a running partition is another one, or holds less than was read or written. The message names it."""
 
 
 class Fenced(MergeError):

@@ -1,11 +1,14 @@
-"""Between the transport's loop and the thread in which a partition's work is done."""
+"""Between the transport's loop and the thread in which a partition's work is done.
+
+A partition number is one task: both changes topics, one fenced writer. The transport opens it once it has the partition
+of both topics, and closes it with the first that is lost.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
@@ -14,97 +17,137 @@ from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.kafka import DeliveryFailed
 from consent_runtime.transport import Chunk
 
-from .errors import Stopped
+from .errors import Stopped, TopicsChanged
+from .lanes import Lane, LaneQueues, Slice
 from .partition import MergePartition
+from .resolved_publisher import ResolvedPublisher
 from .translation import Rejected
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
-_MOST_TOGETHER = 1_000
-"""Records in one transaction, unless a single chunk holds more."""
-_SWEEP_SECONDS = 1.0
-"""A permission that has ended is written about that much late."""
+_EXPIRY_SECONDS = 1.0
+"""The entry of a permission that has ended is written at most that much later."""
 
 
 T = TypeVar("T")
 
 
-class MergeHandler:
-    """A transport's PartitionHandler. A chunk is acknowledged when its entries and dead letters are."""
+class MergeTask:
+    """One partition of both lanes. A chunk is acknowledged when its entries and dead letters are."""
 
     def __init__(
         self,
         merging: MergePartition,
-        lane: Executor,
+        resolved: ResolvedPublisher,
+        executor: Executor,
         dead_letters: DeadLetters,
         *,
-        released: Callable[[], None],
-        failed: Callable[[BaseException], None],
+        report: Callable[[bool | str], None],
+        on_closed: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+        reopen: Callable[[], None],
     ) -> None:
-        """`lane` has one thread, so a partition that comes back waits there until it was let go.
+        """`executor` has one thread, so a partition that comes back waits there until it was released.
 
-        `released` is called when nothing is held any more; `failed` with a bug.
+        `report` takes the readiness while the partition opens. `on_closed` is called when nothing is held any more;
+        `on_error` with a bug; `reopen` asks the transport to close this task and open another one.
         """
         self._merging = merging
-        self._lane = lane
+        self._resolved = resolved
+        self._executor = executor
         self._dead_letters = dead_letters
-        self._released = released
-        self._failed = failed
-        self._sweeping: asyncio.Task[None] | None = None
-        self._waiting: deque[Chunk] = deque()
+        self._report = report
+        self._on_closed = on_closed
+        self._on_error = on_error
+        self._reopen = reopen
+        self._queues = LaneQueues()
+        self._background: list[asyncio.Task[None]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Recover, then watch for permissions that end. Cancelled: stops, lets go, and leaves nothing running."""
+        """Restore, find the positions, then publish and watch. Cancelled: stops, and leaves nothing running."""
         try:
-            await self._bury(await self._in_lane(self._merging.open))
+            await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.open))
+            await self._resolved.begin(self._report)
+            self._report(True)
         except BaseException:
             await self.close()
             raise
-        self._sweeping = asyncio.create_task(self._sweep())
+        loops = (self._expire_loop, self._resolved.publish, self._watch)
+        self._background = [asyncio.create_task(self._guard(loop)) for loop in loops]
 
-    async def process(self, chunk: Chunk) -> None:
-        """Take the chunk up. Those that come while a transaction is under way share the next one."""
-        self._waiting.append(chunk)
+    def position(self, lane: Lane) -> int:
+        """The offset to read first."""
+        return self._resolved.position(lane)
+
+    def add(self, lane: Lane, chunk: Chunk) -> None:
+        """Take the chunk up. Those that come while a transaction is under way share a later one."""
+        self._queues.add(lane, chunk)
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+            self._writing = asyncio.create_task(self._guard(self._write))
 
     async def close(self) -> None:
-        """Waits in the lane behind what still runs there, which has been told to stop."""
-        self._merging.stop()
-        for task in filter(None, (self._sweeping, self._writing)):
+        """Waits for what still runs in the partition's thread, which has been asked to stop. Both lanes call it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._stop()
+        for task in filter(None, (*self._background, self._writing)):
             task.cancel()
-        await self._in_lane(self._merging.close)
-        self._released()
+        await self._run_in_partition_thread(self._merging.close)
+        self._resolved.close()
+        self._on_closed()
+
+    def _stop(self) -> None:
+        self._merging.stop()
+        self._resolved.stop()
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        """`work` as a task that nobody awaits."""
+        try:
+            await work()
+        except Stopped:
+            return  # What is not acknowledged goes to the next owner.
+        except TopicsChanged as error:
+            self._open_again(error)
+        except Exception as failure:
+            self._on_error(failure)
+
+    def _open_again(self, error: TopicsChanged) -> None:
+        logger.error("the topics of a partition have changed: %s; opening it again", error)
+        self._reopen()
+
+    async def _watch(self) -> None:
+        while True:  # Until this task is closed: nothing is opened again while the group rebalances.
+            try:
+                await self._resolved.watch()
+            except TopicsChanged as error:
+                self._open_again(error)
 
     async def _write(self) -> None:
-        try:
-            while self._waiting:
-                chunks = list(_together(self._waiting))
-                records = [record for chunk in chunks for record in chunk.records]
-                await self._bury(await self._in_lane(partial(self._merging.merge, records)))
-                for chunk in chunks:
-                    chunk.acknowledge()
-            self._writing = None
-        except Stopped:
-            return  # Not acknowledged: the next owner gets the chunks.
-        except Exception as failure:
-            self._failed(failure)
+        while (part := self._queues.next()) is not None:
+            await self._merge(part)
+        self._writing = None
 
-    async def _sweep(self) -> None:
+    async def _merge(self, part: Slice) -> None:
+        outcome = await self._run_in_partition_thread(partial(self._merging.merge, part.records, part.lane))
+        await self._send_to_dead_letters(outcome.rejected)
+        first, last = part.records[0].offset, part.records[-1].offset
+        await self._resolved.advance(part.lane, first, last + 1, outcome.marks, outcome.ends)
+        for chunk in part.completed:
+            chunk.acknowledge()
+
+    async def _expire_loop(self) -> None:
         while True:
-            try:
-                if not await self._in_lane(self._merging.expire_permissions):
-                    await asyncio.sleep(_SWEEP_SECONDS)
-            except Stopped:
-                return  # The next owner finds the same permissions ended.
-            except Exception as failure:
-                self._failed(failure)
-                return
+            if not await self._run_in_partition_thread(self._merging.expire_permissions):
+                await asyncio.sleep(_EXPIRY_SECONDS)
 
-    async def _bury(self, rejected: Iterable[Rejected]) -> None:
-        """Returns when the broker holds every one; waits while it is away."""
+    async def _send_to_dead_letters(self, rejected: Iterable[Rejected]) -> None:
+        """Returns when the broker holds every one; waits while it is unavailable."""
         for record, reason, error in rejected:
             while True:
                 try:
@@ -117,27 +160,32 @@ class MergeHandler:
                 else:
                     break
 
-    async def _in_lane(self, call: Callable[[], T]) -> T:
-        running = asyncio.get_running_loop().run_in_executor(self._lane, call)
+    async def _run_in_partition_thread(self, call: Callable[[], T]) -> T:
+        running = asyncio.get_running_loop().run_in_executor(self._executor, call)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            self._merging.stop()
-            running.add_done_callback(_seen)
+            self._stop()
+            running.add_done_callback(_log_abandoned_failure)
             raise
 
 
-def _together(waiting: deque[Chunk]) -> Iterator[Chunk]:
-    """Taken from the left: at least one, and no more than make a good transaction."""
-    records = 0
-    while waiting and (records == 0 or records + len(waiting[0].records) <= _MOST_TOGETHER):
-        chunk = waiting.popleft()
-        records += len(chunk.records)
-        yield chunk
+class LaneHandler:
+    """The transport's PartitionHandler of one lane."""
+
+    def __init__(self, task: MergeTask, lane: Lane) -> None:
+        self._task = task
+        self._lane = lane
+
+    async def process(self, chunk: Chunk) -> None:
+        self._task.add(self._lane, chunk)
+
+    async def close(self) -> None:
+        await self._task.close()
 
 
-def _seen(abandoned: asyncio.Future[Any]) -> None:
-    """A call that was told to stop ends with Stopped, which nobody waits for any more."""
+def _log_abandoned_failure(abandoned: asyncio.Future[Any]) -> None:
+    """A call that was asked to stop ends with Stopped, for which nobody waits."""
     failure = None if abandoned.cancelled() else abandoned.exception()
     if failure is not None and not isinstance(failure, Stopped):
         logger.error("a cancelled call has failed", exc_info=failure)

@@ -15,6 +15,8 @@ class MergeMetrics:
     """Build with `on(registry)`. Labels: outcome and channel of a configured set, partition numbers."""
 
     records: Counter
+    resolved_age: Gauge
+    holes: Gauge
     entries_written: Counter
     merge_seconds: Histogram
     transaction_seconds: Histogram
@@ -45,9 +47,26 @@ class MergeMetrics:
         return cls(
             records=counter(
                 "records",
-                "Changes read from consent.changes, by outcome: merged (counts in an entry), unchanged (late, "
-                "repeated or older than what stands), rejected (went to dead letters).",
+                "Changes merged, by lane (live: consent.changes.v1, bulk: consent.changes.bulk.v1) and outcome: merged "
+                "(counts in an entry), unchanged (late, repeated or older than the entry), rejected (went to dead "
+                "letters).",
                 "outcome",
+                "lane",
+            ),
+            resolved_age=Gauge(
+                "consent_relay_suppression_resolved_age_seconds",
+                "How old the list is: time since the moment up to which every accepted decision of the lane (live, "
+                "bulk) is in it, or the records of the inbound topic (inbound_live, inbound_bulk) are recorded. "
+                "Growing: ingest, the relay or this process does not keep up. Absent: not known yet, or a hole.",
+                ("partition", "lane"),
+                registry=registry,
+            ),
+            holes=Gauge(
+                "consent_relay_suppression_holes",
+                "1 while Kafka has lost records of this partition and the relay has not published them again, by "
+                "scope: all, or the one channel whose topic lost them. No permission is delivered meanwhile.",
+                ("partition", "scope"),
+                registry=registry,
             ),
             entries_written=counter(
                 "entries_written", "Entries committed to suppression.<channel>.v1, by channel.", "channel"

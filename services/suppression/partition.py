@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
@@ -18,9 +18,11 @@ from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
 
-from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped
+from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped, TopicsChanged
+from .lanes import Lane
 from .merge import EntryKey, after_loss, merge
 from .metrics import MergeMetrics
+from .resolved import ResolvedMark
 from .restore import StateRestorer
 from .store import EntryStore, decode_compact, is_compact
 from .translation import Changes, Record, Rejected, Translation, Written, misplaced
@@ -38,6 +40,17 @@ T = TypeVar("T")
 
 def now_micros() -> int:
     return time.time_ns() // 1000
+
+
+class MergeOutcome(NamedTuple):
+    """What merging records came to: which belong to the dead letters, and what the relay states among them.
+
+    `ends` are the offsets after the last entries written to the suppression topics that this worker has written to.
+    """
+
+    rejected: list[Rejected]
+    marks: list[ResolvedMark]
+    ends: Mapping[str, int]
 
 
 class MergePartition:
@@ -74,6 +87,7 @@ class MergePartition:
         self._translation = Translation(codec, topics, partition)
         self._store: EntryStore | None = None
         self._unrecognised: list[Rejected] = []
+        self._ends: Mapping[str, int] = {}
 
     def open(self) -> list[Rejected]:
         """Fence every older writer, then restore; returns unrecognised records of the suppression topics.
@@ -83,17 +97,17 @@ class MergePartition:
         self._retry_until_stopped(self._open_once, "opening")
         return self._take_unrecognised()
 
-    def merge(self, records: Sequence[Record]) -> list[Rejected]:
-        """Bring the effect of these changes into the topics. Returns the records that belong to the dead letters.
+    def merge(self, records: Sequence[Record], lane: Lane = Lane.LIVE) -> MergeOutcome:
+        """Bring the effect of these records of one lane into the topics.
 
         On return the entries are committed, and a repeat of the same records changes nothing. Raises Stopped when
-        stopped before that: the records must then not be acknowledged.
+        stopped before that: the records must then not be acknowledged. Raises TopicsChanged.
         """
         began = time.perf_counter()
         chunk = self._retry_until_stopped(lambda: self._translation.read(records), "decoding")
-        rejected = self._writing(lambda: self._commit(chunk, began), "writing")
+        rejected = self._writing(lambda: self._commit(chunk, lane, began), "writing")
         self._metrics.chunk_records.observe(len(records))
-        return rejected + self._take_unrecognised()
+        return MergeOutcome(rejected + self._take_unrecognised(), chunk.marks, self._ends)
 
     def expire_permissions(self) -> bool:
         """Write the entries again in which a permission has ended meanwhile. Whether there may be more of them.
@@ -207,7 +221,7 @@ class MergePartition:
         logger.warning("partition %d: restoring: %s", self._partition, reason)
         self._not_ready(f"restoring: {reason}")
 
-    def _commit(self, chunk: Changes, began: float) -> list[Rejected]:
+    def _commit(self, chunk: Changes, lane: Lane, began: float) -> list[Rejected]:
         now = self._clock()
         standing, was_due = self._standing(chunk.changes, now)
         merged = merge(standing, chunk.changes)
@@ -218,9 +232,10 @@ class MergePartition:
             self._write(written, was_due)
         self._metrics.fitted_entries.inc(written.fitted)
         count = self._metrics.records.labels
-        count("unchanged").inc(merged.unchanged)
-        count("rejected").inc(len(rejected))
-        count("merged").inc(max(0, len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)))
+        count("unchanged", lane).inc(merged.unchanged)
+        count("rejected", lane).inc(len(rejected))
+        merged_count = len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)
+        count("merged", lane).inc(max(0, merged_count))
         return rejected
 
     def _standing(self, changes: Sequence[Entry], now: int) -> tuple[dict[EntryKey, Entry], dict[EntryKey, int]]:
@@ -280,6 +295,7 @@ class MergePartition:
             self._metrics.aborted.inc()
             raise
         self._metrics.transaction_seconds.observe(time.perf_counter() - began)
+        self._ends = {**self._ends, **ends}
         # Only now: a store that holds an aborted transaction would take a revocation for written.
         self._store.write(written.entries, self._after(ends), due=written.due, was_due=was_due)
         for channel, topic in self._translation.topic_of.items():
@@ -290,4 +306,8 @@ class MergePartition:
         assert self._store is not None
         known = self._store.state.positions
         written = {TopicPartition(topic, self._partition): end for topic, end in ends.items()}
+        for at, end in written.items():
+            if end <= known[at].offset:
+                # Stored positions that fit the topic would keep entries that it has lost.
+                raise TopicsChanged(f"{at} ends at {end} after it was read up to {known[at].offset}")
         return {at: Position(known[at].topic_id, end) for at, end in written.items()}

@@ -1,4 +1,4 @@
-"""The merge as a stream: which group, which topic, and how a partition becomes ready."""
+"""The merge as a stream: which group, which topics, and how a partition becomes ready."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,23 @@ from consent_runtime.observability import Health
 from consent_runtime.transport import Ownership, Stream
 from consent_state import table_consumer
 
-from .handler import MergeHandler
+from .broker_facts import BrokerFacts
+from .handler import LaneHandler, MergeTask
+from .lanes import Lane
 from .metrics import MergeMetrics
+from .opening import Opening
 from .partition import MergePartition, now_micros
+from .resolved import ListTopics
+from .resolved_publisher import ResolvedPublisher
+from .resolved_topic import ResolvedTopic
 from .restore import StateRestorer
 from .store import EntryStore
 from .writer import FencedWriter
 
 GROUP = "suppression"
+
+_RESOLVED_DELIVERY_MS = 10_000
+"""A resolved record that has waited that long is given up: a newer one follows."""
 
 
 class MergeStage:
@@ -61,35 +71,92 @@ class MergeStage:
         self._bootstrap = bootstrap
         self._client_config = client_config
         self._admin = kafka.admin(bootstrap, {"log_level": 2, **(client_config or {})})
-        self._lanes: dict[int, ThreadPoolExecutor] = {}
+        self._list_topics = ListTopics(
+            inputs={Lane.LIVE: topics.changes, Lane.BULK: topics.changes_bulk},
+            channels={topics.suppression(channel): channel for channel in topics.channels},
+        )
+        self._resolved_producer: kafka.AsyncProducer | None = None
+        self._executors: dict[int, ThreadPoolExecutor] = {}
+        self._openings: dict[int, Opening] = {}
         self.fail: Callable[[BaseException], None] = _raise
         """What ends the process when a partition fails between two chunks: the app's `fail`, once there is one."""
 
     def stream(self) -> Stream:
         """What the transport runs."""
-        return Stream(name=GROUP, group=self._topics.group(GROUP), topics=(self._topics.changes,), open=self._open)
+        return Stream(
+            name=GROUP,
+            group=self._topics.group(GROUP),
+            topics=tuple(self._list_topics.inputs.values()),
+            open=self._open,
+        )
 
     def close(self) -> None:
         """After the transport has ended."""
-        for lane in self._lanes.values():
-            lane.shutdown(wait=False)
+        for executor in self._executors.values():
+            executor.shutdown(wait=False)
+        if self._resolved_producer is not None:
+            self._resolved_producer.close()
 
-    async def _open(self, topic: str, partition: int, ownership: Ownership) -> MergeHandler:
+    async def _open(self, topic: str, partition: int, ownership: Ownership) -> LaneHandler:
+        [lane] = [lane for lane, name in self._list_topics.inputs.items() if name == topic]
+        opening = self._openings.get(partition)
+        if opening is None or opening.ended:
+            opening = self._openings[partition] = Opening(partial(self._open_task, partition))
+        task = await opening.join(lane, ownership)
+        ownership.read_from(task.position(lane))
+        return LaneHandler(task, lane)
+
+    async def _open_task(self, partition: int, ownerships: Mapping[Lane, Ownership]) -> MergeTask:
         if self._dead_letters is None:
             self._dead_letters = self._open_dead_letters()
-        if partition not in self._lanes:
-            self._lanes[partition] = ThreadPoolExecutor(1, thread_name_prefix=f"merge-{partition}")
+        if partition not in self._executors:
+            self._executors[partition] = ThreadPoolExecutor(1, thread_name_prefix=f"merge-{partition}")
         part = f"partition {partition}"
-        merging = self.partition(partition, owned=ownership.fresh, report=lambda state: self._health.ready(part, state))
-        handler = MergeHandler(
-            merging,
-            self._lanes[partition],
+
+        def owned() -> bool:
+            return all(ownership.fresh() for ownership in ownerships.values())
+
+        def report(state: bool | str) -> None:
+            self._health.ready(part, state)
+
+        task = MergeTask(
+            self.partition(partition, owned=owned, report=report),
+            self._publisher(partition, owned),
+            self._executors[partition],
             self._dead_letters,
-            released=lambda: self._health.forget(part),
-            failed=lambda failure: self.fail(failure),
+            report=report,
+            on_closed=lambda: self._health.forget(part),
+            on_error=lambda failure: self.fail(failure),
+            reopen=ownerships[Lane.LIVE].reopen,
         )
-        await handler.open()
-        return handler
+        await task.open()
+        return task
+
+    def _publisher(self, partition: int, owned: Callable[[], bool]) -> ResolvedPublisher:
+        if self._resolved_producer is None:
+            self._resolved_producer = kafka.AsyncProducer(
+                self._bootstrap,
+                self._client_config,
+                compression_type="none",  # As for the lists.
+                delivery_timeout_ms=_RESOLVED_DELIVERY_MS,
+            )
+        return ResolvedPublisher(
+            partition=partition,
+            list_topics=self._list_topics,
+            resolved_topic=ResolvedTopic(
+                make_consumer=self._resolved_consumer,
+                admin=self._admin,
+                producer=self._resolved_producer,
+                codec=self._codec,
+                topics=self._topics,
+                list_topics=self._list_topics,
+                partition=partition,
+            ),
+            ask_facts=BrokerFacts(self._admin, self._list_topics, partition),
+            metrics=self._metrics,
+            owned=owned,
+            clock=now_micros,
+        )
 
     def partition(
         self,
@@ -110,7 +177,7 @@ class MergeStage:
                 make_consumer=self._consumer,
                 admin=self._admin,
                 codec=self._codec,
-                channels={self._topics.suppression(channel): channel for channel in self._topics.channels},
+                channels=self._list_topics.channels,
                 partition=partition,
                 stopping=stopping,
             ),
@@ -140,6 +207,14 @@ class MergeStage:
 
     def _consumer(self) -> Consumer:
         return table_consumer(self._bootstrap, self._topics.group("suppression-restore"), self._client_config)
+
+    def _resolved_consumer(self) -> Consumer:
+        return table_consumer(
+            self._bootstrap,
+            self._topics.group("suppression-resolved"),
+            self._client_config,
+            isolation_level="read_uncommitted",
+        )
 
 
 def _raise(failure: BaseException) -> None:

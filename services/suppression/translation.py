@@ -19,6 +19,7 @@ from .errors import EntryUnreadable
 from .expiry import next_expiry, next_expiry_header
 from .fitting import OVERFLOW, fitted
 from .merge import EntryKey
+from .resolved import ResolvedMark
 from .writer import Row
 
 MAX_ENTRY_BYTES = 900_000
@@ -31,6 +32,7 @@ _ROOM = 0.9
 """What of the limit a fitted entry fills: the next change to it need not be fitted again."""
 
 _EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
+_RESOLVED = "ConsentResolved"
 
 
 class Record(Protocol):
@@ -65,10 +67,14 @@ class Written:
 
 @dataclass(kw_only=True, slots=True)
 class Changes:
-    """What a chunk of records says; `sources` are the records of `changes`, in step."""
+    """What a chunk of records holds; `sources` are the records of `changes`, in step.
+
+    `marks` are the ConsentResolved records among them, in order.
+    """
 
     changes: list[Entry] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
+    marks: list[ResolvedMark] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
 
@@ -82,14 +88,21 @@ class Translation:
         self._source = f"/consent-relay/suppression/{partition}"
 
     def read(self, records: Sequence[Record]) -> Changes:
-        """Records as changes; what cannot be one is rejected with its reason. Raises RegistryUnavailable."""
+        """Records of either changes topic; what cannot be read is rejected with its reason. Raises RegistryUnavailable.
+
+        Both topics carry the same records, so one decoder serves them.
+        """
         chunk = Changes()
-        decode, topic, channels = self._codec.decode, self._changes_topic, self.topic_of
+        decode, topic, channels = self._codec.decode_record, self._changes_topic, self.topic_of
         for record in records:
             try:
                 if record.value is not None and len(record.value) > MAX_CHANGE_BYTES:
                     raise InvalidRecord("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")
-                change = entry_of_change(decode(topic, record.value))
+                name, datum = decode(topic, record.value)
+                if name == _RESOLVED:
+                    chunk.marks.append(ResolvedMark(**datum))
+                    continue
+                change = entry_of_change(datum)
                 if change.decisions[0].subject_ref == OVERFLOW:
                     raise InvalidRecord("subject_ref", "must not be the one we keep for ourselves")
                 if change.channel not in channels:

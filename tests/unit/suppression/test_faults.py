@@ -150,7 +150,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> None:
     bench.writer.failures = [Aborted("aborted"), Aborted("aborted")]
-    assert bench.merging.merge([bench.change()]) == []
+    assert bench.merging.merge([bench.change()]).rejected == []
     assert len(bench.writer.rows) == 1
     assert bench.writer.opened == 1
     assert bench.stored() is not None
@@ -304,7 +304,7 @@ def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch
     many = [
         Change(f"k1.{n}".encode(), given_until(bench, 2_000 + n).value.replace(b"k1.a", b"k1.%d" % n)) for n in range(5)
     ]
-    assert bench.merging.merge(many) == []
+    assert bench.merging.merge(many).rejected == []
     bench.now = 3_000
     assert [bench.merging.expire_permissions() for _ in range(3)] == [True, True, False]
     assert [row.key for row in bench.writer.rows[5:]] == [change.key for change in many]
@@ -341,7 +341,7 @@ def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path,
     monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
     bench = Bench(tmp_path)
     topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
-    assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]) == []
+    assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []
     # The disk reports an error, the state is cleared, and the broker does not answer the first restore.
     corrupt_reads(monkeypatch, [StateStoreCorrupted("disk")])
     topic.failures = [Retriable("describing the suppression topics: no answer")]
