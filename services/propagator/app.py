@@ -2,69 +2,217 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from consent_contracts.codec import Codec
 from consent_runtime import kafka, observability, starting
-from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
+from consent_runtime.dead_letters import BlockingDeadLetters, DeadLetterMetrics
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
-from consent_runtime.progress import STALLED_SECONDS
-from consent_runtime.transport import ChunkApp, TransportMetrics, build, run
-from propagator.config import Destination
-from propagator.feed import CLOSE_SECONDS
+from consent_runtime.transport import ChunkApp, Stream, TransportMetrics, build, run
+from consent_state import StalenessLimits, StateStore, table_consumer
+from propagator.config.model import Destination
 from propagator.metrics import Metrics
+from propagator.sending.destination_worker import DestinationWorker
 from propagator.settings import PropagatorSettings
-from propagator.station import Clients, Station
+from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender
+from propagator.state.dead_letters import DeadLetterReporter
+from propagator.state.destination_state import TableDestinationState
+from propagator.state.freshness import Freshness, FreshnessLimits
+from propagator.state.layout import FORMAT_VERSION
+from propagator.state.lost import LostState
+from propagator.state.metrics import StateMetrics
+from propagator.state.planning import PlannedDestination, RecordDecoder
+from propagator.state.reader import StateReader
+from propagator.state.records import RecordBuilder
+from propagator.state.session import SenderSession
+from propagator.state.tables import PartitionTables, TableTopics
+
+MIB = 1024 * 1024
+CACHE_MIB = 32
+"""Of all partitions together, for reading and for writing each."""
 
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
-    """Push to these destinations until a signal (0) or a failure (not 0): one Faust app each, in one loop."""
-    registry = CollectorRegistry()
-    health = Health()
-    topics = settings.topics
-    codec = starting.codec(settings)
-    producer = kafka.AsyncProducer(settings.kafka)
-    clients = Clients(
-        bootstrap=settings.kafka,
-        topics=topics,
-        codec=codec,
-        keyring=keyring,
-        producer=producer,
-        dead_letters=DeadLetters(
-            producer=producer,
-            codec=codec,
-            keyring=keyring,
-            topics=topics,
-            service=settings.service,
-            metrics=DeadLetterMetrics.on(registry),
-        ),
-        metrics=Metrics.on(registry),
-        health=health,
-    )
-    transport = TransportMetrics.on(registry)
-    apps = [_app(Station(destination, clients), settings, health, transport) for destination in destinations]
+    """Keep the tables, and send while this process is the active one, until a signal (0) or a failure (not 0)."""
+    registry, health = CollectorRegistry(), Health()
+    propagator = _Propagator(settings, destinations, keyring, registry, health)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
-        return run(apps)
+        propagator.reader.start()
+        return run([propagator.app()])
     finally:
-        producer.close()
+        propagator.reader.stop()
         server.close()
 
 
-def _app(station: Station, settings: PropagatorSettings, health: Health, metrics: TransportMetrics) -> ChunkApp:
-    app = build(
-        station.stream(),
-        bootstrap=settings.kafka,
-        instance_id=settings.instance_id,
-        health=health,
-        metrics=metrics,
-        session_timeout=settings.propagator_session_timeout,
-        # The transport gives a handler four times its patience to close.
-        patience=CLOSE_SECONDS / 4 + 0.5,
-        # A call that is not answered in time has not hung yet.
-        stalled_after=STALLED_SECONDS + station.destination.account.timeout_seconds,
+class _Propagator:
+    """The parts of one process, built from the outside in."""
+
+    def __init__(
+        self,
+        settings: PropagatorSettings,
+        destinations: Sequence[Destination],
+        keyring: Keyring,
+        registry: CollectorRegistry,
+        health: Health,
+    ) -> None:
+        self._settings = settings
+        self._destinations = {each.name: each for each in destinations}
+        self._keyring = keyring
+        self._registry = registry
+        self._health = health
+        self._topics = settings.topics
+        self._metrics = Metrics.on(registry)
+        self._events = StateMetrics.on(registry)
+        self._admin = kafka.admin(settings.kafka)
+        self._stopping = threading.Event()
+        self._session = SenderSession()
+        self._codec: Codec = starting.codec(settings)
+        self._planned = [_planned(each, keyring) for each in destinations]
+        self._decoder = RecordDecoder(
+            self._codec,
+            list_topics={each.channel: self._topics.suppression(each.channel) for each in destinations},
+            state_topic=self._topics.propagation_state(settings.propagator_name),
+        )
+        self._records = RecordBuilder(self._codec, self._topics, settings.propagator_name)
+        self.reader = self._reader()
+        self._states = {
+            each.name: TableDestinationState(
+                each, reader=self.reader, decoder=self._decoder, session=self._session, records=self._records
+            )
+            for each in self._planned
+        }
+
+    def app(self) -> ChunkApp:
+        """The Faust app: group membership, life cycle and signals."""
+        settings = self._settings
+        sender = ActiveSender(
+            reader=self.reader,
+            session=self._session,
+            records=self._records,
+            destinations=self._planned,
+            make_worker=self._worker,
+            make_producer=lambda: kafka.transactional_producer(
+                settings.kafka, self._topics.group(f"propagator.{settings.propagator_name}")
+            ),
+            admin=self._admin,
+            health=self._health,
+            events=self._events,
+        )
+        app = self._app = build(
+            Stream(
+                name="sender",
+                group=self._topics.group(f"propagator.{settings.propagator_name}"),
+                topics=(self._topics.propagation_active(settings.propagator_name),),
+                open=sender.open,
+            ),
+            bootstrap=settings.kafka,
+            instance_id=settings.instance_id,
+            health=self._health,
+            metrics=TransportMetrics.on(self._registry),
+            session_timeout=settings.propagator_session_timeout,
+            # The transport gives a handler four times its patience to close.
+            patience=(DRAIN_SECONDS + COMMIT_SECONDS) / 4 + 0.5,
+            static=False,
+        )
+
+        @app.task
+        async def watch_tables() -> None:
+            app.fail(await self.reader.failure())
+
+        return app
+
+    def _worker(self, name: str) -> DestinationWorker:
+        destination = self._destinations[name]
+        return DestinationWorker(
+            destination,
+            destination.connector_type.build(destination.connection),
+            self._states[name],
+            self._keyring,
+            self._metrics,
+            on_fatal_error=lambda error: self._app.fail(error),
+            on_verified=lambda state: self._health.ready(f"destination {name}", state),
+            heartbeat=lambda: self._health.beat(f"destination {name}"),
+        )
+
+    def _reader(self) -> StateReader:
+        settings, topics = self._settings, self._topics
+        table_topics = TableTopics(
+            lists={topics.suppression(each.channel): each.channel for each in self._destinations.values()},
+            state=topics.propagation_state(settings.propagator_name),
+            resolved=topics.resolved,
+        )
+        letters = BlockingDeadLetters(
+            producer=kafka.producer(settings.kafka),
+            codec=self._codec,
+            keyring=self._keyring,
+            topics=topics,
+            service=settings.service,
+            metrics=DeadLetterMetrics.on(self._registry),
+        )
+        directory = settings.state_dir / f"propagator-{settings.propagator_name}"
+        tables = [
+            PartitionTables(
+                _open_store(directory / str(partition), settings.partitions),
+                partition,
+                topics=table_topics,
+                destinations=self._planned,
+                decoder=self._decoder,
+                unreadable=DeadLetterReporter(letters, self._stopping),
+                events=self._events,
+                undurable=self._session.overlay.rows,
+            )
+            for partition in range(settings.partitions)
+        ]
+        return StateReader(
+            tables,
+            topics=table_topics,
+            make_consumer=lambda: table_consumer(
+                settings.kafka, topics.group(f"propagator.{settings.propagator_name}.tables")
+            ),
+            admin=self._admin,
+            freshness=Freshness(self._codec, topics.resolved, settings.partitions, _limits(settings)),
+            lost=LostState(directory / "state-lost"),
+            health=self._health,
+            events=self._events,
+            stopping=self._stopping,
+        )
+
+
+def _planned(destination: Destination, keyring: Keyring) -> PlannedDestination:
+    return PlannedDestination(
+        rules=destination.rules(keyring),
+        generation=destination.generation,
+        fingerprint=destination.fingerprint(keyring),
     )
-    station.fail = app.fail
-    return app
+
+
+def _open_store(path: Path, partitions: int) -> StateStore:
+    share = max(1, CACHE_MIB // partitions) * MIB
+    return StateStore.open(
+        path,
+        format_version=FORMAT_VERSION,
+        partitions=partitions,
+        block_cache_bytes=share,
+        write_buffer_bytes=share,
+    )
+
+
+def _limits(settings: PropagatorSettings) -> FreshnessLimits:
+    return FreshnessLimits(
+        staleness=StalenessLimits(
+            live=_micros(settings.propagator_stale_after),
+            inbound=_micros(settings.propagator_inbound_stale_after),
+            bulk=_micros(settings.propagator_bulk_stale_after),
+        ),
+        permission_age=_micros(settings.propagator_permission_max_age),
+    )
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -26,6 +26,19 @@ class PropagatorSettings(RelaySettings):
         8.0, ge=6, le=10, description="seconds without a sign of life after which another worker takes over"
     )
 
+    propagator_permission_max_age: float = Field(
+        5.0, gt=0, le=30, description="seconds by which the list may lag the ledger before no permission is sent"
+    )
+    propagator_stale_after: float = Field(
+        30.0, gt=0, description="age in seconds of the list, for live decisions, beyond which no permission is sent"
+    )
+    propagator_inbound_stale_after: float = Field(
+        60.0, gt=0, description="age in seconds of what was recorded of consent.inbound.v1 beyond which none is sent"
+    )
+    propagator_bulk_stale_after: float = Field(
+        900.0, gt=0, description="age in seconds of the list, for bulk decisions, beyond which no permission is sent"
+    )
+
     @model_validator(mode="after")
     def _is_one_of_the_propagators(self) -> Self:
         if self.propagator_name not in self.propagators:

@@ -1,0 +1,255 @@
+"""Rows and receipts, committed together: one transaction over all partitions, four a second at most, or at once.
+
+The transactional id is the propagator's name, so that opening a committer fences every earlier one. Everything that
+waits is on the event loop; the client's blocking calls run in one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from propagator.errors import SenderFencedError
+
+from .overlay import UndurableRow
+
+logger = logging.getLogger(__name__)
+
+COMMIT_INTERVAL_SECONDS = 0.25
+RETRY_SECONDS = 0.25
+TRANSACTION_SECONDS = 10.0
+_ANY_PARTITION = -1
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutgoingRecord:
+    """One record of a transaction. `partition` -1: that of the key."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int = _ANY_PARTITION
+
+
+@dataclass(kw_only=True, slots=True)
+class _Waiting:
+    """What the next transaction holds. A newer row of an address replaces the one that waits."""
+
+    rows: dict[tuple[str, str], tuple[UndurableRow, OutgoingRecord]] = field(default_factory=dict)
+    others: list[OutgoingRecord] = field(default_factory=list)
+    committed: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.others or self.committed)
+
+
+class Committer:
+    """From `open` to `close` or until it is fenced. Used on one event loop."""
+
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        *,
+        on_committed: Callable[[UndurableRow, int], None],
+        on_lost: Callable[[], None],
+        on_transaction: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_committed` gets each row and its offset; `on_lost` is called when another process has taken over, or the
+        producer cannot go on: rows that were not committed are dropped."""
+        self._make_producer = make_producer
+        self._on_committed = on_committed
+        self._on_lost = on_lost
+        self._on_transaction = on_transaction
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="committer")
+        self._producer: Any = None
+        self._waiting = _Waiting()
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._lost = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Fence every earlier producer of this name. Raises KafkaException; retriable when its error is."""
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            self._executor.shutdown(wait=False)
+            raise
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    def put(self, row: UndurableRow, record: OutgoingRecord, others: Sequence[OutgoingRecord] = ()) -> None:
+        """Commit an address's row, and receipts with it, within 250 ms. Raises SenderFencedError."""
+        self._require()
+        self._waiting.rows[row.destination, row.address_key] = (row, record)
+        self._waiting.others.extend(others)
+        self._wake.set()
+
+    def put_others(self, records: Sequence[OutgoingRecord]) -> None:
+        """Commit records that are no rows of an address. Raises SenderFencedError."""
+        self._require()
+        self._waiting.others.extend(records)
+        self._wake.set()
+
+    async def commit(self) -> None:
+        """Commit at once, with all that waits. Returns once that is done; raises SenderFencedError."""
+        self._require()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.committed.append(done)
+        self._wake.set()
+        self._urgent.set()
+        await done
+
+    async def close(self, seconds: float) -> None:
+        """Commit what waits, if that is possible within `seconds`; then let go of the producer."""
+        if not self._lost and self._task is not None and (self._waiting or not self._task.done()):
+            try:
+                await asyncio.wait_for(self.commit(), seconds)
+            except (TimeoutError, SenderFencedError):
+                logger.warning("what waited was not committed")
+        self._lose()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._executor.shutdown(wait=False)
+
+    def _require(self) -> None:
+        if self._lost:
+            raise SenderFencedError("this process is not the active sender any more")
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time() - COMMIT_INTERVAL_SECONDS
+        while not self._lost:
+            await self._wake.wait()
+            await self._until_due(last + COMMIT_INTERVAL_SECONDS - loop.time())
+            self._wake.clear()
+            self._urgent.clear()
+            batch, self._waiting = self._waiting, _Waiting()
+            last = loop.time()
+            try:
+                offsets = await self._in_thread(self._commit, batch)
+            except KafkaException as error:
+                logger.warning("rows and receipts not committed yet: %s", error)
+                self._put_back(batch)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:
+                logger.error("%s", error, exc_info=not isinstance(error, SenderFencedError))
+                self._waiting.committed.extend(batch.committed)
+                self._lose()
+                self._on_lost()
+                return
+            else:
+                self._on_transaction()
+                for (row, _), offset in zip(batch.rows.values(), offsets, strict=True):
+                    self._on_committed(row, offset)
+                for done in batch.committed:
+                    if not done.done():
+                        done.set_result(None)
+
+    async def _until_due(self, seconds: float) -> None:
+        if seconds > 0 and not self._urgent.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), seconds)
+
+    def _put_back(self, batch: _Waiting) -> None:
+        newer = self._waiting
+        self._waiting = _Waiting(
+            rows={**batch.rows, **newer.rows},
+            others=batch.others + newer.others,
+            committed=batch.committed + newer.committed,
+        )
+        self._wake.set()
+        if self._waiting.committed:
+            self._urgent.set()
+
+    def _lose(self) -> None:
+        self._lost = True
+        dropped, self._waiting = self._waiting, _Waiting()
+        for done in dropped.committed:
+            if not done.done():
+                done.set_exception(SenderFencedError("another process is the active sender"))
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    # In the thread.
+
+    def _open(self) -> None:
+        producer: Any = self._make_producer()
+        producer.init_transactions(TRANSACTION_SECONDS)
+        self._producer = producer
+
+    def _commit(self, batch: _Waiting) -> list[int]:
+        """The offsets of the rows. Raises KafkaException when the transaction was aborted and can be repeated, and
+        SenderFencedError when this producer is of no use any more."""
+        rows: list[int] = [-1] * len(batch.rows)
+        if not batch.rows and not batch.others:
+            return rows
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            for number, (_, record) in enumerate(batch.rows.values()):
+                self._produce(record, _note_offset(rows, number))
+            for record in batch.others:
+                self._produce(record, None)
+            producer.flush(TRANSACTION_SECONDS)
+            self._commit_transaction()
+        except KafkaException as error:
+            self._abort(error)
+            raise
+        return rows
+
+    def _produce(self, record: OutgoingRecord, on_delivery: Callable[[Any, Message], None] | None) -> None:
+        arguments: Mapping[str, Any] = {
+            "topic": record.topic,
+            "key": record.key,
+            "value": record.value,
+            "headers": list(record.headers),
+            "partition": record.partition,
+            "on_delivery": on_delivery,
+        }
+        while True:
+            try:
+                self._producer.produce(**arguments)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _commit_transaction(self) -> None:
+        """A time-out is repeated: whether the transaction is committed is not known before the broker answers."""
+        while True:
+            try:
+                return self._producer.commit_transaction(TRANSACTION_SECONDS)  # type: ignore[no-any-return]
+            except KafkaException as error:
+                if self._lost or not error.args[0].retriable():
+                    raise
+
+    def _abort(self, error: KafkaException) -> None:
+        fault: KafkaError = error.args[0]
+        if fault.code() in _FENCED:
+            raise SenderFencedError("another process is the active sender: the transaction was fenced") from error
+        if fault.fatal() or not (fault.txn_requires_abort() or fault.retriable()):
+            raise SenderFencedError(f"the producer cannot go on: {fault.name()}") from error
+        try:
+            self._producer.abort_transaction(TRANSACTION_SECONDS)
+        except KafkaException as failed:
+            raise SenderFencedError(f"a transaction could not be aborted: {failed.args[0].name()}") from failed
+
+
+def _note_offset(offsets: list[int], number: int) -> Callable[[Any, Message], None]:
+    def delivered(error: Any, message: Message) -> None:
+        offset = message.offset()
+        if error is None and offset is not None:
+            offsets[number] = offset
+
+    return delivered

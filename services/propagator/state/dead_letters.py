@@ -1,0 +1,62 @@
+"""Entries that can never be read, on their way to the dead letters, from the reader thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from consent_contracts.errors import Unreadable
+from consent_runtime.dead_letters import BlockingDeadLetters
+from consent_runtime.kafka import DeliveryFailed
+from consent_state import RestoreStopped, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Record:
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class DeadLetterReporter:
+    """Every replica reports what it meets: duplicates are harmless, and no standby relies on another."""
+
+    def __init__(self, letters: BlockingDeadLetters, stopping: threading.Event) -> None:
+        self._letters = letters
+        self._stopping = stopping
+
+    def report(
+        self,
+        at: TopicPartition,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        append_time: int,
+        error: Exception,
+    ) -> None:
+        """Returns once the broker has acknowledged; waits for a broker that is unavailable. Raises RestoreStopped."""
+        record = _Record(
+            topic=at.topic,
+            partition=at.partition,
+            offset=offset,
+            timestamp=append_time // 1_000,
+            key=key,
+            value=value,
+        )
+        reason = error.reason if isinstance(error, Unreadable) else "invalid_record"
+        while True:
+            try:
+                return self._letters.send(record, reason, str(error))
+            except DeliveryFailed as failed:
+                logger.warning("dead letter not written yet: %s", failed.code)
+            if self._stopping.wait(RETRY_SECONDS):
+                raise RestoreStopped("stopped before a dead letter was acknowledged")

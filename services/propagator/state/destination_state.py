@@ -1,0 +1,182 @@
+"""One destination's state as sending sees it: the tables of all partitions, with the rows that are not read back yet."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
+
+from consent_contracts.partitioner import partition_of
+from consent_state import StateStoreCorrupted
+from propagator.desired.model import DeliveredTarget
+from propagator.desired.receipt import Receipt
+from propagator.sending.ports import Current, Kind, PendingPush
+
+from .overlay import UndurableRow
+from .planning import PlannedDestination, RecordDecoder, now_micros, plan_address
+from .reader import StateReader
+from .records import RecordBuilder
+from .session import SenderSession
+from .tables import PartitionTables
+
+RESTORING = "restoring"
+
+
+class TableDestinationState:
+    """Implements `sending.ports.DestinationState`. Used on the event loop."""
+
+    def __init__(
+        self,
+        destination: PlannedDestination,
+        *,
+        reader: StateReader,
+        decoder: RecordDecoder,
+        session: SenderSession,
+        records: RecordBuilder,
+        now: Callable[[], int] = now_micros,
+    ) -> None:
+        self._destination = destination
+        self._reader = reader
+        self._decoder = decoder
+        self._session = session
+        self._records = records
+        self._now = now
+
+    def current(self, address_key: str) -> Current:
+        """Both states and their difference. Raises RegistryUnavailable, Unreadable and InvalidRecord for an entry that
+        cannot be decoded, StateError while local state is damaged."""
+        destination, tables = self._destination, self._tables(address_key)
+        try:
+            stored = tables.get(destination, address_key)
+        except StateStoreCorrupted as error:
+            self._reader.corrupted(tables.partition, error)
+            raise
+        entry = None
+        if stored.entry is not None:
+            entry = self._decoder.entry(destination.channel, address_key, stored.entry.value)
+        delivered = self._delivered(address_key, stored.delivered)
+        fill = tables.fill(destination.name)
+        began_at = 0 if fill is None else fill.began_at
+        planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
+        return Current(
+            entry=entry,
+            plan=planned,
+            delivered=delivered,
+            newest_append=self._reader.newest_append,
+            fill_began_at=began_at,
+        )
+
+    def pending(
+        self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
+    ) -> Sequence[PendingPush]:
+        """The oldest rows of the index that can be worked on now."""
+        name = self._destination.name
+        rows = [
+            tables.pending(name, live=live, kind=kind, skip_targets=skip_targets)
+            for tables in self._reader.tables
+            if kind != "permit" or self._hindrance(tables.partition) is None
+        ]
+        due = (
+            push
+            for push in heapq.merge(*rows, key=_since)
+            if push.not_before <= due_by and self._session.overlay.rows(name, push.address_key) is None
+        )
+        return list(islice(due, limit))
+
+    def record(
+        self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
+    ) -> None:
+        """The target's new row (None: dropped) and its receipts. Raises SenderFencedError."""
+        rows = self._delivered_now(address_key)
+        if row is None:
+            rows.pop(target, None)
+        else:
+            rows[target] = row
+        self._put(address_key, rows, receipts)
+
+    async def record_now(self, address_key: str, row: DeliveredTarget, *, target: str) -> None:
+        """As `record`; returns once it is committed. Raises SenderFencedError."""
+        self.record(address_key, row, target=target)
+        await self._session.commit()
+
+    def record_receipts(self, address_key: str, receipts: Sequence[Receipt]) -> None:
+        """Receipts that change no row. Raises SenderFencedError."""
+        self._session.put_receipts([self._records.receipt(each) for each in receipts])
+
+    def forget(self, address_key: str) -> None:
+        """Tombstone the rows of an address. Raises SenderFencedError."""
+        self._put(address_key, {}, ())
+
+    def permission_hindrance(self, address_key: str) -> str | None:
+        """Why no permission may be sent for this address now; None: it may."""
+        return self._hindrance(self._partition(address_key))
+
+    def may_send(self) -> bool:
+        """Whether this process surely is the active sender."""
+        return self._session.may_send()
+
+    def counts(self) -> Mapping[tuple[bool, Kind], int]:
+        """Rows of the pending index by class and kind."""
+        found: Counter[tuple[bool, Kind]] = Counter()
+        for tables in self._reader.tables:
+            found += tables.counts(self._destination.name)
+        return found
+
+    def oldest_pending(self, *, live: bool) -> int | None:
+        """Since when the oldest suppression of the class is pending, in micros."""
+        oldest = [
+            found
+            for tables in self._reader.tables
+            if (found := tables.oldest(self._destination.name, live=live, kind="suppress")) is not None
+        ]
+        return min(oldest, default=None)
+
+    def delivered_until(self) -> int | None:
+        """Micros: every live decision recorded until then is delivered. None: not known."""
+        name, channel = self._destination.name, self._destination.channel
+        if self._reader.restoring or self._reader.scanner.is_scanning(name):
+            return None
+        until: list[int] = []
+        for tables in self._reader.tables:
+            as_of = self._reader.freshness.as_of(tables.partition, channel)
+            if as_of is None:
+                return None
+            until.append(as_of)
+            # Live rows of kind record are addresses that cannot be planned: one may hold a withdrawal.
+            for kind in _REVOCATIONS:
+                if (oldest := tables.oldest(name, live=True, kind=kind)) is not None:
+                    until.append(oldest)
+        return min(until)
+
+    def _hindrance(self, partition: int) -> str | None:
+        if self._reader.restoring:
+            return RESTORING
+        return self._reader.freshness.hindrance(partition, self._destination.channel)
+
+    def _delivered_now(self, address_key: str) -> dict[str, DeliveredTarget]:
+        stored = self._tables(address_key).get(self._destination, address_key)
+        return self._delivered(address_key, stored.delivered)
+
+    def _delivered(self, address_key: str, stored: bytes | None) -> dict[str, DeliveredTarget]:
+        undurable = self._session.overlay.rows(self._destination.name, address_key)
+        return dict(undurable) if undurable is not None else self._decoder.delivered_or_unknown(stored)
+
+    def _put(self, address_key: str, rows: Mapping[str, DeliveredTarget], receipts: Sequence[Receipt]) -> None:
+        partition = self._partition(address_key)
+        row = UndurableRow(destination=self._destination.name, address_key=address_key, partition=partition, rows=rows)
+        record = self._records.address(self._destination, address_key, rows, partition=partition, now=self._now())
+        self._session.put(row, record, [self._records.receipt(each) for each in receipts])
+
+    def _tables(self, address_key: str) -> PartitionTables:
+        return self._reader.tables[self._partition(address_key)]
+
+    def _partition(self, address_key: str) -> int:
+        return partition_of(address_key.encode(), len(self._reader.tables))
+
+
+_REVOCATIONS: tuple[Kind, ...] = ("suppress", "record")
+
+
+def _since(push: PendingPush) -> int:
+    return push.since

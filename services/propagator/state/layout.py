@@ -1,0 +1,169 @@
+"""The keys and small values of a partition's database.
+
+| prefix | key after it                                             | value                                       |
+|--------|----------------------------------------------------------|---------------------------------------------|
+| e      | channel, NUL, address key                                | offset, append time, reported; the record   |
+| d      | destination, NUL, address key (empty: its own row)       | the record of the state topic               |
+| p      | destination, NUL, kind, class, target, NUL, since, address key | not_before                            |
+| k      | destination, NUL, address key                            | the keys under `p` that it has now          |
+| f      | destination                                              | the fingerprint of the last complete scan   |
+| r      |                                                          | append time; the newest ListResolved record |
+
+A pending row (`p`) is read oldest first within destination, kind, class (0 live, 1 bulk) and target. Kafka's values are
+kept as they are and decoded when they are needed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import msgspec
+
+from propagator.sending.ports import Kind, PendingPush
+
+FORMAT_VERSION = 1
+"""Of all this; another one makes every replica restore its tables."""
+
+RESOLVED_KEY = b"r"
+
+_KIND_BYTES: dict[Kind, bytes] = {"suppress": b"s", "permit": b"p", "record": b"r", "forget": b"f"}
+_KINDS: dict[bytes, Kind] = {byte: kind for kind, byte in _KIND_BYTES.items()}
+_INT64 = struct.Struct(">Q")
+_ENTRY_HEADER = struct.Struct(">QQ?")
+_MAX_INT64 = 2**63 - 1
+_encode_keys = msgspec.msgpack.Encoder().encode
+_decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEntry:
+    """A record of a list topic. `append_time` in micros; `reported`: it is in the dead letters already."""
+
+    offset: int
+    append_time: int
+    value: bytes
+    reported: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingKey:
+    """Under which a pending push is counted."""
+
+    destination: str
+    live: bool
+    kind: Kind
+    target: str
+
+
+def entry_prefix(channel: str) -> bytes:
+    return b"e" + channel.encode() + b"\0"
+
+
+def entry_key(channel: str, address_key: str) -> bytes:
+    return entry_prefix(channel) + address_key.encode()
+
+
+def pack_entry_fields(offset: int, append_time: int, value: bytes) -> bytes:
+    return _ENTRY_HEADER.pack(offset, append_time, False) + value
+
+
+def pack_reported(stored: bytes) -> bytes:
+    """The same entry, marked as being in the dead letters."""
+    entry = unpack_entry(stored)
+    return _ENTRY_HEADER.pack(entry.offset, entry.append_time, True) + entry.value
+
+
+def unpack_entry(data: bytes) -> StoredEntry:
+    offset, append_time, reported = _ENTRY_HEADER.unpack_from(data)
+    return StoredEntry(
+        offset=offset, append_time=append_time, reported=reported, value=bytes(data[_ENTRY_HEADER.size :])
+    )
+
+
+def delivered_prefix(destination: str) -> bytes:
+    return b"d" + destination.encode() + b"\0"
+
+
+def delivered_key(destination: str, address_key: str) -> bytes:
+    return delivered_prefix(destination) + address_key.encode()
+
+
+def pending_keys_prefix(destination: str) -> bytes:
+    return b"k" + destination.encode() + b"\0"
+
+
+def pending_keys_key(destination: str, address_key: str) -> bytes:
+    return pending_keys_prefix(destination) + address_key.encode()
+
+
+def pack_pending_keys(keys: list[bytes]) -> bytes:
+    return _encode_keys(keys)
+
+
+def unpack_pending_keys(data: bytes | None) -> list[bytes]:
+    return [] if data is None else _decode_keys(data)
+
+
+def fingerprint_key(destination: str) -> bytes:
+    return b"f" + destination.encode()
+
+
+def pending_prefix(key: PendingKey) -> bytes:
+    return b"".join(
+        (
+            b"p",
+            key.destination.encode(),
+            b"\0",
+            _KIND_BYTES[key.kind],
+            b"\0" if key.live else b"\1",
+            key.target.encode(),
+            b"\0",
+        )
+    )
+
+
+def pending_row(destination: str, push: PendingPush) -> tuple[bytes, bytes]:
+    """Key and value of one row of the pending index. A time that cannot be ordered is brought to the nearest that can.
+
+    Raises ValueError for a target that cannot be part of a key.
+    """
+    if "\0" in push.target:
+        raise ValueError("a target holds NUL")
+    counted = PendingKey(destination=destination, live=push.live, kind=push.kind, target=push.target)
+    since = _INT64.pack(min(max(push.since, 0), _MAX_INT64))
+    not_before = _INT64.pack(min(max(push.not_before, 0), _MAX_INT64))
+    return pending_prefix(counted) + since + push.address_key.encode(), not_before
+
+
+def parse_pending_key(key: bytes) -> PendingKey:
+    destination, rest = key[1:].split(b"\0", 1)
+    target = rest[2 : rest.index(b"\0", 2)]
+    return PendingKey(
+        destination=destination.decode(), kind=_KINDS[rest[:1]], live=rest[1:2] == b"\0", target=target.decode()
+    )
+
+
+def pending_push(counted: PendingKey, prefix_length: int, key: bytes, value: bytes) -> PendingPush:
+    """The row that `pending_row` wrote; `prefix_length` is that of `pending_prefix(counted)`."""
+    return PendingPush(
+        address_key=key[prefix_length + 8 :].decode(),
+        target=counted.target,
+        kind=counted.kind,
+        live=counted.live,
+        since=_INT64.unpack_from(key, prefix_length)[0],
+        not_before=_INT64.unpack(value)[0],
+    )
+
+
+def pack_resolved(append_time: int, value: bytes) -> bytes:
+    return _INT64.pack(append_time) + value
+
+
+def unpack_resolved(data: bytes) -> tuple[int, bytes]:
+    return _INT64.unpack_from(data)[0], bytes(data[8:])
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])

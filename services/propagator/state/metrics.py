@@ -1,0 +1,90 @@
+"""What the tables and the active sender count. Prefix consent_relay_, labels bounded by the destinations file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from consent_state import RebuildReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateMetrics:
+    """Built once, on the registry that /metrics serves. Implements the events of tables, reader and active sender."""
+
+    active_sender: Gauge
+    transactions: Counter
+    fills: Counter
+    rebuilds: Counter
+    planning_failures: Counter
+    unreadable_rows: Counter
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> StateMetrics:
+        """The metrics, registered."""
+        return cls(
+            active_sender=Gauge(
+                "consent_relay_propagation_active_sender",
+                "1 while this process is the active sender of its propagator; its standbys export 0. A sum other than 1"
+                " for longer than a session time-out: nothing is sent.",
+                registry=registry,
+            ),
+            transactions=Counter(
+                "consent_relay_propagation_transactions_total",
+                "Transactions with delivered state and receipts that were committed: four a second at most, and one for"
+                " each permission.",
+                registry=registry,
+            ),
+            fills=Counter(
+                "consent_relay_propagation_fills_total",
+                "Fills that began, by reason: new_destination, generation (raised in the destinations file), lost_state"
+                " (the state topic was deleted or truncated), lost_records (Kafka has lost records of the list).",
+                ("destination", "reason"),
+                registry=registry,
+            ),
+            rebuilds=Counter(
+                "consent_relay_propagation_state_rebuilds_total",
+                "Partitions whose local tables were restored from the topics, by reason: absent (first start), corrupted,"
+                " locked, format, too_old, topic_recreated, out_of_range.",
+                ("reason",),
+                registry=registry,
+            ),
+            planning_failures=Counter(
+                "consent_relay_propagation_planning_failures_total",
+                "Times the plan of one address failed. The address stays pending and is planned again every few seconds;"
+                " the others go on. A steady rate is a bug: read the log.",
+                ("destination",),
+                registry=registry,
+            ),
+            unreadable_rows=Counter(
+                "consent_relay_propagation_unreadable_rows_total",
+                "Rows of the state topic that could not be read: what was delivered counts as unknown and is sent again.",
+                ("destination",),
+                registry=registry,
+            ),
+        )
+
+    def active(self, active: bool) -> None:
+        """A term as the active sender has begun, or ended."""
+        self.active_sender.set(active)
+
+    def transaction(self) -> None:
+        """Rows and receipts were committed."""
+        self.transactions.inc()
+
+    def fill_began(self, destination: str, reason: str) -> None:
+        """Everything at this destination is unknown from now on."""
+        self.fills.labels(destination, reason).inc()
+
+    def rebuilt(self, reason: RebuildReason) -> None:
+        """A partition's tables are restored from the topics."""
+        self.rebuilds.labels(reason.value).inc()
+
+    def planning_failed(self, destination: str) -> None:
+        """An exception while one address was planned."""
+        self.planning_failures.labels(destination).inc()
+
+    def delivered_unreadable(self, destination: str) -> None:
+        """A row of the state topic cannot be read."""
+        self.unreadable_rows.labels(destination).inc()

@@ -1,0 +1,153 @@
+"""From the stored bytes of one address to what is pending for it. Reads nothing and writes nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consent_contracts.codec import Codec
+from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_contracts.records import entry_of, verdicts_of
+from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
+from propagator.desired.plan import plan
+from propagator.sending.ports import PendingPush
+
+from .rows import DestinationFill, delivered_of, fill_of
+
+_ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
+_CACHED_ENTRIES = 2_048
+
+
+def now_micros() -> int:
+    """The wall clock. Microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedDestination:
+    """One destination as the tables know it."""
+
+    rules: DestinationRules
+    generation: int
+    fingerprint: str
+    """Of everything that its plans depend on beside the two states."""
+
+    @property
+    def name(self) -> str:
+        return self.rules.destination
+
+    @property
+    def channel(self) -> str:
+        return self.rules.channel
+
+
+class RecordDecoder:
+    """Decodes the records of list topics and of the state topic. Used by several threads.
+
+    Most entries are decoded two or three times within a second (read, delivered, read back), so the newest are kept.
+    """
+
+    def __init__(self, codec: Codec, *, list_topics: Mapping[str, str], state_topic: str) -> None:
+        """`list_topics`: channel to topic."""
+        self._codec = codec
+        self._list_topics = list_topics
+        self._state_topic = state_topic
+        self._entries: OrderedDict[tuple[str, str], tuple[bytes, ListEntry]] = OrderedDict()
+
+    def entry(self, channel: str, address_key: str, value: bytes) -> ListEntry:
+        """The entry under this key. Raises Unreadable, InvalidRecord and RegistryUnavailable.
+
+        The schema of an entry is registered before the merge writes it: where the registry does not know the schema,
+        the registry is wrong and not the entry, so that is RegistryUnavailable too.
+        """
+        cached = self._entries.get((channel, address_key))
+        if cached is not None and cached[0] == value:
+            return cached[1]
+        try:
+            datum = self._codec.decode(self._list_topics[channel], value)
+        except Unreadable as error:
+            if error.reason != "unknown_schema" or not _ADDRESS_KEY.fullmatch(address_key):
+                raise
+            raise RegistryUnavailable("the registry does not know the schema of an entry; run: topics apply") from error
+        decisions = entry_of(datum)
+        if decisions.address_key != address_key or decisions.channel != channel:
+            raise InvalidRecord("address_key", "the entry belongs under another key or to another channel")
+        entry = ListEntry(
+            tenant=decisions.tenant,
+            channel=channel,
+            address_key=address_key,
+            sealed_address=decisions.sealed_address,
+            decisions=decisions.decisions,
+            verdicts=verdicts_of(datum),
+            written_at=datum["written_at"],
+        )
+        self._entries[channel, address_key] = (value, entry)
+        while len(self._entries) > _CACHED_ENTRIES:
+            try:
+                self._entries.popitem(last=False)
+            except KeyError:  # Another thread was faster.
+                break
+        return entry
+
+    def delivered(self, value: bytes | None) -> dict[str, DeliveredTarget]:
+        """An address's row, by target. Raises Unreadable and RegistryUnavailable."""
+        return {} if value is None else delivered_of(self._codec.decode(self._state_topic, value))
+
+    def delivered_or_unknown(self, value: bytes | None) -> dict[str, DeliveredTarget]:
+        """As `delivered`; a row that cannot be read holds nothing that is known. Raises RegistryUnavailable."""
+        try:
+            return self.delivered(value)
+        except Unreadable:
+            return {}
+
+    def fill(self, value: bytes | None) -> DestinationFill | None:
+        """A destination's own row. Raises Unreadable and RegistryUnavailable."""
+        return None if value is None else fill_of(self._codec.decode(self._state_topic, value))
+
+
+def plan_address(
+    destination: PlannedDestination,
+    entry: ListEntry | None,
+    delivered: Mapping[str, DeliveredTarget],
+    *,
+    fill_began_at: int,
+    now: int,
+) -> Plan:
+    """The difference at one destination. The entry's own time counts as now where our clock is earlier."""
+    own = own_entry(destination.rules, entry)
+    if own is None and not delivered:
+        return NOTHING
+    if own is not None:
+        now = max(now, own.entry.written_at)
+    return plan(own, delivered, destination.rules, fill_began_at=fill_began_at, now=now)
+
+
+def pending_of(address_key: str, planned: Plan) -> list[PendingPush]:
+    """The rows of the pending index for this plan: one a target, and one for what needs no call."""
+    rows = [
+        PendingPush(
+            address_key=address_key,
+            target=push.state.target,
+            kind=push.state.action,
+            live=push.live,
+            since=push.since,
+            not_before=push.not_before,
+        )
+        for push in planned.pushes
+    ]
+    if planned.adoptions or planned.unmapped is not None:
+        since = [each.recorded_at for each in planned.adoptions]
+        if planned.unmapped is not None:
+            since.append(planned.unmapped.unmapped_recorded_at)
+        rows.append(PendingPush(address_key=address_key, target="", kind="record", live=False, since=min(since)))
+    if planned.forget:
+        rows.append(PendingPush(address_key=address_key, target="", kind="forget", live=False, since=0))
+    return rows
+
+
+def unplanned(address_key: str, since: int) -> PendingPush:
+    """The row of an address that cannot be planned now: live, as it may be a withdrawal. It is planned again later."""
+    return PendingPush(address_key=address_key, target="", kind="record", live=True, since=since)

@@ -1,0 +1,324 @@
+"""The thread that keeps the tables at the ends of their topics, in the active sender as in a standby.
+
+It reads all partitions by plain assignment. What the tables hold and up to where they were read change together, so the
+group's offsets decide nothing. Positions that do not fit the topics, at start or every few seconds afterwards, and local
+state that is damaged, are healed in the same way: the tables are restored from the topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from consent_contracts.errors import RegistryUnavailable
+from consent_runtime.observability import Health
+from consent_state import (
+    Batch,
+    Position,
+    Rebuild,
+    RebuildReason,
+    RestoreFailed,
+    RestoreStopped,
+    StateStoreCorrupted,
+    TableReader,
+    TopicPartition,
+    WriteBatch,
+    find_misfits,
+    last_stable_offsets,
+    restore,
+    start_positions,
+)
+from propagator.sending.ports import PendingPush
+
+from .freshness import Freshness
+from .lost import LostState
+from .planning import now_micros
+from .scan import Scanner
+from .tables import Offers, PartitionTables, TableTopics
+
+logger = logging.getLogger(__name__)
+
+NAME = "tables"
+POLL_SECONDS = 0.2
+SCAN_POLL_SECONDS = 0.002
+CHECK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+MAX_MESSAGES = 1_000
+"""Planned in one write; more would make the next records wait."""
+BULK_RECORDS = 50_000
+"""A partition that is this much behind its topics is restored without planning each record, and scanned afterwards."""
+RETRIED_ADDRESSES = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """What the tables have taken in, once it is written."""
+
+    offers: Mapping[str, Sequence[PendingPush]] = field(default_factory=dict)
+    state_offsets: Mapping[int, int] = field(default_factory=dict)
+    """By partition: everything below this offset of the state topic is in the tables."""
+
+
+class StateListener(Protocol):
+    """Is called on the event loop."""
+
+    def on_update(self, update: Update) -> None:
+        """The tables have changed."""
+
+    def on_restoring(self) -> None:
+        """The tables are being restored: nothing that they hold may be relied on."""
+
+
+class RestoreEvents(Protocol):
+    """What the reader counts."""
+
+    def rebuilt(self, reason: RebuildReason) -> None:
+        """A partition's tables are restored from the beginning of the topics."""
+
+
+class StateReader:
+    """Owns the tables of all partitions."""
+
+    def __init__(
+        self,
+        tables: Sequence[PartitionTables],
+        *,
+        topics: TableTopics,
+        make_consumer: Callable[[], Consumer],
+        admin: AdminClient,
+        freshness: Freshness,
+        lost: LostState,
+        health: Health,
+        events: RestoreEvents,
+        stopping: threading.Event,
+    ) -> None:
+        self.tables = tables
+        self.topics = topics
+        self.freshness = freshness
+        self.lost = lost
+        self.scanner = Scanner(tables)
+        self.newest_append = 0
+        """The newest append time read, in micros."""
+        self.restoring = True
+        self._make_consumer = make_consumer
+        self._admin = admin
+        self._health = health
+        self._events = events
+        self._stopping = stopping
+        self._failed = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._positions: Mapping[TopicPartition, Position] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: StateListener | None = None
+        self._current = 0
+        self._damaged: tuple[int, StateStoreCorrupted] | None = None
+        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+        health.ready(NAME, "restoring")
+
+    @property
+    def positions(self) -> Mapping[TopicPartition, Position]:
+        """Up to where each topic is in the tables. May be asked from any thread."""
+        return self._positions
+
+    def start(self) -> None:
+        """Begin to read. Nothing of it is on the event loop, which may start later."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the thread has ended and the tables are closed."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    async def failure(self) -> BaseException:
+        """Returns when the thread cannot go on: the process has to end. To be awaited on the loop of the listener."""
+        self._loop = asyncio.get_running_loop()
+        if self._failure is None:
+            await self._failed.wait()
+        assert self._failure is not None
+        return self._failure
+
+    def listen(self, listener: StateListener | None) -> None:
+        """Which listener is called from now on, on the running loop. None: a standby has none."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+
+    def corrupted(self, partition: int, error: StateStoreCorrupted) -> None:
+        """Another thread met damaged local state."""
+        self._damaged = (partition, error)
+
+    def _run(self) -> None:
+        for tables in self.tables:
+            if tables.store.rebuild is not None:
+                self._events.rebuilt(tables.store.rebuild.reason)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._restore()
+                    self._follow()
+                except StateStoreCorrupted as error:
+                    self._rebuild(self._current, error)
+                except (RestoreFailed, RegistryUnavailable) as error:
+                    logger.warning("tables: %s; trying again", error)
+                    self._health.ready(NAME, str(error))
+                    self._stopping.wait(RETRY_SECONDS)
+        except RestoreStopped:
+            pass
+        except BaseException as error:
+            logger.critical("the tables have failed", exc_info=error)
+            self._failure = error
+            self._call(self._failed.set)
+        finally:
+            for tables in self.tables:
+                tables.store.close()
+
+    def _rebuild(self, partition: int, error: StateStoreCorrupted) -> None:
+        logger.error("partition %d: %s", partition, error)
+        self._begin_restoring()
+        self._events.rebuilt(RebuildReason.CORRUPTED)
+        self.tables[partition].store.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
+
+    def _begin_restoring(self) -> None:
+        self.restoring = True
+        self.scanner.stop()
+        listener = self._listener
+        if listener is not None:
+            self._call(listener.on_restoring)
+
+    def _restore(self) -> None:
+        """Bring each partition's tables near the ends of its topics, and find out from where to read on."""
+        self._begin_restoring()
+        positions: dict[TopicPartition, Position] = {}
+        for tables in self.tables:
+            self._current = tables.partition
+            positions |= self._restore_partition(tables)
+            self.freshness.forget(tables.partition)
+            tables.load()
+            if (resolved := tables.resolved()) is not None:
+                self.freshness.receive(tables.partition, *resolved)
+        self._positions = positions
+        for tables in self.tables:
+            self._advance(tables)
+        self.scanner.check()
+        self.restoring = False
+        self._health.ready(NAME)
+
+    def _restore_partition(self, tables: PartitionTables) -> Mapping[TopicPartition, Position]:
+        store, partitions = tables.store, self.topics.of_partition(tables.partition)
+        self._note_lost_state(tables)
+        start = start_positions(store, self._admin, partitions)
+        for misfit in list(start.misfits.values())[:1]:
+            self._events.rebuilt(misfit.reason)
+        # An open transaction on a list is waited for by nobody; the state topic is read to its high watermark before
+        # this process sends.
+        ends = last_stable_offsets(self._admin, partitions)
+        missing = sum(max(0, end - start.positions[at].offset) for at, end in ends.items())
+        if store.positions and missing <= BULK_RECORDS:
+            return start.positions
+        logger.info("partition %d is restored: %d records", tables.partition, missing)
+        tables.begin_bulk()
+        reader = TableReader(self._make_consumer, start.positions)
+        try:
+            restored = restore(
+                store,
+                reader,
+                ends,
+                admin=self._admin,
+                apply=lambda batch, writes: self._apply_unplanned(tables, batch, writes),
+                waiting=lambda what: self._health.ready(NAME, what),
+                stopping=self._stopping,
+            )
+            positions = dict(reader.positions)
+        finally:
+            reader.close()
+        logger.info("partition %d restored: %d records in %.1f s", tables.partition, restored.records, restored.seconds)
+        return positions
+
+    def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
+        self._health.beat(NAME, "restoring")
+        tables.apply_unplanned(batch, writes)
+
+    def _note_lost_state(self, tables: PartitionTables) -> None:
+        at = TopicPartition(self.topics.state, tables.partition)
+        if at in tables.store.positions:
+            misfits = find_misfits(self._admin, {at: tables.store.positions[at]})
+            for misfit in misfits.values():
+                self.lost.note(now_micros(), misfit.detail)
+
+    def _follow(self) -> None:
+        """Read on until something does not fit any more."""
+        reader = TableReader(self._make_consumer, self._positions, max_messages=MAX_MESSAGES)
+        try:
+            next_check = time.monotonic() + CHECK_SECONDS
+            while not self._stopping.is_set():
+                self._health.beat(NAME)
+                self._take(reader.poll(SCAN_POLL_SECONDS if self.scanner.busy else POLL_SECONDS))
+                self._publish(self.scanner.step())
+                if time.monotonic() >= next_check:
+                    if not self._fits():
+                        return
+                    self._retry_unplanned()
+                    next_check = time.monotonic() + CHECK_SECONDS
+                if self._damaged is not None:
+                    (self._current, error), self._damaged = self._damaged, None
+                    raise error
+        finally:
+            reader.close()
+
+    def _take(self, batches: Sequence[Batch]) -> None:
+        by_partition: dict[int, list[Batch]] = {}
+        for batch in batches:
+            by_partition.setdefault(batch.partition.partition, []).append(batch)
+        for partition, read in by_partition.items():
+            self._current = partition
+            tables = self.tables[partition]
+            applied = tables.apply(read)
+            self._positions = {**self._positions, **{batch.partition: batch.position for batch in read}}
+            self.newest_append = max(self.newest_append, applied.newest_append)
+            for append_time, value in applied.resolved:
+                self.freshness.receive(partition, append_time, value)
+            self._advance(tables)
+            state = self._positions[TopicPartition(self.topics.state, partition)].offset
+            self._publish(applied.offers, {partition: state})
+            if applied.fills_changed:
+                self.scanner.check()
+
+    def _advance(self, tables: PartitionTables) -> None:
+        lists = {topic: self._positions[TopicPartition(topic, tables.partition)] for topic in self.topics.lists}
+        self.freshness.advance(tables.partition, lists)
+
+    def _fits(self) -> bool:
+        try:
+            misfits = find_misfits(self._admin, self._positions)
+        except RestoreFailed as error:
+            # Without an answer nothing is known to be wrong. What was read stays right.
+            logger.warning("whether positions fit the topics is not known: %s", error)
+            return True
+        for at, misfit in misfits.items():
+            logger.error("%s: %s; the tables are restored", at, misfit.detail)
+        return not misfits
+
+    def _retry_unplanned(self) -> None:
+        for tables in self.tables:
+            self._current = tables.partition
+            self._publish(tables.retry_unplanned(RETRIED_ADDRESSES))
+
+    def _publish(self, offers: Offers, state_offsets: Mapping[int, int] | None = None) -> None:
+        listener = self._listener
+        if listener is not None and (offers or state_offsets):
+            self._call(listener.on_update, Update(offers=offers, state_offsets=state_offsets or {}))
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # The loop has ended: the process is about to.
+                loop.call_soon_threadsafe(function, *arguments)

@@ -1,0 +1,95 @@
+"""Rows and receipts as records of their topics, CloudEvents headers included."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from consent_contracts import cloudevents
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from propagator.desired.model import DeliveredTarget
+from propagator.desired.receipt import Receipt
+
+from .committer import OutgoingRecord
+from .planning import PlannedDestination
+from .rows import DestinationFill, address_datum, destination_datum, row_key
+
+_LATEST_HEADER_MICROS = 253_402_300_799_000_000
+"""The end of the year 9999: RFC 3339 knows no later time, and an entry may hold one."""
+
+
+class RecordBuilder:
+    """Builds the records of one propagator. Raises ValueError or TypeError for a value that does not fit its schema."""
+
+    def __init__(self, codec: Codec, topics: Topics, propagator: str) -> None:
+        self._codec = codec
+        self._state_topic = topics.propagation_state(propagator)
+        self._receipts_topic = topics.receipts
+
+    def address(
+        self,
+        destination: PlannedDestination,
+        address_key: str,
+        rows: Mapping[str, DeliveredTarget],
+        *,
+        partition: int,
+        now: int,
+    ) -> OutgoingRecord:
+        """The row of an address; a tombstone when no target is left."""
+        if not rows:
+            return OutgoingRecord(
+                topic=self._state_topic, key=row_key(destination.name, address_key), value=None, partition=partition
+            )
+        datum = address_datum(
+            destination=destination.name,
+            tenant=destination.rules.tenant,
+            address_key=address_key,
+            rows=rows.values(),
+            written_at=now,
+        )
+        return self._state(destination.name, address_key, datum, partition, now)
+
+    def fill(
+        self, destination: PlannedDestination, fill: DestinationFill, *, partition: int, now: int
+    ) -> OutgoingRecord:
+        """The destination's own row in one partition."""
+        datum = destination_datum(
+            destination=destination.name, tenant=destination.rules.tenant, fill=fill, written_at=now
+        )
+        return self._state(destination.name, "", datum, partition, now)
+
+    def receipt(self, receipt: Receipt) -> OutgoingRecord:
+        """One receipt, keyed by its address."""
+        datum = {"receipt_id": receipt.receipt_id} | {
+            name: getattr(receipt, name) for name in Receipt.__slots__ if name != "receipt_id"
+        }
+        datum["decision_ids"] = list(receipt.decision_ids)
+        headers = cloudevents.headers(
+            event_id=receipt.receipt_id,
+            event_type="relay.consent.v1.PropagationReceipt",
+            source=f"/propagator/{receipt.destination}",
+            time_micros=min(max(receipt.occurred_at, 0), _LATEST_HEADER_MICROS),
+        )
+        value = self._codec.encode(self._receipts_topic, datum)
+        return OutgoingRecord(
+            topic=self._receipts_topic, key=receipt.address_key.encode(), value=value, headers=headers
+        )
+
+    def _state(
+        self, destination: str, address_key: str, datum: Mapping[str, Any], partition: int, now: int
+    ) -> OutgoingRecord:
+        headers = cloudevents.headers(
+            event_id=str(uuid.uuid4()),
+            event_type="relay.consent.v1.PropagationState",
+            source=f"/propagator/{destination}",
+            time_micros=now,
+        )
+        return OutgoingRecord(
+            topic=self._state_topic,
+            key=row_key(destination, address_key),
+            value=self._codec.encode(self._state_topic, datum),
+            headers=headers,
+            partition=partition,
+        )

@@ -1,0 +1,500 @@
+"""One partition's tables: list entries, delivered rows and the pending index, changed together in one write.
+
+Written by the reader thread alone; read from any thread. The tables change only by what is read from the topics, in the
+active sender as in a standby. Each changed address is planned in the same write for each destination that it concerns.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_state import Batch, StateError, StateStore, TopicPartition, WriteBatch
+from propagator.desired.model import NOTHING, DeliveredTarget, ListEntry
+from propagator.sending.ports import Kind, PendingPush
+
+from . import layout
+from .layout import PendingKey, StoredEntry
+from .planning import PlannedDestination, RecordDecoder, now_micros, pending_of, plan_address, unplanned
+from .rows import DestinationFill, parse_row_key
+
+logger = logging.getLogger(__name__)
+
+Offers = dict[str, list[PendingPush]]
+"""Pushes that are pending now, by destination."""
+
+_MILLI = 1_000
+
+
+class UnreadableRecords(Protocol):
+    """Where records go that can never be read. `key` and `value` are those of the record."""
+
+    def report(
+        self,
+        at: TopicPartition,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        append_time: int,
+        error: Exception,
+    ) -> None:
+        """Returns once a dead letter is acknowledged by the broker. Raises RestoreStopped when stopped before."""
+
+
+class TableEvents(Protocol):
+    """What the tables count."""
+
+    def planning_failed(self, destination: str) -> None:
+        """An exception while one address was planned."""
+
+    def delivered_unreadable(self, destination: str) -> None:
+        """A row of the state topic cannot be read: what was delivered is unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableTopics:
+    """The topics that the tables are made of. `lists`: topic to channel, of the destinations' channels."""
+
+    lists: Mapping[str, str]
+    state: str
+    resolved: str
+
+    def of_partition(self, partition: int) -> list[TopicPartition]:
+        return [TopicPartition(topic, partition) for topic in (*self.lists, self.state, self.resolved)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredAddress:
+    """The stored bytes of one address at one destination."""
+
+    entry: StoredEntry | None
+    delivered: bytes | None
+
+
+@dataclass(kw_only=True, slots=True)
+class Applied:
+    """What a batch has changed, once it is written."""
+
+    offers: Offers = field(default_factory=dict)
+    fills_changed: bool = False
+    resolved: list[tuple[int, bytes]] = field(default_factory=list)
+    """Append time in micros and value of the ListResolved records read, in order."""
+    newest_append: int = 0
+
+
+class PartitionTables:
+    """The tables of one partition."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        partition: int,
+        *,
+        topics: TableTopics,
+        destinations: Iterable[PlannedDestination],
+        decoder: RecordDecoder,
+        unreadable: UnreadableRecords,
+        events: TableEvents,
+        undurable: Callable[[str, str], Mapping[str, DeliveredTarget] | None],
+        now: Callable[[], int] = now_micros,
+    ) -> None:
+        """`undurable` gives the rows of an address (destination, address key) that are not read back yet."""
+        self.store = store
+        self.partition = partition
+        self.topics = topics
+        self.destinations = {each.name: each for each in destinations}
+        self._by_channel: dict[str, list[PlannedDestination]] = {}
+        for each in self.destinations.values():
+            self._by_channel.setdefault(each.channel, []).append(each)
+        self._channel_topic = {channel: topic for topic, channel in topics.lists.items()}
+        self._decoder = decoder
+        self._unreadable = unreadable
+        self._events = events
+        self._undurable = undurable
+        self._now = now
+        self._counts: Counter[PendingKey] = Counter()
+        self._fills: dict[str, DestinationFill] = {}
+        self._retry_after: dict[str, bytes] = {}
+
+    def load(self) -> None:
+        """Read from the store what is kept in memory; to be called after it was opened, restored or cleared."""
+        self._fills = {}
+        for name in self.destinations:
+            self._load_fill(name, self.store.get([layout.delivered_key(name, "")])[0])
+        self._forget_undeclared()
+        counts: Counter[PendingKey] = Counter()
+        for key, _ in self.store.scan(b"p", b"q"):
+            counts[layout.parse_pending_key(key)] += 1
+        self._counts = counts
+
+    # Reading, from any thread.
+
+    def fill(self, destination: str) -> DestinationFill | None:
+        """The destination's own row in this partition."""
+        return self._fills.get(destination)
+
+    def get(self, destination: PlannedDestination, address_key: str) -> StoredAddress:
+        """What is stored of one address."""
+        entry, delivered = self.store.get(
+            [
+                layout.entry_key(destination.channel, address_key),
+                layout.delivered_key(destination.name, address_key),
+            ]
+        )
+        return StoredAddress(entry=None if entry is None else layout.unpack_entry(entry), delivered=delivered)
+
+    def pending(
+        self, destination: str, *, live: bool, kind: Kind, skip_targets: Collection[str] = ()
+    ) -> Iterator[PendingPush]:
+        """The rows of the pending index of one class and kind, the oldest first; read as they are taken."""
+        rows = [
+            self._pending_of_target(key)
+            for key in self._pending_keys(destination)
+            if (key.live, key.kind) == (live, kind) and key.target not in skip_targets
+        ]
+        return heapq.merge(*rows, key=_since)
+
+    def counts(self, destination: str) -> Counter[tuple[bool, Kind]]:
+        """Pending rows by class and kind."""
+        found: Counter[tuple[bool, Kind]] = Counter()
+        for key in self._pending_keys(destination):
+            found[key.live, key.kind] += self._counts[key]
+        return found
+
+    def oldest(self, destination: str, *, live: bool, kind: Kind) -> int | None:
+        """Since when the oldest of these rows is pending, in micros."""
+        first = [
+            row.since
+            for key in self._pending_keys(destination)
+            if (key.live, key.kind) == (live, kind)
+            for row in self._pending_of_target(key, 1)
+        ]
+        return min(first, default=None)
+
+    def is_planned(self, destination: PlannedDestination) -> bool:
+        """Whether the pending index is complete: the last scan was one for all that the plans depend on now."""
+        stored = self.store.get([layout.fingerprint_key(destination.name)])[0]
+        return stored == self.fingerprint(destination)
+
+    def fingerprint(self, destination: PlannedDestination) -> bytes:
+        """Of all that the plans depend on beside the two states; the beginning of the fill is part of it."""
+        fill = self._fills.get(destination.name)
+        return f"{destination.fingerprint}:{0 if fill is None else fill.began_at}".encode()
+
+    # Writing, from the reader thread.
+
+    def apply(self, batches: Sequence[Batch]) -> Applied:
+        """Bring records of this partition's topics into the tables, with their positions, in one write."""
+        applied = Applied()
+        changes: dict[bytes, bytes | None] = {}
+        touched: dict[tuple[str, str], PlannedDestination] = {}
+        for batch in batches:
+            topic = batch.partition.topic
+            for message in batch.messages:
+                key, value, append_time = message.key(), message.value(), message.timestamp()[1] * _MILLI
+                applied.newest_append = max(applied.newest_append, append_time)
+                if topic == self.topics.state:
+                    self._take_delivered(key or b"", value, changes, touched, applied)
+                elif topic == self.topics.resolved:
+                    if value:
+                        changes[layout.RESOLVED_KEY] = layout.pack_resolved(append_time, value)
+                        applied.resolved.append((append_time, value))
+                else:
+                    self._take_entry(message, key, value, append_time, changes, touched)
+        writes = self.store.batch()
+        for changed_key, changed in changes.items():
+            if changed is None:
+                writes.delete(changed_key)
+            else:
+                writes.put(changed_key, changed)
+        counted = self._replan(touched, changes, writes, applied.offers)
+        self.store.write(writes, positions={batch.partition: batch.position for batch in batches})
+        self._counts += counted
+        return applied
+
+    def replan(
+        self, addresses: Iterable[tuple[PlannedDestination, str]], known: Mapping[bytes, bytes | None]
+    ) -> Offers:
+        """Plan these addresses again; `known` holds rows of the store that were read already."""
+        offers: Offers = {}
+        writes = self.store.batch()
+        touched = {(destination.name, address_key): destination for destination, address_key in addresses}
+        counted = self._replan(touched, known, writes, offers)
+        if len(writes):
+            self.store.write(writes)
+            self._counts += counted
+        return offers
+
+    def retry_unplanned(self, limit: int) -> Offers:
+        """Plan some of those addresses again that could not be planned; the next call goes on after them."""
+        addresses: list[tuple[PlannedDestination, str]] = []
+        for name, destination in self.destinations.items():
+            counted = PendingKey(destination=name, live=True, kind="record", target="")
+            prefix = layout.pending_prefix(counted)
+            start = self._retry_after.get(name, prefix)
+            rows = list(self.store.scan(start, layout.after(prefix), limit))
+            if len(rows) < limit:
+                self._retry_after.pop(name, None)
+            else:
+                self._retry_after[name] = rows[-1][0] + b"\0"
+            addresses += (
+                (destination, layout.pending_push(counted, len(prefix), key, value).address_key) for key, value in rows
+            )
+        return self.replan(addresses, {}) if addresses else {}
+
+    def mark_planned(self, destination: PlannedDestination, fingerprint: bytes) -> None:
+        """The scan for this fingerprint has ended."""
+        writes = self.store.batch()
+        writes.put(layout.fingerprint_key(destination.name), fingerprint)
+        self.store.write(writes)
+
+    def begin_bulk(self) -> None:
+        """Records are about to be stored without being planned: the index has to be made by a scan afterwards."""
+        writes = self.store.batch()
+        writes.delete_range(b"f", b"g")
+        self.store.write(writes)
+
+    def apply_unplanned(self, batch: Batch, writes: WriteBatch) -> None:
+        """Records of a bulk restore, as they are: nothing is decoded and nothing planned."""
+        topic, put, delete = batch.partition.topic, writes.put, writes.delete
+        if topic == self.topics.state:
+            for message in batch.messages:
+                key, value = b"d" + (message.key() or b"").replace(b"/", b"\0", 1), message.value()
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+        elif topic == self.topics.resolved:
+            for message in batch.messages:
+                if message.value():
+                    put(layout.RESOLVED_KEY, layout.pack_resolved(message.timestamp()[1] * _MILLI, message.value()))
+        else:
+            prefix, pack = layout.entry_prefix(self.topics.lists[topic]), layout.pack_entry_fields
+            for message in batch.messages:
+                key, value = prefix + (message.key() or b""), message.value()
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, pack(message.offset(), message.timestamp()[1] * _MILLI, value))
+
+    def resolved(self) -> tuple[int, bytes] | None:
+        """Append time in micros and value of the newest ListResolved record that was read."""
+        stored = self.store.get([layout.RESOLVED_KEY])[0]
+        return None if stored is None else layout.unpack_resolved(stored)
+
+    def _take_entry(
+        self,
+        message: Any,
+        key: bytes | None,
+        value: bytes | None,
+        append_time: int,
+        changes: dict[bytes, bytes | None],
+        touched: dict[tuple[str, str], PlannedDestination],
+    ) -> None:
+        channel = self.topics.lists[message.topic()]
+        try:
+            address_key = (key or b"").decode("ascii")
+        except UnicodeDecodeError:
+            address_key = ""
+        if not address_key:
+            at = TopicPartition(message.topic(), self.partition)
+            error = Unreadable("not_framed", "the record's key is no address key")
+            self._unreadable.report(at, message.offset(), key, value, append_time, error)
+            return
+        stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value)
+        changes[layout.entry_key(channel, address_key)] = stored
+        for destination in self._by_channel[channel]:
+            touched[destination.name, address_key] = destination
+
+    def _take_delivered(
+        self,
+        key: bytes,
+        value: bytes | None,
+        changes: dict[bytes, bytes | None],
+        touched: dict[tuple[str, str], PlannedDestination],
+        applied: Applied,
+    ) -> None:
+        parsed = parse_row_key(key)
+        if parsed is None:
+            logger.error("a record of the state topic has a key that is not ours")
+            return
+        name, address_key = parsed
+        changes[layout.delivered_key(name, address_key)] = value
+        destination = self.destinations.get(name)
+        if destination is None:
+            return  # Kept until it is forgotten or declared again.
+        if address_key:
+            touched[name, address_key] = destination
+        else:
+            self._load_fill(name, value)
+            applied.fills_changed = True
+
+    def _replan(
+        self,
+        touched: Mapping[tuple[str, str], PlannedDestination],
+        known: Mapping[bytes, bytes | None],
+        writes: WriteBatch,
+        offers: Offers,
+    ) -> Counter[PendingKey]:
+        """Plan these addresses into `writes` and `offers`; what changes in the counts, once it is written."""
+        counted: Counter[PendingKey] = Counter()
+        if not touched:
+            return counted
+        rows = self._read(touched, known)
+        entries: dict[tuple[str, str], ListEntry | Exception | None] = {}
+        for (name, address_key), destination in touched.items():
+            at = (destination.channel, address_key)
+            stored = rows[layout.entry_key(*at)]
+            if at not in entries:
+                entries[at] = self._decode_entry(*at, stored, writes)
+            delivered = rows[layout.delivered_key(name, address_key)]
+            planned = self._plan(destination, address_key, entries[at], stored, delivered)
+            self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
+            if planned:
+                offers.setdefault(name, []).extend(planned)
+            if (undurable := self._undurable(name, address_key)) is not None:
+                # The index follows the topics alone; what is delivered and not read back yet can differ from the list
+                # too, and that shall not wait until it is read back.
+                entry = entries[at]
+                if not isinstance(entry, Exception):
+                    offers.setdefault(name, []).extend(self._plan_rows(destination, address_key, entry, undurable))
+        return counted
+
+    def _read(
+        self, touched: Mapping[tuple[str, str], PlannedDestination], known: Mapping[bytes, bytes | None]
+    ) -> dict[bytes, bytes | None]:
+        keys: dict[bytes, None] = {}
+        for (name, address_key), destination in touched.items():
+            keys[layout.entry_key(destination.channel, address_key)] = None
+            keys[layout.delivered_key(name, address_key)] = None
+            keys[layout.pending_keys_key(name, address_key)] = None
+        missing = [key for key in keys if key not in known]
+        return {key: known.get(key) for key in keys} | dict(zip(missing, self.store.get(missing), strict=True))
+
+    def _decode_entry(
+        self, channel: str, address_key: str, stored: bytes | None, writes: WriteBatch
+    ) -> ListEntry | Exception | None:
+        if stored is None:
+            return None
+        entry = layout.unpack_entry(stored)
+        try:
+            return self._decoder.entry(channel, address_key, entry.value)
+        except (Unreadable, InvalidRecord) as error:
+            if not entry.reported:
+                at = TopicPartition(self._channel_topic[channel], self.partition)
+                self._unreadable.report(at, entry.offset, address_key.encode(), entry.value, entry.append_time, error)
+                writes.put(layout.entry_key(channel, address_key), layout.pack_reported(stored))
+            return error
+        except Exception as error:
+            return error
+
+    def _plan(
+        self,
+        destination: PlannedDestination,
+        address_key: str,
+        entry: ListEntry | Exception | None,
+        stored: bytes | None,
+        delivered: bytes | None,
+    ) -> list[PendingPush]:
+        """The pending rows. An exception concerns this address alone: it is kept pending and planned again later."""
+        since = 0 if stored is None else layout.unpack_entry(stored).append_time
+        try:
+            if isinstance(entry, (Unreadable, InvalidRecord)):
+                return []  # Nothing is known of the address: nothing is pushed, and nothing is forgotten.
+            if isinstance(entry, Exception):
+                raise entry
+            try:
+                rows = self._decoder.delivered(delivered)
+            except Unreadable:
+                self._events.delivered_unreadable(destination.name)
+                rows = {}
+            return self._plan_rows(destination, address_key, entry, rows)
+        except RegistryUnavailable:
+            return [unplanned(address_key, since)]
+        except StateError:
+            raise
+        except Exception as error:
+            self._events.planning_failed(destination.name)
+            logger.error("an address of %s cannot be planned: %s", destination.name, type(error).__name__)
+            return [unplanned(address_key, since)]
+
+    def _plan_rows(
+        self,
+        destination: PlannedDestination,
+        address_key: str,
+        entry: ListEntry | None,
+        delivered: Mapping[str, DeliveredTarget],
+    ) -> list[PendingPush]:
+        if entry is None and not delivered:
+            return []
+        fill = self._fills.get(destination.name)
+        began_at = 0 if fill is None else fill.began_at
+        planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
+        return [] if planned is NOTHING else pending_of(address_key, planned)
+
+    def _index(
+        self,
+        name: str,
+        address_key: str,
+        planned: Sequence[PendingPush],
+        stored: bytes | None,
+        writes: WriteBatch,
+        counted: Counter[PendingKey],
+    ) -> None:
+        before = set(layout.unpack_pending_keys(stored))
+        rows = dict(layout.pending_row(name, push) for push in planned)
+        if not before and not rows:
+            return
+        for key in before - rows.keys():
+            writes.delete(key)
+            counted[layout.parse_pending_key(key)] -= 1
+        for key, not_before in rows.items():
+            writes.put(key, not_before)
+            if key not in before:
+                counted[layout.parse_pending_key(key)] += 1
+        keys_key = layout.pending_keys_key(name, address_key)
+        if rows:
+            writes.put(keys_key, layout.pack_pending_keys(list(rows)))
+        else:
+            writes.delete(keys_key)
+
+    def _load_fill(self, name: str, value: bytes | None) -> None:
+        try:
+            fill = self._decoder.fill(value)
+        except Unreadable:
+            self._events.delivered_unreadable(name)
+            fill = None
+        if fill is None:
+            self._fills.pop(name, None)
+        else:
+            self._fills[name] = fill
+
+    def _forget_undeclared(self) -> None:
+        """What is no longer declared is not planned any more, so an index of it would be wrong when it comes back."""
+        writes = self.store.batch()
+        for key, _ in self.store.scan(b"f", b"g"):
+            name = key[1:].decode()
+            if name not in self.destinations:
+                writes.delete(key)
+                pending = b"p" + name.encode() + b"\0"
+                writes.delete_range(pending, layout.after(pending))
+                writes.delete_range(layout.pending_keys_prefix(name), layout.after(layout.pending_keys_prefix(name)))
+        if len(writes):
+            self.store.write(writes)
+
+    def _pending_keys(self, destination: str) -> list[PendingKey]:
+        return [key for key, count in list(self._counts.items()) if key.destination == destination and count > 0]
+
+    def _pending_of_target(self, key: PendingKey, limit: int | None = None) -> Iterator[PendingPush]:
+        prefix = layout.pending_prefix(key)
+        for row, value in self.store.scan(prefix, layout.after(prefix), limit):
+            yield layout.pending_push(key, len(prefix), row, value)
+
+
+def _since(push: PendingPush) -> int:
+    return push.since
