@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from consent_runtime.kafka import DeliveryFailed
-from consent_runtime.transport import Chunk
-from suppression.errors import Stopped
-from suppression.handler import MergeHandler
+from consent_runtime.transport import Chunk, Ownership
+from suppression.errors import Stopped, TopicsChanged
+from suppression.handler import LaneHandler, MergeTask
+from suppression.lanes import Lane
+from suppression.opening import Opening
+from suppression.partition import MergeOutcome
+from suppression.resolved import ResolvedMark
 from suppression.translation import Rejected
 
 
+class Read(NamedTuple):
+    offset: int
+
+
 class FakeMerging:
-    """Merges when it is let; stops when told."""
+    """Merges when it is let; stops when asked."""
 
     def __init__(self) -> None:
         self.rejected: list[Rejected] = []
@@ -27,7 +35,7 @@ class FakeMerging:
         self.stopped = threading.Event()
         self.entered = threading.Event()
         self.calls: list[str] = []
-        self.merged: list[int] = []
+        self.merged: list[tuple[Lane, int]] = []
         self.swept: list[str] = []
         self.swept_five_times = threading.Event()
         self.sweep_failure: Exception | None = None
@@ -35,9 +43,9 @@ class FakeMerging:
     def open(self) -> list[Rejected]:
         return self._work("open")
 
-    def merge(self, records: Any) -> list[Rejected]:
-        self.merged.append(len(records))
-        return self._work("merge")
+    def merge(self, records: Sequence[Read], lane: Lane) -> MergeOutcome:
+        self.merged.append((lane, len(records)))
+        return MergeOutcome(self._work("merge"), [ResolvedMark(len(records), None, 0, None)], {"list": 1})
 
     def expire_permissions(self) -> bool:
         self.swept.append(threading.current_thread().name)
@@ -60,8 +68,42 @@ class FakeMerging:
         assert self.let.wait(10)
         if self.stopped.is_set():
             self.calls.append("abandoned")
-            raise Stopped("told to stop")
+            raise Stopped("stopped")
         return self.rejected
+
+
+class FakeResolved:
+    def __init__(self) -> None:
+        self.advanced: list[tuple[Lane, int, int]] = []
+        self.failure: Exception | None = None
+        self.changes: asyncio.Queue[Exception] = asyncio.Queue()
+        self.closed = 0
+
+    async def begin(self, waiting: Callable[[str], None]) -> None:
+        pass
+
+    def position(self, lane: Lane) -> int:
+        return {Lane.LIVE: 3, Lane.BULK: 5}[lane]
+
+    async def advance(
+        self, lane: Lane, first: int, offset: int, marks: Sequence[ResolvedMark], ends: Mapping[str, int]
+    ) -> None:
+        if self.failure is not None:
+            raise self.failure
+        assert [each.resolved_at for each in marks] == [offset - first]
+        self.advanced.append((lane, first, offset))
+
+    async def publish(self) -> None:
+        await asyncio.Event().wait()
+
+    async def watch(self) -> None:
+        raise await self.changes.get()
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 class FakeDeadLetters:
@@ -75,115 +117,233 @@ class FakeDeadLetters:
         self.sent.append(reason)
 
 
-class Desk:
+class Bench:
     def __init__(self) -> None:
-        self.merging, self.dead_letters = FakeMerging(), FakeDeadLetters()
+        self.merging, self.resolved, self.dead_letters = FakeMerging(), FakeResolved(), FakeDeadLetters()
         self.acknowledged: list[Chunk] = []
-        self.released = 0
+        self.closed = 0
+        self.reopened = 0
         self.failures: list[BaseException] = []
         self.failed = asyncio.Event()
-        self.lane = ThreadPoolExecutor(1)
-        self.handler = MergeHandler(
+        self.executor = ThreadPoolExecutor(1)
+        self.next_offset = dict.fromkeys(Lane, 0)
+        self.task = MergeTask(
             self.merging,  # type: ignore[arg-type]
-            self.lane,
+            self.resolved,  # type: ignore[arg-type]
+            self.executor,
             self.dead_letters,  # type: ignore[arg-type]
-            released=self._release,
-            failed=self._fail,
+            report=lambda _: None,
+            on_closed=self._close,
+            on_error=self._fail,
+            reopen=self._reopen,
         )
-        self.chunk = self.make_chunk(1)
+        self.live, self.bulk = LaneHandler(self.task, Lane.LIVE), LaneHandler(self.task, Lane.BULK)
 
-    def make_chunk(self, size: int) -> Chunk:
-        record: Any = None
-        return Chunk("changes", 0, [record] * size, self.acknowledged.append)
+    def chunk(self, size: int, lane: Lane = Lane.LIVE) -> Chunk:
+        first = self.next_offset[lane]
+        self.next_offset[lane] += size
+        return Chunk("changes", 0, [Read(first + index) for index in range(size)], self.acknowledged.append)
 
     def _fail(self, failure: BaseException) -> None:
         self.failures.append(failure)
         self.failed.set()
 
-    def _release(self) -> None:
-        self.released += 1
+    def _close(self) -> None:
+        self.closed += 1
+
+    def _reopen(self) -> None:
+        self.reopened += 1
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk()
+def bench() -> Iterator[Bench]:
+    made = Bench()
     yield made
-    made.lane.shutdown()
+    made.executor.shutdown()
 
 
-async def test_chunk_is_acknowledged_after_its_dead_letters(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # R16
+async def test_chunk_is_acknowledged_after_its_dead_letters(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R16
     monkeypatch.setattr("suppression.handler._PAUSE_SECONDS", 0.001)
-    desk.merging.rejected = [Rejected(None, "not_framed", "")]
-    desk.dead_letters.failures = [_away(), _away()]
-    await desk.handler.process(desk.chunk)
-    await _until(lambda: desk.acknowledged == [desk.chunk])
-    assert desk.dead_letters.sent == ["not_framed"]
+    bench.merging.rejected = [Rejected(None, "not_framed", "")]
+    bench.dead_letters.failures = [_unavailable(), _unavailable()]
+    chunk = bench.chunk(1)
+    await bench.live.process(chunk)
+    await _until(lambda: bench.acknowledged == [chunk])
+    assert bench.dead_letters.sent == ["not_framed"]
 
 
-async def test_chunks_that_come_during_a_transaction_share_the_next(desk: Desk) -> None:
-    desk.merging.let.clear()
-    chunks = [desk.make_chunk(size) for size in (1, 2, 3, 998, 1_500, 1)]
-    await desk.handler.process(chunks[0])
-    assert await asyncio.to_thread(desk.merging.entered.wait, 10)
+async def test_nothing_is_resolved_before_the_dead_letters_are_written(bench: Bench) -> None:
+    bench.merging.rejected = [Rejected(None, "not_framed", "")]
+    bench.dead_letters.failures = [_unavailable()]
+    chunk = bench.chunk(1)
+    await bench.live.process(chunk)
+    await _until(lambda: not bench.dead_letters.failures)
+    assert bench.resolved.advanced == []
+    await _until(lambda: bench.acknowledged == [chunk])
+    assert bench.resolved.advanced == [(Lane.LIVE, 0, 1)]
+
+
+async def test_chunks_that_come_during_a_transaction_share_the_next(bench: Bench) -> None:
+    bench.merging.let.clear()
+    chunks = [bench.chunk(size) for size in (1, 2, 3, 998, 1_500, 1)]
+    await bench.live.process(chunks[0])
+    assert await asyncio.to_thread(bench.merging.entered.wait, 10)
     for chunk in chunks[1:]:
-        await desk.handler.process(chunk)
-    assert desk.acknowledged == []
-    desk.merging.let.set()
-    await _until(lambda: desk.acknowledged == chunks)
-    assert desk.merging.merged == [1, 5, 998, 1_500, 1]
+        await bench.live.process(chunk)
+    assert bench.acknowledged == []
+    bench.merging.let.set()
+    await _until(lambda: bench.acknowledged == chunks)
+    assert bench.merging.merged == [(Lane.LIVE, size) for size in (1, 5, 998, 1_000, 501)]
 
 
-async def test_abandoned_chunk_is_not_acknowledged(desk: Desk) -> None:
-    desk.merging.stop()
-    await desk.handler.process(desk.chunk)
-    await _until(lambda: "abandoned" in desk.merging.calls)
-    await desk.handler.close()
-    assert desk.acknowledged == []
+async def test_a_live_chunk_waits_for_one_slice_of_a_bulk_chunk(bench: Bench) -> None:
+    bench.merging.let.clear()
+    bulk, live = bench.chunk(2_500, Lane.BULK), bench.chunk(1)
+    await bench.bulk.process(bulk)
+    assert await asyncio.to_thread(bench.merging.entered.wait, 10)
+    await bench.live.process(live)
+    bench.merging.let.set()
+    await _until(lambda: bench.acknowledged == [live, bulk])
+    assert bench.merging.merged == [(Lane.BULK, 1_000), (Lane.LIVE, 1), (Lane.BULK, 1_000), (Lane.BULK, 500)]
+    assert bench.resolved.advanced == [
+        (Lane.BULK, 0, 1_000),
+        (Lane.LIVE, 0, 1),
+        (Lane.BULK, 1_000, 2_000),
+        (Lane.BULK, 2_000, 2_500),
+    ]
 
 
-async def test_close_waits_for_what_it_has_told_to_stop(desk: Desk) -> None:
-    desk.merging.let.clear()
-    await desk.handler.process(desk.chunk)
-    assert await asyncio.to_thread(desk.merging.entered.wait, 10)
-    await desk.handler.process(desk.make_chunk(1))
-    await desk.handler.close()
-    assert desk.merging.calls == ["merge", "abandoned", "closed"]
-    assert desk.acknowledged == []
-    assert desk.released == 1
+async def test_abandoned_chunk_is_not_acknowledged(bench: Bench) -> None:
+    bench.merging.stop()
+    await bench.live.process(bench.chunk(1))
+    await _until(lambda: "abandoned" in bench.merging.calls)
+    await bench.live.close()
+    assert bench.acknowledged == []
+    assert bench.resolved.advanced == []
 
 
-async def test_cancelled_recovery_leaves_nothing_running(desk: Desk) -> None:
-    desk.merging.let.clear()
-    opening = asyncio.create_task(desk.handler.open())
-    assert await asyncio.to_thread(desk.merging.entered.wait, 10)
+async def test_both_lanes_close_the_task_once_after_what_was_asked_to_stop(bench: Bench) -> None:
+    bench.merging.let.clear()
+    await bench.live.process(bench.chunk(1))
+    assert await asyncio.to_thread(bench.merging.entered.wait, 10)
+    await bench.bulk.process(bench.chunk(1, Lane.BULK))
+    await asyncio.gather(bench.live.close(), bench.bulk.close())
+    assert bench.merging.calls == ["merge", "abandoned", "closed"]
+    assert bench.acknowledged == []
+    assert (bench.closed, bench.resolved.closed) == (1, 1)
+
+
+async def test_cancelled_restore_leaves_nothing_running(bench: Bench) -> None:
+    bench.merging.let.clear()
+    opening = asyncio.create_task(bench.task.open())
+    assert await asyncio.to_thread(bench.merging.entered.wait, 10)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    assert desk.merging.calls == ["open", "abandoned", "closed"]
-    assert desk.released == 1
+    assert bench.merging.calls == ["open", "abandoned", "closed"]
+    assert bench.closed == 1
 
 
 async def test_ended_permissions_are_looked_for_again_and_again_until_closed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R37
-    monkeypatch.setattr("suppression.handler._SWEEP_SECONDS", 0.001)
-    await desk.handler.open()
-    assert await asyncio.to_thread(desk.merging.swept_five_times.wait, 10)
-    await desk.handler.close()
-    assert desk.merging.calls == ["open", "closed"]
-    assert len(set(desk.merging.swept)) == 1  # in the partition's own thread
-    swept = len(desk.merging.swept)
+    monkeypatch.setattr("suppression.handler._EXPIRY_SECONDS", 0.001)
+    await bench.task.open()
+    assert await asyncio.to_thread(bench.merging.swept_five_times.wait, 10)
+    await bench.live.close()
+    assert bench.merging.calls == ["open", "closed"]
+    assert len(set(bench.merging.swept)) == 1  # in the partition's own thread
+    swept = len(bench.merging.swept)
     await asyncio.sleep(0.02)
-    assert len(desk.merging.swept) == swept
+    assert len(bench.merging.swept) == swept
 
 
-async def test_bug_between_two_chunks_is_reported(desk: Desk) -> None:
+async def test_bug_between_two_chunks_is_reported(bench: Bench) -> None:
     bug = ValueError("a bug")
-    desk.merging.sweep_failure = bug
-    await desk.handler.open()
-    await asyncio.wait_for(desk.failed.wait(), 10)
-    assert desk.failures == [bug]
-    await desk.handler.close()
+    bench.merging.sweep_failure = bug
+    await bench.task.open()
+    await asyncio.wait_for(bench.failed.wait(), 10)
+    assert bench.failures == [bug]
+    await bench.live.close()
+
+
+async def test_changed_topics_open_the_partition_again_and_acknowledge_nothing(bench: Bench) -> None:
+    bench.resolved.failure = TopicsChanged("another topic")
+    await bench.live.process(bench.chunk(1))
+    await _until(lambda: bench.reopened == 1)
+    await bench.live.process(bench.chunk(1))
+    await bench.live.close()
+    assert bench.acknowledged == []
+    assert bench.merging.merged == [(Lane.LIVE, 1)]
+    assert bench.failures == []
+
+
+async def test_topics_found_changed_between_chunks_are_reported_until_the_partition_is_opened_again(
+    bench: Bench,
+) -> None:
+    await bench.task.open()
+    for _ in range(2):  # the first request may come while the group rebalances, and then does nothing
+        bench.resolved.changes.put_nowait(TopicsChanged("another topic"))
+    await _until(lambda: bench.reopened == 2)
+    await bench.live.close()
+
+
+class FakeOwnership:
+    def fresh(self) -> bool:
+        return True
+
+    def read_from(self, offset: int) -> None:
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        raise NotImplementedError
+
+
+async def test_a_task_is_opened_once_when_both_lanes_have_joined(bench: Bench) -> None:
+    seen: list[set[Lane]] = []
+
+    async def open_task(ownerships: Mapping[Lane, Ownership]) -> MergeTask:
+        seen.append(set(ownerships))
+        return bench.task
+
+    opening = Opening(open_task)
+    live = asyncio.create_task(opening.join(Lane.LIVE, FakeOwnership()))
+    await asyncio.sleep(0)
+    assert seen == []
+    assert not opening.ended
+    assert await opening.join(Lane.BULK, FakeOwnership()) is await live is bench.task
+    assert seen == [set(Lane)]
+    assert opening.ended
+
+
+async def test_a_lane_that_is_cancelled_while_it_waits_ends_the_opening(bench: Bench) -> None:
+    async def open_task(ownerships: Mapping[Lane, Ownership]) -> MergeTask:
+        raise AssertionError("not complete")
+
+    opening = Opening(open_task)
+    live = asyncio.create_task(opening.join(Lane.LIVE, FakeOwnership()))
+    await asyncio.sleep(0)
+    live.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await live
+    assert opening.ended
+
+
+async def test_a_task_that_opens_while_its_lanes_are_cancelled_is_closed(bench: Bench) -> None:
+    async def open_task(ownerships: Mapping[Lane, Ownership]) -> MergeTask:
+        await bench.task.open()
+        return bench.task
+
+    opening = Opening(open_task)
+    lanes = [asyncio.create_task(opening.join(lane, FakeOwnership())) for lane in Lane]
+    await _until(lambda: "open" in bench.merging.calls)
+    for lane in lanes:
+        lane.cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
+    assert bench.closed == 1
+    assert bench.merging.calls[-1] == "closed"
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -192,7 +352,7 @@ async def _until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def _away() -> DeliveryFailed:
+def _unavailable() -> DeliveryFailed:
     from confluent_kafka import KafkaError
 
     return DeliveryFailed(KafkaError(KafkaError._MSG_TIMED_OUT))

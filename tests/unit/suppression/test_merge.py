@@ -1,12 +1,15 @@
 """The merge stage's rule: what changes come to, however they are ordered, repeated and cut into chunks (R5)."""
 
 from functools import reduce
+from itertools import chain, repeat
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_contracts import Decision, Entry, join, verdict
+from consent_runtime.transport import Chunk
+from suppression.lanes import Lane, LaneQueues
 from suppression.merge import EntryKey, after_loss, merge
 from tests.unit.contracts.strategies import entries
 
@@ -60,6 +63,39 @@ def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[En
         size = random.randint(1, len(shuffled))
         chunk, shuffled = shuffled[:size], shuffled[size:]
         state |= merge(state, chunk).entries
+    assert state == expected
+
+
+@given(
+    st.lists(st.tuples(changes(), st.sampled_from(Lane)), max_size=12),
+    st.lists(st.booleans(), max_size=24),
+    st.randoms(use_true_random=False),
+)
+def test_either_lane_in_any_order_gives_the_same_entries(
+    parts: list[tuple[Entry, Lane]], merge_now: list[bool], random: Random
+) -> None:
+    """Chunks of both lanes arrive while others are merged, some of them twice and on the other lane."""
+    expected: dict[EntryKey, Entry] = {}
+    for part, _ in parts:
+        place = (part.channel, part.address_key)
+        expected[place] = join(expected.get(place), part)
+
+    arrivals = parts + [(part, random.choice(list(Lane))) for part, _ in random.sample(parts, k=len(parts) // 2)]
+    random.shuffle(arrivals)
+    queues, state = LaneQueues(), dict[EntryKey, Entry]()
+
+    def merge_next() -> bool:
+        part = queues.next()
+        if part is not None:
+            state.update(merge(state, part.records).entries)
+        return part is not None
+
+    for (arrival, lane), now in zip(arrivals, chain(merge_now, repeat(False)), strict=False):
+        queues.add(lane, Chunk("changes", 0, [arrival], lambda _: None))  # type: ignore[list-item]
+        if now:
+            merge_next()
+    while merge_next():
+        pass
     assert state == expected
 
 
