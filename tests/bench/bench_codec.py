@@ -9,7 +9,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consent_contracts import Codec, Decision, Entry, Topics, record_names, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, record_names, subject, suppression_datum
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from tests.bench.figures import Figure, Servers, ratio
@@ -53,6 +53,7 @@ CHANGE = {
     "expires_at": None,
     "decision_id": "0198c0de-0000-7000-8000-000000000001",
     "source_system": "crm",
+    "bulk": False,
 }
 
 
@@ -68,7 +69,7 @@ def measure(servers: Servers | None) -> list[Figure]:
 def _against_confluent(topic: str, datum: dict[str, Any]) -> list[Figure]:
     record = record_names(topic)[0]
     registry = ConfluentRegistry("mock://bench")
-    registry.register(f"{topic}-value", contracts.text(record))
+    registry.register(subject(topic, record), contracts.text(record))
     codec = Codec(registry)
     framed = codec.encode(topic, datum)
 

@@ -49,6 +49,7 @@ def changes(count: int) -> Iterator[dict[str, Any]]:
             "expires_at": None,
             "decision_id": f"0198c0de-0000-7000-8000-{number:012d}",
             "source_system": "crm",
+            "bulk": False,
         }
         if change["purpose"] != "*":
             change["status"] = random.choice(["given", "withdrawn"])
