@@ -41,11 +41,13 @@ def test_the_services_may_not_use_the_owner_role(owner: URL) -> None:
     [
         *(
             f"{change} {table}{rest}"
-            for table in ("decisions", "decision_addresses", "receipts", "addresses", "address_keys")
+            for table in ("decisions", "live_repeats", "decision_addresses", "receipts", "addresses", "address_keys")
             for change, rest in [("DELETE FROM", ""), ("TRUNCATE", " CASCADE")]
         ),
         "UPDATE decisions SET status = 'given'",
         "UPDATE decisions SET evidence = '{}'",
+        "UPDATE decisions SET bulk = false",
+        "UPDATE live_repeats SET repeated_at = 0",
         "UPDATE decision_addresses SET reached_at = 0",
         "UPDATE receipts SET stage = 'accepted'",
         "UPDATE address_keys SET sealed_address = ''",

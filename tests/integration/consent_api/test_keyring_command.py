@@ -1,0 +1,131 @@
+"""`consent-relay keyring`: a hash key is promoted, and its predecessor retired, only when no decision is lost. # R12"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import URL, Engine, text
+
+from consent_api.cli.keyring import keyring as command
+from consent_api.ledger import key_rotation
+from consent_api.ledger.ledger import Ledger
+from consent_runtime.keyring import Keyring
+from tests.integration.consent_api.accepted import decision
+from tests.integration.consent_api.test_ledger_rotation import under
+
+
+class Commands:
+    """`consent-relay keyring` on a file of its own, over the tests' ledger."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, name: str, *words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(command, [name, str(self.path), *words])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    def keyring(self) -> Keyring:
+        return Keyring.load(self.path)
+
+    def ids(self) -> list[tuple[str, bool]]:
+        return [(key.id, key.primary) for key in self.keyring().hash_keys["acme"]]
+
+    def republished(self, ledger: Ledger, *key_ids: str) -> None:
+        """What a run of everything under these keys leaves in the ledger."""
+        keys = [("acme", key_id) for key_id in key_ids]
+        ledger.transact(lambda c: key_rotation.store_completed(c, self.keyring(), keys, now=ledger.clock()))
+
+
+@pytest.fixture
+def commands(tmp_path: Path, service: URL, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
+    made = Commands(tmp_path / "keyring.toml")
+    made.run("generate", "--tenant", "acme")
+    return made
+
+
+def test_a_keyring_is_generated_once_and_gains_keys(commands: Commands) -> None:
+    assert "Keep it" in commands.run("generate", "--tenant", "acme", code=1)
+    assert commands.run("rotate") == "added s2\n"
+    assert commands.run("rotate", "--tenant", "acme") == "added h2\n"
+    commands.run("rotate", "--tenant", "nobody", code=1)
+
+
+def test_a_rotation_goes_through_when_each_step_has_been_done(commands: Commands, ledger: Ledger) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    commands.republished(ledger, "h2")
+    assert commands.run("promote", "acme", "h2") == "h2 is now the primary hash key of acme\n"
+    assert commands.run("retire", "acme", "h1") == "removed h1\n"
+    assert commands.ids() == [("h2", True)]
+
+
+def test_promote_refuses_until_a_republish_under_the_key_has_ended(commands: Commands, ledger: Ledger) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    output = commands.run("promote", "acme", "h2", code=1)
+    assert "h2 of tenant acme" in output
+    assert "republish --tenant acme" in output
+    assert commands.ids() == [("h1", True), ("h2", False)]
+    commands.republished(ledger, "h1")
+    commands.run("promote", "acme", "h2", code=1)
+
+
+def test_retire_refuses_while_its_successor_is_not_complete(commands: Commands, ledger: Ledger) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    text_ = commands.path.read_text(encoding="utf-8")
+    # Promoted with an editor.
+    swapped = text_.replace("= true", "= x").replace("= false", "= true").replace("= x", "= false")
+    commands.path.write_text(swapped, encoding="utf-8")
+    assert "h2 of tenant acme" in commands.run("retire", "acme", "h1", code=1)
+    assert commands.ids() == [("h1", False), ("h2", True)]
+    commands.republished(ledger, "h2")
+    commands.run("retire", "acme", "h1")
+
+
+def test_a_republish_under_another_secret_with_the_same_id_does_not_count(commands: Commands, ledger: Ledger) -> None:
+    before = commands.path.read_text(encoding="utf-8")
+    commands.run("rotate", "--tenant", "acme")
+    commands.republished(ledger, "h2")
+    commands.path.write_text(before, encoding="utf-8")  # Restored, and rotated again.
+    commands.run("rotate", "--tenant", "acme")
+    commands.run("promote", "acme", "h2", code=1)
+
+
+def test_an_address_that_a_service_with_the_old_keyring_recorded_meanwhile_is_noticed(
+    commands: Commands, ledger: Ledger
+) -> None:
+    before = commands.keyring()
+    commands.run("rotate", "--tenant", "acme")
+    commands.republished(ledger, "h2")
+    under(ledger, before).record([decision(subject_ref="s1", address="+33639980001")])
+    assert "Restart every service" in commands.run("promote", "acme", "h2", code=1)
+    under(ledger, commands.keyring()).record([decision(subject_ref="s1", address="+33639980001")])
+    commands.run("promote", "acme", "h2")
+
+
+def test_what_is_wrong_with_the_key_itself_is_reported_as_such(commands: Commands) -> None:
+    assert "no hash key h9" in commands.run("promote", "acme", "h9", code=1)
+    assert "no tenant nobody" in commands.run("promote", "nobody", "h1", code=1)
+    assert "cannot" in commands.run("retire", "acme", "h1", code=1)
+
+
+def test_without_the_ledger_nothing_is_changed(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", "postgresql://svc:x@127.0.0.1:1/none")
+    assert "nothing was changed" in commands.run("promote", "acme", "h2", code=1)
+    monkeypatch.delenv("CONSENT_RELAY_API_DATABASE")
+    commands.run("promote", "acme", "h2", code=2)
+    assert commands.ids() == [("h1", True), ("h2", False)]
+
+
+def test_a_database_without_the_ledger_is_reported(
+    commands: Commands, owner: URL, owner_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    with owner_engine.connect() as connection:
+        other = connection.execute(text("SELECT datname FROM pg_database WHERE datname = 'postgres'")).scalar_one()
+    elsewhere = owner.set(database=other).render_as_string(hide_password=False)
+    monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", elsewhere)
+    assert "consent-relay migrate" in commands.run("promote", "acme", "h2", code=1)
