@@ -15,17 +15,23 @@ class Metrics:
     """Built once, on the registry that /metrics serves."""
 
     latency: Histogram
-    oldest_untold: Gauge
+    oldest_pending: Gauge
+    backlog: Gauge
+    delivered_until: Gauge
     pushes: Counter
     calls: Counter
+    requests: Counter
     retries: Counter
     breaker_open: Gauge
     verified: Gauge
-    parked: Gauge
-    waiting: Gauge
+    paused: Gauge
+    quarantined: Gauge
+    waiting_permissions: Gauge
+    in_flight: Gauge
     throttled: Counter
     receipts: Counter
-    withheld: Counter
+    deferred: Counter
+    push_errors: Counter
     unreadable: Counter
     schemas_missing: Gauge
 
@@ -41,57 +47,93 @@ class Metrics:
             latency=Histogram(
                 "consent_relay_propagation_latency_seconds",
                 "From our acceptance of a decision to the destination's acknowledgement, retries and outages"
-                " included. The promise is 5 s at p99 for a healthy destination. A permission that ended is measured"
-                " from its end; what an entry says that was written over a minute after the decision (an address"
-                " linked later, a merge that was down) from that entry.",
-                ("channel", "destination"),
+                " included. The promise is 5 s at p99 for live decisions at a healthy destination (class=live); imports"
+                ", fills and ends of permissions are bulk. A permission that ended is measured from its end; an"
+                " entry that was written over a minute after the decision (an address linked later, a merge that was"
+                " down) from that entry; bulk never from before the destination's last fill began.",
+                ("channel", "destination", "class"),
                 buckets=BUCKETS,
                 registry=registry,
             ),
-            oldest_untold=gauge(
-                "propagation_oldest_untold_revocation_seconds",
-                "Age of the oldest revocation this worker holds and the destination has not acknowledged:"
-                " waiting, in flight and parked. 0: none. What is not consumed yet shows as consumer lag.",
+            oldest_pending=gauge(
+                "propagation_oldest_pending_revocation_seconds",
+                "Age of the oldest revocation that the destination has not acknowledged, by class (live, bulk)."
+                " 0: none is pending. Live above 5 while the breaker is closed: look at the rate limit and at"
+                " destination_verified.",
+                *_D,
+                "class",
+            ),
+            backlog=gauge(
+                "propagation_backlog",
+                "Pushes that the destination still has to take, by class (live, bulk) and kind: suppress, permit,"
+                " record (only our own record changes), forget. Paused destinations count too.",
+                *_D,
+                "class",
+                "kind",
+            ),
+            delivered_until=gauge(
+                "propagation_delivered_until_timestamp_seconds",
+                "Every live decision recorded until this time is delivered to the destination. Absent while it is not"
+                " known: restoring, or a hole in Kafka. It stops when anything between ledger and tool stops.",
                 *_D,
             ),
             pushes=counter(
                 "propagation_pushes_total",
-                "Settled pushes by action (suppress, permit) and outcome: accepted, refused (the tool will never"
-                " take it), unsealable, no_address, no_target, superseded, unchanged, parked,"
-                " repeated (told once more, as an earlier permission could have arrived after it).",
+                "Pushes that ended, by action (suppress, permit) and outcome: accepted, refused (the tool will never"
+                " take it), unsealable, no_address, no_target, adopted (already suppressed for other decisions),"
+                " repeated (delivered once more, as an earlier permission could have taken effect after it).",
                 *_D,
                 "action",
                 "outcome",
             ),
             calls=counter(
                 "propagation_calls_total",
-                "Calls to the destination by result: ok, partial, down, throttled, misconfigured, withheld.",
+                "Calls to the destination by result: ok, partial, down, throttled, misconfigured, refused (every push"
+                " of it: the destination is held), not_allowed, error (a bug of ours, see the log).",
                 *_D,
                 "result",
+            ),
+            requests=counter(
+                "propagation_requests_total",
+                "Requests that were counted against the account's rate limit: calls, the parts of split batches,"
+                " look-ups, access tokens and checks of the account.",
+                *_D,
             ),
             retries=counter("propagation_retries_total", "Pushes that went back to wait for another attempt.", *_D),
             breaker_open=gauge(
                 "propagation_breaker_open",
-                "1 while the destination counts as down and its consumption is paused; it is probed every second or"
-                " two for a minute, then at least every 15 s. The gate and the suppression topic say no meanwhile.",
+                "1 while the destination counts as down; it is probed every second or two for a minute, then at least"
+                " every 15 s. Its pushes wait; the gate and the suppression topic deny meanwhile.",
                 *_D,
             ),
             verified=gauge(
                 "propagation_destination_verified",
                 "1 while the tool knows our credentials and every group, list and sender. 0 for more than a minute:"
-                " read the log line `destination not verified` (nothing is pushed to it) or `target refused by the"
-                " destination` (what concerns that target waits, the rest is pushed).",
+                " read the log line `destination not verified` (nothing is sent to it) or `target refused by the"
+                " destination` (what concerns that target waits, the rest is sent).",
                 *_D,
             ),
-            parked=gauge(
-                "propagation_parked_addresses",
-                "Addresses set aside since they alone keep failing, or their target is wrong; each is retried.",
+            paused=gauge(
+                "propagation_destination_paused",
+                "1 while the destinations file pauses the destination: nothing is sent, the backlog is counted.",
                 *_D,
             ),
-            waiting=gauge("propagation_waiting_pushes", "Pushes that wait for a call or are in one.", *_D),
+            quarantined=gauge(
+                "propagation_quarantined_targets",
+                "Targets that the tool does not know: their pushes wait until a person has corrected the tool or the"
+                " purpose mapping.",
+                *_D,
+            ),
+            waiting_permissions=gauge(
+                "propagation_waiting_permissions",
+                "Permissions held in memory that may not be sent now, as the list is too old, restoring or has a hole"
+                " there. Revocations go out meanwhile.",
+                *_D,
+            ),
+            in_flight=gauge("propagation_pushes_in_flight", "Pushes that are in a call to the destination.", *_D),
             throttled=counter(
                 "propagation_throttled_seconds_total",
-                "Seconds the destination told us to wait (429, Retry-After). Grows fast: its limit in the"
+                "Seconds the destination asked us to wait (429, Retry-After). Grows fast: its limit in the"
                 " destinations file is above what the account really has.",
                 *_D,
             ),
@@ -101,12 +143,19 @@ class Metrics:
                 *_D,
                 "stage",
             ),
-            withheld=counter(
-                "propagation_pushes_withheld_total",
-                "Times a push was held back as this worker was not sure to own the partition, or (a permission) as a"
-                " newer entry was on its way. It is tried again; a steady rate means Kafka is slow or unreachable.",
+            deferred=counter(
+                "propagation_pushes_deferred_total",
+                "Times a push was held back as this process was not surely the active sender, or (a permission) as the"
+                " list was too old or restoring. It is tried again; a steady rate means Kafka is slow or unreachable.",
                 *_D,
                 "action",
+            ),
+            push_errors=counter(
+                "propagation_push_errors_total",
+                "Exceptions of ours while one push was planned, built or answered (stage). The address backs off and"
+                " everything else goes on; the log names the exception. Report it: it is a bug.",
+                *_D,
+                "stage",
             ),
             unreadable=counter(
                 "propagation_unreadable_entries_total",

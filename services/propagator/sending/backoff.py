@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from propagator.timing import BACKOFF_SECONDS, THROTTLE_SECONDS
+from propagator.timing import BACKOFF_SECONDS, FAILED_RECEIPT_SECONDS, THROTTLE_SECONDS
 
-_EQUAL_JITTER_FROM_SECONDS = 60.0
+FAILURES_UNTIL_A_MINUTE = BACKOFF_SECONDS.index(FAILED_RECEIPT_SECONDS) + 1
+"""The failure of an address after which it is tried again in minutes, then hours."""
 
 
 def full_jitter(schedule: Sequence[float], failures: int, rng: random.Random) -> float:
@@ -23,8 +24,8 @@ def equal_jitter(schedule: Sequence[float], failures: int, rng: random.Random) -
 
 def address_backoff(failures: int, rng: random.Random) -> float:
     """Seconds until an address that fails alone is tried again."""
-    long = _step(BACKOFF_SECONDS, failures) >= _EQUAL_JITTER_FROM_SECONDS
-    return (equal_jitter if long else full_jitter)(BACKOFF_SECONDS, failures, rng)
+    jitter = full_jitter if failures < FAILURES_UNTIL_A_MINUTE else equal_jitter
+    return jitter(BACKOFF_SECONDS, failures, rng)
 
 
 def throttle_backoff(throttles: int, rng: random.Random) -> float:

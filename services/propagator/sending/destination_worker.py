@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from consent_runtime.keyring import Keyring
 from propagator.config.model import Destination
 from propagator.connectors.base import Connector
 from propagator.metrics import Metrics
+from propagator.sending.account_check import AccountCheck
+from propagator.sending.backoff import address_backoff
+from propagator.sending.call_results import CallResults
+from propagator.sending.circuit_breaker import CircuitBreaker
+from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.dispatcher import Dispatcher
+from propagator.sending.gauges import Gauges
 from propagator.sending.ports import DestinationState, PendingPush
+from propagator.sending.rate_limiter import RateLimiter
+from propagator.sending.record_work import RecordWork
+from propagator.sending.target_quarantine import TargetQuarantine
+from propagator.sending.throttle import Throttle
+from propagator.sending.work_queue import WorkQueue
+from propagator.timing import GAUGE_SECONDS
+
+log = logging.getLogger(__name__)
 
 
 class DestinationWorker:
@@ -18,7 +37,7 @@ class DestinationWorker:
 
     `on_fatal_error` gets a bug of ours that is not about one address; the process is to end. `on_verified` gets True
     once the tool knows our account, or why not. `heartbeat` is called at least once a second while the loop runs.
-    `now_micros` is the wall clock, microseconds since the epoch.
+    `now_micros` is the wall clock, microseconds since the epoch. Created within the running event loop.
     """
 
     def __init__(
@@ -35,16 +54,104 @@ class DestinationWorker:
         now_micros: Callable[[], int] = lambda: time.time_ns() // 1_000,
         rng: random.Random | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._destination = destination
+        self._connector = connector
+        self._on_fatal_error = on_fatal_error
+        self._on_verified = on_verified
+        self._heartbeat = heartbeat
+        self._tasks: list[asyncio.Task[None]] = []
+        name, limits = destination.name, destination.limits
+        rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        clock = asyncio.get_running_loop().time
+        limiter = RateLimiter(
+            per_second=limits.calls_per_second,
+            burst=limits.burst,
+            clock=clock,
+            on_request=metrics.requests.labels(name).inc,
+        )
+        breaker = CircuitBreaker(clock=clock, rng=rng)
+        throttle = Throttle(clock=clock, rng=rng)
+        quarantine = TargetQuarantine(name, clock=clock)
+        queue = WorkQueue(max_batch=limits.max_batch, mixed=destination.capabilities.mixed)
+        policy = DeliveryPolicy(
+            destination, state, keyring, metrics, now_micros=now_micros, backoff=partial(address_backoff, rng=rng)
+        )
+        account_check = AccountCheck(
+            name, connector, limiter, on_verified=on_verified, heartbeat=heartbeat, clock=clock, rng=rng
+        )
+        results = CallResults(
+            name, queue, policy, breaker, throttle, quarantine, metrics, clock=clock, now_micros=now_micros
+        )
+        self._record_work = RecordWork(destination, state, queue, metrics, now_micros=now_micros)
+        self._gauges = Gauges(
+            destination,
+            state,
+            metrics,
+            queue=queue,
+            breaker=breaker,
+            quarantine=quarantine,
+            account_check=account_check,
+            now_micros=now_micros,
+        )
+        self._dispatcher = Dispatcher(
+            destination,
+            connector,
+            state,
+            metrics,
+            queue=queue,
+            policy=policy,
+            limiter=limiter,
+            breaker=breaker,
+            throttle=throttle,
+            quarantine=quarantine,
+            account_check=account_check,
+            results=results,
+            on_fatal_error=on_fatal_error,
+            heartbeat=heartbeat,
+            clock=clock,
+            now_micros=now_micros,
+        )
 
     async def start(self) -> None:
         """Begin: verify the account, then send what is pending. A paused destination only exports its gauges."""
-        raise NotImplementedError
+        works = [self._export()]
+        if self._destination.paused:
+            log.warning("destination is paused", extra={"destination": self._destination.name})
+            self._on_verified(True)
+        else:
+            works += [self._dispatcher.run(), self._record_work.run()]
+        self._tasks = [asyncio.create_task(self._guarded(each)) for each in works]
 
     async def stop(self, drain_seconds: float) -> None:
         """Start nothing new, give calls in flight `drain_seconds`, cancel the rest and close the connector."""
-        raise NotImplementedError
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dispatcher.stop(drain_seconds)
+        await self._connector.close()
+        self._gauges.remove()
 
     def offer(self, pushes: Sequence[PendingPush]) -> None:
         """Rows of the pending index that are new or have changed. Called on the event loop; returns at once."""
-        raise NotImplementedError
+        if self._destination.paused:
+            return
+        for row in pushes:
+            if row.kind in ("suppress", "permit"):
+                self._dispatcher.offer(row)
+            else:
+                self._record_work.offer(row)
+
+    async def _export(self) -> None:
+        while True:
+            if self._destination.paused:
+                self._heartbeat()  # Else the dispatcher's own loop reports that the event loop runs.
+            self._gauges.export()
+            await asyncio.sleep(GAUGE_SECONDS)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What is not about one push is a bug that ends the process."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("bug in the worker of a destination", extra={"destination": self._destination.name})
+            self._on_fatal_error(error)

@@ -15,12 +15,20 @@ _ROUNDING = 1e-9
 
 
 class RateLimiter:
-    """`clock` gives monotonic seconds."""
+    """`clock` gives monotonic seconds; `on_request` is called for each token that is taken."""
 
-    def __init__(self, *, per_second: float, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        per_second: float,
+        burst: int,
+        clock: Callable[[], float],
+        on_request: Callable[[], None] = lambda: None,
+    ) -> None:
         self._per_second = per_second
         self._burst = float(max(burst, 2))
         self._clock = clock
+        self._on_request = on_request
         self._tokens = self._burst
         self._refilled_at = clock()
         self._live_since_bulk = 0
@@ -45,6 +53,7 @@ class RateLimiter:
         """Take one request's token, after `seconds_until_call` was 0."""
         self._refill()
         self._tokens -= 1.0
+        self._on_request()
         self._live_since_bulk = self._live_since_bulk + 1 if live else 0
 
     def budget(self, *, live: bool, prepaid: int = 0) -> RequestBudget:
@@ -56,7 +65,8 @@ class RateLimiter:
         if live:
             self._live_spends_waiting += 1
         try:
-            while (wait := self._seconds_until(1.0 + self._reserve(live))) > 0:
+            # Tokens come with time alone, and another waiter may take them: there is no event to wait for.
+            while (wait := self._seconds_until(1.0 + self._reserve(live))) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(wait)
         finally:
             if live:

@@ -7,7 +7,7 @@ A target that the tool no longer reports as unknown is on probation: one push tr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 
 from propagator.timing import TARGET_CHECK_SECONDS
@@ -45,8 +45,7 @@ class TargetQuarantine:
     def quarantine(self, fixes: Mapping[str, str]) -> None:
         """Nothing more goes to these targets until they are mended. `fixes`: what a person has to do for each."""
         for target, fix in fixes.items():
-            if self._stages.get(target) is not _Stage.HELD:
-                self._report(target, fix)
+            self._report(target, fix)
             if not self._stages:
                 self._check_at = self._clock() + TARGET_CHECK_SECONDS
             self._stages[target] = _Stage.HELD
@@ -75,18 +74,11 @@ class TargetQuarantine:
         self._check_at = self._clock() + TARGET_CHECK_SECONDS
         return True
 
-    def checked(self, unknown: Mapping[str, str]) -> bool:
-        """What the tool answered: targets that it does not know, with the fixes. Whether any target may be tried."""
-        tried = False
-        for target, stage in list(self._stages.items()):
-            if target in unknown:
-                self._report(target, unknown[target])
-                self._stages[target] = _Stage.HELD
-            elif stage is _Stage.HELD:
-                self._stages[target] = _Stage.ON_PROBATION
-                tried = True
-        self.quarantine({target: fix for target, fix in unknown.items() if target not in self._stages})
-        return tried
+    def checked(self, unknown: Collection[str]) -> bool:
+        """The tool was asked: targets that it does not report as unknown may be tried. Whether there are any."""
+        mended = [target for target, stage in self._stages.items() if stage is _Stage.HELD and target not in unknown]
+        self._stages.update(dict.fromkeys(mended, _Stage.ON_PROBATION))
+        return bool(mended)
 
     def _report(self, target: str, fix: str) -> None:
         log.error(

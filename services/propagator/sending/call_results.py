@@ -1,0 +1,236 @@
+"""What follows from a call: for its pushes, for the destination, and for its targets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from propagator.connectors.base import SUPPRESS, Accepted, Outcome, Refused, Retryable
+from propagator.errors import (
+    CallFailedError,
+    DestinationDownError,
+    MisconfiguredError,
+    SendNotAllowedError,
+    ThrottledError,
+    UnknownTargetsError,
+)
+from propagator.metrics import Metrics
+from propagator.sending.bug_report import describe
+from propagator.sending.call import Call, CallItem
+from propagator.sending.circuit_breaker import CircuitBreaker
+from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.queued_push import QueuedPush
+from propagator.sending.target_quarantine import TargetQuarantine
+from propagator.sending.throttle import Throttle
+from propagator.sending.work_queue import WorkQueue
+from propagator.timing import ERROR_BACKOFF_SECONDS, HOLD_SECONDS, MAX_REVOCATION_INTERVAL_SECONDS
+
+log = logging.getLogger(__name__)
+
+ALONE_AFTER_FAILURES = 2
+
+
+class CallResults:
+    """One destination's. `clock` gives the loop's seconds, `now_micros` the wall clock."""
+
+    def __init__(
+        self,
+        destination: str,
+        queue: WorkQueue,
+        policy: DeliveryPolicy,
+        breaker: CircuitBreaker,
+        throttle: Throttle,
+        quarantine: TargetQuarantine,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        now_micros: Callable[[], int],
+    ) -> None:
+        self._destination = destination
+        self._queue = queue
+        self._policy = policy
+        self._breaker = breaker
+        self._throttle = throttle
+        self._quarantine = quarantine
+        self._metrics = metrics
+        self._clock = clock
+        self._now_micros = now_micros
+        self.answers = 0
+        """Calls of which the destination accepted, or refused for good, at least one push."""
+        self._refuses_everything = False
+
+    def on_outcomes(self, call: Call, outcomes: Sequence[Outcome]) -> str:
+        """The provider answered for each push. Returns the result for the metric."""
+        self._throttle.record_answered(call.started_at)
+        refused = all(isinstance(each, Refused) for each in outcomes)
+        if refused and (len(outcomes) > 1 or self._refuses_everything):
+            return self._refused_together(call, outcomes)
+        if any(isinstance(each, Accepted) for each in outcomes):
+            self._refuses_everything = False
+        if not all(isinstance(each, Retryable) for each in outcomes):
+            self.answers += 1
+            self._breaker.record_success()
+        elif not all(item.queued.alone for item in call.items):
+            self._breaker.record_failure(call.started_at)
+        for item, outcome in zip(call.items, outcomes, strict=True):
+            self._isolated(item, self._on_outcome, outcome)
+        return "ok" if all(not isinstance(each, Retryable) for each in outcomes) else "partial"
+
+    def on_failure(self, call: Call, error: Exception) -> str:
+        """The call failed as a whole. Returns the result for the metric."""
+        match error:
+            case SendNotAllowedError():
+                for item in call.items:
+                    item.queued.attempts -= 1
+                    self._isolated(item, self._again, call.written)
+                return "not_allowed"
+            case ThrottledError():
+                wait = self._throttle.record_throttled(error.retry_after)
+                self._metrics.throttled.labels(self._destination).inc(wait)
+                for item in call.items:
+                    self._isolated(item, self._again, False)
+                return "throttled"
+            case UnknownTargetsError():
+                self.quarantine(error.targets)
+                for item in call.items:
+                    self._isolated(item, self._again, False)
+                return "misconfigured"
+            case MisconfiguredError():
+                log.error(
+                    "destination refuses us until a person acts",
+                    extra={"destination": self._destination, "why": str(error)},
+                )
+                self._breaker.force_open(call.started_at, HOLD_SECONDS)
+                self._failed_together(call, error.reason, sent=False, own=False)
+                return "misconfigured"
+            case DestinationDownError():
+                self._fail_call(call, error.reason)
+                return "down"
+            case _:
+                self._report_bug("call", "call ended by a bug", error)
+                self._fail_call(call, error.reason if isinstance(error, CallFailedError) else "error")
+                return "error"
+
+    def abandon(self, call: Call) -> None:
+        """The call was cancelled, or this process is no longer the active sender: nothing is recorded or repeated."""
+        for item in call.items:
+            self._queue.end(item.queued, now=self._clock(), now_micros=self._now_micros())
+
+    def quarantine(self, fixes: Mapping[str, str]) -> None:
+        """Nothing more goes to these targets; their pushes wait in the index, and live revocations are reported."""
+        self._quarantine.quarantine(fixes)
+        for push in self._queue.remove_targets(fixes):
+            self.report_waiting(push)
+
+    def report_waiting(self, push: QueuedPush) -> None:
+        """A live revocation takes longer than usual: it gets a `queued` receipt, once."""
+        if not push.live or push.action != SUPPRESS or push.queued_receipt:
+            return
+        push.queued_receipt = True
+        try:
+            self._policy.send_queued_receipt(push.row.address_key, push.row.target, queued_at=push.queued_at)
+        except Exception as error:
+            self._report_bug("receipt", "receipt not written", error)
+
+    def _refused_together(self, call: Call, outcomes: Sequence[Outcome]) -> str:
+        """A refusal that meets every push of a call is not about addresses, and none of another call is before the
+        destination has accepted something: the destination is held, and nothing ends."""
+        self._refuses_everything = True
+        codes = sorted({each.code for each in outcomes if isinstance(each, Refused)})
+        log.error(
+            "destination refuses every push of a call: held, and probed",
+            extra={"destination": self._destination, "why": ", ".join(codes)},
+        )
+        self._breaker.force_open(call.started_at, HOLD_SECONDS, early_probe=True)
+        for item in call.items:
+            item.queued.refused_together = True
+            self._isolated(item, self._again, False)
+        return "refused"
+
+    def _on_outcome(self, item: CallItem, outcome: Outcome) -> None:
+        match outcome:
+            case Accepted():
+                repeat_after = self._policy.on_accepted(item.delivery, outcome)
+                self._settled(item)
+                self._end(item, retry_after=repeat_after)
+            case Refused():
+                self._policy.on_refused(item.delivery, outcome)
+                self._settled(item)
+                self._end(item)
+            case Retryable(unknown_target=True):
+                target = item.delivery.target
+                self._policy.on_not_sent(item.delivery)
+                self.report_waiting(item.queued)
+                self.quarantine({target: f"target {target} is not known to the tool"})
+                self._end(item)
+            case Retryable():
+                after = outcome.after_seconds or 0.0
+                if item.delivery.planned.state.action == SUPPRESS:
+                    after = min(after, MAX_REVOCATION_INTERVAL_SECONDS)
+                self._retry(item, outcome.reason, sent=True, own=not outcome.call_failed, after=after)
+
+    def _fail_call(self, call: Call, reason: str) -> None:
+        """The destination did not answer. A push that was alone in the call may be the cause."""
+        if not all(item.queued.alone for item in call.items):
+            self._breaker.record_failure(call.started_at)
+        self._failed_together(call, reason, sent=call.written, own=len(call.items) == 1)
+
+    def _failed_together(self, call: Call, reason: str, *, sent: bool, own: bool) -> None:
+        """The pushes of the call go apart, so that one that spoils a call is found."""
+        for item in call.items:
+            item.queued.max_batch = max(1, len(call.items) // 2)
+            item.queued.outage = self._breaker.outages
+            item.queued.unfilled = call.mixes_classes and item.queued.live
+            self._isolated(item, self._retry_failed, reason, sent, own)
+
+    def _retry_failed(self, item: CallItem, reason: str, sent: bool, own: bool) -> None:
+        self._retry(item, reason, sent=sent, own=own)
+
+    def _retry(self, item: CallItem, reason: str, *, sent: bool, own: bool, after: float = 0.0) -> None:
+        """Another attempt. A failure counts against the address only if the destination answered others since it last
+        failed: while it is down for everybody the circuit breaker sets the pace. That of an address which has failed
+        alone before always counts, as it does not move the circuit breaker."""
+        queued = item.queued
+        own = own and (queued.alone or self.answers > queued.answers_seen)
+        queued.answers_seen = self.answers
+        if not own:
+            self._again(item, sent, after=after)
+            return
+        self._metrics.retries.labels(self._destination).inc()
+        queued.alone = item.delivery.planned.attempts + 1 >= ALONE_AFTER_FAILURES
+        seconds = self._policy.on_failed(item.delivery, reason, sent=sent, after=after)
+        self._quarantine.ended_without_answer(item.delivery.target)
+        self._end(item, retry_after=seconds)
+
+    def _again(self, item: CallItem, sent: bool, after: float = 0.0) -> None:
+        """Another attempt of which the row knows nothing. `sent`: the request may have been executed."""
+        self._metrics.retries.labels(self._destination).inc()
+        if not sent:
+            self._policy.on_not_sent(item.delivery)
+        self._quarantine.ended_without_answer(item.delivery.target)
+        if self._quarantine.is_closed(item.delivery.target):
+            self._end(item)
+        else:
+            self._end(item, retry_after=after)
+
+    def _settled(self, item: CallItem) -> None:
+        item.queued.settled()
+        if self._quarantine.release(item.delivery.target):
+            self._queue.expect_more()
+
+    def _end(self, item: CallItem, *, retry_after: float | None = None) -> None:
+        self._queue.end(item.queued, now=self._clock(), now_micros=self._now_micros(), retry_after=retry_after)
+
+    def _isolated(self, item: CallItem, handle: Callable[..., None], *details: object) -> None:
+        """What goes wrong for one push concerns its address alone."""
+        try:
+            handle(item, *details)
+        except Exception as error:
+            self._report_bug("answer", "answer not handled", error)
+            self._quarantine.ended_without_answer(item.delivery.target)
+            if item.queued.in_flight:
+                self._end(item, retry_after=ERROR_BACKOFF_SECONDS)
+
+    def _report_bug(self, stage: str, what: str, error: Exception) -> None:
+        self._metrics.push_errors.labels(self._destination, stage).inc()
+        log.error(what, extra={"destination": self._destination, "why": describe(error)})

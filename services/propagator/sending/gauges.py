@@ -1,0 +1,98 @@
+"""One destination's gauges, exported while this process is the active sender, and removed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import get_args
+
+from prometheus_client import Gauge
+
+from propagator.config.model import Destination
+from propagator.metrics import Metrics
+from propagator.sending.account_check import AccountCheck
+from propagator.sending.circuit_breaker import CircuitBreaker
+from propagator.sending.ports import DestinationState, Kind
+from propagator.sending.target_quarantine import TargetQuarantine
+from propagator.sending.work_queue import WorkQueue
+
+SECOND = 1_000_000
+_CLASSES = {True: "live", False: "bulk"}
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Gauges:
+    """`export` once a second. `now_micros` gives the wall clock."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        state: DestinationState,
+        metrics: Metrics,
+        *,
+        queue: WorkQueue,
+        breaker: CircuitBreaker,
+        quarantine: TargetQuarantine,
+        account_check: AccountCheck,
+        now_micros: Callable[[], int],
+    ) -> None:
+        self._destination = destination
+        self._state = state
+        self._metrics = metrics
+        self._queue = queue
+        self._breaker = breaker
+        self._quarantine = quarantine
+        self._account_check = account_check
+        self._now_micros = now_micros
+        self._oldest: dict[bool, int | None] = {}
+        for live, name in _CLASSES.items():
+            # Read by the metrics server, so that an age grows on even when the loop hangs.
+            metrics.oldest_pending.labels(destination.name, name).set_function(partial(self._age, live))
+
+    def export(self) -> None:
+        """Bring every gauge up to date."""
+        name, metrics = self._destination.name, self._metrics
+        counts = self._state.counts()
+        for live, class_name in _CLASSES.items():
+            self._oldest[live] = self._state.oldest_pending(live=live)
+            for kind in _KINDS:
+                metrics.backlog.labels(name, class_name, kind).set(counts.get((live, kind), 0))
+        until = self._state.delivered_until()
+        if until is None:
+            self._remove(metrics.delivered_until, name)
+        else:
+            metrics.delivered_until.labels(name).set(until / SECOND)
+        metrics.breaker_open.labels(name).set(self._breaker.is_open)
+        metrics.verified.labels(name).set(self._account_check.verified and not len(self._quarantine))
+        metrics.paused.labels(name).set(self._destination.paused)
+        metrics.quarantined.labels(name).set(len(self._quarantine))
+        metrics.waiting_permissions.labels(name).set(sum(each.waits_for_permission for each in self._queue))
+        metrics.in_flight.labels(name).set(self._queue.in_flight)
+
+    def remove(self) -> None:
+        """This process no longer sends: what it last knew is not shown as the present."""
+        name, metrics = self._destination.name, self._metrics
+        for class_name in _CLASSES.values():
+            self._remove(metrics.oldest_pending, name, class_name)
+            for kind in _KINDS:
+                self._remove(metrics.backlog, name, class_name, kind)
+        for gauge in (
+            metrics.delivered_until,
+            metrics.breaker_open,
+            metrics.verified,
+            metrics.paused,
+            metrics.quarantined,
+            metrics.waiting_permissions,
+            metrics.in_flight,
+        ):
+            self._remove(gauge, name)
+
+    def _age(self, live: bool) -> float:
+        oldest = self._oldest.get(live)
+        return 0.0 if oldest is None else max(0.0, (self._now_micros() - oldest) / SECOND)
+
+    @staticmethod
+    def _remove(gauge: Gauge, *labels: str) -> None:
+        with contextlib.suppress(KeyError):
+            gauge.remove(*labels)

@@ -1,0 +1,370 @@
+"""The pushes of one destination that wait for a call: a bounded window on the pending index.
+
+Two classes, live before bulk; in each, revocations before permissions: four lanes. In a lane the pushes that may share
+a call are a group, ordered by the time since which they are pending. Live ones that can still keep the promise go
+first, and every fourth call takes the oldest. A batch goes when it is full, when its oldest push has waited
+LINGER_SECONDS, or at once where calls are plentiful. Batches that are not full are filled up from the other class with
+pushes of the same action.
+
+A push that does not fit in the window is idle: it stays in the index and is read again (`refill`) when there is space.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
+
+from propagator.desired.model import PERMIT, SUPPRESS, Action
+from propagator.sending.delivery_state import DeliveryEvent, DeliveryState
+from propagator.sending.ports import PendingPush
+from propagator.sending.queued_push import PushKey, QueuedPush
+from propagator.timing import LINGER_SECONDS, PROMISE_SECONDS
+
+WINDOW = 2_000
+"""Pushes a lane that are held in memory, and as many again that wait for a time of their own."""
+OLDEST_EVERY = 4
+"""Of so many live calls one takes the oldest pushes, however many younger ones there are."""
+MAX_REJECTIONS = 200
+"""Pushes that turn out to need no call, for one batch: the event loop is not held up longer."""
+_PROMISE_MICROS = int(PROMISE_SECONDS * 1_000_000)
+_MAX_VOID_DELAYS = 1_000
+
+_Position = tuple[int, int, QueuedPush]
+
+
+class Admission(Enum):
+    """What is decided of a push that is next for a batch."""
+
+    ADMITTED = auto()
+    DROPPED = auto()
+    """Nothing is to be delivered, or it waits in the index."""
+    MOVED = auto()
+    """It was delayed, or offered again for another lane."""
+
+
+class Lane(NamedTuple):
+    """One class and one action."""
+
+    live: bool
+    action: Action
+
+
+LIVE = (Lane(True, SUPPRESS), Lane(True, PERMIT))
+BULK = (Lane(False, SUPPRESS), Lane(False, PERMIT))
+LANES = (*LIVE, *BULK)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Pushes that may share a call, by (since, sequence)."""
+
+    pushes: list[_Position] = field(default_factory=list)
+    lingers_since: float = 0.0
+
+    def young_from(self, now_micros: int) -> int:
+        """Index of the first push that can still keep the promise."""
+        return bisect_right(self.pushes, now_micros - _PROMISE_MICROS, key=lambda each: each[0])
+
+
+@dataclass(slots=True)
+class _LaneState:
+    groups: dict[str, _Group] = field(default_factory=dict)
+    ready: int = 0
+    delayed: int = 0
+    more_in_index: bool = True
+
+
+class WorkQueue:
+    """One destination's. Times are of the loop's clock in seconds, or micros where the name says so."""
+
+    def __init__(self, *, max_batch: Mapping[Action, int], mixed: bool, window: int = WINDOW) -> None:
+        self._max_batch = max_batch
+        self._mixed = mixed
+        self._window = window
+        self._lanes = {lane: _LaneState() for lane in LANES}
+        self._pushes: dict[PushKey, QueuedPush] = {}
+        self._delayed: list[tuple[float, int, QueuedPush]] = []
+        self._sequence = 0
+        self._live_batches = 0
+        self.in_flight = 0
+        """Pushes in a call."""
+
+    def __len__(self) -> int:
+        """Pushes that are queued or in flight."""
+        return len(self._pushes)
+
+    def __iter__(self) -> Iterator[QueuedPush]:
+        return iter(list(self._pushes.values()))
+
+    def state_of(self, address_key: str, target: str) -> DeliveryState:
+        found = self._pushes.get(PushKey(address_key, target))
+        return DeliveryState.IDLE if found is None else found.state
+
+    def has_ready(self, lane: Lane) -> bool:
+        return self._lanes[lane].ready > 0
+
+    # Into the queue
+
+    def offer(self, row: PendingPush, *, now: float, now_micros: int, answers: int = 0) -> bool:
+        """The row is new or has changed. Whether it is a push that was idle and is queued now.
+
+        A push in flight is looked at again when its call has ended.
+        """
+        push = self._pushes.get(PushKey(row.address_key, row.target))
+        if push is not None:
+            if push.in_flight:
+                push.row = row
+                push.apply(DeliveryEvent.CHANGED)
+                return False
+            self._take_out(push)
+            push.row = row
+        else:
+            push = self._new(row, now_micros, answers)
+        push.apply(DeliveryEvent.CHANGED)
+        due_at = now + (row.not_before - now_micros) / 1_000_000 if row.not_before > now_micros else None
+        return self._put_in(push, due_at, now=now, now_micros=now_micros)
+
+    def wants_refill(self, lane: Lane) -> bool:
+        """Whether the index may hold pushes of the lane for which there is space."""
+        state = self._lanes[lane]
+        return state.more_in_index and state.ready <= self._window // 2
+
+    def refill_limit(self, lane: Lane) -> int:
+        """How many rows to read from the index: the window, and those that are in memory already."""
+        held = sum(Lane(each.live, each.action) == lane for each in self._pushes.values())
+        return self._window + held
+
+    def refill(
+        self, lane: Lane, rows: Sequence[PendingPush], *, limit: int, now: float, now_micros: int, answers: int = 0
+    ) -> None:
+        """The oldest due rows of the index, at most `limit`. Those that are in memory already are left as they are."""
+        self._lanes[lane].more_in_index = len(rows) >= limit
+        for row in rows:
+            if PushKey(row.address_key, row.target) not in self._pushes:
+                self.offer(row, now=now, now_micros=now_micros, answers=answers)
+
+    def expect_more(self) -> None:
+        """The index may hold pushes that are not in memory: read it again."""
+        for state in self._lanes.values():
+            state.more_in_index = True
+
+    def promote(self, now: float, now_micros: int) -> None:
+        """Delayed pushes whose time has come are ready."""
+        while self._delayed and self._delayed[0][0] <= now:
+            due_at, _, push = heapq.heappop(self._delayed)
+            if push.due_at == due_at and push.state is DeliveryState.QUEUED:
+                self._lanes[Lane(push.live, push.action)].delayed -= 1
+                push.due_at = None
+                self._put_in(push, None, now=now, now_micros=now_micros)
+
+    # Out of the queue
+
+    def take(
+        self,
+        lanes: Iterable[Lane],
+        *,
+        now: float,
+        now_micros: int,
+        at_once: bool,
+        probing: bool,
+        outages: int,
+        admit: Callable[[QueuedPush], Admission],
+    ) -> list[QueuedPush]:
+        """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
+
+        `admit` decides on each push. `probing`: the last call failed. What was tried least goes first then, so that
+        one odd address does not make the destination look down, and nothing is filled up.
+        """
+        draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit)
+        for lane in lanes:
+            groups = self._lanes[lane].groups
+            size = self._max_batch[lane.action]
+            oldest_first = not lane.live or self._live_batches % OLDEST_EVERY == OLDEST_EVERY - 1
+            for name in sorted(groups, key=lambda each: self._head(groups[each], now_micros, oldest_first)):
+                group = groups.get(name)
+                if group is None:
+                    continue
+                if not (at_once or len(group.pushes) >= size or now >= group.lingers_since + LINGER_SECONDS):
+                    continue
+                group.lingers_since = now
+                draw.size = size
+                draw.from_group(lane, name, young_first=not oldest_first, least_tried_first=probing)
+                if draw.batch and not probing and not any(each.unfilled for each in draw.batch):
+                    other = Lane(not lane.live, lane.action)
+                    draw.from_group(other, name, young_first=other.live, fill=True)
+                if draw.batch:
+                    self._live_batches += lane.live
+                    return draw.batch
+                if draw.rejections >= MAX_REJECTIONS:
+                    return []
+        return []
+
+    def seconds_until_due(self, lanes: Iterable[Lane], now: float) -> float | None:
+        """Until a batch of these lanes is due even if it is not full, or a delayed push is; None: nothing waits."""
+        groups = [group for lane in lanes for group in self._lanes[lane].groups.values()]
+        waits = [group.lingers_since + LINGER_SECONDS - now for group in groups]
+        if self._delayed:
+            waits.append(self._delayed[0][0] - now)
+        return max(0.0, min(waits)) if waits else None
+
+    def delay(self, push: QueuedPush, seconds: float, *, now: float) -> None:
+        """A queued push is not looked at for so long. Where too many are delayed it is dropped and read again later."""
+        self._take_out(push)
+        self._put_in(push, now + seconds, now=now, now_micros=0)
+
+    def drop(self, push: QueuedPush) -> None:
+        """A queued push needs no call, or waits in the index."""
+        self._take_out(push)
+        self._forget(push)
+
+    def remove_targets(self, targets: Iterable[str]) -> list[QueuedPush]:
+        """Drop every queued push of the targets; what is in flight ends by itself."""
+        names = set(targets)
+        found = [each for each in self if each.row.target in names and each.state is DeliveryState.QUEUED]
+        for push in found:
+            self.drop(push)
+        return found
+
+    def end(self, push: QueuedPush, *, now: float, now_micros: int, retry_after: float | None = None) -> None:
+        """Its call has ended. `retry_after`: seconds until another attempt; None: none.
+
+        A dirty push is looked at again at once, whatever came of the call: a suppression that has replaced a permission
+        does not wait for its backoff.
+        """
+        dirty = push.state is DeliveryState.IN_FLIGHT_DIRTY
+        if retry_after is not None:
+            push.apply(DeliveryEvent.CHANGED)
+        self.in_flight -= 1
+        if push.apply(DeliveryEvent.ENDED) is DeliveryState.IDLE:
+            del self._pushes[push.key]
+        else:
+            due_at = now + retry_after if retry_after and not dirty else None
+            self._put_in(push, due_at, now=now, now_micros=now_micros)
+
+    # Within
+
+    def _new(self, row: PendingPush, now_micros: int, answers: int) -> QueuedPush:
+        self._sequence += 1
+        push = QueuedPush(row=row, sequence=self._sequence, queued_at=now_micros, answers_seen=answers)
+        self._pushes[push.key] = push
+        return push
+
+    def _forget(self, push: QueuedPush) -> None:
+        push.apply(DeliveryEvent.DROPPED)
+        del self._pushes[push.key]
+
+    def _put_in(self, push: QueuedPush, due_at: float | None, *, now: float, now_micros: int) -> bool:
+        """Into its group or among the delayed; without space for it the push is dropped. Whether it is ready."""
+        state = self._lanes[Lane(push.live, push.action)]
+        if due_at is not None and due_at > now:
+            if state.delayed >= self._window:
+                self._forget(push)
+                return False
+            state.delayed += 1
+            push.due_at = due_at
+            heapq.heappush(self._delayed, (due_at, push.sequence, push))
+            self._drop_void_delays()
+            return False
+        if state.ready >= self._window and not self._make_space(push, now_micros):
+            state.more_in_index = True
+            self._forget(push)
+            return False
+        group = state.groups.setdefault(self._group_name(push), _Group(lingers_since=now))
+        state.ready += 1
+        insort(group.pushes, (push.row.since, push.sequence, push))
+        return True
+
+    def _make_space(self, push: QueuedPush, now_micros: int) -> bool:
+        """A live push that can keep the promise takes the place of one that no longer can."""
+        if not push.live or push.row.since <= now_micros - _PROMISE_MICROS:
+            return False
+        state = self._lanes[Lane(push.live, push.action)]
+        for group in state.groups.values():
+            if young_from := group.young_from(now_micros):
+                state.more_in_index = True
+                self.drop(group.pushes[young_from - 1][2])
+                return True
+        return False
+
+    def _drop_void_delays(self) -> None:
+        if len(self._delayed) > _MAX_VOID_DELAYS + 2 * sum(state.delayed for state in self._lanes.values()):
+            self._delayed = [each for each in self._delayed if each[2].due_at == each[0]]
+            heapq.heapify(self._delayed)
+
+    def _take_out(self, push: QueuedPush) -> None:
+        """From wherever a queued push waits."""
+        state = self._lanes[Lane(push.live, push.action)]
+        if push.due_at is not None:
+            push.due_at = None  # Its place in the heap is void.
+            state.delayed -= 1
+            return
+        name = self._group_name(push)
+        group = state.groups.get(name)
+        if group is None:
+            return
+        index = bisect_left(group.pushes, (push.row.since, push.sequence), key=lambda each: each[:2])
+        if index < len(group.pushes) and group.pushes[index][2] is push:
+            self._pop(Lane(push.live, push.action), name, index)
+
+    def _pop(self, lane: Lane, name: str, index: int) -> QueuedPush:
+        state = self._lanes[lane]
+        group = state.groups[name]
+        _, _, push = group.pushes.pop(index)
+        state.ready -= 1
+        if not group.pushes:
+            del state.groups[name]
+        return push
+
+    def _group_name(self, push: QueuedPush) -> str:
+        return "" if self._mixed else push.row.target
+
+    @staticmethod
+    def _head(group: _Group, now_micros: int, oldest_first: bool) -> int:
+        """By it the groups of a lane take turns: how long the push that goes first has been pending."""
+        young_from = 0 if oldest_first else group.young_from(now_micros)
+        return group.pushes[young_from if young_from < len(group.pushes) else 0][0]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Draw:
+    """One batch in the making."""
+
+    queue: WorkQueue
+    now: float
+    now_micros: int
+    outages: int
+    admit: Callable[[QueuedPush], Admission]
+    size: int = 0
+    batch: list[QueuedPush] = field(default_factory=list)
+    rejections: int = 0
+
+    def from_group(
+        self, lane: Lane, name: str, *, young_first: bool, least_tried_first: bool = False, fill: bool = False
+    ) -> None:
+        """Add pushes of the group until the batch is full, or the next one may not share it."""
+        groups = self.queue._lanes[lane].groups
+        while len(self.batch) < self.size and self.rejections < MAX_REJECTIONS and (group := groups.get(name)):
+            index = group.young_from(self.now_micros) if young_first else 0
+            if least_tried_first and not self.batch:
+                index = min(range(len(group.pushes)), key=lambda each: group.pushes[each][2].attempts)
+            if index >= len(group.pushes):
+                index = 0
+            push = group.pushes[index][2]
+            limit = push.batch_limit(self.size, self.outages)
+            if len(self.batch) >= limit or (fill and limit < self.size) or (fill and push.unfilled):
+                return
+            self.queue._pop(lane, name, index)
+            admission = self.admit(push)
+            if admission is Admission.ADMITTED:
+                push.apply(DeliveryEvent.STARTED)
+                self.queue.in_flight += 1
+                self.batch.append(push)
+                self.size = limit
+                continue
+            self.rejections += 1
+            if admission is Admission.DROPPED:
+                self.queue._forget(push)
