@@ -1,9 +1,9 @@
 """When an entry has to be written again because a permission in it ends. Pure.
 
-Readers compare `expires_at` themselves. A tool to which the permission was pushed cannot, and whoever pushes is woken
-by a record only. So the entry is written once more when a verdict ends: the same decisions, a later `written_at`.
+Readers compare `expires_at` themselves. A tool to which the permission was pushed cannot, and only a record makes the
+propagator push. So the entry is written once more when a verdict ends: the same decisions, a later `written_at`.
 
-The date travels in a header of the entry's record, so that who recovers learns it without decoding the entry.
+The expiry time is in a header of the entry's record, so that a restore reads it without decoding the entry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NEXT_EXPIRY = "consent_relay_next_expiry"
 """The header: microseconds since the epoch, in ASCII digits. Absent: no verdict of this entry ends any more."""
 
 UNREADABLE = 0
-"""The date of an entry whose header cannot be read: long past, so it is written anew, with a good one."""
+"""The expiry time of an entry whose header cannot be read: long past, so it is written again, with a good header."""
 
 
 def next_expiry(verdicts: Mapping[str, Mapping[str, Any]], now: int) -> int | None:
@@ -30,7 +30,7 @@ def next_expiry_header(due: int) -> tuple[str, bytes]:
 
 
 def read_next_expiry(headers: Iterable[tuple[str, bytes | None]] | None) -> int | None:
-    """The date that a record's headers give."""
+    """The expiry time that a record's headers give; None without one."""
     for name, value in headers or ():
         if name == NEXT_EXPIRY:
             return int(value) if value is not None and _DATE.fullmatch(value) else UNREADABLE
@@ -50,7 +50,7 @@ _ENDING: Callable[[bytes], object] = re.compile(
 def may_expire(value: bytes) -> bool:
     """Whether a record's value, as we write it, may hold a verdict that ends. False: surely not.
 
-    Reading a record's headers costs several times what the rest of its recovery does, and most permissions have no
-    end. This looks for the first fields of such a verdict as they stand in Avro; a test holds it to the schema.
+    Reading a record's headers costs several times what the rest of its restore does, and most permissions have no
+    end. This searches for the first fields of such a verdict as Avro encodes them; a test holds it to the schema.
     """
     return _ENDING(value) is not None

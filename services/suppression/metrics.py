@@ -1,4 +1,4 @@
-"""What the merge stage says about itself."""
+"""The metrics of the merge stage."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class MergeMetrics:
             ),
             unreadable_entries=counter(
                 "unreadable_entries",
-                "Standing entries that could not be read. Their addresses are denied until consent is given anew; "
+                "Stored entries that could not be read. Their addresses are denied until consent is given again; "
                 "`consent-relay republish` brings back what the ledger knows.",
             ),
             fitted_entries=counter(

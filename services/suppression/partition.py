@@ -71,7 +71,7 @@ class MergePartition:
         stopping: threading.Event,
         clock: Callable[[], int] = now_micros,
     ) -> None:
-        """`owned` says whether this worker surely owns the partition now; `report` takes its readiness.
+        """`owned` returns whether this worker surely owns the partition now; `report` takes its readiness.
 
         `clock` gives microseconds since the epoch.
         """
@@ -223,7 +223,7 @@ class MergePartition:
 
     def _commit(self, chunk: Changes, lane: Lane, began: float) -> list[Rejected]:
         now = self._clock()
-        standing, was_due = self._standing(chunk.changes, now)
+        standing, was_due = self._load_current(chunk.changes, now)
         merged = merge(standing, chunk.changes)
         rejected = [*chunk.rejected, *(misplaced(chunk.sources[position]) for position in merged.misplaced)]
         written = self._translation.written(merged.entries, standing, now)
@@ -238,8 +238,8 @@ class MergePartition:
         count("merged", lane).inc(max(0, merged_count))
         return rejected
 
-    def _standing(self, changes: Sequence[Entry], now: int) -> tuple[dict[EntryKey, Entry], dict[EntryKey, int]]:
-        """What stands at the changes' places, and when it is due."""
+    def _load_current(self, changes: Sequence[Entry], now: int) -> tuple[dict[EntryKey, Entry], dict[EntryKey, int]]:
+        """The stored entries of the changes' keys, and their expiry times."""
         assert self._store is not None
         first_of_place: dict[EntryKey, Entry] = {}
         for change in changes:
@@ -263,7 +263,9 @@ class MergePartition:
             return self._translation.standing(place, data)
         except EntryUnreadable as lost:
             self._metrics.unreadable_entries.inc()
-            logger.error("partition %d: a standing entry is lost (%s): its permissions are void", self._partition, lost)
+            logger.error(
+                "partition %d: a stored entry cannot be read (%s): its permissions are void", self._partition, lost
+            )
             return None
 
     def _expire_permissions(self) -> bool:

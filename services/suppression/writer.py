@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from .errors import Aborted, Fenced, MergeError, Retriable, Stopped
 
 _WAIT_SECONDS = 1.0
-"""One wait for the broker. Between waits we look whether we have been told to stop."""
+"""One wait for the broker; whether to stop is checked between two of them."""
 _OPEN_WAITS = 10
 
 
@@ -57,13 +57,13 @@ class FencedWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether `write` may be tried; after Fenced or Stopped it may not, before `open` has succeeded anew."""
+        """Whether `write` may be called; after Fenced or Stopped only once `open` has succeeded again."""
         return self._producer is not None
 
     def write(self, rows: Sequence[Row]) -> dict[str, int]:
         """Commit `rows` in one transaction; the offset after the last one, by topic.
 
-        Raises Aborted (nothing was written), Fenced, or Stopped when told to stop while the broker is away; after
+        Raises Aborted (nothing was written), Fenced, or Stopped during a wait for the broker; after
         the latter two the outcome is unknown and only a new writer, after a recovery, may go on.
         """
         producer = self._producer
@@ -136,7 +136,7 @@ class FencedWriter:
     def _raise_if_stopping(self) -> None:
         if self._stopping.is_set():
             self.close()
-            raise Stopped("told to stop while the broker does not answer")
+            raise Stopped("stopped while the broker does not answer")
 
 
 def _name(error: KafkaException) -> str:

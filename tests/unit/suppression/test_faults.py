@@ -1,4 +1,4 @@
-"""What a partition's merge does when the broker, the registry or its own disk does not play along (R43)."""
+"""What a partition's merge does when the broker, the registry or its own disk fails (R43)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Change(NamedTuple):
 
 
 class FakeWriter:
-    """Takes rows, or fails as it is told, one failure a call."""
+    """Takes rows, or fails as configured, one failure a call."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
