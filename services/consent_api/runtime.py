@@ -16,29 +16,30 @@ log = logging.getLogger(__name__)
 
 Loop = Callable[[threading.Event], None]
 
-# A loop that has not ended so long after it was told to will not: the process leaves without it, and what it had
-# under way is repeated by its successor.
-_GRACE = 25.0
-_ASKED_AGAIN_AFTER = 1.0
+# A loop that has not ended this many seconds after the stop event will not: the process exits without it, and what it
+# had in progress is repeated by the next process.
+_GRACE_SECONDS = 25.0
+TOPIC_CHECK_INTERVAL = 1.0
+"""Seconds between two questions to a broker that does not answer yet."""
 
 
-def over_right_topics(
+def wait_for_topics(
     loop: Loop, settings: ProcessSettings, topics: Collection[str], *, health: Health, part: str
 ) -> Loop:
-    """The loop, begun once the broker has said that these topics are as wanted; until then its part is not ready, and
-    the health page says why. Raises WrongTopics when one is wrong."""
+    """Wraps `loop` so that it starts only after the settings of these topics were verified. Until then its part is not
+    ready, and the health page has the reason. Raises WrongTopics when one has other settings."""
 
     def run(stop: threading.Event) -> None:
-        said = ""
+        reported = ""
         while not stop.is_set():
             health.beat(part)
             try:
                 provision.compare(settings, topics)
             except ProvisionError as error:
-                if said != (said := str(error)):
-                    log.warning("the topics cannot be compared yet", extra={"loop": part, "error": said})
-                health.ready(part, said)
-                stop.wait(_ASKED_AGAIN_AFTER)
+                if reported != (reported := str(error)):
+                    log.warning("the topics cannot be verified yet", extra={"loop": part, "error": reported})
+                health.ready(part, reported)
+                stop.wait(TOPIC_CHECK_INTERVAL)
             else:
                 loop(stop)
                 return
@@ -49,14 +50,14 @@ def over_right_topics(
 def run_until_signal(loops: Mapping[str, Loop]) -> int:
     """Call from the main thread. Each loop gets an event that is set on SIGTERM or SIGINT, or when another loop ends.
 
-    Returns the exit code: 0 after a signal and an orderly end, 1 when a loop crashed or hung. A loop over wrong
-    topics ends the process with 2, and says what is wrong with them.
+    Returns the exit code: 0 after a signal and an orderly end, 1 when a loop crashed or hung. Topics with wrong
+    settings end the process with 2 and a line for each difference.
     """
     stop = threading.Event()
     crashed: list[str] = []
     wrong: list[str] = []
 
-    def told(signum: int, _: FrameType | None) -> None:
+    def on_signal(signum: int, _: FrameType | None) -> None:
         log.info("stopping", extra={"signal": signal.Signals(signum).name})
         stop.set()
 
@@ -72,7 +73,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
             stop.set()
 
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, told)
+        signal.signal(signum, on_signal)
     threads = [
         threading.Thread(target=guarded, args=(name, loop), name=name, daemon=True) for name, loop in loops.items()
     ]
@@ -80,7 +81,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
         thread.start()
     stop.wait()
     for thread in threads:
-        thread.join(_GRACE)
+        thread.join(_GRACE_SECONDS)
     hung = [thread.name for thread in threads if thread.is_alive()]
     if hung:
         log.critical("loops did not end in time", extra={"loops": hung})

@@ -17,6 +17,7 @@ from consent_runtime.progress import STALLED_SECONDS
 
 from .deleted_records import DeletedRecords, Partition
 from .metrics import IngestMetrics
+from .positions import RecordedPositions
 from .record import Consumed
 from .stall_detector import StallDetector
 
@@ -40,7 +41,7 @@ _IDLE = 0.5
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 
 # A partition that gave nothing for so long is compared with the broker's end, and the answer awaited so long.
-_LOOK_SECONDS, _ASK_SECONDS = 5.0, 2.0
+_CHECK_SECONDS, _REQUEST_SECONDS = 5.0, 2.0
 
 # Two processes with one instance id end each other within seconds, for as long as both are started again.
 DUPLICATE_INSTANCE_SECONDS = 60.0
@@ -78,9 +79,11 @@ class ConsumerLoop:
         transient: tuple[type[Exception], ...],
         health: Health,
         metrics: IngestMetrics,
+        positions: RecordedPositions | None = None,
         batch_size: int = 1_000,
         stalled_after: float = STALLED_SECONDS,
     ) -> None:
+        """`positions` is kept up to date with what has been handled."""
         self._name = name
         self._topic = topic
         self._open_consumer = open_consumer
@@ -91,6 +94,8 @@ class ConsumerLoop:
         self._metrics = metrics
         self._size = batch_size
         self._batch: list[Consumed] = []
+        self._recorded = positions or RecordedPositions()
+        self._ends: dict[Partition, int] = {}
         self._paused = False
         self._stalled_after = stalled_after
         self._stalls = self._new_stall_detector()
@@ -110,6 +115,7 @@ class ConsumerLoop:
                 log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
                 self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
                 self._batch = []  # Not committed: it comes again.
+                self._ends = {}
                 self._end_pause()
                 self._consumer = self._open_consumer()
 
@@ -126,6 +132,7 @@ class ConsumerLoop:
                 self._fetch(_IDLE)
                 if self._batch:
                     self._finish(stop)
+                self._note_ends()
                 self._check_progress()
         finally:
             self._consumer.close()
@@ -146,6 +153,7 @@ class ConsumerLoop:
             if error is None:
                 record = Consumed.of(message)
                 self._reached((record.topic, record.partition), record.offset, then=record.offset + 1)
+                self._ends.pop((record.topic, record.partition), None)  # It has not ended there any more.
                 self._batch.append(record)
             elif error.fatal() or error.code() in _FENCED_CODES:
                 raise _ConsumerFencedError(error)
@@ -158,6 +166,7 @@ class ConsumerLoop:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is not None and partition is not None and offset is not None:
             self._reached((topic, partition), offset, then=offset)
+            self._ends[topic, partition] = offset
             self._stalls.position((topic, partition), offset)
 
     def _reached(self, place: Partition, offset: int, *, then: int) -> None:
@@ -166,7 +175,7 @@ class ConsumerLoop:
         try:
             lost = self._deleted.before(place, offset, then=then)
         except KafkaException as error:
-            what = "nobody says whether records were deleted unread"
+            what = "could not determine whether records were deleted before being read"
             log.warning(what, extra={"topic": topic, "partition": partition, "offset": offset, "error": str(error)})
             return
         if lost:
@@ -193,9 +202,12 @@ class ConsumerLoop:
 
     def _store(self) -> None:
         """The offsets of this batch may be committed from now on."""
-        ends: dict[tuple[str, int], int] = {}
+        ends: dict[Partition, int] = {}
         for record in self._batch:
             ends[record.topic, record.partition] = record.offset + 1
+            self._recorded.recorded(
+                (record.topic, record.partition), next_offset=record.offset + 1, append_time=record.timestamp * 1_000
+            )
         offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
         try:
             self._consumer.store_offsets(offsets=offsets)
@@ -207,16 +219,24 @@ class ConsumerLoop:
             if error.args[0].code() != KafkaError._STATE:
                 raise
 
+    def _note_ends(self) -> None:
+        """Where a partition ended when everything read of it has been handled: what lies before is no record."""
+        if self._batch:
+            return
+        for partition, offset in self._ends.items():
+            self._recorded.recorded(partition, next_offset=offset, append_time=None)
+        self._ends = {}
+
     def _pause(self, error: Exception) -> None:
         cause = type(error).__name__
         self._metrics.retries.labels(self._topic, cause).inc()
         if self._paused:
             return
         self._paused = True
-        self._metrics.holding.labels(self._topic).set(1)
-        self._health.ready(self._name, f"waits for a dependency: {cause}")
+        self._metrics.paused.labels(self._topic).set(1)
+        self._health.ready(self._name, f"paused, waiting for a dependency: {cause}")
         self._consumer.pause(self._consumer.assignment())
-        log.warning("batch put back", extra={"loop": self._name, "cause": cause, "records": len(self._batch)})
+        log.warning("ingest paused", extra={"loop": self._name, "cause": cause, "records": len(self._batch)})
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         """Keeps polling, which keeps the place in the group. What still arrives joins the batch, in its order."""
@@ -227,26 +247,26 @@ class ConsumerLoop:
 
     def _end_pause(self) -> None:
         self._paused = False
-        self._metrics.holding.labels(self._topic).set(0)
+        self._metrics.paused.labels(self._topic).set(0)
 
     def _resume(self) -> None:
         self._end_pause()
         self._stalls.waiting_on_purpose()
         self._report()
         self._consumer.resume(self._consumer.assignment())
-        log.info("dependency is back", extra={"loop": self._name})
+        log.info("ingest resumed", extra={"loop": self._name})
 
     def _check_progress(self) -> None:
         """Bring the readiness up to date. The broker is asked about partitions that gave nothing since the last look:
         half a millisecond each."""
         now = time.monotonic()
         if now >= self._check_at:
-            self._check_at = now + min(_LOOK_SECONDS, self._stalled_after / 2)
+            self._check_at = now + min(_CHECK_SECONDS, self._stalled_after / 2)
             for each in self._consumer.position(self._consumer.assignment()):
                 place = each.topic, each.partition
                 if not self._stalls.position(place, each.offset):
                     try:
-                        _, end = self._consumer.get_watermark_offsets(each, timeout=_ASK_SECONDS)
+                        _, end = self._consumer.get_watermark_offsets(each, timeout=_REQUEST_SECONDS)
                     except KafkaException:
                         break  # Nobody answers: who has not heard for long enough says so.
                     self._stalls.end_offset(place, end)
@@ -263,13 +283,13 @@ class ConsumerLoop:
         return DeletedRecords(committed=self._committed, begins=self._begins)
 
     def _committed(self, place: Partition) -> int | None:
-        [found] = self._consumer.committed([TopicPartition(*place)], timeout=_ASK_SECONDS)
+        [found] = self._consumer.committed([TopicPartition(*place)], timeout=_REQUEST_SECONDS)
         if found.error is not None:
             raise KafkaException(found.error)
         return found.offset if found.offset >= 0 else None
 
     def _begins(self, place: Partition) -> int:
-        begins, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_SECONDS)
+        begins, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_SECONDS)
         return begins
 
     def _new_stall_detector(self) -> StallDetector:
@@ -290,6 +310,8 @@ class ConsumerLoop:
         """Called from within poll, so never in the middle of `handle`: the next owner repeats what is dropped."""
         gone = {(each.topic, each.partition) for each in partitions}
         self._stalls.lost(gone)
+        self._recorded.forget(gone)
+        self._ends = {partition: end for partition, end in self._ends.items() if partition not in gone}
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
 
 

@@ -12,13 +12,14 @@ BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestMetrics:
-    """`topic` is one of the two topics consumed here; `outcome` a fixed set named in each help text."""
+    """`topic` is one of the three topics consumed here; `outcome` a fixed set named in each help text."""
 
     records: Counter
     batch_seconds: Histogram
     retries: Counter
     skipped: Counter
-    holding: Gauge
+    paused: Gauge
+    throttled: Gauge
     clock_offset: Gauge
 
     @classmethod
@@ -52,10 +53,16 @@ class IngestMetrics:
                 ["topic"],
                 registry=registry,
             ),
-            holding=Gauge(
-                "consent_relay_ingest_holding",
+            paused=Gauge(
+                "consent_relay_ingest_paused",
                 "1 while a batch waits for a dependency to come back and the partitions are paused.",
                 ["topic"],
+                registry=registry,
+            ),
+            throttled=Gauge(
+                "consent_relay_ingest_bulk_throttled",
+                "1 while submissions from consent.inbound.bulk.v1 are recorded at one batch a second, because the bulk"
+                " lane's resolved timestamp is more than a minute old. Live submissions are never slowed.",
                 registry=registry,
             ),
             clock_offset=Gauge(

@@ -1,11 +1,12 @@
-"""The composition root of `consent-relay ingest`: two loops, one for submissions and one for receipts, and a watch.
+"""The composition root of `consent-relay ingest`: loops for live submissions, bulk submissions and receipts.
 
-They share a process because they share all they depend on, and neither fills a core; each has a thread, a consumer
-and a group of its own, so that one that waits or lags does not hold up the other.
+They share a process because they share all they depend on, and none fills a core; each has a thread, a consumer
+and a group of its own, so that one that waits or lags does not hold up another. Bulk lets live go first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
@@ -13,12 +14,14 @@ from pydantic import Field
 
 from consent_api.clock import ClockWatch
 from consent_api.errors import LedgerUnavailable, Misconfigured
+from consent_api.ledger import backlog
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox import Outbox
 from consent_api.ledger.record import Desk
-from consent_api.runtime import Loop, over_right_topics, run_until_signal
+from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
 from consent_contracts.errors import RegistryUnavailable
@@ -29,8 +32,13 @@ from consent_runtime.keyring import Keyring
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
 from .dead_letter_writer import PRODUCER, SERVICE, DeadLettersNotWrittenError, DeadLetterWriter
 from .metrics import IngestMetrics
+from .positions import PART as POSITIONS
+from .positions import EndOffsets, PositionsLoop, RecordedPositions
+from .preference import LivePreference
 from .receipts import Receipts
+from .record import Consumed
 from .submissions import Submissions
+from .throttle import BulkThrottle
 
 NOT_NOW = (LedgerUnavailable, RegistryUnavailable, DeadLettersNotWrittenError)
 # Nobody acts on a receipt within a quarter of a second: one transaction takes all that come meanwhile.
@@ -43,6 +51,9 @@ class IngestSettings(DatabaseSettings):
     service: ClassVar[str] = "consent-api-ingest"
 
     ingest_batch: int = Field(1_000, ge=1, le=10_000, description="records recorded in one transaction, at most")
+    ingest_bulk_batch: int = Field(
+        250, ge=1, le=10_000, description="records of the bulk topic recorded in one transaction, at most"
+    )
     ingest_tenant: str | None = Field(
         None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
     )
@@ -53,7 +64,7 @@ def run(settings: IngestSettings) -> int:
     """Until SIGTERM; the exit code. Misconfigured when the default tenant has no keys."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
-    health = observability.Health(expected=("inbound", "receipts"))
+    health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         with composed(settings, registry=registry, health=health) as loops:
@@ -71,11 +82,14 @@ def composed(
     default_tenant = _default_tenant(settings, keyring)
     metrics = IngestMetrics.on(registry)
     codec = starting.codec(settings)
-    engine = connect(settings.database, pool_size=3, application="consent-relay ingest")
+    engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
     ledger = Ledger(
         engine=engine,
-        desk=Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
-        ids=DecisionIds()),
+        desk=Desk(
+            keyring=keyring,
+            outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
+            ids=DecisionIds(),
+        ),
     )
     letters = Letters(
         codec=codec,
@@ -84,41 +98,84 @@ def composed(
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry),
     )
-    dead_letters = DeadLetterWriter(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
-    inbound = Submissions(
-        codec=codec,
-        ledger=ledger,
-        rules=Rules(channels=settings.channels, default_region=settings.default_region),
-        tenants=keyring.tenants,
-        default_tenant=default_tenant,
-        dead_letters=dead_letters,
-        metrics=metrics,
+    preference = LivePreference()
+    throttle = BulkThrottle(
+        lambda: ledger.transact(partial(backlog.read, partitions=settings.partitions)), throttled=metrics.throttled
     )
-    receipts = Receipts(codec=codec, ledger=ledger, dead_letters=dead_letters, metrics=metrics)
+    positions = RecordedPositions()
+    topics = settings.topics
 
-    def loop(name: str, topic: str, handle: Handle, **fetching: int) -> Loop:
-        batches = ConsumerLoop(
+    def dead_letters() -> DeadLetterWriter:
+        return DeadLetterWriter(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
+
+    def submissions(lane: Lane) -> Submissions:
+        return Submissions(
+            lane=lane,
+            codec=codec,
+            ledger=ledger,
+            rules=Rules(channels=settings.channels, default_region=settings.default_region),
+            tenants=keyring.tenants,
+            default_tenant=default_tenant,
+            dead_letters=dead_letters(),
+            metrics=metrics,
+        )
+
+    live, bulk = submissions(Lane.LIVE), submissions(Lane.BULK)
+    receipts = Receipts(codec=codec, ledger=ledger, dead_letters=dead_letters(), metrics=metrics)
+
+    def handle_live(records: Sequence[Consumed]) -> None:
+        with preference.live():
+            live.handle(records)
+
+    def handle_bulk(records: Sequence[Consumed]) -> None:
+        throttle.wait()
+        with preference.bulk():
+            bulk.handle(records)
+
+    def loop(
+        name: str,
+        topic: str,
+        handle: Handle,
+        *,
+        batch: int = settings.ingest_batch,
+        positions: RecordedPositions | None = None,
+        fetching: Mapping[str, int] | None = None,
+    ) -> Loop:
+        consumer_loop = ConsumerLoop(
             name=name,
             topic=topic,
             open_consumer=lambda: kafka.consumer(
                 settings.kafka,
-                settings.topics.group(f"consent-api-{name}"),
-                group_instance_id=settings.topics.group(f"{settings.instance_id}-{name}"),
-                **{**CONSUMER, **fetching},
+                topics.group(f"consent-api-{name}"),
+                group_instance_id=topics.group(f"{settings.instance_id}-{name}"),
+                **{**CONSUMER, **(fetching or {})},
             ),
             handle=handle,
             transient=NOT_NOW,
             health=health,
             metrics=metrics,
-            batch_size=settings.ingest_batch,
+            positions=positions,
+            batch_size=batch,
         )
-        needed = [topic, settings.topics.dead_letters(SERVICE)]
-        return over_right_topics(batches.run, settings, needed, health=health, part=name)
+        needed = [topic, topics.dead_letters(SERVICE)]
+        return wait_for_topics(consumer_loop.run, settings, needed, health=health, part=name)
 
+    stored = PositionsLoop(
+        ledger=ledger,
+        positions=positions,
+        ends=EndOffsets(kafka.admin(settings.kafka, {"log_level": 2})),
+        topics=[topics.inbound, topics.inbound_bulk],
+        partitions=settings.partitions,
+        health=health,
+    )
     try:
         yield {
-            "inbound": loop("inbound", settings.topics.inbound, inbound.handle),
-            "receipts": loop("receipts", settings.topics.receipts, receipts.handle, **RECEIPTS_MAY_WAIT),
+            "inbound": loop("inbound", topics.inbound, handle_live, positions=positions),
+            "inbound-bulk": loop(
+                "inbound-bulk", topics.inbound_bulk, handle_bulk, batch=settings.ingest_bulk_batch, positions=positions
+            ),
+            "receipts": loop("receipts", topics.receipts, receipts.handle, fetching=RECEIPTS_MAY_WAIT),
+            POSITIONS: stored.run,
             "clock": ClockWatch(ledger=ledger, offset=metrics.clock_offset, health=health).run,
         }
     finally:

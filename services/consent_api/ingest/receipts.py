@@ -56,7 +56,7 @@ class Receipts:
     def __init__(self, *, codec: Codec, ledger: Ledger, dead_letters: DeadLetterWriter, metrics: IngestMetrics) -> None:
         self._codec = codec
         self._ledger = ledger
-        self._aside = dead_letters
+        self._dead_letters = dead_letters
         self._metrics = metrics
 
     def handle(self, records: Sequence[Consumed]) -> None:
@@ -71,7 +71,7 @@ class Receipts:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
         stored = self._ledger.transact(lambda connection: store(connection, list(receipts.values())))
         if rejected:
-            self._aside.write(rejected)
+            self._dead_letters.write(rejected)
         self._metrics.count(
             records[0].topic,
             total=len(records),

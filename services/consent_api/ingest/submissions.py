@@ -1,9 +1,14 @@
-"""What upstream systems submit by Kafka (R16): a batch of records, decided one by one, recorded in one transaction."""
+"""What upstream systems submit by Kafka (R16): a batch of records, decided one by one, recorded in one transaction.
+
+What comes by the live topic is live, what comes by the bulk topic is bulk.
+"""
 
 from collections.abc import Collection, Sequence
 
-from consent_api.errors import Fault, Refused
+from consent_api.errors import Fault, Refused, TransactionTooLong
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.record import Outcome
 from consent_api.validate import Accepted, Rules, validate
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
@@ -22,6 +27,7 @@ class Submissions:
     def __init__(
         self,
         *,
+        lane: Lane,
         codec: Codec,
         ledger: Ledger,
         rules: Rules,
@@ -30,12 +36,13 @@ class Submissions:
         dead_letters: DeadLetterWriter,
         metrics: IngestMetrics,
     ) -> None:
+        self._lane = lane
         self._codec = codec
         self._ledger = ledger
         self._rules = rules
         self._tenants = tenants
         self._default_tenant = default_tenant
-        self._aside = dead_letters
+        self._dead_letters = dead_letters
         self._metrics = metrics
 
     def handle(self, records: Sequence[Consumed]) -> None:
@@ -52,7 +59,7 @@ class Submissions:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
             except Refused as error:
                 rejected.append(invalid(record, error))
-        outcomes = self._ledger.record(accepted)
+        outcomes = self._record(accepted)
         repeated = 0
         for record, outcome in zip(readable, outcomes, strict=True):
             if isinstance(outcome, Refused):
@@ -60,8 +67,18 @@ class Submissions:
             else:
                 repeated += outcome.repeated
         if rejected:
-            self._aside.write(rejected)
+            self._dead_letters.write(rejected)
         self._metrics.count(records[0].topic, total=len(records), repeated=repeated, dead_letters=len(rejected))
+
+    def _record(self, accepted: Sequence[Accepted]) -> list[Outcome]:
+        """In one transaction, or in smaller ones where one would last longer than its lane allows."""
+        try:
+            return self._ledger.record(accepted, lane=self._lane)
+        except TransactionTooLong:
+            if len(accepted) <= 1:
+                raise
+            half = len(accepted) // 2
+            return [*self._record(accepted[:half]), *self._record(accepted[half:])]
 
     def _read(self, record: Consumed, now: int) -> Accepted:
         datum = self._codec.decode(record.topic, record.value)
@@ -73,7 +90,7 @@ class Submissions:
             raise Refused([_UNKNOWN_TENANT])
         if not datum["event_id"]:
             raise Refused([Fault(pointer="/event_id", code="empty", cure="send an id that is unique to the event")])
-        return validate(datum, tenant=tenant, rules=self._rules, now=now)
+        return validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
 
 
 def invalid(record: Consumed, refused: Refused) -> Rejected:

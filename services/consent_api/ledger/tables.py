@@ -214,7 +214,6 @@ ingest_positions = Table(
     metadata,
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
-    Column("topic_id", Text, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
     Column("resolved_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -229,6 +228,8 @@ hole_repairs = Table(
     Column("partition", Integer, nullable=False),
     # Null: every channel.
     Column("channel", Text),
+    # The bulk topic in which the repair publishes; one that was made anew since has lost what was published.
+    Column("topic_id", Text, nullable=False),
     Column("taken_by", Text, nullable=False),
     # The last sign of life of the relay that repairs it.
     Column("taken_at", BigInteger, nullable=False),

@@ -1,130 +1,186 @@
-"""The relay's loop: claim rows, publish them, delete what the broker has acknowledged, sleep a little.
+"""One lane's loop: claim rows, publish them, delete what the broker has acknowledged, state what is resolved.
 
 Rows are deleted in the transaction that claimed them, after the acknowledgement: a crash anywhere in between
 gives them back and publishes them again, which the merge ignores.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Connection
 
+from consent_api.ledger.lanes import Lane
+from consent_contracts.errors import RegistryUnavailable
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
+from .errors import PublishFailedError
 from .metrics import RelayMetrics
-from .outbox_table import Outbox, Row
-from .poll_interval import Pace
+from .outbox_table import UNREACHABLE, Claim, OutboxTable, Row
+from .poll_interval import PollInterval
 from .publisher import Delivery, Publisher
+from .resolved import ResolvedPublisher
+from .timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
 
 log = logging.getLogger(__name__)
 
+TRANSIENT: tuple[type[Exception], ...] = (PublishFailedError, RegistryUnavailable, *UNREACHABLE)
 
-class BrokerFailed(Exception):
-    """Some of a batch was not acknowledged, and not because of its records. The text is librdkafka's name of why."""
-
-
-# A pool that is exhausted, a connection that broke, a server that restarts, a transaction that it ended.
-UNREACHABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, PoolTimeout)
-NOT_NOW: tuple[type[Exception], ...] = (BrokerFailed, *UNREACHABLE)
-
-_REFUSED_AGAIN_AFTER = 60.0
 _MOST_REFUSED = 1_000
-_PROBE = 50
+_PROBE_BATCH = 50
+
+DenialOf = Callable[[Connection, Row], Row | None]
 
 
-class Relay:
-    """Publishes the outbox until told to stop. Any number of relays may run at once, each in its own process."""
+@dataclass(kw_only=True, slots=True)
+class _Refusal:
+    """A row that the broker would not take: how often, and when it is tried again (monotonic seconds)."""
+
+    times: int
+    retry_at: float
+
+
+class LaneRelay:
+    """Publishes one lane's outbox until stopped. Any number of relays may run at once, each in its own process."""
 
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        lane: Lane,
+        name: str,
+        outbox: OutboxTable,
         publisher: Publisher,
+        denial_of: DenialOf,
         metrics: RelayMetrics,
         health: Health,
         progress: Progress,
-        pace: Pace | None = None,
+        interval: PollInterval | None = None,
         batch: int = 2_000,
     ) -> None:
+        """`name`: of this loop on the health page. `denial_of`: what replaces a row that is refused for good."""
+        self._lane = lane
+        self._name = name
         self._outbox = outbox
         self._publisher = publisher
+        self._denial_of = denial_of
         self._metrics = metrics
         self._health = health
         self._progress = progress
-        self._pace = pace or Pace()
+        self._interval = interval or PollInterval()
         self._batch = batch
-        self._refused: dict[int, float] = {}
+        self._refusals: dict[int, _Refusal] = {}
+        self._stop: Callable[[], bool] = lambda: False
+        self.resolved: ResolvedPublisher | None = None
+        """Set by the composition root: it publishes through this loop."""
 
     def run(self, stop: threading.Event) -> None:
-        """Survives any absence of the broker and of the database. Whatever else is raised is a bug and ends it."""
+        """Survives any absence of the broker, the registry and the database. Whatever else is raised is a bug."""
+        self._stop = stop.is_set
         failures = 0
         pause = 0.0
         while not stop.is_set():
             self._beat()
             # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
-            limit = min(self._batch, _PROBE) if failures else self._batch
+            limit = min(self._batch, _PROBE_BATCH) if failures else self._batch
             try:
-                found = self._turn(limit, stop)
-            except NOT_NOW as error:
+                found = self._publish_batch(limit)
+                if self.resolved is not None and not stop.is_set():
+                    self.resolved.publish_due()
+            except TRANSIENT as error:
                 failures += 1
                 self._report(error, failures)
-                self._sleep(self._pace.retry(failures), stop)
+                self._sleep(self._interval.backoff(failures), stop)
                 continue
             if failures:
-                log.info("relay recovered", extra={"failures": failures})
+                log.info("relay recovered", extra={"lane": self._lane.value, "failures": failures})
             failures = 0
-            self._health.ready("relay")
-            pause = self._pace.after(found=found, limit=limit, previous=pause)
+            self._health.ready(self._name)
+            pause = self._interval.next(found=found, limit=limit, previous=pause)
             if pause:
                 self._sleep(pause, stop)
 
     @property
-    def set_aside(self) -> int:
+    def rejected_count(self) -> int:
         """How many rows wait because the broker would not take them. From any thread."""
-        return len(self._refused)
+        return len(self._refusals)
 
-    def _turn(self, limit: int, stop: threading.Event) -> int:
-        """One batch; the number of rows found."""
+    def publish(self, rows: Sequence[Row]) -> Delivery:
+        """Send records that are no outbox rows. Raises PublishFailedError unless all were acknowledged."""
+        delivery = self._publisher.publish(rows, beat=self._beat, stop=self._stop)
+        if (delivery.failed or delivery.refused) and not self._stop():
+            raise PublishFailedError(delivery.cause or "stopped")
+        return delivery
+
+    def _publish_batch(self, limit: int) -> int:
+        """The number of rows found."""
         started = time.perf_counter()
-        with self._outbox.claim(limit, aside=self._aside()) as claim:
+        known = self.resolved.known_offsets() if self.resolved is not None else {}
+        with self._outbox.claim(limit, excluded=self._excluded()) as claim:
             if not claim.rows:
                 return 0
-            delivery = self._publisher.publish(claim.rows, beat=self._beat, stop=stop.is_set)
-            if delivery.acknowledged:
-                claim.delete([row.id for row in delivery.acknowledged])
+            delivery = self._publisher.publish(claim.rows, beat=self._beat, stop=self._stop)
+            done = [row.id for row in delivery.acknowledged]
+            done += self._replace(claim, delivery)
+            if done:
+                claim.delete(done)
+        if self.resolved is not None:
+            self.resolved.observe(delivery, before=known)
         self._count(delivery)
-        self._set_aside(delivery)
         if delivery.acknowledged or delivery.refused:
             self._progress.moved()
-        if delivery.failed and not stop.is_set():
-            raise BrokerFailed(delivery.cause)
+        if delivery.failed and not self._stop():
+            raise PublishFailedError(delivery.cause)
         if delivery.acknowledged:
-            self._metrics.batch_seconds.observe(time.perf_counter() - started)
+            self._metrics.batch_seconds.labels(self._lane.value).observe(time.perf_counter() - started)
         return len(claim.rows)
 
-    def _aside(self) -> list[int]:
-        if not self._refused:
+    def _replace(self, claim: Claim, delivery: Delivery) -> list[int]:
+        """The ids of refused rows that need not stay: a denial was acknowledged in their place, or none is needed."""
+        for row in delivery.acknowledged:
+            self._refusals.pop(row.id, None)
+        settled: list[int] = []
+        for row in delivery.refused:
+            refusal = self._refusals.setdefault(row.id, _Refusal(times=0, retry_at=0.0))
+            refusal.times += 1
+            refusal.retry_at = time.monotonic() + REFUSED_AGAIN_AFTER_SECONDS
+            if not delivery.too_large and refusal.times == 1:
+                continue  # A damaged packet is refused like a damaged record.
+            if self._settled(claim.connection, row, delivery.cause):
+                settled.append(row.id)
+                del self._refusals[row.id]
+            else:
+                refusal.retry_at = time.monotonic() + UNREPLACEABLE_AGAIN_AFTER_SECONDS
+        if len(self._refusals) > _MOST_REFUSED:
+            raise PublishFailedError(delivery.cause)
+        return settled
+
+    def _settled(self, connection: Connection, row: Row, cause: str | None) -> bool:
+        denial = self._denial_of(connection, row)
+        if denial is None:
+            outcome = "dropped"
+        else:
+            answer = self._publisher.publish([denial], beat=self._beat, stop=self._stop)
+            if answer.failed:
+                raise PublishFailedError(answer.cause)
+            outcome = "denied" if answer.acknowledged else "kept"
+        self._metrics.denials.labels(self._lane.value, outcome).inc()
+        log.error(
+            "the broker refuses a record",
+            extra={"lane": self._lane.value, "outbox_id": row.id, "cause": cause, "outcome": outcome},
+        )
+        return outcome != "kept"
+
+    def _excluded(self) -> list[int]:
+        if not self._refusals:
             return []
         now = time.monotonic()
-        self._refused = {row_id: until for row_id, until in self._refused.items() if until > now}
-        return list(self._refused)
-
-    def _set_aside(self, delivery: Delivery) -> None:
-        """A record that the broker will not take must not hold up the others. Its row stays, and its age shows."""
-        if not delivery.refused:
-            return
-        until = time.monotonic() + _REFUSED_AGAIN_AFTER
-        self._refused |= {row.id: until for row in delivery.refused}
-        log.error(
-            "the broker refuses records",
-            extra={"cause": delivery.cause, "outbox_ids": [row.id for row in delivery.refused[:20]]},
-        )
-        if len(self._refused) > _MOST_REFUSED:
-            raise BrokerFailed(delivery.cause)
+        return [row_id for row_id, refusal in self._refusals.items() if refusal.retry_at > now]
 
     def _count(self, delivery: Delivery) -> None:
         for outcome, rows in _by_outcome(delivery).items():
@@ -132,20 +188,26 @@ class Relay:
                 self._metrics.published.labels(topic, outcome).inc(number)
 
     def _report(self, error: Exception, failures: int) -> None:
-        cause = "broker" if isinstance(error, BrokerFailed) else "database"
-        self._metrics.retries.labels(cause).inc()
-        self._health.ready("relay", f"the {cause} does not answer")
+        cause = _cause(error)
+        self._metrics.retries.labels(self._lane.value, cause).inc()
+        self._health.ready(self._name, f"the {cause} does not answer")
         self._progress.moved()
         if failures == 1:
-            why = str(error) if isinstance(error, BrokerFailed) else type(error).__name__
-            log.warning("relay waits", extra={"cause": cause, "error": why})
+            why = type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)
+            log.warning("relay paused", extra={"lane": self._lane.value, "cause": cause, "error": why})
 
     def _sleep(self, seconds: float, stop: threading.Event) -> None:
         self._beat()
         stop.wait(seconds)
 
     def _beat(self) -> None:
-        self._health.beat("relay")
+        self._health.beat(self._name)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, PublishFailedError):
+        return "broker"
+    return "registry" if isinstance(error, RegistryUnavailable) else "database"
 
 
 def _by_outcome(delivery: Delivery) -> dict[str, list[Row]]:

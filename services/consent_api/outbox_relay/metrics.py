@@ -1,5 +1,7 @@
 """What the relay counts."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -7,47 +9,108 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelayMetrics:
-    """`topic` is one of our own topics; `outcome` is published, refused (by the broker, for good) or failed."""
+    """`lane` is live or bulk; `topic` is one of our own topics; `outcome` a fixed set named in each help text."""
 
     pending: Gauge
     oldest: Gauge
     published: Counter
     batch_seconds: Histogram
     retries: Counter
+    denials: Counter
+    turns: Counter
+    resolved_age: Gauge
+    losses: Counter
+    open_holes: Gauge
+    repairs: Counter
+    repair_events: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> "RelayMetrics":
+    def on(cls, registry: CollectorRegistry) -> RelayMetrics:
         return cls(
             pending=Gauge(
                 "consent_relay_outbox_pending",
-                "Rows recorded and not yet acknowledged by Kafka. Exact up to 10,000, the database's estimate"
+                "Rows recorded and not yet acknowledged by Kafka, by lane. Exact up to 10,000, the database's estimate"
                 " beyond; NaN while the database does not answer.",
+                ["lane"],
                 registry=registry,
             ),
             oldest=Gauge(
                 "consent_relay_outbox_oldest_age_seconds",
-                "Age of the oldest row that Kafka has not acknowledged; 0 when there is none. A revocation may"
-                " be among them: above 5 seconds the promise of seconds is broken.",
+                "Age of the oldest row that Kafka has not acknowledged, by lane; 0 when there is none. In the live lane"
+                " a revocation may be among them: above 5 seconds the promise of seconds is broken. In the bulk lane it"
+                " is the backlog of an import.",
+                ["lane"],
                 registry=registry,
             ),
             published=Counter(
                 "consent_relay_outbox_published_total",
                 "Outbox rows handed to Kafka, by outcome: published (acknowledged, row deleted), failed (tried"
-                " again soon, row kept), refused (the broker will not take this record: row kept, tried"
-                " again every minute, needs a person).",
+                " again soon, row kept), refused (the broker does not take this record: replaced by one that denies the"
+                " address, see consent_relay_outbox_denials_total).",
                 ["topic", "outcome"],
                 registry=registry,
             ),
             batch_seconds=Histogram(
                 "consent_relay_outbox_batch_seconds",
-                "Time from claiming rows to the commit of their deletion, for batches that were acknowledged.",
+                "Time from claiming rows to the commit of their deletion, by lane, for batches that were acknowledged.",
+                ["lane"],
                 buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
                 registry=registry,
             ),
             retries=Counter(
                 "consent_relay_outbox_retries_total",
-                "Turns that failed as a whole, by cause: database or broker. Rows stay; nothing is lost.",
-                ["cause"],
+                "Batches that failed as a whole, by lane and cause: database, broker or registry. Rows stay; nothing is"
+                " lost.",
+                ["lane", "cause"],
+                registry=registry,
+            ),
+            denials=Counter(
+                "consent_relay_outbox_denials_total",
+                "Rows that the broker refuses for good, by lane and outcome: denied (a record that denies the address"
+                " was published instead; look the outbox_id up in the log and ask the person again), dropped (no"
+                " address has this key), kept (the broker refuses the denial too: its topic settings are wrong).",
+                ["lane", "outcome"],
+                registry=registry,
+            ),
+            turns=Counter(
+                "consent_relay_resolved_turns_total",
+                "Turns of this relay, by lane and outcome: kept (the lane's resolved timestamp can advance), lost (the"
+                " connection to the database broke), timed_out (a transaction wrote the outbox for longer than any"
+                " may). All relays together keep about one a second and lane.",
+                ["lane", "outcome"],
+                registry=registry,
+            ),
+            resolved_age=Gauge(
+                "consent_relay_resolved_age_seconds",
+                "Age of the lane's resolved timestamp, of its oldest partition: every decision acknowledged earlier is"
+                " in Kafka. NaN before the first one, or while the database does not answer. Above 30 s (live) readers"
+                " deny; above 60 s (bulk) imports are slowed.",
+                ["lane"],
+                registry=registry,
+            ),
+            losses=Counter(
+                "consent_relay_changes_losses_total",
+                "Times this relay found that a partition of a changes topic had gone back or had been made anew, by"
+                " lane: Kafka lost records. The ledger has them; they are published again by a repair.",
+                ["lane"],
+                registry=registry,
+            ),
+            open_holes=Gauge(
+                "consent_relay_holes_open",
+                "Holes that the merge stage reports and that are not closed, as this relay reads them. Readers deny for"
+                " their partitions meanwhile.",
+                registry=registry,
+            ),
+            repairs=Counter(
+                "consent_relay_hole_repairs_total",
+                "Repairs of holes, by outcome: started, finished (everything is published again, the marker is"
+                " acknowledged), restarted (the topic changed meanwhile or lost the marker).",
+                ["outcome"],
+                registry=registry,
+            ),
+            repair_events=Counter(
+                "consent_relay_hole_repair_events_total",
+                "Events published again to repair holes.",
                 registry=registry,
             ),
         )

@@ -1,66 +1,105 @@
-"""Tells how much is pending, and for how long, and whether the relay gets anywhere: in a thread of its own, because a
-relay that is stuck must show."""
+"""Measures, by lane, how much is pending and for how long, how old the resolved timestamp is, and whether the relay
+gets anywhere: in a thread of its own, because a relay that is stuck must show."""
+
+from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from sqlalchemy import Engine, text
+
+from consent_api.ledger.lanes import Lane
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
-from .loop import UNREACHABLE
 from .metrics import RelayMetrics
-from .outbox_table import Backlog, Outbox
+from .outbox_table import UNREACHABLE, Backlog, OutboxTable
+from .timing import RESOLVED_AGE_LIMIT_SECONDS
 
-_EVERY = 1.0
-_PART = "outbox"
+PART = "outbox-monitor"
+_INTERVAL_SECONDS = 1.0
+
+_AGE = text(
+    "SELECT extract(epoch FROM clock_timestamp()) - min(resolved_at) / 1e6"
+    " FROM relay_partitions WHERE lane = :lane HAVING count(*) = count(resolved_at)"
+)
 
 
-class Watch:
-    """Measures the outbox each second, or ten times less often than the measuring takes, if that is longer."""
+class ResolvedAge:
+    """How old a lane's resolved timestamp is, whichever relay published it. Raises DBAPIError."""
 
-    def __init__(
-        self,
-        *,
-        outbox: Outbox,
-        metrics: RelayMetrics,
-        health: Health,
-        progress: Progress,
-        stalled_after: float,
-        set_aside: Callable[[], int],
-    ) -> None:
-        """`progress` is the relay's own: it moves when the broker has answered, and while the relay says what it
-        waits for. `stalled_after` is its bound; `set_aside`, how many rows the broker has refused."""
-        self._progress = progress
-        self._stalled_after = stalled_after
-        self._set_aside = set_aside
-        self._outbox = outbox
+    def __init__(self, engine: Engine, lane: Lane) -> None:
+        self._engine = engine
+        self._lane = lane.value
+
+    def seconds(self) -> float:
+        """Of the oldest partition; NaN until each has one."""
+        with self._engine.connect() as connection:
+            age = connection.execute(_AGE, {"lane": self._lane}).scalar()
+        return math.nan if age is None else float(age)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonitoredLane:
+    """`progress` is the lane's own: it moves when the broker has answered, and while the relay reports what it waits
+    for. `stalled_after` is its bound; `rejected_count`, how many rows the broker has refused."""
+
+    lane: Lane
+    outbox: OutboxTable
+    resolved_age: ResolvedAge
+    progress: Progress
+    stalled_after: float
+    rejected_count: Callable[[], int]
+
+
+class OutboxMonitor:
+    """Measures each second, or ten times less often than the measuring takes, if that is longer."""
+
+    def __init__(self, *, lanes: Sequence[MonitoredLane], metrics: RelayMetrics, health: Health) -> None:
+        self._lanes = lanes
         self._metrics = metrics
         self._health = health
 
     def run(self, stop: threading.Event) -> None:
         pause = 0.0
         while not stop.wait(pause):
-            self._health.beat("outbox-watch")
+            self._health.beat(PART)
             started = time.monotonic()
-            self.look()
-            pause = max(_EVERY, 10 * (time.monotonic() - started))
+            for each in self._lanes:
+                self.check(each)
+            pause = max(_INTERVAL_SECONDS, 10 * (time.monotonic() - started))
 
-    def look(self) -> None:
+    def check(self, lane: MonitoredLane) -> None:
+        name = lane.lane.value
         try:
-            backlog = self._outbox.backlog()
+            backlog = lane.outbox.backlog()
+            age = lane.resolved_age.seconds()
         except UNREACHABLE:
-            self._metrics.pending.set(math.nan)
-            self._metrics.oldest.set(math.nan)
-            return  # The relay says so itself.
-        self._metrics.pending.set(backlog.pending)
-        self._metrics.oldest.set(backlog.oldest_seconds)
-        self._health.ready(_PART, self._state(backlog))
+            for gauge in (self._metrics.pending, self._metrics.oldest, self._metrics.resolved_age):
+                gauge.labels(name).set(math.nan)
+            return  # The relay reports that itself.
+        self._metrics.pending.labels(name).set(backlog.pending)
+        self._metrics.oldest.labels(name).set(backlog.oldest_seconds)
+        self._metrics.resolved_age.labels(name).set(age)
+        self._health.ready(f"{name}-outbox", _backlog_readiness(lane, backlog))
+        self._health.ready(f"{name}-resolved", resolved_readiness(lane.lane, age))
 
-    def _state(self, backlog: Backlog) -> bool | str:
-        """Rows that another relay publishes do not grow old; rows that the broker refuses are no fault of ours."""
-        if backlog.oldest_seconds <= self._stalled_after or backlog.pending <= self._set_aside():
-            self._progress.moved()
-        seconds = self._progress.stalled()
-        return seconds is None or f"{backlog.pending} rows wait, and none was published for {seconds:.0f} s"
+
+def _backlog_readiness(lane: MonitoredLane, backlog: Backlog) -> bool | str:
+    """Rows that another relay publishes do not grow old; rows that the broker refuses are no fault of this relay."""
+    if backlog.oldest_seconds <= lane.stalled_after or backlog.pending <= lane.rejected_count():
+        lane.progress.moved()
+    seconds = lane.progress.stalled()
+    return seconds is None or f"{backlog.pending} rows wait, and none was published for {seconds:.0f} s"
+
+
+def resolved_readiness(lane: Lane, age_seconds: float) -> bool | str:
+    """True, or what the health page states; NaN: there is no resolved timestamp yet."""
+    if math.isnan(age_seconds):
+        return "no resolved timestamp has been published yet"
+    if age_seconds <= RESOLVED_AGE_LIMIT_SECONDS[lane]:
+        return True
+    return f"the resolved timestamp is {age_seconds:.0f} s old"

@@ -1,45 +1,57 @@
-"""The outbox as the relay sees it: claim rows, delete what the broker has acknowledged, tell the backlog."""
+"""One lane's outbox as the relay uses it: claim rows, delete what the broker has acknowledged, measure the backlog."""
+
+from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from consent_api.ledger.lanes import Lane
 
 EXACT_UP_TO = 10_000
 
+# A pool that is exhausted, a connection that broke, a server that restarts, a transaction that it ended.
+UNREACHABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+
+# A claim from the lowest id may take a tenth of the time, not more: see OutboxTable.
+_SWEEP_SHARE = 10
+
 # SKIP LOCKED lets several relays share the table.
-_CLAIM = text(
-    "SELECT outbox_id, topic, key, value, headers FROM outbox"
-    " WHERE outbox_id > :floor AND outbox_id <> ALL(:aside)"
+_CLAIM = (
+    "SELECT outbox_id, topic, partition, key, value, headers FROM {outbox}"
+    " WHERE outbox_id > :floor AND outbox_id <> ALL(:excluded)"
     " ORDER BY outbox_id LIMIT :limit FOR UPDATE SKIP LOCKED"
 )
+_DELETE = "DELETE FROM {outbox} WHERE outbox_id = ANY(:ids)"
 
-# A claim from the very beginning may take a tenth of the time, not more: see Outbox.
-_SWEEP_SHARE = 10
-_DELETE = text("DELETE FROM outbox WHERE outbox_id = ANY(:ids)")
-
-# No count over 50 million rows each second: exact while it is cheap, the statistics' word beyond.
-_BACKLOG = text(
-    """
-    WITH head AS (SELECT count(*) AS n FROM (SELECT 1 FROM outbox LIMIT :bound + 1) AS few)
+# No count over 50 million rows each second: exact while it is cheap, the estimate of the statistics above that.
+_BACKLOG = """
+    WITH head AS (SELECT count(*) AS n FROM (SELECT 1 FROM {outbox} LIMIT :bound + 1) AS few)
     SELECT CASE WHEN n <= :bound THEN n
                 ELSE greatest(n, (SELECT n_live_tup FROM pg_stat_user_tables
-                                  WHERE relid = 'outbox'::regclass)) END,
+                                  WHERE relid = '{outbox}'::regclass)) END,
            (SELECT extract(epoch FROM clock_timestamp()) - created_at / 1e6
-            FROM outbox ORDER BY outbox_id LIMIT 1)
+            FROM {outbox} ORDER BY outbox_id LIMIT 1)
     FROM head
     """
-)
+_LOWEST = """
+    SELECT p, (SELECT min(outbox_id) FROM {outbox} WHERE partition = p)
+    FROM unnest(CAST(:partitions AS int[])) AS p
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One record to publish. `headers` are CloudEvents' names and values."""
+    """One record to publish, in its partition. `headers` are CloudEvents' names and values."""
 
     id: int
     topic: str
+    partition: int
     key: bytes
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
@@ -56,15 +68,16 @@ class Backlog:
 class Claim:
     """Rows locked by one open transaction. `delete` takes effect when the claim ends well."""
 
-    def __init__(self, connection: Connection, rows: Sequence[Row]) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, rows: Sequence[Row], delete: str) -> None:
+        self.connection = connection
         self.rows = rows
+        self._delete = text(delete)
 
     def delete(self, ids: Sequence[int]) -> None:
-        self._connection.execute(_DELETE, {"ids": list(ids)})
+        self.connection.execute(self._delete, {"ids": list(ids)})
 
 
-class Outbox:
+class OutboxTable:
     """Every method raises SQLAlchemy's DBAPIError when the database does not answer. One thread at a time.
 
     A row may become visible below rows that were published long ago (its transaction took its id early and
@@ -76,43 +89,62 @@ class Outbox:
     every time.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lane: Lane) -> None:
         self._engine = engine
+        self._claim = text(_CLAIM.format(outbox=lane.outbox))
+        self._delete = _DELETE.format(outbox=lane.outbox)
+        self._backlog = text(_BACKLOG.format(outbox=lane.outbox))
+        self._lowest = text(_LOWEST.format(outbox=lane.outbox))
         self._floor = 0
         self._sweep_at = 0.0
 
     @contextmanager
-    def claim(self, limit: int, *, aside: Sequence[int] = ()) -> Iterator[Claim]:
-        """Up to `limit` rows, oldest first, that nobody else works on; rows `aside` are left out.
+    def claim(self, limit: int, *, excluded: Sequence[int] = ()) -> Iterator[Claim]:
+        """Up to `limit` rows, lowest id first, that no other relay has claimed; rows `excluded` are left out.
 
         Leaving normally commits the deletions, an exception gives the rows back.
         """
         with self._engine.begin() as connection:
-            rows = self._look(connection, limit, aside)
+            rows = self._find(connection, limit, excluded)
             if not rows and self._floor:
                 self._sweep_at = 0.0
-                rows = self._look(connection, limit, aside)
-            yield Claim(connection, rows)
+                rows = self._find(connection, limit, excluded)
+            yield Claim(connection, rows, self._delete)
 
-    def _look(self, connection: Connection, limit: int, aside: Sequence[int]) -> list[Row]:
+    def backlog(self) -> Backlog:
+        with self._engine.connect() as connection:
+            pending, oldest = connection.execute(self._backlog, {"bound": EXACT_UP_TO}).one()
+        return Backlog(pending=int(pending), oldest_seconds=max(float(oldest or 0), 0.0))
+
+    def lowest_ids(self, partitions: Collection[int]) -> dict[int, int]:
+        """By partition, the lowest id of a row that is not published and deleted; partitions without rows are absent.
+
+        Claimed rows count, the caller's too: their deletion is not committed yet."""
+        with self._engine.connect() as connection:
+            found = connection.execute(self._lowest, {"partitions": list(partitions)}).all()
+        return {int(partition): int(lowest) for partition, lowest in found if lowest is not None}
+
+    def _find(self, connection: Connection, limit: int, excluded: Sequence[int]) -> list[Row]:
         started = time.monotonic()
         sweep = started >= self._sweep_at
         if sweep:
             self._floor = 0
-        found = connection.execute(_CLAIM, {"floor": self._floor, "limit": limit, "aside": list(aside)})
+        where = {"floor": self._floor, "limit": limit, "excluded": list(excluded)}
+        rows = [_row(*each) for each in connection.execute(self._claim, where)]
         if sweep:
             now = time.monotonic()
             self._sweep_at = now + _SWEEP_SHARE * (now - started)
-        rows = [_row(*each) for each in found]
         if rows:
             self._floor = rows[-1].id
         return rows
 
-    def backlog(self) -> Backlog:
-        with self._engine.connect() as connection:
-            pending, oldest = connection.execute(_BACKLOG, {"bound": EXACT_UP_TO}).one()
-        return Backlog(pending=int(pending), oldest_seconds=max(float(oldest or 0), 0.0))
 
-
-def _row(outbox_id: int, topic: str, key: bytes, value: bytes, headers: list[list[str]]) -> Row:
-    return Row(id=outbox_id, topic=topic, key=key, value=value, headers=[(name, each) for name, each in headers])
+def _row(outbox_id: int, topic: str, partition: int, key: bytes, value: bytes, headers: list[list[str]]) -> Row:
+    return Row(
+        id=outbox_id,
+        topic=topic,
+        partition=partition,
+        key=key,
+        value=value,
+        headers=[(name, each) for name, each in headers],
+    )

@@ -1,26 +1,48 @@
-"""The relay's composition root: builds its clients from the settings and runs it until a signal."""
+"""The relay's composition root: builds its clients from the settings and runs it until a signal.
+
+Each lane has threads, connections and a producer of its own, so live never waits for bulk: one that publishes, one
+that takes turns. Another one repairs holes, and one measures.
+"""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from pydantic import Field
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from consent_api.ledger.database import connect
-from consent_api.runtime import Loop, over_right_topics, run_until_signal
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import now_micros
+from consent_api.ledger.outbox import Outbox
+from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
-from consent_runtime import kafka, logs, observability
+from consent_contracts.codec import Codec, ConfluentRegistry
+from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
-from .loop import Relay
+from . import repair_loop
+from .denials import denial_of
+from .hole_reader import CONSUMER, HoleReader
+from .loop import DenialOf, LaneRelay
 from .metrics import RelayMetrics
-from .monitor import Watch
-from .outbox_table import Outbox
-from .poll_interval import Pace
+from .monitor import PART as MONITOR
+from .monitor import MonitoredLane, OutboxMonitor, ResolvedAge
+from .outbox_table import OutboxTable
+from .poll_interval import PollInterval
 from .publisher import PRODUCER, Publisher
+from .repair_loop import RepairLoop
+from .repair_table import RepairTable
+from .resolved import ResolvedPublisher
+from .topic_info import TopicInfo
+from .turn_loop import TurnLoop
+from .turns import TurnTable
 
 
 class OutboxRelaySettings(DatabaseSettings):
@@ -35,16 +57,21 @@ class OutboxRelaySettings(DatabaseSettings):
 
 
 def run(settings: OutboxRelaySettings) -> int:
-    """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database is away."""
+    """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database does not answer."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
-    health = observability.Health(expected=("relay",))
+    health = observability.Health(expected=(*map(relay_part, Lane), repair_loop.PART))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         with composed(settings, registry=registry, health=health) as loops:
             return run_until_signal(loops)
     finally:
         server.close()
+
+
+def relay_part(lane: Lane) -> str:
+    """The name of a lane's loop on the health page."""
+    return f"{lane.value}-relay"
 
 
 @contextmanager
@@ -56,42 +83,160 @@ def composed(
     stalled_after: float = STALLED_SECONDS,
 ) -> Iterator[dict[str, Loop]]:
     """The loops of one relay, ready to run."""
-    progress = Progress(bound=stalled_after, clock=time.monotonic)
-    metrics = RelayMetrics.on(registry)
-    engine = connect(settings.database, pool_size=1, application="consent-relay relay")
-    event.listen(engine, "connect", _without_waiting_for_disk)
-    watched = connect(settings.database, pool_size=1, application="consent-relay outbox watch")
-    relay = Relay(
-        outbox=Outbox(engine),
-        publisher=Publisher(lambda: kafka.producer(settings.kafka, **PRODUCER)),
-        metrics=metrics,
-        health=health,
-        progress=progress,
-        pace=Pace(shortest=settings.relay_poll_shortest, longest=settings.relay_poll_longest),
-        batch=settings.relay_batch,
-    )
-    watch = Watch(
-        outbox=Outbox(watched),
-        metrics=metrics,
-        health=health,
-        progress=progress,
-        stalled_after=stalled_after,
-        set_aside=lambda: relay.set_aside,
-    )
-    try:
-        changes = [settings.topics.changes]
-        yield {
-            "relay": over_right_topics(relay.run, settings, changes, health=health, part="relay"),
-            "outbox-watch": watch.run,
-        }
-    finally:
-        engine.dispose()
-        watched.dispose()
+    with ExitStack() as stack:
+        yield _Composition(settings, registry, health, stalled_after, stack).loops()
+
+
+class _Composition:
+    def __init__(
+        self,
+        settings: OutboxRelaySettings,
+        registry: CollectorRegistry,
+        health: observability.Health,
+        stalled_after: float,
+        stack: ExitStack,
+    ) -> None:
+        self.settings = settings
+        self.health = health
+        self.stalled_after = stalled_after
+        self.stack = stack
+        self.relay_id = f"{settings.instance_id} {uuid4()}"
+        self.metrics = RelayMetrics.on(registry)
+        # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
+        self.codec = Codec(ConfluentRegistry(settings.registry))
+        self.admin = kafka.admin(settings.kafka, {"log_level": 2})
+        self.info = {lane: TopicInfo(self.admin, lane.changes(settings.topics)) for lane in Lane}
+        self.monitor_engine = self._connect("outbox monitor")
+
+    def loops(self) -> dict[str, Loop]:
+        loops: dict[str, Loop] = {}
+        monitored = []
+        for lane in Lane:
+            relay, turns, progress = self._lane(lane)
+            topics = [lane.changes(self.settings.topics)]
+            part = relay_part(lane)
+            loops[part] = wait_for_topics(relay.run, self.settings, topics, health=self.health, part=part)
+            loops[_turns_part(lane)] = turns.run
+            monitored.append(
+                MonitoredLane(
+                    lane=lane,
+                    outbox=OutboxTable(self.monitor_engine, lane),
+                    resolved_age=ResolvedAge(self.monitor_engine, lane),
+                    progress=progress,
+                    stalled_after=self.stalled_after,
+                    rejected_count=partial(_rejected, relay),
+                )
+            )
+        loops[MONITOR] = OutboxMonitor(lanes=monitored, metrics=self.metrics, health=self.health).run
+        repair = self._repair()
+        needed = [self.settings.topics.resolved, self.settings.topics.changes_bulk]
+        loops[repair_loop.PART] = wait_for_topics(
+            repair.run, self.settings, needed, health=self.health, part=repair_loop.PART
+        )
+        return loops
+
+    def _lane(self, lane: Lane) -> tuple[LaneRelay, TurnLoop, Progress]:
+        topics = self.settings.topics
+        topic = lane.changes(topics)
+        engine = self._connect(f"{lane.value} relay")
+        event.listen(engine, "connect", _without_waiting_for_disk)
+        table = TurnTable(
+            lane=lane,
+            relay=self.relay_id,
+            inbound_topic=topics.inbound if lane is Lane.LIVE else topics.inbound_bulk,
+        )
+        turns = TurnLoop(
+            lane=lane,
+            name=_turns_part(lane),
+            engine=self._connect(f"{lane.value} turns"),
+            table=table,
+            topic_id=self.info[lane].topic_id,
+            prepare=partial(self.codec.prepare, [topic]),
+            partitions=self.settings.partitions,
+            metrics=self.metrics,
+            health=self.health,
+        )
+        progress = Progress(bound=self.stalled_after, clock=time.monotonic)
+        outbox = OutboxTable(engine, lane)
+        relay = LaneRelay(
+            lane=lane,
+            name=relay_part(lane),
+            outbox=outbox,
+            publisher=self._publisher(),
+            denial_of=self._denial_of(lane),
+            metrics=self.metrics,
+            health=self.health,
+            progress=progress,
+            interval=PollInterval(shortest=self.settings.relay_poll_shortest, longest=self.settings.relay_poll_longest),
+            batch=self.settings.relay_batch,
+        )
+        relay.resolved = ResolvedPublisher(
+            lane=lane,
+            topic=topic,
+            engine=engine,
+            outbox=outbox,
+            table=table,
+            codec=self.codec,
+            state=lambda: turns.state,
+            topic_id=self.info[lane].topic_id,
+            publish=relay.publish,
+            on_loss=lambda partition: self.metrics.losses.labels(lane.value).inc(),
+        )
+        return relay, turns, progress
+
+    def _repair(self) -> RepairLoop:
+        settings, topics = self.settings, self.settings.topics
+        engine = self._connect("hole repair")
+
+        def reader() -> HoleReader:
+            return HoleReader(
+                consumer=kafka.consumer(settings.kafka, topics.group("consent-api-holes"), **CONSUMER),
+                codec=self.codec,
+                topic=topics.resolved,
+                bulk_topic=topics.changes_bulk,
+                partitions=settings.partitions,
+            )
+
+        return RepairLoop(
+            reader=reader,
+            table=RepairTable(engine, relay=self.relay_id),
+            engine=engine,
+            keyring=starting.keyring(settings),
+            outbox=Outbox(codec=self.codec, topics=topics, partitions=settings.partitions),
+            codec=self.codec,
+            publisher=self._publisher(),
+            denial_of=self._denial_of(Lane.BULK),
+            topic=topics.changes_bulk,
+            topic_id=self.info[Lane.BULK].topic_id,
+            end_offset=self.info[Lane.BULK].end_offset,
+            metrics=self.metrics,
+            health=self.health,
+        )
+
+    def _denial_of(self, lane: Lane) -> DenialOf:
+        return lambda connection, row: denial_of(connection, self.codec, row, lane, now=now_micros())
+
+    def _publisher(self) -> Publisher:
+        return Publisher(lambda: kafka.producer(self.settings.kafka, **PRODUCER))
+
+    def _connect(self, purpose: str) -> Engine:
+        engine = connect(self.settings.database, pool_size=1, application=f"consent-relay {purpose}")
+        self.stack.callback(engine.dispose)
+        return engine
+
+
+def _turns_part(lane: Lane) -> str:
+    return f"{lane.value}-turns"
+
+
+def _rejected(relay: LaneRelay) -> int:
+    return relay.rejected_count
 
 
 def _without_waiting_for_disk(connection: Any, _: object) -> None:
-    """The relay only deletes. A deletion that is lost in a crash of the server is a record published twice,
-    which changes nothing, so no commit here has to wait for the disk: half of the time of a small batch.
+    """The loop of a lane deletes, and notes what it published. What is lost of that in a crash of the server is a
+    record published twice, which changes nothing, so no commit here has to wait for the disk: half of the time of a
+    small batch. A loss number is the exception, and waits.
     """
     connection.execute("SET synchronous_commit = off")
     connection.commit()

@@ -1,4 +1,6 @@
-"""Outbox rows into Kafka: sends a batch and says of every row what became of it."""
+"""Records into Kafka: sends a batch and reports for every record what became of it, and where it landed."""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,32 +21,38 @@ PRODUCER: dict[str, Any] = {
     "linger_ms": 5,
 }
 
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE})
 # What is wrong with one record, not with the broker: sending it again as it is will fail again.
-_ABOUT_THE_RECORD = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_MSG_SIZE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-    }
-)
+_ABOUT_THE_RECORD = TOO_LARGE | {KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD}
 
 _SLICE = 0.5
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OffsetRange:
+    """The lowest and the highest offset that records of a batch got in one partition."""
+
+    lowest: int
+    highest: int
+
+
 @dataclass(kw_only=True, slots=True)
 class Delivery:
-    """Every row of a batch is in exactly one of the three once `publish` returns."""
+    """Every record of a batch is in exactly one of the three lists once `publish` returns."""
 
     acknowledged: list[Row] = field(default_factory=list)
     refused: list[Row] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
-    cause: str | None = None  # the last failure, in librdkafka's words
+    cause: str | None = None
+    """The last failure, in librdkafka's words."""
+    too_large: bool = False
+    """Every record in `refused` was refused for its size."""
+    offsets: dict[int, OffsetRange] = field(default_factory=dict)
+    """By partition, where the acknowledged records landed."""
 
 
 class Publisher:
-    """Owns one idempotent producer, and replaces it when librdkafka says that it is beyond recovery."""
+    """Owns one idempotent producer, and replaces it when librdkafka reports a fatal error. One thread at a time."""
 
     def __init__(self, connect: Callable[[], Producer]) -> None:
         self._connect = connect
@@ -53,18 +61,19 @@ class Publisher:
     def publish(self, rows: Sequence[Row], *, beat: Callable[[], None], stop: Callable[[], bool]) -> Delivery:
         """Returns when the broker has answered for every row, or `delivery.timeout.ms` has passed, or `stop`.
 
-        No row of this batch is left in the producer's queue then: what failed may safely be claimed again.
+        No row of this batch is left in the producer's queue then: what failed may safely be sent again. The rows of
+        one call belong to one topic.
         """
-        delivery = Delivery()
+        delivery = Delivery(too_large=True)
         fatal = False
 
-        def settled(row: Row) -> Callable[[KafkaError | None, Message], None]:
-            def on_delivery(error: KafkaError | None, _: Message) -> None:
+        def on_delivery_of(row: Row) -> Callable[[KafkaError | None, Message], None]:
+            def on_delivery(error: KafkaError | None, message: Message) -> None:
                 nonlocal fatal
                 if error is None:
-                    delivery.acknowledged.append(row)
+                    _acknowledged(delivery, row, message.offset())
                 else:
-                    fatal = fatal or error.fatal() or error.code() == KafkaError._FATAL
+                    fatal = fatal or _is_fatal(error)
                     _failed(delivery, row, error)
 
             return on_delivery
@@ -72,14 +81,21 @@ class Publisher:
         for row in rows:
             while not stop():
                 try:
-                    self._producer.produce(row.topic, row.value, row.key, on_delivery=settled(row), headers=row.headers)
+                    self._producer.produce(
+                        row.topic,
+                        row.value,
+                        row.key,
+                        partition=row.partition,
+                        on_delivery=on_delivery_of(row),
+                        headers=row.headers,
+                    )
                     break
                 except BufferError:
                     self._producer.poll(_SLICE)
                     beat()
                 except KafkaException as refused:
                     error = refused.args[0]
-                    fatal = fatal or error.fatal() or error.code() == KafkaError._FATAL
+                    fatal = fatal or _is_fatal(error)
                     _failed(delivery, row, error)
                     break
             else:
@@ -93,16 +109,32 @@ class Publisher:
         return delivery
 
     def _abandon(self) -> None:
-        """On the way out with the broker away: the rows are somebody else's a moment later."""
+        """On shutdown while the broker is unavailable: another relay may claim the rows a moment later."""
         self._producer.purge()
         deadline = time.monotonic() + _SLICE * 4
         while self._producer.flush(_SLICE) and time.monotonic() < deadline:
             pass
 
 
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def _acknowledged(delivery: Delivery, row: Row, offset: int | None) -> None:
+    delivery.acknowledged.append(row)
+    if offset is None or offset < 0:  # librdkafka does not know it after a retry that the broker took for a duplicate.
+        return
+    before = delivery.offsets.get(row.partition)
+    delivery.offsets[row.partition] = OffsetRange(
+        lowest=min(offset, before.lowest) if before else offset,
+        highest=max(offset, before.highest) if before else offset,
+    )
+
+
 def _failed(delivery: Delivery, row: Row, error: KafkaError) -> None:
     delivery.cause = error.name()
     if error.code() in _ABOUT_THE_RECORD:
         delivery.refused.append(row)
+        delivery.too_large = delivery.too_large and error.code() in TOO_LARGE
     else:
         delivery.failed.append(row)

@@ -142,7 +142,6 @@ CREATE TABLE relay_partitions (
 CREATE TABLE ingest_positions (
     topic text NOT NULL,
     partition integer NOT NULL,
-    topic_id text NOT NULL,
     next_offset bigint NOT NULL,
     resolved_at bigint NOT NULL,
     updated_at bigint NOT NULL,
@@ -153,6 +152,7 @@ CREATE TABLE hole_repairs (
     hole_id text PRIMARY KEY,
     partition integer NOT NULL,
     channel text,
+    topic_id text NOT NULL,
     taken_by text NOT NULL,
     taken_at bigint NOT NULL,
     cursor jsonb,

@@ -1,0 +1,283 @@
+"""Repairs holes: publishes what a partition lacks again, from the ledger, and ends each with a marker.
+
+All holes that are known when a pass begins are repaired in one pass over the history, each limited to its partition
+and channel, refusals first. The pass is resumable: its cursor is in the ledger. Decisions that are recorded meanwhile
+are in the outbox and need no repair.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from confluent_kafka import KafkaException
+from sqlalchemy import Connection, Engine
+
+from consent_api.errors import LedgerUnavailable
+from consent_api.ledger.database import transact
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import now_micros
+from consent_api.ledger.outbox import Message, Outbox
+from consent_api.republish import history
+from consent_api.republish.history import Page, Place, Selection
+from consent_contracts.codec import Codec
+from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_runtime.keyring import Keyring
+from consent_runtime.observability import Health
+
+from .errors import PublishFailedError, TopicChangedError
+from .hole_reader import HoleReader
+from .holes import Hole, Repair, ReportedHole, covers, marker_is_lost
+from .loop import DenialOf
+from .metrics import RelayMetrics
+from .outbox_table import UNREACHABLE, Row
+from .points import has_gone_back
+from .poll_interval import PollInterval
+from .publisher import Delivery, Publisher
+from .repair_table import RepairTable
+from .resolved import resolved_row
+from .timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
+
+log = logging.getLogger(__name__)
+
+PART = "repair"
+TRANSIENT: tuple[type[Exception], ...] = (
+    PublishFailedError,
+    RegistryUnavailable,
+    NotRegistered,
+    LedgerUnavailable,
+    KafkaException,
+    *UNREACHABLE,
+)
+
+
+class RepairLoop:
+    """One thread, with a connection, a consumer and a producer of its own."""
+
+    def __init__(
+        self,
+        *,
+        reader: Callable[[], HoleReader],
+        table: RepairTable,
+        engine: Engine,
+        keyring: Keyring,
+        outbox: Outbox,
+        codec: Codec,
+        publisher: Publisher,
+        denial_of: DenialOf,
+        topic: str,
+        topic_id: Callable[[], str | None],
+        end_offset: Callable[[int], int | None],
+        metrics: RelayMetrics,
+        health: Health,
+        page_size: int = 2_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`topic`: the bulk changes topic; `topic_id` and `end_offset` (of a partition) ask the broker about it, None
+        when it does not answer. `page_size`: decisions in one page of the history."""
+        self._reader = reader
+        self._table = table
+        self._engine = engine
+        self._keyring = keyring
+        self._outbox = outbox
+        self._codec = codec
+        self._publisher = publisher
+        self._denial_of = denial_of
+        self._topic = topic
+        self._topic_id = topic_id
+        self._end_offset = end_offset
+        self._metrics = metrics
+        self._health = health
+        self._page_size = page_size
+        self._clock = clock
+        self._interval = PollInterval()
+        self._check_markers_at = 0.0
+        self._suspects: set[str] = set()
+        self._last_offsets: dict[int, int] = {}
+        self._stop: Callable[[], bool] = lambda: False
+
+    def run(self, stop: threading.Event) -> None:
+        """Survives any absence of the broker, the registry and the database. Whatever else is raised is a bug."""
+        self._stop = stop.is_set
+        failures = 0
+        reader = self._reader()
+        started = False
+        while not stop.is_set():
+            self._health.beat(PART)
+            try:
+                if not started:
+                    self._codec.prepare([reader.topic, self._topic])
+                    reader.start()
+                    started = True
+                reader.poll(HOLE_CHECK_SECONDS)
+                self.step(reader.open_holes())
+            except TRANSIENT as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("repair of holes paused", extra={"error": _why(error)})
+                self._health.ready(PART, f"paused: {_why(error)}")
+                stop.wait(self._interval.backoff(failures))
+            else:
+                if failures:
+                    log.info("repair of holes resumed", extra={"failures": failures})
+                failures = 0
+                self._health.ready(PART)
+        reader.close()
+
+    def step(self, reported: Sequence[ReportedHole]) -> None:
+        """Repair every open hole that no relay repairs or has repaired."""
+        self._metrics.open_holes.set(len(reported))
+        if not reported:
+            return
+        known = self._table.known([each.hole.hole_id for each in reported])
+        self._check_markers(reported, known)
+        todo = [each.hole for each in reported if (repair := known.get(each.hole.hole_id)) is None or _is_open(repair)]
+        if not todo:
+            return
+        topic_id = self._topic_id()
+        if topic_id is None:
+            raise PublishFailedError("the broker does not answer for the bulk topic's id")
+        claimed = {each: repair for each in todo if (repair := self._table.claim(each, topic_id=topic_id)) is not None}
+        if claimed:
+            self._metrics.repairs.labels("started").inc(len(claimed))
+            self._pass(claimed, topic_id)
+
+    def _pass(self, claimed: Mapping[Hole, Repair], topic_id: str) -> None:
+        """One pass over the history for all claimed holes, from the lowest of their cursors."""
+        holes = list(claimed)
+        cursors = [each.cursor for each in claimed.values()]
+        start = min((Place(**each) for each in cursors if each is not None), key=_order, default=Place())
+        place = Place() if None in cursors else start
+        log.warning("repair of holes begins", extra={"holes": [each.hole_id for each in holes], "from": asdict(place)})
+        self._last_offsets = {}
+        began, events = self._clock(), 0
+        while holes:
+            page = self._page(place, holes)
+            if page is None:
+                if place.permissions:
+                    break
+                place = Place(permissions=True)
+                continue
+            try:
+                self._publish([_row(each, number) for number, each in enumerate(page.messages)], topic_id)
+            except TopicChangedError:
+                self._table.advance([each.hole_id for each in holes], cursor=None, events=0)
+                self._metrics.repairs.labels("restarted").inc(len(holes))
+                raise
+            place = page.end
+            events += len(page.messages)
+            self._metrics.repair_events.inc(len(page.messages))
+            mine = self._table.advance(
+                [each.hole_id for each in holes], cursor=asdict(place), events=len(page.messages)
+            )
+            holes = [each for each in holes if each.hole_id in mine]
+            if self._stop():
+                return
+        for hole in holes:
+            self._finish(hole, topic_id)
+        self._table.prune(open_ids=[each.hole_id for each in holes])
+        seconds = round(self._clock() - began, 1)
+        log.warning("repair of holes ended", extra={"holes": len(holes), "events": events, "seconds": seconds})
+
+    def _page(self, place: Place, holes: Sequence[Hole]) -> Page | None:
+        def read(connection: Connection) -> Page | None:
+            return history.page(
+                connection,
+                self._keyring,
+                self._outbox,
+                Selection(),
+                place,
+                size=self._page_size,
+                now=now_micros(),
+                wanted=lambda channel, partition: covers(holes, channel=channel, partition=partition),
+            )
+
+        self._health.beat(PART, "a page of the ledger")
+        return transact(self._engine, read)
+
+    def _finish(self, hole: Hole, topic_id: str) -> None:
+        if self._topic_id() not in (None, topic_id):
+            raise TopicChangedError("the bulk topic was made anew")
+        point, loss = self._table.last_resolved(hole.partition)
+        marker = resolved_row(self._codec, self._topic, hole.partition, point=point, loss=loss, repaired=hole.hole_id)
+        delivery = self._publish([marker], topic_id)
+        if not delivery.acknowledged:
+            return  # Stopped: the next relay goes on from the cursor.
+        landed = delivery.offsets.get(hole.partition)
+        self._table.finish(hole.hole_id, marker_offset=landed.highest if landed else 0)
+        self._metrics.repairs.labels("finished").inc()
+
+    def _publish(self, rows: Sequence[Row], topic_id: str) -> Delivery:
+        """Raises PublishFailedError unless all was acknowledged, TopicChangedError when a partition went back."""
+        delivery = self._publisher.publish(rows, beat=self._beat, stop=self._stop)
+        for partition, landed in delivery.offsets.items():
+            last = self._last_offsets.get(partition)
+            self._last_offsets[partition] = landed.highest
+            if has_gone_back(lowest_new_offset=landed.lowest, last_known_offset=last):
+                raise TopicChangedError(f"partition {partition} of the bulk topic went back")
+        if delivery.refused:
+            log.error("the broker refuses records of a repair", extra={"cause": delivery.cause})
+            self._publish_denials(delivery.refused)
+        if delivery.failed:
+            raise PublishFailedError(delivery.cause or "stopped")
+        return delivery
+
+    def _publish_denials(self, refused: Sequence[Row]) -> None:
+        """One record that no broker takes must not keep a hole open: its address is denied instead."""
+        with self._engine.connect() as connection:
+            denials = [each for row in refused if (each := self._denial_of(connection, row)) is not None]
+        delivery = self._publisher.publish(denials, beat=self._beat, stop=self._stop)
+        if delivery.failed or delivery.refused:
+            raise PublishFailedError(delivery.cause or "stopped")
+        self._metrics.denials.labels(Lane.BULK.value, "denied").inc(len(denials))
+
+    def _check_markers(self, reported: Sequence[ReportedHole], known: Mapping[str, Repair]) -> None:
+        """Reopen repairs whose marker Kafka has lost, or that the merge has read without closing the hole."""
+        if self._clock() < self._check_markers_at:
+            return
+        self._check_markers_at = self._clock() + MARKER_CHECK_SECONDS
+        topic_id = self._topic_id()
+        for each in reported:
+            repair = known.get(each.hole.hole_id)
+            if repair is None or repair.marker_offset is None:
+                continue
+            if not marker_is_lost(each, repair, topic_id=topic_id, end=self._end_offset(each.hole.partition)):
+                self._suspects.discard(repair.hole_id)
+            elif repair.hole_id not in self._suspects:
+                self._suspects.add(repair.hole_id)  # The merge may be about to report it closed.
+            else:
+                self._suspects.discard(repair.hole_id)
+                self._table.reopen(repair)
+                self._metrics.repairs.labels("restarted").inc()
+
+    def _beat(self) -> None:
+        self._health.beat(PART)
+
+
+def _is_open(repair: Repair) -> bool:
+    return repair.marker_offset is None
+
+
+def _order(place: Place) -> tuple[bool, int, str]:
+    return place.permissions, place.address_id, place.decision_id
+
+
+def _row(message: Message, number: int) -> Row:
+    headers: list[tuple[str, Any]] = [(name, value) for name, value in json.loads(message.headers)]
+    return Row(
+        id=number,
+        topic=message.topic,
+        partition=message.partition,
+        key=message.key,
+        value=message.value,
+        headers=headers,
+    )
+
+
+def _why(error: Exception) -> str:
+    return type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)
