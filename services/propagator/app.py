@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,7 @@ from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
 from propagator.settings import PropagatorSettings
-from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender
+from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker
 from propagator.state.dead_letters import DeadLetterReporter
 from propagator.state.destination_state import TableDestinationState
 from propagator.state.freshness import Freshness, FreshnessLimits
@@ -40,7 +40,7 @@ CACHE_MIB = 32
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
     """Keep the tables, and send while this process is the active one, until a signal (0) or a failure (not 0)."""
     registry, health = CollectorRegistry(), Health()
-    propagator = _Propagator(settings, destinations, keyring, registry, health)
+    propagator = Propagator(settings, destinations, keyring, registry=registry, health=health)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         propagator.reader.start()
@@ -50,17 +50,20 @@ def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destinat
         server.close()
 
 
-class _Propagator:
-    """The parts of one process, built from the outside in."""
+class Propagator:
+    """The parts of one process. Nothing runs before `reader.start` and the app do."""
 
     def __init__(
         self,
         settings: PropagatorSettings,
         destinations: Sequence[Destination],
         keyring: Keyring,
+        *,
         registry: CollectorRegistry,
         health: Health,
+        make_worker: Callable[[str], Worker] | None = None,
     ) -> None:
+        """`make_worker` opens what sends to a destination, by its name; by default the real one."""
         self._settings = settings
         self._destinations = {each.name: each for each in destinations}
         self._keyring = keyring
@@ -80,23 +83,24 @@ class _Propagator:
             state_topic=self._topics.propagation_state(settings.propagator_name),
         )
         self._records = RecordBuilder(self._codec, self._topics, settings.propagator_name)
+        self._make_worker = make_worker or self._worker
         self.reader = self._reader()
-        self._states = {
+        self.states = {
             each.name: TableDestinationState(
                 each, reader=self.reader, decoder=self._decoder, session=self._session, records=self._records
             )
             for each in self._planned
         }
 
-    def app(self) -> ChunkApp:
-        """The Faust app: group membership, life cycle and signals."""
+    def sender(self) -> ActiveSender:
+        """What the member of the group does that holds the partition."""
         settings = self._settings
-        sender = ActiveSender(
+        return ActiveSender(
             reader=self.reader,
             session=self._session,
             records=self._records,
             destinations=self._planned,
-            make_worker=self._worker,
+            make_worker=self._make_worker,
             make_producer=lambda: kafka.transactional_producer(
                 settings.kafka, self._topics.group(f"propagator.{settings.propagator_name}")
             ),
@@ -104,12 +108,16 @@ class _Propagator:
             health=self._health,
             events=self._events,
         )
+
+    def app(self) -> ChunkApp:
+        """The Faust app: group membership, life cycle and signals."""
+        settings = self._settings
         app = self._app = build(
             Stream(
                 name="sender",
                 group=self._topics.group(f"propagator.{settings.propagator_name}"),
                 topics=(self._topics.propagation_active(settings.propagator_name),),
-                open=sender.open,
+                open=self.sender().open,
             ),
             bootstrap=settings.kafka,
             instance_id=settings.instance_id,
@@ -132,7 +140,7 @@ class _Propagator:
         return DestinationWorker(
             destination,
             destination.connector_type.build(destination.connection),
-            self._states[name],
+            self.states[name],
             self._keyring,
             self._metrics,
             on_fatal_error=lambda error: self._app.fail(error),

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from consent_contracts import Topics
 from consent_runtime.keyring import Keyring
 from tests.integration.propagator.rig import Rig, Sandbox
+from tests.integration.propagator.state_rig import StateRig
 
 
 @pytest.fixture
@@ -24,3 +25,13 @@ def rig(
     )
     yield made
     made.close()
+
+
+@pytest.fixture
+async def state_rig(
+    kafka: str, registry_url: str, topics: Topics, keyring: Keyring, keyring_file: Path, tmp_path: Path
+) -> AsyncIterator[StateRig]:
+    """No process runs yet: `state_rig.process`."""
+    made = StateRig(kafka, registry_url, topics, keyring, keyring_file, tmp_path)
+    yield made
+    await made.close()
