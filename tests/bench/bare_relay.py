@@ -1,5 +1,5 @@
 """The same hops without the work: HTTP in, a row committed, a record through Kafka, HTTP out. Nothing is merged,
-fenced, sealed, batched, retried, proved or counted: what the servers and the network alone cost.
+fenced, sealed, batched, retried, acknowledged by receipts or counted: what the servers and the network alone cost.
 
     python -m tests.bench.bare_relay <JSON of what `Task` holds>
 
@@ -37,13 +37,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BareRelay:
-    """Answers as the door does, so that the same client measures it."""
+    """Answers as the API does, so that the same client measures it."""
 
     def __init__(self, task: Task, pool: ConnectionPool) -> None:
         self._task = task
         self._pool = pool
         self._producer = kafka.AsyncProducer(task.kafka, linger_ms=0)
-        self._told = asyncio.Queue[bytes]()
+        self._consumed = asyncio.Queue[bytes]()
 
     async def accept(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -74,13 +74,13 @@ class BareRelay:
             message = consumer.poll(0.2)
             value = message.value() if message is not None and message.error() is None else None
             if value is not None:
-                loop.call_soon_threadsafe(self._told.put_nowait, value)
+                loop.call_soon_threadsafe(self._consumed.put_nowait, value)
         consumer.close()
 
-    async def tell(self) -> None:
+    async def send(self) -> None:
         async with aiohttp.ClientSession() as session:
             while True:
-                body = await self._told.get()
+                body = await self._consumed.get()
                 stamp, message_id = int(time.time()), uuid4().hex
                 headers = {
                     "webhook-id": message_id,
@@ -99,7 +99,7 @@ async def serve(task: Task) -> None:
         loop = asyncio.get_running_loop()
         thread = threading.Thread(target=relay.consume, args=(loop, stopping))
         thread.start()
-        tellers = [asyncio.create_task(relay.tell()) for _ in range(8)]
+        senders = [asyncio.create_task(relay.send()) for _ in range(8)]
         app = web.Application()
         app.router.add_post("/v1/decisions", relay.accept)
         runner = web.AppRunner(app, access_log=None)
@@ -110,10 +110,10 @@ async def serve(task: Task) -> None:
         await asyncio.to_thread(sys.stdin.read)
         stopping.set()
         await asyncio.to_thread(thread.join)
-        for teller in tellers:
-            teller.cancel()
+        for sender in senders:
+            sender.cancel()
         with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tellers)
+            await asyncio.gather(*senders)
         await runner.cleanup()
 
 

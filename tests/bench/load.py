@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
@@ -15,10 +15,18 @@ import aiohttp
 PURPOSE = "promotions"
 
 
+class Place(NamedTuple):
+    """Where somebody is contacted."""
+
+    channel: str
+    address: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """One revocation that was answered. Times in micros since the epoch."""
 
+    place: Place
     sent_at: int
     answered_at: int
     decision_id: str
@@ -31,32 +39,37 @@ def mobile(number: int) -> str:
     return f"+3363998{number:04}"
 
 
-def revoke(api: str, api_key: str, numbers: Sequence[int], *, rate: float) -> list[Sent]:
-    """Revoke one number after the other, `rate` a second. Raises on anything but 201."""
-    return asyncio.run(_revoke(api, api_key, numbers, rate))
+def by_sms(numbers: Sequence[int]) -> list[Place]:
+    return [Place("sms", mobile(number)) for number in numbers]
 
 
-async def _revoke(api: str, api_key: str, numbers: Sequence[int], rate: float) -> list[Sent]:
+def revoke(api: str, api_key: str, places: Sequence[Place], *, rate: float, purpose: str = PURPOSE) -> list[Sent]:
+    """Revoke one after the other, `rate` a second, each by a request of its own. Raises on anything but 201."""
+    return asyncio.run(_revoke(api, api_key, places, rate, purpose))
+
+
+async def _revoke(api: str, api_key: str, places: Sequence[Place], rate: float, purpose: str) -> list[Sent]:
     headers = {"Authorization": f"Bearer {api_key}"}
     connector = aiohttp.TCPConnector(limit=64)
     async with aiohttp.ClientSession(api, headers=headers, connector=connector) as session:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         under_way = []
-        for position, number in enumerate(numbers):
+        for position, place in enumerate(places):
             await asyncio.sleep(begin + position / rate - loop.time())
-            under_way.append(asyncio.create_task(_one(session, number)))
+            under_way.append(asyncio.create_task(_one(session, place, purpose)))
         return await asyncio.gather(*under_way)
 
 
-async def _one(session: aiohttp.ClientSession, number: int) -> Sent:
-    body = {"channel": "sms", "address": mobile(number), "purpose": PURPOSE, "status": "withdrawn"}
+async def _one(session: aiohttp.ClientSession, place: Place, purpose: str) -> Sent:
+    body = {"channel": place.channel, "address": place.address, "purpose": purpose, "status": "withdrawn"}
     sent_at = now()
     async with session.post("/v1/decisions", json=body, headers={"Idempotency-Key": f'"{uuid4()}"'}) as answer:
         found: Any = await answer.json()
         if answer.status != 201:
             raise RuntimeError(f"HTTP {answer.status}: {found}")
     return Sent(
+        place=place,
         sent_at=sent_at,
         answered_at=now(),
         decision_id=found["decision_id"],

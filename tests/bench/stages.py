@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import Codec, Topics
+from consent_contracts import Codec, Topics, record_names
 from consent_runtime import kafka
 from tests.bench.load import Sent
 
-TOLD = ("accepted", "effective")
+DELIVERED = ("accepted", "effective")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +23,8 @@ class Moments:
     recorded: int
     produced: int
     merged: int
-    taken: int
-    told: int
+    found: int
+    informed: int
     receipted: int
 
     def stages(self) -> dict[str, int]:
@@ -32,16 +32,16 @@ class Moments:
         return {
             "accepted to Kafka: commit, relay": self.produced - self.recorded,
             "Kafka to merged: fetch, decode, join": self.merged - self.produced,
-            "merged to read: transaction, fetch, decode": self.taken - self.merged,
-            "read to told: batch window, HTTP": self.told - self.taken,
-            "told to receipt: HTTP answer": self.receipted - self.told,
+            "merged to pending: transaction, fetch, plan": self.found - self.merged,
+            "pending to informed: batch window, HTTP": self.informed - self.found,
+            "informed to receipt: HTTP answer": self.receipted - self.informed,
         }
 
 
 def moments(
-    servers: Any, topics: Topics, sent: Sequence[Sent], told: Mapping[str, int], *, destination: str
+    servers: Any, topics: Topics, sent: Sequence[Sent], informed: Mapping[str, int], *, destination: str
 ) -> list[Moments]:
-    """Of every revocation that was `told` (by address key, when) and whose receipt is there."""
+    """Of every revocation of which the destination was `informed` (by address key, when) and whose receipt is there."""
     codec = Codec.connect(servers.registry, topics)
     produced = {datum["decision_id"]: timestamp for datum, timestamp in _records(servers, codec, topics.changes)}
     merged: dict[str, int] = {}
@@ -51,7 +51,7 @@ def moments(
     receipts = {
         decision_id: datum
         for datum, _ in _records(servers, codec, topics.receipts)
-        if datum["destination"] == destination and datum["stage"] in TOLD
+        if datum["destination"] == destination and datum["stage"] in DELIVERED
         for decision_id in datum["decision_ids"]
     }
     return [
@@ -59,17 +59,17 @@ def moments(
             recorded=each.recorded_at,
             produced=produced[each.decision_id],
             merged=merged[each.decision_id],
-            taken=receipts[each.decision_id]["queued_at"],
-            told=told[each.address_key],
+            found=receipts[each.decision_id]["queued_at"],
+            informed=informed[each.address_key],
             receipted=receipts[each.decision_id]["occurred_at"],
         )
         for each in sent
-        if each.decision_id in receipts and each.address_key in told
+        if each.decision_id in receipts and each.address_key in informed
     ]
 
 
 def _records(servers: Any, codec: Codec, topic: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """Every record of a topic with its timestamp in micros."""
+    """Every main record of a topic with its append time in micros."""
     consumer: Any = kafka.consumer(servers.kafka, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -80,6 +80,8 @@ def _records(servers: Any, codec: Codec, topic: str) -> Iterator[tuple[dict[str,
                 if message.error() is not None:
                     unread -= 1
                 elif message.value() is not None:
-                    yield codec.decode(topic, message.value()), message.timestamp()[1] * 1_000
+                    name, datum = codec.decode_record(topic, message.value())
+                    if name == record_names(topic)[0]:
+                        yield datum, message.timestamp()[1] * 1_000
     finally:
         consumer.close()
