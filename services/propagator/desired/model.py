@@ -148,6 +148,7 @@ class DeliveredTarget:
     version: int = 0
     in_doubt: bool = False
     repeat_at: int | None = None
+    """Until then an earlier call of a permission may take effect; a suppression that is in doubt is repeated then."""
     refused: str | None = None
     provider_reference: str | None = None
     delivered_at: int | None = None

@@ -1,7 +1,8 @@
 """How a target's row changes by what becomes of a push: one pure function for each event.
 
-A suppression that is accepted while an earlier permission is in doubt stays in doubt itself: the permission's call may
-take effect after it. It is delivered once more when that call can no longer take effect (`repeat_at`).
+A suppression that is accepted while an earlier permission may still take effect stays in doubt itself. It is delivered
+once more when that call can no longer take effect (`repeat_at`). A permission that is accepted meanwhile keeps that
+moment in its row, for a suppression that comes before it.
 """
 
 from __future__ import annotations
@@ -44,14 +45,11 @@ def accepted(
 ) -> DeliveredTarget | None:
     """The destination has it. None: the row is dropped (a target that left the mapping is suppressed by now).
 
-    `settles_at`: when an earlier call whose answer is missing can no longer take effect, were it made until now.
+    `row`: as it was when the call was planned, so of an earlier call. `settles_at`: when a call whose answer is missing
+    can no longer take effect, were it made until now.
     """
-    in_doubt, repeat_at = False, None
-    if push.state.action == SUPPRESS and row is not None and row.in_doubt:
-        if row.action == PERMIT:
-            in_doubt, repeat_at = True, settles_at
-        elif row.repeat_at is not None and now < row.repeat_at:
-            in_doubt, repeat_at = True, row.repeat_at
+    repeat_at = _earlier_permit_until(row, now=now, settles_at=settles_at)
+    in_doubt = push.state.action == SUPPRESS and repeat_at is not None
     if push.leaving and not in_doubt:
         return None
     return DeliveredTarget(
@@ -67,8 +65,17 @@ def accepted(
     )
 
 
-def refused(push: PlannedPush, *, code: str, version: int, now: int, fill_began_at: int) -> DeliveredTarget | None:
-    """The destination will never take it for this address."""
+def refused(
+    row: DeliveredTarget | None,
+    push: PlannedPush,
+    *,
+    code: str,
+    version: int,
+    now: int,
+    fill_began_at: int,
+    settles_at: int,
+) -> DeliveredTarget | None:
+    """The destination will never take it for this address. `row` and `settles_at` as in `accepted`."""
     if push.leaving:
         return None
     return DeliveredTarget(
@@ -76,10 +83,20 @@ def refused(push: PlannedPush, *, code: str, version: int, now: int, fill_began_
         action=push.state.action,
         decision_ids=push.state.decision_ids,
         version=version,
+        repeat_at=_earlier_permit_until(row, now=now, settles_at=settles_at),
         refused=code,
         delivered_at=now,
         fill_began_at=fill_began_at,
     )
+
+
+def _earlier_permit_until(row: DeliveredTarget | None, *, now: int, settles_at: int) -> int | None:
+    """When a permission that was called before this call can no longer take effect; None: there is none that can."""
+    if row is None:
+        return None
+    if row.in_doubt and row.action == PERMIT:
+        return settles_at
+    return row.repeat_at if row.repeat_at is not None and now < row.repeat_at else None
 
 
 def failed(row: DeliveredTarget | None, push: PlannedPush, *, reason: str, retry_at: int) -> DeliveredTarget:

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import Decision, permits
 
 from .desired_state import desired_state
 from .model import (
     NOTHING,
+    PERMIT,
     SUPPRESS,
     UNMAPPED,
     Delivered,
@@ -130,14 +131,11 @@ def _push(
     *,
     undelivered: tuple[str, ...],
 ) -> PlannedPush:
-    made = [by_id[each] for each in undelivered if each in by_id]
+    # The end of a permission is no decision of a person now: it is bulk, and counts from when it ended.
+    permit = wanted.action == PERMIT
+    made = [by_id[each] for each in undelivered if each in by_id and permits(by_id[each]) == permit]
     live = [each.recorded_at for each in made if not each.bulk and each.recorded_at > fill_began_at]
-    not_before = attempts = 0
-    if row.in_doubt and row.action == wanted.action == SUPPRESS and row.repeat_at is not None:
-        not_before = row.repeat_at
-    retry = row.retry
-    if retry is not None and retry.action == wanted.action and set(retry.decision_ids) == set(wanted.decision_ids):
-        not_before, attempts = max(not_before, retry.retry_at), retry.attempts
+    not_before, attempts = _schedule(row, wanted)
     return PlannedPush(
         state=wanted,
         live=bool(live),
@@ -147,27 +145,40 @@ def _push(
     )
 
 
+def _schedule(row: DeliveredTarget, wanted: TargetState) -> tuple[int, int]:
+    """When the push may go (0: at once), and how many attempts at this very state have failed for the address alone."""
+    not_before = attempts = 0
+    if row.in_doubt and row.action == wanted.action == SUPPRESS and row.repeat_at is not None:
+        not_before = row.repeat_at
+    retry = row.retry
+    if retry is not None and retry.action == wanted.action and set(retry.decision_ids) == set(wanted.decision_ids):
+        not_before, attempts = max(not_before, retry.retry_at), retry.attempts
+    return not_before, attempts
+
+
 def _leaving(delivered: Delivered, rules: DestinationRules, written_at: int) -> list[PlannedPush]:
     """Targets that a row names and the mapping does not. A permission is taken back; a suppression is left there."""
     if rules.purposes.same:
         return []
     names = rules.purposes.names
     return [
-        PlannedPush(
-            state=TargetState(
-                target=row.target,
-                action=SUPPRESS,
-                purposes=(),
-                reason=LEAVING,
-                decision_ids=row.decision_ids,
-                occurred_at=written_at,
-                recorded_at=written_at,
-            ),
-            live=False,
-            since=written_at,
-            not_before=row.repeat_at or 0,
-            leaving=True,
-        )
+        _leaving_push(row, written_at)
         for row in delivered.values()
         if row.target != UNMAPPED and row.target not in names and (row.in_doubt or row.action not in (None, SUPPRESS))
     ]
+
+
+def _leaving_push(row: DeliveredTarget, written_at: int) -> PlannedPush:
+    wanted = TargetState(
+        target=row.target,
+        action=SUPPRESS,
+        purposes=(),
+        reason=LEAVING,
+        decision_ids=row.decision_ids,
+        occurred_at=written_at,
+        recorded_at=written_at,
+    )
+    not_before, attempts = _schedule(row, wanted)
+    return PlannedPush(
+        state=wanted, live=False, since=written_at, not_before=not_before, attempts=attempts, leaving=True
+    )
