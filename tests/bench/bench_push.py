@@ -1,0 +1,272 @@
+"""The whole system, with 100,000 bulk refusals pending at each of four destinations at its documented limit: how long a
+person who chooses now waits, and how fast bulk goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+import psutil
+
+from consent_contracts import Topics
+from consent_runtime.keyring import Keyring
+from local_stack.endpoints import Endpoints
+from local_stack.scrape import scrape
+from local_stack.stack import Stack
+from propagator.connectors import genesys, sendgrid, twilio, webhook
+from propagator.connectors.base import ConnectorType
+from propagator.desired.model import SUPPRESS
+from tests.bench.figures import Figure, Servers
+from tests.bench.legacy import LegacyTopics
+from tests.bench.load import Place, Sent, mobile, now, revoke
+from tests.bench.polling import until
+from tests.bench.sandbox_client import SandboxClient
+from tests.bench.system import system
+
+PURPOSES = ("newsletter", "promotions")
+LIVE_PURPOSE = "newsletter"
+ADDRESSES = 50_000
+"""Of each channel."""
+PENDING = ADDRESSES * len(PURPOSES)
+RATE, SECONDS = 20.0, 60.0
+BEFORE = 238.6
+"""Seconds until Twilio was informed of one withdrawal after an import of 10,000, in the design before this one."""
+PATIENCE = 60.0
+
+DESTINATIONS = """\
+destinations:
+  - name: twilio-fr
+    connector: twilio
+    channel: sms
+    url: {sandbox}/twilio
+    credentials: {{account_sid: {{file: secrets/twilio-account}}, auth_token: {{file: secrets/twilio-token}}}}
+    purposes: {{newsletter: MG00000000000000000000000000000001, promotions: MG00000000000000000000000000000002}}
+    paused: true
+  - name: sendgrid-fr
+    connector: sendgrid
+    channel: email
+    url: {sandbox}/sendgrid
+    credentials: {{api_key: {{file: secrets/sendgrid}}}}
+    purposes: {{newsletter: "101", promotions: "102"}}
+    paused: true
+  - name: genesys-fr
+    connector: genesys
+    channel: voice
+    url: {sandbox}/genesys
+    credentials: {{client_id: {{file: secrets/genesys-id}}, client_secret: {{file: secrets/genesys-secret}}}}
+    options: {{login_url: {sandbox}/genesys}}
+    purposes:
+      newsletter: 00000000-0000-4000-8000-000000000001
+      promotions: 00000000-0000-4000-8000-000000000002
+    paused: true
+  - name: own-webhook
+    connector: webhook
+    channel: email
+    url: {sandbox}/webhook/own
+    credentials: {{secret: {{file: secrets/webhook}}}}
+    options: {{allow_private: true}}
+    purposes: same
+    paused: true
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """One destination: where the sandbox counts it, what it may take, and within how many seconds it is informed."""
+
+    destination: str
+    account: str
+    channel: str
+    target: str
+    """Of the live purpose."""
+    connector: ConnectorType
+    promise: float
+
+    @property
+    def pushes_per_second(self) -> float:
+        """What the account's limit allows with full calls."""
+        can = self.connector.capabilities
+        return can.calls_per_second * can.max_batch[SUPPRESS]
+
+    def name_of(self, sent: Sent) -> str:
+        """The address as this tool knows it."""
+        return sent.address_key if self.connector is webhook.TYPE else sent.place.address
+
+
+TOOLS = (
+    Tool(
+        destination="twilio-fr",
+        account="twilio",
+        channel="sms",
+        target="MG00000000000000000000000000000001",
+        connector=twilio.TYPE,
+        promise=3,
+    ),
+    Tool(
+        destination="sendgrid-fr",
+        account="sendgrid",
+        channel="email",
+        target="101",
+        connector=sendgrid.TYPE,
+        promise=3,
+    ),
+    Tool(
+        destination="genesys-fr",
+        account="genesys",
+        channel="voice",
+        target="00000000-0000-4000-8000-000000000001",
+        connector=genesys.TYPE,
+        promise=3,
+    ),
+    Tool(
+        destination="own-webhook",
+        account="webhook/own",
+        channel="email",
+        target=LIVE_PURPOSE,
+        connector=webhook.TYPE,
+        promise=2,
+    ),
+)
+
+
+def measure(servers: Servers) -> list[Figure]:
+    """Bulk is written to the lists while the destinations are paused; the propagator is then started again."""
+    with system(servers, DESTINATIONS) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+        endpoints = stack.endpoints
+        keyring = Keyring.load(Path(endpoints.keyring_file))
+        legacy = LegacyTopics(servers, Topics(prefix=endpoints.topic_prefix), keyring)
+        for channel in ("sms", "email", "voice"):
+            legacy.entries(channel, range(ADDRESSES), PURPOSES)
+        until(lambda: _pending(endpoints) >= PENDING, seconds=240, what=f"{PENDING} pushes pending at each destination")
+        restarted = _resume(stack)
+        until(lambda: all(sandbox.calls(tool.account) for tool in TOOLS), seconds=60, what="a call to each destination")
+        first = sandbox.calls("webhook/own")[0]["arrived_at"]
+        worked, begin = _processor_seconds(endpoints), now()
+        sent = revoke(endpoints.api, endpoints.api_key, _places(), rate=RATE, purpose=LIVE_PURPOSE)
+        end, works = now(), _processor_seconds(endpoints)
+        window = Window(begin=begin, end=end)
+        figures = [
+            figure for tool in TOOLS for figure in _tool(tool, _when_informed(sandbox, tool, sent), sent, window)
+        ]
+        return [*figures, _restart(first - restarted), _processor(works - worked, window)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The time in which there was live traffic, micros."""
+
+    begin: int
+    end: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.begin) / 1e6
+
+    def holds(self, moment: int) -> bool:
+        return self.begin <= moment <= self.end
+
+
+def _pending(endpoints: Endpoints) -> float:
+    """Bulk revocations pending at the destination that has fewest."""
+    samples = scrape(f"{endpoints.metrics['propagator']}/metrics")
+    labels = {"class": "bulk", "kind": SUPPRESS}
+    return min(
+        samples.total("consent_relay_propagation_backlog", destination=tool.destination, **labels) for tool in TOOLS
+    )
+
+
+def _resume(stack: Stack) -> int:
+    """Start the propagator again with nothing paused; the micros at which its process was started."""
+    stack.supervisor.child("propagator").stop()
+    file = Path(stack.endpoints.destinations_file)
+    file.write_text(file.read_text().replace("paused: true", "paused: false"))
+    began = now()
+    stack.restart("propagator", seconds=120)
+    return began
+
+
+def _places() -> list[Place]:
+    """Each channel in turn; nobody of them is among the legacy addresses."""
+    count = int(RATE * SECONDS)
+    channels = ("sms", "email", "voice")
+    return [
+        Place("email", f"live-{number:05}@example.com")
+        if channels[number % 3] == "email"
+        else Place(channels[number % 3], mobile(number))
+        for number in range(count)
+    ]
+
+
+def _when_informed(sandbox: SandboxClient, tool: Tool, sent: Sequence[Sent]) -> dict[str, dict[str, int]]:
+    """By address and target; waits a while for those who chose live, and no longer."""
+    live = {tool.name_of(each) for each in sent if each.place.channel == tool.channel}
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        informed = sandbox.informed(tool.account)
+        if live <= informed.keys() or time.monotonic() > deadline:
+            return informed
+        time.sleep(2)
+
+
+def _tool(tool: Tool, informed: Mapping[str, Mapping[str, int]], sent: Sequence[Sent], window: Window) -> list[Figure]:
+    recorded = {tool.name_of(each): each.recorded_at for each in sent if each.place.channel == tool.channel}
+    # Who was not informed at all has waited until now.
+    waited = [informed.get(name, {}).get(tool.target, now()) - at for name, at in recorded.items()]
+    cuts = quantiles(waited, n=100)
+    bulk = [at for name, targets in informed.items() if name not in recorded for at in targets.values()]
+    drained = sum(map(window.holds, bulk))
+    pending = PENDING - sum(at < window.begin for at in bulk)
+    live = sum(window.holds(informed[name][tool.target]) for name in recorded if name in informed)
+    left = min(pending, tool.pushes_per_second * window.seconds - live)
+    return [
+        Figure(
+            name=f"{tool.destination}: live, accepted to 2xx, p99",
+            value=cuts[98] / 1e6,
+            unit="s",
+            target=tool.promise,
+            at_most=True,
+            how=f"live: {RATE:.0f} withdrawals a second by HTTP for {SECONDS:.0f} s over three channels in turn, from the"
+            f" moment in the ledger to the sandbox's; the design before informed Twilio after {BEFORE} s behind 10,000",
+        ),
+        Figure(name=f"{tool.destination}: live, accepted to 2xx, p50", value=cuts[49] / 1e6, unit="s"),
+        Figure(
+            name=f"{tool.destination}: bulk delivered, share of what the limit leaves",
+            value=drained / max(left, 1.0),
+            unit="ratio",
+            target=0.9,
+            how="bulk: what was delivered in those seconds, of what was pending or, if that is less, of full calls at the"
+            " account's rate (calls a second, pushes a call: "
+            + ", ".join(
+                f"{each.destination} {each.connector.capabilities.calls_per_second:g},"
+                f" {each.connector.capabilities.max_batch[SUPPRESS]:,}"
+                for each in TOOLS
+            )
+            + ") less the live ones",
+        ),
+        Figure(name=f"{tool.destination}: bulk delivered", value=drained / window.seconds, unit="/s"),
+    ]
+
+
+def _restart(micros: int) -> Figure:
+    return Figure(
+        name=f"restart with its disk, {PENDING:,} pending at each of {len(TOOLS)}: first call",
+        value=micros / 1e6,
+        unit="s",
+        target=5,
+        at_most=True,
+        how="restart: from the start of the process, Python's included, to the first call at the webhook",
+    )
+
+
+def _processor_seconds(endpoints: Endpoints) -> float:
+    """Seconds that the propagator has worked so far."""
+    spent = psutil.Process(endpoints.pids["propagator"]).cpu_times()
+    return spent.user + spent.system
+
+
+def _processor(worked: float, window: Window) -> Figure:
+    return Figure(name="processor time of the propagator meanwhile", value=worked / window.seconds, unit="cores")
