@@ -219,7 +219,9 @@ class StateStore:
             if self._on_rebuild is not None:
                 self._on_rebuild(rebuild)
         self.rebuild = rebuild
-        self._remove_directory()
+        if not self._remove_directory():
+            # RocksDB would open what remains, and rows that the topics no longer hold would come back.
+            raise StateStoreUnavailable(f"the directory {self._path} cannot be removed")
         if rebuild is not None and rebuild.reason is RebuildReason.LOCKED:
             self._use_temporary_directory()
         try:
@@ -328,10 +330,12 @@ class StateStore:
             except Exception as error:  # a damaged database reports its damage again; it is closed nevertheless
                 logger.warning("closing the local state %s: %s", self._path, error)
 
-    def _remove_directory(self) -> None:
-        """Remove the directory, unless it belongs to another process. What remains makes creating a database fail."""
+    def _remove_directory(self) -> bool:
+        """Remove the directory, unless another process holds it. Returns whether a new database can take its place."""
         if self.rebuild is None or self.rebuild.reason is not RebuildReason.LOCKED or self._temporary:
             shutil.rmtree(self._path, ignore_errors=True)
+            return not self._path.exists()
+        return True
 
     def _use_temporary_directory(self) -> None:
         try:

@@ -296,6 +296,17 @@ def test_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
         opened(tmp_path / "file" / "0")
 
 
+def test_directory_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening its remains would bring back rows that the topics no longer hold."""
+    store = opened(tmp_path / "0")
+    fill(store, range(BATCHES))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+    with pytest.raises(StateStoreUnavailable, match="cannot be removed"):
+        store.clear(Rebuild(RebuildReason.CORRUPTED, "disk"))
+    with pytest.raises(StateStoreUnavailable):
+        store.get([b"a"])
+
+
 def test_a_wrong_argument_is_no_damage(tmp_path: Path) -> None:
     store = opened(tmp_path / "0")
     with pytest.raises(KeyError):
