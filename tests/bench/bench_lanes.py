@@ -74,8 +74,8 @@ def _phase(
             unit="s",
             target=PROMISE_SECONDS,
             at_most=True,
-            how=f"{RATE:.0f} withdrawals a second by HTTP for {SECONDS:.0f} s after the stage was started again, from the"
-            " moment in the ledger to the webhook's; what earlier phases have left is pending at the webhook",
+            how=f"{RATE:.0f} withdrawals a second by HTTP for {SECONDS:.0f} s after the stage was started again, from"
+            " the moment in the ledger to the webhook's; what earlier phases have left is pending at the webhook",
         ),
         Figure(name=f"{BULK:,} in {name}: live, accepted to 2xx, p50", value=cuts[49] / 1e6, unit="s"),
         Figure(name=f"{BULK:,} in {name}: bulk merged meanwhile", value=max(bulk, 0.0) / seconds, unit="/s"),

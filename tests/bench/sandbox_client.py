@@ -22,6 +22,10 @@ class SandboxClient:
     def answer_at_once(self, account: str) -> None:
         self.put(f"/_control/latency/{account}", {"p50_ms": 0, "p99_ms": 0})
 
+    def pushes(self, account: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """The calls about addresses; see `calls`."""
+        return [call for call in self.calls(account, after=after) if call["addresses"]]
+
     def calls(self, account: str, *, after: int = 0) -> list[dict[str, Any]]:
         """The calls that arrived after that call number, oldest first; the sandbox keeps 50,000."""
         found: list[dict[str, Any]] = self._get(f"/_journal/{account}?after={after}")["calls"]
@@ -38,7 +42,7 @@ class SandboxClient:
     def await_informed(
         self, account: str, target: str, addresses: Collection[str], *, seconds: float
     ) -> dict[str, int]:
-        """Of these addresses, when the account was first given this target's state; waits for all. Raises TimeoutError."""
+        """When the account was first given this target's state of each address; waits. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while True:
             informed = self.informed(account)
