@@ -24,10 +24,12 @@ from sqlalchemy import URL, Engine, text
 
 from consent_api.ingest.process import IngestSettings
 from consent_api.ingest.process import composed as ingest_loops
+from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.process import OutboxRelaySettings
 from consent_api.outbox_relay.process import composed as relay_loops
 from consent_api.runtime import Loop
 from consent_contracts.codec import Codec
+from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.keyring import Key
@@ -36,12 +38,22 @@ from consent_runtime.progress import STALLED_SECONDS
 
 TENANT = "acme"
 HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
-FILLED = text(
-    "INSERT INTO outbox (topic, key, value, headers, created_at)"
-    " SELECT :topic, convert_to('k' || i, 'UTF8'), decode(repeat(md5(i::text), 7), 'hex'), CAST(:headers AS json),"
-    " (extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
-    " FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS i"
-)
+FILLED = {
+    lane: text(
+        f"INSERT INTO {lane.outbox} (topic, partition, key, value, headers, created_at)"
+        " SELECT :topic, p, convert_to('k' || i, 'UTF8'), decode(repeat(md5(i::text), 7), 'hex'),"
+        " CAST(:headers AS json), (extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
+        " FROM unnest(CAST(:numbers AS int[]), CAST(:partitions AS int[])) AS t (i, p)"
+    )
+    for lane in Lane
+}
+
+
+def filling(topic: str, first: int, count: int, *, headers: str = "[]") -> dict[str, Any]:
+    """The parameters of FILLED: rows with the keys k<first>, k<first + 1>, ... in their partitions."""
+    numbers = range(first, first + count)
+    partitions = [partition_of(f"k{number}".encode(), 4) for number in numbers]
+    return {"topic": topic, "headers": headers, "numbers": list(numbers), "partitions": partitions}
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
@@ -175,11 +187,11 @@ class House:
             lambda registry, health: ingest_loops(IngestSettings(**given), registry=registry, health=health)
         )
 
-    def fill(self, count: int, *, first: int = 1, topic: str | None = None) -> set[bytes]:
+    def fill(self, count: int, *, first: int = 1, lane: Lane = Lane.LIVE) -> set[bytes]:
         """Outbox rows as record() would leave them; their keys."""
-        where = {"topic": topic or self.topics.changes, "headers": json.dumps(HEADERS)}
+        values = filling(lane.changes(self.topics), first, count, headers=json.dumps(HEADERS))
         with self.owner.begin() as connection:
-            connection.execute(FILLED, {**where, "first": first, "last": first + count - 1})
+            connection.execute(FILLED[lane], values)
         return {f"k{number}".encode() for number in range(first, first + count)}
 
     def ask(self, question: str, **values: Any) -> Any:
@@ -187,8 +199,8 @@ class House:
         with self.owner.connect() as connection:
             return connection.execute(text(question), values).scalar_one()
 
-    def pending(self) -> int:
-        return int(self.ask("SELECT count(*) FROM outbox"))
+    def pending(self, lane: Lane = Lane.LIVE) -> int:
+        return int(self.ask(f"SELECT count(*) FROM {lane.outbox}"))
 
     def cut_connections(self) -> int:
         """What a restarting PostgreSQL does to everybody: ends every connection of the service's role."""
@@ -219,6 +231,25 @@ class House:
     def encoded(self, data: Sequence[dict[str, Any]]) -> list[bytes | None]:
         codec = self.codec()
         return [codec.encode(self.topics.inbound, each) for each in data]
+
+    def changes(self, lane: Lane = Lane.LIVE) -> list[Any]:
+        """The records of the lane's changes topic that carry a decision."""
+        return [each for each in self.records(lane.changes(self.topics)) if not self.is_resolved(each)]
+
+    def resolved(self, lane: Lane = Lane.LIVE) -> list[tuple[int, int, dict[str, Any]]]:
+        """(partition, offset, datum) of each ConsentResolved of the lane's changes topic, in their order."""
+        codec, topic = self.codec(), lane.changes(self.topics)
+        found = []
+        for each in self.records(topic):
+            if self.is_resolved(each):
+                name, datum = codec.decode_record(topic, each.value())
+                assert name == "ConsentResolved"
+                found.append((each.partition(), each.offset(), datum))
+        return found
+
+    @staticmethod
+    def is_resolved(record: Any) -> bool:
+        return ("ce_type", b"relay.consent.v1.ConsentResolved") in (record.headers() or [])
 
     def records(self, topic: str) -> list[Any]:
         """Every committed record of a topic, as confluent_kafka's messages."""
@@ -255,7 +286,8 @@ class House:
 
     def committed(self, loop: str = "inbound") -> int:
         """The sum of the committed offsets of a loop's group."""
-        topic = self.topics.inbound if loop == "inbound" else self.topics.receipts
+        topics = {"inbound": self.topics.inbound, "inbound-bulk": self.topics.inbound_bulk}
+        topic = topics.get(loop, self.topics.receipts)
         consumer = kafka.consumer(self.kafka, self.topics.group(f"consent-api-{loop}"))
         try:
             places = consumer.committed([TopicPartition(topic, each) for each in range(4)], timeout=10)

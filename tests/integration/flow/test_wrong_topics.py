@@ -57,7 +57,7 @@ def test_a_relay_waits_for_the_broker_before_it_compares(house: House) -> None:
         cable.cut()
         port = free_port()
         process = house.command("relay", kafka=cable.address, partitions=5, metrics_port=port)
-        until(lambda: "relay: no answer from Kafka" in page(port, "readyz"))
+        until(lambda: "live-relay: no answer from Kafka" in page(port, "readyz"))
         assert page(port, "healthz") == "ok\n"
         cable.heal()
         _, said = process.communicate(timeout=30)
