@@ -10,6 +10,7 @@ from propagator.errors import (
     CallFailedError,
     DestinationDownError,
     MisconfiguredError,
+    SenderFencedError,
     SendNotAllowedError,
     ThrottledError,
     UnknownTargetsError,
@@ -129,6 +130,8 @@ class CallResults:
         push.queued_receipt = True
         try:
             self._policy.send_queued_receipt(push.row.address_key, push.row.target, queued_at=push.queued_at)
+        except SenderFencedError:
+            return  # The next active sender reports it.
         except Exception as error:
             self._report_bug("receipt", "receipt not written", error)
 
@@ -225,6 +228,9 @@ class CallResults:
         """What goes wrong for one push concerns its address alone."""
         try:
             handle(item, *details)
+        except SenderFencedError:
+            if item.queued.in_flight:
+                self._end(item)
         except Exception as error:
             self._report_bug("answer", "answer not handled", error)
             self._quarantine.ended_without_answer(item.delivery.target)

@@ -8,17 +8,18 @@ import logging
 from collections.abc import Callable
 from typing import get_args
 
+from consent_contracts.errors import RegistryUnavailable
 from propagator.config.model import Destination
 from propagator.desired import outcomes
 from propagator.desired.model import SUPPRESS, DesiredState, ListEntry, TargetState
 from propagator.desired.receipt import Receipt, Stage
-from propagator.errors import TenantMismatchError
+from propagator.errors import SenderFencedError, TenantMismatchError
 from propagator.metrics import Metrics
 from propagator.sending.bug_report import describe
 from propagator.sending.delivery_state import DeliveryState
 from propagator.sending.ports import Current, DestinationState, Kind, PendingPush
 from propagator.sending.work_queue import WorkQueue
-from propagator.timing import RESYNC_SECONDS
+from propagator.timing import ERROR_BACKOFF_SECONDS, RESYNC_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class RecordWork:
         self._now_micros = now_micros
         self._waiting: dict[str, Kind] = {}
         """Address to what is to be done, in order; the rest is in the index."""
+        self._failed: dict[str, int] = {}
+        """Addresses whose entry could not be worked on, and when they are tried again, in micros."""
         self._offered = asyncio.Event()
 
     def offer(self, row: PendingPush) -> None:
@@ -80,12 +83,15 @@ class RecordWork:
 
     def _refill(self) -> None:
         now = self._now_micros()
+        self._failed = {each: retry_at for each, retry_at in self._failed.items() if retry_at > now}
         for kind in _RECORD_KINDS:
             for live in _BOTH_CLASSES:
                 space = WINDOW - len(self._waiting)
                 if space > 0:
                     rows = self._state.pending(live=live, kind=kind, limit=space, due_by=now)
                     self._waiting.update((row.address_key, row.kind) for row in rows)
+        for address_key in self._failed:
+            self._waiting.pop(address_key, None)
 
     def _slice(self) -> int:
         """How many addresses were changed."""
@@ -101,8 +107,13 @@ class RecordWork:
                 else:
                     continue
                 changed += 1
+            except SenderFencedError:
+                return 0
             except Exception as error:
-                # About this address alone; it stays in the index and is tried again after the next resync.
+                # About this address alone; it stays in the index.
+                self._failed[address_key] = self._now_micros() + int(ERROR_BACKOFF_SECONDS * 1_000_000)
+                if isinstance(error, RegistryUnavailable):
+                    continue  # The state reports it, once for all addresses.
                 self._metrics.push_errors.labels(self._destination.name, "record").inc()
                 log.error("row not changed", extra={"destination": self._destination.name, "why": describe(error)})
         return changed
