@@ -162,8 +162,11 @@ class Rig:
         assert failures == [None]
 
     def wipe(self, channel: str) -> None:
-        """Delete a suppression topic and create it anew, empty."""
-        topic = self.topics.suppression(channel)
+        """Delete a suppression topic and create it again, empty."""
+        self.recreate(self.topics.suppression(channel))
+
+    def recreate(self, topic: str) -> None:
+        """Delete a topic and create it again, empty."""
         admin = AdminClient({"bootstrap.servers": self.kafka})
         admin.delete_topics([topic])[topic].result()
         deadline = time.monotonic() + 30

@@ -4,160 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any
 
-import pytest
 from confluent_kafka import TopicPartition
 
-from consent_contracts import Entry, Topics, entry_of, entry_of_change, join, partition_of
+from consent_contracts import partition_of
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
-from tests.integration.suppression.stage import NOW, SECOND, Rig
+from tests.integration.suppression.stage import NOW, SECOND
+from tests.integration.suppression.workers import PEOPLE, Installation, until
 from tests.unit.state.damage import flip_tables
-
-PEOPLE = 400
-READY = "consent_relay_suppression_partition_ready{"
-
-
-class Worker:
-    """A `consent-relay suppression` of its own instance id."""
-
-    def __init__(self, environment: dict[str, str], instance: str, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._log = log
-        with log.open("ab") as output:
-            self.process = self._start(output, environment, instance)
-
-    def _start(self, output: BinaryIO, environment: dict[str, str], instance: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "consent_runtime", "suppression"],
-            env={
-                **os.environ,
-                **environment,
-                "CONSENT_RELAY_INSTANCE_ID": instance,
-                "CONSENT_RELAY_METRICS_PORT": str(self.port),
-                "CONSENT_RELAY_SUPPRESSION_SESSION_TIMEOUT": "6",
-            },
-            stderr=output,
-        )
-
-    def ready(self) -> bool:
-        assert self.process.poll() is None, self._log.read_text()[-4000:]
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def merges(self) -> int:
-        """How many partitions it has restored and merges now."""
-        return round(self.metric(READY))
-
-    def metric(self, prefix: str) -> float:
-        """The sum over the samples whose line begins like this."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def end(self) -> int:
-        """Ask it to stop; its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-
-class Installation:
-    """Workers over one set of topics, what was sent, and what has to stand in the end."""
-
-    def __init__(self, rig: Rig, environment: dict[str, str], directory: Path) -> None:
-        self.rig = rig
-        self._environment = environment
-        self._directory = directory
-        self._producer: Any = kafka_clients.producer(rig.kafka)
-        self._reader: Any = kafka_clients.consumer(rig.kafka, "reader")
-        self._topics = [rig.topics.suppression(channel) for channel in rig.topics.channels]
-        self._reader.assign([TopicPartition(topic, p, 0) for topic in self._topics for p in range(4)])
-        self.expected: dict[tuple[str, str], Entry] = {}
-        self.standing: dict[tuple[str, str], Entry] = {}
-        self.written_at: list[int] = []
-        self.workers = ExitStack()
-
-    def close(self) -> None:
-        self._reader.close()
-
-    def start(self, instance: str) -> Worker:
-        worker = Worker(self._environment, instance, self._directory / f"{instance}.log")
-        self.workers.callback(worker.end)
-        return worker
-
-    def send(self, number: int, **fields: Any) -> None:
-        sent = self.rig.change(number, **fields)
-        change = entry_of_change(self.rig.codec.decode(self.rig.topics.changes, sent.value))
-        place = (change.channel, change.address_key)
-        self.expected[place] = join(self.expected.get(place), change)
-        self._producer.produce(self.rig.topics.changes, sent.value, sent.key)
-        self._producer.poll(0)
-
-    def send_raw(self, key: bytes | None, value: bytes | None) -> None:
-        self._producer.produce(self.rig.topics.changes, value, key)
-
-    def flush(self) -> None:
-        assert self._producer.flush(20) == 0
-
-    def settled(self) -> bool:
-        """Whether the topics say exactly what they must."""
-        for message in self._reader.consume(10_000, timeout=0.3):
-            assert message.error() is None, message.error()
-            content = self.rig.codec.decode(message.topic(), message.value())
-            self.written_at.append(content["written_at"])
-            entry = entry_of(content)
-            self.standing[(entry.channel, entry.address_key)] = entry
-        return self.standing == self.expected
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def installation(
-    kafka: str, registry_url: str, topics: Topics, keyring_file: Path, tmp_path: Path
-) -> Iterator[Installation]:
-    environment = {
-        "CONSENT_RELAY_KAFKA": kafka,
-        "CONSENT_RELAY_REGISTRY": registry_url,
-        "CONSENT_RELAY_TOPIC_PREFIX": topics.prefix,
-        "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
-        "CONSENT_RELAY_STATE_DIR": str(tmp_path / "state"),
-    }
-    made = Installation(Rig(kafka, registry_url, topics, tmp_path / "rig"), environment, tmp_path)
-    with made.workers:
-        yield made
-    made.close()
 
 
 def test_killed_again_and_again_under_load_nothing_is_lost(installation: Installation) -> None:
@@ -209,8 +71,7 @@ def test_resumed_zombie_changes_nothing_and_comes_back_to_work(installation: Ins
     round_of("more", "objected", 90)
     until(installation.settled, 60, "the newest state stands")
     until(lambda: (frozen.merges(), other.merges()) == (2, 2), 60, "they share the work")
-    assert frozen.ready()
-    assert other.ready()
+    until(lambda: frozen.ready() and other.ready(), 20, "both are ready")
     round_of("last", "withdrawn", 120)
     until(installation.settled, 60, "the newest state stands, with both at work")
     assert {d.status for entry in installation.standing.values() for d in entry.decisions} == {"withdrawn"}
