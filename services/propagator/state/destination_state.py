@@ -1,4 +1,4 @@
-"""One destination's state as sending sees it: the tables of all partitions, with the rows that are not read back yet."""
+"""One destination's state as sending sees it: the tables of all partitions, and rows that are not read back yet."""
 
 from __future__ import annotations
 

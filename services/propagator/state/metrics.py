@@ -45,21 +45,22 @@ class StateMetrics:
             ),
             rebuilds=Counter(
                 "consent_relay_propagation_state_rebuilds_total",
-                "Partitions whose local tables were restored from the topics, by reason: absent (first start), corrupted,"
-                " locked, format, too_old, topic_recreated, out_of_range.",
+                "Partitions whose local tables were restored from the topics, by reason: absent (first start),"
+                " corrupted, locked, format, too_old, topic_recreated, out_of_range.",
                 ("reason",),
                 registry=registry,
             ),
             planning_failures=Counter(
                 "consent_relay_propagation_planning_failures_total",
-                "Times the plan of one address failed. The address stays pending and is planned again every few seconds;"
-                " the others go on. A steady rate is a bug: read the log.",
+                "Times the plan of one address failed. The address stays pending and is planned again every few"
+                " seconds; the others go on. A steady rate is a bug: read the log.",
                 ("destination",),
                 registry=registry,
             ),
             unreadable_rows=Counter(
                 "consent_relay_propagation_unreadable_rows_total",
-                "Rows of the state topic that could not be read: what was delivered counts as unknown and is sent again.",
+                "Rows of the state topic that could not be read: what was delivered counts as unknown and is sent"
+                " again.",
                 ("destination",),
                 registry=registry,
             ),

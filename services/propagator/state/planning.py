@@ -126,7 +126,12 @@ def plan_address(
 
 
 def pending_of(address_key: str, planned: Plan) -> list[PendingPush]:
-    """The rows of the pending index for this plan: one a target, and one for what needs no call."""
+    """The rows of the pending index for this plan: one a target, and one for what needs no call.
+
+    Raises ValueError for a target that cannot be part of a key.
+    """
+    if any("\0" in push.state.target for push in planned.pushes):
+        raise ValueError("a target holds NUL")
     rows = [
         PendingPush(
             address_key=address_key,

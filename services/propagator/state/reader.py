@@ -1,8 +1,8 @@
 """The thread that keeps the tables at the ends of their topics, in the active sender as in a standby.
 
 It reads all partitions by plain assignment. What the tables hold and up to where they were read change together, so the
-group's offsets decide nothing. Positions that do not fit the topics, at start or every few seconds afterwards, and local
-state that is damaged, are healed in the same way: the tables are restored from the topics.
+group's offsets decide nothing. Positions that do not fit the topics, at start or every few seconds afterwards, and
+local state that is damaged, are healed in the same way: the tables are restored from the topics.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
-from consent_state import Batch, StateError, StateStore, TopicPartition, WriteBatch
-from propagator.desired.model import NOTHING, DeliveredTarget, ListEntry
+from consent_state import Batch, StateStore, TopicPartition, WriteBatch
+from propagator.desired.model import DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
 
 from . import layout
@@ -352,17 +352,17 @@ class PartitionTables:
             stored = rows[layout.entry_key(*at)]
             if at not in entries:
                 entries[at] = self._decode_entry(*at, stored, writes)
-            delivered = rows[layout.delivered_key(name, address_key)]
-            planned = self._plan(destination, address_key, entries[at], stored, delivered)
+            since = 0 if stored is None else layout.unpack_entry(stored).append_time
+            row = self._decode_delivered(name, rows[layout.delivered_key(name, address_key)])
+            planned = self._plan(destination, address_key, entries[at], row, since)
             self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
-            if planned:
-                offers.setdefault(name, []).extend(planned)
-            if (undurable := self._undurable(name, address_key)) is not None:
+            undurable = self._undurable(name, address_key)
+            if undurable is not None:
                 # The index follows the topics alone; what is delivered and not read back yet can differ from the list
                 # too, and that shall not wait until it is read back.
-                entry = entries[at]
-                if not isinstance(entry, Exception):
-                    offers.setdefault(name, []).extend(self._plan_rows(destination, address_key, entry, undurable))
+                planned = planned + self._plan(destination, address_key, entries[at], undurable, since)
+            if planned:
+                offers.setdefault(name, []).extend(planned)
         return counted
 
     def _read(
@@ -393,49 +393,43 @@ class PartitionTables:
         except Exception as error:
             return error
 
+    def _decode_delivered(self, name: str, stored: bytes | None) -> Mapping[str, DeliveredTarget] | Exception:
+        try:
+            return self._decoder.delivered(stored)
+        except Unreadable:
+            self._events.delivered_unreadable(name)
+            return {}
+        except Exception as error:
+            return error
+
     def _plan(
         self,
         destination: PlannedDestination,
         address_key: str,
         entry: ListEntry | Exception | None,
-        stored: bytes | None,
-        delivered: bytes | None,
+        delivered: Mapping[str, DeliveredTarget] | Exception,
+        since: int,
     ) -> list[PendingPush]:
         """The pending rows. An exception concerns this address alone: it is kept pending and planned again later."""
-        since = 0 if stored is None else layout.unpack_entry(stored).append_time
+        if isinstance(entry, (Unreadable, InvalidRecord)):
+            return []  # Nothing is known of the address: nothing is pushed, and nothing is forgotten.
         try:
-            if isinstance(entry, (Unreadable, InvalidRecord)):
-                return []  # Nothing is known of the address: nothing is pushed, and nothing is forgotten.
             if isinstance(entry, Exception):
                 raise entry
-            try:
-                rows = self._decoder.delivered(delivered)
-            except Unreadable:
-                self._events.delivered_unreadable(destination.name)
-                rows = {}
-            return self._plan_rows(destination, address_key, entry, rows)
+            if isinstance(delivered, Exception):
+                raise delivered
+            if entry is None and not delivered:
+                return []
+            fill = self._fills.get(destination.name)
+            began_at = 0 if fill is None else fill.began_at
+            planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
+            return pending_of(address_key, planned)
         except RegistryUnavailable:
             return [unplanned(address_key, since)]
-        except StateError:
-            raise
         except Exception as error:
             self._events.planning_failed(destination.name)
             logger.error("an address of %s cannot be planned: %s", destination.name, type(error).__name__)
             return [unplanned(address_key, since)]
-
-    def _plan_rows(
-        self,
-        destination: PlannedDestination,
-        address_key: str,
-        entry: ListEntry | None,
-        delivered: Mapping[str, DeliveredTarget],
-    ) -> list[PendingPush]:
-        if entry is None and not delivered:
-            return []
-        fill = self._fills.get(destination.name)
-        began_at = 0 if fill is None else fill.began_at
-        planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
-        return [] if planned is NOTHING else pending_of(address_key, planned)
 
     def _index(
         self,
