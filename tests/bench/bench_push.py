@@ -231,7 +231,7 @@ def _tool(tool: Tool, informed: Mapping[str, Mapping[str, int]], sent: Sequence[
             target=tool.promise,
             at_most=True,
             how=f"live: {RATE:.0f} withdrawals a second by HTTP for {SECONDS:.0f} s over three channels in turn, from"
-            f" the moment in the ledger to the sandbox's; the design before informed Twilio after {BEFORE} s behind 10,000",
+            f" the moment in the ledger to the sandbox's; the former design took {BEFORE} s at Twilio, behind 10,000",
         ),
         Figure(name=f"{tool.destination}: live, accepted to 2xx, p50", value=cuts[49] / 1e6, unit="s"),
         Figure(

@@ -13,3 +13,8 @@ def until(condition: Callable[[], bool], *, seconds: float, what: str, every: fl
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(every)
+
+
+def pause_until(moment: float) -> None:
+    """Sleep up to a moment of the monotonic clock."""
+    time.sleep(max(0.0, moment - time.monotonic()))
