@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from consent_runtime.keyring import Keyring
 from tests.integration.consent_api.accepted import decision
 
 T = TypeVar("T")
+_PUBLISHED = "SELECT value FROM outbox UNION ALL SELECT value FROM outbox_bulk"
 
 
 def withdrawal(subject_ref: str | None, address: str | None = None, event_id: str | None = None) -> Accepted:
@@ -77,7 +79,7 @@ def reached(engine: Engine, codec: Codec) -> dict[str, set[str]]:
     """The decisions published for each address_key."""
     found: dict[str, set[str]] = {}
     with engine.connect() as connection:
-        for value in connection.execute(text("SELECT value FROM outbox")).scalars():
+        for value in connection.execute(text(_PUBLISHED)).scalars():
             datum = codec.decode(Topics().changes, bytes(value))
             found.setdefault(datum["address_key"], set()).add(datum["decision_id"])
     return found
@@ -114,11 +116,16 @@ def test_a_link_and_a_refusal_never_miss_one_another(
 def test_batches_about_the_same_people_in_any_order_all_succeed(
     ledger: Ledger, owner_engine: Engine, codec: Codec
 ) -> None:
-    """Ten batches share subjects, addresses and events, each in an order of its own."""
+    """Ten batches share subjects, addresses and events, each in an order of its own, on both lanes."""
     shuffle = random.Random(7)
     events = [withdrawal(f"s{value % 20}", number(value), f"e{value}") for value in range(60)]
     batches = [shuffle.sample(events, 40) for _ in range(10)]
-    answers = at_once(*[lambda b=batch: ledger.record(b) for batch in batches])
+    answers = at_once(
+        *[
+            lambda b=batch, lane=lane: ledger.record([replace(e, bulk=lane is Lane.BULK) for e in b], lane=lane)
+            for batch, lane in zip(batches, [Lane.LIVE, Lane.BULK] * 5, strict=True)
+        ]
+    )
     by_event: dict[str, set[str]] = {}
     for batch, outcomes in zip(batches, answers, strict=True):
         for accepted, outcome in zip(batch, outcomes, strict=True):
@@ -136,15 +143,36 @@ def test_batches_about_the_same_people_in_any_order_all_succeed(
     _every_verdict_is_no(owner_engine, codec)
 
 
-def test_one_event_submitted_by_many_at_once_is_recorded_once(ledger: Ledger, owner_engine: Engine) -> None:
-    answers = at_once(*[lambda: ledger.record([withdrawal("s1", number(1), "e1")])] * 16)
+@pytest.mark.parametrize("lane", Lane)
+def test_one_event_submitted_by_many_at_once_is_recorded_once(ledger: Ledger, owner_engine: Engine, lane: Lane) -> None:
+    event = replace(withdrawal("s1", number(1), "e1"), bulk=lane is Lane.BULK)
+    answers = at_once(*[lambda: ledger.record([event], lane=lane)] * 16)
     outcomes = [outcome for (outcome,) in answers if isinstance(outcome, Recorded)]
     assert len(outcomes) == 16
     assert len({each.decision_id for each in outcomes}) == 1
     assert sum(not each.repeated for each in outcomes) == 1
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 1
-        assert connection.execute(text("SELECT count(*) FROM outbox")).scalar_one() == 1
+        assert connection.execute(text(f"SELECT count(*) FROM {lane.outbox}")).scalar_one() == 1
+
+
+def test_one_event_on_both_lanes_at_once_is_recorded_once_and_published_live(
+    ledger: Ledger, owner_engine: Engine, codec: Codec
+) -> None:
+    for turn in range(10):
+        event = withdrawal("s1", number(1), f"e{turn}")
+        live, bulk = (
+            (lambda e=event: ledger.record([e])),
+            (lambda e=event: ledger.record([replace(e, bulk=True)], lane=Lane.BULK)),
+        )
+        (first,), (second,) = at_once(live, bulk)
+        assert isinstance(first, Recorded)
+        assert isinstance(second, Recorded)
+        assert first.decision_id == second.decision_id
+        with owner_engine.connect() as connection:
+            values = connection.execute(text("SELECT value FROM outbox")).scalars().all()
+        published = [codec.decode(Topics().changes, bytes(value)) for value in values]
+        assert first.decision_id in {each["decision_id"] for each in published if not each["bulk"]}
 
 
 def test_one_new_address_met_by_many_at_once_becomes_one(ledger: Ledger, owner_engine: Engine) -> None:
@@ -223,7 +251,7 @@ def _newest_refusals(engine: Engine) -> list[tuple[str, str, str]]:
 def _every_verdict_is_no(engine: Engine, codec: Codec) -> None:
     entries: dict[str, Entry] = {}
     with engine.connect() as connection:
-        for value in connection.execute(text("SELECT value FROM outbox")).scalars():
+        for value in connection.execute(text(_PUBLISHED)).scalars():
             entry = entry_of_change(codec.decode(Topics().changes, bytes(value)))
             entries[entry.address_key] = join(entries.get(entry.address_key), entry)
     assert {verdict(entry.decisions, "newsletter").reason for entry in entries.values()} == {"withdrawn"}

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from sqlalchemy import text
 
 from consent_api.republish.history import Place, Selection
 from consent_api.republish.progress import ProgressFile
@@ -95,6 +96,27 @@ def test_wiped_and_republished_kafka_holds_the_same_state(house: House) -> None:
         )
 
 
+def test_each_decision_keeps_its_mark(house: House) -> None:
+    history(house)
+    with house.owner.begin() as connection:
+        connection.execute(text("UPDATE decisions SET bulk = (effective_at % 2 = 0)"))
+        repeated = (
+            "INSERT INTO live_repeats SELECT decision_id, 0 FROM decisions WHERE bulk ORDER BY decision_id LIMIT 5"
+        )
+        connection.execute(text(repeated))
+    with wiped(house) as empty:
+        empty.run("republish")
+        marks = {datum["decision_id"]: datum["bulk"] for _, datum in changes(empty, empty.topics.changes_bulk)}
+    with house.owner.connect() as connection:
+        rows = connection.execute(
+            text("""SELECT decision_id::text AS id,
+                           bulk AND decision_id NOT IN (SELECT decision_id FROM live_repeats) AS bulk
+                    FROM decisions JOIN decision_addresses USING (decision_id)""")
+        )
+        assert marks == {row.id: row.bulk for row in rows}
+    assert set(marks.values()) == {True, False}
+
+
 def test_republish_publishes_what_the_options_select(house: House) -> None:
     history(house)
     with wiped(house) as empty:
@@ -173,3 +195,49 @@ def test_a_new_hash_key_is_filled_by_republish(house: House, keyring: Keyring, t
         held = [sorted(map(repr, (entry.decisions for entry in each.values()))) for each in (new, state)]
         assert held[0] == held[1]
         assert "no hash key" in empty.run("republish", "--key-id", "h98", code=2)
+        file = str(rotated)
+        assert "h99 is now the primary" in empty.run("keyring", "promote", file, "acme", "h99")
+        assert "removed h1" in empty.run("keyring", "retire", file, "acme", "h1")
+
+
+def test_a_run_that_is_not_of_everything_does_not_let_a_hash_key_be_promoted(
+    house: House, keyring: Keyring, tmp_path: Path
+) -> None:
+    history(house)
+    keys = [*keyring.hash_keys["acme"], Key(id="h99", secret=bytes(32))]
+    rotated = write_keyring(tmp_path / "rotated.toml", keyring.seal_keys, {"acme": keys})
+    with wiped(house, keyring_file=rotated) as empty:
+        empty.run("republish", "--channel", "sms")
+        empty.run("republish", "--since", "2020-01-01T00:00:00Z")
+        empty.run("republish", "--dry-run")
+        assert "republish --tenant acme" in empty.run("keyring", "promote", str(rotated), "acme", "h99", code=1)
+
+
+def test_republish_waits_while_the_bulk_lane_cannot_keep_up(house: House) -> None:
+    history(house)
+    with wiped(house) as empty:
+        _published_until(house, seconds_ago=90)
+        process = empty.command("republish")
+        assert process.stderr is not None
+        assert "waiting" in process.stderr.readline()
+        assert empty.records(empty.topics.changes_bulk) == []
+        _published_until(house, seconds_ago=1)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert "published" in out
+        assert merged(empty)
+
+
+def _published_until(house: House, *, seconds_ago: int) -> None:
+    """What a relay that is alive leaves in the ledger: its bulk lane's resolved timestamp is so old."""
+    now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    with house.owner.begin() as connection:
+        connection.execute(text("DELETE FROM relay_turns WHERE lane = 'bulk'"))
+        connection.execute(text("DELETE FROM relay_partitions WHERE lane = 'bulk'"))
+        # Alive for as long as the test takes.
+        connection.execute(text(f"INSERT INTO relay_turns VALUES ('bulk', 1, {now} + 60000000, 'test')"))
+        connection.execute(
+            text(f"""INSERT INTO relay_partitions (lane, partition, topic_id, resolved_at)
+                     SELECT 'bulk', p, 't', {now} - :ago * 1000000 FROM generate_series(0, 3) AS p"""),
+            {"ago": seconds_ago},
+        )
