@@ -306,17 +306,13 @@ class StateStore:
         rows: list[tuple[bytes, bytes]] = []
         stop = min(stop, _POSITIONS_KEY)
         with self._reading, self._rocksdb_errors() as database:
-            # Rdict.items() would be shorter, and ends silently where a block cannot be read.
-            cursor = database.iter()
-            cursor.seek(start)
-            while len(rows) < size and cursor.valid():
-                key = cursor.key()
+            for key, value in database.items(from_key=start):
                 if key >= stop:
-                    break
-                rows.append((key, cursor.value()))
-                cursor.next()
-            cursor.status()
-            del cursor
+                    return rows
+                rows.append((key, value))
+                if len(rows) == size:
+                    return rows
+            _raise_if_damaged(database, rows[-1][0] if rows else start)
         return rows
 
     def _close_database(self) -> None:
@@ -361,6 +357,18 @@ class StateStore:
 
 class _Locked(Exception):
     """A live process, perhaps this one, holds the directory."""
+
+
+def _raise_if_damaged(database: Any, start: bytes) -> None:
+    """`Rdict.items` ends at a block that cannot be read as it does after the last row; only a cursor has a status."""
+    cursor = database.iter()
+    try:
+        cursor.seek(start)
+        while cursor.valid():
+            cursor.next()
+        cursor.status()
+    finally:
+        del cursor  # The traceback would keep it, and an open cursor keeps the database locked after `close`.
 
 
 def _without_wal() -> Any:

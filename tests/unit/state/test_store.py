@@ -240,6 +240,13 @@ def test_a_scan_reports_a_damaged_block_and_does_not_end_before_it(tmp_path: Pat
     again = opened(path)
     with pytest.raises(StateStoreCorrupted):
         list(again.scan(b"", b"\xfe"))
+    try:
+        list(again.scan(b"0", b"\xfe"))
+    except StateStoreCorrupted as error:
+        again.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
+    fill(again, range(BATCHES))
+    assert holds_a_prefix(again)
+    assert [child.name for child in tmp_path.iterdir()] == ["0"]  # not locked by what the traceback refers to
     again.close()
 
 
