@@ -104,11 +104,10 @@ class ResolvedWriter:
     def _publish(self, ids: dict[str, str]) -> None:
         resolved = now()
         partitions = range(PARTITIONS)
-        ends = high_watermarks(
-            self._admin, [TopicPartition(topic, each) for topic in self._lists for each in partitions]
-        )
+        at = [TopicPartition(topic, each) for topic in self._lists for each in partitions]
+        ends = high_watermarks(self._admin, at)
         for partition in partitions:
-            datum = {
+            datum: dict[str, Any] = {
                 "partition": partition,
                 "resolved_at": resolved,
                 "bulk_resolved_at": resolved,

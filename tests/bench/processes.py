@@ -38,7 +38,8 @@ SESSION_SECONDS = 6
 class Propagator:
     """One process; `started_at` is when it was started, micros."""
 
-    def __init__(self, environ: dict[str, str], log: Path) -> None:
+    def __init__(self, instance: str, environ: dict[str, str], log: Path) -> None:
+        self.instance = instance
         self._log = log
         self._url = f"http://127.0.0.1:{environ['CONSENT_RELAY_METRICS_PORT']}"
         self.started_at = now()
@@ -137,7 +138,7 @@ class Rig:
             "PROPAGATOR_SESSION_TIMEOUT": str(SESSION_SECONDS),
         }
         settings = {f"CONSENT_RELAY_{name}": value for name, value in environ.items()}
-        worker = Propagator(settings | {"WEBHOOK": SECRET}, self.directory / f"{instance}.log")
+        worker = Propagator(instance, settings | {"WEBHOOK": SECRET}, self.directory / f"{instance}.log")
         self.workers.append(worker)
         return worker
 

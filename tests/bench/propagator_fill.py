@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean, quantiles
 
@@ -46,11 +46,11 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
         found.declare(CRM)
         figures = _restore(found, entries)
         found.declare(CRM + ADDED)
-        return [*figures, *_fill(found, entries, calm=figures[-1])]
+        return [*figures, *_fill(found, entries)]
 
 
 def _restore(found: Rig, entries: int) -> list[Figure]:
-    first, recorded = found.lists.decide("email", _live("first", 0), PURPOSE, "withdrawn")
+    first, _ = found.lists.decide("email", _live("first", 0), PURPOSE, "withdrawn")
     found.lists.flush()
     worker = found.start()
     worker.until_ready()
@@ -80,7 +80,7 @@ def _restore(found: Rig, entries: int) -> list[Figure]:
     ]
 
 
-def _fill(found: Rig, entries: int, *, calm: Figure) -> list[Figure]:
+def _fill(found: Rig, entries: int) -> list[Figure]:
     worker = found.start()
     with _sampled(worker) as memory:
         until(lambda: bool(found.sandbox.pushes("webhook/added")), seconds=60, what="a call to the new destination")
@@ -95,8 +95,8 @@ def _fill(found: Rig, entries: int, *, calm: Figure) -> list[Figure]:
             unit="s",
             target=10,
             at_most=True,
-            how=f"New destination: {entries:,} entries, a webhook with its default limits, from the start of the process"
-            " that has it in its file",
+            how=f"New destination: {entries:,} entries, a webhook with its default limits, from the start of the"
+            " process that has it in its file",
         ),
         Figure(
             name="new destination: live at the old one meanwhile, p99",

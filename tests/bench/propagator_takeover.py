@@ -35,8 +35,7 @@ def measure(servers: Servers) -> list[Figure]:
                 standby.until_ready()
                 until(lambda: worker.pending("crm") > 0, seconds=30, what="an active sender", every=0.1)  # noqa: B023
                 measured.append(_takeover(found, worker, orderly=orderly))
-                instance = "one" if len(found.workers) % 2 == 0 else "two"
-                worker, standby = standby, found.start(instance)
+                worker, standby = standby, found.start(worker.instance)
         return _figures(first - found.workers[1].started_at, pending, terminated, killed)
 
 
