@@ -19,7 +19,7 @@ from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
 from propagator.settings import PropagatorSettings
-from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker
+from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker, health_name
 from propagator.state.dead_letters import DeadLetterReporter
 from propagator.state.destination_state import TableDestinationState
 from propagator.state.freshness import Freshness, FreshnessLimits
@@ -144,8 +144,8 @@ class Propagator:
             self._keyring,
             self._metrics,
             on_fatal_error=lambda error: self._app.fail(error),
-            on_verified=lambda state: self._health.ready(f"destination {name}", state),
-            heartbeat=lambda: self._health.beat(f"destination {name}"),
+            on_verified=lambda state: self._health.ready(health_name(name), state),
+            heartbeat=lambda: self._health.beat(health_name(name)),
         )
 
     def _reader(self) -> StateReader:

@@ -48,6 +48,11 @@ COMMIT_SECONDS = 3.0
 """What is recorded at the end of a term is committed within this time, or dropped."""
 
 
+def health_name(destination: str) -> str:
+    """Under which a destination's worker reports its health."""
+    return f"destination {destination}"
+
+
 class Worker(Protocol):
     """What sends to one destination during one term."""
 
@@ -175,6 +180,8 @@ class ActiveSender:
         stopped = await asyncio.gather(
             *(worker.stop(DRAIN_SECONDS) for worker in term.workers.values()), return_exceptions=True
         )
+        for name in term.workers:
+            self._health.forget(health_name(name))
         for failure in stopped:
             if isinstance(failure, Exception):
                 logger.error("a destination did not stop in order", exc_info=failure)

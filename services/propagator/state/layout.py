@@ -124,7 +124,7 @@ def pending_prefix(key: PendingKey) -> bytes:
 
 
 def pending_row(destination: str, push: PendingPush) -> tuple[bytes, bytes]:
-    """Key and value of one row of the pending index. A time that cannot be ordered is brought to the nearest that can."""
+    """Key and value of one row of the pending index. A time that cannot be ordered becomes the nearest that can."""
     counted = PendingKey(destination=destination, live=push.live, kind=push.kind, target=push.target)
     since = _INT64.pack(min(max(push.since, 0), _MAX_INT64))
     not_before = _INT64.pack(min(max(push.not_before, 0), _MAX_INT64))

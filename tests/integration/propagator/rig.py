@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -24,10 +25,12 @@ from consent_contracts.join import join
 from consent_contracts.records import suppression_datum
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
+from consent_state import TopicPartition as At
+from consent_state import high_watermarks, topic_ids
 from local_stack.ports import free_port
 
+PARTITIONS = 4
 SENDER = "MG" + "1" * 32
-UNKNOWN_SENDER = "MG" + "2" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 DESTINATIONS = f"""\
 destinations:
@@ -39,7 +42,6 @@ destinations:
     purposes: {{{{newsletter: {SENDER}}}}}
     limits: {{{{calls_per_second: 1000, burst: 100}}}}
     timeout_seconds: 3
-    park_after: 3
   - name: crm
     connector: webhook
     channel: sms
@@ -50,7 +52,6 @@ destinations:
     push_permissions: true
     limits: {{{{calls_per_second: 1000, burst: 100}}}}
     timeout_seconds: 3
-    park_after: 3
 """
 
 
@@ -106,14 +107,13 @@ class Sandbox:
 
 
 class Propagator:
-    """One worker process."""
+    """One process."""
 
-    def __init__(self, environ: dict[str, str], log: Path, only: tuple[str, ...]) -> None:
-        options = [part for name in only for part in ("--destination", name)]
+    def __init__(self, environ: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consent_runtime", "propagator", *options],
+                [sys.executable, "-m", "consent_runtime", "propagator"],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environ},
@@ -134,6 +134,10 @@ class Propagator:
     def running(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
         return True
+
+    def until_active(self) -> "Propagator":
+        until(lambda: self.running() and self.metric("propagation_active_sender") == 1, what=f"active; log: {self.log}")
+        return self
 
     def metric(self, name: str, **labels: str) -> float:
         text = self.get("/metrics")
@@ -167,6 +171,8 @@ class Rig:
     sandbox: Sandbox
     workers: list[Propagator] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
+    closing: threading.Event = field(default_factory=threading.Event)
+    _resolver: threading.Thread | None = None
 
     def __post_init__(self) -> None:
         self.codec = Codec.connect(self.registry, self.topics)
@@ -174,13 +180,7 @@ class Rig:
         self.destinations = self.directory / "destinations.yaml"
         self.destinations.write_text(DESTINATIONS.format(url=self.sandbox.url))
 
-    def add_unknown_sender(self, purpose: str) -> None:
-        """To twilio-fr, before it starts: the purpose is to be told to a sender that Twilio does not know."""
-        text = self.destinations.read_text()
-        known = f"newsletter: {SENDER}"
-        self.destinations.write_text(text.replace(known, f"{known}, {purpose}: {UNKNOWN_SENDER}"))
-
-    def start(self, *only: str, instance: str = "one") -> Propagator:
+    def start(self, instance: str = "one", **settings: str) -> Propagator:
         environ = {
             "CONSENT_RELAY_KAFKA": self.bootstrap,
             "CONSENT_RELAY_REGISTRY": self.registry,
@@ -194,14 +194,45 @@ class Rig:
             "SID": "AC" + "0" * 32,
             "TOKEN": "sandbox-twilio-token",
             "WEBHOOK": SECRET,
+            **settings,
         }
-        worker = Propagator(environ, self.directory / f"{instance}-{len(self.workers)}.log", only)
-        self.workers.append(worker)
-        return worker
+        process = Propagator(environ, self.directory / f"{instance}-{len(self.workers)}.log")
+        self.workers.append(process)
+        return process
 
-    def decide(self, number: int, status: str = "withdrawn", *, purpose: str = "newsletter") -> str:
+    def keep_resolving(self) -> None:
+        """Report twice a second, as the merge does, that the list holds every decision of the ledger."""
+        self._resolver = threading.Thread(target=self._resolve, daemon=True)
+        self._resolver.start()
+
+    def _resolve(self) -> None:
+        topic, resolved = self.topics.suppression("sms"), self.topics.resolved
+        admin, producer = kafka.admin(self.bootstrap), kafka.producer(self.bootstrap)
+        partitions = [At(topic, each) for each in range(PARTITIONS)]
+        while not self.closing.wait(0.5):
+            now = time.time_ns() // 1000
+            self.producer.flush(10)
+            topic_id = topic_ids(admin, [topic])[topic]
+            for at, end in high_watermarks(admin, partitions).items():
+                datum = {
+                    "partition": at.partition,
+                    "resolved_at": now,
+                    "bulk_resolved_at": now,
+                    "inbound_resolved_at": None,
+                    "loss": 0,
+                    "lists": [{"topic": topic, "topic_id": topic_id, "end_offset": end}],
+                    "inputs": [],
+                    "hole": None,
+                    "channel_holes": {},
+                    "written_at": now,
+                }
+                key = str(at.partition).encode()
+                producer.produce(resolved, self.codec.encode(resolved, datum), key, partition=at.partition)
+            producer.flush(10)
+
+    def decide(self, number: int, status: str = "withdrawn", *, purpose: str = "newsletter", bulk: bool = False) -> str:
         """Write the address's new entry; answers the address."""
-        address = f"+33639980{number:03d}"
+        address = f"+3363998{number:04d}" if number < 10_000 else f"+336399{number:05d}"
         key = self.keyring.address_key("acme", "sms", address)
         now = time.time_ns() // 1000
         decision = Decision(
@@ -212,6 +243,7 @@ class Rig:
             # A permission counts as 2 s older than it says; ours are to be newer than what they lift.
             effective_at=now,
             recorded_at=now,
+            bulk=bulk,
         )
         entry = Entry(
             tenant="acme",
@@ -232,18 +264,14 @@ class Rig:
     def receipts(self) -> list[dict[str, Any]]:
         return [self.codec.decode(self.topics.receipts, value) for _, value in self.read(self.topics.receipts) if value]
 
-    def parked(self) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        for key, value in self.read(self.topics.parked):
-            if value is None:
-                found.pop(key, None)
-            else:
-                found[key] = value
-        return found
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The state topic as a table, by its keys."""
+        topic = self.topics.propagation_state("default")
+        return {key: self.codec.decode(topic, value) for key, value in dict(self.read(topic)).items() if value}
 
     def read(self, topic: str) -> list[tuple[str, bytes | None]]:
         consumer = kafka.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
-        partitions = [TopicPartition(topic, number, 0) for number in range(4)]
+        partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
         consumer.assign(partitions)
         ended, found = 0, []
         while ended < len(partitions):
@@ -262,6 +290,9 @@ class Rig:
         return self.sandbox.state("webhook").get(address, {}).get(purpose)
 
     def close(self) -> None:
+        self.closing.set()
+        if self._resolver is not None:
+            self._resolver.join()
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.thaw()
