@@ -1,12 +1,19 @@
-"""A relay that turns and publishes nothing of what waits says so; not one whose rows are refused, or another's."""
+"""Readiness names the lane that is stuck: rows that grow old unpublished, or a resolved timestamp that is too old.
+
+Not a lane whose rows the broker refuses, or another relay publishes.
+"""
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
+from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.metrics import RelayMetrics
-from consent_api.outbox_relay.monitor import Watch
+from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, resolved_readiness
 from consent_api.outbox_relay.outbox_table import Backlog
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
@@ -14,8 +21,8 @@ from consent_runtime.progress import Progress
 BOUND = 60.0
 
 
-class Desk:
-    """A watch over an outbox that holds what a test says."""
+class ScriptedLane:
+    """The live lane of a monitor, over an outbox that holds what a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -23,52 +30,73 @@ class Desk:
         self.progress = Progress(bound=BOUND, clock=lambda: self.now)
         self.refused = 0
         self.found: Backlog | None = None
-        self.watch = Watch(
+        self.age = 1.0
+        self.registry = CollectorRegistry()
+        self.lane = MonitoredLane(
+            lane=Lane.LIVE,
             outbox=self,  # type: ignore[arg-type]
-            metrics=RelayMetrics.on(CollectorRegistry()),
-            health=self.health,
+            resolved_age=self,  # type: ignore[arg-type]
             progress=self.progress,
             stalled_after=BOUND,
-            set_aside=lambda: self.refused,
+            rejected_count=lambda: self.refused,
         )
+        metrics = RelayMetrics.on(self.registry)
+        self.monitor = OutboxMonitor(lanes=[self.lane], metrics=metrics, health=self.health)
 
     def backlog(self) -> Backlog:
         if self.found is None:
             raise OperationalError("", {}, Exception())
         return self.found
 
+    def seconds(self) -> float:
+        return self.age
+
     def passes(self, seconds: int, *, pending: int, oldest: float) -> list[str]:
-        """What is said at the end of so many looks, one a second."""
+        """What the health page has after so many measurements, one a second."""
         for _ in range(seconds):
             self.now += 1
             self.found = Backlog(pending=pending, oldest_seconds=oldest)
-            self.watch.look()
+            self.monitor.check(self.lane)
         return self.health.check()[1]
 
 
 def test_an_idle_relay_is_ready() -> None:  # R41
-    assert Desk().passes(1_000, pending=0, oldest=0.0) == []
+    assert ScriptedLane().passes(1_000, pending=0, oldest=0.0) == []
 
 
 def test_old_rows_of_which_none_is_published_are_a_reason_until_one_is() -> None:  # R41
-    desk = Desk()
-    assert desk.passes(60, pending=3, oldest=90.0) == []
-    assert desk.passes(5, pending=3, oldest=90.0) == ["outbox: 3 rows wait, and none was published for 65 s"]
-    desk.progress.moved()
-    assert desk.passes(1, pending=2, oldest=90.0) == []
+    lane = ScriptedLane()
+    assert lane.passes(60, pending=3, oldest=90.0) == []
+    assert lane.passes(5, pending=3, oldest=90.0) == ["live-outbox: 3 rows wait, and none was published for 65 s"]
+    lane.progress.moved()
+    assert lane.passes(1, pending=2, oldest=90.0) == []
 
 
 def test_rows_that_another_relay_publishes_are_none() -> None:
-    assert Desk().passes(1_000, pending=2_000, oldest=0.4) == []
+    assert ScriptedLane().passes(1_000, pending=2_000, oldest=0.4) == []
 
 
 def test_rows_that_the_broker_refuses_are_none() -> None:
-    desk = Desk()
-    desk.refused = 2
-    assert desk.passes(1_000, pending=2, oldest=5_000.0) == []
+    lane = ScriptedLane()
+    lane.refused = 2
+    assert lane.passes(1_000, pending=2, oldest=5_000.0) == []
 
 
-def test_while_the_database_is_away_the_relay_itself_speaks() -> None:
-    desk = Desk()
-    desk.watch.look()
-    assert desk.health.check() == (True, [])
+def test_a_resolved_timestamp_that_does_not_advance_is_a_reason() -> None:
+    lane = ScriptedLane()
+    lane.age = 16.0
+    assert lane.passes(1, pending=0, oldest=0.0) == ["live-resolved: the resolved timestamp is 16 s old"]
+
+
+@pytest.mark.parametrize(("lane", "tolerated"), [(Lane.LIVE, 15.0), (Lane.BULK, 300.0)])
+def test_bulk_may_be_older_than_live(lane: Lane, tolerated: float) -> None:
+    assert resolved_readiness(lane, tolerated) is True
+    assert resolved_readiness(lane, tolerated + 1) is not True
+    assert resolved_readiness(lane, math.nan) == "no resolved timestamp has been published yet"
+
+
+def test_while_the_database_does_not_answer_the_relay_itself_reports() -> None:
+    lane = ScriptedLane()
+    lane.monitor.check(lane.lane)
+    assert lane.health.check() == (True, [])
+    assert math.isnan(lane.registry.get_sample_value("consent_relay_outbox_pending", {"lane": "live"}) or 0.0)

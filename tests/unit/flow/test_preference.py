@@ -1,0 +1,91 @@
+"""Ingest records live before bulk; bulk keeps a tenth, and is slowed while its lane cannot keep up."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from prometheus_client import CollectorRegistry
+
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.preference import WAIT_RATIO, LivePreference
+from consent_api.ingest.throttle import BulkThrottle
+from consent_api.ledger.backlog import BulkBacklog
+
+
+def test_bulk_waits_while_live_has_work() -> None:
+    preference = LivePreference()
+    order: list[str] = []
+    with preference.bulk():
+        time.sleep(0.2)  # Its next batch may wait nine times as long.
+    entered = threading.Event()
+
+    def bulk() -> None:
+        entered.set()
+        with preference.bulk():
+            order.append("bulk")
+
+    thread = threading.Thread(target=bulk)
+    with preference.live():
+        thread.start()
+        entered.wait()
+        time.sleep(0.05)
+        order.append("live")
+    thread.join(5)
+    assert order == ["live", "bulk"]
+
+
+def test_bulk_keeps_a_tenth_while_live_never_ends() -> None:
+    preference = LivePreference()
+    with preference.bulk():
+        time.sleep(0.02)
+    with preference.live():
+        began = time.monotonic()
+        with preference.bulk():
+            waited = time.monotonic() - began
+    assert waited >= 0.02 * WAIT_RATIO * 0.9
+    assert waited < 0.02 * WAIT_RATIO + 1.0
+
+
+def test_bulk_does_not_wait_while_live_is_idle() -> None:
+    preference = LivePreference()
+    for _ in range(3):
+        began = time.monotonic()
+        with preference.bulk():
+            assert time.monotonic() - began < 0.1
+            time.sleep(0.05)
+
+
+class Slept:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.now = 0.0
+
+    def __call__(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.now += seconds
+
+
+def throttled(*ages: float | None, pending: int = 0) -> Slept:
+    """What a throttle sleeps over as many batches as there are ages of the resolved timestamp."""
+    slept, found = Slept(), list(ages)
+    throttle = BulkThrottle(
+        lambda: BulkBacklog(resolved_age_seconds=found.pop(0), pending=pending, relay_alive=True),
+        throttled=IngestMetrics.on(CollectorRegistry()).throttled,
+        sleep=slept,
+        clock=lambda: slept.now,
+    )
+    for _ in ages:
+        throttle.wait()
+        slept.now += 1.0
+    return slept
+
+
+def test_bulk_is_slowed_while_its_resolved_timestamp_is_more_than_a_minute_old() -> None:
+    assert throttled(1.0, 59.0).seconds == 0.0
+    assert throttled(61.0, 90.0, 3.0, 2.0).seconds == 2.0
+
+
+def test_bulk_is_not_stopped_before_the_first_relay_has_run_unless_much_waits() -> None:
+    assert throttled(None).seconds == 0.0
+    assert throttled(None, pending=10_001).seconds == 1.0
