@@ -128,7 +128,10 @@ class Dispatcher:
         self._queue.promote(now, self._now_micros())
         if now >= self._resync_at:
             self._resync_at = now + RESYNC_SECONDS
-            self._queue.expect_more()
+            counts = self._state.counts()
+            self._queue.expect_more(
+                lane for lane in LANES if counts.get((lane.live, lane.action), 0) > self._queue.held(lane)
+            )
             self._report_late()
         self._refill()
         if (self._recheck is None or self._recheck.done()) and self._quarantine.check_is_due():

@@ -133,10 +133,14 @@ class WorkQueue:
         state = self._lanes[lane]
         return state.more_in_index and state.ready <= self._window // 2
 
+    def held(self, lane: Lane) -> int:
+        """Pushes of the lane that are in memory, and all that are in flight."""
+        state = self._lanes[lane]
+        return state.ready + state.delayed + self.in_flight
+
     def refill_limit(self, lane: Lane) -> int:
         """How many rows to read from the index: the window, and those that are in memory already."""
-        held = sum(Lane(each.live, each.action) == lane for each in self._pushes.values())
-        return self._window + held
+        return self._window + self.held(lane)
 
     def refill(
         self, lane: Lane, rows: Sequence[PendingPush], *, limit: int, now: float, now_micros: int, answers: int = 0
@@ -147,10 +151,10 @@ class WorkQueue:
             if PushKey(row.address_key, row.target) not in self._pushes:
                 self.offer(row, now=now, now_micros=now_micros, answers=answers)
 
-    def expect_more(self) -> None:
-        """The index may hold pushes that are not in memory: read it again."""
-        for state in self._lanes.values():
-            state.more_in_index = True
+    def expect_more(self, lanes: Iterable[Lane] = LANES) -> None:
+        """The index may hold pushes of the lanes that are not in memory: read it again."""
+        for lane in lanes:
+            self._lanes[lane].more_in_index = True
 
     def promote(self, now: float, now_micros: int) -> None:
         """Delayed pushes whose time has come are ready."""

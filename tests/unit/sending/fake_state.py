@@ -28,6 +28,8 @@ class FakeState:
         self.rules = rules
         self.seal = seal
         self.entries: dict[str, ListEntry] = {}
+        self.imported: Callable[[str], ListEntry] | None = None
+        """Makes the entry of an address that was imported in bulk, when it is looked at."""
         self.rows: dict[str, dict[str, DeliveredTarget]] = {}
         self.fill_began_at = 0
         self.receipts: list[Receipt] = []
@@ -48,16 +50,35 @@ class FakeState:
 
     def decide(self, address_key: str, *decisions: Decision, written_at: int | None = None, tenant: str = "") -> None:
         """Write the entry of an address, as the merge does; its plan is made and offered at once."""
-        self.entries[address_key] = ListEntry(
-            tenant=tenant or self.rules.tenant,
-            channel=self.rules.channel,
-            address_key=address_key,
-            sealed_address=self.seal(address_key),
-            decisions=decisions,
-            verdicts=verdicts(decisions),
-            written_at=now_micros() if written_at is None else written_at,
+        self.entries[address_key] = self._entry(
+            address_key, decisions, now_micros() if written_at is None else written_at, tenant
         )
         self.replan([address_key])
+
+    def import_bulk(self, address_keys: Sequence[str], *, at: int, target: str = "t1") -> None:
+        """Withdrawals of long ago, a micro apart, that the worker finds in the index. 100,000 take no second."""
+        since = {key: at + number for number, key in enumerate(address_keys)}
+        rows = [
+            PendingPush(address_key=key, target=target, kind="suppress", live=False, since=since[key])
+            for key in address_keys
+        ]
+        self._index[False, "suppress"] = [_position(each) for each in rows]
+        self._rows.update({(each.address_key, each.target): each for each in rows})
+        self._by_address.update({each.address_key: [each] for each in rows})
+
+        def entry(key: str) -> ListEntry:
+            made = Decision(
+                decision_id=f"b{key}",
+                subject_ref="ann",
+                purpose="newsletter",
+                status="withdrawn",
+                effective_at=since[key],
+                recorded_at=since[key],
+                bulk=True,
+            )
+            return self._entry(key, (made,), at)
+
+        self.imported = entry
 
     def erase(self, address_key: str) -> None:
         del self.entries[address_key]
@@ -89,7 +110,7 @@ class FakeState:
         if address_key in self.unreadable:
             raise self.unreadable[address_key]
         return Current(
-            entry=self.entries.get(address_key),
+            entry=self._entry_of(address_key),
             plan=self._plan(address_key),
             delivered=dict(self.rows.get(address_key, {})),
             newest_append=now_micros(),
@@ -166,8 +187,25 @@ class FakeState:
     def nothing_pending(self) -> bool:
         return not any(self._index.values())
 
+    def _entry(self, address_key: str, decisions: tuple[Decision, ...], written_at: int, tenant: str = "") -> ListEntry:
+        return ListEntry(
+            tenant=tenant or self.rules.tenant,
+            channel=self.rules.channel,
+            address_key=address_key,
+            sealed_address=self.seal(address_key),
+            decisions=decisions,
+            verdicts=verdicts(decisions),
+            written_at=written_at,
+        )
+
+    def _entry_of(self, address_key: str) -> ListEntry | None:
+        found = self.entries.get(address_key)
+        if found is None and self.imported is not None and (address_key, "t1") in self._rows:
+            found = self.entries[address_key] = self.imported(address_key)
+        return found
+
     def _plan(self, address_key: str) -> Plan:
-        entry = self.entries.get(address_key)
+        entry = self._entry_of(address_key)
         return plan(
             own_entry(self.rules, entry),
             self.rows.get(address_key, {}),

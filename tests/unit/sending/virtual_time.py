@@ -1,6 +1,7 @@
 """An event loop in which time passes only when nothing else can happen, and then at once."""
 
 import asyncio
+import heapq
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,13 +11,18 @@ START = 1_700_000_000 * SECOND
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     now = 0.0
+    _timer_cancelled_count: int
 
     def time(self) -> float:
         return self.now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(timers)._scheduled = False
+        if not self._ready and timers:  # type: ignore[attr-defined]
+            self.now = max(self.now, timers[0].when())
         super()._run_once()  # type: ignore[misc]
 
 
