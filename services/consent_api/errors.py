@@ -4,7 +4,7 @@ DoorError
 ├── Refused            a submission breaks a rule: the caller is told each field and its cure; a dead letter in Kafka
 ├── LedgerUnavailable  the database does not answer or cannot take more: transient, nothing was acknowledged
 │   ├── LedgerContended  it answers: other transactions hold what this one needs
-│   └── TransactionTooLong  it answers: the transaction reached the time limit of its lane
+│   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
 └── Misconfigured      the installation itself is wrong: said at start, exit code 2
 """
 
@@ -47,7 +47,7 @@ class LedgerContended(LedgerUnavailable):
     """Other transactions were in the way for too long."""
 
 
-class TransactionTooLong(LedgerUnavailable):
+class TransactionTooLongError(LedgerUnavailable):
     """A transaction that writes the live outbox has a second, one that writes the bulk outbox a minute."""
 
 

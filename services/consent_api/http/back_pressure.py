@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
 
@@ -18,15 +17,13 @@ LONGEST_RETRY_SECONDS = 30
 
 
 class BackPressure:
-    """Thread-safe. What the ledger reports of the bulk lane is kept for a second."""
+    """Thread-safe: two that read at once do no harm. What the ledger reports of the bulk lane is kept for a second."""
 
     def __init__(self, ledger: Ledger, metrics: ApiMetrics, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
-        self._lock = threading.Lock()
-        self._read_at = -math.inf
-        self._backlog = BulkBacklog(resolved_age_seconds=None, pending=0, relay_alive=False)
+        self._known: tuple[float, BulkBacklog] | None = None
 
     def require_capacity(self) -> None:
         """Raise a Problem with status 429 while bulk has to wait. LedgerUnavailable as the ledger does."""
@@ -43,11 +40,12 @@ class BackPressure:
         )
 
     def _current(self) -> BulkBacklog:
-        with self._lock:
-            if self._clock() - self._read_at >= READ_INTERVAL_SECONDS:
-                partitions = self._ledger.desk.outbox.partitions
-                self._backlog = self._ledger.transact(lambda c: backlog.read(c, partitions=partitions))
-                self._read_at = self._clock()
-                age = self._backlog.resolved_age_seconds
-                self._metrics.bulk_resolved_age.set(math.nan if age is None else age)
-            return self._backlog
+        known = self._known
+        if known is not None and self._clock() - known[0] < READ_INTERVAL_SECONDS:
+            return known[1]
+        partitions = self._ledger.desk.outbox.partitions
+        found = self._ledger.transact(lambda c: backlog.read(c, partitions=partitions))
+        self._known = (self._clock(), found)
+        age = found.resolved_age_seconds
+        self._metrics.bulk_resolved_age.set(math.nan if age is None else age)
+        return found

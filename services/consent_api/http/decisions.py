@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
-from consent_api.errors import Fault, Refused, TransactionTooLong
+from consent_api.errors import Fault, Refused, TransactionTooLongError
 from consent_api.ledger import history
 from consent_api.ledger.idempotency import Answer, InFlight, KeyReused, Request
 from consent_api.ledger.lanes import Lane
@@ -138,7 +138,7 @@ class _Intake:
         with self._conflicts():
             try:
                 done = self._commits.alone(submission, batch.lane)
-            except TransactionTooLong as error:
+            except TransactionTooLongError as error:
                 raise _too_long(batch, error) from None
         self._count(batch.items, done.results, bulk=batch.bulk)
         assert done.answer is not None
@@ -219,7 +219,7 @@ def _outcome(result: Recorded | Refused) -> str:
     return "repeated" if result.repeated else "recorded"
 
 
-def _too_long(batch: _Batch, error: TransactionTooLong) -> Problem:
+def _too_long(batch: _Batch, error: TransactionTooLongError) -> Problem:
     return Problem(
         503,
         "transaction-too-long",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import anyio
 import anyio.to_thread
 
-from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLong
+from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLongError
 from consent_api.ledger.idempotency import InFlight
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
@@ -91,7 +91,7 @@ class GroupCommit:
             outcomes = await anyio.to_thread.run_sync(
                 self._commit, submissions, Lane.LIVE, GROUP_LOCK_MS, limiter=self._thread
             )
-        except (LedgerContended, TransactionTooLong):
+        except (LedgerContended, TransactionTooLongError):
             self._part(group)
         except LedgerUnavailable as away:
             # Those that wait are answered now, not in their turn: each turn takes as long as it takes to find out.
@@ -119,7 +119,7 @@ class GroupCommit:
         try:
             try:
                 (outcome,) = await anyio.to_thread.run_sync(self._commit, [submission], Lane.LIVE, GROUP_LOCK_MS)
-            except (LedgerContended, TransactionTooLong):
+            except (LedgerContended, TransactionTooLongError):
                 async with self._patient:
                     outcome = await anyio.to_thread.run_sync(self._commit_patiently, submission, Lane.LIVE)
         except Exception as failure:

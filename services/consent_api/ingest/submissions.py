@@ -5,7 +5,7 @@ What comes by the live topic is live, what comes by the bulk topic is bulk.
 
 from collections.abc import Collection, Sequence
 
-from consent_api.errors import Fault, Refused, TransactionTooLong
+from consent_api.errors import Fault, Refused, TransactionTooLongError
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.record import Outcome
@@ -74,7 +74,7 @@ class Submissions:
         """In one transaction, or in smaller ones where one would last longer than its lane allows."""
         try:
             return self._ledger.record(accepted, lane=self._lane)
-        except TransactionTooLong:
+        except TransactionTooLongError:
             if len(accepted) <= 1:
                 raise
             half = len(accepted) // 2

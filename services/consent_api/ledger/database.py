@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLong
+from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLongError
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
 def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int = ATTEMPTS) -> T:
     """``work`` in one transaction, committed before this returns; run again, from the start, when contended.
 
-    Raises LedgerContended or TransactionTooLong, and LedgerUnavailable when the database does not answer: then
+    Raises LedgerContended or TransactionTooLongError, and LedgerUnavailable when the database does not answer: then
     nothing was acknowledged, and although a commit whose answer was lost may have taken place, the caller repeats it
     under the same ids and is answered as a replay.
     """
@@ -83,7 +83,7 @@ def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int =
             elif state == _LOCKED:
                 raise LedgerContended("another transaction holds what this one needs") from None
             elif state in _TOO_LONG:
-                raise TransactionTooLong("the transaction took longer than it may") from None
+                raise TransactionTooLongError("the transaction took longer than it may") from None
             elif _away(error, state):
                 raise LedgerUnavailable(f"the database is away ({state or type(error.orig).__name__})") from None
             else:

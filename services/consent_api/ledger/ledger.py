@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from consent_api.errors import LedgerContended, TransactionTooLong
+from consent_api.errors import LedgerContended, TransactionTooLongError
 from consent_api.validate import Accepted
 
 from . import lanes
@@ -32,7 +32,7 @@ def patiently(attempt: Callable[[], T]) -> T:
     """What ``attempt`` returns, which runs one short transaction; run again while others hold what it needs.
 
     A live transaction may not wait as long as a bulk one may hold the lock on a person, so its caller waits, in as
-    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLong when the work itself
+    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLongError when the work itself
     has not fitted into three.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -40,7 +40,7 @@ def patiently(attempt: Callable[[], T]) -> T:
     while True:
         try:
             return attempt()
-        except TransactionTooLong:
+        except TransactionTooLongError:
             too_long += 1
             if too_long == _MOST_TOO_LONG or time.monotonic() >= deadline:
                 raise
@@ -64,7 +64,7 @@ class Ledger:
     def write(self, lane: Lane, work: Callable[[Connection], T]) -> T:
         """As `transact`, for ``work`` that writes the lane's outbox, within its time limits.
 
-        LedgerContended, TransactionTooLong: see `patiently`.
+        LedgerContended, TransactionTooLongError: see `patiently`.
         """
 
         def limited(connection: Connection) -> T:

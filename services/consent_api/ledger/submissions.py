@@ -46,7 +46,7 @@ def carry_out(
     """One outcome each, in their order, within the caller's transaction. No two submissions have the same key.
 
     What `record` raises concerns all of them; from `transact` LedgerContended, when another transaction held a lock
-    for longer than ``lock_ms``, and TransactionTooLong, when the lane's time was up.
+    for longer than ``lock_ms``, and TransactionTooLongError, when the lane's time was up.
     """
     claims = idempotency.claim(
         connection, desk.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms

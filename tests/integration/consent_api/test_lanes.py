@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.errors import Refused, TransactionTooLong
+from consent_api.errors import Refused, TransactionTooLongError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import lanes, links
 from consent_api.ledger.idempotency import Answer, Request
@@ -220,7 +220,7 @@ class TestTimeLimits:
                 threading.Event().wait(1.2)  # As a process that is frozen in its transaction.
                 connection.execute(text("SELECT 1"))
 
-        with pytest.raises(TransactionTooLong):
+        with pytest.raises(TransactionTooLongError):
             ledger.transact(work)
 
     def test_its_work_is_tried_three_times_and_then_refused(self, ledger: Ledger) -> None:
@@ -230,7 +230,7 @@ class TestTimeLimits:
             runs.append(1)
             connection.execute(text("SELECT pg_sleep(5)"))
 
-        with pytest.raises(TransactionTooLong):
+        with pytest.raises(TransactionTooLongError):
             ledger.write(Lane.LIVE, work)
         assert len(runs) == 3
 
