@@ -9,9 +9,9 @@ from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
 from consent_runtime.observability import Health
 from consent_runtime.transport import TransportMetrics, build, run
 
+from .merge_stream import GROUP, MergePartitionFactory
 from .metrics import MergeMetrics
 from .settings import SuppressionSettings
-from .stage import GROUP, MergeStage
 
 
 def run_suppression(settings: SuppressionSettings) -> int:
@@ -35,7 +35,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
                 metrics=dead_letter_metrics,
             )
 
-        stage = MergeStage(
+        stage = MergePartitionFactory(
             topics=topics,
             partitions=settings.partitions,
             state_dir=settings.state_dir / settings.service,

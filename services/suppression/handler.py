@@ -21,7 +21,7 @@ from .errors import Stopped, TopicsChanged
 from .lanes import Lane, LaneQueues, Slice
 from .partition import MergePartition
 from .resolved_publisher import ResolvedPublisher
-from .translation import Rejected
+from .serde import Rejected
 
 logger = logging.getLogger(__name__)
 

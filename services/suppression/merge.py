@@ -1,7 +1,8 @@
-"""The rule of this stage, and nothing else: standing entries and changes in, the entries to write out.
+"""The rule of the merge, and nothing else: current entries and changes in, the entries to write out.
 
 Pure. Because `join` is commutative, associative and idempotent, neither the order of the changes, nor repeats, nor
-where one chunk ends and the next begins can make a difference to the entries that stand in the end.
+where one chunk ends and the next begins, nor the lane by which a change comes, can make a difference to the entries
+that result in the end.
 """
 
 from __future__ import annotations
@@ -22,41 +23,41 @@ _LOST = uuid.UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b55")
 
 @dataclass(kw_only=True, slots=True)
 class Merged:
-    """What a chunk comes to: `entries` to write, one a place at most, and which changes fit no entry."""
+    """What a chunk comes to: `entries` to write, one an address at most, and which changes fit no entry."""
 
     entries: dict[EntryKey, Entry] = field(default_factory=dict)
-    misplaced: list[int] = field(default_factory=list)
+    tenant_mismatches: list[int] = field(default_factory=list)
     unchanged: int = 0
 
 
-def merge(standing: Mapping[EntryKey, Entry], changes: Iterable[Entry]) -> Merged:
-    """Join `changes`, in any order, into the `standing` entries of their places.
+def merge(current: Mapping[EntryKey, Entry], changes: Iterable[Entry]) -> Merged:
+    """Join `changes`, in any order, into the `current` entries of their addresses.
 
-    An entry to which a chunk adds nothing is not written. `misplaced` holds the positions of changes that name
-    another tenant than the entry of their address: two tenants never share an address key, so one of them lies.
+    An entry to which a chunk adds nothing is not written. `tenant_mismatches` holds the positions of changes that name
+    another tenant than the entry of their address: two tenants never share an address key, so one of them is wrong.
     """
     merged = Merged()
     entries = merged.entries
     for position, change in enumerate(changes):
-        place = (change.channel, change.address_key)
-        before = entries.get(place) or standing.get(place)
+        key = (change.channel, change.address_key)
+        before = entries.get(key) or current.get(key)
         if before is not None and before.tenant != change.tenant:
-            merged.misplaced.append(position)
+            merged.tenant_mismatches.append(position)
             continue
         after = join(before, change)
         if after is before:
             merged.unchanged += 1
         else:
-            entries[place] = after
+            entries[key] = after
     return merged
 
 
-def after_loss(change: Entry, *, lost: bytes, now: int) -> Entry:
-    """The state from which to go on where the standing entry cannot be read (R4).
+def fail_closed_entry(change: Entry, *, lost: bytes, now: int) -> Entry:
+    """The state from which to go on where the stored entry cannot be read (R4).
 
     What it held is lost, refusals perhaps, so nothing given before `now` may count: an address-wide `invalidated`
-    overrules every older permission until somebody gives again. Finding the same loss twice changes nothing but
-    the moment.
+    overrules every older permission until somebody gives again. Idempotent for the same lost bytes, except for the
+    timestamp.
     """
     unknown = Decision(
         decision_id=str(uuid.uuid5(_LOST, hashlib.sha256(lost).hexdigest())),

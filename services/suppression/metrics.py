@@ -30,7 +30,7 @@ class MergeMetrics:
     aborted: Counter
     retries: Counter
     unreadable_entries: Counter
-    fitted_entries: Counter
+    truncated_entries: Counter
     ended_permissions: Counter
     unrecognised_records: Counter
 
@@ -123,8 +123,8 @@ class MergeMetrics:
                 "Stored entries that could not be read. Their addresses are denied until consent is given again; "
                 "`consent-relay republish` brings back what the ledger knows.",
             ),
-            fitted_entries=counter(
-                "fitted_entries",
+            truncated_entries=counter(
+                "truncated_entries",
                 "Entries that no broker would have taken, written with some of their decisions drawn together: old "
                 "permissions given up, refusals of one purpose made one. Always at least as strict. One address with "
                 "thousands of decisions is hardly a person's.",

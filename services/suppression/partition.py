@@ -20,12 +20,12 @@ from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted,
 
 from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped, TopicsChanged
 from .lanes import Lane
-from .merge import EntryKey, after_loss, merge
+from .merge import EntryKey, fail_closed_entry, merge
 from .metrics import MergeMetrics
 from .resolved import ResolvedMark
 from .restore import StateRestorer
+from .serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
 from .store import EntryStore, decode_compact, is_compact
-from .translation import Changes, Record, Rejected, Translation, Written, misplaced
 from .writer import FencedWriter
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class MergePartition:
         self._report = report
         self._stopping = stopping
         self._clock = clock
-        self._translation = Translation(codec, topics, partition)
+        self._serde = EntrySerde(codec, topics, partition)
         self._store: EntryStore | None = None
         self._unrecognised: list[Rejected] = []
         self._ends: Mapping[str, int] = {}
@@ -104,7 +104,7 @@ class MergePartition:
         stopped before that: the records must then not be acknowledged. Raises TopicsChanged.
         """
         began = time.perf_counter()
-        chunk = self._retry_until_stopped(lambda: self._translation.read(records), "decoding")
+        chunk = self._retry_until_stopped(lambda: self._serde.decode_changes(records), "decoding")
         rejected = self._writing(lambda: self._commit(chunk, lane, began), "writing")
         self._metrics.chunk_records.observe(len(records))
         return MergeOutcome(rejected + self._take_unrecognised(), chunk.marks, self._ends)
@@ -221,16 +221,19 @@ class MergePartition:
         logger.warning("partition %d: restoring: %s", self._partition, reason)
         self._not_ready(f"restoring: {reason}")
 
-    def _commit(self, chunk: Changes, lane: Lane, began: float) -> list[Rejected]:
+    def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
         now = self._clock()
-        standing, was_due = self._load_current(chunk.changes, now)
-        merged = merge(standing, chunk.changes)
-        rejected = [*chunk.rejected, *(misplaced(chunk.sources[position]) for position in merged.misplaced)]
-        written = self._translation.written(merged.entries, standing, now)
+        current, was_due = self._load_current(chunk.changes, now)
+        merged = merge(current, chunk.changes)
+        rejected = [
+            *chunk.rejected,
+            *(tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches),
+        ]
+        written = self._serde.encode_entries(merged.entries, current, now)
         self._metrics.merge_seconds.observe(time.perf_counter() - began)
         if written.rows:
             self._write(written, was_due)
-        self._metrics.fitted_entries.inc(written.fitted)
+        self._metrics.truncated_entries.inc(written.truncated)
         count = self._metrics.records.labels
         count("unchanged", lane).inc(merged.unchanged)
         count("rejected", lane).inc(len(rejected))
@@ -245,22 +248,22 @@ class MergePartition:
         for change in changes:
             first_of_place.setdefault((change.channel, change.address_key), change)
         found = self._store.get(first_of_place)
-        standing, was_due = {}, {}
+        current, was_due = {}, {}
         for (place, change), held in zip(first_of_place.items(), found, strict=True):
             if held is None:
                 continue
             if held.due is not None:
                 was_due[place] = held.due
             entry = self._decoded(place, held.data)
-            standing[place] = after_loss(change, lost=held.data, now=now) if entry is None else entry
-        return standing, was_due
+            current[place] = fail_closed_entry(change, lost=held.data, now=now) if entry is None else entry
+        return current, was_due
 
     def _decoded(self, place: EntryKey, data: bytes) -> Entry | None:
         """An entry, decoded when it is first needed; None when it cannot be read."""
         if is_compact(data):
             return decode_compact(data)
         try:
-            return self._translation.standing(place, data)
+            return self._serde.decode_entry(place, data)
         except EntryUnreadable as lost:
             self._metrics.unreadable_entries.inc()
             logger.error(
@@ -281,14 +284,14 @@ class MergePartition:
             else:
                 ended[place] = entry
         if ended:
-            written = self._translation.written(ended, {}, now)
+            written = self._serde.encode_entries(ended, {}, now)
             self._write(written, {place: date for date, place in dates if place in ended})
             self._metrics.ended_permissions.inc(len(ended))
         if none:
             self._store.remove_expiry(none)
         return len(dates) == _EXPIRY_BATCH
 
-    def _write(self, written: Written, was_due: Mapping[EntryKey, int]) -> None:
+    def _write(self, written: OutputBatch, was_due: Mapping[EntryKey, int]) -> None:
         assert self._store is not None
         began = time.perf_counter()
         try:
@@ -300,7 +303,7 @@ class MergePartition:
         self._ends = {**self._ends, **ends}
         # Only now: a store that holds an aborted transaction would take a revocation for written.
         self._store.write(written.entries, self._after(ends), due=written.due, was_due=was_due)
-        for channel, topic in self._translation.topic_of.items():
+        for channel, topic in self._serde.topic_of.items():
             self._metrics.entries_written.labels(channel).inc(sum(1 for row in written.rows if row.topic == topic))
 
     def _after(self, ends: Mapping[str, int]) -> dict[TopicPartition, Position]:

@@ -1,4 +1,4 @@
-"""What the merge stage is told at start."""
+"""The settings of the merge."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
+from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
-from suppression.stage import MergeStage
 from tests.bench.figures import Figure, Servers
 
 ENTRIES = 1_000_000
@@ -67,7 +67,7 @@ def fill(servers: Servers, topics: Topics, codec: Codec, entries: int) -> None:
 
 async def recover(servers: Servers, topics: Topics, codec: Codec, directory: Path) -> float:
     """Seconds until all partitions are open, as after an assignment of all of them to one process."""
-    stage = MergeStage(
+    stage = MergePartitionFactory(
         topics=topics,
         partitions=PARTITIONS,
         state_dir=directory,

@@ -54,11 +54,11 @@ def ours(task: Task) -> None:
 
     from consent_runtime.observability import Health
     from consent_runtime.transport import Chunk, Ownership, PartitionHandler, Stream, TransportMetrics, build, run
+    from suppression.merge_stream import MergePartitionFactory
     from suppression.metrics import MergeMetrics
-    from suppression.stage import MergeStage
 
     registry, health, topics = CollectorRegistry(), Health(), Topics(prefix=task.prefix)
-    stage = MergeStage(
+    stage = MergePartitionFactory(
         topics=topics,
         partitions=4,
         state_dir=Path(task.directory) / "ours",

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdicts_of
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
+from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition, now_micros
-from suppression.stage import MergeStage
-from suppression.translation import Rejected
+from suppression.serde import Rejected
 
 SECOND = 1_000_000
 NOW = 1_790_000_000 * SECOND
@@ -81,8 +81,8 @@ class Rig:
 
     def stage(
         self, instance: str, *, transaction_timeout: float = 10.0, client_config: Mapping[str, Any] | None = None
-    ) -> MergeStage:
-        return MergeStage(
+    ) -> MergePartitionFactory:
+        return MergePartitionFactory(
             topics=self.topics,
             partitions=4,
             state_dir=self.state_dir,

@@ -13,7 +13,7 @@ from consent_contracts import Topics, entry_of_change, verdict
 from consent_runtime import kafka as kafka_clients
 from consent_state import Position
 from suppression.errors import Stopped
-from suppression.fitting import OVERFLOW
+from suppression.size_limit import OVERFLOW_SUBJECT
 from suppression.store import EntryStore
 from tests.integration.state.table import until
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
@@ -291,25 +291,25 @@ def test_fenced_writer_that_surely_owns_the_partition_goes_on(rig: Rig) -> None:
 
 
 def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # R4
-    monkeypatch.setattr("suppression.translation.MAX_ENTRY_BYTES", 2_000)
+    monkeypatch.setattr("suppression.serde.MAX_ENTRY_BYTES", 2_000)
     many = [rig.change(1, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
     with rig.partition("a") as merging:
         assert merging.merge([*many, rig.change(2)]).rejected == []
         [newest] = rig.entries()["k1.1"].decisions
-        assert (newest.subject_ref, newest.decision_id, newest.status) == (OVERFLOW, "d9", "withdrawn")
+        assert (newest.subject_ref, newest.decision_id, newest.status) == (OVERFLOW_SUBJECT, "d9", "withdrawn")
         merging.merge(many)
         assert len(rig.records()) == 2  # what comes again adds nothing
     with rig.partition("b") as merging:
         later = {"effective_at": NOW + 60 * SECOND, "recorded_at": NOW + 60 * SECOND}
         merging.merge([rig.change(1, subject_ref="s1", status="given", decision_id="again", **later)])
     assert not verdict(rig.entries()["k1.1"].decisions, "newsletter").permitted
-    assert rig.counted("fitted_entries") == 2
+    assert rig.counted("truncated_entries") == 2
 
 
 def test_change_that_no_door_lets_in_is_refused_however_large(rig: Rig) -> None:
     with rig.partition() as merging:
         rejected = merging.merge(
-            [rig.change(1, subject_ref="s" * 70_000), rig.change(2, subject_ref=OVERFLOW)]
+            [rig.change(1, subject_ref="s" * 70_000), rig.change(2, subject_ref=OVERFLOW_SUBJECT)]
         ).rejected
     assert [each.reason for each in rejected] == ["invalid", "invalid"]
     assert rig.entries() == {}

@@ -18,7 +18,7 @@ from suppression.lanes import Lane
 from suppression.opening import Opening
 from suppression.partition import MergeOutcome
 from suppression.resolved import ResolvedMark
-from suppression.translation import Rejected
+from suppression.serde import Rejected
 
 
 class Read(NamedTuple):

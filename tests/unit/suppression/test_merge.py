@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consent_contracts import Decision, Entry, join, verdict
 from consent_runtime.transport import Chunk
 from suppression.lanes import Lane, LaneQueues
-from suppression.merge import EntryKey, after_loss, merge
+from suppression.merge import EntryKey, fail_closed_entry, merge
 from tests.unit.contracts.strategies import entries
 
 SECOND = 1_000_000
@@ -123,13 +123,13 @@ def test_late_grant_does_not_lift_a_withdrawal() -> None:  # R5
 def test_change_of_another_tenant_is_named_and_changes_nothing() -> None:  # R45
     standing = {("sms", "k1.a"): change("d1")}
     merged = merge(standing, [change("d2", tenant="umbrella", at=30 * SECOND), change("d3", at=40 * SECOND)])
-    assert merged.misplaced == [0]
+    assert merged.tenant_mismatches == [0]
     assert merged.entries == {("sms", "k1.a"): change("d3", at=40 * SECOND)}
 
 
 def test_lost_entry_voids_older_permissions_and_a_newer_one_counts_again() -> None:  # R4
     old_grant = change("d1", status="given", at=10 * SECOND)
-    base = after_loss(old_grant, lost=b"\0garbage", now=100 * SECOND)
+    base = fail_closed_entry(old_grant, lost=b"\0garbage", now=100 * SECOND)
     assert not verdict(join(base, old_grant).decisions, "newsletter").permitted
     new_grant = change("d2", status="given", at=200 * SECOND)
     assert verdict(join(base, new_grant).decisions, "newsletter").permitted

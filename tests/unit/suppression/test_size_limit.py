@@ -1,4 +1,4 @@
-"""An entry that would be too large says less, and never a yes where it said no (R4)."""
+"""An entry that would be too large is reduced, and never permits what the full one suppressed (R4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_contracts import STATUSES, Decision, Entry, applicable, join, verdicts
-from suppression.fitting import OVERFLOW, fitted
+from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 
 SECOND = 1_000_000
 PURPOSES = ("newsletter", "survey", "offers", "*")
@@ -72,11 +72,11 @@ def refused_by(subject: str | None, *, at: int, purpose: str = "newsletter") -> 
 @given(
     st.lists(changes(), min_size=1, max_size=16), st.lists(changes(), max_size=4), st.integers(1, 10), moments, moments
 )
-def test_fitted_entry_never_permits_what_the_full_one_does_not_now_or_after_any_change(
+def test_reduced_entry_never_permits_what_the_full_one_does_not_now_or_after_any_change(
     parts: list[Entry], later: list[Entry], size: int, now: int, then: int
 ) -> None:
     full = joined(parts)
-    small = fitted(full, at_most(size))
+    small = reduce_to_limit(full, at_most(size))
     for more, moment in (([], now), (later, then)):
         strict, loose = (verdicts(joined([state, *more]).decisions) for state in (small, full))
         for purpose in (*PURPOSES, "unnamed"):
@@ -87,7 +87,7 @@ def test_fitted_entry_never_permits_what_the_full_one_does_not_now_or_after_any_
 @given(st.lists(changes(), min_size=1, max_size=16), st.integers(1, 10))
 def test_it_fits_and_refuses_all_that_was_refused(parts: list[Entry], size: int) -> None:
     full = joined(parts)
-    small = fitted(full, at_most(size))
+    small = reduce_to_limit(full, at_most(size))
     assert at_most(size)(small)
     before, after = verdicts(full.decisions), verdicts(small.decisions)
     for purpose, answer in before.items():
@@ -98,33 +98,33 @@ def test_it_fits_and_refuses_all_that_was_refused(parts: list[Entry], size: int)
 
 @given(st.lists(changes(), min_size=1, max_size=16), st.integers(1, 10), st.randoms(use_true_random=False))
 def test_it_is_the_same_in_whatever_order_the_decisions_came(parts: list[Entry], size: int, random: object) -> None:
-    small = fitted(joined(parts), at_most(size))
+    small = reduce_to_limit(joined(parts), at_most(size))
     random.shuffle(parts)  # type: ignore[attr-defined]
-    assert fitted(joined(parts), at_most(size)) == small
-    assert fitted(small, at_most(size)) is small
+    assert reduce_to_limit(joined(parts), at_most(size)) == small
+    assert reduce_to_limit(small, at_most(size)) is small
 
 
 def test_oldest_permissions_go_first_and_the_answer_stays() -> None:
     full = entry(*(given_by(f"s{n}", at=n * SECOND) for n in range(6)))
-    small = fitted(full, at_most(2))
+    small = reduce_to_limit(full, at_most(2))
     assert [d.subject_ref for d in small.decisions] == ["s4", "s5"]
     assert verdicts(small.decisions)["newsletter"].permitted
 
 
 def test_permission_that_ends_does_not_leave_the_others_to_last_longer() -> None:  # R37
     full = entry(given_by("ann", at=1, expires_at=10), given_by("bob", at=2, expires_at=90))
-    assert not applicable(verdicts(fitted(full, at_most(1)).decisions), "newsletter", 50).permitted
+    assert not applicable(verdicts(reduce_to_limit(full, at_most(1)).decisions), "newsletter", 50).permitted
 
 
-def test_refusals_of_a_crowded_purpose_become_one_that_nobody_lifts() -> None:
+def test_refusals_of_a_crowded_purpose_become_one_that_no_permission_lifts() -> None:
     full = entry(
         *(refused_by(f"s{n}", at=n * SECOND) for n in range(5)),
         refused_by("t", at=SECOND, purpose="survey"),
         given_by("t", at=SECOND, purpose="offers", expires_at=90 * SECOND),
     )
-    small = fitted(full, at_most(3))
+    small = reduce_to_limit(full, at_most(3))
     assert [(d.subject_ref, d.purpose) for d in small.decisions] == [
-        (OVERFLOW, "newsletter"),
+        (OVERFLOW_SUBJECT, "newsletter"),
         ("t", "offers"),
         ("t", "survey"),
     ]

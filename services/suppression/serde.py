@@ -1,4 +1,4 @@
-"""Between the bytes on the topics and the entries that the rule works on."""
+"""Serde of the merge: the bytes on the topics as changes and entries, and entries as records to write."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from consent_contracts.topics import Topics
 
 from .errors import EntryUnreadable
 from .expiry import next_expiry, next_expiry_header
-from .fitting import OVERFLOW, fitted
 from .merge import EntryKey
 from .resolved import ResolvedMark
+from .size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 from .writer import Row
 
 MAX_ENTRY_BYTES = 900_000
 """Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
 
 MAX_CHANGE_BYTES = 64_000
-"""No door lets in a hundredth of it. So an entry can always be fitted into its own limit."""
+"""The API accepts a hundredth of it. So an entry can always be reduced to its own limit."""
 
-_ROOM = 0.9
-"""What of the limit a fitted entry fills: the next change to it need not be fitted again."""
+TARGET_FILL_RATIO = 0.9
+"""How much of the limit a reduced entry fills: the next change to it need not be reduced again."""
 
 _EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
 _RESOLVED = "ConsentResolved"
@@ -53,20 +53,20 @@ class Rejected(NamedTuple):
 
 
 @dataclass(kw_only=True, slots=True)
-class Written:
+class OutputBatch:
     """The records to write, the entries that they hold, and when those are `due` to be written again.
 
-    `fitted` counts the entries that had to be made smaller.
+    `truncated` counts the entries that had to be made smaller.
     """
 
     rows: list[Row] = field(default_factory=list)
     entries: dict[EntryKey, Entry] = field(default_factory=dict)
     due: dict[EntryKey, int] = field(default_factory=dict)
-    fitted: int = 0
+    truncated: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
-class Changes:
+class DecodedChanges:
     """What a chunk of records holds; `sources` are the records of `changes`, in step.
 
     `marks` are the ConsentResolved records among them, in order.
@@ -78,7 +78,7 @@ class Changes:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-class Translation:
+class EntrySerde:
     """Changes in, entries out, for one partition."""
 
     def __init__(self, codec: Codec, topics: Topics, partition: int) -> None:
@@ -87,12 +87,12 @@ class Translation:
         self._changes_topic = topics.changes
         self._source = f"/consent-relay/suppression/{partition}"
 
-    def read(self, records: Sequence[Record]) -> Changes:
+    def decode_changes(self, records: Sequence[Record]) -> DecodedChanges:
         """Records of either changes topic; what cannot be read is rejected with its reason. Raises RegistryUnavailable.
 
         Both topics carry the same records, so one decoder serves them.
         """
-        chunk = Changes()
+        chunk = DecodedChanges()
         decode, topic, channels = self._codec.decode_record, self._changes_topic, self.topic_of
         for record in records:
             try:
@@ -103,8 +103,8 @@ class Translation:
                     chunk.marks.append(ResolvedMark(**datum))
                     continue
                 change = entry_of_change(datum)
-                if change.decisions[0].subject_ref == OVERFLOW:
-                    raise InvalidRecord("subject_ref", "must not be the one we keep for ourselves")
+                if change.decisions[0].subject_ref == OVERFLOW_SUBJECT:
+                    raise InvalidRecord("subject_ref", "must not be the reserved one")
                 if change.channel not in channels:
                     raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
                 if record.key != change.address_key.encode():
@@ -116,20 +116,22 @@ class Translation:
                 chunk.sources.append(record)
         return chunk
 
-    def standing(self, place: EntryKey, data: bytes) -> Entry:
-        """The entry of a place, as it came from the topic. Raises EntryUnreadable, with the reason."""
+    def decode_entry(self, key: EntryKey, data: bytes) -> Entry:
+        """The entry of an address, as it came from the topic. Raises EntryUnreadable, with the reason."""
         try:
-            entry = entry_of(self._codec.decode(self.topic_of[place[0]], data))
+            entry = entry_of(self._codec.decode(self.topic_of[key[0]], data))
         except Unreadable as error:
             raise EntryUnreadable(error.reason) from error
-        if (entry.channel, entry.address_key) != place:
-            raise EntryUnreadable("stands under another key")
+        if (entry.channel, entry.address_key) != key:
+            raise EntryUnreadable("it is stored under another key")
         return entry
 
-    def written(self, entries: Mapping[EntryKey, Entry], standing: Mapping[EntryKey, Entry], now: int) -> Written:
+    def encode_entries(
+        self, entries: Mapping[EntryKey, Entry], current: Mapping[EntryKey, Entry], now: int
+    ) -> OutputBatch:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
-        What is the same as the `standing` entry once it has been fitted is not written again.
+        What is the same as the `current` entry once it has been reduced is not written again.
         """
         event = uuid.uuid4().hex
         common = [
@@ -139,15 +141,15 @@ class Translation:
             )
             if each[0] != "ce_id"
         ]
-        written, encode = Written(), self._codec.encode
-        for number, (place, entry) in enumerate(entries.items()):
-            topic = self.topic_of[place[0]]
+        batch, encode = OutputBatch(), self._codec.encode
+        for number, (key, entry) in enumerate(entries.items()):
+            topic = self.topic_of[key[0]]
             datum = suppression_datum(entry, now)
             value = encode(topic, datum)
             if len(value) > MAX_ENTRY_BYTES:
-                entry = self._fitted(topic, entry, now)
-                written.fitted += 1
-                if entry == standing.get(place):
+                entry = self._reduced(topic, entry, now)
+                batch.truncated += 1
+                if entry == current.get(key):
                     continue
                 datum = suppression_datum(entry, now)
                 value = encode(topic, datum)
@@ -155,19 +157,21 @@ class Translation:
             due = next_expiry(datum["verdicts"], now)
             if due is not None:
                 headers.append(next_expiry_header(due))
-                written.due[place] = due
-            written.rows.append(Row(topic, place[1].encode(), value, headers))
-            written.entries[place] = entry
-        return written
+                batch.due[key] = due
+            batch.rows.append(Row(topic, key[1].encode(), value, headers))
+            batch.entries[key] = entry
+        return batch
 
-    def _fitted(self, topic: str, entry: Entry, now: int) -> Entry:
+    def _reduced(self, topic: str, entry: Entry, now: int) -> Entry:
         def fits(smaller: Entry) -> bool:
-            return len(self._codec.encode(topic, suppression_datum(smaller, now))) <= _ROOM * MAX_ENTRY_BYTES
+            return (
+                len(self._codec.encode(topic, suppression_datum(smaller, now))) <= TARGET_FILL_RATIO * MAX_ENTRY_BYTES
+            )
 
-        return fitted(entry, fits)
+        return reduce_to_limit(entry, fits)
 
 
-def misplaced(source: Any) -> Rejected:
+def tenant_mismatch(source: Any) -> Rejected:
     """A change that names another tenant than the entry of its address."""
     wrong = InvalidRecord("tenant", "the entry of this address key belongs to another tenant")
     return Rejected(source, wrong.reason, str(wrong))

@@ -39,7 +39,7 @@ _RESOLVED_DELIVERY_MS = 10_000
 """A resolved record that has waited that long is given up: a newer one follows."""
 
 
-class MergeStage:
+class MergePartitionFactory:
     """Builds a partition's parts when it is assigned. Adapters come in by the constructor."""
 
     def __init__(

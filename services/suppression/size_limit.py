@@ -1,9 +1,9 @@
-"""What becomes of an entry that no broker would take: it says less, and never "yes" where it said "no".
+"""Reduces an entry that exceeds the broker's record size. The reduced entry never permits what the full one suppressed.
 
 Pure. The state of an address may only lose what permits. So nothing is cut off a refusal: what is given up is
-replaced by a refusal that stands for it, in the name of a subject that nobody can be (`OVERFLOW`). Because no later
-permission of anybody lifts another subject's refusal, a fitted entry stays at least as strict as the full one
-would have been, whatever changes are joined into it afterwards.
+replaced by one refusal, in the name of a subject that no submission can name (`OVERFLOW_SUBJECT`). Because no
+permission lifts another subject's refusal, a reduced entry stays at least as strict as the full one would have been,
+whatever changes are joined into it afterwards.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry, permits
 from consent_contracts.join import order
 
-OVERFLOW = "@overflow"
-"""The subject of refusals that stand for several. No door lets an @ into a reference."""
+OVERFLOW_SUBJECT = "@overflow"
+"""The subject of refusals that replace several. No submission may have an @ in a reference."""
 
 
-def fitted(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
+def reduce_to_limit(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
     """`entry` as it is when it fits, else with as much of it as fits. The same for the same decisions.
 
-    First permissions without an end go, the oldest first: without them the answer can only be a no. (One with an end
+    First permissions without an end go, the oldest first: without them the verdict can only suppress. (One with an end
     cannot simply go: of several the earliest end counts, so without it the others would last longer.) Then the
     decisions on a purpose, that with the most of them first, become one refusal of it. In the end there is one
     refusal, of everything.
@@ -72,7 +72,7 @@ def _refusal(decisions: Iterable[Decision], purpose: str) -> Decision:
     newest = max((d for d in decisions if not permits(d)), key=order, default=None)
     if newest is None:
         newest = msgspec.structs.replace(max(decisions, key=order), status="invalidated")
-    return msgspec.structs.replace(newest, subject_ref=OVERFLOW, purpose=purpose, expires_at=None)
+    return msgspec.structs.replace(newest, subject_ref=OVERFLOW_SUBJECT, purpose=purpose, expires_at=None)
 
 
 def _of(entry: Entry, decisions: Iterable[Decision]) -> Entry:
