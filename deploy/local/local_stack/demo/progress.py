@@ -33,6 +33,7 @@ class Progress:
         self._tools = tools(endpoints)
         self._scraped: dict[str, Samples] = {}
         self._next = 0.0
+        self._scraped_at = 0.0
         self._before: dict[_Row, list[tuple[float, float]]] = {}
         self._latencies: dict[_Row, list[tuple[float, float]]] = {}
         self._delivered: dict[_Row, int] = {}
@@ -97,8 +98,9 @@ class Progress:
 
     def _older_than(self, moment: float) -> str:
         """What has not been carried up to this moment (seconds since the epoch) yet."""
+        ages = self._of("suppression").values.get("consent_relay_suppression_resolved_age_seconds")
         carried = {
-            "the list": self._of("suppression").least("consent_relay_suppression_resolved_timestamp_seconds"),
+            "the list": self._scraped_at - max(ages.values()) if ages else None,
             **{
                 tool.destination: self._of("propagator").least(
                     "consent_relay_propagation_delivered_until_timestamp_seconds", destination=tool.destination
@@ -147,7 +149,7 @@ class Progress:
     def _refresh(self, *, force: bool = False) -> None:
         if not force and time.monotonic() < self._next:
             return
-        self._scraped = {}
+        self._scraped, self._scraped_at = {}, time.time()
         for process in SCRAPED:
             try:
                 self._scraped[process] = scrape(f"{self._endpoints.metrics[process]}/metrics")
