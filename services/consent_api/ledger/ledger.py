@@ -32,8 +32,8 @@ def patiently(attempt: Callable[[], T]) -> T:
     """What ``attempt`` returns, which runs one short transaction; run again while others hold what it needs.
 
     A live transaction may not wait as long as a bulk one may hold the lock on a person, so its caller waits, in as
-    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLongError when the work itself
-    has not fitted into three.
+    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLongError when the work
+    itself has not fitted into three.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     too_long = 0
