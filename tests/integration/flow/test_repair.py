@@ -1,0 +1,197 @@
+"""Holes of the suppression list are repaired from the ledger, on real servers. The merge stage is played by the test.
+
+# R43
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from consent_api.ledger.lanes import Lane
+from consent_runtime import kafka
+from consent_runtime.topic_admin import TopicAdmin
+from tests.integration.flow.house import House, Running, grant, refusal, until
+
+
+def report(house: House, partition: int, *, hole: str | None = None, offset: int = 0, **channel_holes: str) -> None:
+    """What the merge writes to suppression.resolved.v1: an open hole, or none. `offset`: read of the bulk topic."""
+    report_all(house, {partition: hole}, channel_holes=channel_holes, offset=offset)
+
+
+def report_all(
+    house: House, holes: dict[int, str | None], *, channel_holes: dict[str, str] | None = None, offset: int = 0
+) -> float:
+    """By partition, the id of its hole; when they were reported (epoch seconds)."""
+    bulk, topic, codec, producer = (
+        house.topics.changes_bulk,
+        house.topics.resolved,
+        house.codec(),
+        kafka.producer(house.kafka),
+    )
+    topic_id = TopicAdmin(house.kafka, wait_seconds=10).ids([bulk])[bulk]
+    for partition, hole in holes.items():
+        datum = {
+            "partition": partition,
+            "resolved_at": None,
+            "bulk_resolved_at": None,
+            "inbound_resolved_at": None,
+            "loss": 0,
+            "lists": [],
+            "inputs": [{"topic": bulk, "topic_id": topic_id, "offset": offset}],
+            "hole": hole,
+            "channel_holes": channel_holes or {},
+            "written_at": time.time_ns() // 1_000,
+        }
+        producer.produce(topic, codec.encode(topic, datum), str(partition).encode(), partition=partition)
+    assert producer.flush(10) == 0
+    return time.time()
+
+
+def markers(house: House, hole: str) -> list[tuple[int, int]]:
+    """Partition and offset of each marker of a hole."""
+    return [(p, offset) for p, offset, datum in house.resolved(Lane.BULK) if datum["repaired"] == hole]
+
+
+def history(house: House, people: int = 120) -> None:
+    """Grants and refusals by SMS and e-mail, published by the live lane."""
+    data: list[dict[str, Any]] = []
+    for number in range(people):
+        person = f"person-{number}"
+        data.append(grant(subject_ref=person, address=f"+3363998{number:04d}"))
+        if number % 3 == 0:
+            data.append(refusal(subject_ref=person, address=None))
+        if number % 2 == 0:
+            data.append(grant(subject_ref=person, address=f"p{number}@example.com", channel="email"))
+    house.submit(house.encoded(data))
+    with house.ingest(), house.relay():
+        until(lambda: house.ask("SELECT count(*) FROM decisions") == len(data))
+        until(lambda: house.pending() == 0)
+
+
+def event_ids(
+    house: House, records: Iterable[Any], *, topic: str, partition: int, channel: str | None = None
+) -> set[str]:
+    codec = house.codec()
+    data = [codec.decode(topic, each.value()) for each in records if each.partition() == partition]
+    return {datum["event_id"] for datum in data if channel is None or datum["channel"] == channel}
+
+
+def republished(house: House, partition: int) -> set[str]:
+    return event_ids(house, house.changes(Lane.BULK), topic=house.topics.changes_bulk, partition=partition)
+
+
+def published(house: House, partition: int, channel: str | None = None) -> set[str]:
+    return event_ids(house, house.changes(), topic=house.topics.changes, partition=partition, channel=channel)
+
+
+def finished(relay: Running) -> float:
+    return relay.metric("consent_relay_hole_repairs_total", outcome="finished")
+
+
+def test_an_empty_ledger_answers_at_once(house: House) -> None:
+    with house.relay() as relay:
+        until(lambda: relay.health.check() == (True, []))
+        reported_at = report_all(house, {partition: f"hole-{partition}" for partition in range(4)})
+        until(lambda: house.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NOT NULL") == 4)
+        seconds = float(house.ask("SELECT max(repaired_at) FROM hole_repairs")) / 1e6 - reported_at
+        print(f"4 holes closed after {seconds:.2f} s")
+        assert seconds < 2
+        report(house, 0)
+        until(lambda: relay.metric("consent_relay_holes_open") == 3)
+    for partition in range(4):
+        assert [number for number, _ in markers(house, f"hole-{partition}")] == [partition]
+
+
+def test_a_hole_is_filled_in_its_partition_alone_before_its_marker(house: House) -> None:
+    history(house)
+    with house.relay():
+        report(house, 1, hole="one")
+        until(lambda: markers(house, "one"))
+    [(partition, end)] = markers(house, "one")
+    assert partition == 1
+    assert republished(house, 1) == published(house, 1)
+    assert all(republished(house, other) == set() for other in (0, 2, 3))
+    assert all(each.offset() < end for each in house.changes(Lane.BULK))
+    codec, topic = house.codec(), house.topics.changes_bulk
+    data = [codec.decode(topic, each.value()) for each in house.changes(Lane.BULK)]
+    given = [datum["status"] == "given" for datum in data]
+    assert given == sorted(given), "refusals first"
+    assert not any(datum["bulk"] for datum in data), "each decision keeps its mark"
+
+
+def test_holes_of_one_channel_are_filled_for_that_channel_and_all_in_one_pass(house: House) -> None:
+    history(house)
+    report(house, 0, email="mail")
+    report(house, 2, hole="all")
+    with house.relay() as relay:
+        until(lambda: markers(house, "mail") and markers(house, "all"))
+        until(lambda: finished(relay) == 2)
+    assert republished(house, 0) == published(house, 0, "email")
+    assert republished(house, 2) == published(house, 2)
+    assert republished(house, 1) == republished(house, 3) == set()
+
+
+def test_a_hole_is_repaired_once_however_many_relays_run(house: House) -> None:
+    history(house, people=60)
+    with house.relay() as one, house.relay() as other:
+        until(lambda: one.health.check() == (True, []) and other.health.check() == (True, []))
+        report(house, 1, hole="one")
+        until(lambda: markers(house, "one"))
+        until(lambda: finished(one) + finished(other) == 1)
+        report(house, 1, hole="one")
+        time.sleep(1)
+    assert len(markers(house, "one")) == 1
+    assert len([each for each in house.changes(Lane.BULK) if each.partition() == 1]) == len(published(house, 1))
+
+
+def test_an_interrupted_repair_goes_on_from_its_cursor(house: House) -> None:
+    history(house)
+    last = house.ask("SELECT max(address_id) FROM decision_addresses")
+    cursor = f'{{"permissions": true, "address_id": {last}, "decision_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"}}'
+    bulk = house.topics.changes_bulk
+    topic_id = TopicAdmin(house.kafka, wait_seconds=10).ids([bulk])[bulk]
+    insert = (
+        "INSERT INTO hole_repairs (hole_id, partition, topic_id, taken_by, taken_at, cursor, started_at)"
+        f" VALUES ('%s', 1, '%s', 'another relay', 0, '{cursor}', 0)"
+    )
+    with house.owner.begin() as connection:
+        connection.exec_driver_sql(insert % ("one", topic_id))
+    report(house, 1, hole="one")
+    with house.relay():
+        until(lambda: markers(house, "one"))
+    assert republished(house, 1) == set(), "all pages had been published"
+    # What was published to a topic that is not there any more does not count.
+    with house.owner.begin() as connection:
+        connection.exec_driver_sql(insert % ("two", "an older topic"))
+    report(house, 1, hole="two")
+    with house.relay():
+        until(lambda: markers(house, "two"))
+    assert republished(house, 1) == published(house, 1)
+
+
+def test_a_repair_that_another_relay_is_doing_is_left_to_it_until_that_gives_no_sign_of_life(house: House) -> None:
+    report(house, 1, hole="one")
+    with house.relay() as relay:
+        until(lambda: relay.health.check() == (True, []))
+        until(lambda: markers(house, "one"))
+        taken_at = "(extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
+        with house.owner.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO hole_repairs (hole_id, partition, topic_id, taken_by, taken_at, started_at) VALUES"
+                f" ('two', 1, 't', 'another relay', {taken_at} - 5000000, {taken_at} - 5000000)"
+            )
+        report(house, 1, hole="two")
+        until(lambda: markers(house, "two"))
+        assert house.ask("SELECT repaired_at - started_at FROM hole_repairs WHERE hole_id = 'two'") > 15_000_000
+
+
+def test_a_marker_that_was_merged_without_closing_the_hole_is_repeated(house: House) -> None:
+    with house.relay() as relay:
+        report(house, 1, hole="one")
+        until(lambda: markers(house, "one"))
+        [(_, offset)] = markers(house, "one")
+        report(house, 1, hole="one", offset=offset + 1)
+        until(lambda: len(markers(house, "one")) == 2)
+        assert relay.metric("consent_relay_hole_repairs_total", outcome="restarted") == 1
