@@ -165,8 +165,8 @@ def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(house
             until(lambda: outcome(house, ingest, "recorded") == 1)
             cable.cut()
             house.submit([*house.encoded([refusal() for _ in range(50)]), b"poison"])
-            until(lambda: ingest.metric("consent_relay_ingest_holding", topic=house.topics.inbound) == 1)
-            assert ingest.health.check() == (False, ["inbound: waits for a dependency: LedgerUnavailable"])
+            until(lambda: ingest.metric("consent_relay_ingest_paused", topic=house.topics.inbound) == 1)
+            assert ingest.health.check() == (False, ["inbound: paused, waiting for a dependency: LedgerUnavailableError"])
             # Longer than the session timeout: who does not poll has lost its partitions by then.
             time.sleep(9)
             assert house.committed() == 1
@@ -198,7 +198,7 @@ def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(hou
         [value] = house.encoded([refusal()])
         assert value is not None
         house.submit([value, b"\x00\x7f\xff\xff\xfe" + value[5:]])
-        until(lambda: ingest.metric("consent_relay_ingest_holding", topic=house.topics.inbound) == 1)
+        until(lambda: ingest.metric("consent_relay_ingest_paused", topic=house.topics.inbound) == 1)
         assert letters(house) == []
         cable.heal()
         until(lambda: outcome(house, ingest, "dead_letter") == 1)

@@ -149,6 +149,6 @@ def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(house: Hous
             connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
             house.submit(house.encoded([refusal()]))
             until(lambda: not ingest.health.check()[0], what="no lock is waited for longer than 8 s")
-            assert ingest.health.check()[1][0].startswith("inbound: waits for a dependency: Ledger")
+            assert ingest.health.check()[1][0].startswith("inbound: paused, waiting for a dependency: Ledger")
         until(lambda: ingest.health.check() == (True, []))
         until(lambda: house.ask("SELECT count(*) FROM decisions") == 1)
