@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -52,7 +53,11 @@ MAPPINGS = (
     {"survey": ("s",)},
     {"newsletter": ("n", "s"), EVERY_PURPOSE: ("all",)},
 )
-PURPOSES = ("newsletter", "survey", EVERY_PURPOSE)
+PURPOSES = ("newsletter", "newsletter", "newsletter", "survey", EVERY_PURPOSE)
+Fate = Literal["never", "now", "late"]
+FATES: st.SearchStrategy[tuple[Fate, float]] = st.tuples(
+    st.sampled_from(("never", "now", "late")), st.sampled_from((0.0, 0.2, 1.0))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,24 +318,24 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data())
     def time_out(self, data: st.DataObject) -> None:
         target = data.draw(st.sampled_from(sorted(self.calls)))
+        self.give_up(target, *data.draw(FATES))
+
+    def give_up(self, target: str, fate: Fate, part: float = 0.0) -> None:
         self.now = max(self.now, self.calls[target].sent_at + TIMEOUT)
         self.pass_time(0)
-        self.lose(self.calls.pop(target), data)
+        self.lose(self.calls.pop(target), fate, part)
 
-    def lose(self, call: Call, data: st.DataObject) -> None:
-        """The sender never learns what became of the call."""
+    def lose(self, call: Call, fate: Fate, part: float) -> None:
+        """The sender never learns what became of the call. `part`: of the time in which it may still take effect."""
         target, action = call.push.state.target, call.push.state.action
         self.sent.pop(target, None)
-        executed = data.draw(st.sampled_from(["never", "now", "late"]))
-        if executed == "never":
-            return
-        if action == PERMIT and executed == "late":
-            at = data.draw(st.integers(self.now, max(self.now, call.sent_at + SETTLES)))
-            self.late.append(LatePermission(target=target, at=at))
-            return
-        self.execute(target, action)
-        if action == SUPPRESS:
-            self.unrecorded.add(target)
+        if action == PERMIT and fate == "late":
+            left = max(0, call.sent_at + SETTLES - self.now)
+            self.late.append(LatePermission(target=target, at=self.now + int(part * left)))
+        elif fate != "never":
+            self.execute(target, action)
+            if action == SUPPRESS:
+                self.unrecorded.add(target)
 
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
@@ -341,7 +346,7 @@ class World(RuleBasedStateMachine):
         self.rows = dict(self.committed)
         calls, self.calls = list(self.calls.values()), {}
         for call in calls:
-            self.lose(call, data)
+            self.lose(call, *data.draw(FATES))
         self.sent.clear()
 
     # What the world does
@@ -374,6 +379,12 @@ class World(RuleBasedStateMachine):
         if any(not each.permitted and each.reason != UNKNOWN for each in answers):
             return SUPPRESS
         return PERMIT if answers and all(each.permitted for each in answers) else None
+
+    def _deciding(self, target: str) -> set[str]:
+        known = verdicts(self.decisions)
+        answers = [applicable(known, each, max(self.now, self.written_at)) for each in self._served(target)]
+        permitted = self._desired(target) == PERMIT
+        return {each.decision_id for each in answers if each.decision_id is not None and each.permitted == permitted}
 
     def _check_permission(self, target: str) -> None:
         assert self.exists, "a permission is sent for nobody"
@@ -435,6 +446,10 @@ class World(RuleBasedStateMachine):
         row = self.rows.get(target)
         if row is not None and row.refused is not None:
             return
+        if wanted is not None:
+            assert row is not None
+            assert (row.action, row.in_doubt) == (wanted, False)
+            assert self._deciding(target) <= set(row.decision_ids), "the row has other decisions"
         if wanted == SUPPRESS:
             assert held == SUPPRESS, f"{target} is not suppressed"
         elif wanted == PERMIT:
@@ -446,4 +461,82 @@ class World(RuleBasedStateMachine):
 
 
 def test_delivered_state_converges_to_desired_state() -> None:
-    run_state_machine_as_test(World, settings=settings(max_examples=300, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        World,
+        settings=settings(
+            max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
+
+
+def send_due(world: World) -> None:
+    [push] = world.due()
+    world.send(push)
+
+
+def granted() -> World:
+    """A permission is called for."""
+    world = World()
+    world.decide("newsletter", "given", None, False)
+    send_due(world)
+    return world
+
+
+def test_a_withdrawal_over_a_permission_in_doubt_is_delivered_at_once_and_once_more() -> None:  # R30
+    world = granted()
+    world.give_up("n", "late", 1.0)
+    world.decide("newsletter", "withdrawn", None, False)
+    send_due(world)
+    world.answer_accepted("n")
+    assert world.provider["n"] == SUPPRESS
+    assert world.due() == []
+    world.teardown()
+
+
+def test_an_earlier_permission_may_land_after_a_later_one_was_accepted_and_withdrawn() -> None:
+    world = granted()
+    world.give_up("n", "late", 1.0)
+    send_due(world)
+    world.answer_accepted("n")
+    world.decide("newsletter", "withdrawn", None, False)
+    send_due(world)
+    world.answer_accepted("n")
+    row = world.rows["n"]
+    assert (row.action, row.in_doubt) == (SUPPRESS, True)
+    world.teardown()
+    assert world.provider["n"] == SUPPRESS
+
+
+def test_a_permission_in_doubt_is_found_by_the_next_sender() -> None:
+    world = granted()
+    world.rows = dict(world.committed)
+    world.lose(world.calls.pop("n"), "late", 1.0)
+    world.decide("newsletter", "withdrawn", None, False)
+    send_due(world)
+    world.answer_accepted("n")
+    assert world.rows["n"].in_doubt
+    world.teardown()
+
+
+def test_a_suppression_that_no_row_knows_of_is_overruled_by_the_next_permission() -> None:
+    world = granted()
+    world.answer_accepted("n")
+    world.decide("newsletter", "withdrawn", None, False)
+    send_due(world)
+    world.give_up("n", "now")
+    assert world.provider["n"] == SUPPRESS
+    world.decide("newsletter", "given", None, False)
+    world.teardown()
+    assert world.provider["n"] == PERMIT
+
+
+def test_a_2xx_that_was_not_committed_is_repeated_by_the_next_sender() -> None:
+    world = World()
+    world.decide("newsletter", "withdrawn", None, False)
+    send_due(world)
+    world.answer_accepted("n")
+    world.rows = dict(world.committed)
+    world.sent.clear()
+    send_due(world)
+    world.answer_accepted("n")
+    assert world.plan().empty
