@@ -28,7 +28,7 @@ class IngestMetrics:
             records=Counter(
                 "consent_relay_ingest_records_total",
                 "Records consumed, by outcome: recorded, repeated (known already, nothing to do), or"
-                " dead_letter (unreadable or invalid, kept dead_letters with its reason).",
+                " dead_letter (unreadable or invalid, kept aside with its reason).",
                 ["topic", "outcome"],
                 registry=registry,
             ),
