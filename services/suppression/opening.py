@@ -45,7 +45,8 @@ class Opening:
         return await self._open_task(self._ownerships)
 
     async def _abandon(self, opened: asyncio.Task[MergeTask]) -> None:
-        opened.cancel()
+        if not opened.cancelling():  # A second request would interrupt the closing that the first one began.
+            opened.cancel()
         await asyncio.wait([opened])
         if not opened.cancelled() and opened.exception() is None:
             await opened.result().close()

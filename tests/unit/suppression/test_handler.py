@@ -200,18 +200,18 @@ async def test_chunks_that_come_during_a_transaction_share_the_next(bench: Bench
 
 async def test_a_live_chunk_waits_for_one_slice_of_a_bulk_chunk(bench: Bench) -> None:
     bench.merging.let.clear()
-    bulk, live = bench.chunk(2_500, Lane.BULK), bench.chunk(1)
+    bulk, live = bench.chunk(600, Lane.BULK), bench.chunk(1)
     await bench.bulk.process(bulk)
     assert await asyncio.to_thread(bench.merging.entered.wait, 10)
     await bench.live.process(live)
     bench.merging.let.set()
     await _until(lambda: bench.acknowledged == [live, bulk])
-    assert bench.merging.merged == [(Lane.BULK, 1_000), (Lane.LIVE, 1), (Lane.BULK, 1_000), (Lane.BULK, 500)]
+    assert bench.merging.merged == [(Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250), (Lane.BULK, 100)]
     assert bench.resolved.advanced == [
-        (Lane.BULK, 0, 1_000),
+        (Lane.BULK, 0, 250),
         (Lane.LIVE, 0, 1),
-        (Lane.BULK, 1_000, 2_000),
-        (Lane.BULK, 2_000, 2_500),
+        (Lane.BULK, 250, 500),
+        (Lane.BULK, 500, 600),
     ]
 
 
