@@ -12,8 +12,12 @@ RESYNC_SECONDS = 1.0
 """The pending index is read again this often: what fell out of the memory comes back (client-go: resync)."""
 QUEUED_RECEIPT_SECONDS = 2.0
 """A live revocation that is not delivered within it gets a `queued` receipt."""
+LATE_CHECK_SECONDS = 0.5
+"""Between two searches for such revocations."""
 FAILED_RECEIPT_SECONDS = 60.0
 """A backoff that passes it for the first time gets a second `failed` receipt."""
+MAX_RESYNC_SECONDS = 15.0
+"""As RESYNC_SECONDS, where nothing was found the last times."""
 GAUGE_SECONDS = 1.0
 """Between two exports of the gauges."""
 ERROR_BACKOFF_SECONDS = 10.0
@@ -43,6 +47,7 @@ SETTLE_CALL_TIMEOUTS = 2.0
 """Call time-outs after which an earlier call without an answer can no longer take effect."""
 
 assert LINGER_SECONDS < RECHECK_SECONDS < RESYNC_SECONDS < QUEUED_RECEIPT_SECONDS < PROMISE_SECONDS
+assert RESYNC_SECONDS <= MAX_RESYNC_SECONDS
 assert max(PROBE_SECONDS) < MAX_PROBE_SECONDS <= HOLD_SECONDS
 assert max(THROTTLE_SECONDS) <= MAX_REVOCATION_INTERVAL_SECONDS
 assert FAILED_RECEIPT_SECONDS in BACKOFF_SECONDS

@@ -26,8 +26,9 @@ from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.sending.rate_limiter import RateLimiter
 from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.throttle import Throttle
+from propagator.sending.window import Window
 from propagator.sending.work_queue import BULK, LANES, LIVE, Admission, Lane, WorkQueue
-from propagator.timing import ERROR_BACKOFF_SECONDS, QUEUED_RECEIPT_SECONDS, RECHECK_SECONDS, RESYNC_SECONDS
+from propagator.timing import ERROR_BACKOFF_SECONDS, LATE_CHECK_SECONDS, QUEUED_RECEIPT_SECONDS, RECHECK_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,6 @@ class Dispatcher:
     ) -> None:
         self._destination = destination
         self._connector = connector
-        self._state = state
         self._metrics = metrics
         self._queue = queue
         self._policy = policy
@@ -78,7 +78,10 @@ class Dispatcher:
         self._calls: set[asyncio.Task[None]] = set()
         self._recheck: asyncio.Task[None] | None = None
         self._draining = False
-        self._resync_at = clock()
+        self._report_late_at = clock()
+        self._window = Window(
+            state, queue, quarantine, clock=clock, now_micros=now_micros, answers=lambda: results.answers
+        )
         self._prepared: dict[PushKey, CallItem] = {}
         """The pushes that were admitted to the batch in the making."""
 
@@ -126,33 +129,12 @@ class Dispatcher:
     def _maintain(self) -> None:
         now = self._clock()
         self._queue.promote(now, self._now_micros())
-        if now >= self._resync_at:
-            self._resync_at = now + RESYNC_SECONDS
-            counts = self._state.counts()
-            self._queue.expect_more(
-                lane for lane in LANES if counts.get((lane.live, lane.action), 0) > self._queue.held(lane)
-            )
+        self._window.refill()
+        if now >= self._report_late_at:
+            self._report_late_at = now + LATE_CHECK_SECONDS
             self._report_late()
-        self._refill()
         if (self._recheck is None or self._recheck.done()) and self._quarantine.check_is_due():
             self._recheck = self._spawn(self._check_targets())
-
-    def _refill(self) -> None:
-        for lane in LANES:
-            if not self._queue.wants_refill(lane):
-                continue
-            limit = self._queue.refill_limit(lane)
-            now_micros = self._now_micros()
-            rows = self._state.pending(
-                live=lane.live,
-                kind=lane.action,
-                limit=limit,
-                due_by=now_micros,
-                skip_targets=self._quarantine.closed_targets,
-            )
-            self._queue.refill(
-                lane, rows, limit=limit, now=self._clock(), now_micros=now_micros, answers=self._results.answers
-            )
 
     def _report_late(self) -> None:
         """Live revocations that are not delivered within QUEUED_RECEIPT_SECONDS, or that an open breaker holds up."""

@@ -144,12 +144,16 @@ class WorkQueue:
 
     def refill(
         self, lane: Lane, rows: Sequence[PendingPush], *, limit: int, now: float, now_micros: int, answers: int = 0
-    ) -> None:
-        """The oldest due rows of the index, at most `limit`. Those that are in memory already are left as they are."""
+    ) -> int:
+        """The oldest due rows of the index, at most `limit`. Those that are in memory already are left as they are.
+
+        Returns how many are new.
+        """
         self._lanes[lane].more_in_index = len(rows) >= limit
-        for row in rows:
-            if PushKey(row.address_key, row.target) not in self._pushes:
-                self.offer(row, now=now, now_micros=now_micros, answers=answers)
+        new = [row for row in rows if PushKey(row.address_key, row.target) not in self._pushes]
+        for row in new:
+            self.offer(row, now=now, now_micros=now_micros, answers=answers)
+        return len(new)
 
     def expect_more(self, lanes: Iterable[Lane] = LANES) -> None:
         """The index may hold pushes of the lanes that are not in memory: read it again."""

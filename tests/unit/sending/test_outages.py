@@ -1,0 +1,252 @@
+"""A destination that fails as a whole: breaker, throttling, refusals, misconfiguration, unknown targets."""
+
+import asyncio
+import itertools
+
+from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable
+from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError, UnknownTargetsError
+from tests.unit.sending.rig import Rig, decision, destination, key
+from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
+
+
+def clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_an_outage_of_an_hour_ends_with_one_delivery_for_each_address_in_order() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, mixed=True, per_second=20, burst=20, push_permissions=True))
+        rig.provider.fails = lambda _pushes: DestinationDownError("http_503")
+        await rig.start()
+        addresses, rounds = 3_000, 5  # Passes with 10,000 too, which takes a minute.
+        for change in range(rounds):
+            for number in range(addresses):
+                status = "given" if number % 10 == 0 else "withdrawn"
+                made = decision(f"d{number}.{change}", status, at=now_micros(), bulk=number % 2 == 0)
+                rig.state.decide(key(number), made)
+                if number % 100 == 99:
+                    await asyncio.sleep(24.0)
+        assert rig.sample("breaker_open") == 1
+        assert not rig.provider.holds
+        assert all(row.retry is None for rows in rig.state.rows.values() for row in rows.values())
+        probes = len(rig.provider.calls)
+        assert probes <= 3_600, "it is probed, not hammered"
+        rig.provider.fails = lambda _pushes: None
+        up_at = clock()
+        await until(lambda: rig.state.nothing_pending, seconds=600)
+        assert rig.provider.calls[probes].at - up_at <= 16.0
+        changes = rig.provider.changes
+        assert len(changes) == len({address for _, address, _, _ in changes}) == addresses
+        live = {key(number) for number in range(addresses) if number % 2}
+        order = [(address not in live, action == "permit") for _, address, _, action in changes]
+        misplaced = sum(earlier > later for earlier, later in itertools.pairwise(order))
+        assert misplaced <= len(rig.provider.calls[probes:]) * 2, "revocations first, but for the shares of bulk"
+        first_half = [bulk for bulk, _ in order[: addresses // 4]]
+        assert sum(first_half) <= 0.2 * len(first_half), "live before bulk"
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_an_outage_counts_against_no_address() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.fails = lambda _pushes: DestinationDownError("http_503")
+        await rig.start()
+        for number in range(20):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await asyncio.sleep(600)
+        assert not rig.state.rows
+        assert {each.stage for each in rig.state.receipts} == {"queued"}
+        assert len(rig.state.receipts) == 20, "once each"
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=20)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_one_address_that_fails_every_call_it_is_in_is_found_and_the_others_go() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, mixed=True))
+        rig.provider.fails = lambda pushes: (
+            DestinationDownError("http_500") if any(p.address_key == key(7) for p in pushes) else None
+        )
+        await rig.start()
+        for number in range(100):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await until(lambda: len(rig.provider.holds) == 99, seconds=30)
+        await until(lambda: key(7) in rig.state.rows, seconds=30)
+        for number in range(100, 160):
+            decided_at = clock()
+            rig.state.decide(key(number), decision(f"d{number}"))
+            while (key(number), "t1") not in rig.provider.holds:
+                assert clock() - decided_at <= 1.5
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1.0)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_refusal_that_meets_every_push_of_a_call_ends_none_and_holds_the_destination() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, mixed=True))
+        rig.provider.answer = lambda _push: Refused(code="403")
+        await rig.start()
+        for number in range(30):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await asyncio.sleep(300)
+        assert not rig.state.rows
+        assert not [each for each in rig.state.receipts if each.stage == "impossible"]
+        assert rig.sample("breaker_open") == 1
+        assert len(rig.provider.calls) <= 15
+        rig.provider.answer = lambda _push: Accepted()
+        await until(lambda: rig.state.nothing_pending, seconds=60)
+        assert len(rig.provider.holds) == 30
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_two_invalid_addresses_that_met_in_a_call_end_once_the_destination_accepts_another() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, mixed=True))
+
+        def answer(push: Push) -> Outcome:
+            return Refused(code="21211") if push.address_key in (key(1), key(2)) else Accepted()
+
+        rig.provider.answer = answer
+        rig.state.decide(key(1), decision("d1"))
+        rig.state.decide(key(2), decision("d2"))
+        await rig.start()
+        await asyncio.sleep(5)
+        assert not rig.state.rows
+        decided_at = clock()
+        rig.state.decide(key(3), decision("d3"))
+        await until(lambda: rig.state.nothing_pending, seconds=5)
+        assert rig.provider.changes[0][0] - decided_at <= 1.5, "a new push is tried although the destination is held"
+        assert rig.state.rows[key(1)]["t1"].refused == rig.state.rows[key(2)]["t1"].refused == "21211"
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_throttling_is_honoured_and_revocations_are_at_most_a_minute_apart() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(push_permissions=True))
+        rig.provider.fails = lambda _pushes: ThrottledError("throttled", retry_after=600.0)
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        rig.state.decide(key(2), decision("p2", "given", at=now_micros() + 10 * SECOND))
+        await asyncio.sleep(300)
+        times = [call.at for call in rig.provider.calls]
+        assert all(call.pushes[0].action == "suppress" for call in rig.provider.calls[2:]), (
+            "the first two flew together"
+        )
+        assert len(times) <= 8
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times[2:])]
+        assert gaps
+        assert all(59.0 <= gap <= 61.0 for gap in gaps)
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=62)
+        assert (rig.sample("throttled_seconds_total") or 0) >= 600
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_misconfigured_destination_is_probed_every_half_minute() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.fails = lambda _pushes: MisconfiguredError("http_401", "check `credentials`")
+        await rig.start()
+        for number in range(10):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await asyncio.sleep(150)
+        assert 4 <= len(rig.provider.calls) <= 10
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=35)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_nothing_is_sent_before_the_account_is_verified() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.verify_error = lambda: MisconfiguredError("http_401")
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        await asyncio.sleep(65)
+        assert not rig.provider.calls
+        assert rig.verified == ["not verified: http_401"] * 3
+        assert rig.beats > 60
+        rig.provider.verify_error = lambda: None
+        await until(lambda: rig.state.nothing_pending, seconds=35)
+        assert rig.verified[-1] is True
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_an_unknown_target_holds_only_its_own_pushes() -> None:
+    async def scenario() -> None:
+        targets = {"newsletter": ("t1",), "survey": ("t2",)}
+        rig = Rig(destination=destination(targets=targets, batch=25, mixed=True))
+        unknown = {"t2"}
+        rig.provider.answer = lambda push: (
+            Retryable(reason="sender", unknown_target=True) if push.target in unknown else Accepted()
+        )
+        rig.provider.verify_error = lambda: UnknownTargetsError("sender", dict.fromkeys(unknown, "correct it"))
+        await rig.start()
+        for number in range(100):
+            rig.state.decide(key(number), decision(f"d{number}", purpose=("newsletter", "survey")[number % 2]))
+        await until(lambda: len(rig.provider.holds) == 50, seconds=5)
+        await asyncio.sleep(120)
+        assert len(rig.provider.holds) == 50
+        assert rig.sample("quarantined_targets") == 1
+        assert rig.sample("destination_verified") == 0
+        assert sum(each.stage == "queued" for each in rig.state.receipts) == 50
+        calls = len(rig.provider.calls)
+        unknown.clear()
+        rig.provider.verify_error = lambda: None
+        await until(lambda: rig.state.nothing_pending, seconds=35)
+        assert rig.sample("quarantined_targets") in (0, 1)
+        first = [push for push in rig.provider.calls[calls].pushes if push.target == "t2"]
+        assert len(first) == 1, "one push tries the target"
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_target_that_fails_its_trial_is_quarantined_again() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25))
+        rig.provider.answer = lambda _push: Retryable(reason="list", unknown_target=True)
+        await rig.start()
+        for number in range(100):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await asyncio.sleep(300)
+        assert len(rig.provider.calls) <= 1 + 4 + 300 / 30
+        assert not any(row.retry for rows in rig.state.rows.values() for row in rows.values())
+        rig.provider.answer = lambda _push: Accepted()
+        await until(lambda: rig.state.nothing_pending, seconds=65)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_unknown_targets_hold_no_memory() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25))
+        rig.provider.verify_error = lambda: UnknownTargetsError("list", {"t1": "correct it"})
+        rig.state.import_bulk([key(number) for number in range(20_000)], at=now_micros() - 86_400 * SECOND)
+        await rig.start()
+        await asyncio.sleep(100)
+        assert not rig.provider.calls
+        assert rig.worker is not None
+        assert len(rig.worker._dispatcher._queue) == 0
+        await rig.stop()
+
+    virtually(scenario())
