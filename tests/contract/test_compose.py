@@ -20,7 +20,7 @@ from consent_api.settings import ApiSettings, MigrateSettings, OwnerSettings
 from consent_runtime.cli import cli
 from consent_runtime.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings
-from propagator.config import read
+from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
 from propagator.settings import PropagatorSettings
 from suppression.gate.settings import GateSettings
@@ -141,6 +141,7 @@ def test_the_destinations_are_right() -> None:
         ROOT / "deploy/images/destinations.yaml",
         catalogue=CATALOGUE,
         channels=("sms", "email", "voice"),
+        keyring=None,
         environ=environment("propagator"),
     )
     assert {each.channel for each in declared} == {"sms", "email", "voice"}
