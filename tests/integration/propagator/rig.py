@@ -232,8 +232,7 @@ class Rig:
 
     def decide(self, number: int, status: str = "withdrawn", *, purpose: str = "newsletter", bulk: bool = False) -> str:
         """Write the address's new entry; answers the address."""
-        address = f"+3363998{number:04d}" if number < 10_000 else f"+336399{number:05d}"
-        key = self.keyring.address_key("acme", "sms", address)
+        address, key = self.address(number), self.key(number)
         now = time.time_ns() // 1000
         decision = Decision(
             decision_id=str(uuid4()),
@@ -257,6 +256,16 @@ class Rig:
         self.producer.produce(topic, self.codec.encode(topic, suppression_datum(merged, now)), key.encode())
         self.producer.poll(0)
         return address
+
+    def address(self, number: int) -> str:
+        return f"+3363998{number:04d}"
+
+    def key(self, number: int) -> str:
+        return self.keyring.address_key("acme", "sms", self.address(number))
+
+    def ends(self, topic: str) -> dict[At, int]:
+        """The high watermarks of the topic's partitions."""
+        return high_watermarks(kafka.admin(self.bootstrap), [At(topic, each) for each in range(PARTITIONS)])
 
     def flush(self) -> None:
         assert self.producer.flush(30) == 0
