@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.ingest.consumer_loop import ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.positions import Position, RecordedPositions
 from consent_runtime.observability import Health
 
 TOPIC = "consent.inbound.v1"
@@ -44,6 +46,10 @@ class Scripted:
 
     def subscribe(self, *_: Any, **__: Any) -> None: ...
 
+    def pause(self, partitions: list[Any]) -> None: ...
+
+    def resume(self, partitions: list[Any]) -> None: ...
+
     def assignment(self) -> list[Any]:
         return []
 
@@ -52,6 +58,9 @@ class Scripted:
 
     def committed(self, partitions: list[TopicPartition], **_: Any) -> list[TopicPartition]:
         return partitions
+
+    def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
+        return 0, 100
 
     def poll(self, _: float) -> Any:
         return self._messages.pop(0) if self._messages else None
@@ -166,3 +175,44 @@ def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_bac
     giving_up.cancel()
     assert tries == 2
     assert consumer.stored == [1]
+
+
+def end_of_partition(offset: int) -> Any:
+    error = KafkaError(KafkaError._PARTITION_EOF)
+    return SimpleNamespace(error=lambda: error, topic=lambda: TOPIC, partition=lambda: 0, offset=lambda: offset)
+
+
+def test_the_recorded_position_follows_what_was_handled_and_not_what_was_read() -> None:
+    stop, positions, seen = threading.Event(), RecordedPositions(), []
+    # The end comes while the record at 4 is not handled yet; the marker of a transaction lies at 5.
+    consumer = Scripted(record(4), end_of_partition(6))
+
+    def handle(_: Any) -> None:
+        seen.append(positions.snapshot())
+        if len(seen) == 1:
+            raise TimeoutError
+
+    giving_up = threading.Timer(20, stop.set)
+    giving_up.start()
+    thread = threading.Thread(
+        target=ConsumerLoop(
+            name="inbound",
+            topic=TOPIC,
+            open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
+            handle=handle,
+            transient=(TimeoutError,),
+            health=Health(),
+            metrics=IngestMetrics.on(CollectorRegistry()),
+            positions=positions,
+        ).run,
+        args=(stop,),
+    )
+    thread.start()
+    place = (TOPIC, 0)
+    while not stop.is_set() and positions.snapshot().get(place) != Position(next_offset=6, append_time=0):
+        time.sleep(0.01)
+    assert not stop.is_set(), positions.snapshot()
+    stop.set()
+    thread.join(20)
+    giving_up.cancel()
+    assert seen == [{}, {}]
