@@ -13,7 +13,7 @@ _SHORTEST, _LONGEST = 24, 64
 
 
 def parse_secret(text: str) -> bytes:
-    """The key behind `whsec_` + base64; ValueError names what is wrong and never holds the secret."""
+    """The key that `whsec_` + base64 encodes; ValueError names what is wrong and never holds the secret."""
     try:
         key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -387,7 +387,7 @@ class World(RuleBasedStateMachine):
         return {each.decision_id for each in answers if each.decision_id is not None and each.permitted == permitted}
 
     def _check_permission(self, target: str) -> None:
-        assert self.exists, "a permission is sent for nobody"
+        assert self.exists, "a permission is sent without an entry"
         assert self._desired(target) == PERMIT, "a permission is sent that the newest entry does not give"
 
     def _check_need(self, push: PlannedPush) -> None:
