@@ -43,7 +43,7 @@ def migrate() -> None:
     CONSENT_RELAY_API_DATABASE; it may add and read decisions, and can neither change nor delete one.
     Repeatable: run it before each new release starts.
     """
-    from consent_api.errors import Misconfigured
+    from consent_api.errors import MisconfiguredError
     from consent_api.ledger import migrate as migration
     from consent_api.settings import MigrateSettings
     from consent_runtime.settings import load
@@ -52,7 +52,7 @@ def migrate() -> None:
     settings = load(MigrateSettings)
     try:
         migration.migrate(settings.owner, settings.database)
-    except Misconfigured as error:
+    except MisconfiguredError as error:
         refuse([str(error)])
     click.echo("the database is up to date")
 

@@ -17,17 +17,17 @@ from prometheus_client import CollectorRegistry
 from consent_runtime import logs, observability, problems, starting
 from consent_runtime.observability import Health
 
-from .errors import LedgerUnavailable
+from .errors import LedgerUnavailableError
 from .http import decisions, explain, subjects
-from .http.calls import Door
-from .http.describe import describe
-from .http.timing import Timing
-from .keys import KeyBook
+from .http.dependencies import RequestDependencies
+from .http.metrics_middleware import RequestMetricsMiddleware
+from .http.openapi import add_schemas
+from .keys import ApiKeyStore
 from .ledger import database
 from .ledger.ids import DecisionIds
 from .ledger.ledger import Ledger
-from .ledger.outbox import Outbox
-from .ledger.record import Desk
+from .ledger.outbox_messages import ChangeMessages
+from .ledger.recording import LedgerContext
 from .metrics import ApiMetrics
 from .settings import ApiSettings
 from .upkeep import Upkeep
@@ -46,7 +46,7 @@ _GRACE_SECONDS = 20
 def create_app(
     *,
     ledger: Ledger,
-    book: KeyBook,
+    key_store: ApiKeyStore,
     rules: Rules,
     metrics: ApiMetrics,
     health: Health,
@@ -67,15 +67,17 @@ def create_app(
 
     app = FastAPI(title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    door = Door.of(book, tenants=frozenset(ledger.desk.keyring.tenants), longest_body=longest_body)
-    app.include_router(decisions.routes(ledger, rules, metrics, door))
-    app.include_router(subjects.routes(ledger, rules, door))
-    app.include_router(explain.routes(ledger, rules, door))
-    app.add_middleware(Timing, metrics=metrics)
-    describe(app)
+    dependencies = RequestDependencies.build(
+        key_store, tenants=frozenset(ledger.context.keyring.tenants), longest_body=longest_body
+    )
+    app.include_router(decisions.routes(ledger, rules, metrics, dependencies))
+    app.include_router(subjects.routes(ledger, rules, dependencies))
+    app.include_router(explain.routes(ledger, rules, dependencies))
+    app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
+    add_schemas(app)
 
-    @app.exception_handler(LedgerUnavailable)
-    async def unavailable(_: Request, error: LedgerUnavailable) -> Response:
+    @app.exception_handler(LedgerUnavailableError)
+    async def unavailable(_: Request, error: LedgerUnavailableError) -> Response:
         metrics.unavailable.inc()
         return problems.render(
             problems.Problem(
@@ -97,9 +99,9 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     return Ledger(
         engine=engine,
-        desk=Desk(
+        context=LedgerContext(
             keyring=keyring,
-            outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
+            outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
         ),
     )
@@ -121,7 +123,7 @@ def serve(settings: ApiSettings) -> int:
     upkeep.start()
     app = create_app(
         ledger=ledger,
-        book=KeyBook(ledger.engine),
+        key_store=ApiKeyStore(ledger.engine),
         rules=Rules(channels=settings.channels, default_region=settings.default_region),
         metrics=metrics,
         health=health,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from consent_runtime.observability import Health
 
-from .errors import LedgerUnavailable
+from .errors import LedgerUnavailableError
 from .ledger.ledger import Ledger
 
 PART = "clock"
@@ -54,7 +54,7 @@ class ClockWatch:
     def look(self) -> None:
         try:
             offset = self._ledger.transact(lambda connection: ahead(connection, self._ledger.clock))
-        except LedgerUnavailable:
+        except LedgerUnavailableError:
             return  # The loops that need the database say so; what was known of the clock still holds.
         self._offset.set(offset)
         self._health.ready(PART, agrees(offset))

@@ -1,11 +1,11 @@
-"""What can go wrong at the door.
+"""What can go wrong in this service.
 
-DoorError
-├── Refused            a submission breaks a rule: the caller is told each field and its cure; a dead letter in Kafka
-├── LedgerUnavailable  the database does not answer or cannot take more: transient, nothing was acknowledged
-│   ├── LedgerContended  it answers: other transactions hold what this one needs
+ConsentApiError
+├── SubmissionInvalidError  a submission breaks a rule: the answer names each field and its cure; a dead letter in Kafka
+├── LedgerUnavailableError  the database does not answer or cannot take more: transient, nothing was acknowledged
+│   ├── LedgerContendedError  it answers: other transactions hold what this one needs
 │   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
-└── Misconfigured      the installation itself is wrong: said at start, exit code 2
+└── MisconfiguredError  the installation itself is wrong: reported at start, exit code 2
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
+class FieldError:
     """One thing wrong with a submission: where (a JSON pointer), what, and what to do about it. No values, ever."""
 
     pointer: str
@@ -23,19 +23,19 @@ class Fault:
     cure: str
 
 
-class DoorError(Exception):
+class ConsentApiError(Exception):
     """Base of this service. No message ever holds an address."""
 
 
-class Refused(DoorError):
+class SubmissionInvalidError(ConsentApiError):
     """Carries every fault found, so that the caller can mend them all at once."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{fault.pointer}: {fault.cure}" for fault in faults))
         self.faults = tuple(faults)
 
 
-class LedgerUnavailable(DoorError):
+class LedgerUnavailableError(ConsentApiError):
     """Try again later; ``retry_after`` is a hint in seconds."""
 
     def __init__(self, why: str, *, retry_after: int = 1) -> None:
@@ -43,13 +43,13 @@ class LedgerUnavailable(DoorError):
         self.retry_after = retry_after
 
 
-class LedgerContended(LedgerUnavailable):
+class LedgerContendedError(LedgerUnavailableError):
     """Other transactions were in the way for too long."""
 
 
-class TransactionTooLongError(LedgerUnavailable):
+class TransactionTooLongError(LedgerUnavailableError):
     """A transaction that writes the live outbox has a second, one that writes the bulk outbox a minute."""
 
 
-class Misconfigured(DoorError):
+class MisconfiguredError(ConsentApiError):
     """The message names the setting and the cure."""

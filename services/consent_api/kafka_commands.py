@@ -34,12 +34,12 @@ def ingest() -> None:
     consent-relay dead-letters. Several may run at once: give each its own CONSENT_RELAY_INSTANCE_ID.
     Wants CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, CONSENT_RELAY_KAFKA and CONSENT_RELAY_REGISTRY.
     """
-    from consent_api.errors import Misconfigured
+    from consent_api.errors import MisconfiguredError
     from consent_api.ingest.process import IngestSettings, run
     from consent_runtime.settings import load
     from consent_runtime.starting import refuse
 
     try:
         sys.exit(run(load(IngestSettings)))
-    except Misconfigured as error:
+    except MisconfiguredError as error:
         refuse([str(error)])

@@ -16,12 +16,12 @@ from consent_runtime.api_keys import ApiKey, mint, parse, write
 from .ledger.database import transact
 from .ledger.tables import api_keys
 
-REMEMBERED_SECONDS = 5.0
+CACHED_SECONDS = 5.0
 """A revoked key is refused after this long at the latest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
+class ApiKeyInfo:
     """A key as `keys list` shows it; times in microseconds, UTC."""
 
     id: str
@@ -43,13 +43,13 @@ def create(connection: Connection, *, tenant: str, scopes: Iterable[str], name: 
     return token
 
 
-def listed(connection: Connection, *, tenant: str | None = None) -> list[Listed]:
+def listed(connection: Connection, *, tenant: str | None = None) -> list[ApiKeyInfo]:
     """All keys, or one tenant's, the oldest first."""
     query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
     if tenant is not None:
         query = query.where(api_keys.c.tenant == tenant)
     return [
-        Listed(
+        ApiKeyInfo(
             id=row.key_id,
             tenant=row.tenant,
             name=row.name,
@@ -75,7 +75,7 @@ def export(connection: Connection, *, scope: str, path: Path) -> int:
     return len(keys)
 
 
-class KeyBook:
+class ApiKeyStore:
     """Looks keys up for the API, and remembers what it found for a few seconds. Thread-safe."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,14 +85,14 @@ class KeyBook:
         self._known: dict[str, tuple[float, ApiKey]] = {}
 
     def find(self, token: str | None) -> ApiKey | None:
-        """The key whose token this is, or None. LedgerUnavailable when it has to be looked up and cannot."""
+        """The key whose token this is, or None. LedgerUnavailableError when it has to be looked up and cannot."""
         parsed = parse(token or "")
         if parsed is None:
             return None
         key = self._look_up(parsed[0])
         return key if key is not None and key.matches(parsed[1]) else None
 
-    def remembered(self, token: str | None) -> ApiKey | None:
+    def cached(self, token: str | None) -> ApiKey | None:
         """As `find`, from memory alone."""
         parsed = parse(token or "")
         if parsed is None:
@@ -110,7 +110,7 @@ class KeyBook:
             if row is None:
                 return None
             key = _key(row)
-            self._known[key_id] = (self._clock() + REMEMBERED_SECONDS, key)
+            self._known[key_id] = (self._clock() + CACHED_SECONDS, key)
             return key
 
 

@@ -14,10 +14,10 @@ from sqlalchemy.exc import ProgrammingError
 from consent_runtime.observability import Health
 
 from .clock import agrees, ahead
-from .errors import LedgerUnavailable
+from .errors import LedgerUnavailableError
 from .ledger import idempotency
 from .ledger.ledger import Ledger
-from .ledger.migrate import newest
+from .ledger.migrate import head_revision
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Upkeep:
         self._health = health
         self._offset = offset
         self._clock = clock
-        self._needed = newest()
+        self._needed = head_revision()
         self._forget_at = clock()
 
     def run(self, stop: threading.Event) -> None:
@@ -56,14 +56,14 @@ class Upkeep:
             if self._clock() >= self._forget_at:
                 self._forget_at = self._clock() + _FORGET_EVERY_SECONDS
                 self._forget()
-        except LedgerUnavailable as error:
+        except LedgerUnavailableError as error:
             return str(error)
         except ProgrammingError:
             return "has no ledger, or this role may not read it: run consent-relay migrate"
         return agrees(offset)
 
     def _forget(self) -> None:
-        forgotten = self._ledger.transact(lambda c: idempotency.forget(c, now=self._ledger.clock()))
+        forgotten = self._ledger.transact(lambda c: idempotency.delete_expired(c, now=self._ledger.clock()))
         if forgotten:
             log.info("old idempotency keys forgotten", extra={"count": forgotten})
 

@@ -18,7 +18,7 @@ from consent_contracts.records import PURPOSE
 from consent_runtime import phones
 from consent_runtime.addresses import InvalidAddress, canonical
 
-from .errors import Fault, Refused
+from .errors import FieldError, SubmissionInvalidError
 
 EVIDENCE = (
     "controller",
@@ -105,7 +105,7 @@ def validate(
     bulk: bool = False,
     read_time: ReadTime | None = None,
 ) -> Accepted:
-    """The decision in ``fields``, received at ``now`` (microseconds). Raises Refused with every fault found.
+    """The decision in ``fields``, received at ``now`` (microseconds), or SubmissionInvalidError with every fault.
 
     ``bulk`` is the mark that the request or the topic gives it.
 
@@ -145,13 +145,13 @@ def rfc3339(value: object) -> int | None:
 
 
 def subject_reference(value: str, rules: Rules) -> str:
-    """A subject's reference on its own, as it stands in a URL. Refused when it could not be recorded either."""
+    """A subject's reference on its own, as in a URL. SubmissionInvalidError when it could not be recorded either."""
     reading = _Reading({"subject_ref": value}, rules, micros)
     return reading.subject()
 
 
 def named_address(channel: str, value: str, rules: Rules, *, within: str = "") -> str:
-    """An address on its own, canonical. Refused, with pointers that begin with ``within``."""
+    """An address on its own, canonical. SubmissionInvalidError, with pointers that begin with ``within``."""
     reading = _Reading({"channel": channel, "address": value}, rules, micros)
     return reading.named_address(within)
 
@@ -163,7 +163,7 @@ class _Reading:
         self._fields = fields
         self._rules = rules
         self._read_time = read_time
-        self._faults: list[Fault] = []
+        self._faults: list[FieldError] = []
 
     def accepted(self, tenant: str, now: int, *, bulk: bool) -> Accepted:
         self._only(self._fields, "", FIELDS)
@@ -188,7 +188,7 @@ class _Reading:
                 self._fault("/expires_at", "before_it_began", "send an expiry later than occurred_at")
         kept = self._without_addresses(evidence, address, status)
         if self._faults:
-            raise Refused(self._faults)
+            raise SubmissionInvalidError(self._faults)
         assert channel is not None
         assert status is not None
         assert purpose is not None
@@ -210,17 +210,17 @@ class _Reading:
     def subject(self) -> str:
         found = self._reference("subject_ref")
         if found is None:
-            raise Refused(self._faults)
+            raise SubmissionInvalidError(self._faults)
         return found
 
     def named_address(self, within: str) -> str:
         found = self._address(self._channel())
         if found is None:
-            raise Refused([replace(fault, pointer=f"{within}{fault.pointer}") for fault in self._faults])
+            raise SubmissionInvalidError([replace(fault, pointer=f"{within}{fault.pointer}") for fault in self._faults])
         return found
 
     def _fault(self, pointer: str, code: str, cure: str) -> None:
-        self._faults.append(Fault(pointer=pointer, code=code, cure=cure))
+        self._faults.append(FieldError(pointer=pointer, code=code, cure=cure))
 
     def _only(self, given: Mapping[str, object], within: str, known: frozenset[str]) -> None:
         """A misspelt field is said, not skipped: it may be the one that matters."""

@@ -115,7 +115,7 @@ def _change(
 def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -> None:
     from sqlalchemy.exc import ProgrammingError
 
-    from consent_api.errors import LedgerUnavailable
+    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger.database import connect, transact
     from consent_api.ledger.key_rotation import incomplete
     from consent_api.settings import LedgerSettings
@@ -126,7 +126,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
     engine = connect(load(LedgerSettings).database, pool_size=1, application="consent-relay keyring")
     try:
         missing = transact(engine, lambda connection: incomplete(connection, current, tenant, key_ids))
-    except LedgerUnavailable as error:
+    except LedgerUnavailableError as error:
         raise click.ClickException(f"the ledger cannot be asked, nothing was changed: {error}") from None
     except ProgrammingError:
         raise click.ClickException("the database has no current ledger: run consent-relay migrate") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from consent_api.republish.run import Progress, Report
+    from consent_api.republish.job import Report, RepublishProgress
     from consent_contracts.topics import Topics
 
 
@@ -49,21 +49,21 @@ def republish(
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
-    from consent_api.errors import LedgerUnavailable
+    from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import backlog
     from consent_api.ledger.database import connect, transact
-    from consent_api.ledger.outbox import Outbox
+    from consent_api.ledger.outbox_messages import ChangeMessages
     from consent_api.outbox_relay.publisher import Publisher
-    from consent_api.republish import history, run
+    from consent_api.republish import job, pages
+    from consent_api.republish.checkpoint import CheckpointFile, CheckpointMismatchError
     from consent_api.republish.pacing import BulkPacing
-    from consent_api.republish.progress import OtherRun, ProgressFile
     from consent_api.settings import DatabaseSettings
     from consent_runtime import kafka, starting
     from consent_runtime.keyring import KeyringError
     from consent_runtime.settings import load
     from consent_runtime.topic_admin import ProvisionError, TopicAdmin
 
-    selection = history.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
+    selection = pages.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
@@ -75,48 +75,48 @@ def republish(
         topics = TopicAdmin(settings.kafka, wait_seconds=10).ids(_rebuilt(settings.topics))
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None
-    notes = ProgressFile(
+    notes = CheckpointFile(
         progress_file or settings.state_dir / "republish.json",
         selection,
         hash_keys={name: [key.id for key in keys] for name, keys in keyring.hash_keys.items()},
         topics=topics,
     )
     engine = connect(settings.database, pool_size=1, application="consent-relay republish")
-    outbox = Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions)
+    outbox = ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions)
     pacing = BulkPacing(
         lambda: transact(engine, lambda connection: backlog.read(connection, partitions=settings.partitions)),
         _waiting,
     )
     try:
         with engine.connect() as connection:
-            show = _shown(history.about(connection))
+            show = _shown(pages.estimated_rows(connection))
         if dry_run:
-            total = run.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)
+            total = job.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)
             click.echo(f"would publish {total.events} events of {total.decisions} decisions")
             return
         start = None if restart else notes.load()
         if start is not None:
             click.echo("going on where the last run stopped", err=True)
 
-        def report(progress: Progress) -> None:
+        def report(progress: RepublishProgress) -> None:
             notes.save(progress.place)
             show(progress)
 
-        total = run.republish(
+        total = job.republish(
             engine=engine,
             keyring=keyring,
             outbox=outbox,
             publisher=Publisher(lambda: kafka.producer(settings.kafka, linger_ms=20)),
             selection=selection,
-            start=start or history.Place(),
+            start=start or pages.Cursor(),
             report=report,
             before_page=pacing.wait,
         )
-    except OtherRun as other:
+    except CheckpointMismatchError as other:
         raise click.ClickException(
             f"{other} notes an unfinished run with other options, hash keys or topics: begin again with --restart"
         ) from None
-    except (run.NotPublished, LedgerUnavailable) as error:
+    except (job.NotPublishedError, LedgerUnavailableError) as error:
         raise click.ClickException(
             f"stopped: {error}. What was published is kept; the same command goes on from there."
         ) from None
@@ -151,7 +151,7 @@ def _shown(about: int) -> Report:
     began = time.monotonic()
     last = began
 
-    def show(progress: Progress) -> None:
+    def show(progress: RepublishProgress) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last < 2.0:

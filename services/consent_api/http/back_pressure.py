@@ -26,7 +26,7 @@ class BackPressure:
         self._known: tuple[float, BulkBacklog] | None = None
 
     def require_capacity(self) -> None:
-        """Raise a Problem with status 429 while bulk has to wait. LedgerUnavailable as the ledger does."""
+        """Raise a Problem with status 429 while bulk has to wait. LedgerUnavailableError as the ledger does."""
         excess = self._current().excess_seconds
         if excess == 0.0:
             return
@@ -43,7 +43,7 @@ class BackPressure:
         known = self._known
         if known is not None and self._clock() - known[0] < READ_INTERVAL_SECONDS:
             return known[1]
-        partitions = self._ledger.desk.outbox.partitions
+        partitions = self._ledger.context.outbox.partitions
         found = self._ledger.transact(lambda c: backlog.read(c, partitions=partitions))
         self._known = (self._clock(), found)
         age = found.resolved_age_seconds

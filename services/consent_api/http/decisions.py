@@ -9,12 +9,12 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
-from consent_api.errors import Fault, Refused, TransactionTooLongError
-from consent_api.ledger import history
-from consent_api.ledger.idempotency import Answer, InFlight, KeyReused, Request
+from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
+from consent_api.ledger import queries
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import InFlight, KeyReused, Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.replays import Recorded
 from consent_api.ledger.submissions import Results, Submission
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Accepted, Rules, rfc3339, validate
@@ -22,11 +22,11 @@ from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
 
-from . import answers, shapes
+from . import models, rendering
 from .back_pressure import BackPressure
-from .calls import Door
-from .describe import answered, sent
+from .dependencies import RequestDependencies
 from .group_commit import GroupCommit
+from .openapi import json_response, request_body
 
 MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
@@ -43,10 +43,10 @@ IdempotencyKey = Annotated[
 ]
 
 
-def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> APIRouter:
+def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: RequestDependencies) -> APIRouter:
     """The routes about decisions."""
     router = APIRouter(tags=["decisions"])
-    intake = _Intake(ledger, rules, metrics)
+    handler = DecisionHandler(ledger, rules, metrics)
 
     @router.post(
         "/v1/decisions",
@@ -55,18 +55,18 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
         " A single decision is live: it is delivered before bulk ones. Repeating a bulk event here makes it live.",
         status_code=201,
         responses={
-            201: answered(shapes.Recorded, "Recorded."),
-            200: answered(shapes.Recorded, "Known already: the first decision."),
+            201: json_response(models.Recorded, "Recorded."),
+            200: json_response(models.Recorded, "Known already: the first decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
-        openapi_extra=sent(shapes.SubmittedDecision),
+        openapi_extra=request_body(models.SubmittedDecision),
     )
     async def submit(
-        key: Annotated[ApiKey, Depends(door.submit)],
-        body: Annotated[bytes, Depends(door.submit_body)],
+        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return await intake.one(key.tenant, _idempotency_key(idempotency_key), body)
+        return await handler.submit(key.tenant, _idempotency_key(idempotency_key), body)
 
     @router.post(
         "/v1/decisions/batch",
@@ -76,39 +76,39 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, door: Door) -> API
         " decisions. 429 with Retry-After: earlier bulk decisions are still being published. A live batch that does not"
         " fit into a second is answered 503: send fewer, or bulk: true.",
         responses={
-            200: answered(shapes.BatchAnswer, "One result for each decision."),
+            200: json_response(models.BatchResponse, "One result for each decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=sent(shapes.SubmittedBatch),
+        openapi_extra=request_body(models.SubmittedBatch),
     )
     def submit_batch(
-        key: Annotated[ApiKey, Depends(door.submit)],
-        body: Annotated[bytes, Depends(door.submit_body)],
+        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return intake.many(key.tenant, _idempotency_key(idempotency_key), body)
+        return handler.submit_batch(key.tenant, _idempotency_key(idempotency_key), body)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
         summary="Which destinations have received a decision, and when",
-        responses={200: answered(shapes.Receipts, "All receipts so far."), **responses(401, 403, 404, 422, 503)},
+        responses={200: json_response(models.Receipts, "All receipts so far."), **responses(401, 403, 404, 422, 503)},
     )
-    def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
-        found = ledger.transact(lambda c: history.receipts(c, tenant=key.tenant, decision_id=decision_id))
+    def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+        found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id))
         if found is None:
-            raise answers.not_found("decision", "Use a decision_id that this API answered.")
-        return answers.json_response(
-            shapes.Receipts(
+            raise rendering.not_found("decision", "Use a decision_id that this API answered.")
+        return rendering.respond(
+            models.Receipts(
                 decision_id=str(decision_id),
                 bulk=found.bulk,
-                receipts=[answers.receipt(each) for each in found.receipts],
+                receipts=[rendering.to_receipt(each) for each in found.receipts],
             )
         )
 
     return router
 
 
-class _Intake:
+class DecisionHandler:
     """What is sent, on its way into the ledger."""
 
     def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics) -> None:
@@ -118,18 +118,20 @@ class _Intake:
         self._commits = GroupCommit(ledger)
         self._back_pressure = BackPressure(ledger, metrics)
 
-    async def one(self, tenant: str, key: str, body: bytes) -> Response:
+    async def submit(self, tenant: str, key: str, body: bytes) -> Response:
         """Beside whatever else comes at the same moment. A problem when the decision is refused."""
         items = [bodies.decode(body, _OBJECT)]
         submission = self._submission(tenant, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
-            done = await self._commits.together(submission)
+            done = await self._commits.commit_grouped(submission)
         self._count(items, done.results, bulk=False)
         if done.answer is None:
-            raise answers.refusal(next(each.faults for each in done.results if isinstance(each, Refused)))
+            raise rendering.validation_problem(
+                next(each.faults for each in done.results if isinstance(each, SubmissionInvalidError))
+            )
         return _response(done.answer)
 
-    def many(self, tenant: str, key: str, body: bytes) -> Response:
+    def submit_batch(self, tenant: str, key: str, body: bytes) -> Response:
         """One result for each, refused or not."""
         batch = _batch(bodies.decode(body, _OBJECT))
         if batch.bulk:
@@ -137,7 +139,7 @@ class _Intake:
         submission = self._submission(tenant, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
         with self._conflicts():
             try:
-                done = self._commits.alone(submission, batch.lane)
+                done = self._commits.commit_single(submission, batch.lane)
             except TransactionTooLongError as error:
                 raise _too_long(batch, error) from None
         self._count(batch.items, done.results, bulk=batch.bulk)
@@ -150,14 +152,14 @@ class _Intake:
         key: str,
         content: bytes,
         items: Sequence[object],
-        answer: Callable[[Results], Answer | None],
+        answer: Callable[[Results], StoredResponse | None],
         *,
         bulk: bool,
     ) -> Submission:
         now = self._ledger.clock()
         return Submission(
             request=Request(tenant=tenant, key=key, content=content),
-            read=[self._read(item, tenant, now, bulk=bulk) for item in items],
+            parsed=[self._read(item, tenant, now, bulk=bulk) for item in items],
             answer=answer,
         )
 
@@ -172,12 +174,14 @@ class _Intake:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise _reused() from None
 
-    def _read(self, item: object, tenant: str, now: int, *, bulk: bool) -> Accepted | Refused:
+    def _read(self, item: object, tenant: str, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
         if not isinstance(item, Mapping):
-            return Refused([Fault(pointer="", code="not_an_object", cure="send one object for each decision")])
+            return SubmissionInvalidError(
+                [FieldError(pointer="", code="not_an_object", cure="send one object for each decision")]
+            )
         try:
             return validate(item, tenant=tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
-        except Refused as error:
+        except SubmissionInvalidError as error:
             return error
 
     def _count(self, items: Sequence[object], results: Results, *, bulk: bool) -> None:
@@ -186,11 +190,13 @@ class _Intake:
             self._metrics.decided(_outcome(result), channel, bulk=bulk)
 
 
-def _one(results: Results) -> Answer | None:
+def _one(results: Results) -> StoredResponse | None:
     (result,) = results
-    if isinstance(result, Refused):
+    if isinstance(result, SubmissionInvalidError):
         return None
-    return Answer(status=200 if result.repeated else 201, body=msgspec.json.encode(answers.recorded(result)))
+    return StoredResponse(
+        status=200 if result.repeated else 201, body=msgspec.json.encode(rendering.to_recorded(result))
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,17 +210,19 @@ class _Batch:
     def lane(self) -> Lane:
         return Lane.BULK if self.bulk else Lane.LIVE
 
-    def answer(self, results: Results) -> Answer:
-        rendered = [answers.batch_result(each, position) for position, each in enumerate(results)]
-        return Answer(status=200, body=msgspec.json.encode(shapes.BatchAnswer(bulk=self.bulk, results=rendered)))
+    def answer(self, results: Results) -> StoredResponse:
+        rendered = [rendering.to_batch_result(each, position) for position, each in enumerate(results)]
+        return StoredResponse(
+            status=200, body=msgspec.json.encode(models.BatchResponse(bulk=self.bulk, results=rendered))
+        )
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: StoredResponse) -> Response:
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
 
-def _outcome(result: Recorded | Refused) -> str:
-    if isinstance(result, Refused):
+def _outcome(result: Recorded | SubmissionInvalidError) -> str:
+    if isinstance(result, SubmissionInvalidError):
         return "refused"
     return "repeated" if result.repeated else "recorded"
 

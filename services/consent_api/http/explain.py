@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Response
 
-from consent_api.errors import Fault, Refused
-from consent_api.ledger import history
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.ledger import queries
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Rules, named_address
 from consent_contracts.decisions import EVERY_PURPOSE
@@ -15,14 +15,14 @@ from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import responses
 
-from . import answers, shapes
-from .calls import Door
-from .describe import answered, sent
+from . import models, rendering
+from .dependencies import RequestDependencies
+from .openapi import json_response, request_body
 
-_QUESTION = msgspec.json.Decoder(shapes.Question)
+_QUESTION = msgspec.json.Decoder(models.ExplainRequest)
 
 
-def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
+def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
     """The route that explains."""
     router = APIRouter(tags=["explain"])
 
@@ -31,27 +31,27 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         summary="Why an address is, or is not, contactable",
         description="From the ledger, for people and their questions. Before sending ask the gate: it is faster.",
         responses={
-            200: answered(shapes.ExplanationShape, "The verdict and what it rests on."),
+            200: json_response(models.Explanation, "The verdict and what it rests on."),
             **responses(400, 401, 403, 408, 413, 415, 422, 503),
         },
-        openapi_extra=sent(shapes.Question),
+        openapi_extra=request_body(models.ExplainRequest),
     )
     def explain(
-        key: Annotated[ApiKey, Depends(door.read)], body: Annotated[bytes, Depends(door.read_body)]
+        key: Annotated[ApiKey, Depends(dependencies.read)], body: Annotated[bytes, Depends(dependencies.read_body)]
     ) -> Response:
         question = bodies.decode(body, _QUESTION)
         try:
             if question.purpose != EVERY_PURPOSE and not PURPOSE.fullmatch(question.purpose):
                 cure = "send a slug of a-z, 0-9, _ and -, at most 64 characters, or *"
-                raise Refused([Fault(pointer="/purpose", code="no_slug", cure=cure)])
+                raise SubmissionInvalidError([FieldError(pointer="/purpose", code="no_slug", cure=cure)])
             canonical = named_address(question.channel, question.address, rules)
-        except Refused as error:
-            raise answers.refusal(error.faults, kind="invalid-question") from None
+        except SubmissionInvalidError as error:
+            raise rendering.validation_problem(error.faults, kind="invalid-question") from None
         now = ledger.clock()
         named = (key.tenant, question.channel, canonical)
         found = ledger.transact(
-            lambda c: history.explain(c, ledger.desk.keyring, named=named, purpose=question.purpose, now=now)
+            lambda c: queries.explain(c, ledger.context.keyring, named=named, purpose=question.purpose, now=now)
         )
-        return answers.json_response(answers.explanation(question.channel, question.purpose, found, now=now))
+        return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found, now=now))
 
     return router

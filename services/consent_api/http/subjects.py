@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from consent_api.errors import Fault, Refused
-from consent_api.ledger import history, links
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.ledger import links, queries
 from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -15,17 +15,17 @@ from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
 
-from . import answers, shapes
-from .calls import Door
-from .describe import answered, sent
+from . import models, rendering
+from .dependencies import RequestDependencies
+from .openapi import json_response, request_body
 
-_ADDRESSES = msgspec.json.Decoder(shapes.SubmittedAddresses)
+_ADDRESSES = msgspec.json.Decoder(models.SubmittedAddresses)
 _UNKNOWN_SUBJECT = "Use a subject_ref of which this API has been told."
 
 SubjectRef = Annotated[str, Path(description="Your own reference of the person, percent-encoded.", max_length=200)]
 
 
-def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
+def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
     """The routes about subjects."""
     router = APIRouter(tags=["subjects"])
     path = "/v1/subjects/{subject_ref:path}/addresses"
@@ -35,83 +35,86 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
         summary="Link addresses to a subject",
         description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
         responses={
-            200: answered(shapes.Addresses, "All that are linked now."),
+            200: json_response(models.Addresses, "All that are linked now."),
             **responses(400, 401, 403, 408, 413, 415, 422, 503),
         },
-        openapi_extra=sent(shapes.SubmittedAddresses),
+        openapi_extra=request_body(models.SubmittedAddresses),
     )
     def link(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(door.submit)],
-        body: Annotated[bytes, Depends(door.submit_body)],
+        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
         found = ledger.write(
             Lane.LIVE,
-            lambda c: links.link(c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, now=now),
+            lambda c: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
         )
-        return answers.json_response(answers.linked(found))
+        return rendering.respond(rendering.to_linked(found))
 
     @router.delete(
         path,
         summary="Unlink addresses from a subject",
         description="For a number that moved on: what the subject permitted there ends, what it refused there stays.",
         responses={
-            200: answered(shapes.Addresses, "All that remain linked."),
+            200: json_response(models.Addresses, "All that remain linked."),
             **responses(400, 401, 403, 404, 408, 413, 415, 422, 503),
         },
-        openapi_extra=sent(shapes.SubmittedAddresses),
+        openapi_extra=request_body(models.SubmittedAddresses),
     )
     def unlink(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(door.submit)],
-        body: Annotated[bytes, Depends(door.submit_body)],
+        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
         now = ledger.clock()
         found = ledger.write(
             Lane.LIVE,
             lambda c: links.unlink(
-                c, ledger.desk, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
+                c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
             ),
         )
         if found is None:
-            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
-        return answers.json_response(answers.linked(found))
+            raise rendering.not_found("subject", _UNKNOWN_SUBJECT)
+        return rendering.respond(rendering.to_linked(found))
 
     @router.get(
         path,
         summary="List a subject's addresses",
-        responses={200: answered(shapes.Addresses, "All that are linked now."), **responses(401, 403, 404, 422, 503)},
+        responses={
+            200: json_response(models.Addresses, "All that are linked now."),
+            **responses(401, 403, 404, 422, 503),
+        },
     )
-    def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(door.read)]) -> Response:
+    def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
         ref = _subject(subject_ref, rules)
-        found = ledger.transact(lambda c: links.listed(c, ledger.desk, tenant=key.tenant, subject_ref=ref))
+        found = ledger.transact(lambda c: links.list_links(c, ledger.context, tenant=key.tenant, subject_ref=ref))
         if found is None:
-            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
-        return answers.json_response(answers.linked(found))
+            raise rendering.not_found("subject", _UNKNOWN_SUBJECT)
+        return rendering.respond(rendering.to_linked(found))
 
     @router.get(
         "/v1/subjects/{subject_ref:path}/state",
         summary="What a subject chose, as it stood at a moment",
         description="The standing decisions with their evidence, and for each address what could be done with it.",
-        responses={200: answered(shapes.State, "The state."), **responses(401, 403, 404, 422, 503)},
+        responses={200: json_response(models.SubjectState, "The state."), **responses(401, 403, 404, 422, 503)},
     )
     def state(
         subject_ref: SubjectRef,
-        key: Annotated[ApiKey, Depends(door.read)],
+        key: Annotated[ApiKey, Depends(dependencies.read)],
         at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
     ) -> Response:
         ref = _subject(subject_ref, rules)
         now = ledger.clock()
         moment = _moment(at, now)
         found = ledger.transact(
-            lambda c: history.state(c, ledger.desk.keyring, tenant=key.tenant, subject_ref=ref, at=moment)
+            lambda c: queries.state(c, ledger.context.keyring, tenant=key.tenant, subject_ref=ref, at=moment)
         )
         if found is None:
-            raise answers.not_found("subject", _UNKNOWN_SUBJECT)
-        return answers.json_response(answers.state(ref, found))
+            raise rendering.not_found("subject", _UNKNOWN_SUBJECT)
+        return rendering.respond(rendering.to_state(ref, found))
 
     return router
 
@@ -119,24 +122,24 @@ def routes(ledger: Ledger, rules: Rules, door: Door) -> APIRouter:
 def _subject(subject_ref: str, rules: Rules) -> str:
     try:
         return subject_reference(subject_ref, rules)
-    except Refused as error:
-        raise answers.refusal(error.faults, kind="invalid-subject") from None
+    except SubmissionInvalidError as error:
+        raise rendering.validation_problem(error.faults, kind="invalid-subject") from None
 
 
 def _named(body: bytes, tenant: str, rules: Rules) -> list[Named]:
     """Every address of the body, or a problem with all that cannot be read."""
     given = bodies.decode(body, _ADDRESSES).addresses
     named: list[Named] = []
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for position, each in enumerate(given):
         try:
             canonical = named_address(each.channel, each.address, rules, within=f"/addresses/{position}")
-        except Refused as error:
+        except SubmissionInvalidError as error:
             faults += error.faults
         else:
             named.append((tenant, each.channel, canonical))
     if faults:
-        raise answers.refusal(tuple(faults), kind="invalid-address")
+        raise rendering.validation_problem(tuple(faults), kind="invalid-address")
     return named
 
 

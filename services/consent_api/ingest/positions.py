@@ -16,7 +16,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from sqlalchemy import Connection, text
 
-from consent_api.errors import LedgerUnavailable
+from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.ledger import Ledger
 from consent_runtime.observability import Health
 
@@ -122,12 +122,12 @@ class PositionsLoop:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             self._health.beat(PART)
-            with suppress(LedgerUnavailable):  # The loops that record report that themselves.
+            with suppress(LedgerUnavailableError):  # The loops that record report that themselves.
                 self.step()
             stop.wait(INTERVAL_SECONDS)
 
     def step(self) -> None:
-        """Raises LedgerUnavailable."""
+        """Raises LedgerUnavailableError."""
         if not self._declared:
             self._ledger.transact(self._declare)
             self._declared = True

@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 from pydantic import Field
 
 from consent_api.clock import ClockWatch
-from consent_api.errors import LedgerUnavailable, Misconfigured
+from consent_api.errors import LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.outbox import Outbox
-from consent_api.ledger.record import Desk
+from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.ledger.recording import LedgerContext
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
@@ -40,7 +40,7 @@ from .record import Consumed
 from .submissions import Submissions
 from .throttle import BulkThrottle
 
-NOT_NOW = (LedgerUnavailable, RegistryUnavailable, DeadLettersNotWrittenError)
+NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError)
 # Nobody acts on a receipt within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 
@@ -61,7 +61,7 @@ class IngestSettings(DatabaseSettings):
 
 
 def run(settings: IngestSettings) -> int:
-    """Until SIGTERM; the exit code. Misconfigured when the default tenant has no keys."""
+    """Until SIGTERM; the exit code. MisconfiguredError when the default tenant has no keys."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
     health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
@@ -85,9 +85,9 @@ def composed(
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
     ledger = Ledger(
         engine=engine,
-        desk=Desk(
+        context=LedgerContext(
             keyring=keyring,
-            outbox=Outbox(codec=codec, topics=settings.topics, partitions=settings.partitions),
+            outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
         ),
     )
@@ -187,5 +187,5 @@ def _default_tenant(settings: IngestSettings, keyring: Keyring) -> str | None:
     if named is None:
         return keyring.tenants[0] if len(keyring.tenants) == 1 else None
     if named not in keyring.tenants:
-        raise Misconfigured("CONSENT_RELAY_INGEST_TENANT: names a tenant that the keyring has no hash keys for.")
+        raise MisconfiguredError("CONSENT_RELAY_INGEST_TENANT: names a tenant that the keyring has no hash keys for.")
     return named

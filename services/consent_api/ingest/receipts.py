@@ -51,7 +51,7 @@ _DECISIONS = text(
 
 
 class Receipts:
-    """Raises LedgerUnavailable, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again."""
+    """Raises LedgerUnavailableError, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again."""
 
     def __init__(self, *, codec: Codec, ledger: Ledger, dead_letters: DeadLetterWriter, metrics: IngestMetrics) -> None:
         self._codec = codec

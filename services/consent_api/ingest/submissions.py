@@ -5,10 +5,10 @@ What comes by the live topic is live, what comes by the bulk topic is bulk.
 
 from collections.abc import Collection, Sequence
 
-from consent_api.errors import Fault, Refused, TransactionTooLongError
+from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.record import Outcome
+from consent_api.ledger.recording import Outcome
 from consent_api.validate import Accepted, Rules, validate
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
@@ -19,7 +19,7 @@ from .record import Consumed
 
 
 class Submissions:
-    """Raises LedgerUnavailable, RegistryUnavailable or DeadLettersNotWrittenError when the batch has to be tried again.
+    """Raises LedgerUnavailableError, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again.
 
     Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
     """
@@ -57,12 +57,12 @@ class Submissions:
                 readable.append(record)
             except Unreadable as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
-            except Refused as error:
+            except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
         outcomes = self._record(accepted)
         repeated = 0
         for record, outcome in zip(readable, outcomes, strict=True):
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, SubmissionInvalidError):
                 rejected.append(invalid(record, outcome))
             else:
                 repeated += outcome.repeated
@@ -85,24 +85,25 @@ class Submissions:
         named = datum.pop("tenant")
         tenant: str | None = named if named is not None else self._default_tenant
         if tenant is None:
-            raise Refused([_MISSING_TENANT])
+            raise SubmissionInvalidError([_MISSING_TENANT])
         if tenant not in self._tenants:
-            raise Refused([_UNKNOWN_TENANT])
+            raise SubmissionInvalidError([_UNKNOWN_TENANT])
         if not datum["event_id"]:
-            raise Refused([Fault(pointer="/event_id", code="empty", cure="send an id that is unique to the event")])
+            raise SubmissionInvalidError([_EMPTY_EVENT_ID])
         return validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
 
 
-def invalid(record: Consumed, refused: Refused) -> Rejected:
+def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:
     """A readable record that breaks rules: every one of them is named, with its cure."""
     return Rejected(record=record, reason="invalid", error=str(refused))
 
 
-_MISSING_TENANT = Fault(
+_EMPTY_EVENT_ID = FieldError(pointer="/event_id", code="empty", cure="send an id that is unique to the event")
+_MISSING_TENANT = FieldError(
     pointer="/tenant",
     code="missing",
     cure="name the tenant: this installation has several and no CONSENT_RELAY_INGEST_TENANT",
 )
-_UNKNOWN_TENANT = Fault(
+_UNKNOWN_TENANT = FieldError(
     pointer="/tenant", code="unknown_tenant", cure="send a tenant that the keyring has hash keys for"
 )

@@ -37,7 +37,7 @@ class BulkThrottle:
         self._slow = False
 
     def wait(self) -> None:
-        """Return when the next batch may be recorded. Raises LedgerUnavailable as the ledger does."""
+        """Return when the next batch may be recorded. Raises LedgerUnavailableError as the ledger does."""
         if self._clock() >= self._check_at:
             slow = self._read().excess_seconds > 0
             self._check_at = self._clock() + CHECK_INTERVAL_SECONDS

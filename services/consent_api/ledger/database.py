@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from consent_api.errors import LedgerContended, LedgerUnavailable, TransactionTooLongError
+from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
 
 T = TypeVar("T")
 
@@ -65,27 +65,27 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
 def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int = ATTEMPTS) -> T:
     """``work`` in one transaction, committed before this returns; run again, from the start, when contended.
 
-    Raises LedgerContended or TransactionTooLongError, and LedgerUnavailable when the database does not answer: then
-    nothing was acknowledged, and although a commit whose answer was lost may have taken place, the caller repeats it
-    under the same ids and is answered as a replay.
+    Raises LedgerContendedError or TransactionTooLongError, and LedgerUnavailableError when the database does not
+    answer: then nothing was acknowledged, and although a commit whose answer was lost may have taken place, the caller
+    repeats it under the same ids and is answered as a replay.
     """
     for attempt in range(1, attempts + 1):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except PoolTimeout:
-            raise LedgerUnavailable("all connections to the database are busy") from None
+            raise LedgerUnavailableError("all connections to the database are busy") from None
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             if state in _CONTENDED:
                 if attempt == attempts:
-                    raise LedgerContended(f"the database stayed contended ({state})") from None
+                    raise LedgerContendedError(f"the database stayed contended ({state})") from None
             elif state == _LOCKED:
-                raise LedgerContended("another transaction holds what this one needs") from None
+                raise LedgerContendedError("another transaction holds what this one needs") from None
             elif state in _TOO_LONG:
                 raise TransactionTooLongError("the transaction took longer than it may") from None
             elif _away(error, state):
-                raise LedgerUnavailable(f"the database is away ({state or type(error.orig).__name__})") from None
+                raise LedgerUnavailableError(f"the database is away ({state or type(error.orig).__name__})") from None
             else:
                 raise
         time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.errors import DoorError
+from consent_api.errors import ConsentApiError
 from consent_runtime.keyring import Keyring
 
 from .lanes import TIME_LIMITS, Lane
@@ -41,12 +41,12 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
 """)
 
 
-class InFlight(DoorError):
+class InFlight(ConsentApiError):
     def __init__(self) -> None:
         super().__init__("a request with this Idempotency-Key is being carried out")
 
 
-class KeyReused(DoorError):
+class KeyReused(ConsentApiError):
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used for another request")
 
@@ -61,7 +61,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class StoredResponse:
     """A status and a JSON body."""
 
     status: int
@@ -69,7 +69,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class IdempotencyClaim:
     """A request that nobody has carried out, ours until the transaction ends."""
 
     tenant: str
@@ -78,7 +78,7 @@ class Claim:
     request_hash: str
 
 
-Claimed = Claim | Answer | InFlight | KeyReused
+Claimed = IdempotencyClaim | StoredResponse | InFlight | KeyReused
 
 
 def claim(
@@ -108,7 +108,7 @@ def claim(
     return [_claimed(keyring, request, hashed[number], newest[number]) for number, request in enumerate(requests)]
 
 
-def store(connection: Connection, answered: Sequence[tuple[Claim, Answer]], *, now: int) -> None:
+def store(connection: Connection, answered: Sequence[tuple[IdempotencyClaim, StoredResponse]], *, now: int) -> None:
     """Keep the answers, in the transaction that carried the requests out."""
     if not answered:
         return
@@ -126,7 +126,7 @@ def store(connection: Connection, answered: Sequence[tuple[Claim, Answer]], *, n
     )
 
 
-def forget(connection: Connection, *, now: int, most: int = 10_000) -> int:
+def delete_expired(connection: Connection, *, now: int, most: int = 10_000) -> int:
     """Delete answers older than `KEPT_MICROS`, a bounded number at a time; how many."""
     return connection.execute(_FORGET, {"before": now - KEPT_MICROS, "most": most}).rowcount
 
@@ -143,10 +143,10 @@ def _claimed(keyring: Keyring, request: Request, key_hashes: Sequence[str], row:
     if row.status is None:
         if not row.locked:
             return InFlight()
-        return Claim(tenant=request.tenant, key_hashes=key_hashes, request_hash=hashes[0])
+        return IdempotencyClaim(tenant=request.tenant, key_hashes=key_hashes, request_hash=hashes[0])
     if row.request_hash not in hashes:
         return KeyReused()
-    return Answer(status=row.status, body=bytes(row.body))
+    return StoredResponse(status=row.status, body=bytes(row.body))
 
 
 def _lock(request: Request) -> int:

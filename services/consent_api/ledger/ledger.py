@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from consent_api.errors import LedgerContended, TransactionTooLongError
+from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.validate import Accepted
 
 from . import lanes
 from .database import transact
 from .lanes import Lane
-from .record import Desk, Outcome, record
+from .recording import LedgerContext, Outcome, record
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ def patiently(attempt: Callable[[], T]) -> T:
     """What ``attempt`` returns, which runs one short transaction; run again while others hold what it needs.
 
     A live transaction may not wait as long as a bulk one may hold the lock on a person, so its caller waits, in as
-    many transactions as it takes: LedgerContended after ``PATIENCE_SECONDS``. TransactionTooLongError when the work
-    itself has not fitted into three.
+    many transactions as it takes: LedgerContendedError after ``PATIENCE_SECONDS``. TransactionTooLongError when
+    the work itself has not fitted into three.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     too_long = 0
@@ -44,17 +44,17 @@ def patiently(attempt: Callable[[], T]) -> T:
             too_long += 1
             if too_long == _MOST_TOO_LONG or time.monotonic() >= deadline:
                 raise
-        except LedgerContended:
+        except LedgerContendedError:
             if time.monotonic() >= deadline:
                 raise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """Thread-safe. Everything here raises LedgerUnavailable when the database is away."""
+    """Thread-safe. Everything here raises LedgerUnavailableError when the database is away."""
 
     engine: Engine
-    desk: Desk
+    context: LedgerContext
     clock: Callable[[], int] = now_micros
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -64,7 +64,7 @@ class Ledger:
     def write(self, lane: Lane, work: Callable[[Connection], T]) -> T:
         """As `transact`, for ``work`` that writes the lane's outbox, within its time limits.
 
-        LedgerContended, TransactionTooLongError: see `patiently`.
+        LedgerContendedError, TransactionTooLongError: see `patiently`.
         """
 
         def limited(connection: Connection) -> T:
@@ -75,4 +75,4 @@ class Ledger:
 
     def record(self, accepted: Sequence[Accepted], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
         """Record decisions in one transaction of their own: committed, with their messages, when this returns."""
-        return self.write(lane, lambda connection: record(connection, self.desk, accepted, lane=lane))
+        return self.write(lane, lambda connection: record(connection, self.context, accepted, lane=lane))

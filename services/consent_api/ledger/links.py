@@ -10,12 +10,12 @@ from sqlalchemy import Connection, text
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import order
 
-from . import addresses, entries, subjects
+from . import addresses, subjects, writes
 from .addresses import Address, Named, live_key_ids
-from .effects import Effects
+from .fan_out import Choice, SubjectChannel
 from .lanes import Lane
-from .reach import Choice, Reach
-from .record import Desk
+from .pending_writes import PendingWrites
+from .recording import LedgerContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ ORDER BY l.linked_at, l.address_id
 
 
 def link(
-    connection: Connection, desk: Desk, *, tenant: str, subject_ref: str, named: Sequence[Named], now: int
+    connection: Connection, context: LedgerContext, *, tenant: str, subject_ref: str, named: Sequence[Named], now: int
 ) -> list[Linked]:
     """Link addresses, which inherit the subject's current refusals before their first use; then all that are linked.
 
@@ -55,23 +55,31 @@ def link(
     """
     locked = subjects.lock(connection, [(tenant, subject_ref)], now=now)
     subject_id = locked.ids[tenant, subject_ref]
-    found = addresses.resolve(connection, desk.keyring, dict.fromkeys(named), now=now)
-    before = addresses.linked(connection, desk.keyring, locked.existed, now=now).get(subject_id, [])
-    reaches = {
-        channel: Reach(each for each in before if each.channel == channel) for channel in {c for _, c, _ in named}
+    found = addresses.resolve(connection, context.keyring, dict.fromkeys(named), now=now)
+    before = addresses.linked(connection, context.keyring, locked.existing, now=now).get(subject_id, [])
+    channels = {
+        channel: SubjectChannel(each for each in before if each.channel == channel)
+        for channel in {c for _, c, _ in named}
     }
-    for _, channel, refusal in entries.inherited(connection, locked.existed):
-        if channel in reaches:
-            reaches[channel].remember(refusal)
-    effects = Effects(desk.outbox, Lane.LIVE)
+    for _, channel, refusal in writes.inherited_refusals(connection, locked.existing):
+        if channel in channels:
+            channels[channel].add_refusal(refusal)
+    pending = PendingWrites(context.outbox, Lane.LIVE)
     for each in named:
-        effects.link(subject_id, reaches[each[1]], found[each])
-    effects.write(connection, now=now)
-    return _listed(connection, desk, tenant, subject_id)
+        pending.link(subject_id, channels[each[1]], found[each])
+    pending.write(connection, now=now)
+    return _listed(connection, context, tenant, subject_id)
 
 
 def unlink(
-    connection: Connection, desk: Desk, *, tenant: str, subject_ref: str, named: Sequence[Named], by: str, now: int
+    connection: Connection,
+    context: LedgerContext,
+    *,
+    tenant: str,
+    subject_ref: str,
+    named: Sequence[Named],
+    by: str,
+    now: int,
 ) -> list[Linked] | None:
     """Unlink addresses that are no longer the subject's; then those that remain. None when there is no such subject.
 
@@ -82,24 +90,24 @@ def unlink(
         return None
     subject_id = subjects.lock(connection, [(tenant, subject_ref)], now=now).ids[tenant, subject_ref]
     # By key, not by number: an address whose hash key was retired too early stands here under several numbers.
-    wanted = {desk.keyring.address_key(*each) for each in named}
-    linked = addresses.linked(connection, desk.keyring, [subject_id], now=now).get(subject_id, [])
+    wanted = {context.keyring.address_key(*each) for each in named}
+    linked = addresses.linked(connection, context.keyring, [subject_id], now=now).get(subject_id, [])
     leaving = {each.address_id: each for each in linked if each.key in wanted}
     if leaving:
         connection.execute(_UNLINK, {"subject_id": subject_id, "address_ids": list(leaving), "now": now})
-        _invalidate(connection, desk, tenant, subject_id, subject_ref, leaving, by=by, now=now)
-    return _listed(connection, desk, tenant, subject_id)
+        _invalidate(connection, context, tenant, subject_id, subject_ref, leaving, by=by, now=now)
+    return _listed(connection, context, tenant, subject_id)
 
 
-def listed(connection: Connection, desk: Desk, *, tenant: str, subject_ref: str) -> list[Linked] | None:
+def list_links(connection: Connection, context: LedgerContext, *, tenant: str, subject_ref: str) -> list[Linked] | None:
     """The addresses linked now, the oldest link first. None when there is no such subject."""
     subject_id = subjects.find(connection, tenant, subject_ref)
-    return None if subject_id is None else _listed(connection, desk, tenant, subject_id)
+    return None if subject_id is None else _listed(connection, context, tenant, subject_id)
 
 
 def _invalidate(
     connection: Connection,
-    desk: Desk,
+    context: LedgerContext,
     tenant: str,
     subject_id: int,
     subject_ref: str,
@@ -108,13 +116,13 @@ def _invalidate(
     by: str,
     now: int,
 ) -> None:
-    rows: list[entries.NewDecision] = []
-    effects = Effects(desk.outbox, Lane.LIVE)
+    rows: list[writes.NewDecision] = []
+    pending = PendingWrites(context.outbox, Lane.LIVE)
     for (address_id, purpose), standing in _standing_permissions(connection, subject_id, subject_ref, leaving):
         # The clock of whoever recorded the permission may have been ahead of ours.
         moment = max(now, standing.effective_at)
         decision = Decision(
-            decision_id=str(desk.ids.next(now)),
+            decision_id=str(context.ids.next(now)),
             subject_ref=subject_ref,
             purpose=purpose,
             status="invalidated",
@@ -124,7 +132,7 @@ def _invalidate(
         # It ends what was permitted at this one address; the subject's other addresses keep their permissions.
         choice = Choice(decision=decision, spreads=False, source_system="consent-relay")
         rows.append(
-            entries.NewDecision(
+            writes.NewDecision(
                 tenant=tenant,
                 channel=leaving[address_id].channel,
                 event_id=None,
@@ -134,8 +142,8 @@ def _invalidate(
                 evidence={"capture_method": "address-unlinked", "source_system": "consent-relay", "actor": by},
             )
         )
-        effects.publish(choice, leaving[address_id])
-    effects.write(connection, rows, now=now)
+        pending.publish(choice, leaving[address_id])
+    pending.write(connection, rows, now=now)
 
 
 def _standing_permissions(
@@ -160,8 +168,8 @@ def _standing_permissions(
     return sorted((slot, decision) for slot, decision in standing.items() if decision.status == GIVEN)
 
 
-def _listed(connection: Connection, desk: Desk, tenant: str, subject_id: int) -> list[Linked]:
-    primary = live_key_ids(desk.keyring, tenant)[0] + "."
+def _listed(connection: Connection, context: LedgerContext, tenant: str, subject_id: int) -> list[Linked]:
+    primary = live_key_ids(context.keyring, tenant)[0] + "."
     found: dict[int, Linked] = {}
     for row in connection.execute(_LISTED, {"subject_id": subject_id}):
         # An address that nothing has touched since a rotation is still shown, under the key that it has.

@@ -10,8 +10,8 @@ from consent_contracts.decisions import Decision
 from consent_runtime.keyring import Keyring
 
 from . import addresses
-from .effects import Effects
-from .reach import Choice
+from .fan_out import Choice
+from .pending_writes import PendingWrites
 
 # In order, so that two requests with the same repetitions cannot deadlock. Of two at once only one gets a row back.
 _MARK_LIVE = text("""
@@ -30,7 +30,7 @@ ORDER BY d.decision_id, r.address_id
 
 
 def make_live(
-    connection: Connection, keyring: Keyring, effects: Effects, decision_ids: Collection[str], *, now: int
+    connection: Connection, keyring: Keyring, pending: PendingWrites, decision_ids: Collection[str], *, now: int
 ) -> None:
     """Mark the decisions live and publish them for every address they have reached.
 
@@ -56,4 +56,4 @@ def make_live(
             spreads=row.spreads,
             source_system=row.source_system,
         )
-        effects.publish_again(choice, reached[row.address_id])
+        pending.publish_again(choice, reached[row.address_id])

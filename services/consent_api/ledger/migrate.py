@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from consent_api.errors import Misconfigured
+from consent_api.errors import MisconfiguredError
 
 from .tables import GRANTS
 
@@ -26,9 +26,11 @@ _ONE_AT_A_TIME = 0x636F6E73656E74  # "consent": any number that nobody else lock
 
 
 def migrate(owner: URL, service: URL) -> None:
-    """Repeatable, and safe to run from several hosts at once. Misconfigured when both URLs name one role."""
+    """Repeatable, and safe to run from several hosts at once. MisconfiguredError when both URLs name one role."""
     if not service.username or service.username == owner.username:
-        raise Misconfigured("CONSENT_RELAY_API_DATABASE: must name a role of its own, not the owner of the database.")
+        raise MisconfiguredError(
+            "CONSENT_RELAY_API_DATABASE: must name a role of its own, not the owner of the database."
+        )
     engine = create_engine(owner)
     try:
         with engine.connect() as connection:
@@ -42,7 +44,7 @@ def migrate(owner: URL, service: URL) -> None:
         engine.dispose()
 
 
-def newest() -> str:
+def head_revision() -> str:
     """The migration that this release needs; they are numbered in their order."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
@@ -70,7 +72,9 @@ def _create_role(connection: Connection, service: URL) -> None:
     ).one_or_none()
     if found is not None:
         if found.rolsuper:
-            raise Misconfigured(f"CONSENT_RELAY_API_DATABASE: role {name} is a superuser and could change the ledger.")
+            raise MisconfiguredError(
+                f"CONSENT_RELAY_API_DATABASE: role {name} is a superuser and could change the ledger."
+            )
         return
     statement = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(name))
     if service.password:

@@ -30,7 +30,7 @@ _FIND = text("SELECT subject_id FROM subjects WHERE tenant = :tenant AND subject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Locked:
+class LockedSubjects:
     """Subjects that nobody else can link, unlink or decide for until the transaction ends."""
 
     ids: Mapping[Subject, int]
@@ -38,11 +38,11 @@ class Locked:
     """Those that did not exist before: they have neither addresses nor decisions."""
 
     @property
-    def existed(self) -> list[int]:
+    def existing(self) -> list[int]:
         return [subject_id for subject_id in self.ids.values() if subject_id not in self.created]
 
 
-def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> Locked:
+def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> LockedSubjects:
     """Lock each subject, created when new."""
     ids: dict[Subject, int] = {}
     if subjects:
@@ -53,7 +53,7 @@ def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> 
     if existing:
         locked = connection.execute(_LOCK, _columns(existing))
         ids.update({(row.tenant, row.subject_ref): row.subject_id for row in locked})
-    return Locked(ids=ids, created=fresh)
+    return LockedSubjects(ids=ids, created=fresh)
 
 
 def _columns(subjects: Collection[Subject]) -> dict[str, list[str]]:

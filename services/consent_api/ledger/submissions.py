@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from consent_api.errors import Refused
+from consent_api.errors import SubmissionInvalidError
 from consent_api.validate import Accepted
 
 from . import idempotency
-from .idempotency import Answer, Claim, InFlight, KeyReused
+from .deduplication import Recorded
+from .idempotency import IdempotencyClaim, InFlight, KeyReused, StoredResponse
 from .lanes import Lane
-from .record import Desk, record
-from .replays import Recorded
+from .recording import LedgerContext, record
 
-Results = Sequence[Recorded | Refused]
+Results = Sequence[Recorded | SubmissionInvalidError]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,46 +25,52 @@ class Submission:
     may come back with the fault mended: only for results that are refusals alone."""
 
     request: idempotency.Request = field(repr=False)
-    read: Sequence[Accepted | Refused] = field(repr=False)
-    answer: Callable[[Results], Answer | None]
+    parsed: Sequence[Accepted | SubmissionInvalidError] = field(repr=False)
+    answer: Callable[[Results], StoredResponse | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
+class Completed:
     """What came of a submission. ``results`` is empty when ``answer`` is one that was given before."""
 
-    answer: Answer | None
+    answer: StoredResponse | None
     results: Results = ()
 
 
-Outcome = Done | InFlight | KeyReused
+Outcome = Completed | InFlight | KeyReused
 
 
-def carry_out(
-    connection: Connection, desk: Desk, submissions: Sequence[Submission], *, lane: Lane, now: int, lock_ms: int
+def execute(
+    connection: Connection,
+    context: LedgerContext,
+    submissions: Sequence[Submission],
+    *,
+    lane: Lane,
+    now: int,
+    lock_ms: int,
 ) -> list[Outcome]:
     """One outcome each, in their order, within the caller's transaction. No two submissions have the same key.
 
-    What `record` raises concerns all of them; from `transact` LedgerContended, when another transaction held a lock
-    for longer than ``lock_ms``, and TransactionTooLongError, when the lane's time was up.
+    What `record` raises concerns all of them; from `transact` LedgerContendedError, when another transaction held a
+    lock for longer than ``lock_ms``, and TransactionTooLongError, when the lane's time was up.
     """
     claims = idempotency.claim(
-        connection, desk.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms
+        connection, context.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms
     )
-    ours = [each for each, claim in zip(submissions, claims, strict=True) if isinstance(claim, Claim)]
-    accepted = [each for submission in ours for each in submission.read if isinstance(each, Accepted)]
-    recorded = iter(record(connection, desk, accepted, lane=lane))
+    ours = [each for each, claim in zip(submissions, claims, strict=True) if isinstance(claim, IdempotencyClaim)]
+    accepted = [each for submission in ours for each in submission.parsed if isinstance(each, Accepted)]
+    recorded = iter(record(connection, context, accepted, lane=lane))
     outcomes: list[Outcome] = []
-    answered: list[tuple[Claim, Answer]] = []
+    answered: list[tuple[IdempotencyClaim, StoredResponse]] = []
     for submission, claim in zip(submissions, claims, strict=True):
-        if isinstance(claim, Answer):
-            outcomes.append(Done(answer=claim))
-        elif not isinstance(claim, Claim):
+        if isinstance(claim, StoredResponse):
+            outcomes.append(Completed(answer=claim))
+        elif not isinstance(claim, IdempotencyClaim):
             outcomes.append(claim)
         else:
-            results = [next(recorded) if isinstance(each, Accepted) else each for each in submission.read]
+            results = [next(recorded) if isinstance(each, Accepted) else each for each in submission.parsed]
             answer = submission.answer(results)
-            outcomes.append(Done(answer=answer, results=results))
+            outcomes.append(Completed(answer=answer, results=results))
             if answer is not None:
                 answered.append((claim, answer))
     idempotency.store(connection, answered, now=now)

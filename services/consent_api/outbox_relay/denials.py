@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Connection, text
 
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.outbox import EVENT_TYPE, SOURCE
+from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import EVERY_PURPOSE

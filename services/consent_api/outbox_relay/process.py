@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event
 from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import now_micros
-from consent_api.ledger.outbox import Outbox
+from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_contracts.codec import Codec, ConfluentRegistry
@@ -43,6 +43,8 @@ from .resolved import ResolvedPublisher
 from .topic_info import TopicInfo
 from .turn_loop import TurnLoop
 from .turns import TurnTable
+
+_BULK_POLL_FACTOR = 10
 
 
 class OutboxRelaySettings(DatabaseSettings):
@@ -167,7 +169,7 @@ class _Composition:
             metrics=self.metrics,
             health=self.health,
             progress=progress,
-            interval=PollInterval(shortest=self.settings.relay_poll_shortest, longest=self.settings.relay_poll_longest),
+            interval=self._interval(lane),
             batch=self.settings.relay_batch,
         )
         relay.resolved = ResolvedPublisher(
@@ -183,6 +185,13 @@ class _Composition:
             on_loss=lambda partition: self.metrics.losses.labels(lane.value).inc(),
         )
         return relay, turns, progress
+
+    def _interval(self, lane: Lane) -> PollInterval:
+        """Bulk is read ten times less often: no person waits for it, and each idle read costs processor time."""
+        factor = 1 if lane is Lane.LIVE else _BULK_POLL_FACTOR
+        return PollInterval(
+            shortest=self.settings.relay_poll_shortest * factor, longest=self.settings.relay_poll_longest * factor
+        )
 
     def _repair(self) -> RepairLoop:
         settings, topics = self.settings, self.settings.topics
@@ -202,7 +211,7 @@ class _Composition:
             table=RepairTable(engine, relay=self.relay_id),
             engine=engine,
             keyring=starting.keyring(settings),
-            outbox=Outbox(codec=self.codec, topics=topics, partitions=settings.partitions),
+            outbox=ChangeMessages(codec=self.codec, topics=topics, partitions=settings.partitions),
             codec=self.codec,
             publisher=self._publisher(),
             denial_of=self._denial_of(Lane.BULK),

@@ -18,13 +18,13 @@ from typing import Any
 from confluent_kafka import KafkaException
 from sqlalchemy import Connection, Engine
 
-from consent_api.errors import LedgerUnavailable
+from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import now_micros
-from consent_api.ledger.outbox import Message, Outbox
-from consent_api.republish import history
-from consent_api.republish.history import Page, Place, Selection
+from consent_api.ledger.outbox_messages import ChangeMessages, Message
+from consent_api.republish import pages
+from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime.keyring import Keyring
@@ -50,7 +50,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     PublishFailedError,
     RegistryUnavailable,
     NotRegistered,
-    LedgerUnavailable,
+    LedgerUnavailableError,
     KafkaException,
     *UNREACHABLE,
 )
@@ -66,7 +66,7 @@ class RepairLoop:
         table: RepairTable,
         engine: Engine,
         keyring: Keyring,
-        outbox: Outbox,
+        outbox: ChangeMessages,
         codec: Codec,
         publisher: Publisher,
         denial_of: DenialOf,
@@ -151,8 +151,8 @@ class RepairLoop:
         """One pass over the history for all claimed holes, from the lowest of their cursors."""
         holes = list(claimed)
         cursors = [each.cursor for each in claimed.values()]
-        start = min((Place(**each) for each in cursors if each is not None), key=_order, default=Place())
-        place = Place() if None in cursors else start
+        start = min((Cursor(**each) for each in cursors if each is not None), key=_order, default=Cursor())
+        place = Cursor() if None in cursors else start
         log.warning("repair of holes begins", extra={"holes": [each.hole_id for each in holes], "from": asdict(place)})
         self._last_offsets = {}
         began, events = self._clock(), 0
@@ -161,7 +161,7 @@ class RepairLoop:
             if page is None:
                 if place.permissions:
                     break
-                place = Place(permissions=True)
+                place = Cursor(permissions=True)
                 continue
             try:
                 self._publish([_row(each, number) for number, each in enumerate(page.messages)], topic_id)
@@ -184,9 +184,9 @@ class RepairLoop:
         seconds = round(self._clock() - began, 1)
         log.warning("repair of holes ended", extra={"holes": len(holes), "events": events, "seconds": seconds})
 
-    def _page(self, place: Place, holes: Sequence[Hole]) -> Page | None:
+    def _page(self, place: Cursor, holes: Sequence[Hole]) -> Page | None:
         def read(connection: Connection) -> Page | None:
-            return history.page(
+            return pages.page(
                 connection,
                 self._keyring,
                 self._outbox,
@@ -263,7 +263,7 @@ def _is_open(repair: Repair) -> bool:
     return repair.marker_offset is None
 
 
-def _order(place: Place) -> tuple[bool, int, str]:
+def _order(place: Cursor) -> tuple[bool, int, str]:
     return place.permissions, place.address_id, place.decision_id
 
 

@@ -30,7 +30,7 @@ class BulkPacing:
         self._sleep = sleep
 
     def wait(self) -> None:
-        """Return when the next page may be published. LedgerUnavailable as the ledger does."""
+        """Return when the next page may be published. LedgerUnavailableError as the ledger does."""
         while (age := self._too_old()) is not None:
             self._waiting(age)
             self._sleep(CHECK_INTERVAL_SECONDS)

@@ -16,8 +16,8 @@ from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.ledger import Ledger, now_micros
 from consent_api.ledger.migrate import migrate
-from consent_api.ledger.outbox import Outbox
-from consent_api.ledger.record import Desk
+from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.tables import metadata
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
@@ -90,13 +90,15 @@ def codec() -> Codec:
 
 
 @pytest.fixture
-def desk(codec: Codec, keyring: Keyring) -> Desk:
-    return Desk(keyring=keyring, outbox=Outbox(codec=codec, topics=Topics(), partitions=4), ids=DecisionIds())
+def context(codec: Codec, keyring: Keyring) -> LedgerContext:
+    return LedgerContext(
+        keyring=keyring, outbox=ChangeMessages(codec=codec, topics=Topics(), partitions=4), ids=DecisionIds()
+    )
 
 
 @pytest.fixture
-def ledger(engine: Engine, desk: Desk) -> Ledger:
-    return Ledger(engine=engine, desk=desk)
+def ledger(engine: Engine, context: LedgerContext) -> Ledger:
+    return Ledger(engine=engine, context=context)
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str) ->
     """The API in this process, called with `api_key`."""
     app = create_app(
         ledger=ledger,
-        book=keys.KeyBook(ledger.engine),
+        key_store=keys.ApiKeyStore(ledger.engine),
         rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(metrics_registry, channels=("sms", "email", "voice")),
         health=Health(),

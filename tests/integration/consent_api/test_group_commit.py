@@ -11,13 +11,13 @@ from dataclasses import replace
 import anyio.to_thread
 from sqlalchemy import Engine, event, text
 
-from consent_api.errors import LedgerUnavailable, Refused
-from consent_api.http.group_commit import MOST_PATIENT, GroupCommit
+from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
+from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
-from consent_api.ledger.idempotency import Answer, KeyReused, Request
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import KeyReused, Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.replays import Recorded
-from consent_api.ledger.submissions import Done, Results, Submission
+from consent_api.ledger.submissions import Completed, Results, Submission
 from consent_api.validate import Accepted
 from consent_runtime.keyring import UnknownTenant
 from tests.integration.consent_api.accepted import decision
@@ -27,7 +27,7 @@ def test_what_comes_while_a_transaction_is_under_way_shares_the_next(ledger: Led
     async def story() -> None:
         commits = GroupCommit(ledger)
         with _commits(ledger.engine) as counted:
-            done = await asyncio.gather(*(commits.together(_submission(number)) for number in range(40)))
+            done = await asyncio.gather(*(commits.commit_grouped(_submission(number)) for number in range(40)))
         assert len({_decision(each) for each in done}) == 40
         assert counted[0] <= 3
 
@@ -44,14 +44,14 @@ def test_one_that_waits_for_a_lock_holds_up_nobody(ledger: Ledger, owner_engine:
         with owner_engine.connect() as blocker:
             blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
             began = time.monotonic()
-            sent = [asyncio.create_task(commits.together(_submission(number))) for number in range(6)]
+            sent = [asyncio.create_task(commits.commit_grouped(_submission(number))) for number in range(6)]
             others = [each for number, each in enumerate(sent) if number != 3]
             await asyncio.gather(*others)
-            await asyncio.gather(*(commits.together(_submission(number)) for number in range(10, 20)))
+            await asyncio.gather(*(commits.commit_grouped(_submission(number)) for number in range(10, 20)))
             assert time.monotonic() - began < 4.0
             assert not sent[3].done()
             blocker.rollback()
-        assert isinstance(await sent[3], Done)
+        assert isinstance(await sent[3], Completed)
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == 16
@@ -62,14 +62,17 @@ def test_more_that_wait_for_a_lock_than_there_are_threads_hold_up_nobody(ledger:
         connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's3', 0)"))
 
     async def story() -> None:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_PATIENT + 2
+        anyio.to_thread.current_default_thread_limiter().total_tokens = MAX_LOCK_WAITERS + 2
         commits = GroupCommit(ledger)
         with owner_engine.connect() as blocker:
             blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
-            stuck = [asyncio.create_task(commits.together(_submission(3, key=f"stuck{n}"))) for n in range(12)]
+            stuck = [asyncio.create_task(commits.commit_grouped(_submission(3, key=f"stuck{n}"))) for n in range(12)]
             await asyncio.sleep(1.0)
             began = time.monotonic()
-            others = [commits.together(_submission(3, key="stuck")), *map(commits.together, map(_submission, (5, 6)))]
+            others = [
+                commits.commit_grouped(_submission(3, key="stuck")),
+                *map(commits.commit_grouped, map(_submission, (5, 6))),
+            ]
             one, *rest = [asyncio.create_task(each) for each in others]
             await asyncio.gather(*rest)
             assert time.monotonic() - began < 4.0
@@ -84,15 +87,15 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
     async def story() -> None:
         commits = GroupCommit(ledger)
         wrong = _submission(2)
-        wrong = replace(wrong, read=[replace(_withdrawal(2), tenant="nobody")])
+        wrong = replace(wrong, parsed=[replace(_withdrawal(2), tenant="nobody")])
         outcomes = await asyncio.gather(
-            commits.together(_submission(0)),
-            commits.together(_submission(1)),
-            commits.together(wrong),
-            commits.together(_submission(3)),
+            commits.commit_grouped(_submission(0)),
+            commits.commit_grouped(_submission(1)),
+            commits.commit_grouped(wrong),
+            commits.commit_grouped(_submission(3)),
             return_exceptions=True,
         )
-        assert [type(each) for each in outcomes] == [Done, Done, UnknownTenant, Done]
+        assert [type(each) for each in outcomes] == [Completed, Completed, UnknownTenant, Completed]
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == 3
@@ -101,9 +104,11 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
 def test_a_refusal_in_a_group_stores_no_answer_and_touches_no_other(ledger: Ledger, owner_engine: Engine) -> None:
     async def story() -> None:
         commits = GroupCommit(ledger)
-        refused = replace(_submission(1), read=[Refused([])])
+        refused = replace(_submission(1), parsed=[SubmissionInvalidError([])])
         first, second, third = await asyncio.gather(
-            commits.together(_submission(0)), commits.together(refused), commits.together(_submission(2))
+            commits.commit_grouped(_submission(0)),
+            commits.commit_grouped(refused),
+            commits.commit_grouped(_submission(2)),
         )
         assert second.answer is None
         assert _decision(first) != _decision(third)
@@ -117,7 +122,7 @@ def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger,
         commits = GroupCommit(ledger)
         same, other = _submission(1), replace(_submission(1), request=Request(tenant="acme", key="k1", content=b"y"))
         outcomes = await asyncio.gather(
-            *(commits.together(each) for each in (_submission(0), same, same, other)), return_exceptions=True
+            *(commits.commit_grouped(each) for each in (_submission(0), same, same, other)), return_exceptions=True
         )
         assert _decision(outcomes[1]) == _decision(outcomes[2])
         assert isinstance(outcomes[3], KeyReused)
@@ -131,8 +136,8 @@ def test_without_a_database_everybody_in_the_group_is_told_so(ledger: Ledger) ->
         url = ledger.engine.url.set(port=1)
         away = replace(ledger, engine=connect(url, pool_size=2, application="tests"))
         commits = GroupCommit(away)
-        sent = (commits.together(_submission(number)) for number in range(5))
-        assert {type(each) for each in await asyncio.gather(*sent, return_exceptions=True)} == {LedgerUnavailable}
+        sent = (commits.commit_grouped(_submission(number)) for number in range(5))
+        assert {type(each) for each in await asyncio.gather(*sent, return_exceptions=True)} == {LedgerUnavailableError}
         away.engine.dispose()
 
     asyncio.run(story())
@@ -144,16 +149,16 @@ def _withdrawal(number: int) -> Accepted:
 
 def _submission(number: int, *, key: str | None = None) -> Submission:
     request = Request(tenant="acme", key=key or f"k{number}", content=b"x")
-    return Submission(request=request, read=[_withdrawal(number)], answer=_answer)
+    return Submission(request=request, parsed=[_withdrawal(number)], answer=_answer)
 
 
-def _answer(results: Results) -> Answer | None:
+def _answer(results: Results) -> StoredResponse | None:
     (result,) = results
-    return Answer(status=201, body=result.decision_id.encode()) if isinstance(result, Recorded) else None
+    return StoredResponse(status=201, body=result.decision_id.encode()) if isinstance(result, Recorded) else None
 
 
-def _decision(outcome: Done | BaseException) -> bytes:
-    assert isinstance(outcome, Done)
+def _decision(outcome: Completed | BaseException) -> bytes:
+    assert isinstance(outcome, Completed)
     assert outcome.answer is not None
     return outcome.answer.body
 

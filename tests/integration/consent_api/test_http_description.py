@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from consent_api.http import shapes
+from consent_api.http import models
 from consent_api.validate import EVIDENCE, FIELDS
 
 A = "+33639980001"
@@ -84,8 +84,8 @@ def test_errors_in_front_of_the_routes_are_as_described(client: TestClient, docu
 
 
 def test_what_may_be_sent_is_described_field_by_field() -> None:
-    assert {each.encode_name for each in msgspec.structs.fields(shapes.SubmittedDecision)} == FIELDS
-    assert {each.encode_name for each in msgspec.structs.fields(shapes.Evidence)} == set(EVIDENCE)
+    assert {each.encode_name for each in msgspec.structs.fields(models.SubmittedDecision)} == FIELDS
+    assert {each.encode_name for each in msgspec.structs.fields(models.Evidence)} == set(EVIDENCE)
 
 
 def test_the_description_of_what_is_sent_fits_what_is_accepted(document: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import URL, Engine, text
 
 from consent_api.app import create_app
-from consent_api.keys import KeyBook
+from consent_api.keys import ApiKeyStore
 from consent_api.ledger.database import connect
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.record import Desk
+from consent_api.ledger.recording import LedgerContext
 from consent_api.metrics import ApiMetrics
 from consent_api.upkeep import Upkeep
 from consent_api.validate import Rules
@@ -35,13 +35,13 @@ class Cable:
 
 
 @pytest.fixture
-def cable(service: URL, owner_engine: Engine, desk: Desk, api_key: str) -> Iterator[Cable]:
+def cable(service: URL, owner_engine: Engine, context: LedgerContext, api_key: str) -> Iterator[Cable]:
     with Proxy(f"{service.host}:{service.port}") as proxy:
         engine = connect(service.set(host="127.0.0.1", port=proxy.port), pool_size=4, application="tests")
-        ledger = Ledger(engine=engine, desk=desk)
+        ledger = Ledger(engine=engine, context=context)
         app = create_app(
             ledger=ledger,
-            book=KeyBook(engine),
+            key_store=ApiKeyStore(engine),
             rules=Rules(channels=("sms",), default_region="FR"),
             metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
             health=Health(),

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.errors import Refused, TransactionTooLongError
+from consent_api.errors import SubmissionInvalidError, TransactionTooLongError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import lanes, links
-from consent_api.ledger.idempotency import Answer, Request
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, now_micros
-from consent_api.ledger.record import record as record_in
-from consent_api.ledger.replays import Recorded
-from consent_api.ledger.submissions import Done, Submission
+from consent_api.ledger.recording import record as record_in
+from consent_api.ledger.submissions import Completed, Submission
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
@@ -147,7 +147,7 @@ class TestLiveRepetition:
     ) -> None:
         record(ledger, Lane.BULK, decision("withdrawn", subject_ref="s1", address=A, event_id="e1"))
         (outcome,) = ledger.record([decision("objected", subject_ref="s1", address=A, event_id="e1")])
-        assert isinstance(outcome, Refused)
+        assert isinstance(outcome, SubmissionInvalidError)
         assert messages(owner_engine, codec, Lane.LIVE) == []
 
     def test_a_refusal_that_has_reached_no_address_is_inherited_live_afterwards(
@@ -199,11 +199,11 @@ class TestLocks:
         with held(ledger, "imported", seconds=1.5), ThreadPoolExecutor(1) as pool:
             submission = Submission(
                 request=Request(tenant="acme", key="k", content=b"x"),
-                read=[decision(subject_ref="imported", address=B)],
-                answer=lambda results: Answer(status=201, body=b"{}"),
+                parsed=[decision(subject_ref="imported", address=B)],
+                answer=lambda results: StoredResponse(status=201, body=b"{}"),
             )
-            done = pool.submit(commits.alone, submission, Lane.LIVE).result(timeout=10)
-        assert isinstance(done, Done)
+            done = pool.submit(commits.commit_single, submission, Lane.LIVE).result(timeout=10)
+        assert isinstance(done, Completed)
         assert isinstance(done.results[0], Recorded)
 
 
@@ -295,7 +295,7 @@ def link(ledger: Ledger, subject_ref: str, address: str) -> None:
         Lane.LIVE,
         lambda connection: links.link(
             connection,
-            ledger.desk,
+            ledger.context,
             tenant="acme",
             subject_ref=subject_ref,
             named=[("acme", "sms", address)],
@@ -310,7 +310,7 @@ def held(ledger: Ledger, subject_ref: str, *, seconds: float = 30.0) -> Iterator
     recorded, leave = threading.Event(), threading.Event()
 
     def work(connection: Connection) -> None:
-        record_in(connection, ledger.desk, [decision(subject_ref=subject_ref, address=A, bulk=True)], lane=Lane.BULK)
+        record_in(connection, ledger.context, [decision(subject_ref=subject_ref, address=A, bulk=True)], lane=Lane.BULK)
         recorded.set()
         leave.wait(seconds)
 

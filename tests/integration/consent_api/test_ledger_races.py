@@ -12,13 +12,13 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.errors import LedgerUnavailable
+from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import links, submissions
-from consent_api.ledger.idempotency import Answer, InFlight, Request
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import InFlight, Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, now_micros
-from consent_api.ledger.replays import Recorded
-from consent_api.ledger.submissions import Done, Results, Submission
+from consent_api.ledger.submissions import Completed, Results, Submission
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
@@ -49,26 +49,26 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
         return [each.result(timeout=60) for each in [pool.submit(begun, call) for call in calls]]
 
 
-def carry_out(connection: Connection, ledger: Ledger) -> Answer:
+def execute(connection: Connection, ledger: Ledger) -> StoredResponse:
     """One request under one key, whoever sends it."""
     submission = Submission(
         request=Request(tenant="acme", key="k1", content=b"x"),
-        read=[withdrawal("s1", number(1))],
+        parsed=[withdrawal("s1", number(1))],
         answer=_answer,
     )
-    (outcome,) = submissions.carry_out(
-        connection, ledger.desk, [submission], lane=Lane.LIVE, now=now_micros(), lock_ms=Lane.LIVE.lock_ms
+    (outcome,) = submissions.execute(
+        connection, ledger.context, [submission], lane=Lane.LIVE, now=now_micros(), lock_ms=Lane.LIVE.lock_ms
     )
-    if not isinstance(outcome, Done):
+    if not isinstance(outcome, Completed):
         raise outcome
     assert outcome.answer is not None
     return outcome.answer
 
 
-def _answer(results: Results) -> Answer:
+def _answer(results: Results) -> StoredResponse:
     (result,) = results
     assert isinstance(result, Recorded)
-    return Answer(status=201, body=result.decision_id.encode())
+    return StoredResponse(status=201, body=result.decision_id.encode())
 
 
 def number(value: int) -> str:
@@ -94,7 +94,9 @@ def test_a_link_and_a_refusal_never_miss_one_another(
     def link(subject: str, value: int) -> None:
         named = [("acme", "sms", number(value))]
         now = now_micros()
-        ledger.transact(lambda c: links.link(c, ledger.desk, tenant="acme", subject_ref=subject, named=named, now=now))
+        ledger.transact(
+            lambda c: links.link(c, ledger.context, tenant="acme", subject_ref=subject, named=named, now=now)
+        )
 
     def refuse(subject: str) -> None:
         (outcome,) = ledger.record([withdrawal(subject)])
@@ -183,9 +185,9 @@ def test_one_new_address_met_by_many_at_once_becomes_one(ledger: Ledger, owner_e
 
 
 def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, owner_engine: Engine) -> None:
-    def send() -> Answer | None:
+    def send() -> StoredResponse | None:
         try:
-            return ledger.transact(lambda connection: carry_out(connection, ledger))
+            return ledger.transact(lambda connection: execute(connection, ledger))
         except InFlight:
             return None
 
@@ -198,21 +200,21 @@ def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, o
 
 def test_a_request_whose_process_died_frees_its_key(ledger: Ledger, engine: Engine, owner_engine: Engine) -> None:
     with engine.connect() as dying:
-        carry_out(dying, ledger)
+        execute(dying, ledger)
         with pytest.raises(InFlight):
-            ledger.transact(lambda c: carry_out(c, ledger))
+            ledger.transact(lambda c: execute(c, ledger))
         with owner_engine.connect() as connection:
             pid = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
             connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         dying.invalidate()
-    assert ledger.transact(lambda c: carry_out(c, ledger)).status == 201
+    assert ledger.transact(lambda c: execute(c, ledger)).status == 201
 
 
 def test_a_stored_answer_is_given_while_another_is_being_given_it(ledger: Ledger, engine: Engine) -> None:
-    first = ledger.transact(lambda connection: carry_out(connection, ledger))
+    first = ledger.transact(lambda connection: execute(connection, ledger))
     with engine.connect() as other:
-        assert carry_out(other, ledger) == first  # and holds the lock of the key
-        assert ledger.transact(lambda connection: carry_out(connection, ledger)) == first
+        assert execute(other, ledger) == first  # and holds the lock of the key
+        assert ledger.transact(lambda connection: execute(connection, ledger)) == first
 
 
 def test_connections_that_died_are_replaced_and_a_lost_one_is_said(
@@ -231,7 +233,7 @@ def test_connections_that_died_are_replaced_and_a_lost_one_is_said(
             other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         connection.execute(text("SELECT 1"))
 
-    with pytest.raises(LedgerUnavailable):
+    with pytest.raises(LedgerUnavailableError):
         ledger.transact(dies)
     ledger.record([withdrawal("s1")])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from consent_api.errors import Refused
+from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import links
+from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger, now_micros
-from consent_api.ledger.replays import Recorded
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_of_change
@@ -128,7 +128,7 @@ def test_another_choice_under_a_known_event_id_is_refused_not_lost(
     values: dict[str, object] = {"event_id": "e1", "subject_ref": "s1", "address": A}
     first, second = decision(**values), decision(**{**values, **other})
     outcomes = ledger.record([first, second]) if together else [one(ledger, first), *ledger.record([second])]
-    assert isinstance(outcomes[1], Refused)
+    assert isinstance(outcomes[1], SubmissionInvalidError)
     assert outcomes[1].faults[0].code == "event_id_reused"
 
 
@@ -150,7 +150,7 @@ def test_the_same_choice_at_another_moment_is_no_repetition(ledger: Ledger) -> N
     first = one(ledger, withdrawal(now - 100, now))
     assert one(ledger, withdrawal(now - 100, now + 50)).decision_id == first.decision_id
     (again,) = ledger.record([withdrawal(now - 10, now + 50)])
-    assert isinstance(again, Refused)
+    assert isinstance(again, SubmissionInvalidError)
     assert [fault.code for fault in again.faults] == ["event_id_reused"]
 
 
@@ -169,7 +169,7 @@ def test_unlinking_ends_a_permission_that_a_clock_ahead_of_ours_recorded(
     one(ledger, decision("given", subject_ref="s1", address=A, effective_at=ahead, recorded_at=ahead))
     ledger.transact(
         lambda c: links.unlink(
-            c, ledger.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="a test", now=now
+            c, ledger.context, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="a test", now=now
         )
     )
     given, invalidated = (entry_of_change(each).decisions[0] for each in published(owner_engine, codec))

@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, inspect, text
 
-from consent_api.ledger import addresses, history, links
+from consent_api.ledger import addresses, links, queries
+from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger, now_micros
-from consent_api.ledger.replays import Recorded
-from consent_api.republish import history as past
+from consent_api.republish import pages as past
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.keyring import Key, Keyring
@@ -34,7 +34,7 @@ AFTER = keyring(Key(id="h2", secret=NEW, primary=True))
 
 
 def under(ledger: Ledger, keys: Keyring) -> Ledger:
-    return replace(ledger, desk=replace(ledger.desk, keyring=keys))
+    return replace(ledger, context=replace(ledger.context, keyring=keys))
 
 
 def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> Recorded:
@@ -81,7 +81,7 @@ def test_after_a_rotation_the_past_is_still_explained_and_repetitions_are_still_
     refuse(under(ledger, DURING), None)
     assert refuse(under(ledger, AFTER), A, event_id="e1").decision_id == first.decision_id
     found = ledger.transact(
-        lambda c: history.explain(c, AFTER, named=("acme", "sms", A), purpose="survey", now=now_micros())
+        lambda c: queries.explain(c, AFTER, named=("acme", "sms", A), purpose="survey", now=now_micros())
     )
     assert found.verdict.reason == "refused"
     assert ledger.transact(lambda c: addresses.find(c, AFTER, ("acme", "sms", A))) is not None
@@ -90,7 +90,7 @@ def test_after_a_rotation_the_past_is_still_explained_and_repetitions_are_still_
 def link(ledger: Ledger) -> None:
     ledger.transact(
         lambda c: links.link(
-            c, ledger.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], now=now_micros()
+            c, ledger.context, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], now=now_micros()
         )
     )
 
@@ -104,7 +104,7 @@ def ids_by_hash_key(owner_engine: Engine) -> dict[str, int]:
 def test_an_address_without_decisions_gets_the_new_key_too(ledger: Ledger, owner_engine: Engine) -> None:
     link(under(ledger, BEFORE))
     during = under(ledger, DURING)
-    read = past.complete_unreached
+    read = past.backfill_unreached_keys
     last = during.transact(lambda c: read(c, DURING, past.Selection(), -1, size=10, now=now_micros()))
     assert last is not None
     assert during.transact(lambda c: read(c, DURING, past.Selection(), last, size=10, now=now_micros())) is None
@@ -139,7 +139,7 @@ def test_an_address_that_was_split_over_two_numbers_is_unlinked_under_both(
     assert len(set(ids_by_hash_key(owner_engine).values())) == 2
     remaining = after.transact(
         lambda c: links.unlink(
-            c, after.desk, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="test", now=now_micros()
+            c, after.context, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="test", now=now_micros()
         )
     )
     assert remaining == []

@@ -12,10 +12,10 @@ from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from consent_api.clock import ClockWatch
-from consent_api.errors import Misconfigured
+from consent_api.errors import MisconfiguredError
 from consent_api.ledger import tables
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.migrate import migrate, newest
+from consent_api.ledger.migrate import head_revision, migrate
 from consent_api.upkeep import Upkeep
 from consent_runtime.observability import Health
 
@@ -32,7 +32,7 @@ def test_migrate_may_be_repeated(owner: URL, service: URL) -> None:
 
 
 def test_the_services_may_not_use_the_owner_role(owner: URL) -> None:
-    with pytest.raises(Misconfigured, match="CONSENT_RELAY_API_DATABASE"):
+    with pytest.raises(MisconfiguredError, match="CONSENT_RELAY_API_DATABASE"):
         migrate(owner, owner)
 
 
@@ -102,7 +102,7 @@ def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, 
         assert "consent-relay migrate" in str(upkeep.look())
     finally:
         with owner_engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest()})
+            connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": head_revision()})
 
 
 @pytest.mark.parametrize(("seconds", "side"), [(1.5, "ahead of"), (-1.5, "behind")])

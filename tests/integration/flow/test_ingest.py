@@ -166,7 +166,8 @@ def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(house
             cable.cut()
             house.submit([*house.encoded([refusal() for _ in range(50)]), b"poison"])
             until(lambda: ingest.metric("consent_relay_ingest_paused", topic=house.topics.inbound) == 1)
-            assert ingest.health.check() == (False, ["inbound: paused, waiting for a dependency: LedgerUnavailableError"])
+            reason = "inbound: paused, waiting for a dependency: LedgerUnavailableError"
+            assert ingest.health.check() == (False, [reason])
             # Longer than the session timeout: who does not poll has lost its partitions by then.
             time.sleep(9)
             assert house.committed() == 1

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 
-from consent_api.republish.history import Place, Selection
-from consent_api.republish.progress import ProgressFile
+from consent_api.republish.checkpoint import CheckpointFile
+from consent_api.republish.pages import Cursor, Selection
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
@@ -127,13 +127,13 @@ def test_republish_publishes_what_the_options_select(house: House) -> None:
         assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
 
 
-def interrupted(house: House, notes: Path, place: Place, *, hash_keys: list[str] | None = None) -> None:
+def interrupted(house: House, notes: Path, place: Cursor, *, hash_keys: list[str] | None = None) -> None:
     """What a run leaves behind that was interrupted at `place`."""
     topics = house.topics
     ids = TopicAdmin(house.kafka, wait_seconds=10).ids([topics.changes_bulk, *map(topics.suppression, topics.channels)])
     keys = Keyring.load(house.keyring_file).hash_keys
     live = {tenant: hash_keys or [key.id for key in known] for tenant, known in keys.items()}
-    ProgressFile(notes, Selection(), hash_keys=live, topics=ids).save(place)
+    CheckpointFile(notes, Selection(), hash_keys=live, topics=ids).save(place)
 
 
 def test_no_permission_goes_out_before_the_refusals(house: House) -> None:
@@ -154,7 +154,7 @@ def test_a_run_that_others_have_begun_is_not_gone_on_with(house: House, stale: s
     # R12 R43: what lies before the place that it noted has not gone to these topics, or not under these keys.
     history(house)
     state = merged(house)
-    end = Place(permissions=True, address_id=2**62)
+    end = Cursor(permissions=True, address_id=2**62)
     with wiped(house) as empty:
         notes = house.state_dir / "republish.json"
         if stale == "topics":
@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(house: House) -> None:
     middle = sorted(house.ask("SELECT array_agg(DISTINCT address_id) FROM decision_addresses"))[20]
     with wiped(house) as empty:
         notes = house.state_dir / "republish.json"
-        interrupted(empty, notes, Place(permissions=True, address_id=middle, decision_id=f"{UUID(int=2**128 - 1)}"))
+        interrupted(empty, notes, Cursor(permissions=True, address_id=middle, decision_id=f"{UUID(int=2**128 - 1)}"))
         assert "--restart" in empty.run("republish", "--channel", "sms", code=1)
         assert "going on" in empty.run("republish")
         rest = merged(empty)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consent_api.errors import Refused
+from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger.addresses import Address
+from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.outbox import Outbox
-from consent_api.ledger.reach import Choice
+from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.validate import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, Rules, validate
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
@@ -67,7 +67,7 @@ def test_the_largest_decision_that_is_accepted_makes_a_small_record() -> None:
         source_system=accepted.source_system,
     )
     sealed = {key: keyring.seal(key, accepted.address)}
-    outbox = Outbox(codec=Codec(OneId()), topics=Topics(), partitions=4)
+    outbox = ChangeMessages(codec=Codec(OneId()), topics=Topics(), partitions=4)
     (message,) = outbox.changes(choice, Address(address_id=1, tenant=tenant, channel=channel, sealed=sealed), Lane.BULK)
     assert len(message.key) + len(message.value) + len(message.headers) < LARGEST
 
@@ -75,5 +75,5 @@ def test_the_largest_decision_that_is_accepted_makes_a_small_record() -> None:
 @pytest.mark.parametrize("address", [f"{'a' * 65}@example.com", f"a@{'b' * 300}.example.com", "a" * 100_000])
 def test_longer_addresses_are_refused(address: str) -> None:
     fields = {"address": address, "channel": "email", "purpose": "survey", "status": "withdrawn"}
-    with pytest.raises(Refused):
+    with pytest.raises(SubmissionInvalidError):
         validate(fields, tenant="acme", rules=RULES, now=NOW)

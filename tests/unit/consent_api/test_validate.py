@@ -1,4 +1,4 @@
-"""The rule book of the door: what is taken, and all that is said of what is not. # R4 R7"""
+"""The rule key_store of the door: what is taken, and all that is said of what is not. # R4 R7"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.errors import Refused
+from consent_api.errors import SubmissionInvalidError
 from consent_api.validate import EVIDENCE, Accepted, Rules, micros, rfc3339, subject_reference, validate
 
 NOW = 1_780_000_000_000_000
@@ -29,7 +29,7 @@ def read(fields: dict[str, Any]) -> Accepted:
 
 
 def faults(fields: dict[str, Any]) -> dict[str, str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(SubmissionInvalidError) as refused:
         read(fields)
     assert all(each.cure for each in refused.value.faults)
     return {each.pointer: each.code for each in refused.value.faults}
@@ -106,7 +106,7 @@ def test_required_fields_must_be_text_that_means_something(name: str, value: obj
 )
 def test_a_subject_reference_is_opaque_and_printable(reference: str) -> None:
     assert "/subject_ref" in faults({**WITHDRAWAL, "subject_ref": reference})
-    with pytest.raises(Refused):
+    with pytest.raises(SubmissionInvalidError):
         subject_reference(reference, RULES)
 
 
@@ -124,7 +124,7 @@ DIALLED = [
 def test_a_number_as_it_is_dialled_is_no_reference_and_no_evidence(written: str) -> None:  # R13
     assert faults({**WITHDRAWAL, "subject_ref": written}) == {"/subject_ref": "an_address"}
     assert faults({**WITHDRAWAL, "event_id": written}) == {"/event_id": "an_address"}
-    with pytest.raises(Refused):
+    with pytest.raises(SubmissionInvalidError):
         subject_reference(written, RULES)
     evidence = {**GRANT["evidence"], "actor": f"caller on {written}, twice"}
     assert faults({**GRANT, "evidence": evidence}) == {"/evidence/actor": "an_address"}
@@ -237,7 +237,7 @@ _JSON = st.recursive(
 def test_whatever_is_sent_is_taken_or_refused_and_nothing_else(change: dict[str, Any], grant: bool) -> None:
     try:
         accepted = read({**(GRANT if grant else WITHDRAWAL), **change})
-    except Refused:
+    except SubmissionInvalidError:
         return
     assert accepted.effective_at <= accepted.recorded_at == NOW
     assert accepted.status != "given" or (accepted.expires_at is not None and set(accepted.evidence) == set(EVIDENCE))

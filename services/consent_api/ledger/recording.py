@@ -12,33 +12,35 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from consent_api.errors import Refused
+from consent_api.errors import SubmissionInvalidError
 from consent_api.validate import Accepted
 from consent_contracts.decisions import Decision
 from consent_runtime.keyring import Keyring
 
-from . import addresses, entries, live_repeats, replays, subjects
+from . import addresses, deduplication, live_repeats, subjects, writes
 from .addresses import Address, Named
-from .effects import Effects
+from .deduplication import Recorded
+from .fan_out import Choice, SubjectChannel, spreads
 from .ids import DecisionIds
 from .lanes import Lane
-from .outbox import Outbox
-from .reach import Choice, Reach, spreads
-from .replays import Recorded
+from .outbox_messages import ChangeMessages
+from .pending_writes import PendingWrites
 
-Outcome = Recorded | Refused
+Outcome = Recorded | SubmissionInvalidError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Desk:
-    """What writing into the ledger takes."""
+class LedgerContext:
+    """What writing into the ledger needs."""
 
     keyring: Keyring
-    outbox: Outbox
+    outbox: ChangeMessages
     ids: DecisionIds
 
 
-def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, lane: Lane) -> list[Outcome]:
+def record(
+    connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane
+) -> list[Outcome]:
     """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
 
     All their messages go by `lane`, whose time limits the caller has set; each decision keeps its own mark. On the
@@ -50,7 +52,7 @@ def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, 
     if not accepted:
         return []
     now = max(each.recorded_at for each in accepted)
-    known = replays.find(connection, desk.keyring, accepted)
+    known = deduplication.find(connection, context.keyring, accepted)
     firsts: dict[tuple[str, str], int] = {}
     fresh: list[int] = []
     for position, each in enumerate(accepted):
@@ -60,8 +62,8 @@ def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, 
                 continue
             firsts[event] = position
         fresh.append(position)
-    repeated = _made_live(known, accepted, desk.keyring) if lane is Lane.LIVE else {}
-    batch = _Batch(connection, desk, [accepted[position] for position in fresh], lane=lane, now=now)
+    repeated = _made_live(known, accepted, context.keyring) if lane is Lane.LIVE else {}
+    batch = _Batch(connection, context, [accepted[position] for position in fresh], lane=lane, now=now)
     recorded = dict(zip(fresh, batch.write(repeated), strict=True))
     outcomes: list[Outcome] = []
     for position, each in enumerate(accepted):
@@ -71,8 +73,8 @@ def record(connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, 
             continue
         event = (each.tenant, str(each.event_id))
         if event not in known:
-            known[event] = _known(recorded[firsts[event]], accepted[firsts[event]], desk.keyring)
-        outcomes.append(replays.answer(known[event], each, desk.keyring))
+            known[event] = _known(recorded[firsts[event]], accepted[firsts[event]], context.keyring)
+        outcomes.append(deduplication.match_duplicate(known[event], each, context.keyring))
     return outcomes
 
 
@@ -80,13 +82,13 @@ class _Batch:
     """Decisions whose events are new, on their way into the tables."""
 
     def __init__(
-        self, connection: Connection, desk: Desk, accepted: Sequence[Accepted], *, lane: Lane, now: int
+        self, connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane, now: int
     ) -> None:
         self._connection = connection
-        self._desk = desk
+        self._context = context
         self._accepted = accepted
         self._now = now
-        self._effects = Effects(desk.outbox, lane)
+        self._pending = PendingWrites(context.outbox, lane)
 
     def write(self, made_live: Mapping[str, Accepted]) -> list[Recorded]:
         """`made_live`: by decision id, the repetitions that make a decision live; their subjects are locked too."""
@@ -97,23 +99,23 @@ class _Batch:
             if each.subject_ref is not None
         }
         locked = subjects.lock(self._connection, refs, now=self._now)
-        found = addresses.resolve(self._connection, self._desk.keyring, named, now=self._now)
-        reaches = self._reaches(locked, found)
-        rows: list[entries.NewDecision] = []
+        found = addresses.resolve(self._connection, self._context.keyring, named, now=self._now)
+        channels = self._channels(locked, found)
+        rows: list[writes.NewDecision] = []
         recorded: list[Recorded] = []
         for each in self._accepted:
             name = _name(each)
             address = found[name] if name is not None else None
             subject_id = locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
             choice = self._choice(each)
-            reach = reaches[subject_id, each.channel] if subject_id is not None else Reach()
+            channel = channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
             if subject_id is not None and address is not None:
-                self._effects.link(subject_id, reach, address)
-            reached = reach.decide(choice, address)
+                self._pending.link(subject_id, channel, address)
+            reached = channel.addresses_for(choice, address)
             for target in reached:
-                self._effects.publish(choice, target)
+                self._pending.publish(choice, target)
             rows.append(
-                entries.NewDecision(
+                writes.NewDecision(
                     tenant=each.tenant,
                     channel=each.channel,
                     event_id=each.event_id,
@@ -130,33 +132,35 @@ class _Batch:
                     address_keys=tuple(sorted(target.key for target in reached)),
                 )
             )
-        live_repeats.make_live(self._connection, self._desk.keyring, self._effects, made_live.keys(), now=self._now)
-        self._effects.write(self._connection, rows, now=self._now)
+        live_repeats.make_live(self._connection, self._context.keyring, self._pending, made_live.keys(), now=self._now)
+        self._pending.write(self._connection, rows, now=self._now)
         return recorded
 
-    def _reaches(self, locked: subjects.Locked, found: dict[Named, Address]) -> dict[tuple[int, str], Reach]:
-        """Each subject on each channel of the batch, as it stands before the batch."""
-        linked = addresses.linked(self._connection, self._desk.keyring, locked.existed, now=self._now)
-        reaches: dict[tuple[int, str], Reach] = {}
+    def _channels(
+        self, locked: subjects.LockedSubjects, found: dict[Named, Address]
+    ) -> dict[tuple[int, str], SubjectChannel]:
+        """Each subject on each channel of the batch, as it is before the batch."""
+        linked = addresses.linked(self._connection, self._context.keyring, locked.existing, now=self._now)
+        channels: dict[tuple[int, str], SubjectChannel] = {}
         gaining: set[int] = set()
         for each in self._accepted:
             if each.subject_ref is None:
                 continue
             subject_id = locked.ids[each.tenant, each.subject_ref]
             slot = (subject_id, each.channel)
-            if slot not in reaches:
-                reaches[slot] = Reach(a for a in linked.get(subject_id, ()) if a.channel == each.channel)
+            if slot not in channels:
+                channels[slot] = SubjectChannel(a for a in linked.get(subject_id, ()) if a.channel == each.channel)
             name = _name(each)
-            if name is not None and not reaches[slot].holds(found[name].address_id):
+            if name is not None and not channels[slot].is_linked(found[name].address_id):
                 gaining.add(subject_id)
-        for subject_id, channel, refusal in entries.inherited(self._connection, gaining - locked.created):
-            if (subject_id, channel) in reaches:
-                reaches[subject_id, channel].remember(refusal)
-        return reaches
+        for subject_id, channel, refusal in writes.inherited_refusals(self._connection, gaining - locked.created):
+            if (subject_id, channel) in channels:
+                channels[subject_id, channel].add_refusal(refusal)
+        return channels
 
     def _choice(self, each: Accepted) -> Choice:
         decision = Decision(
-            decision_id=str(self._desk.ids.next(each.recorded_at)),
+            decision_id=str(self._context.ids.next(each.recorded_at)),
             subject_ref=each.subject_ref,
             purpose=each.purpose,
             status=each.status,
@@ -169,7 +173,7 @@ class _Batch:
 
 
 def _made_live(
-    known: Mapping[replays.Event, replays.Known], accepted: Sequence[Accepted], keyring: Keyring
+    known: Mapping[deduplication.Event, deduplication.ExistingEvent], accepted: Sequence[Accepted], keyring: Keyring
 ) -> dict[str, Accepted]:
     """The bulk decisions, by id, that one of the live submissions repeats."""
     found: dict[str, Accepted] = {}
@@ -177,7 +181,7 @@ def _made_live(
         first = known.get((each.tenant, each.event_id)) if each.event_id is not None else None
         if first is None or not first.bulk or each.bulk:
             continue
-        if isinstance(replays.answer(first, each, keyring), Recorded):
+        if isinstance(deduplication.match_duplicate(first, each, keyring), Recorded):
             found[first.recorded.decision_id] = each
     return found
 
@@ -186,14 +190,14 @@ def _name(each: Accepted) -> Named | None:
     return (each.tenant, each.channel, each.address) if each.address is not None else None
 
 
-def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> replays.Known:
+def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> deduplication.ExistingEvent:
     """The first of two with one event id, both in this batch."""
     named = (
         keyring.live_address_keys(accepted.tenant, accepted.channel, accepted.address)
         if accepted.address is not None
         else ()
     )
-    return replays.Known(
+    return deduplication.ExistingEvent(
         recorded=Recorded(
             decision_id=first.decision_id,
             recorded_at=first.recorded_at,
@@ -202,6 +206,6 @@ def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> replays.Kno
         ),
         bulk=accepted.bulk,
         choice=(accepted.channel, accepted.purpose, accepted.status, accepted.subject_ref),
-        chosen_at=replays.chosen_at(accepted.effective_at, accepted.recorded_at),
+        stated_time=deduplication.stated_time(accepted.effective_at, accepted.recorded_at),
         named=frozenset(named),
     )

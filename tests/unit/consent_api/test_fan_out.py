@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consent_api.ledger.addresses import Address
-from consent_api.ledger.reach import Choice, Reach, spreads
+from consent_api.ledger.fan_out import Choice, SubjectChannel, spreads
 from consent_contracts.decisions import Decision
 
 
@@ -27,36 +27,36 @@ A, B, C = address(1), address(2), address(3)
 
 
 def test_a_refusal_reaches_every_linked_address_whichever_it_names() -> None:
-    reach = Reach([A, B])
-    assert reach.decide(choice("withdrawn"), A) == [A, B]
-    assert reach.decide(choice("objected"), None) == [A, B]
+    channel = SubjectChannel([A, B])
+    assert channel.addresses_for(choice("withdrawn"), A) == [A, B]
+    assert channel.addresses_for(choice("objected"), None) == [A, B]
 
 
 def test_a_permission_reaches_the_address_it_names_or_those_linked_now() -> None:
-    reach = Reach([A, B])
-    assert reach.decide(choice("given"), B) == [B]
-    assert reach.decide(choice("given"), None) == [A, B]
+    channel = SubjectChannel([A, B])
+    assert channel.addresses_for(choice("given"), B) == [B]
+    assert channel.addresses_for(choice("given"), None) == [A, B]
 
 
 def test_an_address_linked_later_inherits_refusals_and_no_permissions() -> None:
-    reach = Reach([A])
-    reach.decide(choice("given", at=1, purpose="newsletter"), None)
+    channel = SubjectChannel([A])
+    channel.addresses_for(choice("given", at=1, purpose="newsletter"), None)
     older, newer, everything = choice("refused", at=2), choice("withdrawn", at=3), choice("objected", purpose="*")
     for each in (newer, older, everything):
-        reach.decide(each, None)
-    assert reach.link(B) == [newer, everything]
-    assert reach.link(B) == []
-    assert reach.decide(choice("given", at=9), None) == [A, B]
+        channel.addresses_for(each, None)
+    assert channel.link(B) == [newer, everything]
+    assert channel.link(B) == []
+    assert channel.addresses_for(choice("given", at=9), None) == [A, B]
 
 
 def test_a_refusal_is_inherited_even_after_a_newer_permission_elsewhere() -> None:
     """The permission was given for the addresses of its moment; on a new one the refusal still stands."""
-    reach = Reach([A])
+    channel = SubjectChannel([A])
     refusal = choice("withdrawn", at=1)
-    reach.decide(refusal, None)
-    reach.decide(choice("given", at=10), A)
-    assert reach.link(C) == [refusal]
+    channel.addresses_for(refusal, None)
+    channel.addresses_for(choice("given", at=10), A)
+    assert channel.link(C) == [refusal]
 
 
 def test_a_choice_without_a_subject_reaches_its_address_alone() -> None:
-    assert Reach().decide(choice("withdrawn", subject=None), A) == [A]
+    assert SubjectChannel().addresses_for(choice("withdrawn", subject=None), A) == [A]

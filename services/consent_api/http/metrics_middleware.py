@@ -11,7 +11,7 @@ from consent_api.metrics import ApiMetrics
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 
 
-class Timing:
+class RequestMetricsMiddleware:
     """ASGI middleware. The route's template becomes the label, never the path: that holds the caller's references."""
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:

@@ -7,20 +7,20 @@ from typing import Any
 from fastapi import FastAPI
 from msgspec import Struct
 
-from .shapes import components, reference
+from .models import components, reference
 
 
-def sent(shape: type[Struct]) -> dict[str, Any]:
+def request_body(shape: type[Struct]) -> dict[str, Any]:
     """For a route's `openapi_extra`: a JSON body of this shape. Routes read it themselves, item by item."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference(shape)}}}}
 
 
-def answered(shape: type[Struct], description: str) -> dict[str, Any]:
+def json_response(shape: type[Struct], description: str) -> dict[str, Any]:
     """For a route's `responses`: a JSON answer of this shape."""
     return {"description": description, "content": {"application/json": {"schema": reference(shape)}}}
 
 
-def describe(app: FastAPI) -> None:
+def add_schemas(app: FastAPI) -> None:
     """Make /openapi.json hold the shapes that the routes refer to."""
     generate = app.openapi
 

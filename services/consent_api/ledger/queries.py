@@ -20,7 +20,7 @@ from .lanes import MARK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class LedgerDecision:
     """A decision as it stands in the ledger, with its evidence and the addresses it had reached."""
 
     decision: Decision
@@ -45,7 +45,7 @@ class SubjectState:
     """A subject at the moment ``at``: its standing decisions and its addresses."""
 
     at: int
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerDecision, ...]
     addresses: tuple[AddressState, ...]
 
 
@@ -82,8 +82,8 @@ class Explanation:
 
     address_key: str
     verdict: Verdict
-    deciding: Entry | None
-    others: tuple[Entry, ...]
+    deciding: LedgerDecision | None
+    others: tuple[LedgerDecision, ...]
     receipts: tuple[Receipt, ...]
 
 
@@ -234,8 +234,8 @@ def _preferred(rows: Iterable[Row[Any]], keyring: Keyring, tenant: str) -> dict[
     return found
 
 
-def _entry(row: Row[Any], address_keys: Iterable[str]) -> Entry:
-    return Entry(
+def _entry(row: Row[Any], address_keys: Iterable[str]) -> LedgerDecision:
+    return LedgerDecision(
         decision=_decision(row),
         channel=row.channel,
         source_system=row.source_system,

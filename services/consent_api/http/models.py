@@ -83,7 +83,7 @@ class Recorded(Struct, kw_only=True):
     addresses: Annotated[list[AddressKey], Meta(description="The addresses it reached.")]
 
 
-class FaultShape(Struct, kw_only=True, rename={"pointer": "field"}):
+class FieldError(Struct, kw_only=True, rename={"pointer": "field"}):
     """One fault: where (a JSON pointer into the body), its code, and what to do."""
 
     pointer: str
@@ -98,10 +98,10 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     decision_id: DecisionId | None = None
     recorded_at: Time | None = None
     addresses: list[AddressKey] | None = None
-    errors: list[FaultShape] | None = None
+    errors: list[FieldError] | None = None
 
 
-class BatchAnswer(Struct, kw_only=True):
+class BatchResponse(Struct, kw_only=True):
     """One result for each decision, in the order in which they were sent; and whether they were recorded as bulk."""
 
     bulk: bool
@@ -135,7 +135,7 @@ class Addresses(Struct, kw_only=True):
     addresses: list[LinkedAddress]
 
 
-class VerdictShape(Struct, kw_only=True):
+class Verdict(Struct, kw_only=True):
     """May it be contacted? ``reason`` is a status, ``unknown`` (no decision) or ``expired``."""
 
     permitted: bool
@@ -145,7 +145,7 @@ class VerdictShape(Struct, kw_only=True):
     decision_id: DecisionId | None
 
 
-class DecisionShape(Struct, kw_only=True):
+class Decision(Struct, kw_only=True):
     """A decision as recorded."""
 
     decision_id: DecisionId
@@ -162,25 +162,25 @@ class DecisionShape(Struct, kw_only=True):
     addresses: list[AddressKey]
 
 
-class AddressStateShape(Struct, kw_only=True):
+class AddressState(Struct, kw_only=True):
     """An address that was linked then, with its verdicts by purpose; ``*``: purposes not named."""
 
     channel: Channel
     address_key: AddressKey
     linked_at: Time
-    verdicts: dict[str, VerdictShape]
+    verdicts: dict[str, Verdict]
 
 
-class State(Struct, kw_only=True):
+class SubjectState(Struct, kw_only=True):
     """A subject at a moment: the decisions that stood then, with their evidence, and what followed."""
 
     subject_ref: str
     at: Time
-    decisions: list[DecisionShape]
-    addresses: list[AddressStateShape]
+    decisions: list[Decision]
+    addresses: list[AddressState]
 
 
-class ReceiptShape(Struct, kw_only=True):
+class Receipt(Struct, kw_only=True):
     """One stage of one push: queued, accepted, effective, failed (is tried again) or impossible."""
 
     receipt_id: str
@@ -203,10 +203,10 @@ class Receipts(Struct, kw_only=True):
 
     decision_id: DecisionId
     bulk: Bulk
-    receipts: list[ReceiptShape]
+    receipts: list[Receipt]
 
 
-class Question(Struct, kw_only=True, forbid_unknown_fields=True):
+class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Why is this address (not) contactable? The address stands in the body, never in a URL."""
 
     channel: Channel
@@ -214,21 +214,21 @@ class Question(Struct, kw_only=True, forbid_unknown_fields=True):
     purpose: Purpose
 
 
-class ExplanationShape(Struct, kw_only=True):
+class Explanation(Struct, kw_only=True):
     """The verdict, the decision behind it with its evidence and age, the others that stand, and who was told."""
 
     channel: Channel
     purpose: Purpose
     address_key: AddressKey
-    verdict: VerdictShape
-    deciding: DecisionShape | None
+    verdict: Verdict
+    deciding: Decision | None
     age_seconds: Annotated[float | None, Meta(description="Since the deciding decision took effect.")]
-    others: list[DecisionShape]
-    receipts: list[ReceiptShape]
+    others: list[Decision]
+    receipts: list[Receipt]
 
 
-SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, Question)
-ANSWERED = (Recorded, BatchAnswer, Addresses, State, Receipts, ExplanationShape)
+SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest)
+ANSWERED = (Recorded, BatchResponse, Addresses, SubjectState, Receipts, Explanation)
 
 
 def components() -> dict[str, Any]:

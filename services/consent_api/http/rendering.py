@@ -5,23 +5,23 @@ from __future__ import annotations
 import msgspec
 from fastapi import Response
 
-from consent_api.errors import Fault, Refused
-from consent_api.ledger import history
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.ledger import queries
+from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.links import Linked
-from consent_api.ledger.replays import Recorded
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
 from consent_runtime.problems import Problem
 
-from . import shapes
+from . import models
 
 
-def json_response(answer: msgspec.Struct, *, status: int = 200) -> Response:
+def respond(answer: msgspec.Struct, *, status: int = 200) -> Response:
     """``answer`` as JSON."""
     return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
 
-def refusal(faults: tuple[Fault, ...], *, kind: str = "invalid-decision") -> Problem:
+def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-decision") -> Problem:
     """All that is wrong with what was sent, as one problem."""
     return Problem(
         422,
@@ -38,8 +38,8 @@ def not_found(what: str, cure: str) -> Problem:
     return Problem(404, "not-found", f"There is no such {what}.", cure=cure)
 
 
-def recorded(outcome: Recorded) -> shapes.Recorded:
-    return shapes.Recorded(
+def to_recorded(outcome: Recorded) -> models.Recorded:
+    return models.Recorded(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
@@ -47,17 +47,17 @@ def recorded(outcome: Recorded) -> shapes.Recorded:
     )
 
 
-def batch_result(outcome: Recorded | Refused, position: int) -> shapes.BatchResult:
+def to_batch_result(outcome: Recorded | SubmissionInvalidError, position: int) -> models.BatchResult:
     """The result of one decision of a batch; pointers lead from the whole body."""
-    if isinstance(outcome, Refused):
-        return shapes.BatchResult(
+    if isinstance(outcome, SubmissionInvalidError):
+        return models.BatchResult(
             outcome="refused",
             errors=[
-                shapes.FaultShape(pointer=f"/decisions/{position}{each.pointer}", detail=each.code, cure=each.cure)
+                models.FieldError(pointer=f"/decisions/{position}{each.pointer}", detail=each.code, cure=each.cure)
                 for each in outcome.faults
             ],
         )
-    return shapes.BatchResult(
+    return models.BatchResult(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
@@ -65,48 +65,48 @@ def batch_result(outcome: Recorded | Refused, position: int) -> shapes.BatchResu
     )
 
 
-def linked(found: list[Linked]) -> shapes.Addresses:
-    return shapes.Addresses(
+def to_linked(found: list[Linked]) -> models.Addresses:
+    return models.Addresses(
         addresses=[
-            shapes.LinkedAddress(channel=each.channel, address_key=each.address_key, linked_at=rfc3339(each.linked_at))
+            models.LinkedAddress(channel=each.channel, address_key=each.address_key, linked_at=rfc3339(each.linked_at))
             for each in found
         ]
     )
 
 
-def state(subject_ref: str, found: history.SubjectState) -> shapes.State:
-    return shapes.State(
+def to_state(subject_ref: str, found: queries.SubjectState) -> models.SubjectState:
+    return models.SubjectState(
         subject_ref=subject_ref,
         at=rfc3339(found.at),
-        decisions=[decision(each) for each in found.entries],
+        decisions=[to_decision(each) for each in found.entries],
         addresses=[
-            shapes.AddressStateShape(
+            models.AddressState(
                 channel=each.channel,
                 address_key=each.address_key,
                 linked_at=rfc3339(each.linked_at),
-                verdicts={purpose: verdict(known) for purpose, known in each.verdicts.items()},
+                verdicts={purpose: to_verdict(known) for purpose, known in each.verdicts.items()},
             )
             for each in found.addresses
         ],
     )
 
 
-def explanation(channel: str, purpose: str, found: history.Explanation, *, now: int) -> shapes.ExplanationShape:
+def to_explanation(channel: str, purpose: str, found: queries.Explanation, *, now: int) -> models.Explanation:
     since = found.deciding.decision.effective_at if found.deciding is not None else None
-    return shapes.ExplanationShape(
+    return models.Explanation(
         channel=channel,
         purpose=purpose,
         address_key=found.address_key,
-        verdict=verdict(found.verdict),
-        deciding=decision(found.deciding) if found.deciding is not None else None,
+        verdict=to_verdict(found.verdict),
+        deciding=to_decision(found.deciding) if found.deciding is not None else None,
         age_seconds=(now - since) / 1_000_000 if since is not None else None,
-        others=[decision(each) for each in found.others],
-        receipts=[receipt(each) for each in found.receipts],
+        others=[to_decision(each) for each in found.others],
+        receipts=[to_receipt(each) for each in found.receipts],
     )
 
 
-def receipt(found: history.Receipt) -> shapes.ReceiptShape:
-    return shapes.ReceiptShape(
+def to_receipt(found: queries.Receipt) -> models.Receipt:
+    return models.Receipt(
         receipt_id=found.receipt_id,
         destination=found.destination,
         channel=found.channel,
@@ -123,9 +123,9 @@ def receipt(found: history.Receipt) -> shapes.ReceiptShape:
     )
 
 
-def decision(entry: history.Entry) -> shapes.DecisionShape:
+def to_decision(entry: queries.LedgerDecision) -> models.Decision:
     found = entry.decision
-    return shapes.DecisionShape(
+    return models.Decision(
         decision_id=found.decision_id,
         subject_ref=found.subject_ref,
         channel=entry.channel,
@@ -136,13 +136,13 @@ def decision(entry: history.Entry) -> shapes.DecisionShape:
         expires_at=_time(found.expires_at),
         source_system=entry.source_system,
         bulk=found.bulk,
-        evidence=msgspec.convert(entry.evidence, shapes.Evidence),
+        evidence=msgspec.convert(entry.evidence, models.Evidence),
         addresses=list(entry.address_keys),
     )
 
 
-def verdict(found: Verdict) -> shapes.VerdictShape:
-    return shapes.VerdictShape(
+def to_verdict(found: Verdict) -> models.Verdict:
+    return models.Verdict(
         permitted=found.permitted,
         reason=found.reason,
         since=_time(found.since),

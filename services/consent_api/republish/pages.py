@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.ledger import addresses
 from consent_api.ledger.addresses import Address
+from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import MARK, Lane
-from consent_api.ledger.outbox import Message, Outbox
-from consent_api.ledger.reach import Choice
+from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_contracts.decisions import GIVEN, Decision
 from consent_runtime.keyring import Keyring
 
@@ -58,7 +58,7 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Cursor:
     """How far a run has come: everything up to here has been published.
 
     A run goes through the history twice: refusals first, then `permissions`. A reader of a list that
@@ -77,7 +77,7 @@ class Page:
     read: int
     selected: int
     messages: list[Message]
-    end: Place
+    end: Cursor
 
 
 Wanted = Callable[[str, int], bool]
@@ -91,9 +91,9 @@ def everywhere(channel: str, partition: int) -> bool:
 def page(
     connection: Connection,
     keyring: Keyring,
-    outbox: Outbox,
+    outbox: ChangeMessages,
     selection: Selection,
-    after: Place,
+    after: Cursor,
     *,
     size: int,
     now: int,
@@ -119,7 +119,7 @@ def page(
     return Page(read=len(rows), selected=len(selected), messages=messages, end=end)
 
 
-def complete_unreached(
+def backfill_unreached_keys(
     connection: Connection, keyring: Keyring, selection: Selection, after: int, *, size: int, now: int
 ) -> int | None:
     """Give addresses that no decision has reached their keys under every live hash key (R12), a page at a time.
@@ -133,7 +133,7 @@ def complete_unreached(
     return ids[-1] if ids else None
 
 
-def about(connection: Connection) -> int:
+def estimated_rows(connection: Connection) -> int:
     """The length of the history as PostgreSQL estimates it: for a progress display, nothing else."""
     return int(connection.execute(_ABOUT).scalar_one())
 
@@ -146,7 +146,7 @@ def _selects(selection: Selection, row: Row[tuple[object, ...]]) -> bool:
     )
 
 
-def _limited(address: Address, outbox: Outbox, key_id: str | None, wanted: Wanted) -> Address:
+def _limited(address: Address, outbox: ChangeMessages, key_id: str | None, wanted: Wanted) -> Address:
     """The address under those of its keys that are published."""
     sealed = {
         key: value

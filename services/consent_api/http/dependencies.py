@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from consent_api.keys import KeyBook
+from consent_api.keys import ApiKeyStore
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
@@ -19,14 +19,14 @@ BODY_SECONDS = 20.0
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
 
-def caller(book: KeyBook, tenants: frozenset[str], scope: str) -> Callable[..., Awaitable[ApiKey]]:
+def require_api_key(key_store: ApiKeyStore, tenants: frozenset[str], scope: str) -> Callable[..., Awaitable[ApiKey]]:
     """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``."""
 
     async def authenticated(
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> ApiKey:
         token = credentials.credentials if credentials is not None else None
-        key = book.remembered(token) or await run_in_threadpool(book.find, token)
+        key = key_store.cached(token) or await run_in_threadpool(key_store.find, token)
         if key is None:
             raise missing_api_key()
         if not key.allows(scope):
@@ -44,7 +44,7 @@ def caller(book: KeyBook, tenants: frozenset[str], scope: str) -> Callable[..., 
     return authenticated
 
 
-def body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callable[..., Awaitable[bytes]]:
+def read_body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callable[..., Awaitable[bytes]]:
     """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415."""
 
     async def read(request: Request, _: Annotated[ApiKey, Depends(authenticated)]) -> bytes:
@@ -64,7 +64,7 @@ def body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callabl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Door:
+class RequestDependencies:
     """The dependencies that routes put in front of themselves."""
 
     submit: Callable[..., Awaitable[ApiKey]]
@@ -73,6 +73,11 @@ class Door:
     read_body: Callable[..., Awaitable[bytes]]
 
     @classmethod
-    def of(cls, book: KeyBook, *, tenants: frozenset[str], longest_body: int) -> "Door":
-        submit, read = caller(book, tenants, "submit"), caller(book, tenants, "read")
-        return cls(submit=submit, submit_body=body(longest_body, submit), read=read, read_body=body(longest_body, read))
+    def build(cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int) -> "RequestDependencies":
+        submit, read = require_api_key(key_store, tenants, "submit"), require_api_key(key_store, tenants, "read")
+        return cls(
+            submit=submit,
+            submit_body=read_body(longest_body, submit),
+            read=read,
+            read_body=read_body(longest_body, read),
+        )

@@ -25,18 +25,18 @@ class Choice:
     source_system: str | None
 
 
-class Reach:
+class SubjectChannel:
     """One subject on one channel, while links and decisions happen to it one after the other."""
 
     def __init__(self, addresses: Iterable[Address] = ()) -> None:
         self._linked = {address.address_id: address for address in addresses}
         self._refusals: dict[str, Choice] = {}
 
-    def holds(self, address_id: int) -> bool:
+    def is_linked(self, address_id: int) -> bool:
         """Whether the address is linked now."""
         return address_id in self._linked
 
-    def remember(self, choice: Choice) -> None:
+    def add_refusal(self, choice: Choice) -> None:
         """A refusal that every address linked from now on inherits; of two for one purpose the newer."""
         purpose = choice.decision.purpose
         standing = self._refusals.get(purpose)
@@ -50,10 +50,10 @@ class Reach:
         self._linked[address.address_id] = address
         return list(self._refusals.values())
 
-    def decide(self, choice: Choice, named: Address | None) -> list[Address]:
+    def addresses_for(self, choice: Choice, named: Address | None) -> list[Address]:
         """The addresses that this decision reaches at once."""
         if choice.spreads:
-            self.remember(choice)
+            self.add_refusal(choice)
         elif named is not None:
             return [named]
         return list(self._linked.values())

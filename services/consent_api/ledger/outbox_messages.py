@@ -17,8 +17,8 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 
 from .addresses import Address
+from .fan_out import Choice
 from .lanes import Lane
-from .reach import Choice
 
 EVENT_TYPE = "relay.consent.v1.ConsentChanged"
 SOURCE = "/consent-relay/consent-api"
@@ -36,7 +36,7 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outbox:
+class ChangeMessages:
     """Turns decisions into the messages of this installation. ``partitions``: of each changes topic."""
 
     codec: Codec

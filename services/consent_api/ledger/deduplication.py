@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from consent_api.errors import Fault, Refused
+from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.validate import Accepted
 from consent_runtime.keyring import Keyring
 
@@ -49,7 +49,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
+class ExistingEvent:
     """An event in the ledger, with what distinguishes a replay from another choice under the same id.
 
     ``bulk`` is the decision's mark now.
@@ -58,11 +58,11 @@ class Known:
     recorded: Recorded
     bulk: bool
     choice: tuple[str, str, str, str | None]
-    chosen_at: int | None
+    stated_time: int | None
     named: frozenset[str]
 
 
-def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted]) -> dict[Event, Known]:
+def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted]) -> dict[Event, ExistingEvent]:
     """Of the events in ``accepted`` those that the ledger holds."""
     wanted = {(each.tenant, each.event_id) for each in accepted if each.event_id is not None}
     if not wanted:
@@ -71,10 +71,10 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
     found = connection.execute(_FIND, {"tenants": list(tenants), "event_ids": list(event_ids)}).scalars().all()
     if not found:
         return {}
-    known: dict[Event, Known] = {}
+    known: dict[Event, ExistingEvent] = {}
     for row in connection.execute(_READ, {"decision_ids": found}):
         primary = live_key_ids(keyring, row.tenant)[0] + "."
-        known[row.tenant, row.event_id] = Known(
+        known[row.tenant, row.event_id] = ExistingEvent(
             recorded=Recorded(
                 decision_id=row.decision_id,
                 recorded_at=row.recorded_at,
@@ -83,23 +83,23 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
             ),
             bulk=row.bulk,
             choice=(row.channel, row.purpose, row.status, row.subject_ref),
-            chosen_at=chosen_at(row.effective_at, row.recorded_at),
+            stated_time=stated_time(row.effective_at, row.recorded_at),
             named=frozenset(row.named),
         )
     return known
 
 
-def chosen_at(effective_at: int, recorded_at: int) -> int | None:
+def stated_time(effective_at: int, recorded_at: int) -> int | None:
     """When the person chose, if the submission said so. None: when it came counted (none was sent, or one ahead)."""
     return effective_at if effective_at < recorded_at else None
 
 
-def answer(known: Known, again: Accepted, keyring: Keyring) -> Recorded | Refused:
+def match_duplicate(known: ExistingEvent, again: Accepted, keyring: Keyring) -> Recorded | SubmissionInvalidError:
     """What was recorded then; or a refusal, because another choice under the same id would be lost in silence."""
     same = known.choice == (again.channel, again.purpose, again.status, again.subject_ref)
     # The same choice at another moment is another choice: between the two the person may have changed their mind.
-    again_at = chosen_at(again.effective_at, again.recorded_at)
-    same = same and (known.chosen_at is None or again_at is None or known.chosen_at == again_at)
+    again_at = stated_time(again.effective_at, again.recorded_at)
+    same = same and (known.stated_time is None or again_at is None or known.stated_time == again_at)
     if same and again.address is not None:
         same = not known.named.isdisjoint(keyring.live_address_keys(again.tenant, again.channel, again.address))
     elif same:
@@ -107,4 +107,4 @@ def answer(known: Known, again: Accepted, keyring: Keyring) -> Recorded | Refuse
     if same:
         return known.recorded
     cure = f"send a new event_id: under this one decision {known.recorded.decision_id} says something else"
-    return Refused([Fault(pointer="/event_id", code="event_id_reused", cure=cure)])
+    return SubmissionInvalidError([FieldError(pointer="/event_id", code="event_id_reused", cure=cure)])

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, text
 
 from consent_contracts.decisions import Decision
 
+from .fan_out import Choice
 from .lanes import MARK, Lane
-from .outbox import Message
-from .reach import Choice
+from .outbox_messages import Message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ def _json(rows: Collection[object]) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def inherited(connection: Connection, subject_ids: Iterable[int]) -> list[tuple[int, str, Choice]]:
+def inherited_refusals(connection: Connection, subject_ids: Iterable[int]) -> list[tuple[int, str, Choice]]:
     """(subject_id, channel, refusal): what an address linked now inherits."""
     wanted = sorted(set(subject_ids))
     if not wanted:

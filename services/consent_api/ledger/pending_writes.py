@@ -6,30 +6,30 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection
 
-from . import entries
+from . import writes
 from .addresses import Address
-from .entries import NewDecision
+from .fan_out import Choice, SubjectChannel
 from .lanes import Lane
-from .outbox import Message, Outbox
-from .reach import Choice, Reach
+from .outbox_messages import ChangeMessages, Message
+from .writes import NewDecision
 
 
-class Effects:
+class PendingWrites:
     """Collected in memory while a transaction decides, then written at once. All messages go by one lane."""
 
-    def __init__(self, outbox: Outbox, lane: Lane) -> None:
+    def __init__(self, outbox: ChangeMessages, lane: Lane) -> None:
         self._outbox = outbox
         self._lane = lane
         self._links: list[tuple[int, int]] = []
         self._reached: dict[tuple[int, str], None] = {}
         self._messages: list[Message] = []
 
-    def link(self, subject_id: int, reach: Reach, address: Address) -> None:
+    def link(self, subject_id: int, channel: SubjectChannel, address: Address) -> None:
         """Link an address, unless it is linked, and let it inherit the subject's refusals before its first use."""
-        if reach.holds(address.address_id):
+        if channel.is_linked(address.address_id):
             return
         self._links.append((subject_id, address.address_id))
-        for inherited in reach.link(address):
+        for inherited in channel.link(address):
             self.publish(inherited, address)
 
     def publish(self, choice: Choice, address: Address) -> None:
@@ -44,8 +44,8 @@ class Effects:
         self._messages += self._outbox.changes(choice, address, self._lane)
 
     def write(self, connection: Connection, decisions: Collection[NewDecision] = (), *, now: int) -> None:
-        """Into the tables, together with the decisions of which these are the effects."""
-        entries.write(
+        """Into the tables, together with the decisions from which these follow."""
+        writes.write(
             connection,
             decisions=decisions,
             links=self._links,

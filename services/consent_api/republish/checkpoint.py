@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .history import Place, Selection
+from .pages import Cursor, Selection
 
 
-class OtherRun(Exception):
+class CheckpointMismatchError(Exception):
     """The file belongs to an unfinished run with another selection, other hash keys or other topics."""
 
 
-class ProgressFile:
+class CheckpointFile:
     """The last acknowledged place of an unfinished run. Losing it costs time, never events; going on from a place
     that was reached under other hash keys, or before the topics were made anew, would leave events out."""
 
@@ -27,17 +27,17 @@ class ProgressFile:
             "topics": dict(topics),
         }
 
-    def load(self) -> Place | None:
-        """Where to go on; None when nothing was left unfinished. Raises OtherRun."""
+    def load(self) -> Cursor | None:
+        """Where to go on; None when nothing was left unfinished. Raises CheckpointMismatchError."""
         try:
             document = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         if document.get("run") != self._run:
-            raise OtherRun(str(self.path))
-        return Place(**document["place"])
+            raise CheckpointMismatchError(str(self.path))
+        return Cursor(**document["place"])
 
-    def save(self, place: Place) -> None:
+    def save(self, place: Cursor) -> None:
         document = {"run": self._run, "place": asdict(place)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")

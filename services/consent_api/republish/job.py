@@ -10,65 +10,65 @@ from sqlalchemy import Connection, Engine
 from consent_api.ledger.database import transact
 from consent_api.ledger.key_rotation import TenantKey, store_completed
 from consent_api.ledger.ledger import now_micros
-from consent_api.ledger.outbox import Message, Outbox
+from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.outbox_relay.outbox_table import Row
 from consent_api.outbox_relay.publisher import Publisher
 from consent_runtime.keyring import Keyring
 
-from . import history
-from .history import Page, Place, Selection
+from . import pages
+from .pages import Cursor, Page, Selection
 
 PAGE = 5_000
 
 
-class NotPublished(Exception):
+class NotPublishedError(Exception):
     """The broker did not acknowledge a page. What came before it is published; the run can go on from there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class RepublishProgress:
     """Of this run: rows of history `read` (each twice), those selected (a decision and an address it reached), events
     made."""
 
     read: int = 0
     decisions: int = 0
     events: int = 0
-    place: Place
+    place: Cursor
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[RepublishProgress], None]
 
 
 def republish(
     *,
     engine: Engine,
     keyring: Keyring,
-    outbox: Outbox,
+    outbox: ChangeMessages,
     publisher: Publisher,
     selection: Selection,
-    start: Place,
+    start: Cursor,
     report: Report,
     before_page: Callable[[], None] = lambda: None,
     size: int = PAGE,
-) -> Progress:
+) -> RepublishProgress:
     """Publish everything after `start` to the bulk topic, each decision with its own mark.
 
     `before_page` may take its time; `report` gets the progress after each page that the broker has acknowledged. A
-    run of all that the ledger holds under a hash key is remembered there at its end. Raises NotPublished,
-    LedgerUnavailable, UnknownTenant or Unsealable; what was reported stays published.
+    run of all that the ledger holds under a hash key is remembered there at its end. Raises NotPublishedError,
+    LedgerUnavailableError, UnknownTenant or Unsealable; what was reported stays published.
     """
 
     def published(page: Page) -> None:
         before_page()
         _publish(publisher, page.messages)
 
-    def read(place: Place) -> Page | None:
+    def read(place: Cursor) -> Page | None:
         return transact(
             engine,
-            lambda connection: history.page(connection, keyring, outbox, selection, place, size=size, now=now_micros()),
+            lambda connection: pages.page(connection, keyring, outbox, selection, place, size=size, now=now_micros()),
         )
 
-    progress = _each(read, published, start, report)
+    progress = _for_each_page(read, published, start, report)
     after: int | None = -1
     while after is not None:
         after = transact(engine, partial(_complete, keyring, selection, after, size))
@@ -91,31 +91,31 @@ def completed_keys(keyring: Keyring, selection: Selection) -> list[TenantKey]:
 
 
 def _complete(keyring: Keyring, selection: Selection, after: int, size: int, connection: Connection) -> int | None:
-    return history.complete_unreached(connection, keyring, selection, after, size=size, now=now_micros())
+    return pages.backfill_unreached_keys(connection, keyring, selection, after, size=size, now=now_micros())
 
 
 def count(
-    *, engine: Engine, keyring: Keyring, outbox: Outbox, selection: Selection, report: Report, size: int = PAGE
-) -> Progress:
+    *, engine: Engine, keyring: Keyring, outbox: ChangeMessages, selection: Selection, report: Report, size: int = PAGE
+) -> RepublishProgress:
     """What `republish` would do from the beginning; nothing is published and nothing stays written."""
 
-    def read(place: Place) -> Page | None:
+    def read(place: Cursor) -> Page | None:
         with engine.connect() as connection:  # never committed
-            return history.page(connection, keyring, outbox, selection, place, size=size, now=now_micros())
+            return pages.page(connection, keyring, outbox, selection, place, size=size, now=now_micros())
 
-    return _each(read, lambda page: None, Place(), report)
+    return _for_each_page(read, lambda page: None, Cursor(), report)
 
 
-def _each(
-    read: Callable[[Place], Page | None], handle: Callable[[Page], None], start: Place, report: Report
-) -> Progress:
-    progress = Progress(place=start)
+def _for_each_page(
+    read: Callable[[Cursor], Page | None], handle: Callable[[Page], None], start: Cursor, report: Report
+) -> RepublishProgress:
+    progress = RepublishProgress(place=start)
     while (page := read(progress.place)) is not None or not progress.place.permissions:
         if page is None:
-            progress = replace(progress, place=Place(permissions=True))
+            progress = replace(progress, place=Cursor(permissions=True))
             continue
         handle(page)
-        progress = Progress(
+        progress = RepublishProgress(
             read=progress.read + page.read,
             decisions=progress.decisions + page.selected,
             events=progress.events + len(page.messages),
@@ -139,7 +139,7 @@ def _publish(publisher: Publisher, messages: Sequence[Message]) -> None:
     ]
     delivery = publisher.publish(rows, beat=lambda: None, stop=lambda: False)
     if delivery.failed or delivery.refused:
-        raise NotPublished(str(delivery.cause))
+        raise NotPublishedError(str(delivery.cause))
 
 
 def _headers(encoded: str) -> list[tuple[str, str | bytes | None]]:
