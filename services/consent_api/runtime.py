@@ -86,5 +86,5 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     if hung:
         log.critical("loops did not end in time", extra={"loops": hung})
     if wrong:
-        refuse(wrong)
+        refuse(dict.fromkeys(wrong))
     return 1 if crashed or hung else 0
