@@ -331,19 +331,39 @@ async def test_a_lane_that_is_cancelled_while_it_waits_ends_the_opening(bench: B
     assert opening.ended
 
 
-async def test_a_task_that_opens_while_its_lanes_are_cancelled_is_closed(bench: Bench) -> None:
+async def test_lanes_that_are_cancelled_during_the_opening_leave_nothing_running(bench: Bench) -> None:
     async def open_task(ownerships: Mapping[Lane, Ownership]) -> MergeTask:
         await bench.task.open()
         return bench.task
 
+    bench.merging.let.clear()
     opening = Opening(open_task)
     lanes = [asyncio.create_task(opening.join(lane, FakeOwnership())) for lane in Lane]
-    await _until(lambda: "open" in bench.merging.calls)
+    await _until(bench.merging.entered.is_set)
     for lane in lanes:
         lane.cancel()
-    await asyncio.gather(*lanes, return_exceptions=True)
+    await asyncio.wait(lanes)
+    assert [lane.cancelled() for lane in lanes] == [True, True]
+    assert bench.merging.calls == ["open", "abandoned", "closed"]
     assert bench.closed == 1
-    assert bench.merging.calls[-1] == "closed"
+
+
+async def test_a_task_that_has_opened_when_its_lanes_are_cancelled_is_closed(bench: Bench) -> None:
+    opened = asyncio.Event()
+
+    async def open_task(ownerships: Mapping[Lane, Ownership]) -> MergeTask:
+        opened.set()
+        return bench.task
+
+    opening = Opening(open_task)
+    lanes = [asyncio.create_task(opening.join(lane, FakeOwnership())) for lane in Lane]
+    while not opened.is_set():
+        await asyncio.sleep(0)
+    for lane in lanes:  # before they hear of it
+        lane.cancel()
+    await asyncio.wait(lanes)
+    assert [lane.cancelled() for lane in lanes] == [True, True]
+    assert bench.closed == 1
 
 
 async def _until(true: Callable[[], bool]) -> None:
