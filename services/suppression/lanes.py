@@ -28,7 +28,7 @@ class Lane(StrEnum):
 
 MAX_RECORDS = {Lane.LIVE: 1_000, Lane.BULK: 250}
 """Records in one transaction. A live record waits for the slices that are being merged: with 50,000 bulk records
-waiting in 4 partitions on 2 busy cores, slices of 1,000 gave 445 ms at p50 and 733 to 1,770 ms at p99, and slices of 250
+waiting in 4 partitions on 2 busy cores, slices of 1,000 gave 445 ms at p50 and 733 to 1,770 ms at p99, slices of 250
 gave 90 and 340 ms with no less bulk a second."""
 
 
