@@ -12,7 +12,7 @@ from typing import Any
 
 from consent_contracts.errors import RegistryUnavailable
 from propagator.config.model import Destination
-from propagator.connectors.base import PERMIT, SUPPRESS, Connector, Refused
+from propagator.connectors.base import PERMIT, Connector, Refused
 from propagator.errors import PushNotBuildableError, SenderFencedError
 from propagator.metrics import Metrics
 from propagator.sending.account_check import AccountCheck
@@ -138,16 +138,9 @@ class Dispatcher:
 
     def _report_late(self) -> None:
         """Live revocations that are not delivered within QUEUED_RECEIPT_SECONDS, or that an open breaker holds up."""
-        since = self._now_micros() - int(QUEUED_RECEIPT_SECONDS * 1_000_000)
-        late = (
-            push
-            for push in self._queue
-            if push.live
-            and push.action == SUPPRESS
-            and not push.queued_receipt
-            and (self._breaker.is_open or push.queued_at <= since)
-        )
-        for _, push in zip(range(MAX_QUEUED_RECEIPTS), late, strict=False):
+        now_micros = self._now_micros()
+        late = now_micros if self._breaker.is_open else now_micros - int(QUEUED_RECEIPT_SECONDS * 1_000_000)
+        for push in self._queue.take_late(late, limit=MAX_QUEUED_RECEIPTS):
             self._results.report_waiting(push)
 
     async def _check_targets(self) -> None:

@@ -67,7 +67,7 @@ class Gauges:
         metrics.verified.labels(name).set(self._account_check.verified and not len(self._quarantine))
         metrics.paused.labels(name).set(self._destination.paused)
         metrics.quarantined.labels(name).set(len(self._quarantine))
-        metrics.waiting_permissions.labels(name).set(sum(each.waits_for_permission for each in self._queue))
+        metrics.waiting_permissions.labels(name).set(self._queue.waiting_permissions)
         metrics.in_flight.labels(name).set(self._queue.in_flight)
 
     def remove(self) -> None:

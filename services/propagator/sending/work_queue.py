@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -88,6 +89,8 @@ class WorkQueue:
         self._lanes = {lane: _LaneState() for lane in LANES}
         self._pushes: dict[PushKey, QueuedPush] = {}
         self._delayed: list[tuple[float, int, QueuedPush]] = []
+        self._live_revocations: deque[QueuedPush] = deque()
+        """Those that have no `queued` receipt yet, about in the order in which they were queued."""
         self._sequence = 0
         self._live_batches = 0
         self.in_flight = 0
@@ -103,6 +106,23 @@ class WorkQueue:
     def state_of(self, address_key: str, target: str) -> DeliveryState:
         found = self._pushes.get(PushKey(address_key, target))
         return DeliveryState.IDLE if found is None else found.state
+
+    @property
+    def waiting_permissions(self) -> int:
+        """Permissions that are delayed as they may not be sent now."""
+        return sum(push.waits_for_permission and push.due_at == due_at for due_at, _, push in self._delayed)
+
+    def take_late(self, queued_by: int, *, limit: int) -> list[QueuedPush]:
+        """Live revocations, at most `limit`, that were queued until `queued_by` (micros) and are not delivered yet.
+
+        Each is returned once.
+        """
+        found: list[QueuedPush] = []
+        while self._live_revocations and len(found) < limit and self._live_revocations[0].queued_at <= queued_by:
+            push = self._live_revocations.popleft()
+            if push.state is not DeliveryState.IDLE and not push.queued_receipt:
+                found.append(push)
+        return found
 
     def has_ready(self, lane: Lane) -> bool:
         return self._lanes[lane].ready > 0
@@ -121,9 +141,13 @@ class WorkQueue:
                 push.apply(DeliveryEvent.CHANGED)
                 return False
             self._take_out(push)
+            was_watched = _is_live_revocation(push)
             push.row = row
         else:
             push = self._new(row, now_micros, answers)
+            was_watched = False
+        if not was_watched and _is_live_revocation(push):
+            self._live_revocations.append(push)
         push.apply(DeliveryEvent.CHANGED)
         due_at = now + (row.not_before - now_micros) / 1_000_000 if row.not_before > now_micros else None
         return self._put_in(push, due_at, now=now, now_micros=now_micros)
@@ -250,6 +274,8 @@ class WorkQueue:
         if push.apply(DeliveryEvent.ENDED) is DeliveryState.IDLE:
             del self._pushes[push.key]
         else:
+            if _is_live_revocation(push) and not push.queued_receipt:
+                self._live_revocations.append(push)
             due_at = now + retry_after if retry_after and not dirty else None
             self._put_in(push, due_at, now=now, now_micros=now_micros)
 
@@ -335,6 +361,10 @@ class WorkQueue:
         """By it the groups of a lane take turns: how long the push that goes first has been pending."""
         young_from = 0 if oldest_first else group.young_from(now_micros)
         return group.pushes[young_from if young_from < len(group.pushes) else 0][0]
+
+
+def _is_live_revocation(push: QueuedPush) -> bool:
+    return push.live and push.action == SUPPRESS
 
 
 @dataclass(kw_only=True, slots=True)
