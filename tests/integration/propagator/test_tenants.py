@@ -1,0 +1,106 @@
+"""Two tenants on one installation, whole process (R43): each destination is sent its own tenant's decisions alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+
+from consent_contracts.decisions import Decision, Entry
+from consent_contracts.records import suppression_datum
+from consent_runtime.keyring import Keyring
+from consent_runtime.keyring_file import generate
+from propagator.cli.destinations import destinations
+from tests.integration.propagator.rig import Propagator, Rig, until
+
+TENANTS = ("acme", "globex")
+
+
+@pytest.fixture
+def keyring_file(tmp_path: Path) -> Path:
+    path = tmp_path / "two-tenants.toml"
+    generate(path, list(TENANTS))
+    return path
+
+
+@pytest.fixture
+def keyring(keyring_file: Path) -> Keyring:
+    return Keyring.load(keyring_file)
+
+
+def declare(rig: Rig) -> None:
+    """A webhook of each tenant, with clear addresses and permissions."""
+    lines = ["destinations:"]
+    for tenant in TENANTS:
+        lines += [
+            f"  - {{name: crm-{tenant}, tenant: {tenant}, connector: webhook, channel: sms, purposes: same,",
+            f"     url: {rig.sandbox.url}/webhook/{tenant}, credentials: {{secret: {{env: WEBHOOK}}}},",
+            "     options: {allow_private: true, clear_addresses: true}, push_permissions: true}",
+        ]
+    rig.destinations.write_text("\n".join(lines) + "\n")
+
+
+def decide(rig: Rig, tenant: str, number: int, status: str) -> None:
+    """The tenant's entry of a person's address, as the merge writes it."""
+    now = time.time_ns() // 1000
+    address = rig.address(number)
+    key = rig.keyring.address_key(tenant, "sms", address)
+    decision = Decision(
+        decision_id=str(uuid4()),
+        subject_ref=f"{tenant}-{number}",
+        purpose="newsletter",
+        status=status,
+        effective_at=now,
+        recorded_at=now,
+    )
+    entry = Entry(
+        tenant=tenant,
+        channel="sms",
+        address_key=key,
+        sealed_address=rig.keyring.seal(key, address),
+        decisions=(decision,),
+    )
+    topic = rig.topics.suppression("sms")
+    rig.producer.produce(topic, rig.codec.encode(topic, suppression_datum(entry, now)), key.encode())
+    rig.flush()
+
+
+def held(rig: Rig, tenant: str) -> dict[str, str | None]:
+    states = rig.sandbox.state(f"webhook/{tenant}")
+    return {address: targets.get("newsletter") for address, targets in states.items()}
+
+
+def listed(process: Propagator) -> list[list[str]]:
+    """Name and state of each destination, as `destinations list` prints them."""
+    url = f"http://127.0.0.1:{process.port}/metrics"
+    result = CliRunner().invoke(destinations, ["list", "--seconds", "0.1", "--metrics", url])
+    assert result.exit_code == 0, result.output
+    return [line.split()[:2] for line in result.output.splitlines()[1:]]
+
+
+def test_a_grant_for_one_tenant_lifts_no_objection_of_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(rig)
+    rig.keep_resolving()
+    process = rig.start()
+    process.until_active()
+    decide(rig, "acme", 1, "objected")
+    decide(rig, "globex", 1, "given")
+    decide(rig, "acme", 2, "given")
+    decide(rig, "globex", 3, "objected")
+    own = {
+        "acme": {rig.address(1): "suppressed", rig.address(2): "permitted"},
+        "globex": {rig.address(1): "permitted", rig.address(3): "suppressed"},
+    }
+    until(lambda: {tenant: held(rig, tenant) for tenant in TENANTS} == own, what="each tenant's own state")
+
+    verified = [[f"crm-{tenant}", "verified"] for tenant in TENANTS]
+    until(lambda: listed(process) == verified, what="each destination in `destinations list`")
+    assert process.stop() == 0
+    assert {tenant: held(rig, tenant) for tenant in TENANTS} == own
+    assert {(each["tenant"], each["destination"]) for each in rig.receipts()} == {
+        ("acme", "crm-acme"),
+        ("globex", "crm-globex"),
+    }
