@@ -147,9 +147,9 @@ def measure(servers: Servers) -> list[Figure]:
             lambda: all(sandbox.pushes(tool.account) for tool in TOOLS), seconds=60, what="a call to each destination"
         )
         first = min(sandbox.pushes(tool.account)[0]["arrived_at"] for tool in TOOLS)
-        worked, begin = _processor_seconds(endpoints), now()
+        worked, begin = _processor_seconds(stack), now()
         sent = revoke(endpoints.api, endpoints.api_key, _places(), rate=RATE, purpose=LIVE_PURPOSE)
-        end, works = now(), _processor_seconds(endpoints)
+        end, works = now(), _processor_seconds(stack)
         window = Window(begin=begin, end=end)
         informed = {tool: _when_informed(sandbox, tool, sent) for tool in TOOLS}
         figures = [figure for tool in TOOLS for figure in _tool(tool, informed[tool], sent, window)]
@@ -263,9 +263,9 @@ def _restart(micros: int) -> Figure:
     )
 
 
-def _processor_seconds(endpoints: Endpoints) -> float:
+def _processor_seconds(stack: Stack) -> float:
     """Seconds that the propagator has worked so far."""
-    spent = psutil.Process(endpoints.pids["propagator"]).cpu_times()
+    spent = psutil.Process(stack.endpoints.pids["propagator"]).cpu_times()
     return spent.user + spent.system
 
 
