@@ -1,0 +1,153 @@
+"""Turns overlap, wait for the transactions that write, and are given up in the end."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.points import PartitionProgress, Point
+from consent_api.outbox_relay.timing import WRITER_WAIT_SECONDS
+from consent_api.outbox_relay.turn_loop import TurnLoop
+from consent_contracts.errors import RegistryUnavailable
+from consent_runtime.observability import Health
+
+CONNECTION: Any = None
+
+
+class Engine:
+    def execution_options(self, **_: Any) -> Engine:
+        return self
+
+
+class Table:
+    """The shared state, in memory. `writing`: the transactions that write the outbox now."""
+
+    def __init__(self) -> None:
+        self.writing: frozenset[str] = frozenset()
+        self.highest = 0
+        self.time = 0
+        self.turn = 0
+        self.mine = True
+        self.kept: list[Point] = []
+
+    def take(self, _: Any) -> int | None:
+        self.turn += 1
+        return self.turn if self.mine else None
+
+    def clock(self, _: Any) -> tuple[int, int | None]:
+        self.time += 1_000_000
+        return self.time, None
+
+    def writers(self, _: Any) -> frozenset[str]:
+        return self.writing
+
+    def highest_id(self, _: Any) -> int:
+        return self.highest
+
+    def keep(self, _: Any, point: Point) -> None:
+        self.kept.append(point)
+
+    def points(self, _: Any) -> list[Point]:
+        return list(self.kept)
+
+    def prune(self, _: Any, *, published: Any) -> None: ...
+
+    def partitions(self, _: Any, *, topic_id: str | None, count: int) -> dict[int, PartitionProgress]:
+        return {
+            each: PartitionProgress(topic_id="t", last_offset=None, loss=0, resolved_at=None) for each in range(count)
+        }
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.table = Table()
+        self.registry = CollectorRegistry()
+        self.unavailable = 0
+        self.health = Health()
+        self.loop = TurnLoop(
+            lane=Lane.BULK,
+            name="bulk-turns",
+            engine=Engine(),  # type: ignore[arg-type]
+            table=self.table,  # type: ignore[arg-type]
+            topic_id=lambda: "t",
+            prepare=self.prepare,
+            partitions=2,
+            metrics=RelayMetrics.on(self.registry),
+            health=self.health,
+            clock=lambda: self.now,
+        )
+
+    def prepare(self) -> None:
+        if self.unavailable:
+            self.unavailable -= 1
+            raise RegistryUnavailable("the registry does not answer")
+
+    def step(self, seconds: float = 1.0) -> None:
+        self.loop.step(CONNECTION)
+        self.now += seconds
+
+    def turns(self, outcome: str) -> float:
+        return (
+            self.registry.get_sample_value("consent_relay_resolved_turns_total", {"lane": "bulk", "outcome": outcome})
+            or 0.0
+        )
+
+
+def test_a_turn_without_writers_is_kept_at_once() -> None:
+    rig = Rig()
+    rig.table.highest = 7
+    rig.step()
+    assert rig.table.kept == [Point(turn=1, resolved_at=1_000_000, highest_outbox_id=7, inbound_resolved_at=None)]
+    assert rig.loop.state.points == tuple(rig.table.kept)
+
+
+def test_turns_wait_for_those_that_wrote_when_they_began_and_for_no_others() -> None:
+    rig = Rig()
+    rig.table.writing = frozenset({"import"})
+    rig.step()
+    rig.step()
+    assert rig.table.kept == []
+    rig.table.writing = frozenset({"import", "later"})
+    rig.step()
+    rig.table.writing = frozenset({"later"})
+    rig.table.highest = 9
+    rig.step(0.0)
+    # The third turn began while the later one wrote already, the fourth does so now.
+    assert [each.turn for each in rig.table.kept] == [1, 2]
+    assert {each.highest_outbox_id for each in rig.table.kept} == {9}
+    rig.table.writing = frozenset()
+    rig.step(0.0)
+    assert [each.turn for each in rig.table.kept] == [1, 2, 3, 4]
+
+
+def test_a_turn_is_given_up_when_a_transaction_does_not_end() -> None:
+    rig = Rig()
+    rig.table.writing = frozenset({"forgotten"})
+    rig.step(WRITER_WAIT_SECONDS[Lane.BULK] + 1)
+    rig.step()
+    assert rig.turns("timed_out") == 1
+    assert rig.table.kept == []
+
+
+def test_another_relays_turn_is_not_waited_for() -> None:
+    rig = Rig()
+    rig.table.mine = False
+    rig.step()
+    assert rig.table.kept == []
+    assert rig.loop.state.read == 0
+
+
+def test_no_turn_is_taken_before_the_schemas_are_known() -> None:
+    rig = Rig()
+    rig.unavailable = 10
+    stop = threading.Event()
+    stopping = threading.Timer(0.2, stop.set)
+    stopping.start()
+    rig.loop.run(stop)
+    assert rig.table.turn == 0
+    assert rig.health.check()[1] == ["bulk-turns: waiting for the schema registry: the registry does not answer"]
