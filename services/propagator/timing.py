@@ -43,6 +43,9 @@ THROTTLE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits after a 429 that does not give a time."""
 MAX_REVOCATION_INTERVAL_SECONDS = 60.0
 """A revocation is tried at least this often, however long the destination asks us to wait."""
+STUCK_SECONDS = 300.0
+"""A call under way of which no request was made or answered for so long hangs: the heartbeat stops, and the process is
+restarted. Longer than the longest time-out of a request, twice."""
 SETTLE_CALL_TIMEOUTS = 2.0
 """Call time-outs after which an earlier call without an answer can no longer take effect."""
 

@@ -28,7 +28,13 @@ from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.throttle import Throttle
 from propagator.sending.window import Window
 from propagator.sending.work_queue import BULK, LANES, LIVE, Admission, Lane, WorkQueue
-from propagator.timing import ERROR_BACKOFF_SECONDS, LATE_CHECK_SECONDS, QUEUED_RECEIPT_SECONDS, RECHECK_SECONDS
+from propagator.timing import (
+    ERROR_BACKOFF_SECONDS,
+    LATE_CHECK_SECONDS,
+    QUEUED_RECEIPT_SECONDS,
+    RECHECK_SECONDS,
+    STUCK_SECONDS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +83,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._recheck: asyncio.Task[None] | None = None
+        self._call_ended_at = clock()
         self._draining = False
         self._report_late_at = clock()
         self._window = Window(
@@ -100,7 +107,8 @@ class Dispatcher:
         """Verify the account, then send for ever."""
         self._results.quarantine(await self._account_check.wait_until_verified())
         while not self._draining:
-            self._heartbeat()
+            if not self._is_stuck():
+                self._heartbeat()
             self._wake.clear()
             self._maintain()
             wait = self._start_due_calls()
@@ -142,6 +150,12 @@ class Dispatcher:
         late = now_micros if self._breaker.is_open else now_micros - int(QUEUED_RECEIPT_SECONDS * 1_000_000)
         for push in self._queue.take_late(late, limit=MAX_QUEUED_RECEIPTS):
             self._results.report_waiting(push)
+
+    def _is_stuck(self) -> bool:
+        """Whether calls are under way and none of them moves."""
+        moved_at = max(self._call_ended_at, self._limiter.last_request_at)
+        longest = STUCK_SECONDS + 2 / self._destination.limits.calls_per_second
+        return bool(self._calls) and self._clock() - moved_at > longest
 
     async def _check_targets(self) -> None:
         unknown = await self._account_check.recheck()
@@ -271,6 +285,7 @@ class Dispatcher:
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
+        self._call_ended_at = self._clock()
         self._wake.set()
 
     async def _execute(self, call: Call) -> None:

@@ -31,6 +31,7 @@ class RateLimiter:
         self._on_request = on_request
         self._tokens = self._burst
         self._refilled_at = clock()
+        self.last_request_at = clock()
         self._live_since_bulk = 0
         self._live_spends_waiting = 0
 
@@ -53,6 +54,7 @@ class RateLimiter:
         """Take one request's token, after `seconds_until_call` was 0."""
         self._refill()
         self._tokens -= 1.0
+        self.last_request_at = self._clock()
         self._on_request()
         self._live_since_bulk = self._live_since_bulk + 1 if live else 0
 

@@ -90,7 +90,12 @@ def destination(
 
 def decision(decision_id: str, status: str = "withdrawn", *, at: int | None = None, **more: Any) -> Decision:
     when = now_micros() if at is None else at
-    fields = {"subject_ref": "ann", "purpose": "newsletter", "effective_at": when, "recorded_at": when} | more
+    fields: dict[str, Any] = {
+        "subject_ref": "ann",
+        "purpose": "newsletter",
+        "effective_at": when,
+        "recorded_at": when,
+    } | more
     return Decision(decision_id=decision_id, status=status, **fields)
 
 
@@ -112,7 +117,7 @@ class Rig:
         self.state = FakeState(self.destination.rules(KEYRING), seal=seal)
         self.metrics = Metrics.on(self.registry)
 
-    async def start(self) -> None:
+    async def start(self, seed: int = 7) -> None:
         self.worker = DestinationWorker(
             self.destination,
             self.provider,
@@ -123,7 +128,7 @@ class Rig:
             on_verified=self.verified.append,
             heartbeat=self._beat,
             now_micros=now_micros,
-            rng=random.Random(7),
+            rng=random.Random(seed),
         )
         self.state.listener = self.worker.offer
         await self.worker.start()

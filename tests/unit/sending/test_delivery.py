@@ -14,6 +14,11 @@ from tests.unit.sending.rig import KEYRING, Rig, decision, destination, key
 from tests.unit.sending.virtual_time import SECOND, START, now_micros, until, virtually
 
 
+def attempts_recorded(rig: Rig, number: int) -> int:
+    row = rig.state.rows.get(key(number), {}).get("t1")
+    return row.retry.attempts if row is not None and row.retry is not None else 0
+
+
 def test_a_withdrawal_is_delivered_recorded_and_receipted() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -138,7 +143,7 @@ def test_a_failing_address_backs_off_in_its_row_and_never_delays_others() -> Non
         for number in range(1, 200):
             rig.state.decide(key(number), decision(f"d{number}"))
             await until(partial(rig.state.rows.__contains__, key(number)), seconds=1.0)
-        await until(lambda: rig.state.rows[key(0)]["t1"].retry.attempts >= 9, seconds=300)
+        await until(lambda: attempts_recorded(rig, 0) >= 9, seconds=300)
         retry = rig.state.rows[key(0)]["t1"].retry
         assert retry is not None
         assert 30 * SECOND <= retry.retry_at - now_micros() + SECOND <= 61 * SECOND
@@ -166,11 +171,7 @@ def test_the_backoff_of_an_address_outlives_the_worker() -> None:
             rig.state.decide(key(number), decision(f"d{number}"))
             await until(lambda: key(number) in rig.state.rows)
 
-        def attempts() -> int:
-            row = rig.state.rows.get(key(0), {}).get("t1")
-            return row.retry.attempts if row is not None and row.retry is not None else 0
-
-        while attempts() < 6:
+        while attempts_recorded(rig, 0) < 6:
             await others()
         retry_at = rig.state.rows[key(0)]["t1"].retry.retry_at  # type: ignore[union-attr]
         await rig.kill()

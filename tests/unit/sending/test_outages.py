@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+from functools import partial
+
+import pytest
 
 from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError, UnknownTargetsError
@@ -247,6 +250,123 @@ def test_unknown_targets_hold_no_memory() -> None:
         assert not rig.provider.calls
         assert rig.worker is not None
         assert len(rig.worker._dispatcher._queue) == 0
+        await rig.stop()
+
+    virtually(scenario())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outage_of_five_seconds_costs_little_more_than_five_seconds(seed: int) -> None:  # R2
+    """As SendGrid: 9.5 calls a second, 1,000 a call; 100 decisions a second come all the while."""
+
+    async def scenario() -> None:
+        rig = Rig(destination=destination(per_second=9.5, burst=20, batch=1_000))
+        down = False
+        rig.provider.fails = lambda _pushes: DestinationDownError("cut") if down else None
+        await rig.start(seed)
+        decided: dict[str, float] = {}
+        for at in range(150):
+            down = 50 <= at < 100
+            for number in range(10):
+                address = key(at * 10 + number)
+                decided[address] = clock()
+                rig.state.decide(address, decision(f"d{address}"))
+            await asyncio.sleep(0.1)
+        await until(lambda: rig.state.nothing_pending, seconds=20)
+        delays = [took_effect - decided[address] for took_effect, address, _, _ in rig.provider.changes]
+        assert len(delays) == 1_500
+        assert max(delays) < 7.0
+        await rig.stop()
+
+    virtually(scenario())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_backlog_of_an_outage_is_drained_soon_after_it(seed: int) -> None:  # R2
+    async def scenario() -> None:
+        rig = Rig()
+        down = True
+        rig.provider.fails = lambda _pushes: DestinationDownError("http_503") if down else None
+        await rig.start(seed)
+        for number in range(99):
+            rig.state.decide(key(number), decision(f"d{number}"))
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(30)
+        down = False
+        up_at = clock()
+        await until(lambda: len(rig.provider.holds) == 99)
+        assert clock() - up_at < 6.0
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_one_odd_address_and_nothing_else_is_tried_within_bounds_and_holds_a_new_push_up_for_a_second() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.loses_answer = lambda pushes: (
+            DestinationDownError("timeout") if any(p.address_key == key(7) for p in pushes) else None
+        )
+        await rig.start()
+        rig.state.decide(key(7), decision("d7"))
+        await asyncio.sleep(600)
+        assert len(rig.provider.calls) < 600 / 15 + 2
+        for number in range(10, 15):
+            decided_at = clock()
+            rig.state.decide(key(number), decision(f"d{number}"))
+            await until(partial(rig.provider.holds.__contains__, (key(number), "t1")), seconds=5)
+            assert clock() - decided_at < 1.3
+            await asyncio.sleep(5)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_what_has_waited_for_a_target_goes_in_full_batches_once_it_is_mended() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25))
+        rig.provider.verify_error = lambda: UnknownTargetsError("list", {"t1": "correct it"})
+        for number in range(101):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await rig.start()
+        await asyncio.sleep(10)
+        rig.provider.verify_error = lambda: None
+        await until(lambda: rig.state.nothing_pending, seconds=40)
+        assert [len(call.pushes) for call in rig.provider.calls] == [1, 25, 25, 25, 25]
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_call_that_never_ends_stops_the_heartbeat() -> None:  # R41
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.latency = 5_000.0
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        await asyncio.sleep(290)
+        beats = rig.beats
+        await asyncio.sleep(5)
+        assert rig.beats > beats
+        await asyncio.sleep(30)
+        beats = rig.beats
+        await asyncio.sleep(60)
+        assert rig.beats == beats
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_destination_that_is_down_for_long_is_waited_for_with_a_heartbeat() -> None:  # R41
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.fails = lambda _pushes: ThrottledError("throttled", retry_after=3_600.0)
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        for _ in range(60):
+            beats = rig.beats
+            await asyncio.sleep(10)
+            assert rig.beats - beats >= 10
         await rig.stop()
 
     virtually(scenario())
