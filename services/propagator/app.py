@@ -129,10 +129,10 @@ class Propagator:
             static=False,
         )
 
-        @app.task
         async def watch_tables() -> None:
             app.fail(await self.reader.failure())
 
+        app.task(watch_tables)
         return app
 
     def _worker(self, name: str) -> DestinationWorker:

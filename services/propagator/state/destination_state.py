@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from consent_contracts.partitioner import partition_of
-from consent_state import StateStoreCorrupted
+from consent_state import StateError, StateStoreCorrupted
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
 from propagator.sending.ports import Current, Kind, PendingPush
@@ -18,9 +20,13 @@ from .planning import PlannedDestination, RecordDecoder, now_micros, plan_addres
 from .reader import StateReader
 from .records import RecordBuilder
 from .session import SenderSession
-from .tables import PartitionTables
+from .tables import PartitionTables, StoredAddress
+
+logger = logging.getLogger(__name__)
 
 RESTORING = "restoring"
+
+T = TypeVar("T")
 
 
 class TableDestinationState:
@@ -47,11 +53,7 @@ class TableDestinationState:
         """Both states and their difference. Raises RegistryUnavailable, Unreadable and InvalidRecord for an entry that
         cannot be decoded, StateError while local state is damaged."""
         destination, tables = self._destination, self._tables(address_key)
-        try:
-            stored = tables.get(destination, address_key)
-        except StateStoreCorrupted as error:
-            self._reader.corrupted(tables.partition, error)
-            raise
+        stored = self._get(address_key)
         entry = None
         if stored.entry is not None:
             entry = self._decoder.entry(destination.channel, address_key, stored.entry.value)
@@ -70,7 +72,7 @@ class TableDestinationState:
     def pending(
         self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
     ) -> Sequence[PendingPush]:
-        """The oldest rows of the index that can be worked on now."""
+        """The oldest rows of the index that can be worked on now; none while local state is damaged or restored."""
         name = self._destination.name
         rows = [
             tables.pending(name, live=live, kind=kind, skip_targets=skip_targets)
@@ -82,7 +84,7 @@ class TableDestinationState:
             for push in heapq.merge(*rows, key=_since)
             if push.not_before <= due_by and self._session.overlay.rows(name, push.address_key) is None
         )
-        return list(islice(due, limit))
+        return self._unless_damaged(lambda: list(islice(due, limit)), [])
 
     def record(
         self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
@@ -125,29 +127,21 @@ class TableDestinationState:
 
     def oldest_pending(self, *, live: bool) -> int | None:
         """Since when the oldest suppression of the class is pending, in micros."""
-        oldest = [
-            found
-            for tables in self._reader.tables
-            if (found := tables.oldest(self._destination.name, live=live, kind="suppress")) is not None
-        ]
-        return min(oldest, default=None)
+        return self._unless_damaged(lambda: self._oldest(live, ("suppress",)), None)
 
     def delivered_until(self) -> int | None:
         """Micros: every live decision recorded until then is delivered. None: not known."""
         name, channel = self._destination.name, self._destination.channel
         if self._reader.restoring or self._reader.scanner.is_scanning(name):
             return None
-        until: list[int] = []
-        for tables in self._reader.tables:
-            as_of = self._reader.freshness.as_of(tables.partition, channel)
-            if as_of is None:
-                return None
-            until.append(as_of)
-            # Live rows of kind record are addresses that cannot be planned: one may hold a withdrawal.
-            for kind in _REVOCATIONS:
-                if (oldest := tables.oldest(name, live=True, kind=kind)) is not None:
-                    until.append(oldest)
-        return min(until)
+        as_of = [self._reader.freshness.as_of(tables.partition, channel) for tables in self._reader.tables]
+        known = [each for each in as_of if each is not None]
+        if len(known) < len(as_of):
+            return None
+        # Live rows of kind record are addresses that cannot be planned: one may hold a withdrawal.
+        unknown: int | None = 0
+        oldest = self._unless_damaged(lambda: self._oldest(True, ("suppress", "record")), unknown)
+        return None if oldest == 0 else min(known) if oldest is None else min(oldest, *known)
 
     def _hindrance(self, partition: int) -> str | None:
         if self._reader.restoring:
@@ -155,8 +149,32 @@ class TableDestinationState:
         return self._reader.freshness.hindrance(partition, self._destination.channel)
 
     def _delivered_now(self, address_key: str) -> dict[str, DeliveredTarget]:
-        stored = self._tables(address_key).get(self._destination, address_key)
-        return self._delivered(address_key, stored.delivered)
+        return self._delivered(address_key, self._get(address_key).delivered)
+
+    def _get(self, address_key: str) -> StoredAddress:
+        tables = self._tables(address_key)
+        try:
+            return tables.get(self._destination, address_key)
+        except StateStoreCorrupted as error:
+            self._reader.corrupted(tables.partition, error)
+            raise
+
+    def _oldest(self, live: bool, kinds: Sequence[Kind]) -> int | None:
+        found = [
+            tables.oldest(self._destination.name, live=live, kind=kind)
+            for tables in self._reader.tables
+            for kind in kinds
+        ]
+        return min((each for each in found if each is not None), default=None)
+
+    def _unless_damaged(self, read: Callable[[], T], otherwise: T) -> T:
+        """Damaged tables are found and restored by the reader; until then there is nothing to send from them."""
+        try:
+            return read()
+        except StateError as error:
+            logger.warning("local state cannot be read: %s", error)
+            self._reader.suspect()
+            return otherwise
 
     def _delivered(self, address_key: str, stored: bytes | None) -> dict[str, DeliveredTarget]:
         undurable = self._session.overlay.rows(self._destination.name, address_key)
@@ -173,9 +191,6 @@ class TableDestinationState:
 
     def _partition(self, address_key: str) -> int:
         return partition_of(address_key.encode(), len(self._reader.tables))
-
-
-_REVOCATIONS: tuple[Kind, ...] = ("suppress", "record")
 
 
 def _since(push: PendingPush) -> int:

@@ -121,6 +121,7 @@ class StateReader:
         self._listener: StateListener | None = None
         self._current = 0
         self._damaged: tuple[int, StateStoreCorrupted] | None = None
+        self._suspected = False
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         health.ready(NAME, "restoring")
 
@@ -153,8 +154,12 @@ class StateReader:
         self._listener = listener
 
     def corrupted(self, partition: int, error: StateStoreCorrupted) -> None:
-        """Another thread met damaged local state."""
+        """Another thread met damaged local state in this partition."""
         self._damaged = (partition, error)
+
+    def suspect(self) -> None:
+        """Another thread met damaged local state in some pending index: all are read at the next check."""
+        self._suspected = True
 
     def _run(self) -> None:
         for tables in self.tables:
@@ -266,6 +271,7 @@ class StateReader:
                 if time.monotonic() >= next_check:
                     if not self._fits():
                         return
+                    self._load_suspected()
                     self._retry_unplanned()
                     next_check = time.monotonic() + CHECK_SECONDS
                 if self._damaged is not None:
@@ -306,6 +312,12 @@ class StateReader:
         for at, misfit in misfits.items():
             logger.error("%s: %s; the tables are restored", at, misfit.detail)
         return not misfits
+
+    def _load_suspected(self) -> None:
+        suspected, self._suspected = self._suspected, False
+        for tables in self.tables if suspected else ():
+            self._current = tables.partition
+            tables.load()
 
     def _retry_unplanned(self) -> None:
         for tables in self.tables:
