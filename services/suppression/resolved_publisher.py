@@ -88,8 +88,10 @@ class ResolvedPublisher:
             else:
                 break
         beginning = begin(recorded, facts, self._list_topics, _new_id)
-        for loss in beginning.losses:
-            logger.warning("partition %d has a hole: %s", self._partition, loss)
+        if recorded is None:
+            logger.warning("partition %d has a hole: nothing is recorded of it yet", self._partition)
+        elif beginning.losses:
+            logger.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
         self._become(beginning.state)
 
     async def advance(

@@ -91,7 +91,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             # Above the largest record anybody may write here: aiokafka cannot read one that is larger than this.
             max_partition_fetch_bytes=4 * 1024 * 1024,
             request_timeout_ms=30_000,
-            metadata_max_age_ms=60_000,
+            # Only new metadata gives back the partitions of a topic that was deleted and created again.
+            metadata_max_age_ms=10_000,
             **aiokafka_security(options.client_config),
         )
 

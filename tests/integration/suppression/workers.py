@@ -110,7 +110,7 @@ class Installation:
 
     def __init__(self, rig: Rig, environment: dict[str, str], directory: Path) -> None:
         self.rig = rig
-        self._environment = environment
+        self.environment = environment
         self._directory = directory
         self._producer: Any = kafka_clients.producer(rig.kafka)
         self._reader: Any = kafka_clients.consumer(rig.kafka, "reader")
@@ -130,7 +130,7 @@ class Installation:
         self._resolved_reader.close()
 
     def start(self, instance: str) -> Worker:
-        worker = Worker(self._environment, instance, self._directory / f"{instance}.log")
+        worker = Worker(self.environment, instance, self._directory / f"{instance}.log")
         self.workers.callback(worker.end)
         return worker
 
