@@ -1,1 +1,1 @@
-"""The door: HTTP, ledger, outbox, relay and Kafka ingest; owns the database."""
+"""The HTTP API, ledger, outbox, relay and Kafka ingest; owns the database."""

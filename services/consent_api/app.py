@@ -35,7 +35,7 @@ from .validate import Rules
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = """Records what people choose, with the evidence, and tells who was told of it.
+DESCRIPTION = """Records what people choose, with the evidence, and shows which destinations have received it.
 
 Every error is a problem document (RFC 9457) that names the field and the cure. Whatever is answered 2xx is durable."""
 
@@ -93,7 +93,7 @@ def create_app(
 
 
 def connect_ledger(settings: ApiSettings) -> Ledger:
-    """The ledger of this installation. Waits for the registry; the database may still be away."""
+    """The ledger of this installation. Waits for the registry; the database may not be up yet."""
     keyring = starting.keyring(settings)
     codec = starting.codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
@@ -145,13 +145,13 @@ def serve(settings: ApiSettings) -> int:
         )
     )
 
-    def told(_: int, __: FrameType | None) -> None:
+    def on_signal(_: int, __: FrameType | None) -> None:
         # uvicorn handles signals while it runs, and raises them again once it has finished: the default action
         # would then kill us before we have put our things away.
         server.should_exit = True
 
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, told)
+        signal.signal(signum, on_signal)
     try:
         server.run()
     finally:

@@ -1,4 +1,4 @@
-"""What the processes of this service are told at start."""
+"""The settings of this service's processes."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def rfc3339(value: object) -> int | None:
     """A time as JSON carries it. More than six decimals are cut off."""
     if value is None:
         return None
-    cure = "send a time with its offset as RFC 3339 says, such as 2026-03-01T09:30:00Z"
+    cure = "send a time with its offset as in RFC 3339, such as 2026-03-01T09:30:00Z"
     parts = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if parts is None:
         raise ValueError(cure)
@@ -223,7 +223,7 @@ class _Reading:
         self._faults.append(FieldError(pointer=pointer, code=code, cure=cure))
 
     def _only(self, given: Mapping[str, object], within: str, known: frozenset[str]) -> None:
-        """A misspelt field is said, not skipped: it may be the one that matters."""
+        """A misspelt field is reported, not skipped: it may be the one that matters."""
         for name in given:
             if name not in known:
                 pointer = f"{within}/{name}" if _FIELD_NAME.fullmatch(name) else within
@@ -294,10 +294,10 @@ class _Reading:
         return None
 
     def _not_the_address(self, address: str | None, **kept: str | None) -> None:
-        """What is kept in the clear does not hold the address of its own submission, whatever stands around it."""
+        """What is kept in the clear does not hold the address of its own submission, whatever surrounds it."""
         for name, value in kept.items():
             if value is not None and _same_number(value, address):
-                self._fault(f"/{name}", "an_address", "leave the phone number out: it stands in address")
+                self._fault(f"/{name}", "an_address", "leave the phone number out: it is in address")
 
     def _shows_address(self, value: str) -> bool:
         return bool(_EMAIL.search(value)) or phones.stands_in(value, self._rules.default_region)
@@ -334,7 +334,7 @@ class _Reading:
         return {name: text.strip() for name, text in texts.items() if text is not None and text.strip()}
 
     def _permission(self, evidence: Mapping[str, str], now: int) -> None:
-        """Everything that R7 wants of a grant; what is absent is named, all of it."""
+        """Everything that R7 requires of a grant; what is absent is named, all of it."""
         named = {fault.pointer for fault in self._faults}
         for name in ("occurred_at", "expires_at"):
             if self._fields.get(name) is None:
@@ -346,7 +346,7 @@ class _Reading:
     def _without_addresses(
         self, evidence: Mapping[str, str], address: str | None, status: str | None
     ) -> Mapping[str, str]:
-        """Evidence is kept in the clear, so no address may stand in it.
+        """Evidence is kept in the clear, so no address may be in it.
 
         A permission is sent back; of a refusal, which must not fail for its evidence, the text is removed.
         """
@@ -365,7 +365,7 @@ class _Reading:
             return True
         if address is not None and (address in value.lower() or _same_number(value, address)):
             return True
-        # These tell the person whom to write to, so they may well hold the controller's own addresses.
+        # These name whom the person writes to, so they may well hold the controller's own addresses.
         return name not in ("controller", "withdrawal_method") and self._shows_address(value)
 
 

@@ -30,7 +30,7 @@ from .openapi import json_response, request_body
 
 MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
-"""A larger batch is an import, unless it says otherwise."""
+"""A larger batch is an import, unless the request decides otherwise."""
 _LONGEST_KEY = 255
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -261,7 +261,7 @@ def _reused() -> Problem:
 
 
 def _idempotency_key(header: str | None) -> str:
-    """The key: quoted, as the draft's structured field wants it, or bare."""
+    """The key: quoted, as the draft's structured field requires, or bare."""
     key = (header or "").strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]

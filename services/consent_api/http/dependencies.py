@@ -1,4 +1,4 @@
-"""What stands in front of every route: who is calling, and, where there is one, the body within its bounds."""
+"""What every route depends on: the caller's API key, and, where there is one, the body within its bounds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ def read_body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Ca
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestDependencies:
-    """The dependencies that routes put in front of themselves."""
+    """The dependencies of the routes."""
 
     submit: Callable[..., Awaitable[ApiKey]]
     submit_body: Callable[..., Awaitable[bytes]]

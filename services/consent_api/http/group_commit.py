@@ -93,12 +93,12 @@ class GroupCommit:
             )
         except (LedgerContendedError, TransactionTooLongError):
             self._retry_individually(group)
-        except LedgerUnavailableError as away:
+        except LedgerUnavailableError as error:
             # Those that wait are answered now, not in their turn: each turn takes as long as it takes to find out.
             while self._waiting:
                 group = [*group, self._waiting.popleft()]
             for _, done in group:
-                _settle(done, LedgerUnavailableError(str(away), retry_after=away.retry_after))
+                _settle(done, LedgerUnavailableError(str(error), retry_after=error.retry_after))
         except Exception as failure:
             log.warning(
                 "group commit failed, retrying submissions individually",
@@ -138,7 +138,8 @@ class GroupCommit:
         return ledger.transact(
             lambda connection: execute(
                 connection, ledger.context, submissions, lane=lane, now=ledger.clock(), lock_ms=lock_ms
-            )
+            ),
+            limit_seconds=lane.limit_seconds,
         )
 
 
@@ -148,7 +149,7 @@ def _key(submission: Submission) -> _Key:
 
 def _settle(done: asyncio.Future[Completed], outcome: Completed | Exception) -> None:
     if done.done():
-        return  # Whoever asked has gone.
+        return  # The caller has gone.
     if isinstance(outcome, Completed):
         done.set_result(outcome)
     else:

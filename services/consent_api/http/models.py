@@ -38,7 +38,7 @@ class Evidence(Struct, kw_only=True, omit_defaults=True):
     capture_method: Annotated[str, Meta(description="web-form, call-recording, paper, ...")] | None = None
     source_system: Annotated[str, Meta(description="The system that captured it.")] | None = None
     actor: Annotated[str, Meta(description="data-subject, or the agent or process that recorded it.")] | None = None
-    withdrawal_method: Annotated[str, Meta(description="How the person was told to withdraw.")] | None = None
+    withdrawal_method: Annotated[str, Meta(description="How the person was informed of how to withdraw.")] | None = None
 
 
 class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -172,7 +172,7 @@ class AddressState(Struct, kw_only=True):
 
 
 class SubjectState(Struct, kw_only=True):
-    """A subject at a moment: the decisions that stood then, with their evidence, and what followed."""
+    """A subject at a moment: the decisions that were current then, with their evidence, and what followed."""
 
     subject_ref: str
     at: Time
@@ -207,7 +207,7 @@ class Receipts(Struct, kw_only=True):
 
 
 class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Why is this address (not) contactable? The address stands in the body, never in a URL."""
+    """Why is this address (not) contactable? The address is in the body, never in a URL."""
 
     channel: Channel
     address: str
@@ -215,7 +215,7 @@ class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Explanation(Struct, kw_only=True):
-    """The verdict, the decision behind it with its evidence and age, the others that stand, and who was told."""
+    """The verdict, its decision with evidence and age, the other current decisions, and the receipts."""
 
     channel: Channel
     purpose: Purpose

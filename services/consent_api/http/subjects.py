@@ -20,7 +20,7 @@ from .dependencies import RequestDependencies
 from .openapi import json_response, request_body
 
 _ADDRESSES = msgspec.json.Decoder(models.SubmittedAddresses)
-_UNKNOWN_SUBJECT = "Use a subject_ref of which this API has been told."
+_UNKNOWN_SUBJECT = "Use a subject_ref that has been sent to this API."
 
 SubjectRef = Annotated[str, Path(description="Your own reference of the person, percent-encoded.", max_length=200)]
 
@@ -97,8 +97,8 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.get(
         "/v1/subjects/{subject_ref:path}/state",
-        summary="What a subject chose, as it stood at a moment",
-        description="The standing decisions with their evidence, and for each address what could be done with it.",
+        summary="What a subject chose, as of a moment",
+        description="The current decisions with their evidence, and for each address what could be done with it.",
         responses={200: json_response(models.SubjectState, "The state."), **responses(401, 403, 404, 422, 503)},
     )
     def state(
@@ -152,5 +152,5 @@ def _moment(at: str | None, now: int) -> int:
     if moment is None:
         return now
     if moment > now:
-        raise Problem(422, "invalid-time", "The moment lies ahead.", field="at", cure=cure)
+        raise Problem(422, "invalid-time", "The moment is in the future.", field="at", cure=cure)
     return moment

@@ -51,7 +51,7 @@ SELECT address_id, tenant, channel, :now
 FROM unnest(CAST(:ids AS bigint[]), CAST(:tenants AS text[]), CAST(:channels AS text[]))
     AS new (address_id, tenant, channel)
 """)
-# No ON CONFLICT: two writers that meet at a new address are told so, and the one that lost starts again and finds it.
+# No ON CONFLICT: of two writers that meet at a new address the second gets an error, starts again and finds it.
 # The order keeps them from deadlocking.
 _ADD_KEYS = text("""
 INSERT INTO address_keys (tenant, channel, address_key, address_id, sealed_address, created_at)
@@ -60,8 +60,9 @@ FROM unnest(CAST(:tenants AS text[]), CAST(:channels AS text[]), CAST(:keys AS t
             CAST(:sealed AS bytea[])) AS new (tenant, channel, address_key, address_id, sealed_address)
 ORDER BY tenant, channel, address_key
 """)
-# Of an address that has its number already, a key that stands there is as good as ours: another writer was first, or,
-# when a hash key was retired before every address had its successor, the address came in anew under another number.
+# Of an address that has its number already, a stored key is as good as ours: another writer was first, or,
+# when a hash key was retired before every address had its successor, the address was created again under another
+# number.
 # Refusing to go on would refuse the subject's next refusal for ever.
 _COMPLETE_KEYS = text(f"{_ADD_KEYS.text} ON CONFLICT DO NOTHING")
 
@@ -126,7 +127,7 @@ def linked(
 def refresh(
     connection: Connection, keyring: Keyring, rows: Iterable[Row[tuple[object, ...]]], *, now: int
 ) -> dict[int, Address]:
-    """Addresses by id, from rows of address_keys: under each live hash key, sealed anew where one is missing.
+    """Addresses by id, from rows of address_keys: under each live hash key, sealed again where one is missing.
 
     Raises Unsealable when a key was retired before every address had its successor.
     """

@@ -1,7 +1,8 @@
-"""The connection pool, and transactions that are tried again when PostgreSQL says that trying again helps."""
+"""The connection pool, and transactions that are tried again when PostgreSQL reports that this helps."""
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -62,16 +63,25 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
     )
 
 
-def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int = ATTEMPTS) -> T:
+def transact(
+    engine: Engine,
+    work: Callable[[Connection], T],
+    *,
+    attempts: int = ATTEMPTS,
+    limit_seconds: float = math.inf,
+) -> T:
     """``work`` in one transaction, committed before this returns; run again, from the start, when contended.
 
     Raises LedgerContendedError or TransactionTooLongError, and LedgerUnavailableError when the database does not
     answer: then nothing was acknowledged, and although a commit whose answer was lost may have taken place, the caller
-    repeats it under the same ids and is answered as a replay.
+    repeats it under the same ids and is answered as a replay. ``limit_seconds`` is the transaction_timeout that
+    ``work`` sets: when PostgreSQL ends a session for it, the reason may be lost with the connection.
     """
     for attempt in range(1, attempts + 1):
+        began = math.inf
         try:
             with engine.begin() as connection:
+                began = time.monotonic()
                 return work(connection)
         except PoolTimeout:
             raise LedgerUnavailableError("all connections to the database are busy") from None
@@ -82,10 +92,11 @@ def transact(engine: Engine, work: Callable[[Connection], T], *, attempts: int =
                     raise LedgerContendedError(f"the database stayed contended ({state})") from None
             elif state == _LOCKED:
                 raise LedgerContendedError("another transaction holds what this one needs") from None
-            elif state in _TOO_LONG:
+            elif state in _TOO_LONG or (state is None and time.monotonic() - began >= limit_seconds):
                 raise TransactionTooLongError("the transaction took longer than it may") from None
             elif _away(error, state):
-                raise LedgerUnavailableError(f"the database is away ({state or type(error.orig).__name__})") from None
+                reason = state or type(error.orig).__name__
+                raise LedgerUnavailableError(f"the database does not answer ({reason})") from None
             else:
                 raise
         time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter

@@ -90,7 +90,7 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
 
 
 def stated_time(effective_at: int, recorded_at: int) -> int | None:
-    """When the person chose, if the submission said so. None: when it came counted (none was sent, or one ahead)."""
+    """When the person chose, if the submission states it. None: the time of receipt counted (none sent, or a later)."""
     return effective_at if effective_at < recorded_at else None
 
 
@@ -106,5 +106,5 @@ def match_duplicate(known: ExistingEvent, again: Accepted, keyring: Keyring) -> 
         same = not known.named
     if same:
         return known.recorded
-    cure = f"send a new event_id: under this one decision {known.recorded.decision_id} says something else"
+    cure = f"send a new event_id: under this one decision {known.recorded.decision_id} is another choice"
     return SubmissionInvalidError([FieldError(pointer="/event_id", code="event_id_reused", cure=cure)])

@@ -1,7 +1,7 @@
 """Which addresses a decision reaches. Pure.
 
 A refusal reaches every address of its subject on the channel, those linked later included. A permission reaches the
-address it names and no other; when it names none, those linked at that moment. So nobody is ever called on an
+address it names and no other; when it names none, those linked at that moment. So no person is ever called on an
 address for which no permission was given, and a new address never starts without the refusals.
 """
 
@@ -39,8 +39,8 @@ class SubjectChannel:
     def add_refusal(self, choice: Choice) -> None:
         """A refusal that every address linked from now on inherits; of two for one purpose the newer."""
         purpose = choice.decision.purpose
-        standing = self._refusals.get(purpose)
-        if standing is None or order(standing.decision) < order(choice.decision):
+        current = self._refusals.get(purpose)
+        if current is None or order(current.decision) < order(choice.decision):
             self._refusals[purpose] = choice
 
     def link(self, address: Address) -> list[Choice]:

@@ -1,6 +1,6 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a request carried out once, however often it is sent.
 
-The first answer is stored in the transaction that carries the request out, so one never stands without the other. A
+The first answer is stored in the transaction that carries the request out, so neither exists without the other. A
 request under way is known by a lock that ends with its transaction: when its process dies, the key is free again.
 """
 
@@ -70,7 +70,7 @@ class StoredResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotencyClaim:
-    """A request that nobody has carried out, ours until the transaction ends."""
+    """A request that has not been carried out, ours until the transaction ends."""
 
     tenant: str
     key_hashes: Sequence[str]
@@ -103,7 +103,7 @@ def claim(
             **lane.time_limits(lock_ms=lock_ms),
         },
     )
-    # Under one of the live keys, if at all, the answer stands: that row counts.
+    # The answer is stored under one of the live keys, if at all: that row counts.
     newest = {row.number: row for row in sorted(found, key=lambda row: row.status is not None)}
     return [_claimed(keyring, request, hashed[number], newest[number]) for number, request in enumerate(requests)]
 
@@ -133,7 +133,7 @@ def delete_expired(connection: Connection, *, now: int, most: int = 10_000) -> i
 
 def _keyed(keyring: Keyring, tenant: str, kind: str, data: bytes) -> list[str]:
     """Hashes under the tenant's live keys, the primary's first: a plain hash of a body that holds a phone number
-    gives the number away to whoever tries them all. (No channel has a blank in its name.)"""
+    reveals the number to anyone who tries them all. (No channel has a blank in its name.)"""
     digest = hashlib.sha256(data).hexdigest()
     return list(keyring.live_address_keys(tenant, f"idempotency {kind}", digest))
 

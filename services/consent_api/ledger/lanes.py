@@ -49,6 +49,11 @@ class Lane(StrEnum):
         return topics.changes if self is Lane.LIVE else topics.changes_bulk
 
     @property
+    def limit_seconds(self) -> float:
+        """How long a transaction that writes the lane's outbox may last."""
+        return _LIMITS[self].transaction_ms / 1000
+
+    @property
     def lock_ms(self) -> int:
         """How long a transaction may wait for one lock."""
         return _LIMITS[self].lock_ms
@@ -64,7 +69,7 @@ class Lane(StrEnum):
 
 
 _LIMITS = {
-    Lane.LIVE: _Limits(transaction_ms=1_000, statement_ms=900, lock_ms=700),
+    Lane.LIVE: _Limits(transaction_ms=1_000, statement_ms=900, lock_ms=400),
     Lane.BULK: _Limits(transaction_ms=60_000, statement_ms=55_000, lock_ms=8_000),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from .recording import LedgerContext, Outcome, record
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 8.0
-_MOST_TOO_LONG = 3
+MAX_TOO_LONG = 5
 
 
 def now_micros() -> int:
@@ -33,7 +34,7 @@ def patiently(attempt: Callable[[], T]) -> T:
 
     A live transaction may not wait as long as a bulk one may hold the lock on a person, so its caller waits, in as
     many transactions as it takes: LedgerContendedError after ``PATIENCE_SECONDS``. TransactionTooLongError when
-    the work itself has not fitted into three.
+    the work itself has not fitted into ``MAX_TOO_LONG`` of them.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     too_long = 0
@@ -42,7 +43,7 @@ def patiently(attempt: Callable[[], T]) -> T:
             return attempt()
         except TransactionTooLongError:
             too_long += 1
-            if too_long == _MOST_TOO_LONG or time.monotonic() >= deadline:
+            if too_long == MAX_TOO_LONG or time.monotonic() >= deadline:
                 raise
         except LedgerContendedError:
             if time.monotonic() >= deadline:
@@ -51,15 +52,18 @@ def patiently(attempt: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """Thread-safe. Everything here raises LedgerUnavailableError when the database is away."""
+    """Thread-safe. Everything here raises LedgerUnavailableError when the database does not answer."""
 
     engine: Engine
     context: LedgerContext
     clock: Callable[[], int] = now_micros
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
-        """``work`` in one transaction, run again when contended, committed when this returns."""
-        return transact(self.engine, work)
+    def transact(self, work: Callable[[Connection], T], *, limit_seconds: float = math.inf) -> T:
+        """``work`` in one transaction, run again when contended, committed when this returns.
+
+        ``limit_seconds``: the lane's, for work that sets its time limits.
+        """
+        return transact(self.engine, work, limit_seconds=limit_seconds)
 
     def write(self, lane: Lane, work: Callable[[Connection], T]) -> T:
         """As `transact`, for ``work`` that writes the lane's outbox, within its time limits.
@@ -71,7 +75,7 @@ class Ledger:
             lanes.limit(connection, lane)
             return work(connection)
 
-        return patiently(lambda: self.transact(limited))
+        return patiently(lambda: self.transact(limited, limit_seconds=lane.limit_seconds))
 
     def record(self, accepted: Sequence[Accepted], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
         """Record decisions in one transaction of their own: committed, with their messages, when this returns."""

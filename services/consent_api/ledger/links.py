@@ -83,13 +83,13 @@ def unlink(
 ) -> list[Linked] | None:
     """Unlink addresses that are no longer the subject's; then those that remain. None when there is no such subject.
 
-    What the subject permitted there ends: each standing permission is followed by an ``invalidated`` decision.
+    What the subject permitted there ends: each current permission is followed by an ``invalidated`` decision.
     What the subject refused there stays. ``by`` goes into the evidence.
     """
     if subjects.find(connection, tenant, subject_ref) is None:
         return None
     subject_id = subjects.lock(connection, [(tenant, subject_ref)], now=now).ids[tenant, subject_ref]
-    # By key, not by number: an address whose hash key was retired too early stands here under several numbers.
+    # By key, not by number: an address whose hash key was retired too early is stored here under several numbers.
     wanted = {context.keyring.address_key(*each) for each in named}
     linked = addresses.linked(connection, context.keyring, [subject_id], now=now).get(subject_id, [])
     leaving = {each.address_id: each for each in linked if each.key in wanted}
@@ -118,9 +118,9 @@ def _invalidate(
 ) -> None:
     rows: list[writes.NewDecision] = []
     pending = PendingWrites(context.outbox, Lane.LIVE)
-    for (address_id, purpose), standing in _standing_permissions(connection, subject_id, subject_ref, leaving):
-        # The clock of whoever recorded the permission may have been ahead of ours.
-        moment = max(now, standing.effective_at)
+    for (address_id, purpose), current in _current_permissions(connection, subject_id, subject_ref, leaving):
+        # The clock of the process that recorded the permission may have been faster than ours.
+        moment = max(now, current.effective_at)
         decision = Decision(
             decision_id=str(context.ids.next(now)),
             subject_ref=subject_ref,
@@ -146,12 +146,12 @@ def _invalidate(
     pending.write(connection, rows, now=now)
 
 
-def _standing_permissions(
+def _current_permissions(
     connection: Connection, subject_id: int, subject_ref: str, leaving: Collection[int]
 ) -> list[tuple[tuple[int, str], Decision]]:
     """Each permission that no later decision of the subject has replaced, by (address_id, purpose)."""
     rows = connection.execute(_CHOICES, {"address_ids": list(leaving), "subject_id": subject_id})
-    standing: dict[tuple[int, str], Decision] = {}
+    current: dict[tuple[int, str], Decision] = {}
     for row in rows:
         decision = Decision(
             decision_id=row.decision_id,
@@ -163,9 +163,9 @@ def _standing_permissions(
             expires_at=row.expires_at,
         )
         slot = (row.address_id, row.purpose)
-        if slot not in standing or order(standing[slot]) < order(decision):
-            standing[slot] = decision
-    return sorted((slot, decision) for slot, decision in standing.items() if decision.status == GIVEN)
+        if slot not in current or order(current[slot]) < order(decision):
+            current[slot] = decision
+    return sorted((slot, decision) for slot, decision in current.items() if decision.status == GIVEN)
 
 
 def _listed(connection: Connection, context: LedgerContext, tenant: str, subject_id: int) -> list[Linked]:

@@ -1,7 +1,7 @@
 """Brings the database to this release: Alembic's migrations as the owner, then the role that the services use.
 
 The services' role can add decisions and read them, and can change or delete none: that is what makes the ledger
-append-only for everybody but the owner, whose password no service holds.
+append-only for every role but the owner's, whose password no service holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .tables import GRANTS
 
 log = logging.getLogger(__name__)
 
-_ONE_AT_A_TIME = 0x636F6E73656E74  # "consent": any number that nobody else locks.
+_ONE_AT_A_TIME = 0x636F6E73656E74  # "consent": any number that is locked for nothing else.
 
 
 def migrate(owner: URL, service: URL) -> None:
@@ -59,7 +59,7 @@ def upgrade(connection: Connection) -> None:
 
 def _config() -> Config:
     config = Config()
-    # Configuration text treats % as special, and an installation may stand in any directory.
+    # Configuration text treats % as special, and an installation may be in any directory.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

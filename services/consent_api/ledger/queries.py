@@ -1,4 +1,4 @@
-"""Reading the ledger: what stood at a moment, why an address is (not) contactable, and who was told."""
+"""Reading the ledger: the state at a moment, why an address is (not) contactable, and which receipts there are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .lanes import MARK
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerDecision:
-    """A decision as it stands in the ledger, with its evidence and the addresses it had reached."""
+    """A decision in the ledger, with its evidence and the addresses it had reached."""
 
     decision: Decision
     channel: str
@@ -32,7 +32,7 @@ class LedgerDecision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddressState:
-    """An address of the subject and what could be done with it, by purpose; ``*`` stands for purposes not named."""
+    """An address of the subject and what could be done with it, by purpose; ``*``: purposes not named."""
 
     channel: str
     address_key: str
@@ -42,7 +42,7 @@ class AddressState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubjectState:
-    """A subject at the moment ``at``: its standing decisions and its addresses."""
+    """A subject at the moment ``at``: its current decisions and its addresses."""
 
     at: int
     entries: tuple[LedgerDecision, ...]
@@ -78,7 +78,7 @@ class DecisionReceipts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """The verdict on an address for a purpose, the decision behind it, and where each destination stands."""
+    """The verdict on an address for a purpose, the decision from which it follows, and the receipts of that."""
 
     address_key: str
     verdict: Verdict
@@ -138,7 +138,7 @@ def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref:
     return SubjectState(
         at=at,
         entries=tuple(
-            _entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in _standing(own)
+            _entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in _current(own)
         ),
         addresses=tuple(
             AddressState(
@@ -163,15 +163,15 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
         )
     rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": now}).all()
     verdict = applicable(verdicts(_decision(row) for row in rows), purpose, now)
-    found = {row.decision_id: _entry(row, [address_key]) for row in _standing_on_address(rows)}
+    found = {row.decision_id: _entry(row, [address_key]) for row in _current_on_address(rows)}
     deciding = found.pop(verdict.decision_id, None) if verdict.decision_id is not None else None
-    told = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
+    receipts = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
     return Explanation(
         address_key=address_key,
         verdict=verdict,
         deciding=deciding,
         others=tuple(found.values()),
-        receipts=tuple(each for each in told if each.address_key in address.sealed),
+        receipts=tuple(each for each in receipts if each.address_key in address.sealed),
     )
 
 
@@ -188,7 +188,7 @@ def _receipts(connection: Connection, tenant: str, decision_id: str) -> list[Rec
     return [Receipt(**row) for row in rows.mappings()]
 
 
-def _standing(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+def _current(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
     """Of one subject's decisions those that no newer one has replaced: on some address they reached, or, for a
     refusal that waits for addresses to come, on the channel as a whole."""
     newest: dict[tuple[object, ...], Row[Any]] = {}
@@ -201,7 +201,7 @@ def _standing(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
     return _distinct(newest.values())
 
 
-def _standing_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+def _current_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
     newest: dict[tuple[object, ...], Row[Any]] = {}
     for row in rows:
         _keep_newer(newest, (row.subject_ref, row.purpose), row)
@@ -209,8 +209,8 @@ def _standing_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
 
 
 def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, ...], row: Row[Any]) -> None:
-    standing = newest.get(slot)
-    if standing is None or order(_decision(standing)) < order(_decision(row)):
+    current = newest.get(slot)
+    if current is None or order(_decision(current)) < order(_decision(row)):
         newest[slot] = row
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 Subject = tuple[str, str]
 """(tenant, subject_ref)"""
 
-# Everybody takes these locks in one order, so two batches about the same people wait instead of deadlocking.
+# Every transaction takes these locks in one order, so two batches about the same people wait instead of deadlocking.
 _CREATE = text("""
 INSERT INTO subjects (tenant, subject_ref, created_at)
 SELECT tenant, subject_ref, :now
@@ -31,7 +31,7 @@ _FIND = text("SELECT subject_id FROM subjects WHERE tenant = :tenant AND subject
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedSubjects:
-    """Subjects that nobody else can link, unlink or decide for until the transaction ends."""
+    """Subjects that no other transaction can link, unlink or decide for until the transaction ends."""
 
     ids: Mapping[Subject, int]
     created: frozenset[int]

@@ -260,7 +260,7 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("tenant", Text, nullable=False),
-    # Keyed hashes, because callers put addresses into keys, and a plain hash of a body gives its address away.
+    # Keyed hashes, because callers put addresses into keys, and a plain hash of a body reveals its address.
     Column("key_hash", Text, nullable=False),
     Column("request_hash", Text, nullable=False),
     Column("status", Integer, nullable=False),

@@ -30,9 +30,9 @@ class NewDecision:
 
 # One statement, and one JSON text a table, because for a single decision every round trip counts, and for a thousand
 # the driver would spend longer on arrays than PostgreSQL on the rows.
-# Decisions have no ON CONFLICT: whoever meets another writer at an event id starts again, and then finds the first
-# decision. The order of the rows keeps two such batches from deadlocking at that index. An address that is linked
-# again is reached again by what it inherits, hence the only ON CONFLICT.
+# Decisions have no ON CONFLICT: a transaction that meets another writer at an event id starts again, and then finds
+# the first decision. The order of the rows keeps two such batches from deadlocking at that index. An address that is
+# linked again is reached again by what it inherits, hence the only ON CONFLICT.
 _WRITE_TO = """
 WITH new_decisions AS (
     INSERT INTO decisions (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,

@@ -14,7 +14,7 @@ class CheckpointMismatchError(Exception):
 
 class CheckpointFile:
     """The last acknowledged place of an unfinished run. Losing it costs time, never events; going on from a place
-    that was reached under other hash keys, or before the topics were made anew, would leave events out."""
+    that was reached under other hash keys, or before the topics were created again, would leave events out."""
 
     def __init__(
         self, path: Path, selection: Selection, *, hash_keys: Mapping[str, Sequence[str]], topics: Mapping[str, str]

@@ -1,0 +1,21 @@
+"""`consent-relay api`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command()
+def api() -> None:
+    """Serve the HTTP API: decisions in, state and explanations out.
+
+    Listens on CONSENT_RELAY_API_HOST:CONSENT_RELAY_API_PORT; the description of every path is at /docs and
+    /openapi.json. Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
+    """
+    from consent_api import app
+    from consent_api.settings import ApiSettings
+    from consent_runtime.settings import load
+
+    sys.exit(app.serve(load(ApiSettings)))
