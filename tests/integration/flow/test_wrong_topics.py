@@ -30,11 +30,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     ("command", "topic"),
     [
         ("relay", "consent.changes.v1"),
-        ("ingest", "consent.inbound.v1"),
+        ("relay", "consent.changes.bulk.v1"),
+        ("ingest", "consent.inbound.bulk.v1"),
         ("ingest", "consent-api.dead-letters.v1"),
         ("suppression", "suppression.voice.v1"),
         ("gate", "suppression.email.v1"),
-        ("propagator", "propagation.parked.v1"),
+        ("propagator", "propagation.state.default.v1"),
     ],
 )
 def test_wrong_settings_are_named_with_the_cure(house: House, files: dict[str, Path], command: str, topic: str) -> None:
@@ -49,6 +50,20 @@ def test_wrong_settings_are_named_with_the_cure(house: House, files: dict[str, P
 def test_a_wrong_number_of_partitions_is_named(house: House, files: dict[str, Path], command: str) -> None:
     said = house.run(command, code=2, partitions=5, **files)
     assert ": 4 partitions, wanted 5; set CONSENT_RELAY_PARTITIONS=4" in said
+
+
+def test_a_relay_over_a_wrong_number_of_partitions_notes_none_of_them(house: House) -> None:
+    house.run("relay", code=2, partitions=5)
+    assert house.ask("SELECT count(*) FROM relay_partitions") == 0
+
+
+def test_the_number_of_partitions_never_changes(house: House) -> None:
+    with house.relay():
+        until(lambda: house.ask("SELECT count(*) FROM relay_partitions") == 8)
+    with house.owner.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM relay_partitions WHERE partition = 3")
+    said = house.run("relay", code=1)
+    assert "set CONSENT_RELAY_PARTITIONS=3" in said
 
 
 def test_a_relay_waits_for_the_broker_before_it_compares(house: House) -> None:
