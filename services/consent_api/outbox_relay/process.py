@@ -116,9 +116,8 @@ class _Composition:
         for lane in Lane:
             relay, turns, progress = self._lane(lane)
             topics = [lane.changes(self.settings.topics)]
-            part = relay_part(lane)
-            loops[part] = wait_for_topics(relay.run, self.settings, topics, health=self.health, part=part)
-            loops[_turns_part(lane)] = turns.run
+            for part, loop in ((relay_part(lane), relay.run), (_turns_part(lane), turns.run)):
+                loops[part] = wait_for_topics(loop, self.settings, topics, health=self.health, part=part)
             monitored.append(
                 MonitoredLane(
                     lane=lane,

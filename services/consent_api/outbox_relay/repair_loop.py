@@ -27,7 +27,7 @@ from consent_api.republish import pages
 from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
-from consent_runtime.keyring import Keyring
+from consent_runtime.keyring import Keyring, KeyringError
 from consent_runtime.observability import Health
 
 from .errors import PublishFailedError, TopicChangedError
@@ -52,6 +52,8 @@ TRANSIENT: tuple[type[Exception], ...] = (
     NotRegistered,
     LedgerUnavailableError,
     KafkaException,
+    # The keyring lacks what the history needs: this holds up repairs, and must not end the lanes with them.
+    KeyringError,
     *UNREACHABLE,
 )
 
