@@ -1,8 +1,11 @@
-"""The commands of this service, each in `cli/` or beside what it runs. Heavy imports wait until a command runs."""
+"""The commands of this service. Heavy imports wait until a command runs."""
 
 from .cli.api import api
+from .cli.dead_letters import dead_letters
+from .cli.ingest import ingest
 from .cli.keys import keys
 from .cli.migrate import migrate
-from .kafka_commands import dead_letters, ingest, relay, republish
+from .cli.relay import relay
+from .cli.republish import republish
 
 __all__ = ["api", "dead_letters", "ingest", "keys", "migrate", "relay", "republish"]

@@ -19,17 +19,17 @@ SERVICES = ("consent-api", "suppression", "propagator")
 def dead_letters() -> None:
     """Look at records that could not be read or broke a rule, and replay them once the cause is gone.
 
-    Wants CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_KEYRING_FILE.
+    Requires CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_KEYRING_FILE.
     """
 
 
 @dead_letters.command("list")
-@click.option("--service", type=click.Choice(SERVICES), help="Only what this service put aside.")
+@click.option("--service", type=click.Choice(SERVICES), help="Only what this service rejected.")
 @click.option("--reason", help="Only with this reason code, such as invalid or unknown_schema.")
 @click.option("--all", "replayed", is_flag=True, help="Also those that were replayed already.")
 @click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
 def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
-    """One line a record: where it stood, who put it aside, when, why, and what was wrong."""
+    """One line a record: where it was, which service rejected it, when, why, and what was wrong."""
     from consent_api.dead_letters.reader import Filter, KafkaUnavailableError
     from consent_contracts.cloudevents import rfc3339
 
@@ -38,7 +38,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
     try:
         for letter in box.letters(Filter(service=service, reason=reason, replayed=replayed)):
             number += 1
-            state = "waiting" if letter.replayed_at is None else f"replayed {letter.replayed_at}"
+            state = "not replayed" if letter.replayed_at is None else f"replayed {letter.replayed_at}"
             columns = (
                 letter.place,
                 letter.service,
@@ -58,14 +58,14 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
 @dead_letters.command("replay")
 @click.argument("places", nargs=-1, metavar="[TOPIC:PARTITION:OFFSET]...")
 @click.option("--every", is_flag=True, help="All that the other options select, instead of naming places.")
-@click.option("--service", type=click.Choice(SERVICES), help="Only what this service put aside.")
+@click.option("--service", type=click.Choice(SERVICES), help="Only what this service rejected.")
 @click.option("--reason", help="Only with this reason code.")
 @click.option("--again", is_flag=True, help="Also those that were replayed already; places have to be named.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def replay(
     places: tuple[str, ...], every: bool, service: str | None, reason: str | None, again: bool, yes: bool
 ) -> None:
-    """Put records back where they stood: key, value, headers and partition as they were.
+    """Send records back to their topics: key, value, headers and partition as they were.
 
     A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
     back as a new dead letter.
