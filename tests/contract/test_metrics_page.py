@@ -35,6 +35,6 @@ def test_what_the_requirements_name_is_there() -> None:
         "consent_relay_outbox_pending",
         "consent_relay_outbox_oldest_age_seconds",
         "consent_relay_propagation_latency_seconds",
-        "consent_relay_propagation_oldest_untold_revocation_seconds",
+        "consent_relay_propagation_oldest_pending_revocation_seconds",
         "consent_relay_propagation_breaker_open",
     } <= everything

@@ -114,12 +114,12 @@ class DestinationWorker:
 
     async def start(self) -> None:
         """Begin: verify the account, then send what is pending. A paused destination only exports its gauges."""
-        works = [self._export()]
+        works: list[Callable[[], Coroutine[Any, Any, None]]] = [self._export]
         if self._destination.paused:
             log.warning("destination is paused", extra={"destination": self._destination.name})
             self._on_verified(True)
         else:
-            works += [self._dispatcher.run(), self._record_work.run()]
+            works += [self._dispatcher.run, self._record_work.run]
         self._tasks = [asyncio.create_task(self._guarded(each)) for each in works]
 
     async def stop(self, drain_seconds: float) -> None:
@@ -148,10 +148,10 @@ class DestinationWorker:
             self._gauges.export()
             await asyncio.sleep(GAUGE_SECONDS)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """What is not about one push is a bug that ends the process."""
         try:
-            await work
+            await work()
         except Exception as error:
             log.exception("bug in the worker of a destination", extra={"destination": self._destination.name})
             self._on_fatal_error(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from consent_contracts.errors import RegistryUnavailable
@@ -142,7 +143,7 @@ class Dispatcher:
             self._report_late_at = now + LATE_CHECK_SECONDS
             self._report_late()
         if (self._recheck is None or self._recheck.done()) and self._quarantine.check_is_due():
-            self._recheck = self._spawn(self._check_targets())
+            self._recheck = self._spawn(self._check_targets)
 
     def _report_late(self) -> None:
         """Live revocations that are not delivered within QUEUED_RECEIPT_SECONDS, or that an open breaker holds up."""
@@ -279,7 +280,7 @@ class Dispatcher:
         self._throttle.record_started()
         for item in items:
             item.queued.attempts += 1
-        task = self._spawn(self._execute(call))
+        task = self._spawn(partial(self._execute, call))
         self._calls.add(task)
         task.add_done_callback(self._call_ended)
 
@@ -306,13 +307,13 @@ class Dispatcher:
             result = self._results.on_outcomes(call, outcomes)
         self._metrics.calls.labels(self._destination.name, result).inc()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         return asyncio.create_task(self._guarded(work))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """What is not about one push is a bug that ends the process."""
         try:
-            await work
+            await work()
         except Exception as error:
             log.exception("bug in the dispatcher of a destination", extra={"destination": self._destination.name})
             self._on_fatal_error(error)

@@ -24,6 +24,8 @@ class FakeProvider:
 
     latency: float = 0.02
     timeout: float = 15.0
+    connecting: float = 0.0
+    """Seconds between the call and the write of its request, in which the guard is asked."""
     answer: Callable[[Push], Outcome] = lambda _push: Accepted(reference="r1", effective=True)
     fails: Callable[[Sequence[Push]], CallFailedError | None] = lambda _pushes: None
     loses_answer: Callable[[Sequence[Push]], CallFailedError | None] = lambda _pushes: None
@@ -61,12 +63,16 @@ class FakeProvider:
                 self.requests.append(clock())
             if self.unreachable:
                 raise DestinationDownError("unreachable")
+            await asyncio.sleep(self.connecting)
             if not guard():
                 raise SendNotAllowedError
             self.calls.append(CallRecord(at=clock(), pushes=tuple(pushes)))
             lost = self.loses_answer(pushes)
             if lost is not None:
-                asyncio.get_running_loop().call_later(self.executes_late, self._execute, tuple(pushes))
+                # Only a permission that takes effect after its time-out is guarded against: a suppression that does so
+                # leaves a person alone who has permitted since, until the next decision.
+                late = self.executes_late if pushes[0].action == "permit" else min(self.executes_late, self.timeout / 2)
+                asyncio.get_running_loop().call_later(late, self._execute, tuple(pushes))
                 await asyncio.sleep(self.timeout)
                 raise lost
             await asyncio.sleep(self.latency)

@@ -14,7 +14,7 @@ from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 ADDRESSES = 8
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_delivered_state_converges_to_desired_state_and_nothing_wrong_is_ever_permitted(seed: int) -> None:  # R43
     async def scenario() -> None:
         rng = random.Random(seed)
@@ -25,7 +25,8 @@ def test_delivered_state_converges_to_desired_state_and_nothing_wrong_is_ever_pe
             )
         )
         provider = rig.provider
-        provider.executes_late = rng.choice([0.5, 10.0, 25.0])
+        provider.executes_late = rng.choice([0.5, 20.0, 28.0])
+        provider.connecting = rng.choice([0.0, 0.3, 1.0])
         wrongly_permitted: list[str] = []
         troubled = True
 
@@ -41,7 +42,7 @@ def test_delivered_state_converges_to_desired_state_and_nothing_wrong_is_ever_pe
             for push in pushes:
                 if push.action == "permit" and not permitted(rig, push):
                     wrongly_permitted.append(push.address_key)
-            return DestinationDownError("timeout") if troubled and rng.random() < 0.1 else None
+            return DestinationDownError("timeout") if troubled and rng.random() < 0.2 else None
 
         provider.answer, provider.fails, provider.loses_answer = answer, fails, loses_answer
         await rig.start(seed)
