@@ -29,8 +29,8 @@ from .ledger.ledger import Ledger
 from .ledger.outbox_messages import ChangeMessages
 from .ledger.recording import LedgerContext
 from .metrics import ApiMetrics
+from .monitors import DatabaseMonitor
 from .settings import ApiSettings
-from .upkeep import Upkeep
 from .validate import Rules
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,12 @@ def create_app(
     threads: int = 16,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
+    bulk_threads = max(1, threads // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # One of the connections is the group commit's.
-        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 1)
+        # One of the connections is the group commit's, some are the bulk requests'.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 1 - bulk_threads)
         beating = asyncio.create_task(_beat(health))
         health.ready(_LOOP)
         yield
@@ -70,7 +71,7 @@ def create_app(
     dependencies = RequestDependencies.build(
         key_store, tenants=frozenset(ledger.context.keyring.tenants), longest_body=longest_body
     )
-    app.include_router(decisions.routes(ledger, rules, metrics, dependencies))
+    app.include_router(decisions.routes(ledger, rules, metrics, dependencies, bulk_threads=bulk_threads))
     app.include_router(subjects.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
@@ -118,9 +119,9 @@ def serve(settings: ApiSettings) -> int:
     pages = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     metrics = ApiMetrics.on(registry, channels=settings.channels)
-    looks = Upkeep(ledger, health, offset=metrics.clock_offset)
-    upkeep = threading.Thread(target=looks.run, args=(stop,), name="upkeep", daemon=True)
-    upkeep.start()
+    monitor = DatabaseMonitor(ledger, health, offset=metrics.clock_offset)
+    monitoring = threading.Thread(target=monitor.run, args=(stop,), name="database-monitor", daemon=True)
+    monitoring.start()
     app = create_app(
         ledger=ledger,
         key_store=ApiKeyStore(ledger.engine),
@@ -156,7 +157,7 @@ def serve(settings: ApiSettings) -> int:
         server.run()
     finally:
         stop.set()
-        upkeep.join(timeout=5.0)
+        monitoring.join(timeout=5.0)
         pages.close()
         ledger.engine.dispose()
     return 0 if server.started else 1

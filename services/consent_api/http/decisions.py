@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
+import anyio
+import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
@@ -43,10 +45,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: RequestDependencies) -> APIRouter:
-    """The routes about decisions."""
+def routes(
+    ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: RequestDependencies, *, bulk_threads: int
+) -> APIRouter:
+    """The routes about decisions. ``bulk_threads``: bulk requests that are carried out at once."""
     router = APIRouter(tags=["decisions"])
-    handler = DecisionHandler(ledger, rules, metrics)
+    handler = DecisionHandler(ledger, rules, metrics, bulk_threads=bulk_threads)
 
     @router.post(
         "/v1/decisions",
@@ -81,12 +85,12 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: Requ
         },
         openapi_extra=request_body(models.SubmittedBatch),
     )
-    def submit_batch(
+    async def submit_batch(
         key: Annotated[ApiKey, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return handler.submit_batch(key.tenant, _idempotency_key(idempotency_key), body)
+        return await handler.submit_batch(key.tenant, _idempotency_key(idempotency_key), body)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
@@ -108,10 +112,30 @@ def routes(ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: Requ
     return router
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """What a batch request asks to record."""
+
+    items: Sequence[object]
+    bulk: bool
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.BULK if self.bulk else Lane.LIVE
+
+    def answer(self, results: Results) -> StoredResponse:
+        rendered = [rendering.to_batch_result(each, position) for position, each in enumerate(results)]
+        return StoredResponse(
+            status=200, body=msgspec.json.encode(models.BatchResponse(bulk=self.bulk, results=rendered))
+        )
+
+
 class DecisionHandler:
     """What is sent, on its way into the ledger."""
 
-    def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics) -> None:
+    def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
+        # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
+        self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
@@ -131,9 +155,13 @@ class DecisionHandler:
             )
         return _response(done.answer)
 
-    def submit_batch(self, tenant: str, key: str, body: bytes) -> Response:
+    async def submit_batch(self, tenant: str, key: str, body: bytes) -> Response:
         """One result for each, refused or not."""
-        batch = _batch(bodies.decode(body, _OBJECT))
+        batch = await anyio.to_thread.run_sync(_read_batch, body)
+        limiter = self._bulk_threads if batch.bulk else None
+        return await anyio.to_thread.run_sync(self._record_batch, tenant, key, body, batch, limiter=limiter)
+
+    def _record_batch(self, tenant: str, key: str, body: bytes, batch: _Batch) -> Response:
         if batch.bulk:
             self._back_pressure.require_capacity()
         submission = self._submission(tenant, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
@@ -197,24 +225,6 @@ def _one(results: Results) -> StoredResponse | None:
     return StoredResponse(
         status=200 if result.repeated else 201, body=msgspec.json.encode(rendering.to_recorded(result))
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Batch:
-    """What a batch request asks to record."""
-
-    items: Sequence[object]
-    bulk: bool
-
-    @property
-    def lane(self) -> Lane:
-        return Lane.BULK if self.bulk else Lane.LIVE
-
-    def answer(self, results: Results) -> StoredResponse:
-        rendered = [rendering.to_batch_result(each, position) for position, each in enumerate(results)]
-        return StoredResponse(
-            status=200, body=msgspec.json.encode(models.BatchResponse(bulk=self.bulk, results=rendered))
-        )
 
 
 def _response(answer: StoredResponse) -> Response:
@@ -284,7 +294,8 @@ def _idempotency_key(header: str | None) -> str:
     return key
 
 
-def _batch(document: dict[str, Any]) -> _Batch:
+def _read_batch(body: bytes) -> _Batch:
+    document = bodies.decode(body, _OBJECT)
     items, bulk = document.get("decisions"), document.get("bulk")
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or document.keys() - {"decisions", "bulk"}:
         raise Problem(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,6 +136,32 @@ def test_a_live_batch_that_does_not_fit_into_a_second_is_refused_with_the_cure(
         assert count(owner_engine, "decisions") == 0
         assert post(client, withdrawals(2, bulk=True), BATCH).status_code == 200
     assert count(owner_engine, "decisions") == 2
+
+
+def test_bulk_requests_that_wait_occupy_no_thread_of_live_ones(client: TestClient, owner_engine: Engine) -> None:
+    post(client, {**WITHDRAWAL, "subject_ref": "imported"})
+    imported = {"decisions": [{**WITHDRAWAL, "subject_ref": "imported"}], "bulk": True}
+    with owner_engine.connect() as blocker, ThreadPoolExecutor(40) as pool:
+        blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
+        # More than the process has threads.
+        waiting = [pool.submit(post, client, imported, BATCH) for _ in range(24)]
+        deadline = time.monotonic() + 5
+        while _waiting_for_locks(owner_engine) == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert post(client, withdrawals(2), BATCH).status_code == 200
+        addresses = {"addresses": [{"channel": "sms", "address": A}]}
+        assert client.put("/v1/subjects/other/addresses", json=addresses).status_code == 200
+        assert time.monotonic() - began < 3.0
+        assert not any(each.done() for each in waiting)
+        blocker.rollback()
+        assert {each.result(timeout=60).status_code for each in waiting} == {200}
+
+
+def _waiting_for_locks(engine: Engine) -> int:
+    with engine.connect() as connection:
+        query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return int(connection.execute(query).scalar_one())
 
 
 def test_a_live_repetition_of_an_imported_event_is_answered_as_a_repetition_and_makes_it_live(
