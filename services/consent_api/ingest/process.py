@@ -12,7 +12,6 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry
 from pydantic import Field
 
-from consent_api.clock import ClockWatch
 from consent_api.errors import LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
 from consent_api.ledger.database import connect
@@ -21,6 +20,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
+from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_api.validate import Rules
@@ -41,7 +41,7 @@ from .submissions import Submissions
 from .throttle import BulkThrottle
 
 NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError)
-# Nobody acts on a receipt within a quarter of a second: one transaction takes all that come meanwhile.
+# A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 
 
@@ -77,7 +77,7 @@ def run(settings: IngestSettings) -> int:
 def composed(
     settings: IngestSettings, *, registry: CollectorRegistry, health: observability.Health
 ) -> Iterator[dict[str, Loop]]:
-    """The loops, ready to run. Waits for the registry, once: what it said is kept."""
+    """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
     keyring = starting.keyring(settings)
     default_tenant = _default_tenant(settings, keyring)
     metrics = IngestMetrics.on(registry)
@@ -176,7 +176,7 @@ def composed(
             ),
             "receipts": loop("receipts", topics.receipts, receipts.handle, fetching=RECEIPTS_MAY_WAIT),
             POSITIONS: stored.run,
-            "clock": ClockWatch(ledger=ledger, offset=metrics.clock_offset, health=health).run,
+            CLOCK: ClockMonitor(ledger=ledger, offset=metrics.clock_offset, health=health).run,
         }
     finally:
         engine.dispose()

@@ -17,7 +17,7 @@ from consent_api.ledger.database import connect
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import LedgerContext
 from consent_api.metrics import ApiMetrics
-from consent_api.upkeep import Upkeep
+from consent_api.monitors import DatabaseMonitor
 from consent_api.validate import Rules
 from consent_runtime.observability import Health
 from tests.integration.proxy import Proxy
@@ -31,7 +31,7 @@ class Cable:
 
     client: TestClient
     proxy: Proxy
-    upkeep: Upkeep
+    monitor: DatabaseMonitor
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def cable(service: URL, owner_engine: Engine, context: LedgerContext, api_key: s
         headers = {"Authorization": f"Bearer {api_key}"}
         with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
             yield Cable(
-                client=client, proxy=proxy, upkeep=Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None))
+                client=client,
+                proxy=proxy,
+                monitor=DatabaseMonitor(ledger, Health(), offset=Gauge("offset", "-", registry=None)),
             )
         engine.dispose()
 
@@ -57,7 +59,7 @@ def cable(service: URL, owner_engine: Engine, context: LedgerContext, api_key: s
 def test_without_its_database_the_api_says_503_and_recovers_by_itself(cable: Cable, owner_engine: Engine) -> None:
     headers = {"Idempotency-Key": str(uuid4())}
     assert cable.client.post("/v1/decisions", json=WITHDRAWAL, headers={"Idempotency-Key": "before"}).is_success
-    assert cable.upkeep.look() is True
+    assert cable.monitor.check() is True
     cable.proxy.cut()
     for method, path in [
         ("POST", "/v1/decisions"),
@@ -68,12 +70,12 @@ def test_without_its_database_the_api_says_503_and_recovers_by_itself(cable: Cab
         assert response.status_code == 503, response.text
         assert response.headers["retry-after"] == "1"
         assert response.headers["content-type"] == "application/problem+json"
-    assert cable.upkeep.look() is not True
+    assert cable.monitor.check() is not True
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 1
     cable.proxy.heal()
     assert cable.client.post("/v1/decisions", json=WITHDRAWAL, headers=headers).status_code == 201
-    assert cable.upkeep.look() is True
+    assert cable.monitor.check() is True
 
 
 def test_a_key_that_cannot_be_looked_up_is_503_and_not_401(cable: Cable) -> None:

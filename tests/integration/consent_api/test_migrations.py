@@ -11,12 +11,11 @@ from prometheus_client import Gauge
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from consent_api.clock import ClockWatch
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger import tables
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.migrate import head_revision, migrate
-from consent_api.upkeep import Upkeep
+from consent_api.monitors import ClockMonitor, DatabaseMonitor
 from consent_runtime.observability import Health
 
 
@@ -94,29 +93,29 @@ def test_the_database_itself_refuses_decisions_that_break_a_rule(owner_engine: E
 
 
 def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, owner_engine: Engine) -> None:
-    upkeep = Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None))
-    assert upkeep.look() is True
+    monitor = DatabaseMonitor(ledger, Health(), offset=Gauge("offset", "-", registry=None))
+    assert monitor.check() is True
     try:
         with owner_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-        assert "consent-relay migrate" in str(upkeep.look())
+        assert "consent-relay migrate" in str(monitor.check())
     finally:
         with owner_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": head_revision()})
 
 
-@pytest.mark.parametrize(("seconds", "side"), [(1.5, "ahead of"), (-1.5, "behind")])
+@pytest.mark.parametrize(("seconds", "side"), [(1.5, "later than"), (-1.5, "earlier than")])
 def test_readiness_tells_a_clock_that_differs_from_the_database_s(ledger: Ledger, seconds: float, side: str) -> None:
     gauge = Gauge("offset", "-", registry=None)
     apart = replace(ledger, clock=lambda: ledger.clock() + int(seconds * 1_000_000))
-    assert side in str(Upkeep(apart, Health(), offset=gauge).look())
+    assert side in str(DatabaseMonitor(apart, Health(), offset=gauge).check())
     assert abs(gauge._value.get() - seconds) < 0.5
 
     health = Health()
-    watch = ClockWatch(ledger=apart, offset=gauge, health=health)
-    watch.look()
+    watch = ClockMonitor(ledger=apart, offset=gauge, health=health)
+    watch.check()
     assert not health.check()[0]
-    ClockWatch(ledger=ledger, offset=gauge, health=health).look()
+    ClockMonitor(ledger=ledger, offset=gauge, health=health).check()
     assert health.check()[0]
 
 
@@ -124,6 +123,6 @@ def test_old_answers_are_forgotten_and_young_ones_kept(ledger: Ledger, owner_eng
     with owner_engine.begin() as connection:
         insert = text("INSERT INTO idempotency_keys VALUES ('acme', :key, 'x', 200, '', :at)")
         connection.execute(insert, [{"key": "old", "at": 0}, {"key": "young", "at": ledger.clock()}])
-    assert Upkeep(ledger, Health(), offset=Gauge("offset", "-", registry=None)).look() is True
+    assert DatabaseMonitor(ledger, Health(), offset=Gauge("offset", "-", registry=None)).check() is True
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT key_hash FROM idempotency_keys")).scalars().all() == ["young"]

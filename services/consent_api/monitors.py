@@ -1,0 +1,119 @@
+"""What the processes of this service check of the database every other second: whether it answers, its schema version,
+and whether its clock agrees with the one that stamps decisions (docs/decisions/0013)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
+
+from consent_runtime.observability import Health
+
+from .errors import LedgerUnavailableError
+from .ledger import idempotency
+from .ledger.ledger import Ledger
+from .ledger.migrate import head_revision
+
+log = logging.getLogger(__name__)
+
+DATABASE = "database"
+CLOCK = "clock"
+TOLERATED_OFFSET_SECONDS = 1.0
+_CHECK_INTERVAL_SECONDS = 2.0
+_EXPIRY_INTERVAL_SECONDS = 600.0
+_DATABASE_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+_SCHEMA_VERSION = text("SELECT max(version_num) FROM alembic_version")
+
+
+def clock_offset(connection: Connection, clock: Callable[[], int]) -> float:
+    """Seconds by which `clock` is certainly later than the database's, negative when it is earlier: the database may
+    have read its own clock at any moment between question and answer."""
+    before = clock()
+    database = int(connection.execute(_DATABASE_CLOCK).scalar_one())
+    after = clock()
+    return (max(before - database, 0) + min(after - database, 0)) / 1_000_000
+
+
+def offset_acceptable(offset: float) -> bool | str:
+    """True, or what the health page has on so large an offset (seconds)."""
+    if abs(offset) <= TOLERATED_OFFSET_SECONDS:
+        return True
+    side = "later" if offset > 0 else "earlier"
+    return f"the clock here is {abs(offset):.1f} s {side} than the database's: synchronise both hosts (NTP)"
+
+
+class ClockMonitor:
+    """For a process that only consumes. It keeps recording while the clocks differ: holding a withdrawal back would do
+    the harm that a wrong time might do."""
+
+    def __init__(self, *, ledger: Ledger, offset: Gauge, health: Health) -> None:
+        self._ledger = ledger
+        self._offset = offset
+        self._health = health
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._health.beat(CLOCK)
+            self.check()
+            stop.wait(_CHECK_INTERVAL_SECONDS)
+
+    def check(self) -> None:
+        try:
+            offset = self._ledger.transact(lambda connection: clock_offset(connection, self._ledger.clock))
+        except LedgerUnavailableError:
+            return  # The loops that need the database report that; what was known of the clock still holds.
+        self._offset.set(offset)
+        self._health.ready(CLOCK, offset_acceptable(offset))
+
+
+class DatabaseMonitor:
+    """For the API process. While the database does not answer the process is not ready, and callers get 503; while the
+    clocks differ the process is not ready. Also deletes expired answers of idempotent requests."""
+
+    def __init__(
+        self, ledger: Ledger, health: Health, *, offset: Gauge, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger = ledger
+        self._health = health
+        self._offset = offset
+        self._clock = clock
+        self._required = head_revision()
+        self._expire_at = clock()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._health.beat(DATABASE)
+            self._health.ready(DATABASE, self.check())
+            stop.wait(_CHECK_INTERVAL_SECONDS)
+
+    def check(self) -> bool | str:
+        """True, or why the database cannot be used or its clock not be relied upon."""
+        try:
+            version, offset = self._ledger.transact(
+                lambda connection: (_schema_version(connection), clock_offset(connection, self._ledger.clock))
+            )
+            self._offset.set(offset)
+            if version < self._required:
+                return "is older than this release: run consent-relay migrate"
+            if self._clock() >= self._expire_at:
+                self._expire_at = self._clock() + _EXPIRY_INTERVAL_SECONDS
+                self._delete_expired()
+        except LedgerUnavailableError as error:
+            return str(error)
+        except ProgrammingError:
+            return "has no ledger, or this role may not read it: run consent-relay migrate"
+        return offset_acceptable(offset)
+
+    def _delete_expired(self) -> None:
+        deleted = self._ledger.transact(lambda c: idempotency.delete_expired(c, now=self._ledger.clock()))
+        if deleted:
+            log.info("expired idempotency keys deleted", extra={"count": deleted})
+
+
+def _schema_version(connection: Connection) -> str:
+    return str(connection.execute(_SCHEMA_VERSION).scalar_one())
