@@ -75,9 +75,9 @@ def replay(
     from consent_runtime import kafka
 
     if bool(places) == every:
-        raise click.UsageError("name the records (the first column of: dead-letters list), or say --every")
+        raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
     if again and not places:
-        raise click.UsageError("--again wants the records named: what goes back twice goes back on purpose")
+        raise click.UsageError("--again requires the records to be named: what goes back twice goes back on purpose")
     settings, keyring, _, box = _open()
     wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
     try:

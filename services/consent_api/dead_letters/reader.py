@@ -24,7 +24,7 @@ class KafkaUnavailableError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One record put aside. `place` is where it stood: topic:partition:offset. Times in microseconds."""
+    """One record put aside. `place` is where it was: topic:partition:offset. Times in microseconds."""
 
     place: str
     service: str
@@ -58,7 +58,7 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Record:
-    """What stands in a dead letter topic: a letter, or, without a value, the mark of one."""
+    """A record of a dead letter topic: a letter, or, without a value, the mark of one."""
 
     topic: str
     partition: int
@@ -70,7 +70,7 @@ class _Record:
 
 
 class DeadLetterReader:
-    """Reads twice: first the marks, which are few and stand behind their letters, then the letters, streamed."""
+    """Reads twice: first the marks, which are few and come after their letters, then the letters, streamed."""
 
     def __init__(self, *, connect: Callable[[], Consumer], codec: Codec, topics: Topics) -> None:
         self._connect = connect
@@ -78,7 +78,7 @@ class DeadLetterReader:
         self._topics = topics
 
     def letters(self, wanted: Filter) -> Iterator[DeadLetter]:
-        """Those that `wanted` wants, each once, oldest first within a service. Raises KafkaUnavailableError."""
+        """Those that match `wanted`, each once, oldest first within a service. Raises KafkaUnavailableError."""
         services = SERVICES if wanted.service is None else (wanted.service,)
         names = [self._topics.dead_letters(service) for service in services]
         marks = {each.key: each.mark for each in self._records(names) if each.value is None}
@@ -96,7 +96,7 @@ class DeadLetterReader:
         try:
             datum = self._codec.decode(record.topic, value)
         except Unreadable as error:
-            # Not of our making. It is shown, and since it stands where it stands, it can be replayed nowhere.
+            # Another producer wrote it. It is shown; its topic is the dead letter topic, so it can be replayed nowhere.
             return DeadLetter(
                 place=f"{record.topic}:{record.partition}:{record.offset}",
                 service=next(each for each in SERVICES if self._topics.dead_letters(each) == record.topic),

@@ -16,8 +16,8 @@ from consent_runtime.keyring import Keyring, Unsealable
 
 from .reader import REPLAYED_AT, DeadLetter
 
-# One identity for all replays of an installation: whoever starts fences whoever runs, so no letter goes back twice
-# because two people replayed it at once.
+# One transactional id for all replays of an installation: one that starts fences one that runs, so no letter goes
+# back twice because two people replayed it at once.
 TRANSACTIONAL_ID = "dead-letters-replay"
 
 PRODUCER: dict[str, Any] = {"message_max_bytes": 2_097_152, "transaction_timeout_ms": 60_000}
@@ -32,7 +32,7 @@ class NotReplayedError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """`obstacle` says why this letter stays; None when its record went back."""
+    """`obstacle` is the reason why this letter stays; None when its record went back."""
 
     letter: DeadLetter
     obstacle: str | None = None

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # How the consumer has to be set up for this loop, on top of consent_runtime.kafka's settings.
 CONSUMER: dict[str, Any] = {
-    # librdkafka commits what `store_offsets` was told, twice a second, at revocation and at close.
+    # librdkafka commits the stored offsets twice a second, at revocation and at close.
     "enable_auto_commit": True,
     "auto_commit_interval_ms": 500,
     # Revocation hands over all partitions at once, so a batch is dropped or kept as simply as can be.
@@ -33,7 +33,7 @@ CONSUMER: dict[str, Any] = {
     # A batch of the largest records must fit in memory; the default prefetches 64 MB.
     "queued_max_messages_kbytes": 16_384,
     "fetch_wait_max_ms": 100,
-    # Said where a partition ends: behind what is no record (markers of transactions), so with the broker's own end.
+    # An event where a partition ends, after control records too, so it has the broker's own end offset.
     "enable_partition_eof": True,
 }
 
@@ -57,8 +57,8 @@ class ConsumerLoop:
     """Consumes `topic` and calls `handle` with each batch, in order within a partition.
 
     An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
-    group, and the same batch is tried again until it succeeds, its partition is taken away, or the loop is
-    told to stop. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
+    group, and the same batch is tried again until it succeeds, its partition is revoked, or the loop is
+    stopped. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
     A consumer that librdkafka declares fenced is replaced, once in `DUPLICATE_INSTANCE_SECONDS`: with a static
     identity that happens when the broker was unavailable for longer than the session timeout. Librdkafka then joins
@@ -170,7 +170,7 @@ class ConsumerLoop:
             self._stalls.position((topic, partition), offset)
 
     def _reached(self, place: Partition, offset: int, *, then: int) -> None:
-        """Reading has come to `offset` and goes on at `then`. What was deleted before it was read is said, loudly."""
+        """The next record is at `offset`, then reading goes on at `then`. Logs records that were deleted unread."""
         topic, partition = place
         try:
             lost = self._deleted.before(place, offset, then=then)
@@ -212,7 +212,7 @@ class ConsumerLoop:
         try:
             self._consumer.store_offsets(offsets=offsets)
         except KafkaException as error:
-            # The group took the partitions away while we were busy and the notice waits in the next poll:
+            # The group has revoked the partitions meanwhile, and the notice waits in the next poll:
             # their new owner repeats the batch and recognises it.
             if error.args[0].fatal() or error.args[0].code() in _FENCED_CODES:
                 raise _ConsumerFencedError(error.args[0]) from error
@@ -268,7 +268,7 @@ class ConsumerLoop:
                     try:
                         _, end = self._consumer.get_watermark_offsets(each, timeout=_REQUEST_SECONDS)
                     except KafkaException:
-                        break  # Nobody answers: who has not heard for long enough says so.
+                        break  # No answer: the stall detector reports it if that lasts.
                     self._stalls.end_offset(place, end)
         self._report()
 
@@ -302,7 +302,7 @@ class ConsumerLoop:
         if self._paused:
             consumer.pause(partitions)
         else:
-            # Librdkafka remembers a pause over the loss of a partition, and nobody resumed what was not ours then.
+            # Librdkafka remembers a pause after the loss of a partition, which was not resumed then.
             consumer.resume(partitions)
         self._report()
 

@@ -1,4 +1,4 @@
-"""The propagator's receipts into the ledger's tables (R28): who was told what, and when."""
+"""The propagator's receipts into the ledger's tables (R28): which destination took what, and when."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

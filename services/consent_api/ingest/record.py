@@ -37,8 +37,8 @@ class Consumed:
         )
 
     @property
-    def place(self) -> str:
-        """Where it stands, as `topic:partition:offset`."""
+    def coordinates(self) -> str:
+        """`topic:partition:offset`."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 

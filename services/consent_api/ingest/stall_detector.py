@@ -1,4 +1,4 @@
-"""Whether a loop that is alive also reads what stands in its partitions. Pure; the loop asks the broker."""
+"""Detects partitions with unread records that are not being consumed. Pure; the loop asks the broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StallDetector:
         self._partitions: dict[Partition, tuple[Progress, int]] = {}
 
     def assigned(self, places: Iterable[Partition]) -> None:
-        """These are ours from now on, and not yet known to be anywhere."""
+        """These are assigned from now on; their positions are not known yet."""
         self._joined = True
         self._partitions |= {place: (Progress(bound=self._bound, clock=self._clock), _NOWHERE) for place in places}
 
@@ -30,14 +30,14 @@ class StallDetector:
             self._partitions.pop(place, None)
 
     def waiting_on_purpose(self) -> None:
-        """The loop waits on purpose, and says why itself."""
+        """The loop waits on purpose, and reports the reason itself."""
         for progress, _ in self._partitions.values():
             progress.moved()
 
     def position(self, place: Partition, position: int) -> bool:
         """Everything before `position` is read (negative: that is not known). False when that is no news."""
         if place not in self._partitions:
-            return True  # Said of a partition that has gone meanwhile.
+            return True  # The partition was revoked meanwhile.
         progress, before = self._partitions[place]
         if position <= before:
             return False
@@ -46,13 +46,13 @@ class StallDetector:
         return True
 
     def end_offset(self, place: Partition, end: int) -> None:
-        """The broker says that nothing stands at this offset or behind it."""
+        """`end` is the partition's end offset: no record exists at or after it."""
         progress, position = self._partitions[place]
         if end <= position:
             progress.moved()
 
     def readiness(self) -> bool | str:
-        """True, or what a health page says."""
+        """True, or what the health page has."""
         if not self._joined:
             return "has not joined its group yet"
         stalled = {place: seconds for place, (each, _) in self._partitions.items() if (seconds := each.stalled())}

@@ -228,7 +228,7 @@ hole_repairs = Table(
     Column("partition", Integer, nullable=False),
     # Null: every channel.
     Column("channel", Text),
-    # The bulk topic in which the repair publishes; one that was made anew since has lost what was published.
+    # The bulk topic in which the repair publishes; one that was created again since has lost what was published.
     Column("topic_id", Text, nullable=False),
     Column("taken_by", Text, nullable=False),
     # The last sign of life of the relay that repairs it.

@@ -90,7 +90,7 @@ class RelayMetrics:
             ),
             losses=Counter(
                 "consent_relay_changes_losses_total",
-                "Times this relay found that a partition of a changes topic had gone back or had been made anew, by"
+                "Times this relay found that a partition of a changes topic had gone back or had been created again, by"
                 " lane: Kafka lost records. The ledger has them; they are published again by a repair.",
                 ["lane"],
                 registry=registry,

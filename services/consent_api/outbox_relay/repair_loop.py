@@ -204,7 +204,7 @@ class RepairLoop:
 
     def _finish(self, hole: Hole, topic_id: str) -> None:
         if self._topic_id() not in (None, topic_id):
-            raise TopicChangedError("the bulk topic was made anew")
+            raise TopicChangedError("the bulk topic was created again")
         point, loss = self._table.last_resolved(hole.partition)
         marker = resolved_row(self._codec, self._topic, hole.partition, point=point, loss=loss, repaired=hole.hole_id)
         delivery = self._publish([marker], topic_id)

@@ -9,7 +9,7 @@ TURN_INTERVAL_SECONDS = 1.0
 
 WRITER_WAIT_SECONDS: dict[Lane, float] = {Lane.LIVE: 10.0, Lane.BULK: 90.0}
 """A turn is given up when the transactions that it waits for have not ended by then. Longer than such a transaction may
-last (ledger/lanes.py): only one that escaped the time limits, of an operator say, makes a turn fail."""
+last (ledger/lanes.py): only one without the time limits, such as an operator's, makes a turn fail."""
 
 WRITER_POLL_SECONDS = (0.01, 0.2)
 """Between two looks at the transactions that a turn waits for: the first pause, and the longest."""

@@ -2,7 +2,7 @@
 
 A turn reads the clock, then which transactions are writing the lane's outbox, waits until those have ended, and notes
 the highest id that is visible then. Turns overlap: one that waits for a long import does not hold up the next. All of
-a turn happens on one connection; when that breaks, the turn is thrown away.
+a turn happens on one connection; when that breaks, the turn is discarded.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class TurnLoop:
                         self._health.beat(self._name)
                         stop.wait(self.step(connection))
             except UNREACHABLE as error:
-                self._throw_away()
+                self._discard_open()
                 log.warning("turns paused", extra={"lane": self._lane.value, "error": type(error).__name__})
                 stop.wait(TURN_INTERVAL_SECONDS)
 
@@ -178,7 +178,7 @@ class TurnLoop:
         points = tuple(self._table.points(connection))
         self.state = LaneState(read=self.state.read + 1, points=points, partitions=partitions)
 
-    def _throw_away(self) -> None:
+    def _discard_open(self) -> None:
         self._count_turns("lost", len(self._open))
         self._open = []
         self._next_at = 0.0
