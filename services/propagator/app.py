@@ -35,6 +35,8 @@ from propagator.state.tables import PartitionTables, TableTopics
 MIB = 1024 * 1024
 CACHE_MIB = 32
 """Of all partitions together, for reading and for writing each."""
+QUEUED_KIB = 16 * 1024
+"""Records that are fetched ahead of the tables; librdkafka's default of 64 MiB is held several times in a restore."""
 
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
@@ -181,7 +183,9 @@ class Propagator:
             tables,
             topics=table_topics,
             make_consumer=lambda: table_consumer(
-                settings.kafka, topics.group(f"propagator.{settings.propagator_name}.tables")
+                settings.kafka,
+                topics.group(f"propagator.{settings.propagator_name}.tables"),
+                queued_max_messages_kbytes=QUEUED_KIB,
             ),
             admin=self._admin,
             freshness=Freshness(self._codec, topics.resolved, settings.partitions, _limits(settings)),

@@ -1,0 +1,191 @@
+"""Transactions of rows and receipts, over a producer in memory that fails as told by the test."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from propagator.errors import SenderFencedError
+from propagator.state import committer as module
+from propagator.state.committer import Committer, OutgoingRecord
+from propagator.state.overlay import UndurableRow
+
+
+class Message:
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class MemoryProducer:
+    """Committed records in `log`, one list a transaction."""
+
+    def __init__(self) -> None:
+        self.log: list[list[dict[str, Any]]] = []
+        self.failures: list[KafkaError] = []
+        self.aborted = 0
+        self._open: list[dict[str, Any]] = []
+        self._end = 0
+
+    def init_transactions(self, timeout: float) -> None:
+        pass
+
+    def begin_transaction(self) -> None:
+        self._open = []
+
+    def produce(self, **record: Any) -> None:
+        self._open.append(record)
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+    def flush(self, timeout: float) -> int:
+        for record in self._open:
+            self._end += 1
+            if record["on_delivery"] is not None:
+                record["on_delivery"](None, Message(self._end))
+        return 0
+
+    def commit_transaction(self, timeout: float) -> None:
+        if self.failures:
+            raise KafkaException(self.failures.pop(0))
+        self.log.append(self._open)
+
+    def abort_transaction(self, timeout: float) -> None:
+        self.aborted += 1
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.producer = MemoryProducer()
+        self.committed: list[tuple[str, int]] = []
+        self.lost = 0
+        self.committer = Committer(
+            lambda: self.producer,  # type: ignore[arg-type,return-value]
+            on_committed=lambda row, offset: self.committed.append((row.address_key, offset)),
+            on_lost=self._note_lost,
+        )
+
+    def _note_lost(self) -> None:
+        self.lost += 1
+
+    def put(self, key: str, value: bytes = b"v", *receipts: bytes) -> None:
+        row = UndurableRow(destination="crm", address_key=key, partition=1, rows={})
+        record = OutgoingRecord(topic="state", key=key.encode(), value=value, partition=1)
+        self.committer.put(row, record, [OutgoingRecord(topic="receipts", key=b"k", value=each) for each in receipts])
+
+    def values(self) -> list[list[bytes]]:
+        return [[record["value"] for record in transaction] for transaction in self.producer.log]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    return Rig()
+
+
+async def test_rows_and_receipts_that_wait_go_in_one_transaction(rig: Rig) -> None:
+    await rig.committer.open()
+    rig.put("a", b"1", b"receipt")
+    rig.put("b", b"2")
+    await until(lambda: rig.committed)
+    assert rig.values() == [[b"1", b"2", b"receipt"]]
+    assert rig.committed == [("a", 1), ("b", 2)]
+    await rig.committer.close(1)
+
+
+async def test_a_newer_row_of_an_address_replaces_the_one_that_waits(rig: Rig) -> None:
+    await rig.committer.open()
+    rig.put("a", b"1")
+    rig.put("a", b"2")
+    await rig.committer.commit()
+    assert rig.values() == [[b"2"]]
+    await rig.committer.close(1)
+
+
+async def test_at_most_four_transactions_a_second_are_committed_by_themselves(rig: Rig) -> None:
+    await rig.committer.open()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    number = 0
+    while loop.time() - began < 1.0:
+        rig.put(f"a{number}")
+        number += 1
+        await asyncio.sleep(0.01)
+    assert len(rig.producer.log) <= 5
+    await rig.committer.close(1)
+    assert sum(map(len, rig.producer.log)) == number
+
+
+async def test_a_commit_at_once_takes_along_what_waits(rig: Rig) -> None:
+    await rig.committer.open()
+    rig.put("a", b"1")
+    await until(lambda: rig.committed)
+    rig.put("b", b"2")
+    began = asyncio.get_running_loop().time()
+    await rig.committer.commit()
+    assert asyncio.get_running_loop().time() - began < module.COMMIT_INTERVAL_SECONDS
+    assert rig.values() == [[b"1"], [b"2"]]
+    await rig.committer.close(1)
+
+
+async def test_rows_of_an_aborted_transaction_go_into_the_next(rig: Rig) -> None:
+    rig.producer.failures.append(KafkaError(KafkaError.NOT_ENOUGH_REPLICAS, "abort", False, False, True))
+    await rig.committer.open()
+    rig.put("a", b"1", b"receipt")
+    await rig.committer.commit()
+    assert rig.producer.aborted == 1
+    assert rig.values() == [[b"1", b"receipt"]]
+    await rig.committer.close(1)
+
+
+async def test_a_newer_row_wins_over_one_of_an_aborted_transaction(rig: Rig) -> None:
+    rig.producer.failures.append(KafkaError(KafkaError.NOT_ENOUGH_REPLICAS, "abort", False, False, True))
+    await rig.committer.open()
+    rig.put("a", b"1")
+    await until(lambda: rig.producer.aborted)
+    rig.put("a", b"2")
+    await rig.committer.commit()
+    assert rig.values()[-1] == [b"2"] or rig.values() == [[b"1"], [b"2"]]
+    await rig.committer.close(1)
+
+
+async def test_a_commit_whose_answer_is_missing_is_repeated(rig: Rig) -> None:
+    rig.producer.failures.append(KafkaError(KafkaError._TIMED_OUT, "no answer", False, True, False))
+    await rig.committer.open()
+    rig.put("a", b"1")
+    await rig.committer.commit()
+    assert rig.values() == [[b"1"]]
+    assert rig.producer.aborted == 0
+    await rig.committer.close(1)
+
+
+@pytest.mark.parametrize("code", [KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH])
+async def test_a_fenced_sender_drops_its_rows_and_records_nothing_more(rig: Rig, code: int) -> None:
+    rig.producer.failures.append(KafkaError(code, "fenced", True, False, False))
+    await rig.committer.open()
+    rig.put("a")
+    with pytest.raises(SenderFencedError):
+        await rig.committer.commit()
+    await until(lambda: rig.lost == 1)
+    with pytest.raises(SenderFencedError):
+        rig.put("b")
+    await rig.committer.close(1)
+    assert rig.producer.log == []
+
+
+async def test_closing_commits_what_waits(rig: Rig) -> None:
+    await rig.committer.open()
+    rig.put("a", b"1")
+    await rig.committer.close(1)
+    assert rig.values() == [[b"1"]]
