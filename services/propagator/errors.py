@@ -114,14 +114,3 @@ class InvalidTransitionError(PropagatorError):
         self.state = state
         self.event = event
         super().__init__(f"a push that is {state} cannot be {event}")
-
-
-# The old names, until the modules that use them are deleted.
-Fault = FileError
-WrongDestinations = InvalidDestinationsFileError
-CallFailed = CallFailedError
-DestinationDown = DestinationDownError
-Throttled = ThrottledError
-Misconfigured = MisconfiguredError
-WrongTargets = UnknownTargetsError
-Withheld = SendNotAllowedError

@@ -41,6 +41,7 @@ from propagator.sending.ports import PendingPush
 
 from .freshness import Freshness
 from .lost import LostState
+from .memory import PeriodicRelease, release_memory
 from .planning import now_micros
 from .scan import Scanner
 from .tables import Offers, PartitionTables, TableTopics
@@ -122,6 +123,7 @@ class StateReader:
         self._current = 0
         self._damaged: tuple[int, StateStoreCorrupted] | None = None
         self._suspected = False
+        self._release = PeriodicRelease()
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         health.ready(NAME, "restoring")
 
@@ -245,11 +247,13 @@ class StateReader:
             positions = dict(reader.positions)
         finally:
             reader.close()
+            release_memory()
         logger.info("partition %d restored: %d records in %.1f s", tables.partition, restored.records, restored.seconds)
         return positions
 
     def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
         self._health.beat(NAME, "restoring")
+        self._release.tick()
         tables.apply_unplanned(batch, writes)
 
     def _note_lost_state(self, tables: PartitionTables) -> None:
