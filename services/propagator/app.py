@@ -22,6 +22,7 @@ from propagator.settings import PropagatorSettings
 from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker, health_name
 from propagator.state.dead_letters import DeadLetterReporter
 from propagator.state.destination_state import TableDestinationState
+from propagator.state.events import StateEvents
 from propagator.state.freshness import Freshness, FreshnessLimits
 from propagator.state.layout import FORMAT_VERSION
 from propagator.state.lost import LostState
@@ -35,7 +36,7 @@ from propagator.state.tables import PartitionTables, TableTopics
 MIB = 1024 * 1024
 CACHE_MIB = 32
 """Of all partitions together, for reading and for writing each."""
-QUEUED_KIB = 16 * 1024
+QUEUED_KIB = 8 * 1024
 """Records that are fetched ahead of the tables; librdkafka's default of 64 MiB is held several times in a restore."""
 
 
@@ -73,7 +74,7 @@ class Propagator:
         self._health = health
         self._topics = settings.topics
         self._metrics = Metrics.on(registry)
-        self._events = StateMetrics.on(registry)
+        self._events = StateEvents(self._metrics, StateMetrics.on(registry))
         self._admin = kafka.admin(settings.kafka)
         self._stopping = threading.Event()
         self._session = SenderSession()
@@ -186,6 +187,7 @@ class Propagator:
                 settings.kafka,
                 topics.group(f"propagator.{settings.propagator_name}.tables"),
                 queued_max_messages_kbytes=QUEUED_KIB,
+                max_partition_fetch_bytes=2 * MIB,
             ),
             admin=self._admin,
             freshness=Freshness(self._codec, topics.resolved, settings.partitions, _limits(settings)),

@@ -16,6 +16,7 @@ from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
+from propagator.state.metrics import StateMetrics
 from suppression.gate.metrics import GateMetrics, ViewMetrics
 from suppression.metrics import MergeMetrics
 
@@ -39,7 +40,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "ingest": [IngestMetrics.on],
     "suppression": [MergeMetrics.on],
     "gate": [GateMetrics.on, lambda registry: registry.register(ViewMetrics([]))],
-    "propagator": [PropagatorMetrics.on],
+    "propagator": [PropagatorMetrics.on, StateMetrics.on],
     "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
     "suppression and propagator (the transport)": [TransportMetrics.on],
     "ingest, suppression and propagator (dead letters)": [DeadLetterMetrics.on],

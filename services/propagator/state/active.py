@@ -29,7 +29,7 @@ from consent_state import (
 from propagator.errors import SenderFencedError
 from propagator.sending.ports import PendingPush
 
-from .committer import Committer
+from .committer import Committer, OutgoingRecord
 from .fills import fill_reason, next_fills
 from .planning import PlannedDestination, now_micros
 from .reader import StateReader, Update
@@ -69,8 +69,8 @@ class SenderEvents(Protocol):
     def active(self, active: bool) -> None:
         """A term has begun, or ended."""
 
-    def transaction(self) -> None:
-        """Rows and receipts were committed."""
+    def transaction(self, records: Sequence[OutgoingRecord]) -> None:
+        """Rows and these other records were committed."""
 
     def fill_began(self, destination: str, reason: str) -> None:
         """Everything at this destination is unknown from now on."""

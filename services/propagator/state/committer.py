@@ -38,6 +38,8 @@ class OutgoingRecord:
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
     partition: int = _ANY_PARTITION
+    receipt: tuple[str, str] | None = None
+    """Destination and stage of a receipt."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,10 +63,11 @@ class Committer:
         *,
         on_committed: Callable[[UndurableRow, int], None],
         on_lost: Callable[[], None],
-        on_transaction: Callable[[], None] = lambda: None,
+        on_transaction: Callable[[Sequence[OutgoingRecord]], None] = lambda _records: None,
     ) -> None:
         """`on_committed` gets each row and its offset; `on_lost` is called when another process has taken over, or the
-        producer cannot go on: rows that were not committed are dropped."""
+        producer cannot go on: rows that were not committed are dropped. `on_transaction` gets the records beside the
+        rows."""
         self._make_producer = make_producer
         self._on_committed = on_committed
         self._on_lost = on_lost
@@ -148,7 +151,8 @@ class Committer:
                 self._on_lost()
                 return
             else:
-                self._on_transaction()
+                if batch.rows or batch.others:
+                    self._on_transaction(batch.others)
                 for (row, _), offset in zip(batch.rows.values(), offsets, strict=True):
                     self._on_committed(row, offset)
                 for done in batch.committed:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from consent_state import RebuildReason
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateMetrics:
-    """Built once, on the registry that /metrics serves. Implements the events of tables, reader and active sender."""
+    """Built once, on the registry that /metrics serves."""
 
     active_sender: Gauge
     transactions: Counter
@@ -65,27 +63,3 @@ class StateMetrics:
                 registry=registry,
             ),
         )
-
-    def active(self, active: bool) -> None:
-        """A term as the active sender has begun, or ended."""
-        self.active_sender.set(active)
-
-    def transaction(self) -> None:
-        """Rows and receipts were committed."""
-        self.transactions.inc()
-
-    def fill_began(self, destination: str, reason: str) -> None:
-        """Everything at this destination is unknown from now on."""
-        self.fills.labels(destination, reason).inc()
-
-    def rebuilt(self, reason: RebuildReason) -> None:
-        """A partition's tables are restored from the topics."""
-        self.rebuilds.labels(reason.value).inc()
-
-    def planning_failed(self, destination: str) -> None:
-        """An exception while one address was planned."""
-        self.planning_failures.labels(destination).inc()
-
-    def delivered_unreadable(self, destination: str) -> None:
-        """A row of the state topic cannot be read."""
-        self.unreadable_rows.labels(destination).inc()

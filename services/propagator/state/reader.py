@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,6 +85,9 @@ class RestoreEvents(Protocol):
 
     def rebuilt(self, reason: RebuildReason) -> None:
         """A partition's tables are restored from the beginning of the topics."""
+
+    def schema_missing(self, destination: str, partitions: int) -> None:
+        """In so many partitions entries wait for the schema registry."""
 
 
 class StateReader:
@@ -327,6 +331,17 @@ class StateReader:
         for tables in self.tables:
             self._current = tables.partition
             self._publish(tables.retry_unplanned(RETRIED_ADDRESSES))
+        waiting = Counter(name for tables in self.tables for name in tables.without_schema)
+        for name in self.tables[0].destinations:
+            self._events.schema_missing(name, waiting[name])
+        if waiting:
+            what = (
+                f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
+            )
+            logger.error("%s; bring it back, or run: consent-relay topics apply", what)
+            self._health.ready(NAME, what)
+        else:
+            self._health.ready(NAME)
 
     def _publish(self, offers: Offers, state_offsets: Mapping[int, int] | None = None) -> None:
         listener = self._listener

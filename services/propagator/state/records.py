@@ -74,7 +74,11 @@ class RecordBuilder:
         )
         value = self._codec.encode(self._receipts_topic, datum)
         return OutgoingRecord(
-            topic=self._receipts_topic, key=receipt.address_key.encode(), value=value, headers=headers
+            topic=self._receipts_topic,
+            key=receipt.address_key.encode(),
+            value=value,
+            headers=headers,
+            receipt=(receipt.destination, receipt.stage),
         )
 
     def _state(

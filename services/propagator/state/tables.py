@@ -52,6 +52,9 @@ class TableEvents(Protocol):
     def planning_failed(self, destination: str) -> None:
         """An exception while one address was planned."""
 
+    def entry_unreadable(self, destination: str, reason: str) -> None:
+        """An entry went to the dead letters."""
+
     def delivered_unreadable(self, destination: str) -> None:
         """A row of the state topic cannot be read: what was delivered is unknown."""
 
@@ -120,6 +123,8 @@ class PartitionTables:
         self._counts: Counter[PendingKey] = Counter()
         self._fills: dict[str, DestinationFill] = {}
         self._retry_after: dict[str, bytes] = {}
+        self.without_schema: set[str] = set()
+        """Destinations with addresses that wait for the schema registry."""
 
     def load(self) -> None:
         """Read from the store what is kept in memory; to be called after it was opened, restored or cleared."""
@@ -232,6 +237,7 @@ class PartitionTables:
 
     def retry_unplanned(self, limit: int) -> Offers:
         """Plan some of those addresses again that could not be planned; the next call goes on after them."""
+        self.without_schema.clear()
         addresses: list[tuple[PlannedDestination, str]] = []
         for name, destination in self.destinations.items():
             counted = PendingKey(destination=name, live=True, kind="record", target="")
@@ -389,6 +395,8 @@ class PartitionTables:
                 at = TopicPartition(self._channel_topic[channel], self.partition)
                 self._unreadable.report(at, entry.offset, address_key.encode(), entry.value, entry.append_time, error)
                 writes.put(layout.entry_key(channel, address_key), layout.pack_reported(stored))
+                for destination in self._by_channel[channel]:
+                    self._events.entry_unreadable(destination.name, error.reason)
             return error
         except Exception as error:
             return error
@@ -425,6 +433,7 @@ class PartitionTables:
             planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
             return pending_of(address_key, planned)
         except RegistryUnavailable:
+            self.without_schema.add(destination.name)
             return [unplanned(address_key, since)]
         except Exception as error:
             self._events.planning_failed(destination.name)
