@@ -5,7 +5,12 @@ ConsentApiError
 ├── LedgerUnavailableError  the database does not answer or cannot take more: transient, nothing was acknowledged
 │   ├── LedgerContendedError  it answers: other transactions hold what this one needs
 │   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
+├── DeadLettersNotWrittenError  not every dead letter was acknowledged: the batch has to be tried again
+├── KafkaUnavailableError  Kafka did not answer a command in time
+├── NotReplayedError  Kafka did not take a batch of a replay: none of its records went back, no letter is marked
 └── MisconfiguredError  the installation itself is wrong: reported at start, exit code 2
+
+The relay has its own: outbox_relay/errors.py.
 """
 
 from __future__ import annotations
@@ -49,6 +54,18 @@ class LedgerContendedError(LedgerUnavailableError):
 
 class TransactionTooLongError(LedgerUnavailableError):
     """A transaction that writes the live outbox has a second, one that writes the bulk outbox a minute."""
+
+
+class DeadLettersNotWrittenError(ConsentApiError):
+    """The text is librdkafka's name of the cause."""
+
+
+class KafkaUnavailableError(ConsentApiError):
+    """The message has what Kafka answered, if it did."""
+
+
+class NotReplayedError(ConsentApiError):
+    """The text is librdkafka's."""
 
 
 class MisconfiguredError(ConsentApiError):

@@ -30,7 +30,8 @@ def dead_letters() -> None:
 @click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
 def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
     """One line a record: where it was, which service rejected it, when, why, and what was wrong."""
-    from consent_api.dead_letters.reader import Filter, KafkaUnavailableError
+    from consent_api.dead_letters.reader import Filter
+    from consent_api.errors import KafkaUnavailableError
     from consent_contracts.cloudevents import rfc3339
 
     _, keyring, codec, box = _open()
@@ -70,8 +71,9 @@ def replay(
     A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
     back as a new dead letter.
     """
-    from consent_api.dead_letters.reader import Filter, KafkaUnavailableError
-    from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, NotReplayedError, Replayer
+    from consent_api.dead_letters.reader import Filter
+    from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
+    from consent_api.errors import KafkaUnavailableError, NotReplayedError
     from consent_runtime import kafka
 
     if bool(places) == every:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from consent_api.errors import KafkaUnavailableError
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
 from consent_contracts.topics import SERVICES, Topics
@@ -16,10 +17,6 @@ from consent_contracts.topics import SERVICES, Topics
 REPLAYED_AT = "replayed-at"
 
 _PATIENCE = 30.0
-
-
-class KafkaUnavailableError(Exception):
-    """Kafka did not answer in time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_api.errors import NotReplayedError
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_runtime.dead_letters import TOO_LARGE, Original, original
@@ -24,10 +25,6 @@ PRODUCER: dict[str, Any] = {"message_max_bytes": 2_097_152, "transaction_timeout
 
 _BATCH = 100
 _TIMEOUT = 60.0
-
-
-class NotReplayedError(Exception):
-    """Kafka did not take a batch: none of its records went back, none of its letters is marked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

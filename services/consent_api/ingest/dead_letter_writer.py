@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_api.errors import DeadLettersNotWrittenError
 from consent_runtime.dead_letters import TOO_LARGE, Cut, Letters, cut_error
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ class Rejected:
     record: "Record"
     reason: str
     error: str
-
-
-class DeadLettersNotWrittenError(Exception):
-    """Not every dead letter was acknowledged: the batch has to be tried again."""
 
 
 class DeadLetterWriter:

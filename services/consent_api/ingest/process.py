@@ -12,7 +12,7 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry
 from pydantic import Field
 
-from consent_api.errors import LedgerUnavailableError, MisconfiguredError
+from consent_api.errors import DeadLettersNotWrittenError, LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
@@ -30,7 +30,7 @@ from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.keyring import Keyring
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
-from .dead_letter_writer import PRODUCER, SERVICE, DeadLettersNotWrittenError, DeadLetterWriter
+from .dead_letter_writer import PRODUCER, SERVICE, DeadLetterWriter
 from .metrics import IngestMetrics
 from .positions import PART as POSITIONS
 from .positions import EndOffsets, PositionsLoop, RecordedPositions

@@ -11,19 +11,19 @@ from sqlalchemy import create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
 from consent_contracts.topics import Topics
-from tests.integration.flow.house import House
+from tests.integration.flow.rig import Rig
 
 
 @pytest.fixture
-def house(
+def rig(
     kafka: str, registry_url: str, database: str, topics: Topics, keyring_file: Path, tmp_path: Path
-) -> Iterator[House]:
+) -> Iterator[Rig]:
     owner_url = make_url(database)
     role = f"flow_{uuid4().hex[:12]}"
     service = owner_url.set(username=role, password=uuid4().hex)
     migrate(owner_url, service)
     owner = create_engine(owner_url, isolation_level="AUTOCOMMIT")
-    yield House(
+    yield Rig(
         kafka=kafka,
         registry=registry_url,
         database=service,

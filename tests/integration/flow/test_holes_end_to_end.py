@@ -11,12 +11,12 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from consent_runtime import provision
-from tests.integration.flow.house import House, grant, refusal, until
+from tests.integration.flow.rig import Rig, grant, refusal, until
 
 
 @contextmanager
-def merging(house: House) -> Iterator[subprocess.Popen[str]]:
-    process = house.command("suppression")
+def merging(rig: Rig) -> Iterator[subprocess.Popen[str]]:
+    process = rig.command("suppression")
     try:
         yield process
     finally:
@@ -24,15 +24,15 @@ def merging(house: House) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def newest(house: House) -> dict[int, dict[str, Any]]:
+def newest(rig: Rig) -> dict[int, dict[str, Any]]:
     """The newest ListResolved of each partition."""
-    codec, topic = house.codec(), house.topics.resolved
-    return {each.partition(): codec.decode(topic, each.value()) for each in house.records(topic)}
+    codec, topic = rig.codec(), rig.topics.resolved
+    return {each.partition(): codec.decode(topic, each.value()) for each in rig.records(topic)}
 
 
-def whole(house: House, *, since: int) -> bool:
+def whole(rig: Rig, *, since: int) -> bool:
     """Every partition is without holes and states both lanes, resolved after `since` (microseconds)."""
-    found = newest(house)
+    found = newest(rig)
     return len(found) == 4 and all(
         each["hole"] is None
         and not each["channel_holes"]
@@ -42,62 +42,62 @@ def whole(house: House, *, since: int) -> bool:
     )
 
 
-def entries(house: House) -> dict[bytes, dict[str, Any]]:
-    codec, topic = house.codec(), house.topics.suppression("sms")
-    return {each.key(): codec.decode(topic, each.value())["verdicts"] for each in house.records(topic)}
+def entries(rig: Rig) -> dict[bytes, dict[str, Any]]:
+    codec, topic = rig.codec(), rig.topics.suppression("sms")
+    return {each.key(): codec.decode(topic, each.value())["verdicts"] for each in rig.records(topic)}
 
 
-def recreate(house: House, names: list[str]) -> None:
-    admin = AdminClient({"bootstrap.servers": house.kafka})
+def recreate(rig: Rig, names: list[str]) -> None:
+    admin = AdminClient({"bootstrap.servers": rig.kafka})
     for deleted in admin.delete_topics(names).values():
         deleted.result()
     until(lambda: not set(names) & admin.list_topics(timeout=5).topics.keys())
-    provision.apply(bootstrap=house.kafka, registry=house.registry, topics=house.topics)
+    provision.apply(bootstrap=rig.kafka, registry=rig.registry, topics=rig.topics)
 
 
-def test_a_new_installation_is_whole_at_once(house: House) -> None:
-    with house.relay() as relay:
+def test_a_new_installation_is_whole_at_once(rig: Rig) -> None:
+    with rig.relay() as relay:
         until(lambda: relay.health.check() == (True, []))
-        with merging(house):
-            until(lambda: len(newest(house)) == 4)
+        with merging(rig):
+            until(lambda: len(newest(rig)) == 4)
             began, since = time.monotonic(), time.time_ns() // 1_000
-            until(lambda: whole(house, since=since - 2_000_000))
+            until(lambda: whole(rig, since=since - 2_000_000))
             print(f"whole {time.monotonic() - began:.1f} s after the merge began")
-    assert house.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NULL") == 0
+    assert rig.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NULL") == 0
 
 
-def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_command(house: House) -> None:
+def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_command(rig: Rig) -> None:
     data = []
     for number in range(80):
         data.append(grant(subject_ref=f"person-{number}", address=f"+3363998{number:04d}"))
         if number % 2:
             data.append(refusal(subject_ref=f"person-{number}", address=f"+3363998{number:04d}"))
-    house.submit(house.encoded(data))
-    with house.relay(), merging(house):
-        with house.ingest():
-            until(lambda: house.ask("SELECT count(*) FROM decisions") == len(data))
+    rig.submit(rig.encoded(data))
+    with rig.relay(), merging(rig):
+        with rig.ingest():
+            until(lambda: rig.ask("SELECT count(*) FROM decisions") == len(data))
         since = time.time_ns() // 1_000
-        until(lambda: whole(house, since=since), seconds=60)
-        before = entries(house)
+        until(lambda: whole(rig, since=since), seconds=60)
+        before = entries(rig)
         assert len(before) == 80
-    topics = house.topics
+    topics = rig.topics
     lists = [topics.suppression(channel) for channel in topics.channels]
-    recreate(house, [topics.changes, topics.changes_bulk, topics.resolved, *lists])
+    recreate(rig, [topics.changes, topics.changes_bulk, topics.resolved, *lists])
     since = time.time_ns() // 1_000
-    with house.relay(), merging(house):
-        until(lambda: whole(house, since=since), seconds=60)
-        assert entries(house) == before
+    with rig.relay(), merging(rig):
+        until(lambda: whole(rig, since=since), seconds=60)
+        assert entries(rig) == before
 
 
-def test_a_changes_topic_that_was_lost_alone_opens_holes_that_are_repaired(house: House) -> None:
-    house.submit(house.encoded([refusal(address=f"+3363998{number:04d}") for number in range(40)]))
-    with house.ingest():
-        until(lambda: house.ask("SELECT count(*) FROM decisions") == 40)
+def test_a_changes_topic_that_was_lost_alone_opens_holes_that_are_repaired(rig: Rig) -> None:
+    rig.submit(rig.encoded([refusal(address=f"+3363998{number:04d}") for number in range(40)]))
+    with rig.ingest():
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == 40)
     # Published, and lost before it is merged.
-    with house.relay():
-        until(lambda: house.pending() == 0)
-    recreate(house, [house.topics.changes])
+    with rig.relay():
+        until(lambda: rig.pending() == 0)
+    recreate(rig, [rig.topics.changes])
     since = time.time_ns() // 1_000
-    with house.relay(), merging(house):
-        until(lambda: whole(house, since=since), seconds=60)
-        assert len(entries(house)) == 40
+    with rig.relay(), merging(rig):
+        until(lambda: whole(rig, since=since), seconds=60)
+        assert len(entries(rig)) == 40

@@ -11,73 +11,73 @@ from confluent_kafka import Producer
 
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
-from tests.integration.flow.house import TENANT, House, Running, grant, refusal, until
+from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal, until
 from tests.integration.proxy import Proxy
 
 
-def outcome(house: House, ingest: Running, name: str) -> float:
-    return ingest.metric("consent_relay_ingest_records_total", topic=house.topics.inbound, outcome=name)
+def outcome(rig: Rig, ingest: Running, name: str) -> float:
+    return ingest.metric("consent_relay_ingest_records_total", topic=rig.topics.inbound, outcome=name)
 
 
-def decisions(house: House) -> int:
-    return int(house.ask("SELECT count(*) FROM decisions"))
+def decisions(rig: Rig) -> int:
+    return int(rig.ask("SELECT count(*) FROM decisions"))
 
 
-def letters(house: House) -> list[tuple[bytes, dict[str, object]]]:
-    topic = house.topics.dead_letters("consent-api")
-    codec = house.codec()
-    return [(each.key(), codec.decode(topic, each.value())) for each in house.records(topic)]
+def letters(rig: Rig) -> list[tuple[bytes, dict[str, object]]]:
+    topic = rig.topics.dead_letters("consent-api")
+    codec = rig.codec()
+    return [(each.key(), codec.decode(topic, each.value())) for each in rig.records(topic)]
 
 
-def test_a_batch_is_recorded_with_its_messages_and_only_then_committed(house: House) -> None:
-    house.submit(house.encoded([grant(), *(refusal() for _ in range(99))]))
-    with house.ingest() as ingest:
-        until(lambda: outcome(house, ingest, "recorded") == 100)
+def test_a_batch_is_recorded_with_its_messages_and_only_then_committed(rig: Rig) -> None:
+    rig.submit(rig.encoded([grant(), *(refusal() for _ in range(99))]))
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 100)
         until(lambda: ingest.health.check() == (True, []))
-        assert decisions(house) == 100
-        assert house.pending() >= 100
-        until(lambda: house.committed() == 100)
-    assert letters(house) == []
+        assert decisions(rig) == 100
+        assert rig.pending() >= 100
+        until(lambda: rig.committed() == 100)
+    assert letters(rig) == []
 
 
-def test_a_repeated_event_is_recorded_once(house: House) -> None:
+def test_a_repeated_event_is_recorded_once(rig: Rig) -> None:
     events = [refusal() for _ in range(20)]
-    house.submit(house.encoded([*events, *events]))
-    with house.ingest() as ingest:
-        until(lambda: outcome(house, ingest, "recorded") + outcome(house, ingest, "repeated") == 40)
-        house.submit(house.encoded(events))
-        until(lambda: outcome(house, ingest, "repeated") == 40)
-    assert decisions(house) == 20
+    rig.submit(rig.encoded([*events, *events]))
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") + outcome(rig, ingest, "repeated") == 40)
+        rig.submit(rig.encoded(events))
+        until(lambda: outcome(rig, ingest, "repeated") == 40)
+    assert decisions(rig) == 20
 
 
 def test_submissions_that_were_deleted_before_they_were_read_are_told(
-    house: House, caplog: pytest.LogCaptureFixture
+    rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     def skipped(ingest: Running) -> float:
-        return ingest.metric("consent_relay_ingest_skipped_records_total", topic=house.topics.inbound)
+        return ingest.metric("consent_relay_ingest_skipped_records_total", topic=rig.topics.inbound)
 
-    house.submit(house.encoded([refusal() for _ in range(40)]))
-    with house.ingest() as ingest:
-        until(lambda: outcome(house, ingest, "recorded") == 40)
-        until(lambda: house.committed() == 40)
+    rig.submit(rig.encoded([refusal() for _ in range(40)]))
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 40)
+        until(lambda: rig.committed() == 40)
         assert skipped(ingest) == 0
-    house.submit(house.encoded([refusal() for _ in range(40)]))
-    house.delete_records(house.topics.inbound)
-    house.submit(house.encoded([refusal()]))
-    with house.ingest() as ingest:
+    rig.submit(rig.encoded([refusal() for _ in range(40)]))
+    rig.delete_records(rig.topics.inbound)
+    rig.submit(rig.encoded([refusal()]))
+    with rig.ingest() as ingest:
         until(lambda: skipped(ingest) == 40)
-        until(lambda: outcome(house, ingest, "recorded") == 1)
+        until(lambda: outcome(rig, ingest, "recorded") == 1)
     told = [each for each in caplog.records if each.getMessage() == "records were deleted before they were read"]
     assert {each.levelname for each in told} == {"ERROR"}
     assert sum(vars(each)["records"] for each in told) == 40
 
 
-def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House, keyring: Keyring) -> None:
-    codec = house.codec()
-    [good] = house.encoded([grant()])
+def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, keyring: Keyring) -> None:
+    codec = rig.codec()
+    [good] = rig.encoded([grant()])
     assert good is not None
     another_type = codec.encode(
-        house.topics.receipts,
+        rig.topics.receipts,
         {
             **dict.fromkeys(("receipt_id", "tenant", "destination", "channel", "address_key", "action"), "x"),
             **dict.fromkeys(("version", "accepted_at", "queued_at", "occurred_at", "attempts"), 1),
@@ -98,7 +98,7 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House
         ("undecodable", good + b"\x00"),
         *(
             ("invalid", each)
-            for each in house.encoded(
+            for each in rig.encoded(
                 [
                     grant(channel="pigeon"),
                     grant(status="perhaps"),
@@ -119,17 +119,17 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House
     ]
     mixed: list[bytes | None] = []
     for _, value in poison:
-        mixed += [*house.encoded([refusal()]), value]
-    house.submit(mixed)
-    with house.ingest() as ingest:
-        until(lambda: outcome(house, ingest, "recorded") == len(poison))
-        until(lambda: outcome(house, ingest, "dead_letter") == len(poison))
-        until(lambda: house.committed() == 2 * len(poison))
+        mixed += [*rig.encoded([refusal()]), value]
+    rig.submit(mixed)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == len(poison))
+        until(lambda: outcome(rig, ingest, "dead_letter") == len(poison))
+        until(lambda: rig.committed() == 2 * len(poison))
         counted = ingest.metric(
-            "consent_relay_dead_letters_total", service="consent-api", topic=house.topics.inbound, reason="empty"
+            "consent_relay_dead_letters_total", service="consent-api", topic=rig.topics.inbound, reason="empty"
         )
         assert counted == 2
-    found = letters(house)
+    found = letters(rig)
     assert Counter(datum["reason"] for _, datum in found) == Counter(reason for reason, _ in poison)
     assert Counter(original(datum, keyring).value for _, datum in found) == Counter(value for _, value in poison)
     for key, datum in found:
@@ -138,17 +138,15 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(house: House
         assert datum["reason"] != "invalid" or str(datum["error"]).startswith("/")
 
 
-def test_a_record_too_large_for_a_dead_letter_is_cut_instead_of_stopping_the_line(
-    house: House, keyring: Keyring
-) -> None:
+def test_a_record_too_large_for_a_dead_letter_is_cut_instead_of_stopping_the_line(rig: Rig, keyring: Keyring) -> None:
     # Compressed on its way in, it passed a limit that it cannot pass once it is sealed.
-    producer = Producer({"bootstrap.servers": house.kafka, "message.max.bytes": 10_000_000, "compression.type": "lz4"})
-    producer.produce(house.topics.inbound, b"z" * 6_000_000, b"huge")
+    producer = Producer({"bootstrap.servers": rig.kafka, "message.max.bytes": 10_000_000, "compression.type": "lz4"})
+    producer.produce(rig.topics.inbound, b"z" * 6_000_000, b"huge")
     assert producer.flush(10) == 0
-    with house.ingest() as ingest:
-        until(lambda: outcome(house, ingest, "dead_letter") == 1)
-        until(lambda: house.committed() == 1)
-    [(_, datum)] = letters(house)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: rig.committed() == 1)
+    [(_, datum)] = letters(rig)
     assert datum["reason"] == "too_large"
     assert "not_framed" in str(datum["error"])
     value = original(datum, keyring).value
@@ -156,106 +154,106 @@ def test_a_record_too_large_for_a_dead_letter_is_cut_instead_of_stopping_the_lin
     assert set(value) == {ord("z")}
 
 
-def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(house: House) -> None:
-    address = f"{house.database.host}:{house.database.port}"
+def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(rig: Rig) -> None:
+    address = f"{rig.database.host}:{rig.database.port}"
     with Proxy(address) as cable:
-        away = house.elsewhere(database=house.database.set(host="127.0.0.1", port=cable.port))
+        away = rig.elsewhere(database=rig.database.set(host="127.0.0.1", port=cable.port))
         with away.ingest() as ingest:
-            house.submit(house.encoded([refusal()]))
-            until(lambda: outcome(house, ingest, "recorded") == 1)
+            rig.submit(rig.encoded([refusal()]))
+            until(lambda: outcome(rig, ingest, "recorded") == 1)
             cable.cut()
-            house.submit([*house.encoded([refusal() for _ in range(50)]), b"poison"])
-            until(lambda: ingest.metric("consent_relay_ingest_paused", topic=house.topics.inbound) == 1)
+            rig.submit([*rig.encoded([refusal() for _ in range(50)]), b"poison"])
+            until(lambda: ingest.metric("consent_relay_ingest_paused", topic=rig.topics.inbound) == 1)
             reason = "inbound: paused, waiting for a dependency: LedgerUnavailableError"
             assert ingest.health.check() == (False, [reason])
             # Longer than the session timeout: who does not poll has lost its partitions by then.
             time.sleep(9)
-            assert house.committed() == 1
-            assert letters(house) == []
+            assert rig.committed() == 1
+            assert letters(rig) == []
             cable.heal()
-            until(lambda: outcome(house, ingest, "recorded") == 51)
-            until(lambda: outcome(house, ingest, "dead_letter") == 1)
+            until(lambda: outcome(rig, ingest, "recorded") == 51)
+            until(lambda: outcome(rig, ingest, "dead_letter") == 1)
             until(lambda: ingest.health.check() == (True, []))
-    assert decisions(house) == 51
+    assert decisions(rig) == 51
 
 
-def test_connections_that_the_database_ends_cost_nothing(house: House) -> None:
-    with house.ingest(ingest_batch=50) as ingest:
+def test_connections_that_the_database_ends_cost_nothing(rig: Rig) -> None:
+    with rig.ingest(ingest_batch=50) as ingest:
         for _ in range(5):
-            house.submit(house.encoded([refusal() for _ in range(100)]))
-            until(lambda: house.cut_connections() >= 1)
-        until(lambda: decisions(house) == 500)
-        until(lambda: house.committed() == 500)
+            rig.submit(rig.encoded([refusal() for _ in range(100)]))
+            until(lambda: rig.cut_connections() >= 1)
+        until(lambda: decisions(rig) == 500)
+        until(lambda: rig.committed() == 500)
         until(lambda: ingest.health.check() == (True, []))
-    assert letters(house) == []
+    assert letters(rig) == []
 
 
-def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(house: House) -> None:
-    registry = house.registry.removeprefix("http://")
+def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(rig: Rig) -> None:
+    registry = rig.registry.removeprefix("http://")
     address, _, path = registry.partition("/")
-    with Proxy(address) as cable, house.ingest(registry=f"http://{cable.address}/{path}") as ingest:
+    with Proxy(address) as cable, rig.ingest(registry=f"http://{cable.address}/{path}") as ingest:
         until(lambda: ingest.health.check()[0])
         cable.cut()
-        [value] = house.encoded([refusal()])
+        [value] = rig.encoded([refusal()])
         assert value is not None
-        house.submit([value, b"\x00\x7f\xff\xff\xfe" + value[5:]])
-        until(lambda: ingest.metric("consent_relay_ingest_paused", topic=house.topics.inbound) == 1)
-        assert letters(house) == []
+        rig.submit([value, b"\x00\x7f\xff\xff\xfe" + value[5:]])
+        until(lambda: ingest.metric("consent_relay_ingest_paused", topic=rig.topics.inbound) == 1)
+        assert letters(rig) == []
         cable.heal()
-        until(lambda: outcome(house, ingest, "dead_letter") == 1)
-        until(lambda: outcome(house, ingest, "recorded") == 1)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: outcome(rig, ingest, "recorded") == 1)
 
 
-def test_the_broker_has_to_acknowledge_a_dead_letter_before_the_offset_moves(house: House) -> None:
-    with Proxy(house.kafka, kafka=True) as cable, house.ingest(kafka=cable.address) as ingest:
-        house.submit([b"poison"])
-        until(lambda: outcome(house, ingest, "dead_letter") == 1)
+def test_the_broker_has_to_acknowledge_a_dead_letter_before_the_offset_moves(rig: Rig) -> None:
+    with Proxy(rig.kafka, kafka=True) as cable, rig.ingest(kafka=cable.address) as ingest:
+        rig.submit([b"poison"])
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
         cable.cut()
-        house.submit([b"more poison"])
-        house.submit(house.encoded([refusal() for _ in range(10)]))
+        rig.submit([b"more poison"])
+        rig.submit(rig.encoded([refusal() for _ in range(10)]))
         cable.heal()
-        until(lambda: outcome(house, ingest, "dead_letter") == 2)
-        until(lambda: outcome(house, ingest, "recorded") == 10)
-        until(lambda: house.committed() == 12)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 2)
+        until(lambda: outcome(rig, ingest, "recorded") == 10)
+        until(lambda: rig.committed() == 12)
 
 
-def test_kill_9_at_any_moment_records_everything_once(house: House) -> None:
+def test_kill_9_at_any_moment_records_everything_once(rig: Rig) -> None:
     events = [refusal() for _ in range(6_000)]
-    house.submit(house.encoded(events))
+    rig.submit(rig.encoded(events))
     for _ in range(3):
-        before = decisions(house)
-        process = house.command("ingest", ingest_batch=100)
-        until(lambda: decisions(house) > before + 200, seconds=40)  # noqa: B023 - used at once
+        before = decisions(rig)
+        process = rig.command("ingest", ingest_batch=100)
+        until(lambda: decisions(rig) > before + 200, seconds=40)  # noqa: B023 - used at once
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert decisions(house) < 6_000, "killed too late to prove anything"
-    with house.ingest("another"):
-        until(lambda: decisions(house) == 6_000, seconds=60)
-        until(lambda: house.committed() == 6_000)
-    assert letters(house) == []
+    assert decisions(rig) < 6_000, "killed too late to prove anything"
+    with rig.ingest("another"):
+        until(lambda: decisions(rig) == 6_000, seconds=60)
+        until(lambda: rig.committed() == 6_000)
+    assert letters(rig) == []
 
 
-def test_partitions_change_hands_without_loss_and_sigterm_commits(house: House) -> None:
-    with house.ingest("one", ingest_batch=20):
-        house.submit(house.encoded([refusal() for _ in range(1_000)]))
-        process = house.command("ingest", instance_id="two", ingest_batch=20)
+def test_partitions_change_hands_without_loss_and_sigterm_commits(rig: Rig) -> None:
+    with rig.ingest("one", ingest_batch=20):
+        rig.submit(rig.encoded([refusal() for _ in range(1_000)]))
+        process = rig.command("ingest", instance_id="two", ingest_batch=20)
         for _ in range(5):
-            house.submit(house.encoded([refusal() for _ in range(200)]))
-        until(lambda: house.members() == 2)
-        until(lambda: decisions(house) == 2_000)
+            rig.submit(rig.encoded([refusal() for _ in range(200)]))
+        until(lambda: rig.members() == 2)
+        until(lambda: decisions(rig) == 2_000)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 0, err
-        house.submit(house.encoded([refusal() for _ in range(100)]))
-        until(lambda: decisions(house) == 2_100)
-    assert house.committed() == 2_100
+        rig.submit(rig.encoded([refusal() for _ in range(100)]))
+        until(lambda: decisions(rig) == 2_100)
+    assert rig.committed() == 2_100
 
 
-def test_a_second_process_under_the_same_identity_makes_the_first_one_end_loudly(house: House) -> None:
-    first = house.command("ingest", instance_id="twin")
-    house.submit(house.encoded([refusal()]))
-    until(lambda: decisions(house) == 1)
-    with house.ingest("twin"):
+def test_a_second_process_under_the_same_identity_makes_the_first_one_end_loudly(rig: Rig) -> None:
+    first = rig.command("ingest", instance_id="twin")
+    rig.submit(rig.encoded([refusal()]))
+    until(lambda: decisions(rig) == 1)
+    with rig.ingest("twin"):
         _, err = first.communicate(timeout=40)
     assert first.returncode == 1
     assert '"level": "CRITICAL"' in err
@@ -263,8 +261,8 @@ def test_a_second_process_under_the_same_identity_makes_the_first_one_end_loudly
 
 
 @pytest.mark.parametrize("tenant", [None, TENANT])
-def test_a_record_without_a_tenant_belongs_to_the_only_one(house: House, tenant: str | None) -> None:
-    house.submit(house.encoded([refusal(tenant=tenant)]))
-    with house.ingest():
-        until(lambda: decisions(house) == 1)
-    assert house.ask("SELECT tenant FROM decisions") == TENANT
+def test_a_record_without_a_tenant_belongs_to_the_only_one(rig: Rig, tenant: str | None) -> None:
+    rig.submit(rig.encoded([refusal(tenant=tenant)]))
+    with rig.ingest():
+        until(lambda: decisions(rig) == 1)
+    assert rig.ask("SELECT tenant FROM decisions") == TENANT

@@ -18,7 +18,7 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.observability import Health
-from tests.integration.flow.house import House, refusal, until
+from tests.integration.flow.rig import Rig, refusal, until
 
 BOUND = 2.0
 
@@ -43,13 +43,13 @@ class Handled:
 class Loop:
     """A batch loop over submissions that only collects them, and its consumer, to lay hands on."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.health = Health()
         self.got: list[Consumed] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.topic = house.topics.inbound
-        self.consumer = Handled(kafka.consumer(house.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
+        self.topic = rig.topics.inbound
+        self.consumer = Handled(kafka.consumer(rig.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
         self.batches = ConsumerLoop(
             name="inbound",
             topic=self.topic,
@@ -74,8 +74,8 @@ class Loop:
 
 
 @contextmanager
-def running(house: House) -> Iterator[Loop]:
-    loop, stop = Loop(house), threading.Event()
+def running(rig: Rig) -> Iterator[Loop]:
+    loop, stop = Loop(rig), threading.Event()
     thread = threading.Thread(target=loop.batches.run, args=(stop,))
     thread.start()
     try:
@@ -95,14 +95,14 @@ def stays_ready(loop: Loop, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(house: House) -> None:
-    with running(house) as loop:
+def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(rig: Rig) -> None:
+    with running(rig) as loop:
         stays_ready(loop, 2 * BOUND)
-        house.submit([b"before"])
+        rig.submit([b"before"])
         until(lambda: len(loop.got) == 1)
         loop.ask(lambda consumer: consumer.pause(consumer.assignment()))
         stays_ready(loop, 2 * BOUND)
-        house.submit([b"one", b"two"])
+        rig.submit([b"one", b"two"])
         until(loop.unready, what="records that nobody reads show")
         [reason] = loop.unready()
         assert reason.startswith(f"inbound: {loop.topic}:")
@@ -112,9 +112,9 @@ def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(house:
         assert len(loop.got) == 3
 
 
-def test_the_marks_of_transactions_are_nothing_to_read(house: House) -> None:
-    with running(house) as loop:
-        producer = Producer({"bootstrap.servers": house.kafka, "transactional.id": uuid4().hex})
+def test_the_marks_of_transactions_are_nothing_to_read(rig: Rig) -> None:
+    with running(rig) as loop:
+        producer = Producer({"bootstrap.servers": rig.kafka, "transactional.id": uuid4().hex})
         producer.init_transactions(10)
         for ending in (producer.commit_transaction, producer.abort_transaction):
             producer.begin_transaction()
@@ -129,11 +129,11 @@ def test_the_marks_of_transactions_are_nothing_to_read(house: House) -> None:
         producer.abort_transaction(10)
 
 
-def test_a_batch_that_never_ends_is_named(house: House) -> None:
-    with running(house) as loop:
+def test_a_batch_that_never_ends_is_named(rig: Rig) -> None:
+    with running(rig) as loop:
         loop.health._stale_after = 1.0
         loop.gate.clear()
-        house.submit([b"one"])
+        rig.submit([b"one"])
         until(loop.unready, what="a batch that does not end shows")
         [reason] = loop.unready()
         assert reason.startswith("inbound: no sign of life for ")
@@ -142,13 +142,13 @@ def test_a_batch_that_never_ends_is_named(house: House) -> None:
         until(lambda: loop.unready() == [])
 
 
-def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(house: House) -> None:
-    with house.ingest() as ingest:
+def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(rig: Rig) -> None:
+    with rig.ingest() as ingest:
         until(lambda: ingest.health.check() == (True, []))
-        with house.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        with rig.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
             connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
-            house.submit(house.encoded([refusal()]))
+            rig.submit(rig.encoded([refusal()]))
             until(lambda: not ingest.health.check()[0], what="no lock is waited for longer than 8 s")
             assert ingest.health.check()[1][0].startswith("inbound: paused, waiting for a dependency: Ledger")
         until(lambda: ingest.health.check() == (True, []))
-        until(lambda: house.ask("SELECT count(*) FROM decisions") == 1)
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == 1)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 from uuid import uuid4
 
-from tests.integration.flow.house import TENANT, House, Running, until
+from tests.integration.flow.rig import TENANT, Rig, Running, until
 
 
 def receipt(**changes: Any) -> dict[str, Any]:
@@ -30,31 +30,31 @@ def receipt(**changes: Any) -> dict[str, Any]:
     }
 
 
-def produce(house: House, receipts: list[dict[str, Any]], *raw: bytes | None) -> None:
-    codec, topic = house.codec(), house.topics.receipts
-    house.submit([*(codec.encode(topic, each) for each in receipts), *raw], topic=topic)
+def produce(rig: Rig, receipts: list[dict[str, Any]], *raw: bytes | None) -> None:
+    codec, topic = rig.codec(), rig.topics.receipts
+    rig.submit([*(codec.encode(topic, each) for each in receipts), *raw], topic=topic)
 
 
-def outcome(house: House, ingest: Running, name: str) -> float:
-    return ingest.metric("consent_relay_ingest_records_total", topic=house.topics.receipts, outcome=name)
+def outcome(rig: Rig, ingest: Running, name: str) -> float:
+    return ingest.metric("consent_relay_ingest_records_total", topic=rig.topics.receipts, outcome=name)
 
 
-def test_receipts_are_kept_once_however_often_they_come(house: House) -> None:
+def test_receipts_are_kept_once_however_often_they_come(rig: Rig) -> None:
     receipts = [receipt() for _ in range(200)]
-    with house.ingest() as ingest:
-        produce(house, [*receipts, *receipts[:50]])
-        until(lambda: outcome(house, ingest, "recorded") == 200 and outcome(house, ingest, "repeated") == 50)
-        produce(house, receipts)
-        until(lambda: outcome(house, ingest, "repeated") == 250)
-        until(lambda: house.committed("receipts") == 450)
-    assert house.ask("SELECT count(*) FROM receipts") == 200
-    assert house.ask("SELECT count(*) FROM receipt_decisions") == 400
+    with rig.ingest() as ingest:
+        produce(rig, [*receipts, *receipts[:50]])
+        until(lambda: outcome(rig, ingest, "recorded") == 200 and outcome(rig, ingest, "repeated") == 50)
+        produce(rig, receipts)
+        until(lambda: outcome(rig, ingest, "repeated") == 250)
+        until(lambda: rig.committed("receipts") == 450)
+    assert rig.ask("SELECT count(*) FROM receipts") == 200
+    assert rig.ask("SELECT count(*) FROM receipt_decisions") == 400
     first = receipts[0]
-    found = house.ask("SELECT version FROM receipts WHERE receipt_id = :id", id=first["receipt_id"])
+    found = rig.ask("SELECT version FROM receipts WHERE receipt_id = :id", id=first["receipt_id"])
     assert found == 42
 
 
-def test_poison_among_receipts_goes_aside_and_holds_up_nothing(house: House) -> None:
+def test_poison_among_receipts_goes_aside_and_holds_up_nothing(rig: Rig) -> None:
     wrong = [
         receipt(stage="perhaps"),
         receipt(action="call"),
@@ -64,12 +64,12 @@ def test_poison_among_receipts_goes_aside_and_holds_up_nothing(house: House) -> 
         receipt(attempts=-1),
         receipt(version=-1),
     ]
-    with house.ingest() as ingest:
-        produce(house, [*wrong, receipt()], None, b"junk")
-        until(lambda: outcome(house, ingest, "dead_letter") == 9)
-        until(lambda: outcome(house, ingest, "recorded") == 1)
-        until(lambda: house.committed("receipts") == 10)
-    topic = house.topics.dead_letters("consent-api")
-    codec = house.codec()
-    reasons = Counter(codec.decode(topic, each.value())["reason"] for each in house.records(topic))
+    with rig.ingest() as ingest:
+        produce(rig, [*wrong, receipt()], None, b"junk")
+        until(lambda: outcome(rig, ingest, "dead_letter") == 9)
+        until(lambda: outcome(rig, ingest, "recorded") == 1)
+        until(lambda: rig.committed("receipts") == 10)
+    topic = rig.topics.dead_letters("consent-api")
+    codec = rig.codec()
+    reasons = Counter(codec.decode(topic, each.value())["reason"] for each in rig.records(topic))
     assert reasons == {"invalid": 7, "empty": 1, "not_framed": 1}

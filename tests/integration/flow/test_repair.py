@@ -12,25 +12,25 @@ from typing import Any
 from consent_api.ledger.lanes import Lane
 from consent_runtime import kafka
 from consent_runtime.topic_admin import TopicAdmin
-from tests.integration.flow.house import House, Running, grant, refusal, until
+from tests.integration.flow.rig import Rig, Running, grant, refusal, until
 
 
-def report(house: House, partition: int, *, hole: str | None = None, offset: int = 0, **channel_holes: str) -> None:
+def report(rig: Rig, partition: int, *, hole: str | None = None, offset: int = 0, **channel_holes: str) -> None:
     """What the merge writes to suppression.resolved.v1: an open hole, or none. `offset`: read of the bulk topic."""
-    report_all(house, {partition: hole}, channel_holes=channel_holes, offset=offset)
+    report_all(rig, {partition: hole}, channel_holes=channel_holes, offset=offset)
 
 
 def report_all(
-    house: House, holes: dict[int, str | None], *, channel_holes: dict[str, str] | None = None, offset: int = 0
+    rig: Rig, holes: dict[int, str | None], *, channel_holes: dict[str, str] | None = None, offset: int = 0
 ) -> float:
     """By partition, the id of its hole; when they were reported (epoch seconds)."""
     bulk, topic, codec, producer = (
-        house.topics.changes_bulk,
-        house.topics.resolved,
-        house.codec(),
-        kafka.producer(house.kafka),
+        rig.topics.changes_bulk,
+        rig.topics.resolved,
+        rig.codec(),
+        kafka.producer(rig.kafka),
     )
-    topic_id = TopicAdmin(house.kafka, wait_seconds=10).ids([bulk])[bulk]
+    topic_id = TopicAdmin(rig.kafka, wait_seconds=10).ids([bulk])[bulk]
     for partition, hole in holes.items():
         datum = {
             "partition": partition,
@@ -49,12 +49,12 @@ def report_all(
     return time.time()
 
 
-def markers(house: House, hole: str) -> list[tuple[int, int]]:
+def markers(rig: Rig, hole: str) -> list[tuple[int, int]]:
     """Partition and offset of each marker of a hole."""
-    return [(p, offset) for p, offset, datum in house.resolved(Lane.BULK) if datum["repaired"] == hole]
+    return [(p, offset) for p, offset, datum in rig.resolved(Lane.BULK) if datum["repaired"] == hole]
 
 
-def history(house: House, people: int = 120) -> None:
+def history(rig: Rig, people: int = 120) -> None:
     """Grants and refusals by SMS and e-mail, published by the live lane."""
     data: list[dict[str, Any]] = []
     for number in range(people):
@@ -64,134 +64,132 @@ def history(house: House, people: int = 120) -> None:
             data.append(refusal(subject_ref=person, address=None))
         if number % 2 == 0:
             data.append(grant(subject_ref=person, address=f"p{number}@example.com", channel="email"))
-    house.submit(house.encoded(data))
-    with house.ingest(), house.relay():
-        until(lambda: house.ask("SELECT count(*) FROM decisions") == len(data))
-        until(lambda: house.pending() == 0)
+    rig.submit(rig.encoded(data))
+    with rig.ingest(), rig.relay():
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == len(data))
+        until(lambda: rig.pending() == 0)
 
 
-def event_ids(
-    house: House, records: Iterable[Any], *, topic: str, partition: int, channel: str | None = None
-) -> set[str]:
-    codec = house.codec()
+def event_ids(rig: Rig, records: Iterable[Any], *, topic: str, partition: int, channel: str | None = None) -> set[str]:
+    codec = rig.codec()
     data = [codec.decode(topic, each.value()) for each in records if each.partition() == partition]
     return {datum["event_id"] for datum in data if channel is None or datum["channel"] == channel}
 
 
-def republished(house: House, partition: int) -> set[str]:
-    return event_ids(house, house.changes(Lane.BULK), topic=house.topics.changes_bulk, partition=partition)
+def republished(rig: Rig, partition: int) -> set[str]:
+    return event_ids(rig, rig.changes(Lane.BULK), topic=rig.topics.changes_bulk, partition=partition)
 
 
-def published(house: House, partition: int, channel: str | None = None) -> set[str]:
-    return event_ids(house, house.changes(), topic=house.topics.changes, partition=partition, channel=channel)
+def published(rig: Rig, partition: int, channel: str | None = None) -> set[str]:
+    return event_ids(rig, rig.changes(), topic=rig.topics.changes, partition=partition, channel=channel)
 
 
 def finished(relay: Running) -> float:
     return relay.metric("consent_relay_hole_repairs_total", outcome="finished")
 
 
-def test_an_empty_ledger_answers_at_once(house: House) -> None:
-    with house.relay() as relay:
+def test_an_empty_ledger_answers_at_once(rig: Rig) -> None:
+    with rig.relay() as relay:
         until(lambda: relay.health.check() == (True, []))
-        reported_at = report_all(house, {partition: f"hole-{partition}" for partition in range(4)})
-        until(lambda: house.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NOT NULL") == 4)
-        seconds = float(house.ask("SELECT max(repaired_at) FROM hole_repairs")) / 1e6 - reported_at
+        reported_at = report_all(rig, {partition: f"hole-{partition}" for partition in range(4)})
+        until(lambda: rig.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NOT NULL") == 4)
+        seconds = float(rig.ask("SELECT max(repaired_at) FROM hole_repairs")) / 1e6 - reported_at
         print(f"4 holes closed after {seconds:.2f} s")
         assert seconds < 2
-        report(house, 0)
+        report(rig, 0)
         until(lambda: relay.metric("consent_relay_holes_open") == 3)
     for partition in range(4):
-        assert [number for number, _ in markers(house, f"hole-{partition}")] == [partition]
+        assert [number for number, _ in markers(rig, f"hole-{partition}")] == [partition]
 
 
-def test_a_hole_is_filled_in_its_partition_alone_before_its_marker(house: House) -> None:
-    history(house)
-    with house.relay():
-        report(house, 1, hole="one")
-        until(lambda: markers(house, "one"))
-    [(partition, end)] = markers(house, "one")
+def test_a_hole_is_filled_in_its_partition_alone_before_its_marker(rig: Rig) -> None:
+    history(rig)
+    with rig.relay():
+        report(rig, 1, hole="one")
+        until(lambda: markers(rig, "one"))
+    [(partition, end)] = markers(rig, "one")
     assert partition == 1
-    assert republished(house, 1) == published(house, 1)
-    assert all(republished(house, other) == set() for other in (0, 2, 3))
-    assert all(each.offset() < end for each in house.changes(Lane.BULK))
-    codec, topic = house.codec(), house.topics.changes_bulk
-    data = [codec.decode(topic, each.value()) for each in house.changes(Lane.BULK)]
+    assert republished(rig, 1) == published(rig, 1)
+    assert all(republished(rig, other) == set() for other in (0, 2, 3))
+    assert all(each.offset() < end for each in rig.changes(Lane.BULK))
+    codec, topic = rig.codec(), rig.topics.changes_bulk
+    data = [codec.decode(topic, each.value()) for each in rig.changes(Lane.BULK)]
     given = [datum["status"] == "given" for datum in data]
     assert given == sorted(given), "refusals first"
     assert not any(datum["bulk"] for datum in data), "each decision keeps its mark"
 
 
-def test_holes_of_one_channel_are_filled_for_that_channel_and_all_in_one_pass(house: House) -> None:
-    history(house)
-    report(house, 0, email="mail")
-    report(house, 2, hole="all")
-    with house.relay() as relay:
-        until(lambda: markers(house, "mail") and markers(house, "all"))
+def test_holes_of_one_channel_are_filled_for_that_channel_and_all_in_one_pass(rig: Rig) -> None:
+    history(rig)
+    report(rig, 0, email="mail")
+    report(rig, 2, hole="all")
+    with rig.relay() as relay:
+        until(lambda: markers(rig, "mail") and markers(rig, "all"))
         until(lambda: finished(relay) == 2)
-    assert republished(house, 0) == published(house, 0, "email")
-    assert republished(house, 2) == published(house, 2)
-    assert republished(house, 1) == republished(house, 3) == set()
+    assert republished(rig, 0) == published(rig, 0, "email")
+    assert republished(rig, 2) == published(rig, 2)
+    assert republished(rig, 1) == republished(rig, 3) == set()
 
 
-def test_a_hole_is_repaired_once_however_many_relays_run(house: House) -> None:
-    history(house, people=60)
-    with house.relay() as one, house.relay() as other:
+def test_a_hole_is_repaired_once_however_many_relays_run(rig: Rig) -> None:
+    history(rig, people=60)
+    with rig.relay() as one, rig.relay() as other:
         until(lambda: one.health.check() == (True, []) and other.health.check() == (True, []))
-        report(house, 1, hole="one")
-        until(lambda: markers(house, "one"))
+        report(rig, 1, hole="one")
+        until(lambda: markers(rig, "one"))
         until(lambda: finished(one) + finished(other) == 1)
-        report(house, 1, hole="one")
+        report(rig, 1, hole="one")
         time.sleep(1)
-    assert len(markers(house, "one")) == 1
-    assert len([each for each in house.changes(Lane.BULK) if each.partition() == 1]) == len(published(house, 1))
+    assert len(markers(rig, "one")) == 1
+    assert len([each for each in rig.changes(Lane.BULK) if each.partition() == 1]) == len(published(rig, 1))
 
 
-def test_an_interrupted_repair_goes_on_from_its_cursor(house: House) -> None:
-    history(house)
-    last = house.ask("SELECT max(address_id) FROM decision_addresses")
+def test_an_interrupted_repair_goes_on_from_its_cursor(rig: Rig) -> None:
+    history(rig)
+    last = rig.ask("SELECT max(address_id) FROM decision_addresses")
     cursor = f'{{"permissions": true, "address_id": {last}, "decision_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"}}'
-    bulk = house.topics.changes_bulk
-    topic_id = TopicAdmin(house.kafka, wait_seconds=10).ids([bulk])[bulk]
+    bulk = rig.topics.changes_bulk
+    topic_id = TopicAdmin(rig.kafka, wait_seconds=10).ids([bulk])[bulk]
     insert = (
         "INSERT INTO hole_repairs (hole_id, partition, topic_id, taken_by, taken_at, cursor, started_at)"
         f" VALUES ('%s', 1, '%s', 'another relay', 0, '{cursor}', 0)"
     )
-    with house.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.exec_driver_sql(insert % ("one", topic_id))
-    report(house, 1, hole="one")
-    with house.relay():
-        until(lambda: markers(house, "one"))
-    assert republished(house, 1) == set(), "all pages had been published"
+    report(rig, 1, hole="one")
+    with rig.relay():
+        until(lambda: markers(rig, "one"))
+    assert republished(rig, 1) == set(), "all pages had been published"
     # What was published to a topic that is not there any more does not count.
-    with house.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.exec_driver_sql(insert % ("two", "an older topic"))
-    report(house, 1, hole="two")
-    with house.relay():
-        until(lambda: markers(house, "two"))
-    assert republished(house, 1) == published(house, 1)
+    report(rig, 1, hole="two")
+    with rig.relay():
+        until(lambda: markers(rig, "two"))
+    assert republished(rig, 1) == published(rig, 1)
 
 
-def test_a_repair_that_another_relay_is_doing_is_left_to_it_until_that_gives_no_sign_of_life(house: House) -> None:
-    report(house, 1, hole="one")
-    with house.relay() as relay:
+def test_a_repair_that_another_relay_is_doing_is_left_to_it_until_that_gives_no_sign_of_life(rig: Rig) -> None:
+    report(rig, 1, hole="one")
+    with rig.relay() as relay:
         until(lambda: relay.health.check() == (True, []))
-        until(lambda: markers(house, "one"))
+        until(lambda: markers(rig, "one"))
         taken_at = "(extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
-        with house.owner.begin() as connection:
+        with rig.owner.begin() as connection:
             connection.exec_driver_sql(
                 "INSERT INTO hole_repairs (hole_id, partition, topic_id, taken_by, taken_at, started_at) VALUES"
                 f" ('two', 1, 't', 'another relay', {taken_at} - 5000000, {taken_at} - 5000000)"
             )
-        report(house, 1, hole="two")
-        until(lambda: markers(house, "two"))
-        assert house.ask("SELECT repaired_at - started_at FROM hole_repairs WHERE hole_id = 'two'") > 15_000_000
+        report(rig, 1, hole="two")
+        until(lambda: markers(rig, "two"))
+        assert rig.ask("SELECT repaired_at - started_at FROM hole_repairs WHERE hole_id = 'two'") > 15_000_000
 
 
-def test_a_marker_that_was_merged_without_closing_the_hole_is_repeated(house: House) -> None:
-    with house.relay() as relay:
-        report(house, 1, hole="one")
-        until(lambda: markers(house, "one"))
-        [(_, offset)] = markers(house, "one")
-        report(house, 1, hole="one", offset=offset + 1)
-        until(lambda: len(markers(house, "one")) == 2)
+def test_a_marker_that_was_merged_without_closing_the_hole_is_repeated(rig: Rig) -> None:
+    with rig.relay() as relay:
+        report(rig, 1, hole="one")
+        until(lambda: markers(rig, "one"))
+        [(_, offset)] = markers(rig, "one")
+        report(rig, 1, hole="one", offset=offset + 1)
+        until(lambda: len(markers(rig, "one")) == 2)
         assert relay.metric("consent_relay_hole_repairs_total", outcome="restarted") == 1

@@ -22,14 +22,14 @@ from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Key, Keyring
 from consent_runtime.topic_admin import TopicAdmin
-from tests.integration.flow.house import House, grant, refusal, until, write_keyring
+from tests.integration.flow.rig import Rig, grant, refusal, until, write_keyring
 
 
-def changes(house: House, topic: str) -> list[tuple[Any, dict[str, Any]]]:
+def changes(rig: Rig, topic: str) -> list[tuple[Any, dict[str, Any]]]:
     """The ConsentChanged records of a changes topic, as messages and as data; each is in its address's partition."""
-    codec = house.codec()
+    codec = rig.codec()
     found: list[tuple[Any, dict[str, Any]]] = []
-    for record in house.records(topic):
+    for record in rig.records(topic):
         name, datum = codec.decode_record(topic, record.value())
         if name == "ConsentChanged":
             assert record.key() == datum["address_key"].encode()
@@ -38,17 +38,17 @@ def changes(house: House, topic: str) -> list[tuple[Any, dict[str, Any]]]:
     return found
 
 
-def merged(house: House) -> dict[str, Entry]:
+def merged(rig: Rig) -> dict[str, Entry]:
     """What the merge makes of both changes topics, by address_key."""
     state: dict[str, Entry] = {}
-    for topic in (house.topics.changes, house.topics.changes_bulk):
-        for _, datum in changes(house, topic):
+    for topic in (rig.topics.changes, rig.topics.changes_bulk):
+        for _, datum in changes(rig, topic):
             entry = entry_of_change(datum)
             state[entry.address_key] = join(state.get(entry.address_key), entry)
     return state
 
 
-def history(house: House) -> None:
+def history(rig: Rig) -> None:
     """Grants, refusals, several addresses a subject, shared addresses, refusals that new links inherit."""
     data: list[dict[str, Any]] = []
     for number in range(60):
@@ -63,29 +63,29 @@ def history(house: House) -> None:
             data.append(refusal(subject_ref=None, address=phone, purpose="*"))
         if number % 6 == 0:
             data.append(grant(subject_ref=person, address=f"p{number}@example.com", channel="email"))
-    house.submit(house.encoded(data))
-    with house.ingest(), house.relay():
-        until(lambda: house.ask("SELECT count(*) FROM decisions") == len(data))
-        until(lambda: house.pending() == 0)
+    rig.submit(rig.encoded(data))
+    with rig.ingest(), rig.relay():
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == len(data))
+        until(lambda: rig.pending() == 0)
 
 
 @contextmanager
-def wiped(house: House, **changes: Any) -> Iterator[House]:
+def wiped(rig: Rig, **changes: Any) -> Iterator[Rig]:
     """The same ledger over empty topics."""
     topics = Topics(prefix=f"t{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=house.kafka, registry=house.registry, topics=topics)
-    yield house.elsewhere(topics=topics, **changes)
-    admin = AdminClient({"bootstrap.servers": house.kafka})
+    provision.apply(bootstrap=rig.kafka, registry=rig.registry, topics=topics)
+    yield rig.elsewhere(topics=topics, **changes)
+    admin = AdminClient({"bootstrap.servers": rig.kafka})
     for deleted in admin.delete_topics([spec.name for spec in topics.specs()]).values():
         deleted.result()
 
 
-def test_wiped_and_republished_kafka_holds_the_same_state(house: House) -> None:
-    history(house)
-    state = merged(house)
+def test_wiped_and_republished_kafka_holds_the_same_state(rig: Rig) -> None:
+    history(rig)
+    state = merged(rig)
     assert len(state) > 50
-    before = {record.value()[5:]: datum for record, datum in changes(house, house.topics.changes)}
-    with wiped(house) as empty:
+    before = {record.value()[5:]: datum for record, datum in changes(rig, rig.topics.changes)}
+    with wiped(rig) as empty:
         assert f"would publish {len(before)} events" in empty.run("republish", "--dry-run")
         assert empty.records(empty.topics.changes_bulk) == []
         assert f"published {len(before)} events" in empty.run("republish")
@@ -96,18 +96,18 @@ def test_wiped_and_republished_kafka_holds_the_same_state(house: House) -> None:
         )
 
 
-def test_each_decision_keeps_its_mark(house: House) -> None:
-    history(house)
-    with house.owner.begin() as connection:
+def test_each_decision_keeps_its_mark(rig: Rig) -> None:
+    history(rig)
+    with rig.owner.begin() as connection:
         connection.execute(text("UPDATE decisions SET bulk = (effective_at % 2 = 0)"))
         repeated = (
             "INSERT INTO live_repeats SELECT decision_id, 0 FROM decisions WHERE bulk ORDER BY decision_id LIMIT 5"
         )
         connection.execute(text(repeated))
-    with wiped(house) as empty:
+    with wiped(rig) as empty:
         empty.run("republish")
         marks = {datum["decision_id"]: datum["bulk"] for _, datum in changes(empty, empty.topics.changes_bulk)}
-    with house.owner.connect() as connection:
+    with rig.owner.connect() as connection:
         rows = connection.execute(
             text("""SELECT decision_id::text AS id,
                            bulk AND decision_id NOT IN (SELECT decision_id FROM live_repeats) AS bulk
@@ -117,9 +117,9 @@ def test_each_decision_keeps_its_mark(house: House) -> None:
     assert set(marks.values()) == {True, False}
 
 
-def test_republish_publishes_what_the_options_select(house: House) -> None:
-    history(house)
-    with wiped(house) as empty:
+def test_republish_publishes_what_the_options_select(rig: Rig) -> None:
+    history(rig)
+    with wiped(rig) as empty:
         empty.run("republish", "--channel", "email", "--tenant", "acme")
         assert {entry.channel for entry in merged(empty).values()} == {"email"}
         assert "published 0 events" in empty.run("republish", "--since", "2999-01-01T00:00:00Z")
@@ -127,19 +127,19 @@ def test_republish_publishes_what_the_options_select(house: House) -> None:
         assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
 
 
-def interrupted(house: House, notes: Path, place: Cursor, *, hash_keys: list[str] | None = None) -> None:
+def interrupted(rig: Rig, notes: Path, place: Cursor, *, hash_keys: list[str] | None = None) -> None:
     """What a run leaves behind that was interrupted at `place`."""
-    topics = house.topics
-    ids = TopicAdmin(house.kafka, wait_seconds=10).ids([topics.changes_bulk, *map(topics.suppression, topics.channels)])
-    keys = Keyring.load(house.keyring_file).hash_keys
+    topics = rig.topics
+    ids = TopicAdmin(rig.kafka, wait_seconds=10).ids([topics.changes_bulk, *map(topics.suppression, topics.channels)])
+    keys = Keyring.load(rig.keyring_file).hash_keys
     live = {tenant: hash_keys or [key.id for key in known] for tenant, known in keys.items()}
     CheckpointFile(notes, Selection(), hash_keys=live, topics=ids).save(place)
 
 
-def test_no_permission_goes_out_before_the_refusals(house: House) -> None:
+def test_no_permission_goes_out_before_the_refusals(rig: Rig) -> None:
     # R43: on the way to a rebuilt list nobody may find half of an address.
-    history(house)
-    with wiped(house) as empty:
+    history(rig)
+    with wiped(rig) as empty:
         empty.run("republish")
         by_partition: dict[int, list[bool]] = {}
         for record, datum in changes(empty, empty.topics.changes_bulk):
@@ -150,15 +150,15 @@ def test_no_permission_goes_out_before_the_refusals(house: House) -> None:
 
 
 @pytest.mark.parametrize("stale", ["hash keys", "topics"])
-def test_a_run_that_others_have_begun_is_not_gone_on_with(house: House, stale: str) -> None:
+def test_a_run_that_others_have_begun_is_not_gone_on_with(rig: Rig, stale: str) -> None:
     # R12 R43: what lies before the place that it noted has not gone to these topics, or not under these keys.
-    history(house)
-    state = merged(house)
+    history(rig)
+    state = merged(rig)
     end = Cursor(permissions=True, address_id=2**62)
-    with wiped(house) as empty:
-        notes = house.state_dir / "republish.json"
+    with wiped(rig) as empty:
+        notes = rig.state_dir / "republish.json"
         if stale == "topics":
-            interrupted(house, notes, end)
+            interrupted(rig, notes, end)
         else:
             interrupted(empty, notes, end, hash_keys=["h0"])
         assert "--restart" in empty.run("republish", code=1)
@@ -166,12 +166,12 @@ def test_a_run_that_others_have_begun_is_not_gone_on_with(house: House, stale: s
         assert merged(empty) == state
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(house: House) -> None:
-    history(house)
-    state = merged(house)
-    middle = sorted(house.ask("SELECT array_agg(DISTINCT address_id) FROM decision_addresses"))[20]
-    with wiped(house) as empty:
-        notes = house.state_dir / "republish.json"
+def test_an_interrupted_run_goes_on_where_it_stopped(rig: Rig) -> None:
+    history(rig)
+    state = merged(rig)
+    middle = sorted(rig.ask("SELECT array_agg(DISTINCT address_id) FROM decision_addresses"))[20]
+    with wiped(rig) as empty:
+        notes = rig.state_dir / "republish.json"
         interrupted(empty, notes, Cursor(permissions=True, address_id=middle, decision_id=f"{UUID(int=2**128 - 1)}"))
         assert "--restart" in empty.run("republish", "--channel", "sms", code=1)
         assert "going on" in empty.run("republish")
@@ -182,13 +182,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(house: House) -> None:
         assert merged(empty) == state
 
 
-def test_a_new_hash_key_is_filled_by_republish(house: House, keyring: Keyring, tmp_path: Path) -> None:
+def test_a_new_hash_key_is_filled_by_republish(rig: Rig, keyring: Keyring, tmp_path: Path) -> None:
     # R12: entries under the new key hold all that those under the old one hold.
-    history(house)
-    state = merged(house)
+    history(rig)
+    state = merged(rig)
     keys = [*keyring.hash_keys["acme"], Key(id="h99", secret=bytes(32))]
     rotated = write_keyring(tmp_path / "rotated.toml", keyring.seal_keys, {"acme": keys})
-    with wiped(house, keyring_file=rotated) as empty:
+    with wiped(rig, keyring_file=rotated) as empty:
         empty.run("republish", "--key-id", "h99")
         new = merged(empty)
         assert {key.partition(".")[0] for key in new} == {"h99"}
@@ -201,37 +201,37 @@ def test_a_new_hash_key_is_filled_by_republish(house: House, keyring: Keyring, t
 
 
 def test_a_run_that_is_not_of_everything_does_not_let_a_hash_key_be_promoted(
-    house: House, keyring: Keyring, tmp_path: Path
+    rig: Rig, keyring: Keyring, tmp_path: Path
 ) -> None:
-    history(house)
+    history(rig)
     keys = [*keyring.hash_keys["acme"], Key(id="h99", secret=bytes(32))]
     rotated = write_keyring(tmp_path / "rotated.toml", keyring.seal_keys, {"acme": keys})
-    with wiped(house, keyring_file=rotated) as empty:
+    with wiped(rig, keyring_file=rotated) as empty:
         empty.run("republish", "--channel", "sms")
         empty.run("republish", "--since", "2020-01-01T00:00:00Z")
         empty.run("republish", "--dry-run")
         assert "republish --tenant acme" in empty.run("keyring", "promote", str(rotated), "acme", "h99", code=1)
 
 
-def test_republish_waits_while_the_bulk_lane_cannot_keep_up(house: House) -> None:
-    history(house)
-    with wiped(house) as empty:
-        _published_until(house, seconds_ago=90)
+def test_republish_waits_while_the_bulk_lane_cannot_keep_up(rig: Rig) -> None:
+    history(rig)
+    with wiped(rig) as empty:
+        _published_until(rig, seconds_ago=90)
         process = empty.command("republish")
         assert process.stderr is not None
         assert "waiting" in process.stderr.readline()
         assert empty.records(empty.topics.changes_bulk) == []
-        _published_until(house, seconds_ago=1)
+        _published_until(rig, seconds_ago=1)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert "published" in out
         assert merged(empty)
 
 
-def _published_until(house: House, *, seconds_ago: int) -> None:
+def _published_until(rig: Rig, *, seconds_ago: int) -> None:
     """What a relay that is alive leaves in the ledger: its bulk lane's resolved timestamp is so old."""
     now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-    with house.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.execute(text("DELETE FROM relay_turns WHERE lane = 'bulk'"))
         connection.execute(text("DELETE FROM relay_partitions WHERE lane = 'bulk'"))
         # Alive for as long as the test takes.

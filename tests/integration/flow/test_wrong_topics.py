@@ -10,7 +10,7 @@ import pytest
 from consent_runtime import api_keys
 from consent_runtime.topic_admin import TopicAdmin
 from local_stack.ports import free_port
-from tests.integration.flow.house import House, until
+from tests.integration.flow.rig import Rig, until
 from tests.integration.proxy import Proxy
 from tests.one_destination import declare
 
@@ -38,55 +38,55 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         ("propagator", "propagation.state.default.v1"),
     ],
 )
-def test_wrong_settings_are_named_with_the_cure(house: House, files: dict[str, Path], command: str, topic: str) -> None:
-    name = f"{house.topics.prefix}{topic}"
-    TopicAdmin(house.kafka, wait_seconds=10).configure(name, {"cleanup.policy": "compact,delete"})
-    said = house.run(command, code=2, **files)
+def test_wrong_settings_are_named_with_the_cure(rig: Rig, files: dict[str, Path], command: str, topic: str) -> None:
+    name = f"{rig.topics.prefix}{topic}"
+    TopicAdmin(rig.kafka, wait_seconds=10).configure(name, {"cleanup.policy": "compact,delete"})
+    said = rig.run(command, code=2, **files)
     assert f"{name}: cleanup.policy=compact,delete, wanted cleanup.policy=" in said
     assert "run: consent-relay topics apply" in said
 
 
 @pytest.mark.parametrize("command", ["relay", "gate", "suppression", "propagator"])
-def test_a_wrong_number_of_partitions_is_named(house: House, files: dict[str, Path], command: str) -> None:
-    said = house.run(command, code=2, partitions=5, **files)
+def test_a_wrong_number_of_partitions_is_named(rig: Rig, files: dict[str, Path], command: str) -> None:
+    said = rig.run(command, code=2, partitions=5, **files)
     assert ": 4 partitions, wanted 5; set CONSENT_RELAY_PARTITIONS=4" in said
 
 
-def test_a_relay_over_a_wrong_number_of_partitions_notes_none_of_them(house: House) -> None:
-    house.run("relay", code=2, partitions=5)
-    assert house.ask("SELECT count(*) FROM relay_partitions") == 0
+def test_a_relay_over_a_wrong_number_of_partitions_notes_none_of_them(rig: Rig) -> None:
+    rig.run("relay", code=2, partitions=5)
+    assert rig.ask("SELECT count(*) FROM relay_partitions") == 0
 
 
-def test_the_number_of_partitions_never_changes(house: House) -> None:
-    with house.relay():
-        until(lambda: house.ask("SELECT count(*) FROM relay_partitions") == 8)
-    with house.owner.begin() as connection:
+def test_the_number_of_partitions_never_changes(rig: Rig) -> None:
+    with rig.relay():
+        until(lambda: rig.ask("SELECT count(*) FROM relay_partitions") == 8)
+    with rig.owner.begin() as connection:
         connection.exec_driver_sql("DELETE FROM relay_partitions WHERE partition = 3")
-    said = house.run("relay", code=1)
+    said = rig.run("relay", code=1)
     assert "set CONSENT_RELAY_PARTITIONS=3" in said
 
 
-def test_a_relay_waits_for_the_broker_before_it_compares(house: House) -> None:
-    house.fill(5)
-    with Proxy(house.kafka, kafka=True) as cable:
+def test_a_relay_waits_for_the_broker_before_it_compares(rig: Rig) -> None:
+    rig.fill(5)
+    with Proxy(rig.kafka, kafka=True) as cable:
         cable.cut()
         port = free_port()
-        process = house.command("relay", kafka=cable.address, partitions=5, metrics_port=port)
+        process = rig.command("relay", kafka=cable.address, partitions=5, metrics_port=port)
         until(lambda: "live-relay: no answer from Kafka" in page(port, "readyz"))
         assert page(port, "healthz") == "ok\n"
         cable.heal()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2, said
-    assert f"{house.topics.changes}: 4 partitions, wanted 5" in said
-    assert house.pending() == 5
+    assert f"{rig.topics.changes}: 4 partitions, wanted 5" in said
+    assert rig.pending() == 5
 
 
-def test_a_gate_without_its_broker_says_no_and_waits(house: House, files: dict[str, Path]) -> None:
-    with Proxy(house.kafka, kafka=True) as cable:
+def test_a_gate_without_its_broker_says_no_and_waits(rig: Rig, files: dict[str, Path]) -> None:
+    with Proxy(rig.kafka, kafka=True) as cable:
         cable.cut()
         port, gate_port = free_port(), free_port()
         given = {"kafka": cable.address, "partitions": 5, "metrics_port": port, "gate_port": gate_port, **files}
-        process = house.command("gate", **given)
+        process = rig.command("gate", **given)
         until(lambda: "topics: no answer from Kafka" in page(port, "readyz"))
         check = httpx.post(
             f"http://127.0.0.1:{gate_port}/v1/check",
@@ -97,7 +97,7 @@ def test_a_gate_without_its_broker_says_no_and_waits(house: House, files: dict[s
         cable.heal()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2, said
-    assert f"{house.topics.suppression('sms')}: 4 partitions, wanted 5" in said
+    assert f"{rig.topics.suppression('sms')}: 4 partitions, wanted 5" in said
 
 
 def page(port: int, name: str) -> str:

@@ -126,7 +126,7 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
-class House:
+class Rig:
     """`database` is the service's role, `owner` may do everything."""
 
     kafka: str
@@ -137,7 +137,7 @@ class House:
     keyring_file: Path
     state_dir: Path
 
-    def elsewhere(self, **changes: Any) -> House:
+    def elsewhere(self, **changes: Any) -> Rig:
         return replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
