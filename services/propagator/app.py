@@ -37,7 +37,7 @@ MIB = 1024 * 1024
 CACHE_MIB = 32
 """Of all partitions together, for reading and for writing each."""
 QUEUED_KIB = 8 * 1024
-"""Records that are fetched ahead of the tables; librdkafka's default of 64 MiB is held several times in a restore."""
+"""Records that are fetched and not in the tables yet. With librdkafka's own 64 MiB a restore takes twice the memory."""
 
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:

@@ -42,7 +42,7 @@ from propagator.sending.ports import PendingPush
 
 from .freshness import Freshness
 from .lost import LostState
-from .memory import PeriodicRelease, release_memory
+from .memory import release_memory
 from .planning import now_micros
 from .scan import Scanner
 from .tables import Offers, PartitionTables, TableTopics
@@ -127,7 +127,6 @@ class StateReader:
         self._current = 0
         self._damaged: tuple[int, StateStoreCorrupted] | None = None
         self._suspected = False
-        self._release = PeriodicRelease()
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         health.ready(NAME, "restoring")
 
@@ -257,7 +256,6 @@ class StateReader:
 
     def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
         self._health.beat(NAME, "restoring")
-        self._release.tick()
         tables.apply_unplanned(batch, writes)
 
     def _note_lost_state(self, tables: PartitionTables) -> None:
@@ -335,9 +333,7 @@ class StateReader:
         for name in self.tables[0].destinations:
             self._events.schema_missing(name, waiting[name])
         if waiting:
-            what = (
-                f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
-            )
+            what = f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
             logger.error("%s; bring it back, or run: consent-relay topics apply", what)
             self._health.ready(NAME, what)
         else:
