@@ -38,6 +38,7 @@ def test_killed_again_and_again_under_load_nothing_is_lost(installation: Install
                 decision_id=f"{n}-{random.random()}",
                 effective_at=at,
                 recorded_at=at,
+                bulk=random.random() < 0.5,
             )
         installation.flush()
         time.sleep(random.random() * 0.4)  # the moment of the blow, not a wait for anything
@@ -53,7 +54,12 @@ def test_resumed_zombie_changes_nothing_and_comes_back_to_work(installation: Ins
         at = NOW + seconds * SECOND
         for person in range(PEOPLE):
             installation.send(
-                person, status=status, decision_id=f"{decision}-{person}", effective_at=at, recorded_at=at
+                person,
+                status=status,
+                decision_id=f"{decision}-{person}",
+                effective_at=at,
+                recorded_at=at,
+                bulk=bool(person % 2),
             )
         installation.flush()
 
@@ -85,7 +91,7 @@ def test_poison_goes_to_dead_letters_sealed_and_the_rest_is_merged(
     worker = installation.start("a")
     installation.send(1)
     installation.send_raw(b"k1.1", b"poison of +33 6 39 98 00 01")
-    installation.send_raw(None, None)
+    installation.send_raw(None, None, bulk=True)
     installation.send(2)
     installation.flush()
     until(installation.settled, 40, "the readable changes are merged")
@@ -102,10 +108,13 @@ def test_poison_goes_to_dead_letters_sealed_and_the_rest_is_merged(
     until(both_arrived, 20, "two dead letters")
     assert all(b"39 98 00 01" not in letter.value() for letter in letters)
     opened = {}
+    sources = set()
     for letter in letters:
         content = rig.codec.decode(topic, letter.value())
+        sources.add(content["topic"])
         opened[content["reason"]] = original(content, keyring).value
     assert opened == {"not_framed": b"poison of +33 6 39 98 00 01", "empty": None}
+    assert sources == {rig.topics.changes, rig.topics.changes_bulk}
     assert worker.end() == 0
 
 

@@ -185,8 +185,8 @@ class Installation:
 
         until(closed, 30, "the holes are closed")
 
-    def send_raw(self, key: bytes | None, value: bytes | None) -> None:
-        self._producer.produce(self.rig.topics.changes, value, key)
+    def send_raw(self, key: bytes | None, value: bytes | None, *, bulk: bool = False) -> None:
+        self._producer.produce(self.rig.topics.changes_bulk if bulk else self.rig.topics.changes, value, key)
 
     def flush(self) -> None:
         assert self._producer.flush(20) == 0
