@@ -35,8 +35,11 @@ class Submissions:
         default_tenant: str | None,
         dead_letters: DeadLetterWriter,
         metrics: IngestMetrics,
+        most: int = 10_000,
     ) -> None:
+        """`most`: decisions in one transaction at first."""
         self._lane = lane
+        self._most = most
         self._codec = codec
         self._ledger = ledger
         self._rules = rules
@@ -71,14 +74,22 @@ class Submissions:
         self._metrics.count(records[0].topic, total=len(records), repeated=repeated, dead_letters=len(rejected))
 
     def _record(self, accepted: Sequence[Accepted]) -> list[Outcome]:
-        """In one transaction, or in smaller ones where one would last longer than its lane allows."""
-        try:
-            return self._ledger.record(accepted, lane=self._lane)
-        except TransactionTooLongError:
-            if len(accepted) <= 1:
-                raise
-            half = len(accepted) // 2
-            return [*self._record(accepted[:half]), *self._record(accepted[half:])]
+        """In one transaction, or in smaller ones where one would last longer than its lane allows.
+
+        What has fitted is remembered: an attempt that does not fit costs seconds.
+        """
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(accepted):
+            part = accepted[len(outcomes) : len(outcomes) + self._most]
+            try:
+                outcomes += self._ledger.record(part, lane=self._lane)
+            except TransactionTooLongError:
+                if len(part) == 1:
+                    raise
+                self._most = len(part) // 2
+            else:
+                self._most += 1
+        return outcomes
 
     def _read(self, record: Consumed, now: int) -> Accepted:
         datum = self._codec.decode(record.topic, record.value)

@@ -22,6 +22,7 @@ class TimedLedger:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.too_long = 0
         self.transactions: list[list[Accepted]] = []
         self.lanes: set[Lane] = set()
 
@@ -30,6 +31,7 @@ class TimedLedger:
 
     def record(self, accepted: Sequence[Accepted], *, lane: Lane) -> list[Any]:
         if len(accepted) > self._most:
+            self.too_long += 1
             raise TransactionTooLongError("too many")
         self.transactions.append(list(accepted))
         self.lanes.add(lane)
@@ -95,6 +97,15 @@ def test_a_batch_is_split_until_it_fits_and_keeps_its_order(lane: Lane) -> None:
     assert max(map(len, ledger.transactions)) <= 3
     assert ledger.lanes == {lane}
     assert {each.bulk for batch in ledger.transactions for each in batch} == {lane is Lane.BULK}
+
+
+def test_what_has_fitted_is_remembered() -> None:
+    ledger = TimedLedger(most=100)
+    live = submissions(ledger, Lane.LIVE)
+    for _ in range(3):
+        live.handle(records(160))
+    assert ledger.too_long == 1
+    assert [len(each) for each in ledger.transactions[:2]] == [80, 80]
 
 
 def test_one_decision_that_does_not_fit_waits_for_better_times() -> None:
