@@ -6,6 +6,7 @@ that takes turns. Another one repairs holes, and one measures.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,8 @@ from .resolved import ResolvedPublisher
 from .topic_info import TopicInfo
 from .turn_loop import TurnLoop
 from .turns import TurnTable
+
+log = logging.getLogger(__name__)
 
 _BULK_POLL_FACTOR = 10
 
@@ -145,6 +148,7 @@ class _Composition:
             lane=lane,
             relay=self.relay_id,
             inbound_topic=topics.inbound if lane is Lane.LIVE else topics.inbound_bulk,
+            on_loss=partial(self._report_loss, lane),
         )
         turns = TurnLoop(
             lane=lane,
@@ -181,7 +185,7 @@ class _Composition:
             state=lambda: turns.state,
             topic_id=self.info[lane].topic_id,
             publish=relay.publish,
-            on_loss=lambda partition: self.metrics.losses.labels(lane.value).inc(),
+            on_loss=partial(self._report_loss, lane),
         )
         return relay, turns, progress
 
@@ -219,6 +223,13 @@ class _Composition:
             end_offset=self.info[Lane.BULK].end_offset,
             metrics=self.metrics,
             health=self.health,
+        )
+
+    def _report_loss(self, lane: Lane, partition: int) -> None:
+        self.metrics.losses.labels(lane.value).inc()
+        log.error(
+            "kafka lost records: they are published again once the merge has reported a hole",
+            extra={"lane": lane.value, "partition": partition},
         )
 
     def _denial_of(self, lane: Lane) -> DenialOf:

@@ -18,8 +18,8 @@ class TopicInfo:
     def topic_id(self) -> str | None:
         """The broker's id of the topic, another one after it was deleted and created again; None: no answer."""
         self._admin.poll(0)  # for its log lines
-        described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECONDS)
         try:
+            described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_REQUEST_SECONDS)
             return str(described[self._topic].result().topic_id)
         except KafkaException:
             return None
@@ -28,8 +28,8 @@ class TopicInfo:
         """The offset of the next record of the partition; None: no answer."""
         place = TopicPartition(self._topic, partition)
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        listed = self._admin.list_offsets({place: latest}, request_timeout=_REQUEST_SECONDS)
         try:
+            listed = self._admin.list_offsets({place: latest}, request_timeout=_REQUEST_SECONDS)
             return int(listed[place].result().offset)
         except KafkaException:
             return None

@@ -6,7 +6,7 @@ no lock; what it writes late is old by its content, or is refused because the tu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, Engine, text
 
@@ -81,8 +81,17 @@ class TurnTable:
     Each raises SQLAlchemy's DBAPIError when the database does not answer.
     """
 
-    def __init__(self, *, lane: Lane, relay: str, inbound_topic: str) -> None:
-        """`relay`: an id of this process that no other process has had. `inbound_topic`: what ingest reads."""
+    def __init__(
+        self,
+        *,
+        lane: Lane,
+        relay: str,
+        inbound_topic: str,
+        on_loss: Callable[[int], None] = lambda partition: None,
+    ) -> None:
+        """`relay`: an id of this process that no other process has had. `inbound_topic`: what ingest reads.
+        `on_loss` is called with each partition of a topic that was created again."""
+        self._on_loss = on_loss
         self._lane = {"lane": lane.value}
         self._relay = relay
         self._inbound = inbound_topic
@@ -150,6 +159,7 @@ class TurnTable:
         changed = {partition: known for partition, known in found.items() if known.topic_id != topic_id}
         for partition, known in changed.items():
             self.lost(connection, partition, known, topic_id=topic_id, offset=None)
+            self._on_loss(partition)
         return self._partitions(connection) if changed or not found else found
 
     def published(self, engine: Engine, records: Mapping[int, PartitionProgress]) -> None:

@@ -250,6 +250,7 @@ def test_a_topic_that_was_made_anew_counts_as_one_loss_in_each_partition(rig: Ri
         last = now(rig)
         until(lambda: resolved_at(rig) > last + 2_000_000)
         assert relay.metric("consent_relay_changes_losses_total", lane="bulk") == 0
+        assert relay.metric("consent_relay_changes_losses_total", lane="live") == 4
     assert losses(rig) == dict.fromkeys(PARTITIONS, 1)
     assert set(losses(rig, Lane.BULK).values()) == {0}
 
