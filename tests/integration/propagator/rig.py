@@ -239,8 +239,8 @@ class Rig:
             subject_ref=f"s{number}",
             purpose=purpose,
             status=status,
-            # A permission counts as 2 s older than it says; ours are to be newer than what they lift.
-            effective_at=now,
+            # A permission counts as 2 s older than it states (join.py); ours are newer than what they lift.
+            effective_at=now + 2_000_000 if status == "given" else now,
             recorded_at=now,
             bulk=bulk,
         )
