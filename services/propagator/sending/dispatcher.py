@@ -192,7 +192,7 @@ class Dispatcher:
         lanes: list[Lane] = []
         waits: list[float] = []
         for lane in (*BULK, *LIVE) if bulk_first else LANES:
-            if not self._queue.has_ready(lane) or not (lane.live or self._has_bulk_slot()):
+            if not self._queue.has_ready(lane) or not self._has_slot(lane):
                 continue
             wait = max(
                 self._limiter.seconds_until_call(live=lane.live), self._throttle.seconds_until_permitted(lane.action)
@@ -203,10 +203,10 @@ class Dispatcher:
                 lanes.append(lane)
         return lanes, min(waits, default=None)
 
-    def _has_bulk_slot(self) -> bool:
-        """Slow bulk calls leave one of the connections for a live push."""
+    def _has_slot(self, lane: Lane) -> bool:
+        """Slow bulk calls, and permissions that wait for their commit, leave a connection for a live revocation."""
         concurrency = self._destination.limits.concurrency
-        return concurrency == 1 or len(self._calls) < concurrency - 1
+        return lane == LIVE[0] or concurrency == 1 or len(self._calls) < concurrency - 1
 
     def _next_batch(self, lanes: Sequence[Lane]) -> list[CallItem]:
         self._prepared.clear()

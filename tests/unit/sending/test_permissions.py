@@ -238,3 +238,22 @@ def test_a_process_that_is_not_surely_active_sends_nothing_and_goes_on_when_it_i
         await rig.stop()
 
     virtually(scenario())
+
+
+def test_permissions_that_wait_for_their_commit_leave_a_connection_for_a_revocation() -> None:
+    async def scenario() -> None:
+        rig = permitting()
+
+        async def slow(*_args: object, **_more: object) -> None:
+            await asyncio.sleep(20)
+
+        rig.state.record_now = slow  # type: ignore[method-assign]
+        await rig.start()
+        for number in range(10):
+            permit(rig, number)
+        await asyncio.sleep(1)
+        withdraw(rig, 20)
+        await until(lambda: rig.provider.sent(key(20)) == ["suppress"], seconds=0.2)
+        await rig.stop()
+
+    virtually(scenario())
