@@ -49,7 +49,6 @@ class Feed:
         self._probe_seconds = probe_seconds
         self._clock = clock
         self._next_probe = clock()
-        self._asked_at = 0.0
         self._asked: dict[int, Future[Any]] = {}
         self._topic_id: str | None = None
         self._admin = kafka.admin(bootstrap, client_config)
@@ -114,7 +113,7 @@ class Feed:
         if self._asked or now < self._next_probe:
             return
         self._next_probe = now + self._probe_seconds
-        self._asked_at = now
+        self.freshness.asked(now)
         partitions = {TopicPartition(self._topic, p): _LATEST for p in range(self._partitions)}
         self._asked = {
             **{
@@ -142,7 +141,7 @@ class Feed:
         if self._topic_id not in (None, str(description.topic_id)):
             raise StartAgain("the topic was made anew")
         self._topic_id = str(description.topic_id)
-        self.freshness.probed(self._asked_at, ends)
+        self.freshness.answered(ends)
         if self.freshness.rewound:
             raise StartAgain("the topic ends before what was read of it")
 

@@ -16,6 +16,8 @@ class Freshness:
 
     def __init__(self, partitions: int) -> None:
         self._reached = [0] * partitions
+        self._asked_at = 0.0
+        self._reached_when_asked = tuple(self._reached)
         self._probes: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_PROBES_KEPT)
         self._regressions = 0
         self.as_of: float | None = None
@@ -26,14 +28,20 @@ class Freshness:
         if position > self._reached[partition]:
             self._reached[partition] = position
 
-    def probed(self, sent_at: float, ends: Mapping[int, int]) -> None:
-        """At some moment after `sent_at` the partitions ended at `ends`."""
-        if any(ends[partition] < reached for partition, reached in enumerate(self._reached)):
+    def asked(self, at: float) -> None:
+        """A probe is sent now, the only one until it is `answered` or given up."""
+        self._asked_at = at
+        self._reached_when_asked = tuple(self._reached)
+
+    def answered(self, ends: Mapping[int, int]) -> None:
+        """At some moment after the probe was sent the partitions ended at `ends`."""
+        # Compared with the positions of that moment: while the answer was on its way the view may have read beyond it.
+        if any(ends[partition] < reached for partition, reached in enumerate(self._reached_when_asked)):
             self._regressions += 1
             return
         self._regressions = 0
         # The oldest one may fall out when there are too many: whatever satisfies a later one satisfies it.
-        self._probes.append((sent_at, ends))
+        self._probes.append((self._asked_at, ends))
 
     def settle(self) -> None:
         """Take note of the probes that are satisfied by now."""

@@ -8,10 +8,15 @@ def settled(freshness: Freshness) -> float | None:
     return freshness.as_of
 
 
+def probe(freshness: Freshness, at: float, ends: dict[int, int]) -> None:
+    freshness.asked(at)
+    freshness.answered(ends)
+
+
 def test_nothing_is_fresh_before_the_ends_seen_at_the_start_are_reached() -> None:  # R31
     freshness = Freshness(2)
     assert settled(freshness) is None
-    freshness.probed(100.0, {0: 5, 1: 3})
+    probe(freshness, 100.0, {0: 5, 1: 3})
     freshness.reached(0, 5)
     assert settled(freshness) is None
     freshness.reached(1, 3)
@@ -20,15 +25,15 @@ def test_nothing_is_fresh_before_the_ends_seen_at_the_start_are_reached() -> Non
 
 def test_an_empty_topic_is_complete_at_once() -> None:
     freshness = Freshness(3)
-    freshness.probed(7.0, {0: 0, 1: 0, 2: 0})
+    probe(freshness, 7.0, {0: 0, 1: 0, 2: 0})
     assert settled(freshness) == 7.0
 
 
 def test_age_is_that_of_the_newest_probe_that_is_satisfied() -> None:
     freshness = Freshness(1)
-    freshness.probed(1.0, {0: 10})
-    freshness.probed(2.0, {0: 20})
-    freshness.probed(3.0, {0: 30})
+    probe(freshness, 1.0, {0: 10})
+    probe(freshness, 2.0, {0: 20})
+    probe(freshness, 3.0, {0: 30})
     freshness.reached(0, 25)
     assert settled(freshness) == 2.0
     freshness.reached(0, 30)
@@ -37,17 +42,17 @@ def test_age_is_that_of_the_newest_probe_that_is_satisfied() -> None:
 
 def test_no_answers_or_no_progress_let_it_age() -> None:
     freshness = Freshness(1)
-    freshness.probed(1.0, {0: 1})
+    probe(freshness, 1.0, {0: 1})
     freshness.reached(0, 1)
     assert settled(freshness) == 1.0
-    freshness.probed(2.0, {0: 2})
+    probe(freshness, 2.0, {0: 2})
     assert settled(freshness) == 1.0
 
 
 def test_more_probes_than_are_kept_lose_nothing() -> None:
     freshness = Freshness(1)
     for number in range(2_000):
-        freshness.probed(float(number), {0: number})
+        probe(freshness, float(number), {0: number})
     freshness.reached(0, 1_999)
     assert settled(freshness) == 1_999.0
 
@@ -56,12 +61,22 @@ def test_an_end_below_what_was_read_is_never_fresh_and_at_last_a_reason_to_start
     freshness = Freshness(1)
     freshness.reached(0, 100)
     for moment in range(3):
-        freshness.probed(float(moment), {0: 40})
+        probe(freshness, float(moment), {0: 40})
     assert settled(freshness) is None
     assert not freshness.rewound
-    freshness.probed(3.0, {0: 100})  # a new leader that lagged for a moment
+    probe(freshness, 3.0, {0: 100})  # a new leader that lagged for a moment
     assert settled(freshness) == 3.0
     for moment in range(4, 9):
-        freshness.probed(float(moment), {0: 40})
+        probe(freshness, float(moment), {0: 40})
     assert freshness.rewound
     assert settled(freshness) == 3.0
+
+
+def test_records_read_while_the_answer_was_on_its_way_are_no_regression() -> None:
+    freshness = Freshness(1)
+    for moment in range(9):
+        freshness.asked(float(moment))
+        freshness.reached(0, 10 * moment + 5)
+        freshness.answered({0: 10 * moment})
+    assert not freshness.rewound
+    assert settled(freshness) == 8.0
