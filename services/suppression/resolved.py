@@ -59,7 +59,8 @@ class ListState:
     lists: Mapping[str, Position]
     resolved_at: Mapping[Lane, int] = field(default_factory=dict)
     inbound_resolved_at: Mapping[Lane, int] = field(default_factory=dict)
-    loss: int = 0
+    loss: Mapping[Lane, int] = field(default_factory=dict)
+    """How often the relay has seen Kafka lose records of the lane's changes topic; it counts each topic by itself."""
     hole: str | None = None
     channel_holes: Mapping[str, str] = field(default_factory=dict)
 
@@ -154,7 +155,8 @@ def to_datum(state: ListState, topics: ListTopics, partition: int, now: int) -> 
         "resolved_at": state.resolved_at.get(Lane.LIVE) if whole else None,
         "bulk_resolved_at": state.resolved_at.get(Lane.BULK) if whole else None,
         "inbound_resolved_at": state.inbound_resolved_at.get(Lane.LIVE) if whole else None,
-        "loss": state.loss,
+        "loss": sum(state.loss.values()),
+        "bulk_loss": state.loss.get(Lane.BULK, 0),
         "lists": [
             {"topic": topic, "topic_id": state.lists[topic].topic_id, "end_offset": state.lists[topic].offset}
             for topic in topics.channels
@@ -178,7 +180,7 @@ def from_datum(datum: Mapping[str, Any]) -> ListState:
         lists={each["topic"]: Position(each["topic_id"], each["end_offset"]) for each in datum["lists"]},
         resolved_at={lane: at for lane, at in resolved_at.items() if at is not None},
         inbound_resolved_at={} if inbound is None else {Lane.LIVE: inbound},
-        loss=datum["loss"],
+        loss={Lane.LIVE: datum["loss"] - datum["bulk_loss"], Lane.BULK: datum["bulk_loss"]},
         hole=datum["hole"],
         channel_holes=datum["channel_holes"],
     )
@@ -189,8 +191,8 @@ def _marked(state: ListState, lane: Lane, mark: ResolvedMark, new_id: NewId) -> 
     if mark.inbound_resolved_at is not None:
         inbound[lane] = mark.inbound_resolved_at
     state = replace(state, resolved_at={**state.resolved_at, lane: mark.resolved_at}, inbound_resolved_at=inbound)
-    if mark.loss > state.loss:
-        state = replace(_with_hole(state, new_id), loss=mark.loss)
+    if mark.loss > state.loss.get(lane, 0):
+        state = replace(_with_hole(state, new_id), loss={**state.loss, lane: mark.loss})
     if lane is Lane.BULK and mark.repaired is not None:
         state = _repaired(state, mark.repaired)
     return state

@@ -123,8 +123,12 @@ class ResolvedPublisher:
                 new_id=_new_id,
             )
         )
-        if self.state.loss > before.loss:
-            logger.warning("partition %d has a hole: the relay reports loss %d", self._partition, self.state.loss)
+        if self.state.loss != before.loss:
+            logger.warning(
+                "partition %d has a hole: the relay reports that Kafka has lost records of %s",
+                self._partition,
+                self._list_topics.inputs[lane],
+            )
         if (before.hole or before.channel_holes) and not (self.state.hole or self.state.channel_holes):
             logger.info("partition %d: its holes are repaired", self._partition)
 

@@ -39,7 +39,7 @@ RECORDED = ListState(
     inputs={topic: Position(FACTS.ids[topic], 50) for topic in TOPICS.inputs.values()},
     lists={topic: Position(FACTS.ids[topic], 60) for topic in TOPICS.channels},
     resolved_at={Lane.LIVE: 1_000, Lane.BULK: 900},
-    loss=2,
+    loss={Lane.LIVE: 2, Lane.BULK: 2},
 )
 
 
@@ -70,7 +70,7 @@ def test_a_partition_goes_on_where_it_was_recorded() -> None:
     assert losses == []
     assert state.inputs == RECORDED.inputs
     assert {position.offset for position in state.lists.values()} == {100}
-    assert (state.resolved_at, state.loss, state.hole) == (RECORDED.resolved_at, 2, None)
+    assert (state.resolved_at, state.loss, state.hole) == (RECORDED.resolved_at, RECORDED.loss, None)
 
 
 def test_a_first_start_is_a_hole_of_all_channels_and_begins_at_the_lowest_offsets() -> None:
@@ -173,8 +173,19 @@ def test_a_partition_with_a_hole_passes_on_no_time() -> None:
 @pytest.mark.parametrize("lane", list(Lane))
 def test_a_higher_loss_is_a_new_hole(lane: Lane) -> None:
     state = advanced(replace(RECORDED, hole="first"), mark(loss=3), lane=lane)
-    assert (state.hole, state.loss) == ("hole 1", 3)
-    assert advanced(state, mark(loss=3), mark(loss=2)).hole == "hole 1"
+    assert (state.hole, state.loss) == ("hole 1", {**RECORDED.loss, lane: 3})
+    assert advanced(state, mark(loss=3), mark(loss=2), lane=lane).hole == "hole 1"
+    assert to_datum(state, TOPICS, 0, 0)["loss"] == 5
+
+
+def test_a_loss_of_one_topic_does_not_hide_one_of_the_other() -> None:
+    """The relay counts the losses of each topic by itself."""
+    state = replace(RECORDED, loss={Lane.LIVE: 7})
+    state = from_datum(to_datum(state, TOPICS, 0, 0))
+    state = advanced(state, mark(loss=1), lane=Lane.BULK)
+    assert state.hole == "hole 1"
+    assert to_datum(state, TOPICS, 0, 0)["loss"] == 8
+    assert advanced(from_datum(to_datum(state, TOPICS, 0, 0)), mark(loss=7)).hole == "hole 1"
 
 
 def test_the_marker_in_the_bulk_topic_closes_the_hole_that_it_names() -> None:
