@@ -142,10 +142,16 @@ class DeliveryPolicy:
         return self._state.permission_hindrance(address_key)
 
     def still_permits(self, delivery: Delivery) -> bool:
-        """Asked in the write of the request: whether the permission of this call is still what is desired."""
+        """Asked in the write of the request: whether the permission of this call is still what is desired.
+
+        Where that cannot be found out it is not sent.
+        """
         if self._state.permission_hindrance(delivery.address_key) is not None:
             return False
-        planned = _push_to(self._state.current(delivery.address_key), delivery.target)
+        try:
+            planned = _push_to(self._state.current(delivery.address_key), delivery.target)
+        except Exception:
+            return False  # It is planned again, and the exception is reported there.
         return (
             planned is not None
             and planned.state.action == PERMIT

@@ -1,6 +1,6 @@
 """Which calls to one destination go, when, and how many at once. Runs on one event loop, without locks.
 
-Whoever takes a push from the queue reads the states then, and delivers their difference: nothing outdated waits here.
+The states are read when a push is taken from the queue, and their difference is delivered: nothing outdated waits here.
 """
 
 from __future__ import annotations

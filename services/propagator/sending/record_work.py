@@ -19,7 +19,7 @@ from propagator.sending.bug_report import describe
 from propagator.sending.delivery_state import DeliveryState
 from propagator.sending.ports import Current, DestinationState, Kind, PendingPush
 from propagator.sending.work_queue import WorkQueue
-from propagator.timing import ERROR_BACKOFF_SECONDS, RESYNC_SECONDS
+from propagator.timing import ERROR_BACKOFF_SECONDS, RECHECK_SECONDS, RESYNC_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ class RecordWork:
                     changed += self._slice()
                     await asyncio.sleep(0)
                 if full and changed:
+                    # There is more. The commits of these rows keep up, so that rows in memory stay bounded.
+                    await asyncio.sleep(RECHECK_SECONDS)
                     continue
             try:
                 async with asyncio.timeout(RESYNC_SECONDS):
@@ -88,7 +90,8 @@ class RecordWork:
             for live in _BOTH_CLASSES:
                 space = WINDOW - len(self._waiting)
                 if space > 0:
-                    rows = self._state.pending(live=live, kind=kind, limit=space, due_by=now)
+                    limit = space + len(self._failed)
+                    rows = self._state.pending(live=live, kind=kind, limit=limit, due_by=now)
                     self._waiting.update((row.address_key, row.kind) for row in rows)
         for address_key in self._failed:
             self._waiting.pop(address_key, None)

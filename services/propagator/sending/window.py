@@ -46,7 +46,7 @@ class Window:
                 self._resync_at[lane] = now + self._interval[lane]
                 if self._state.counts().get((lane.live, lane.action), 0) > self._queue.held(lane):
                     self._queue.expect_more([lane])
-            if self._queue.wants_refill(lane):
+            if self._queue.needs_refill(lane):
                 added = self._read(lane, now)
                 if added:
                     self._interval[lane] = RESYNC_SECONDS

@@ -80,7 +80,7 @@ class _LaneState:
 
 
 class WorkQueue:
-    """One destination's. Times are of the loop's clock in seconds, or micros where the name says so."""
+    """One destination's. Times are seconds of the loop's clock; micros where the name ends so."""
 
     def __init__(self, *, max_batch: Mapping[Action, int], mixed: bool, window: int = WINDOW) -> None:
         self._max_batch = max_batch
@@ -143,6 +143,10 @@ class WorkQueue:
             self._take_out(push)
             was_watched = _is_live_revocation(push)
             push.row = row
+        elif not row.live and self._lanes[Lane(False, _action(row))].ready >= self._window:
+            # A fill offers every row that it finds: the index keeps them.
+            self._lanes[Lane(False, _action(row))].more_in_index = True
+            return False
         else:
             push = self._new(row, now_micros, answers)
             was_watched = False
@@ -152,7 +156,7 @@ class WorkQueue:
         due_at = now + (row.not_before - now_micros) / 1_000_000 if row.not_before > now_micros else None
         return self._put_in(push, due_at, now=now, now_micros=now_micros)
 
-    def wants_refill(self, lane: Lane) -> bool:
+    def needs_refill(self, lane: Lane) -> bool:
         """Whether the index may hold pushes of the lane for which there is space."""
         state = self._lanes[lane]
         return state.more_in_index and state.ready <= self._window // 2
@@ -361,6 +365,10 @@ class WorkQueue:
         """By it the groups of a lane take turns: how long the push that goes first has been pending."""
         young_from = 0 if oldest_first else group.young_from(now_micros)
         return group.pushes[young_from if young_from < len(group.pushes) else 0][0]
+
+
+def _action(row: PendingPush) -> Action:
+    return PERMIT if row.kind == PERMIT else SUPPRESS
 
 
 def _is_live_revocation(push: QueuedPush) -> bool:

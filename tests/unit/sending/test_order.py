@@ -48,7 +48,7 @@ def test_100_000_bulk_pushes_at_twilio_do_not_delay_live_withdrawals() -> None:
         fill_bulk(rig, 100_000)
         await rig.start()
         await asyncio.sleep(10)
-        decided = await live_withdrawals(rig, 1_200, a_second=20)
+        decided = await live_withdrawals(rig, 800, a_second=20)
         await until(lambda: all(each in rig.state.rows for each in decided), seconds=10)
         sent = first_sent(rig)
         delays = [sent[each] - at + rig.provider.latency for each, at in decided.items()]
