@@ -288,7 +288,7 @@ def test_what_ingest_has_recorded_is_stated_beside_it(rig: Rig) -> None:
 
 def test_an_ingest_that_was_stopped_ages(rig: Rig) -> None:
     with rig.ingest():
-        until(lambda: rig.ask("SELECT min(resolved_at) FROM ingest_positions") > 0)
+        until(lambda: rig.ask("SELECT coalesce(min(resolved_at), 0) FROM ingest_positions") > 0)
     stopped = now(rig)
     with rig.relay():
         until(lambda: resolved_at(rig) > stopped + 1_000_000)
