@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
-_EXPIRY_BATCH = 1_000
+_EXPIRY_BATCH = 250
 """Entries written again in one transaction, so that changes need not wait long for their turn."""
 
 T = TypeVar("T")
