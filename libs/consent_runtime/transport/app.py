@@ -52,8 +52,8 @@ def build(
     `instance_id` is this process's own: a static member keeps its partitions over a restart within the session timeout,
     and a second process with the same one makes the first fail. Without `static` the member leaves the group when it
     stops, sends a heartbeat every half second, and keeps its partitions when others join. `client_config`: security
-    settings in librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close` may
-    take four times that, and one that takes longer ends the process. `stalled_after`: seconds without progress
+    settings in librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close`
+    may take four times that, and one that takes longer ends the process. `stalled_after`: seconds without progress
     in a partition that has work, after which the process is not ready.
     """
     options = Options(
