@@ -107,7 +107,7 @@ class MergeTask:
         self._resolved.stop()
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        """`work` as a task that nobody awaits."""
+        """`work` as a task that no caller awaits."""
         try:
             await work()
         except Stopped:
@@ -185,7 +185,7 @@ class LaneHandler:
 
 
 def _log_abandoned_failure(abandoned: asyncio.Future[Any]) -> None:
-    """A call that was asked to stop ends with Stopped, for which nobody waits."""
+    """A call that was asked to stop ends with Stopped, which no caller awaits any more."""
     failure = None if abandoned.cancelled() else abandoned.exception()
     if failure is not None and not isinstance(failure, Stopped):
         logger.error("a cancelled call has failed", exc_info=failure)

@@ -166,7 +166,7 @@ def test_live_changes_overtake_50_000_bulk_ones(installation: Installation) -> N
     assert worker.end() == 0
 
 
-def test_a_worker_with_one_of_the_two_topics_opens_nothing_of_the_partition_and_says_so(
+def test_a_worker_with_one_of_the_two_topics_opens_nothing_of_the_partition_and_is_not_ready(
     installation: Installation,
 ) -> None:
     topics = installation.rig.topics
