@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from local_stack import plain_http
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -45,7 +46,7 @@ class Samples:
 
 def scrape(url: str, *, timeout: float = 2.0) -> Samples:
     """The metrics at ``url`` (…/metrics). Raises httpx.HTTPError when nobody answers."""
-    answer = httpx.get(url, timeout=timeout)
+    answer = plain_http.get(url, timeout=timeout)
     answer.raise_for_status()
     values: dict[str, dict[Labels, float]] = defaultdict(dict)
     for family in text_string_to_metric_families(answer.text):

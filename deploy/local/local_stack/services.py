@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from local_stack import plain_http
 from local_stack.child import Program
 from local_stack.supervisor import Probe
 
@@ -84,7 +85,7 @@ def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Se
 def _first_refusal(urls: list[str]) -> str | None:
     for url in urls:
         try:
-            answer = httpx.get(url, timeout=2)
+            answer = plain_http.get(url, timeout=2)
         except httpx.HTTPError as error:
             return f"{url}: {type(error).__name__}"
         if answer.status_code != 200:
