@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from confluent_kafka import Consumer
 
-from consent_api.dead_letters.box import Box, Filter
+from consent_api.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts.topics import SERVICES
 from consent_runtime import kafka
 from local_stack.audit import Findings
@@ -78,13 +78,13 @@ def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int
     What stands among the dead letters and is none is listed too, and hides no other.
     """
     topics = poison.topics
-    box = Box(connect=lambda: _reader(stack.endpoints.kafka), codec=poison.codec, topics=topics)
+    reader = DeadLetterReader(connect=lambda: _reader(stack.endpoints.kafka), codec=poison.codec, topics=topics)
     lists = [topics.suppression(channel) for channel in topics.channels]
     sent = {topic: set(places) for topic, places in poison.places.items()}
     for upstream in (load.kafka, load.kafka_bulk):
         sent[upstream.topic] = sent.get(upstream.topic, set()) | upstream.damaged
     found: dict[str, set[str]] = {service: set() for service in SERVICES}
-    for letter in box.letters(Filter()):
+    for letter in reader.letters(Filter()):
         found[letter.service].add(letter.place)
     for service in SERVICES:
         foreign = _of(sent, topics.dead_letters(service))
