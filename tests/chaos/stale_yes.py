@@ -19,7 +19,7 @@ from consent_contracts.records import entry_of
 from consent_runtime.keyring import Keyring
 from local_stack.audit import PERMITTED, Place, Tool
 from local_stack.endpoints import Endpoints
-from local_stack.tools import tools
+from local_stack.tools import oldest_address_key, tools
 from tests.topic_records import records
 
 TOLD = ("accepted", "effective")
@@ -43,7 +43,7 @@ def stale_permissions(
         for place, known in expected.items():
             if place[0] != tool.channel:
                 continue
-            entry = entries[keyring.address_key(endpoints.tenant, *place)]
+            entry = entries[oldest_address_key(keyring, endpoints.tenant, place)]
             found = judge(tool, known, entry, states["states"].get(tool.name_of(place), {}), told, now=now)
             judged += len(found)
             wrong += [f"{place[1]}: {each}" for each in chain(*found)]

@@ -13,13 +13,13 @@ from consent_contracts.errors import Unreadable
 from consent_runtime.keyring import Keyring
 from local_stack.audit import Difference
 from local_stack.endpoints import Endpoints
-from local_stack.tools import tools
+from local_stack.tools import oldest_address_key, tools
 from tests.topic_records import records
 
 
 def story(endpoints: Endpoints, codec: Codec, difference: Difference) -> str:
     """The tool's history of the address, its entries, and every receipt, each with its moment in seconds."""
-    key = Keyring.load(Path(endpoints.keyring_file)).address_key(endpoints.tenant, *difference.place)
+    key = oldest_address_key(Keyring.load(Path(endpoints.keyring_file)), endpoints.tenant, difference.place)
     return "\n".join([str(difference), *_history(endpoints, difference), *_topics(endpoints, codec, key, difference)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 import yaml
 
 from consent_contracts import Verdict
-from consent_runtime.keyring import Keyring
+from consent_runtime.keyring import Keyring, age
 from local_stack.audit import Findings, Place, Tool, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 
@@ -23,13 +24,14 @@ MOST_ADDRESSES = 10_000  # of one call to the gate
 
 def tools(endpoints: Endpoints) -> list[Tool]:
     """The destinations that `up` declared, as the audit needs them."""
-    keyring = Keyring.load(Path(endpoints.keyring_file))
-
-    def key(place: Place) -> str:
-        return keyring.address_key(endpoints.tenant, *place)
-
+    key = partial(oldest_address_key, Keyring.load(Path(endpoints.keyring_file)), endpoints.tenant)
     declared = yaml.safe_load(Path(endpoints.destinations_file).read_text("utf-8"))["destinations"]
     return [_tool(each, key) for each in declared]
+
+
+def oldest_address_key(keyring: Keyring, tenant: str, place: Place) -> str:
+    """The address under the tenant's oldest live hash key: permissions are delivered from its entry (record 0009)."""
+    return min(keyring.live_address_keys(tenant, *place), key=lambda each: age(each.partition(".")[0]))
 
 
 def audit(
