@@ -216,8 +216,9 @@ class ActiveSender:
     def _ends(self) -> dict[TopicPartition, int]:
         topics, partitions = self.reader.topics, range(len(self.reader.tables))
         state = [TopicPartition(topics.state, each) for each in partitions]
-        lists = [TopicPartition(topic, each) for topic in topics.lists for each in partitions]
-        return {**high_watermarks(self._admin, state), **last_stable_offsets(self._admin, lists)}
+        # The loss numbers of the partitions are part of a fill's beginning, so those are read too.
+        others = [TopicPartition(topic, each) for topic in (*topics.lists, topics.resolved) for each in partitions]
+        return {**high_watermarks(self._admin, state), **last_stable_offsets(self._admin, others)}
 
     def _remaining(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, Remaining]:
         positions = self.reader.positions

@@ -19,7 +19,7 @@ class Broker:
         self.error_code = 0
         self.takes = 0.0
         self.membership = Membership(session_timeout=6.0, clock=lambda: self.now)
-        self._group_instance_id = "worker-1"
+        self._group_instance_id: str | None = "worker-1"
         self._send_req = self.answer
         self.membership.watch(self)
 
@@ -74,6 +74,15 @@ async def test_unknown_within_the_session_means_that_another_has_our_name(broker
     broker.now += 1.0
     with pytest.raises(InstanceTaken, match="worker-1"):
         await broker._send_req(HEARTBEAT)
+
+
+async def test_a_dynamic_member_that_is_unknown_joins_again(broker: Broker) -> None:
+    broker._group_instance_id = None
+    await broker._send_req(HEARTBEAT)
+    broker.error_code = UnknownMemberIdError.errno
+    broker.now += 1.0
+    await broker._send_req(HEARTBEAT)
+    assert not broker.membership.confirmed()
 
 
 async def test_unknown_after_the_session_is_a_plain_eviction(broker: Broker) -> None:

@@ -1,0 +1,282 @@
+"""A partition's tables over a store on disk, without a broker."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from consent_contracts import schemas
+from consent_contracts.codec import Codec
+from consent_contracts.decisions import Decision, Entry
+from consent_contracts.records import suppression_datum
+from consent_state import Batch, Position, StateStore, TopicPartition
+from propagator.desired.model import DeliveredTarget, DestinationRules, Purposes
+from propagator.sending.ports import PendingPush
+from propagator.state import layout
+from propagator.state.planning import PlannedDestination, RecordDecoder
+from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
+from propagator.state.scan import Scanner
+from propagator.state.tables import Applied, PartitionTables, TableTopics
+
+LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
+TOPICS = TableTopics(lists={LIST: "sms"}, state=STATE, resolved=RESOLVED)
+
+
+class Ids:
+    """A registry that knows our own schemas."""
+
+    def id_of(self, subject: str, schema_text: str) -> int:
+        return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
+
+    def schema_of(self, schema_id: int) -> str:
+        raise LookupError
+
+
+class Message:
+    def __init__(self, topic: str, offset: int, key: str, value: bytes | None) -> None:
+        self._topic, self._offset, self._key, self._value = topic, offset, key, value
+
+    def topic(self) -> str:
+        return self._topic
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes:
+        return self._key.encode()
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        return 2, 1_000
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+
+    def planning_failed(self, destination: str) -> None:
+        self.failed.append(destination)
+
+    def entry_unreadable(self, destination: str, reason: str) -> None:
+        pass
+
+    def delivered_unreadable(self, destination: str) -> None:
+        pass
+
+
+def planned(name: str, *, fingerprint: str = "f", **changes: Any) -> PlannedDestination:
+    fields: dict[str, Any] = {
+        "destination": name,
+        "tenant": "acme",
+        "channel": "sms",
+        "purposes": Purposes(targets={}, same=True),
+        "push_permissions": False,
+        "address_required": True,
+        "live_keys": ("h1",),
+    }
+    return PlannedDestination(rules=DestinationRules(**(fields | changes)), generation=0, fingerprint=fingerprint)
+
+
+class Bench:
+    def __init__(self, directory: Path) -> None:
+        self.codec = Codec(Ids())
+        self.directory = directory
+        self.offset = 0
+        self.reported: list[int] = []
+        self.undurable: dict[tuple[str, str], Mapping[str, DeliveredTarget]] = {}
+        self.events = Counted()
+        self.tables = self.open(planned("crm"))
+
+    def open(self, *destinations: PlannedDestination) -> PartitionTables:
+        store = StateStore.open(self.directory, format_version=1, partitions=4)
+        decoder = RecordDecoder(self.codec, list_topics={"sms": LIST}, state_topic=STATE)
+        self.tables = PartitionTables(
+            store,
+            0,
+            topics=TOPICS,
+            destinations=destinations,
+            decoder=decoder,
+            unreadable=self,
+            events=self.events,
+            undurable=lambda name, key: self.undurable.get((name, key)),
+        )
+        self.tables.load()
+        return self.tables
+
+    def reopen(self, *destinations: PlannedDestination) -> PartitionTables:
+        self.tables.store.close()
+        return self.open(*destinations)
+
+    def report(self, at: TopicPartition, offset: int, *_: Any) -> None:
+        self.reported.append(offset)
+
+    def entry(
+        self, key: str, recorded_at: int, *, bulk: bool = False, purpose: str = "news", tenant: str = "acme"
+    ) -> bytes:
+        decision = Decision(
+            decision_id=str(uuid4()),
+            subject_ref="s",
+            purpose=purpose,
+            status="withdrawn",
+            effective_at=recorded_at,
+            recorded_at=recorded_at,
+            bulk=bulk,
+        )
+        made = Entry(tenant=tenant, channel="sms", address_key=key, sealed_address=b"s", decisions=(decision,))
+        self.last_decision = decision.decision_id
+        return self.codec.encode(LIST, suppression_datum(made, recorded_at))
+
+    def apply(self, topic: str, *records: tuple[str, bytes | None]) -> Applied:
+        messages = []
+        for key, value in records:
+            messages.append(Message(topic, self.offset, key, value))
+            self.offset += 1
+        return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
+
+    def row(self, key: str, *decision_ids: str, destination: str = "crm") -> tuple[str, bytes]:
+        delivered = DeliveredTarget(target="news", action="suppress", decision_ids=decision_ids)
+        datum = address_datum(destination=destination, tenant="acme", address_key=key, rows=[delivered], written_at=1)
+        return row_key(destination, key).decode(), self.codec.encode(STATE, datum)
+
+    def fill(self, began_at: int) -> tuple[str, bytes]:
+        fill = DestinationFill(generation=0, began_at=began_at, loss=0)
+        datum = destination_datum(destination="crm", tenant="acme", fill=fill, written_at=1)
+        return row_key("crm", "").decode(), self.codec.encode(STATE, datum)
+
+    def pending(self, **query: Any) -> list[PendingPush]:
+        return list(self.tables.pending("crm", **({"live": True, "kind": "suppress"} | query)))
+
+    def scan(self) -> None:
+        scanner = Scanner([self.tables])
+        scanner.check()
+        while scanner.busy:
+            scanner.step()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "0")
+    yield made
+    made.tables.store.close()
+
+
+def test_an_entry_and_its_pending_push_are_written_together_and_survive_a_restart(bench: Bench) -> None:
+    applied = bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    assert [each.address_key for each in applied.offers["crm"]] == ["h1.a"]
+    tables = bench.reopen(planned("crm"))
+    assert [each.since for each in bench.pending()] == [50]
+    assert tables.counts("crm") == {(True, "suppress"): 1}
+    assert tables.store.positions[TopicPartition(LIST, 0)].offset == 1
+
+
+def test_the_oldest_are_read_first_and_targets_can_be_left_out(bench: Bench) -> None:
+    for key, since, purpose in (("h1.a", 30, "news"), ("h1.b", 10, "news"), ("h1.c", 20, "survey")):
+        bench.apply(LIST, (key, bench.entry(key, since, purpose=purpose)))
+    assert [each.address_key for each in bench.pending()] == ["h1.b", "h1.c", "h1.a"]
+    assert [each.address_key for each in bench.pending(skip_targets={"news"})] == ["h1.c"]
+    assert bench.tables.oldest("crm", live=True, kind="suppress") == 10
+    assert bench.pending(live=False) == []
+
+
+def test_a_row_that_is_read_back_removes_the_pending_push(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(STATE, bench.row("h1.a", bench.last_decision))
+    assert bench.pending() == []
+    assert bench.tables.counts("crm") == {}
+
+
+def test_a_newer_entry_replaces_what_was_pending(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)), ("h1.a", bench.entry("h1.a", 60)))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 70)))
+    assert [each.since for each in bench.pending()] == [70]
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+
+
+def test_an_entry_of_another_tenant_is_never_pending(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, tenant="globex")))
+    assert bench.tables.counts("crm") == {}
+
+
+def test_what_is_delivered_and_not_read_back_is_planned_too(bench: Bench) -> None:
+    """A withdrawal right after a permission that is not read back: the table alone shows no difference."""
+    value = bench.entry("h1.a", 50)
+    bench.apply(LIST, ("h1.a", value))
+    bench.apply(STATE, bench.row("h1.a", bench.last_decision))
+    permitted = DeliveredTarget(target="news", action="permit", decision_ids=("other",))
+    bench.undurable["crm", "h1.a"] = {"news": permitted}
+    applied = bench.apply(LIST, ("h1.a", value))
+    assert [each.kind for each in applied.offers["crm"]] == ["suppress"]
+    assert bench.pending() == []
+
+
+def test_a_fill_makes_older_rows_unknown_and_what_was_recorded_before_it_bulk(bench: Bench) -> None:
+    bench.scan()
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(STATE, bench.row("h1.a", bench.last_decision))
+    assert bench.apply(STATE, bench.fill(100)).fills_changed
+    assert not bench.tables.is_planned(bench.tables.destinations["crm"])
+    bench.scan()
+    assert [each.address_key for each in bench.pending(live=False)] == ["h1.a"]
+    bench.apply(LIST, ("h1.b", bench.entry("h1.b", 150)))
+    assert [each.address_key for each in bench.pending()] == ["h1.b"]
+
+
+def test_a_scan_that_was_broken_off_begins_again(bench: Bench) -> None:
+    for number in range(500):
+        bench.apply(LIST, (f"h1.{number}", bench.entry(f"h1.{number}", 50)))
+    bench.reopen(planned("crm", fingerprint="another", purposes=Purposes(targets={"news": ("a", "b")})))
+    scanner = Scanner([bench.tables])
+    scanner.check()
+    scanner.step()
+    assert scanner.is_scanning("crm")
+    bench.reopen(planned("crm", fingerprint="another", purposes=Purposes(targets={"news": ("a", "b")})))
+    bench.scan()
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1_000}
+    assert bench.tables.is_planned(bench.tables.destinations["crm"])
+
+
+def test_a_bulk_restore_is_planned_by_the_scan_after_it(bench: Bench) -> None:
+    bench.scan()
+    bench.tables.begin_bulk()
+    writes = bench.tables.store.batch()
+    position = Position("id", 1)
+    for topic, key, value in (
+        (LIST, "h1.a", bench.entry("h1.a", 50)),
+        (LIST, "h1.b", bench.entry("h1.b", 60)),
+        (STATE, *bench.row("h1.b", bench.last_decision)),
+        (STATE, *bench.row("h1.erased", "d")),
+    ):
+        bench.tables.apply_unplanned(Batch(TopicPartition(topic, 0), [Message(topic, 7, key, value)], position), writes)
+    bench.tables.store.write(writes)
+    bench.tables.load()
+    assert bench.tables.counts("crm") == {}
+    bench.scan()
+    assert [each.address_key for each in bench.pending()] == ["h1.a"]
+    assert [each.address_key for each in bench.pending(kind="forget", live=False)] == ["h1.erased"]
+
+
+def test_a_target_that_cannot_be_part_of_a_key_concerns_its_address_alone(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, purpose="a\0b")), ("h1.b", bench.entry("h1.b", 60)))
+    assert bench.events.failed == ["crm"]
+    assert bench.tables.counts("crm") == {(True, "record"): 1, (True, "suppress"): 1}
+
+
+def test_a_record_that_is_no_entry_is_reported_once_and_pushes_nothing(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 60)[:-2]))
+    assert bench.tables.counts("crm") == {}
+    bench.reopen(planned("crm", fingerprint="another"))
+    bench.scan()
+    assert bench.reported == [1]
+
+
+def test_times_that_cannot_be_ordered_become_the_nearest_that_can() -> None:
+    push = PendingPush(address_key="h1.a", target="t", kind="suppress", live=True, since=-5, not_before=2**70)
+    key, value = layout.pending_row("crm", push)
+    counted = layout.parse_pending_key(key)
+    read = layout.pending_push(counted, len(layout.pending_prefix(counted)), key, value)
+    assert (read.since, read.not_before, read.target, read.address_key) == (0, 2**63 - 1, "t", "h1.a")
