@@ -207,6 +207,7 @@ class Committer:
                 self._produce(record, None)
             producer.flush(TRANSACTION_SECONDS)
             self._commit_transaction()
+            producer.poll(0)  # For delivery reports that came after the flush.
         except KafkaException as error:
             self._abort(error)
             raise

@@ -36,8 +36,9 @@ class StateMetrics:
             ),
             fills=Counter(
                 "consent_relay_propagation_fills_total",
-                "Fills that began, by reason: new_destination, generation (raised in the destinations file), lost_state"
-                " (the state topic was deleted or truncated), lost_records (Kafka has lost records of the list).",
+                "Fills that began, by reason: new_destination (or the state topic was created again), generation"
+                " (raised in the destinations file), lost_state (the state topic lost records), lost_records (Kafka"
+                " has lost records of the list).",
                 ("destination", "reason"),
                 registry=registry,
             ),

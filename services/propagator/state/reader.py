@@ -207,6 +207,7 @@ class StateReader:
     def _restore(self) -> None:
         """Bring each partition's tables near the ends of its topics, and find out from where to read on."""
         self._begin_restoring()
+        self._damaged = None  # Reported while another partition was healed: it is met again if it is still there.
         positions: dict[TopicPartition, Position] = {}
         for tables in self.tables:
             self._current = tables.partition
@@ -259,10 +260,12 @@ class StateReader:
         tables.apply_unplanned(batch, writes)
 
     def _note_lost_state(self, tables: PartitionTables) -> None:
+        """Before the tables are cleared for it. A topic that was created again needs no note: its destinations have no
+        rows of their own, or ones that were written since."""
         at = TopicPartition(self.topics.state, tables.partition)
         if at in tables.store.positions:
-            misfits = find_misfits(self._admin, {at: tables.store.positions[at]})
-            for misfit in misfits.values():
+            misfit = find_misfits(self._admin, {at: tables.store.positions[at]}).get(at)
+            if misfit is not None and misfit.reason is RebuildReason.OUT_OF_RANGE:
                 self.lost.note(now_micros(), misfit.detail)
 
     def _follow(self) -> None:

@@ -12,10 +12,12 @@ from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.records import suppression_datum
 from consent_runtime import kafka, provision
-from consent_state import RebuildReason, StateStoreCorrupted
+from consent_state import Position, RebuildReason, StateStore, StateStoreCorrupted
+from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
 from propagator.state import reader, tables
+from propagator.state.layout import FORMAT_VERSION
 from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, now_micros, until
 
 
@@ -138,6 +140,29 @@ async def test_a_state_topic_that_was_deleted_leads_to_a_fill(state_rig: StateRi
     await second.activate()
     await until(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
     assert {each.live for each in second.sent} == {False}
+
+
+async def test_a_state_topic_that_ends_below_the_local_position_leads_to_a_fill(state_rig: StateRig) -> None:
+    first = state_rig.process()
+    await first.activate()
+    await delivered(state_rig, first, range(20))
+    await first.close()
+    directory = state_rig.tmp / "one" / "propagator-default" / "0"
+    store = StateStore.open(directory, format_version=FORMAT_VERSION, partitions=PARTITIONS)
+    at = At(state_rig.state_topic, 0)
+    position = store.positions[at]
+    store.write(store.batch(), positions={at: Position(position.topic_id, position.offset + 100)})
+    store.close()
+    second = state_rig.process()
+    await second.activate()
+    await until(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
+    assert second.metric("fills_total", destination="crm", reason="lost_state") == 1
+    assert {each.live for each in second.sent} == {False}
+    await second.close()
+    third = state_rig.process()
+    await third.activate()
+    await until(lambda: not third.propagator.reader.scanner.busy)
+    assert third.sent == []
 
 
 async def test_a_state_topic_that_is_deleted_while_the_sender_is_active_leads_to_a_fill(state_rig: StateRig) -> None:
