@@ -187,6 +187,7 @@ class Receipt(Struct, kw_only=True):
     destination: str
     channel: Channel
     address_key: AddressKey
+    target: Annotated[str | None, Meta(description="The destination's list, group or sender; null: none serves it.")]
     action: Annotated[str, Meta(description="suppress or permit")]
     stage: str
     version: int

@@ -111,6 +111,7 @@ def to_receipt(found: queries.Receipt) -> models.Receipt:
         destination=found.destination,
         channel=found.channel,
         address_key=found.address_key,
+        target=found.target,
         action=found.action,
         stage=found.stage,
         version=found.version,

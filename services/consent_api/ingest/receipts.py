@@ -23,6 +23,7 @@ _TEXTS = (
     "destination",
     "channel",
     "address_key",
+    "target",
     "action",
     "stage",
     "provider_reference",

@@ -57,6 +57,7 @@ class Receipt:
     destination: str
     channel: str
     address_key: str
+    target: str | None
     action: str
     stage: str
     version: int
@@ -115,7 +116,7 @@ SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY
 """)
 _MARK_OF = text(f"SELECT {MARK} FROM decisions d WHERE d.decision_id = :decision_id AND d.tenant = :tenant")  # noqa: S608
 _RECEIPTS = text("""
-SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.action, r.stage, r.version, r.accepted_at,
+SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.accepted_at,
        r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
 FROM receipt_decisions d JOIN receipts r USING (receipt_id)
 WHERE d.decision_id = :decision_id AND r.tenant = :tenant

@@ -290,6 +290,7 @@ receipts = Table(
     Column("destination", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("address_key", Text, nullable=False),
+    Column("target", Text),
     Column("action", Text, nullable=False),
     Column("stage", Text, nullable=False),
     Column("version", BigInteger, nullable=False),

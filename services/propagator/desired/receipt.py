@@ -18,12 +18,13 @@ _NAMESPACE = uuid.UUID("6a1f6f0e-6a52-4c0c-9a35-52f6f0f3b8a1")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """One stage that one delivery reached. Times in micros. Field by field as in PropagationReceipt."""
+    """One stage that one delivery to one target reached. Times in micros. Field by field as in PropagationReceipt."""
 
     tenant: str
     destination: str
     channel: str
     address_key: str
+    target: str | None
     action: Action
     stage: Stage
     decision_ids: tuple[str, ...]
@@ -37,5 +38,5 @@ class Receipt:
 
     @property
     def receipt_id(self) -> str:
-        parts = (self.destination, self.address_key, self.action, self.stage, self.detail or "")
+        parts = (self.destination, self.address_key, self.target or "", self.action, self.stage, self.detail or "")
         return str(uuid.uuid5(_NAMESPACE, "\0".join((*parts, *self.decision_ids))))

@@ -278,6 +278,7 @@ class DeliveryPolicy:
             destination=self._destination.name,
             channel=self._destination.channel,
             address_key=delivery.address_key,
+            target=wanted.target,
             action=wanted.action,
             stage=stage,
             decision_ids=wanted.decision_ids,

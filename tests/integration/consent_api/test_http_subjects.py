@@ -211,7 +211,7 @@ def receipt(engine: Engine, receipt_id: str, decision_id: str, address_key: str,
     now = now_micros()
     with engine.begin() as connection:
         connection.execute(
-            text("""INSERT INTO receipts VALUES (:id, 'acme', 'twilio-fr', 'sms', :key, 'suppress', :stage, 1,
+            text("""INSERT INTO receipts VALUES (:id, 'acme', 'twilio-fr', 'sms', :key, 'list-1', 'suppress', :stage, 1,
                     :now, :now, :now, 1, NULL, NULL)"""),
             {"id": receipt_id, "key": address_key, "stage": stage, "now": now},
         )

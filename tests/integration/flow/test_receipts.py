@@ -16,6 +16,7 @@ def receipt(**changes: Any) -> dict[str, Any]:
         "destination": "twilio-fr",
         "channel": "sms",
         "address_key": "h1.abc",
+        "target": "list-1",
         "action": "suppress",
         "stage": "accepted",
         "decision_ids": [str(uuid4()), str(uuid4())],

@@ -163,6 +163,7 @@ class DictionaryWorker:
             destination=self.name,
             channel="sms",
             address_key=key,
+            target=push.state.target,
             action=push.state.action,
             stage="accepted",
             decision_ids=push.state.decision_ids,

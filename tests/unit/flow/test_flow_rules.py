@@ -31,7 +31,7 @@ def letter(**changes: Any) -> DeadLetter:
 
 
 def receipt(**changes: Any) -> dict[str, Any]:
-    texts = ("receipt_id", "tenant", "destination", "channel", "address_key")
+    texts = ("receipt_id", "tenant", "destination", "channel", "address_key", "target")
     return {
         **dict.fromkeys(texts, "x"),
         "action": "suppress",

@@ -112,6 +112,7 @@ def test_the_id_of_a_receipt_follows_from_what_it_states() -> None:
         destination="crm",
         channel="sms",
         address_key="h1.a",
+        target="list-1",
         action=SUPPRESS,
         stage="accepted",
         decision_ids=("d1",),
@@ -128,6 +129,7 @@ def test_the_id_of_a_receipt_follows_from_what_it_states() -> None:
         replace(receipt, action=PERMIT),
         replace(receipt, decision_ids=("d1", "d2")),
         replace(receipt, destination="crm2"),
+        replace(receipt, target="list-2"),
         replace(receipt, detail="no_target"),
     ]
-    assert len({each.receipt_id for each in [receipt, *others]}) == 6
+    assert len({each.receipt_id for each in [receipt, *others]}) == 7

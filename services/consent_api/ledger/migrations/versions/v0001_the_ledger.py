@@ -197,6 +197,7 @@ CREATE TABLE receipts (
     destination text NOT NULL,
     channel text NOT NULL,
     address_key text NOT NULL,
+    target text,
     action text NOT NULL,
     stage text NOT NULL,
     version bigint NOT NULL,
