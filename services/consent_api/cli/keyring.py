@@ -17,13 +17,19 @@ def keyring() -> None:
     """Create and rotate the keys that hide addresses.
 
     \b
-    To rotate a tenant's hash key, restart the services after each step that changes FILE (after the first, the gates
-    and every process that embeds consent_client before the others: they deny while entries exist under a key that
-    they lack):
+    To rotate a tenant's hash key, restart the services after each step that changes FILE, always in this order: what
+    reads the list (gates, every process that embeds consent_client, propagators), then the merge, the relay and ingest,
+    the API last. So a reader has a new key before an entry exists under it (without it, it denies), and needs a retired
+    one no longer when decisions cease to be published under it.
       1. consent-relay keyring rotate FILE --tenant acme   (a second live key: from now on both are published)
       2. consent-relay republish --tenant acme             (after the restart: all earlier decisions under the new key)
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
       4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
+
+    Retire only after the merge has read what step 2 published: the greatest
+    consent_relay_suppression_resolved_age_seconds{lane="bulk"} is less than the time since step 2 has ended.
+
+    Between steps 1 and 2 a gate may deny a permission that a service with the old FILE has recorded.
 
     promote and retire need CONSENT_RELAY_API_DATABASE: they refuse until step 2 has been completed since the key was
     added, because a decision that is missing under the new key would no longer be found.
