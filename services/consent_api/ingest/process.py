@@ -43,6 +43,9 @@ from .throttle import BulkThrottle
 NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError)
 # A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
+# Decisions in one transaction of the live lane at first; it grows while they fit into the lane's second, since an
+# attempt that does not fit costs seconds.
+_FIRST_LIVE_TRANSACTION = 200
 
 
 class IngestSettings(DatabaseSettings):
@@ -118,6 +121,7 @@ def composed(
             default_tenant=default_tenant,
             dead_letters=dead_letters(),
             metrics=metrics,
+            most=_FIRST_LIVE_TRANSACTION if lane is Lane.LIVE else settings.ingest_bulk_batch,
         )
 
     live, bulk = submissions(Lane.LIVE), submissions(Lane.BULK)
