@@ -69,16 +69,16 @@ def moments(
 
 
 def _records(servers: Any, codec: Codec, topic: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """Every main record of a topic with its append time in micros."""
+    """Every main record of a topic with its append time in micros, up to an end that each partition once had."""
     consumer: Any = kafka.consumer(servers.kafka, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        unread = len(partitions)
+        unread = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in unread])
+        # Resolved timestamps go on being written, so a partition may end several times.
         while unread:
-            for message in consumer.consume(1_000, timeout=5):
+            for message in consumer.consume(1_000, timeout=0.5):
                 if message.error() is not None:
-                    unread -= 1
+                    unread.discard(message.partition())
                 elif message.value() is not None:
                     name, datum = codec.decode_record(topic, message.value())
                     if name == record_names(topic)[0]:

@@ -31,7 +31,7 @@ def transactions_between(bootstrap: str, begin: Ends, end: Ends) -> int:
     try:
         consumer.assign([confluent_kafka.TopicPartition(*at, offset) for at, offset in begin.items()])
         while unread:
-            for message in consumer.consume(1_000, timeout=5):
+            for message in consumer.consume(1_000, timeout=0.5):
                 partition = message.partition()
                 if message.error() is not None:
                     unread.discard(partition)
