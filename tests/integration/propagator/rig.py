@@ -284,7 +284,7 @@ class Rig:
         consumer.assign(partitions)
         ended, found = 0, []
         while ended < len(partitions):
-            for message in consumer.consume(500, timeout=5.0):
+            for message in consumer.consume(500, timeout=0.3):
                 if message.error() is not None:
                     ended += 1
                 else:

@@ -331,7 +331,7 @@ class StateRig:
         consumer.assign([TopicPartition(topic, each, 0) for each in partitions])
         ended, found = 0, []
         while ended < len(partitions):
-            for message in consumer.consume(500, timeout=1.0):
+            for message in consumer.consume(500, timeout=0.3):
                 if message.error() is not None:
                     ended += 1
                 else:
