@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from propagator.state.session import SenderSession
 from propagator.state.tables import PartitionTables, TableTopics
 
 MIB = 1024 * 1024
+SWITCH_SECONDS = 0.0005
 CACHE_MIB = 32
 """Of all partitions together, for reading and for writing each."""
 QUEUED_KIB = 8 * 1024
@@ -42,6 +44,9 @@ QUEUED_KIB = 8 * 1024
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
     """Keep the tables, and send while this process is the active one, until a signal (0) or a failure (not 0)."""
+    # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and with
+    # the default of 5 ms each waits that long for a thread that plans the entries of an import.
+    sys.setswitchinterval(SWITCH_SECONDS)
     registry, health = CollectorRegistry(), Health()
     propagator = Propagator(settings, destinations, keyring, registry=registry, health=health)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
