@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from consent_state import StalenessLimits, StateStore, table_consumer
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
+from propagator.sending.loop_share import LoopShare
 from propagator.settings import PropagatorSettings
 from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker, health_name
 from propagator.state.dead_letters import DeadLetterReporter
@@ -44,8 +46,8 @@ QUEUED_KIB = 8 * 1024
 
 def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destination], keyring: Keyring) -> int:
     """Keep the tables, and send while this process is the active one, until a signal (0) or a failure (not 0)."""
-    # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and with
-    # the default of 5 ms each waits that long for a thread that plans the entries of an import.
+    # The thread of the tables and the event loop share one interpreter. A call takes a dozen turns of the loop, and
+    # with the default of 5 ms each waits that long for a thread that plans the entries of an import.
     sys.setswitchinterval(SWITCH_SECONDS)
     registry, health = CollectorRegistry(), Health()
     propagator = Propagator(settings, destinations, keyring, registry=registry, health=health)
@@ -92,6 +94,7 @@ class Propagator:
         )
         self._records = RecordBuilder(self._codec, self._topics, settings.propagator_name)
         self._make_worker = make_worker or self._worker
+        self._loop_share = LoopShare(time.monotonic)
         self.reader = self._reader()
         self.states = {
             each.name: TableDestinationState(
@@ -154,6 +157,7 @@ class Propagator:
             on_fatal_error=lambda error: self._app.fail(error),
             on_verified=lambda state: self._health.ready(health_name(name), state),
             heartbeat=lambda: self._health.beat(health_name(name)),
+            loop_share=self._loop_share,
         )
 
     def _reader(self) -> StateReader:

@@ -29,6 +29,8 @@ class Call:
     started_at: float
     written: bool = False
     """A request of it was written (the guard is asked in the write): without an answer its effect is not known."""
+    ended: int = 0
+    """Of the items, from the first: those whose outcome was dealt with."""
 
     @property
     def live(self) -> bool:

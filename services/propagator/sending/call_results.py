@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 from propagator.connectors.base import SUPPRESS, Accepted, Outcome, Refused, Retryable
 from propagator.errors import (
@@ -20,6 +21,7 @@ from propagator.sending.bug_report import describe
 from propagator.sending.call import Call, CallItem
 from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.loop_share import LoopShare
 from propagator.sending.queued_push import QueuedPush
 from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.throttle import Throttle
@@ -29,6 +31,8 @@ from propagator.timing import ERROR_BACKOFF_SECONDS, HOLD_SECONDS, MAX_REVOCATIO
 log = logging.getLogger(__name__)
 
 ALONE_AFTER_FAILURES = 2
+SLICE = 50
+"""Outcomes that are recorded in one turn of the event loop: about 10 ms."""
 
 
 class CallResults:
@@ -44,6 +48,7 @@ class CallResults:
         quarantine: TargetQuarantine,
         metrics: Metrics,
         *,
+        loop_share: LoopShare,
         clock: Callable[[], float],
         now_micros: Callable[[], int],
     ) -> None:
@@ -54,14 +59,16 @@ class CallResults:
         self._throttle = throttle
         self._quarantine = quarantine
         self._metrics = metrics
+        self._loop_share = loop_share
         self._clock = clock
         self._now_micros = now_micros
         self.answers = 0
         """Calls of which the destination accepted, or refused for good, at least one push."""
         self._refuses_everything = False
 
-    def on_outcomes(self, call: Call, outcomes: Sequence[Outcome]) -> str:
-        """The provider answered for each push. Returns the result for the metric."""
+    async def on_outcomes(self, call: Call, outcomes: Sequence[Outcome]) -> str:
+        """The provider answered for each push. Returns the result for the metric. Those of a large call are recorded in
+        slices, between which live work has its turn."""
         self._throttle.record_answered(call.started_at)
         refused = all(isinstance(each, Refused) for each in outcomes)
         if refused and (len(outcomes) > 1 or self._refuses_everything):
@@ -73,8 +80,14 @@ class CallResults:
             self._breaker.record_success()
         elif not all(item.queued.alone for item in call.items):
             self._breaker.record_failure(call.started_at)
-        for item, outcome in zip(call.items, outcomes, strict=True):
-            self._isolated(item, self._on_outcome, outcome)
+        answered = list(zip(call.items, outcomes, strict=True))
+        for start in range(0, len(answered), SLICE):
+            if start:
+                await self._loop_share.pause()
+            with self._loop_share.bulk() if len(answered) > SLICE else nullcontext():
+                for item, outcome in answered[start : start + SLICE]:
+                    call.ended += 1
+                    self._isolated(item, self._on_outcome, outcome)
         return "ok" if all(not isinstance(each, Retryable) for each in outcomes) else "partial"
 
     def on_failure(self, call: Call, error: Exception) -> str:
@@ -113,8 +126,8 @@ class CallResults:
                 return "error"
 
     def abandon(self, call: Call) -> None:
-        """The call was cancelled, or this process is no longer the active sender: nothing is recorded or repeated."""
-        for item in call.items:
+        """The call was cancelled, or this process is not the active sender any more: no further outcome is recorded."""
+        for item in call.items[call.ended :]:
             self._queue.end(item.queued, now=self._clock(), now_micros=self._now_micros())
 
     def quarantine(self, fixes: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
 from propagator.sending.dispatcher import Dispatcher
 from propagator.sending.gauges import Gauges
+from propagator.sending.loop_share import LoopShare
 from propagator.sending.ports import DestinationState, PendingPush
 from propagator.sending.rate_limiter import RateLimiter
 from propagator.sending.record_work import RecordWork
@@ -37,7 +38,8 @@ class DestinationWorker:
 
     `on_fatal_error` gets a bug of ours that is not about one address; the process is to end. `on_verified` gets True
     once the tool knows our account, or why not. `heartbeat` is called at least once a second while the loop runs.
-    `now_micros` is the wall clock, microseconds since the epoch. Created within the running event loop.
+    `now_micros` is the wall clock, microseconds since the epoch. `loop_share` is that of the process. Created within the
+    running event loop.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class DestinationWorker:
         on_verified: Callable[[bool | str], None] = lambda _state: None,
         heartbeat: Callable[[], None] = lambda: None,
         now_micros: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        loop_share: LoopShare | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._destination = destination
@@ -63,6 +66,7 @@ class DestinationWorker:
         name, limits = destination.name, destination.limits
         rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         clock = asyncio.get_running_loop().time
+        loop_share = loop_share or LoopShare(clock)
         limiter = RateLimiter(
             per_second=limits.calls_per_second,
             burst=limits.burst,
@@ -80,7 +84,16 @@ class DestinationWorker:
             name, connector, limiter, on_verified=on_verified, heartbeat=heartbeat, clock=clock, rng=rng
         )
         results = CallResults(
-            name, queue, policy, breaker, throttle, quarantine, metrics, clock=clock, now_micros=now_micros
+            name,
+            queue,
+            policy,
+            breaker,
+            throttle,
+            quarantine,
+            metrics,
+            loop_share=loop_share,
+            clock=clock,
+            now_micros=now_micros,
         )
         self._record_work = RecordWork(destination, state, queue, metrics, now_micros=now_micros)
         self._gauges = Gauges(
@@ -106,6 +119,7 @@ class DestinationWorker:
             quarantine=quarantine,
             account_check=account_check,
             results=results,
+            loop_share=loop_share,
             on_fatal_error=on_fatal_error,
             heartbeat=heartbeat,
             clock=clock,

@@ -22,6 +22,7 @@ from propagator.sending.call import Call, CallItem
 from propagator.sending.call_results import CallResults
 from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.loop_share import LoopShare
 from propagator.sending.ports import DestinationState, PendingPush
 from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.sending.rate_limiter import RateLimiter
@@ -61,6 +62,7 @@ class Dispatcher:
         quarantine: TargetQuarantine,
         account_check: AccountCheck,
         results: CallResults,
+        loop_share: LoopShare,
         on_fatal_error: Callable[[BaseException], None],
         heartbeat: Callable[[], None],
         clock: Callable[[], float],
@@ -77,6 +79,7 @@ class Dispatcher:
         self._quarantine = quarantine
         self._account_check = account_check
         self._results = results
+        self._loop_share = loop_share
         self._on_fatal_error = on_fatal_error
         self._heartbeat = heartbeat
         self._clock = clock
@@ -179,7 +182,7 @@ class Dispatcher:
             if breaker is None or breaker > 0:
                 return breaker
             lanes, wait = self._open_lanes()
-            items = self._next_batch(lanes) if lanes else []
+            items = self._next_batch(lanes)
             if not items:
                 due = self._queue.seconds_until_due(lanes, self._clock())
                 return min((each for each in (wait, due) if each is not None), default=None)
@@ -195,7 +198,9 @@ class Dispatcher:
             if not self._queue.has_ready(lane) or not self._has_slot(lane):
                 continue
             wait = max(
-                self._limiter.seconds_until_call(live=lane.live), self._throttle.seconds_until_permitted(lane.action)
+                self._limiter.seconds_until_call(live=lane.live),
+                self._throttle.seconds_until_permitted(lane.action),
+                0.0 if lane.live else self._loop_share.seconds_until_bulk(),
             )
             if wait > 0:
                 waits.append(wait)
@@ -209,6 +214,14 @@ class Dispatcher:
         return lane == LIVE[0] or concurrency == 1 or len(self._calls) < concurrency - 1
 
     def _next_batch(self, lanes: Sequence[Lane]) -> list[CallItem]:
+        if not lanes:
+            return []
+        if lanes[0].live:
+            return self._take_batch(lanes)
+        with self._loop_share.bulk():
+            return self._take_batch(lanes)
+
+    def _take_batch(self, lanes: Sequence[Lane]) -> list[CallItem]:
         self._prepared.clear()
         batch = self._queue.take(
             lanes,
@@ -218,6 +231,8 @@ class Dispatcher:
             probing=self._breaker.failures > 0,
             outages=self._breaker.outages,
             admit=self._admit,
+            # Filling a live call up with a thousand pushes would delay it by their planning.
+            fill_up=self._loop_share.seconds_until_bulk() == 0.0,
         )
         return [self._prepared[push.key] for push in batch]
 
@@ -292,19 +307,22 @@ class Dispatcher:
     async def _execute(self, call: Call) -> None:
         budget = self._limiter.budget(live=call.live, prepaid=1)
         try:
-            outcomes = await call.execute(self._connector, self._policy, budget)
+            try:
+                outcomes = await call.execute(self._connector, self._policy, budget)
+            except asyncio.CancelledError:
+                raise
+            except SenderFencedError:
+                log.warning("another process is the active sender", extra={"destination": self._destination.name})
+                self._results.abandon(call)
+                self._draining = True
+                return
+            except Exception as error:
+                result = self._results.on_failure(call, error)
+            else:
+                result = await self._results.on_outcomes(call, outcomes)
         except asyncio.CancelledError:
             self._results.abandon(call)
             raise
-        except SenderFencedError:
-            log.warning("another process is the active sender", extra={"destination": self._destination.name})
-            self._results.abandon(call)
-            self._draining = True
-            return
-        except Exception as error:
-            result = self._results.on_failure(call, error)
-        else:
-            result = self._results.on_outcomes(call, outcomes)
         self._metrics.calls.labels(self._destination.name, result).inc()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
