@@ -38,8 +38,8 @@ class DestinationWorker:
 
     `on_fatal_error` gets a bug of ours that is not about one address; the process is to end. `on_verified` gets True
     once the tool knows our account, or why not. `heartbeat` is called at least once a second while the loop runs.
-    `now_micros` is the wall clock, microseconds since the epoch. `loop_share` is that of the process. Created within the
-    running event loop.
+    `now_micros` is the wall clock, microseconds since the epoch. `loop_share` is that of the process. Created within
+    the running event loop.
     """
 
     def __init__(

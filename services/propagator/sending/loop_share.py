@@ -34,7 +34,8 @@ class LoopShare:
             yield
         finally:
             now = self._clock()
-            self._paid_at = min(max(now, self._paid_at) + (now - began), now + MAX_PAUSE_SECONDS)
+            # Live could not use the loop meanwhile, and gets as long again.
+            self._paid_at = min(max(began, self._paid_at) + 2 * (now - began), now + MAX_PAUSE_SECONDS)
 
     async def pause(self) -> None:
         """Let live work have its share."""
