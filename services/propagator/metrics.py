@@ -66,7 +66,8 @@ class Metrics:
             backlog=gauge(
                 "propagation_backlog",
                 "Pushes that the destination still has to take, by class (live, bulk) and kind: suppress, permit,"
-                " record (only our own record changes), forget. Paused destinations count too.",
+                " record (only our own record changes; as bulk also list entries that are not planned yet), forget."
+                " Paused destinations count too.",
                 *_D,
                 "class",
                 "kind",

@@ -229,7 +229,7 @@ class MergePartition:
             *chunk.rejected,
             *(tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches),
         ]
-        written = self._serde.encode_entries(merged.entries, current, now)
+        written = self._serde.encode_entries(merged.entries, current, now, bulk=lane is Lane.BULK)
         self._metrics.merge_seconds.observe(time.perf_counter() - began)
         if written.rows:
             self._write(written, was_due)
@@ -284,7 +284,7 @@ class MergePartition:
             else:
                 ended[place] = entry
         if ended:
-            written = self._serde.encode_entries(ended, {}, now)
+            written = self._serde.encode_entries(ended, {}, now, bulk=True)
             self._write(written, {place: date for date, place in dates if place in ended})
             self._metrics.ended_permissions.inc(len(ended))
         if none:

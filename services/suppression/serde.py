@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from consent_contracts import cloudevents
+from consent_contracts import cloudevents, lane_header
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import InvalidRecord, Unreadable
@@ -127,11 +127,12 @@ class EntrySerde:
         return entry
 
     def encode_entries(
-        self, entries: Mapping[EntryKey, Entry], current: Mapping[EntryKey, Entry], now: int
+        self, entries: Mapping[EntryKey, Entry], current: Mapping[EntryKey, Entry], now: int, *, bulk: bool = False
     ) -> OutputBatch:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
-        What is the same as the `current` entry once it has been reduced is not written again.
+        What is the same as the `current` entry once it has been reduced is not written again. `bulk`: no person waits
+        for these entries now.
         """
         event = uuid.uuid4().hex
         common = [
@@ -141,6 +142,8 @@ class EntrySerde:
             )
             if each[0] != "ce_id"
         ]
+        if bulk:
+            common.append(lane_header.BULK_HEADER)
         batch, encode = OutputBatch(), self._codec.encode
         for number, (key, entry) in enumerate(entries.items()):
             topic = self.topic_of[key[0]]

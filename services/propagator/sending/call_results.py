@@ -82,9 +82,7 @@ class CallResults:
             self._breaker.record_failure(call.started_at)
         answered = list(zip(call.items, outcomes, strict=True))
         for start in range(0, len(answered), SLICE):
-            if start:
-                await self._loop_share.pause()
-            with self._loop_share.bulk() if len(answered) > SLICE else nullcontext():
+            async with self._loop_share.slice() if len(answered) > SLICE else nullcontext():
                 for item, outcome in answered[start : start + SLICE]:
                     call.ended += 1
                     self._isolated(item, self._on_outcome, outcome)

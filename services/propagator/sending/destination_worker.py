@@ -119,7 +119,6 @@ class DestinationWorker:
             quarantine=quarantine,
             account_check=account_check,
             results=results,
-            loop_share=loop_share,
             on_fatal_error=on_fatal_error,
             heartbeat=heartbeat,
             clock=clock,

@@ -22,7 +22,6 @@ from propagator.sending.call import Call, CallItem
 from propagator.sending.call_results import CallResults
 from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
-from propagator.sending.loop_share import LoopShare
 from propagator.sending.ports import DestinationState, PendingPush
 from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.sending.rate_limiter import RateLimiter
@@ -62,7 +61,6 @@ class Dispatcher:
         quarantine: TargetQuarantine,
         account_check: AccountCheck,
         results: CallResults,
-        loop_share: LoopShare,
         on_fatal_error: Callable[[BaseException], None],
         heartbeat: Callable[[], None],
         clock: Callable[[], float],
@@ -79,7 +77,6 @@ class Dispatcher:
         self._quarantine = quarantine
         self._account_check = account_check
         self._results = results
-        self._loop_share = loop_share
         self._on_fatal_error = on_fatal_error
         self._heartbeat = heartbeat
         self._clock = clock
@@ -200,7 +197,6 @@ class Dispatcher:
             wait = max(
                 self._limiter.seconds_until_call(live=lane.live),
                 self._throttle.seconds_until_permitted(lane.action),
-                0.0 if lane.live else self._loop_share.seconds_until_bulk(),
             )
             if wait > 0:
                 waits.append(wait)
@@ -216,12 +212,6 @@ class Dispatcher:
     def _next_batch(self, lanes: Sequence[Lane]) -> list[CallItem]:
         if not lanes:
             return []
-        if lanes[0].live:
-            return self._take_batch(lanes)
-        with self._loop_share.bulk():
-            return self._take_batch(lanes)
-
-    def _take_batch(self, lanes: Sequence[Lane]) -> list[CallItem]:
         self._prepared.clear()
         batch = self._queue.take(
             lanes,
@@ -231,8 +221,6 @@ class Dispatcher:
             probing=self._breaker.failures > 0,
             outages=self._breaker.outages,
             admit=self._admit,
-            # Filling a live call up with a thousand pushes would delay it by their planning.
-            fill_up=self._loop_share.seconds_until_bulk() == 0.0,
         )
         return [self._prepared[push.key] for push in batch]
 

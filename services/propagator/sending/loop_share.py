@@ -1,17 +1,19 @@
-"""Bulk takes at most half of the event loop's time, over all destinations of the process.
+"""The outcomes of large calls are recorded in slices, one at a time in the process, with the loop free in between.
 
-Planning a full bulk batch and recording its outcomes keep the loop for a tenth of a second each, and several
-destinations do so at once: without a bound each turn of a live push would wait until they are done.
+Recording a thousand outcomes keeps the event loop for a fifth of a second, and several destinations do so at once:
+without a bound each turn of a live push would wait until they are done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-MAX_PAUSE_SECONDS = 1.0
-"""Of bulk at a time, so that it goes on however much it has used."""
+MAX_BULK_BATCH = 250
+"""Pushes in a bulk call, and in a live one that is filled up: planning more would keep the loop for too long."""
+PAUSE_SHARES = 2
+"""How many times as long as a slice has taken the loop is free after it."""
 
 
 class LoopShare:
@@ -19,24 +21,13 @@ class LoopShare:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._paid_at = clock()
-        """Until then the loop is live's: as long as bulk has kept it before."""
+        self._turn = asyncio.Lock()
+        """First come, first served: no destination's bulk starves another's."""
 
-    def seconds_until_bulk(self) -> float:
-        """0.0: bulk may work now."""
-        return min(max(0.0, self._paid_at - self._clock()), MAX_PAUSE_SECONDS)
-
-    @contextmanager
-    def bulk(self) -> Iterator[None]:
-        """Around work for bulk that keeps the loop."""
-        began = self._clock()
-        try:
+    @asynccontextmanager
+    async def slice(self) -> AsyncIterator[None]:
+        """Around work for one slice, which must not wait for anything."""
+        async with self._turn:
+            began = self._clock()
             yield
-        finally:
-            now = self._clock()
-            # Live could not use the loop meanwhile, and gets as long again.
-            self._paid_at = min(max(began, self._paid_at) + 2 * (now - began), now + MAX_PAUSE_SECONDS)
-
-    async def pause(self) -> None:
-        """Let live work have its share."""
-        await asyncio.sleep(self.seconds_until_bulk())
+            await asyncio.sleep(PAUSE_SHARES * (self._clock() - began))

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from propagator.desired.model import PERMIT, SUPPRESS, Action
 from propagator.sending.delivery_state import DeliveryEvent, DeliveryState
+from propagator.sending.loop_share import MAX_BULK_BATCH
 from propagator.sending.ports import PendingPush
 from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.timing import LINGER_SECONDS, PROMISE_SECONDS
@@ -209,18 +210,18 @@ class WorkQueue:
         probing: bool,
         outages: int,
         admit: Callable[[QueuedPush], Admission],
-        fill_up: bool = True,
     ) -> list[QueuedPush]:
         """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
 
         `admit` decides on each push. `probing`: the last call failed. What was tried least goes first then, so that
-        one odd address does not make the destination look down, and nothing is filled up. `fill_up`: with the other
-        class, where the batch has space.
+        one odd address does not make the destination look down, and nothing is filled up.
         """
         draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit)
         for lane in lanes:
             groups = self._lanes[lane].groups
             size = self._max_batch[lane.action]
+            if not lane.live:
+                size = min(size, MAX_BULK_BATCH)
             oldest_first = not lane.live or self._live_batches % OLDEST_EVERY == OLDEST_EVERY - 1
             for name in sorted(groups, key=lambda each: self._head(groups[each], now_micros, oldest_first)):
                 group = groups.get(name)
@@ -231,8 +232,9 @@ class WorkQueue:
                 group.lingers_since = now
                 draw.size = size
                 draw.from_group(lane, name, young_first=not oldest_first, least_tried_first=probing)
-                if draw.batch and fill_up and not probing and not any(each.unfilled for each in draw.batch):
+                if draw.batch and not probing and not any(each.unfilled for each in draw.batch):
                     other = Lane(not lane.live, lane.action)
+                    draw.size = min(draw.size, max(len(draw.batch), MAX_BULK_BATCH))
                     draw.from_group(other, name, young_first=other.live, fill=True)
                 if draw.batch:
                     self._live_batches += lane.live

@@ -123,6 +123,7 @@ class TableDestinationState:
         found: Counter[tuple[bool, Kind]] = Counter()
         for tables in self._reader.tables:
             found += tables.counts(self._destination.name)
+            found[False, "record"] += tables.unplanned(self._destination.channel)
         return found
 
     def oldest_pending(self, *, live: bool) -> int | None:

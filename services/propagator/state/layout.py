@@ -8,6 +8,7 @@
 | k      | destination, NUL, address key                            | the keys under `p` that it has now          |
 | f      | destination                                              | the fingerprint of the last complete scan   |
 | r      |                                                          | append time; the newest ListResolved record |
+| u      | channel, NUL, address key                                | empty: a bulk entry that is to be planned   |
 
 A pending row (`p`) is read oldest first within destination, kind, class (0 live, 1 bulk) and target. Kafka's values are
 kept as they are and decoded when they are needed.
@@ -79,6 +80,14 @@ def unpack_entry(data: bytes) -> StoredEntry:
     return StoredEntry(
         offset=offset, append_time=append_time, reported=reported, value=bytes(data[_ENTRY_HEADER.size :])
     )
+
+
+def unplanned_prefix(channel: str) -> bytes:
+    return b"u" + channel.encode() + b"\0"
+
+
+def unplanned_key(channel: str, address_key: str) -> bytes:
+    return unplanned_prefix(channel) + address_key.encode()
 
 
 def delivered_prefix(destination: str) -> bytes:

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "tables"
 POLL_SECONDS = 0.2
-SCAN_POLL_SECONDS = 0.002
+BUSY_POLL_SECONDS = 0.002
 CHECK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MAX_MESSAGES = 1_000
@@ -59,6 +59,8 @@ MAX_MESSAGES = 1_000
 BULK_RECORDS = 50_000
 """A partition that is this much behind its topics is restored without planning each record, and scanned afterwards."""
 RETRIED_ADDRESSES = 500
+DEFERRED_ADDRESSES = 100
+"""Bulk entries planned between two polls, in one partition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +127,7 @@ class StateReader:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: StateListener | None = None
         self._current = 0
+        self._deferring = 0
         self._damaged: tuple[int, StateStoreCorrupted] | None = None
         self._suspected = False
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
@@ -275,7 +278,9 @@ class StateReader:
             next_check = time.monotonic() + CHECK_SECONDS
             while not self._stopping.is_set():
                 self._health.beat(NAME)
-                self._take(reader.poll(SCAN_POLL_SECONDS if self.scanner.busy else POLL_SECONDS))
+                busy = self.scanner.busy or self._is_deferring
+                self._take(reader.poll(BUSY_POLL_SECONDS if busy else POLL_SECONDS))
+                self._plan_deferred()
                 self._publish(self.scanner.step())
                 if time.monotonic() >= next_check:
                     if not self._fits():
@@ -327,6 +332,20 @@ class StateReader:
         for tables in self.tables if suspected else ():
             self._current = tables.partition
             tables.load()
+
+    @property
+    def _is_deferring(self) -> bool:
+        return any(tables.unplanned(channel) for tables in self.tables for channel in self.topics.lists.values())
+
+    def _plan_deferred(self) -> None:
+        """One slice of one partition, so that what arrives meanwhile does not wait."""
+        for _ in self.tables:
+            self._deferring = (self._deferring + 1) % len(self.tables)
+            tables = self.tables[self._deferring]
+            if any(tables.unplanned(channel) for channel in self.topics.lists.values()):
+                self._current = tables.partition
+                self._publish(tables.plan_deferred(DEFERRED_ADDRESSES))
+                return
 
     def _retry_unplanned(self) -> None:
         for tables in self.tables:

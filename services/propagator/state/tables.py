@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from consent_contracts import lane_header
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
 from propagator.desired.model import DeliveredTarget, ListEntry
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 Offers = dict[str, list[PendingPush]]
 """Pushes that are pending now, by destination."""
 
+PLANNED_AT_ONCE = 100
+"""Records in one application, beyond which bulk entries are stored first and planned afterwards: planning takes ten
+times as long, and a live entry may follow them."""
 _MILLI = 1_000
 
 
@@ -123,6 +127,7 @@ class PartitionTables:
         self._counts: Counter[PendingKey] = Counter()
         self._fills: dict[str, DestinationFill] = {}
         self._retry_after: dict[str, bytes] = {}
+        self._unplanned: Counter[str] = Counter()
         self.without_schema: set[str] = set()
         """Destinations with addresses that wait for the schema registry."""
 
@@ -136,6 +141,9 @@ class PartitionTables:
         for key, _ in self.store.scan(b"p", b"q"):
             counts[layout.parse_pending_key(key)] += 1
         self._counts = counts
+        self._unplanned = Counter(
+            {channel: sum(1 for _ in self._scan_unplanned(channel, None)) for channel in self._by_channel}
+        )
 
     # Reading, from any thread.
 
@@ -181,6 +189,10 @@ class PartitionTables:
         ]
         return min(first, default=None)
 
+    def unplanned(self, channel: str) -> int:
+        """About how many bulk entries of the channel are stored and not planned yet."""
+        return self._unplanned[channel]
+
     def is_planned(self, destination: PlannedDestination) -> bool:
         """Whether the pending index is complete: the last scan was one for all that the plans depend on now."""
         stored = self.store.get([layout.fingerprint_key(destination.name)])[0]
@@ -198,6 +210,7 @@ class PartitionTables:
         applied = Applied()
         changes: dict[bytes, bytes | None] = {}
         touched: dict[tuple[str, str], PlannedDestination] = {}
+        may_defer = sum(len(batch.messages) for batch in batches) > PLANNED_AT_ONCE
         for batch in batches:
             topic = batch.partition.topic
             for message in batch.messages:
@@ -210,7 +223,8 @@ class PartitionTables:
                         changes[layout.RESOLVED_KEY] = layout.pack_resolved(append_time, value)
                         applied.resolved.append((append_time, value))
                 else:
-                    self._take_entry(message, key, value, append_time, changes, touched)
+                    deferred = may_defer and lane_header.is_bulk(message.headers())
+                    self._take_entry(message, key, value, append_time, changes, touched, deferred=deferred)
         writes = self.store.batch()
         for changed_key, changed in changes.items():
             if changed is None:
@@ -253,6 +267,26 @@ class PartitionTables:
             )
         return self.replan(addresses, {}) if addresses else {}
 
+    def plan_deferred(self, limit: int) -> Offers:
+        """Plan some of the bulk entries that were stored without being planned."""
+        offers: Offers = {}
+        writes = self.store.batch()
+        counted: Counter[PendingKey] = Counter()
+        for channel, destinations in self._by_channel.items():
+            if not self._unplanned[channel]:
+                continue
+            rows = [key for key, _ in self._scan_unplanned(channel, limit)]
+            prefix = len(layout.unplanned_prefix(channel))
+            touched = {(each.name, key[prefix:].decode()): each for key in rows for each in destinations}
+            counted += self._replan(touched, {}, writes, offers)
+            for key in rows:
+                writes.delete(key)
+            self._unplanned[channel] = max(1, self._unplanned[channel] - len(rows)) if len(rows) == limit else 0
+        if len(writes):
+            self.store.write(writes)
+            self._counts += counted
+        return offers
+
     def mark_planned(self, destination: PlannedDestination, fingerprint: bytes) -> None:
         """The scan for this fingerprint has ended."""
         writes = self.store.batch()
@@ -263,6 +297,7 @@ class PartitionTables:
         """Records are about to be stored without being planned: the index has to be made by a scan afterwards."""
         writes = self.store.batch()
         writes.delete_range(b"f", b"g")
+        writes.delete_range(b"u", b"v")  # The scan plans every entry.
         self.store.write(writes)
 
     def apply_unplanned(self, batch: Batch, writes: WriteBatch) -> None:
@@ -301,6 +336,8 @@ class PartitionTables:
         append_time: int,
         changes: dict[bytes, bytes | None],
         touched: dict[tuple[str, str], PlannedDestination],
+        *,
+        deferred: bool,
     ) -> None:
         channel = self.topics.lists[message.topic()]
         try:
@@ -314,6 +351,10 @@ class PartitionTables:
             return
         stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value)
         changes[layout.entry_key(channel, address_key)] = stored
+        if deferred:
+            changes[layout.unplanned_key(channel, address_key)] = b""
+            self._unplanned[channel] += 1
+            return
         for destination in self._by_channel[channel]:
             touched[destination.name, address_key] = destination
 
@@ -489,6 +530,10 @@ class PartitionTables:
                 writes.delete_range(layout.pending_keys_prefix(name), layout.after(layout.pending_keys_prefix(name)))
         if len(writes):
             self.store.write(writes)
+
+    def _scan_unplanned(self, channel: str, limit: int | None) -> Iterator[tuple[bytes, bytes]]:
+        prefix = layout.unplanned_prefix(channel)
+        return self.store.scan(prefix, layout.after(prefix), limit)
 
     def _pending_keys(self, destination: str) -> list[PendingKey]:
         return [key for key, count in list(self._counts.items()) if key.destination == destination and count > 0]

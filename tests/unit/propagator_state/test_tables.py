@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from consent_contracts import schemas
+from consent_contracts import lane_header, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import suppression_datum
@@ -18,7 +18,7 @@ from propagator.state import layout
 from propagator.state.planning import PlannedDestination, RecordDecoder
 from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
 from propagator.state.scan import Scanner
-from propagator.state.tables import Applied, PartitionTables, TableTopics
+from propagator.state.tables import PLANNED_AT_ONCE, Applied, PartitionTables, TableTopics
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
 TOPICS = TableTopics(lists={LIST: "sms"}, state=STATE, resolved=RESOLVED)
@@ -35,8 +35,12 @@ class Ids:
 
 
 class Message:
-    def __init__(self, topic: str, offset: int, key: str, value: bytes | None) -> None:
+    def __init__(self, topic: str, offset: int, key: str, value: bytes | None, *, bulk: bool = False) -> None:
         self._topic, self._offset, self._key, self._value = topic, offset, key, value
+        self._headers = [lane_header.BULK_HEADER] if bulk else []
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return self._headers
 
     def topic(self) -> str:
         return self._topic
@@ -130,10 +134,10 @@ class Bench:
         self.last_decision = decision.decision_id
         return self.codec.encode(LIST, suppression_datum(made, recorded_at))
 
-    def apply(self, topic: str, *records: tuple[str, bytes | None]) -> Applied:
+    def apply(self, topic: str, *records: tuple[str, bytes | None], bulk: bool = False) -> Applied:
         messages = []
         for key, value in records:
-            messages.append(Message(topic, self.offset, key, value))
+            messages.append(Message(topic, self.offset, key, value, bulk=bulk))
             self.offset += 1
         return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
 
@@ -280,3 +284,33 @@ def test_times_that_cannot_be_ordered_become_the_nearest_that_can() -> None:
     counted = layout.parse_pending_key(key)
     read = layout.pending_push(counted, len(layout.pending_prefix(counted)), key, value)
     assert (read.since, read.not_before, read.target, read.address_key) == (0, 2**63 - 1, "t", "h1.a")
+
+
+def test_bulk_entries_of_a_large_batch_are_planned_after_live_ones(bench: Bench) -> None:
+    imported = [(f"h1.b{n}", bench.entry(f"h1.b{n}", n, bulk=True)) for n in range(PLANNED_AT_ONCE + 1)]
+    assert bench.apply(LIST, *imported, bulk=True).offers == {}
+    applied = bench.apply(LIST, ("h1.live", bench.entry("h1.live", 500)))
+    assert [each.address_key for each in applied.offers["crm"]] == ["h1.live"]
+    tables = bench.reopen(planned("crm"))
+    assert tables.unplanned("sms") == len(imported), "what is to be planned survives a restart"
+    assert len(tables.plan_deferred(60)["crm"]) == 60
+    assert tables.unplanned("sms") == len(imported) - 60
+    while tables.unplanned("sms"):
+        tables.plan_deferred(60)
+    assert tables.counts("crm") == {(True, "suppress"): 1, (False, "suppress"): len(imported)}
+
+
+def test_a_bulk_entry_that_is_withdrawn_live_before_it_is_planned_is_live(bench: Bench) -> None:
+    imported = [(f"h1.b{n}", bench.entry(f"h1.b{n}", n, bulk=True)) for n in range(PLANNED_AT_ONCE + 1)]
+    bench.apply(LIST, *imported, bulk=True)
+    bench.apply(LIST, ("h1.b7", bench.entry("h1.b7", 900)))
+    assert [each.address_key for each in bench.pending()] == ["h1.b7"]
+    while bench.tables.unplanned("sms"):
+        bench.tables.plan_deferred(60)
+    assert [each.address_key for each in bench.pending()] == ["h1.b7"]
+    assert bench.tables.counts("crm")[False, "suppress"] == len(imported) - 1
+
+
+def test_bulk_entries_of_a_small_batch_are_planned_at_once(bench: Bench) -> None:
+    assert bench.apply(LIST, ("h1.a", bench.entry("h1.a", 5, bulk=True)), bulk=True).offers["crm"]
+    assert bench.tables.unplanned("sms") == 0

@@ -1,45 +1,40 @@
-"""Bulk leaves half of the event loop to live work."""
+"""Slices of bulk work take turns, and leave the event loop to others in between."""
 
-import pytest
+import asyncio
 
-from propagator.sending.loop_share import MAX_PAUSE_SECONDS, LoopShare
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from propagator.sending.loop_share import PAUSE_SHARES, LoopShare
 
 
-def work(share: LoopShare, clock: Clock, seconds: float) -> None:
-    with share.bulk():
-        clock.now += seconds
+async def test_slices_take_turns_with_a_pause_after_each() -> None:
+    now = 0.0
+    share = LoopShare(lambda: now)
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        nonlocal now
+        for _ in range(2):
+            async with share.slice():
+                order.append(name)
+                now += 0.01
+
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(work("a"), work("b"))
+    assert order == ["a", "b", "a", "b"], "first come, first served"
+    assert asyncio.get_running_loop().time() - began >= 4 * PAUSE_SHARES * 0.01 * 0.9
 
 
-def test_bulk_pauses_as_long_as_it_has_kept_the_loop() -> None:
-    clock = Clock()
-    share = LoopShare(clock)
-    assert share.seconds_until_bulk() == 0.0
-    work(share, clock, 0.1)
-    assert share.seconds_until_bulk() == pytest.approx(0.1)
-    clock.now += 0.1
-    assert share.seconds_until_bulk() == 0.0
+async def test_a_slice_that_is_cancelled_gives_its_turn_back() -> None:
+    share = LoopShare(lambda: 0.0)
+    entered = asyncio.Event()
 
+    async def wait() -> None:
+        async with share.slice():
+            entered.set()
+            await asyncio.Event().wait()
 
-def test_the_work_of_all_destinations_adds_up() -> None:
-    clock = Clock()
-    share = LoopShare(clock)
-    work(share, clock, 0.1)
-    work(share, clock, 0.1)
-    assert share.seconds_until_bulk() == pytest.approx(0.2)
-
-
-def test_bulk_goes_on_however_much_it_has_used() -> None:
-    clock = Clock()
-    share = LoopShare(clock)
-    work(share, clock, 30.0)
-    assert share.seconds_until_bulk() == MAX_PAUSE_SECONDS
-    clock.now += MAX_PAUSE_SECONDS
-    assert share.seconds_until_bulk() == 0.0
+    task = asyncio.create_task(wait())
+    await entered.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5), share.slice():
+        pass
