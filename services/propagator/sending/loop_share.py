@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 MAX_BULK_BATCH = 250
 """Pushes in a bulk call, and in a live one that is filled up: planning more would keep the loop for too long."""
-PAUSE_SHARES = 2
+PAUSE_SHARES = 1
 """How many times as long as a slice has taken the loop is free after it."""
 
 
