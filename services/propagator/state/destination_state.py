@@ -6,6 +6,7 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
@@ -150,7 +151,10 @@ class TableDestinationState:
         return self._reader.freshness.hindrance(partition, self._destination.channel)
 
     def _delivered_now(self, address_key: str) -> dict[str, DeliveredTarget]:
-        return self._delivered(address_key, self._get(address_key).delivered)
+        undurable = self._session.overlay.rows(self._destination.name, address_key)
+        return (
+            dict(undurable) if undurable is not None else self._delivered(address_key, self._get(address_key).delivered)
+        )
 
     def _get(self, address_key: str) -> StoredAddress:
         tables = self._tables(address_key)
@@ -191,7 +195,13 @@ class TableDestinationState:
         return self._reader.tables[self._partition(address_key)]
 
     def _partition(self, address_key: str) -> int:
-        return partition_of(address_key.encode(), len(self._reader.tables))
+        return _partition_of(address_key, len(self._reader.tables))
+
+
+@lru_cache(maxsize=8_192)
+def _partition_of(address_key: str, partitions: int) -> int:
+    """Asked several times for each push, and not cheap in plain Python."""
+    return partition_of(address_key.encode(), partitions)
 
 
 def _since(push: PendingPush) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,7 +85,7 @@ class RecordBuilder:
         self, destination: str, address_key: str, datum: Mapping[str, Any], partition: int, now: int
     ) -> OutgoingRecord:
         headers = cloudevents.headers(
-            event_id=str(uuid.uuid4()),
+            event_id=os.urandom(16).hex(),
             event_type="relay.consent.v1.PropagationState",
             source=f"/propagator/{destination}",
             time_micros=now,

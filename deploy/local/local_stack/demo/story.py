@@ -64,7 +64,8 @@ class Story:
         self._choices = Choices(people(options.people), seed=options.seed)
         self._importer = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
         self._import: threading.Thread | None = None
-        self._import_failures: list[BaseException] = []
+        self._addition: threading.Thread | None = None
+        self._failures: list[BaseException] = []
 
     def play(self) -> None:
         """Raises Unsettled, or TimeoutError when the way in stays closed."""
@@ -72,7 +73,7 @@ class Story:
         self._settle("carrying the first choices to every tool", self.progress.settled)
         self.progress.mark()
         self._life_goes_on()
-        self._finish_import()
+        self._finish()
         self._settle("delivering what is pending", self.progress.settled)
 
     def close(self) -> None:
@@ -153,19 +154,27 @@ class Story:
                 self._importer.send(some, bulk=True, seconds=120.0)
                 self.scene.imported += len(some)
         except BaseException as failure:
-            self._import_failures.append(failure)
+            self._failures.append(failure)
 
-    def _finish_import(self) -> None:
-        if self._import is not None:
-            self._import.join()
-        if self._import_failures:
-            raise TimeoutError(f"the import failed: {self._import_failures[0]}")
+    def _finish(self) -> None:
+        """What goes on beside the live traffic."""
+        for thread in filter(None, (self._import, self._addition)):
+            thread.join()
+        if self._failures:
+            raise TimeoutError(f"the import, or the added destination, failed: {self._failures[0]}")
 
     def _add_destination(self) -> None:
         """As an operator would: the file is extended, and the propagator restarted in order."""
-        self._stack.add_destination(ADDED_DESTINATION)
-        self.progress.reload_tools()
-        self._report(f"{ADDED} is added and filled from the list")
+        self._report(f"{ADDED} is added, and filled from the list")
+        self._addition = threading.Thread(target=self._roll_in_destination, name="addition")
+        self._addition.start()
+
+    def _roll_in_destination(self) -> None:
+        try:
+            self._stack.add_destination(ADDED_DESTINATION)
+            self.progress.reload_tools()
+        except BaseException as failure:
+            self._failures.append(failure)
 
     def _outage(self, mode: str, news: str) -> None:
         answer = httpx.put(
