@@ -157,8 +157,8 @@ class Stack(AbstractContextManager["Stack"]):
         return self.directory / "state" / name
 
     def add_destination(self, declared: str) -> None:
-        """Add a destination to the file (one list item, with {sandbox}) and replace the propagator in order: another one
-        stands by with the new file, takes over, and gives back when the first has been started again."""
+        """Add a destination to the file (one list item, with {sandbox}) and replace the propagator in order: another
+        one stands by with the new file, takes over, and gives back when the first has been started again."""
         self.toggle_destination(declared)
         other = self.add_worker("propagator")
         self.supervisor.child("propagator").stop()

@@ -119,6 +119,7 @@ class DestinationWorker:
             quarantine=quarantine,
             account_check=account_check,
             results=results,
+            loop_share=loop_share,
             on_fatal_error=on_fatal_error,
             heartbeat=heartbeat,
             clock=clock,

@@ -22,6 +22,7 @@ from propagator.sending.call import Call, CallItem
 from propagator.sending.call_results import CallResults
 from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
+from propagator.sending.loop_share import LoopShare
 from propagator.sending.ports import DestinationState, PendingPush
 from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.sending.rate_limiter import RateLimiter
@@ -61,6 +62,7 @@ class Dispatcher:
         quarantine: TargetQuarantine,
         account_check: AccountCheck,
         results: CallResults,
+        loop_share: LoopShare,
         on_fatal_error: Callable[[BaseException], None],
         heartbeat: Callable[[], None],
         clock: Callable[[], float],
@@ -77,6 +79,7 @@ class Dispatcher:
         self._quarantine = quarantine
         self._account_check = account_check
         self._results = results
+        self._loop_share = loop_share
         self._on_fatal_error = on_fatal_error
         self._heartbeat = heartbeat
         self._clock = clock
@@ -101,6 +104,7 @@ class Dispatcher:
             return
         is_new = self._queue.offer(row, now=self._clock(), now_micros=self._now_micros(), answers=self._results.answers)
         if is_new and row.live:
+            self._loop_share.note_live()
             self._breaker.allow_early_probe()
         self._wake.set()
 
@@ -279,6 +283,8 @@ class Dispatcher:
 
     def _start_call(self, items: Sequence[CallItem]) -> None:
         call = Call(items=items, started_at=self._clock())
+        if call.live:
+            self._loop_share.note_live()
         self._limiter.take(live=items[0].queued.live)
         self._throttle.record_started()
         for item in items:

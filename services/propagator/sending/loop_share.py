@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 
 MAX_BULK_BATCH = 250
 """Pushes in a bulk call, and in a live one that is filled up: planning more would keep the loop for too long."""
-PAUSE_SHARES = 1
-"""How many times as long as a slice has taken the loop is free after it."""
+LIVE_SECONDS = 1.0
+"""After the last sign of a live push, in which bulk leaves it half of the loop."""
 
 
 class LoopShare:
@@ -23,6 +23,11 @@ class LoopShare:
         self._clock = clock
         self._turn = asyncio.Lock()
         """First come, first served: no destination's bulk starves another's."""
+        self._live_at = float("-inf")
+
+    def note_live(self) -> None:
+        """There is a live push to deliver."""
+        self._live_at = self._clock()
 
     @asynccontextmanager
     async def slice(self) -> AsyncIterator[None]:
@@ -30,4 +35,5 @@ class LoopShare:
         async with self._turn:
             began = self._clock()
             yield
-            await asyncio.sleep(PAUSE_SHARES * (self._clock() - began))
+            now = self._clock()
+            await asyncio.sleep(now - began if now - self._live_at < LIVE_SECONDS else 0)

@@ -2,12 +2,17 @@
 
 import asyncio
 
-from propagator.sending.loop_share import PAUSE_SHARES, LoopShare
+import pytest
+
+from propagator.sending.loop_share import LIVE_SECONDS, LoopShare
 
 
-async def test_slices_take_turns_with_a_pause_after_each() -> None:
-    now = 0.0
+@pytest.mark.parametrize("live", [True, False])
+async def test_slices_take_turns_and_pause_while_there_is_live_work(live: bool) -> None:
+    now = LIVE_SECONDS
     share = LoopShare(lambda: now)
+    if live:
+        share.note_live()
     order: list[str] = []
 
     async def work(name: str) -> None:
@@ -20,7 +25,8 @@ async def test_slices_take_turns_with_a_pause_after_each() -> None:
     began = asyncio.get_running_loop().time()
     await asyncio.gather(work("a"), work("b"))
     assert order == ["a", "b", "a", "b"], "first come, first served"
-    assert asyncio.get_running_loop().time() - began >= 4 * PAUSE_SHARES * 0.01 * 0.9
+    paused = asyncio.get_running_loop().time() - began >= 4 * 0.01 * 0.9
+    assert paused == live
 
 
 async def test_a_slice_that_is_cancelled_gives_its_turn_back() -> None:
