@@ -65,9 +65,10 @@ def metrics(endpoints: Endpoints) -> Iterator[Place]:
 
 
 def our_topics(endpoints: Endpoints) -> tuple[list[str], str]:
-    """All topics but the one in which upstream systems may name addresses, and that one."""
+    """All topics with records but those in which upstream systems may name addresses, and the live one of those."""
     names = Topics(prefix=endpoints.topic_prefix)
-    return [spec.name for spec in names.specs() if spec.name != names.inbound], names.inbound
+    inbound = (names.inbound, names.inbound_bulk)
+    return [spec.name for spec in names.specs() if spec.record_names and spec.name not in inbound], names.inbound
 
 
 def _bytes(part: str | bytes | None) -> bytes:

@@ -104,7 +104,7 @@ def _assert_clean(places: Any) -> None:
 
 
 def _trouble_at_the_tools(client: httpx.Client, endpoints: Endpoints) -> None:
-    """A provider's refusals name the address; one address fails again and again until it is parked."""
+    """A provider's refusals name the address; one address fails again and again."""
     faults = [
         {
             "account": "twilio",
@@ -240,14 +240,14 @@ def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
 
     _eventually(told, "every tool was told")
 
-    def parked() -> bool:
+    def failing() -> bool:
         # A failure counts against one address only while others succeed: so another one has to.
         _submit(client, endpoints, _refusal(SMS[0], SMS[0].written[0])).raise_for_status()
         page = client.get(f"{endpoints.metrics['propagator']}/metrics").text
-        name = 'consent_relay_propagation_parked_addresses{destination="twilio-fr"}'
+        name = 'consent_relay_propagation_receipts_total{destination="twilio-fr",stage="failed"}'
         return any(line.startswith(name) and float(line.split()[-1]) > 0 for line in page.splitlines())
 
-    _eventually(parked, "the address that keeps failing is parked")
+    _eventually(failing, "the address that keeps failing backs off")
     client.delete(f"{endpoints.sandbox}/_control/faults").raise_for_status()
     lag = f"{endpoints.metrics['lag']}/metrics"
     inbound = Topics(prefix=endpoints.topic_prefix).inbound
