@@ -278,7 +278,7 @@ class PartitionTables:
             rows = [key for key, _ in self._scan_unplanned(channel, limit)]
             prefix = len(layout.unplanned_prefix(channel))
             touched = {(each.name, key[prefix:].decode()): each for key in rows for each in destinations}
-            counted += self._replan(touched, {}, writes, offers)
+            counted.update(self._replan(touched, {}, writes, offers))  # Not +=, which drops what is negative.
             for key in rows:
                 writes.delete(key)
             self._unplanned[channel] = max(1, self._unplanned[channel] - len(rows)) if len(rows) == limit else 0

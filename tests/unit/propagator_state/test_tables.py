@@ -314,3 +314,14 @@ def test_a_bulk_entry_that_is_withdrawn_live_before_it_is_planned_is_live(bench:
 def test_bulk_entries_of_a_small_batch_are_planned_at_once(bench: Bench) -> None:
     assert bench.apply(LIST, ("h1.a", bench.entry("h1.a", 5, bulk=True)), bulk=True).offers["crm"]
     assert bench.tables.unplanned("sms") == 0
+
+
+def test_counts_follow_an_entry_that_changes_its_class_while_it_is_planned_later(bench: Bench) -> None:
+    keys = [f"h1.b{n}" for n in range(PLANNED_AT_ONCE + 1)]
+    bench.apply(LIST, *((key, bench.entry(key, 900)) for key in keys))
+    bench.apply(LIST, *((key, bench.entry(key, 5, bulk=True)) for key in keys), bulk=True)
+    while bench.tables.unplanned("sms"):
+        bench.tables.plan_deferred(60)
+    assert bench.tables.counts("crm") == {(False, "suppress"): len(keys)}
+    assert len(bench.pending(live=False)) == len(keys)
+    assert bench.pending() == []
