@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from propagator.connectors.base import PERMIT, Action, CallBudget, Connector, Outcome, Push
-from propagator.errors import ConnectorContractError
+from propagator.errors import ConnectorContractError, SendNotAllowedError
 from propagator.sending.delivery import Delivery, DeliveryPolicy
 from propagator.sending.queued_push import QueuedPush
+
+COMMIT_SECONDS = 2.0
+"""For the commit before the call of a permission."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +51,12 @@ class Call:
     async def execute(self, connector: Connector, policy: DeliveryPolicy, budget: CallBudget) -> Sequence[Outcome]:
         """One outcome for each item, in order. Raises what the connector raises, and SenderFencedError."""
         if self.action == PERMIT:
-            await asyncio.gather(*(policy.begin_permission(item.delivery) for item in self.items))
+            try:
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await asyncio.gather(*(policy.begin_permission(item.delivery) for item in self.items))
+            except TimeoutError:
+                # Kafka does not take the rows now. Nothing was sent; a suppression of the target must not wait for it.
+                raise SendNotAllowedError from None
 
         def guard() -> bool:
             permitted = policy.may_send() and (

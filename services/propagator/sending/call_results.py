@@ -112,8 +112,10 @@ class CallResults:
                     "destination refuses us until a person acts",
                     extra={"destination": self._destination, "why": str(error)},
                 )
-                self._breaker.force_open(call.started_at, HOLD_SECONDS)
-                self._failed_together(call, error.reason, sent=False, own=False)
+                # A push that has failed alone before may be the cause, and does not hold up the others again.
+                if not all(item.queued.alone for item in call.items):
+                    self._breaker.force_open(call.started_at, HOLD_SECONDS)
+                self._failed_together(call, error.reason, sent=False, own=len(call.items) == 1)
                 return "misconfigured"
             case DestinationDownError():
                 self._fail_call(call, error.reason)

@@ -44,7 +44,7 @@ class Window:
             resync = now >= self._resync_at[lane]
             if resync:
                 self._resync_at[lane] = now + self._interval[lane]
-                if self._state.counts().get((lane.live, lane.action), 0) > self._queue.held(lane):
+                if self._state.counts().get((lane.live, lane.action), 0) > self._queue.waiting(lane):
                     self._queue.expect_more([lane])
             if self._queue.needs_refill(lane):
                 added = self._read(lane, now)

@@ -162,10 +162,14 @@ class WorkQueue:
         state = self._lanes[lane]
         return state.more_in_index and state.ready <= self._window // 2
 
+    def waiting(self, lane: Lane) -> int:
+        """Pushes of the lane that are in memory and not in flight."""
+        state = self._lanes[lane]
+        return state.ready + state.delayed
+
     def held(self, lane: Lane) -> int:
         """Pushes of the lane that are in memory, and all that are in flight."""
-        state = self._lanes[lane]
-        return state.ready + state.delayed + self.in_flight
+        return self.waiting(lane) + self.in_flight
 
     def refill_limit(self, lane: Lane) -> int:
         """How many rows to read from the index: the window, and those that are in memory already."""

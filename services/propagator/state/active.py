@@ -160,14 +160,16 @@ class ActiveSender:
                 continue
             logger.info("a fill of %s begins: %s", destination.name, reason)
             self.events.fill_began(destination.name, reason)
-            rows = next_fills(losses, generation=destination.generation, now=now)
+            # A fill begins after all earlier ones, whatever the clocks of their senders were.
+            began_at = max(now, self.reader.lost.lost_at, *(each.began_at + 1 for each in fills if each is not None))
+            rows = next_fills(losses, generation=destination.generation, now=began_at)
             committer.put_others(
                 [
                     self._records.fill(destination, fill, partition=partition, now=now)
                     for partition, fill in rows.items()
                 ]
             )
-            due[destination.name] = now
+            due[destination.name] = began_at
         if due:
             await committer.commit()
             self._waits("reading back the beginning of a fill")
@@ -300,7 +302,7 @@ class Terms:
             except (SenderFencedError, RestoreFailed, KafkaException) as error:
                 logger.warning("a term as the active sender has ended: %s", error)
             finally:
-                await self._sender.end(term)
+                await _to_its_end(asyncio.create_task(self._sender.end(term)))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _until_over(self, term: Term) -> None:
@@ -310,3 +312,13 @@ class Terms:
             except TimeoutError:
                 if term.committer is not None and not self._sender.reader.restoring:
                     await self._sender.begin_fills(term.committer)
+
+
+async def _to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait for the task also where the waiter is cancelled meanwhile: a term that ended in part would leave its rows to
+    the next one."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -14,6 +14,7 @@ from consent_contracts.partitioner import partition_of
 from consent_state import StateError, StateStoreCorrupted
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
+from propagator.errors import SenderFencedError
 from propagator.sending.ports import Current, Kind, PendingPush
 
 from .overlay import UndurableRow
@@ -92,6 +93,9 @@ class TableDestinationState:
     ) -> None:
         """The target's new row (None: dropped) and its receipts. Raises SenderFencedError."""
         rows = self._delivered_now(address_key)
+        if self._reader.restoring:
+            # Rows read from tables that are being restored would overwrite those of the address's other targets.
+            raise SenderFencedError("the tables are being restored")
         if row is None:
             rows.pop(target, None)
         else:
@@ -124,7 +128,8 @@ class TableDestinationState:
         found: Counter[tuple[bool, Kind]] = Counter()
         for tables in self._reader.tables:
             found += tables.counts(self._destination.name)
-            found[False, "record"] += tables.unplanned(self._destination.channel)
+            if unplanned := tables.unplanned(self._destination.channel):
+                found[False, "record"] += unplanned
         return found
 
     def oldest_pending(self, *, live: bool) -> int | None:
@@ -136,6 +141,8 @@ class TableDestinationState:
         name, channel = self._destination.name, self._destination.channel
         if self._reader.restoring or self._reader.scanner.is_scanning(name):
             return None
+        if any(tables.unplanned(channel) for tables in self._reader.tables):
+            return None  # One of them may hold a live withdrawal that was published again in bulk.
         as_of = [self._reader.freshness.as_of(tables.partition, channel) for tables in self._reader.tables]
         known = [each for each in as_of if each is not None]
         if len(known) < len(as_of):

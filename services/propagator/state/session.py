@@ -21,6 +21,8 @@ class SenderSession:
 
     def begin(self, committer: Committer, ownership: Ownership) -> None:
         """This process is the active sender, and the tables hold what its predecessors delivered."""
+        # Whatever an earlier term has left behind is not in the topic.
+        self.overlay.clear()
         self._committer, self._ownership = committer, ownership
 
     def end(self) -> None:

@@ -133,9 +133,12 @@ class PartitionTables:
 
     def load(self) -> None:
         """Read from the store what is kept in memory; to be called after it was opened, restored or cleared."""
-        self._fills = {}
+        fills: dict[str, DestinationFill] = {}
         for name in self.destinations:
-            self._load_fill(name, self.store.get([layout.delivered_key(name, "")])[0])
+            fill = self._decode_fill(name, self.store.get([layout.delivered_key(name, "")])[0])
+            if fill is not None:
+                fills[name] = fill
+        self._fills = fills  # At once: another thread asks meanwhile.
         self._forget_undeclared()
         counts: Counter[PendingKey] = Counter()
         for key, _ in self.store.scan(b"p", b"q"):
@@ -317,11 +320,13 @@ class PartitionTables:
         else:
             prefix, pack = layout.entry_prefix(self.topics.lists[topic]), layout.pack_entry_fields
             for message in batch.messages:
-                key, value = prefix + (message.key() or b""), message.value()
-                if value is None:
-                    delete(key)
+                key, value, append_time = message.key(), message.value(), message.timestamp()[1] * _MILLI
+                if not key or not key.isascii():
+                    self._report_key(message, append_time)
+                elif value is None:
+                    delete(prefix + key)
                 else:
-                    put(key, pack(message.offset(), message.timestamp()[1] * _MILLI, value))
+                    put(prefix + key, pack(message.offset(), append_time, value))
 
     def resolved(self) -> tuple[int, bytes] | None:
         """Append time in micros and value of the newest ListResolved record that was read."""
@@ -345,9 +350,7 @@ class PartitionTables:
         except UnicodeDecodeError:
             address_key = ""
         if not address_key:
-            at = TopicPartition(message.topic(), self.partition)
-            error = Unreadable("not_framed", "the record's key is no address key")
-            self._unreadable.report(at, message.offset(), key, value, append_time, error)
+            self._report_key(message, append_time)
             return
         stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value)
         changes[layout.entry_key(channel, address_key)] = stored
@@ -357,6 +360,11 @@ class PartitionTables:
             return
         for destination in self._by_channel[channel]:
             touched[destination.name, address_key] = destination
+
+    def _report_key(self, message: Any, append_time: int) -> None:
+        at = TopicPartition(message.topic(), self.partition)
+        error = Unreadable("not_framed", "the record's key is no address key")
+        self._unreadable.report(at, message.offset(), message.key(), message.value(), append_time, error)
 
     def _take_delivered(
         self,
@@ -507,12 +515,15 @@ class PartitionTables:
         else:
             writes.delete(keys_key)
 
-    def _load_fill(self, name: str, value: bytes | None) -> None:
+    def _decode_fill(self, name: str, value: bytes | None) -> DestinationFill | None:
         try:
-            fill = self._decoder.fill(value)
+            return self._decoder.fill(value)
         except Unreadable:
             self._events.delivered_unreadable(name)
-            fill = None
+            return None
+
+    def _load_fill(self, name: str, value: bytes | None) -> None:
+        fill = self._decode_fill(name, value)
         if fill is None:
             self._fills.pop(name, None)
         else:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from consent_contracts import Codec, Topics, schemas
+from consent_contracts import Codec, Topics, schemas, subject
 from consent_runtime import provision
 from consent_runtime.settings import ProcessSettings
 from consent_runtime.topic_admin import ProvisionError, TopicAdmin
@@ -71,13 +71,14 @@ def test_a_schema_that_would_break_a_reader_is_refused(command: Any, registry_ur
     assert command("apply").exit_code == 0
     with closing(SchemaRegistryClient.new_client({"url": registry_url})) as registry:
         for spec in names.specs():
-            assert registry.get_compatibility(f"{spec.name}-value") == "FULL_TRANSITIVE"
-        subject, text = f"{names.changes}-value", schemas.text("ConsentChanged")
+            for record_name in spec.record_names:
+                assert registry.get_compatibility(subject(spec.name, record_name)) == "FULL_TRANSITIVE"
+        changes, text = subject(names.changes, "ConsentChanged"), schemas.text("ConsentChanged")
         breaking = json.loads(text)
         breaking["fields"].append({"name": "mood", "type": "string"})
         with pytest.raises(SchemaRegistryError, match=r"409|incompatible"):
-            registry.register_schema(subject, Schema(json.dumps(breaking), "AVRO"))
-        assert [registry.get_version(subject, number).version for number in registry.get_versions(subject)] == [1]
+            registry.register_schema(changes, Schema(json.dumps(breaking), "AVRO"))
+        assert [registry.get_version(changes, number).version for number in registry.get_versions(changes)] == [1]
 
 
 def test_wrong_setting_is_named_by_check_and_corrected_by_apply(command: Any, kafka: str, names: Topics) -> None:

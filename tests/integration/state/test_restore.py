@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -199,9 +200,19 @@ def cut_the_beginning(table: Table, offset: int) -> None:
     )
     for altered in table.admin.incremental_alter_configs([resource]).values():
         altered.result()
-    cut = table.admin.delete_records([confluent_kafka.TopicPartition(topic, 0, offset)])
-    for future in cut.values():
-        future.result()
+    deadline = time.monotonic() + 30
+    while True:
+        cut = table.admin.delete_records([confluent_kafka.TopicPartition(topic, 0, offset)])
+        try:
+            for future in cut.values():
+                future.result()
+        except confluent_kafka.KafkaException as error:
+            # The broker has not heard of the new policy yet.
+            if error.args[0].code() != confluent_kafka.KafkaError.POLICY_VIOLATION or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def test_position_below_the_beginning_empties_the_store(table: Table) -> None:
