@@ -163,13 +163,16 @@ class ResolvedPublisher:
                 self._last_offsets[partition] = max(offsets)
 
     def _lost(self, partition: int, offset: int) -> None:
-        known = self._partitions.get(partition)
+        known = self._partitions.get(partition) or self._table.progress(self._engine, partition)
         if known is None:
-            return
+            return  # Nothing was stated of the partition that the loss could make wrong.
         topic_id = self._topic_id() or known.topic_id
-        self._table.record_loss(self._engine, partition, known, topic_id=topic_id, offset=offset)
-        self._partitions[partition] = replace(known, loss=known.loss + 1, topic_id=topic_id, last_offset=offset)
-        self._on_loss(partition)
+        if self._table.record_loss(self._engine, partition, known, topic_id=topic_id, offset=offset):
+            self._partitions[partition] = replace(known, loss=known.loss + 1, topic_id=topic_id, last_offset=offset)
+            self._on_loss(partition)
+        elif (counted := self._table.progress(self._engine, partition)) is not None:
+            # Another relay, or a turn, was faster. There may have been more losses than this one.
+            self._partitions[partition] = replace(counted, resolved_at=_later(counted.resolved_at, known))
 
 
 def _later(resolved_at: int | None, mine: PartitionProgress | None) -> int | None:

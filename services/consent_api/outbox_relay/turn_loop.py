@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaneState:
-    """What the ledger held of a lane when this relay last took or finished a turn: points to publish, and partitions.
+    """What the ledger held of a lane: points to publish, when this relay last took or finished a turn, and partitions,
+    when it last tried to take one.
 
     `read`: counts the readings, so that its user recognises a newer one."""
 
@@ -136,6 +137,9 @@ class TurnLoop:
         topic_id = self._topic_id()
         turn = self._table.take(connection)
         if turn is None:
+            # The points are for the relay whose turn it is. Where the topic ends concerns each that writes to it.
+            partitions = self._table.partitions(connection, topic_id=None, count=self._count)
+            self.state = LaneState(read=self.state.read + 1, points=self.state.points, partitions=partitions)
             return
         self._read(connection, topic_id)
         resolved_at, inbound = self._table.clock(connection)

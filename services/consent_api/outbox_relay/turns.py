@@ -158,8 +158,8 @@ class TurnTable:
             connection.execute(_ADD_PARTITION, [{**values, "partition": each} for each in range(count)])
         changed = {partition: known for partition, known in found.items() if known.topic_id != topic_id}
         for partition, known in changed.items():
-            self.lost(connection, partition, known, topic_id=topic_id, offset=None)
-            self._on_loss(partition)
+            if self.lost(connection, partition, known, topic_id=topic_id, offset=None):
+                self._on_loss(partition)
         return self._partitions(connection) if changed or not found else found
 
     def published(self, engine: Engine, records: Mapping[int, PartitionProgress]) -> None:
@@ -189,18 +189,23 @@ class TurnTable:
         *,
         topic_id: str,
         offset: int | None,
-    ) -> None:
-        """Raise the partition's loss number by one above the `known` one, unless that has happened already."""
+    ) -> bool:
+        """Raise the partition's loss number by one above the `known` one; False when that has happened already."""
         values = {**self._lane, "partition": partition, "topic_id": topic_id, "offset": offset, "loss": known.loss}
-        connection.execute(_LOST, values)
+        return connection.execute(_LOST, values).rowcount > 0
 
     def record_loss(
         self, engine: Engine, partition: int, known: PartitionProgress, *, topic_id: str, offset: int
-    ) -> None:
+    ) -> bool:
         """As `lost`, in a transaction of its own that survives a crash of the database."""
         with engine.begin() as connection:
             connection.execute(_DURABLE)
-            self.lost(connection, partition, known, topic_id=topic_id, offset=offset)
+            return self.lost(connection, partition, known, topic_id=topic_id, offset=offset)
+
+    def progress(self, engine: Engine, partition: int) -> PartitionProgress | None:
+        """What is kept of the partition now; None before the first turn of any relay."""
+        with engine.begin() as connection:
+            return self._partitions(connection).get(partition)
 
     def _partitions(self, connection: Connection) -> dict[int, PartitionProgress]:
         return {

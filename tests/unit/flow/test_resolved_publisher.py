@@ -36,6 +36,8 @@ class Rig:
         self.stated: list[dict[str, Any]] = []
         self.recorded: list[Mapping[int, PartitionProgress]] = []
         self.losses: list[tuple[int, int, int]] = []
+        self.kept: PartitionProgress | None = None
+        self.counted_by_another = False
         self.publisher = ResolvedPublisher(
             lane=Lane.LIVE,
             topic=TOPIC,
@@ -81,8 +83,14 @@ class Rig:
     def published(self, _: Any, records: Mapping[int, PartitionProgress]) -> None:
         self.recorded.append(records)
 
-    def record_loss(self, _: Any, partition: int, known: PartitionProgress, *, topic_id: str, offset: int) -> None:
+    def record_loss(self, _: Any, partition: int, known: PartitionProgress, *, topic_id: str, offset: int) -> bool:
+        if self.counted_by_another:
+            return False
         self.losses.append((partition, known.loss, offset))
+        return True
+
+    def progress(self, _: Any, partition: int) -> PartitionProgress | None:
+        return self.kept
 
 
 def test_nothing_is_stated_before_a_turn_and_nothing_twice() -> None:
@@ -168,3 +176,23 @@ def test_a_loss_that_this_relay_has_found_outlives_an_older_reading_of_the_ledge
     rig.due()
     assert rig.stated[-1]["loss"] == 1
     assert len(rig.losses) == 1
+
+
+def test_a_loss_is_counted_by_a_relay_that_has_not_read_the_partition_yet() -> None:
+    rig = Rig()
+    rig.kept = progress(last_offset=70, loss=2)
+    rig.send_rows(50)
+    rig.end = 20
+    rig.send_rows(1)
+    assert rig.losses == [(0, 2, 20)]
+
+
+def test_a_loss_that_another_relay_was_faster_to_count_is_stated_with_the_number_in_the_ledger() -> None:
+    rig = Rig()
+    rig.turn(point(10), partition=progress(last_offset=100))
+    rig.counted_by_another = True
+    rig.kept = progress(last_offset=3, loss=2)
+    rig.send_rows(5)
+    assert rig.losses == []
+    rig.due()
+    assert [each["loss"] for each in rig.stated] == [2]

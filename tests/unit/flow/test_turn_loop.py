@@ -139,7 +139,17 @@ def test_another_relays_turn_is_not_waited_for() -> None:
     rig.table.mine = False
     rig.step()
     assert rig.table.kept == []
-    assert rig.loop.state.read == 0
+
+
+def test_without_a_turn_the_partitions_are_read_and_the_points_are_left_to_the_other_relay() -> None:
+    rig = Rig()
+    rig.table.mine = False
+    rig.table.kept = [Point(turn=1, resolved_at=1, highest_outbox_id=0, inbound_resolved_at=None)]
+    rig.step()
+    rig.step()
+    assert rig.loop.state.read == 2
+    assert sorted(rig.loop.state.partitions) == [0, 1]
+    assert rig.loop.state.points == ()
 
 
 def test_no_turn_is_taken_before_the_schemas_are_known() -> None:
