@@ -14,7 +14,12 @@ from .holes import ReportedHole, reported_holes
 
 log = logging.getLogger(__name__)
 
-CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "fetch_wait_max_ms": 200}
+# Uncommitted records too, as the merge reads its topic: another's open transaction there must not hide the holes.
+CONSUMER: dict[str, Any] = {
+    "enable_partition_eof": True,
+    "fetch_wait_max_ms": 200,
+    "isolation_level": "read_uncommitted",
+}
 _BATCH = 1_000
 
 
