@@ -33,9 +33,11 @@ _DECLARE = text(
     "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"
     " VALUES (:topic, :partition, 0, 0, :now) ON CONFLICT DO NOTHING"
 )
+# By the database's clock at most, which the relay compares it with: this process's may be fast.
 _STORE = text(
     "UPDATE ingest_positions SET next_offset = :next_offset, updated_at = :now,"
-    " resolved_at = greatest(resolved_at, :resolved_at)"
+    " resolved_at = greatest(resolved_at, least(CAST(:resolved_at AS bigint),"
+    " CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)))"
     " WHERE topic = :topic AND partition = :partition"
 )
 
