@@ -34,7 +34,7 @@ class BackPressure:
         raise Problem(
             429,
             "bulk-lane-congested",
-            "Earlier bulk decisions are still being published. Nothing of this request was recorded.",
+            "Earlier bulk decisions are still being published. This request is not carried out now.",
             cure="Send it again after Retry-After seconds, with the same Idempotency-Key. Live decisions are accepted.",
             headers={"Retry-After": str(min(max(math.ceil(excess), 1), LONGEST_RETRY_SECONDS))},
         )
