@@ -101,12 +101,14 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
     return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
 
 
-def load(connection: Connection, keyring: Keyring, address_ids: Collection[int], *, now: int) -> dict[int, Address]:
+def load(
+    connection: Connection, keyring: Keyring, address_ids: Collection[int], *, now: int, unknown_as_stored: bool = False
+) -> dict[int, Address]:
     """Addresses by id, as `refresh` completes them."""
     if not address_ids:
         return {}
     rows = connection.execute(_OF_IDS, {"ids": sorted(address_ids)}).all()
-    return refresh(connection, keyring, rows, now=now)
+    return refresh(connection, keyring, rows, now=now, unknown_as_stored=unknown_as_stored)
 
 
 def linked(
@@ -125,11 +127,17 @@ def linked(
 
 
 def refresh(
-    connection: Connection, keyring: Keyring, rows: Iterable[Row[tuple[object, ...]]], *, now: int
+    connection: Connection,
+    keyring: Keyring,
+    rows: Iterable[Row[tuple[object, ...]]],
+    *,
+    now: int,
+    unknown_as_stored: bool = False,
 ) -> dict[int, Address]:
     """Addresses by id, from rows of address_keys: under each live hash key, sealed again where one is missing.
 
-    Raises Unsealable when a key was retired before every address had its successor.
+    `unknown_as_stored`: those of a tenant that the keyring does not know under all their stored keys, in no order.
+    Raises UnknownTenant otherwise, and Unsealable when a key was retired before every address had its successor.
     """
     stored: dict[int, dict[str, bytes]] = defaultdict(dict)
     whose: dict[int, tuple[str, str]] = {}
@@ -140,6 +148,9 @@ def refresh(
     new_keys: list[_NewKey] = []
     for address_id, sealed in stored.items():
         tenant, channel = whose[address_id]
+        if unknown_as_stored and tenant not in keyring.hash_keys:
+            found[address_id] = Address(address_id=address_id, tenant=tenant, channel=channel, sealed=sealed)
+            continue
         by_hash_key = {address_key.partition(".")[0]: address_key for address_key in sealed}
         live = live_key_ids(keyring, tenant)
         if not all(key_id in by_hash_key for key_id in live):

@@ -158,6 +158,7 @@ class RepairLoop:
         log.warning("repair of holes begins", extra={"holes": [each.hole_id for each in holes], "from": asdict(place)})
         self._last_offsets = {}
         began, events = self._clock(), 0
+        unknown: frozenset[str] = frozenset()
         while holes:
             page = self._page(place, holes)
             if page is None:
@@ -171,6 +172,9 @@ class RepairLoop:
                 self._table.advance([each.hole_id for each in holes], cursor=None, events=0)
                 self._metrics.repairs.labels("restarted").inc(len(holes))
                 raise
+            if page.unknown_tenants - unknown:
+                unknown |= page.unknown_tenants
+                log.warning("repaired with the stored keys: not in the keyring", extra={"tenants": sorted(unknown)})
             place = page.end
             events += len(page.messages)
             self._metrics.repair_events.inc(len(page.messages))
@@ -197,6 +201,9 @@ class RepairLoop:
                 size=self._page_size,
                 now=now_micros(),
                 wanted=lambda channel, partition: covers(holes, channel=channel, partition=partition),
+                # One tenant that is not in the keyring, or not yet, must not keep a hole open for all. What was lost
+                # was published under the keys that are stored.
+                unknown_as_stored=True,
             )
 
         self._health.beat(PART, "a page of the ledger")

@@ -72,12 +72,15 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """`read` rows of history, those `selected`, the messages they make, and where the next page starts."""
+    """`read` rows of history, those `selected`, the messages they make, and where the next page starts.
+
+    `unknown_tenants`: of the selected rows, those that the keyring does not know."""
 
     read: int
     selected: int
     messages: list[Message]
     end: Cursor
+    unknown_tenants: frozenset[str]
 
 
 Wanted = Callable[[str, int], bool]
@@ -98,25 +101,29 @@ def page(
     size: int,
     now: int,
     wanted: Wanted = everywhere,
+    unknown_as_stored: bool = False,
 ) -> Page | None:
     """The next page of refusals, or of permissions, depending on `after`; None at the end of these.
 
     The messages go to the bulk topic, and each decision keeps its mark. An address that has no key yet under a live
     hash key gains it here (R12), within the caller's transaction.
-    UnknownTenant or Unsealable when the keyring lacks what the history needs.
+    `unknown_as_stored`: addresses of a tenant that the keyring does not know are published under their stored keys.
+    UnknownTenant (without that) or Unsealable when the keyring lacks what the history needs.
     """
     where = {"address_id": after.address_id, "decision_id": after.decision_id, "size": size}
     rows = connection.execute(_PAGE, where).all()
     if not rows:
         return None
     selected = [row for row in rows if (row.status == GIVEN) == after.permissions and _selects(selection, row)]
-    stored = addresses.load(connection, keyring, {row.address_id for row in selected}, now=now)
+    ids = {row.address_id for row in selected}
+    stored = addresses.load(connection, keyring, ids, now=now, unknown_as_stored=unknown_as_stored)
     found = {address_id: _limited(address, outbox, selection.key_id, wanted) for address_id, address in stored.items()}
     messages = [
         message for row in selected for message in outbox.changes(_choice(row), found[row.address_id], Lane.BULK)
     ]
     end = replace(after, address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
-    return Page(read=len(rows), selected=len(selected), messages=messages, end=end)
+    unknown = frozenset({row.tenant for row in selected} - keyring.hash_keys.keys())
+    return Page(read=len(rows), selected=len(selected), messages=messages, end=end, unknown_tenants=unknown)
 
 
 def backfill_unreached_keys(
