@@ -170,16 +170,22 @@ class EndOffsets:
     """Asks the broker for all ends in one request: the high watermarks, as a record of a transaction that is still open
     has an append time too."""
 
-    def __init__(self, admin: AdminClient) -> None:
-        self._admin = admin
+    def __init__(self, connect: Callable[[], AdminClient]) -> None:
+        """`connect` makes a client. It is called again when one gives no end at all: a client was seen to give none for
+        minutes after the broker had been killed and started again, while others did."""
+        self._connect = connect
+        self._admin: AdminClient | None = None
 
     def __call__(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Absent where the broker did not answer in time."""
-        self._admin.poll(0)  # for its log lines
+        admin = self._admin or self._connect()
+        self._admin = admin
+        admin.poll(0)  # for its log lines
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): latest for topic, partition in partitions}
         found: dict[Partition, int] = {}
-        listed = self._admin.list_offsets(
+        reason = ""
+        listed = admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_REQUEST_SECONDS
         )
         for place, answer in listed.items():
@@ -187,4 +193,8 @@ class EndOffsets:
                 found[place.topic, place.partition] = int(answer.result().offset)
             except KafkaException as error:
                 log.debug("an end offset is not known", extra={"topic": place.topic, "error": str(error)})
+                reason = str(error)
+        if not found:
+            self._admin = None
+            log.warning("no end offset is known", extra={"error": reason})
         return found

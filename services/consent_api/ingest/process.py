@@ -167,7 +167,7 @@ def composed(
     stored = PositionsLoop(
         ledger=ledger,
         positions=positions,
-        ends=EndOffsets(kafka.admin(settings.kafka, {"log_level": 2})),
+        ends=EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2})),
         topics=[topics.inbound, topics.inbound_bulk],
         partitions=settings.partitions,
         health=health,
