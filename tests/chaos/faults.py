@@ -168,7 +168,8 @@ def state_topic_deleted(scene: Scene) -> None:
     scene.say(f"    {'with' if with_copy else 'without'} a local copy")
     topics = Topics(prefix=stack.endpoints.topic_prefix)
     state = topics.propagation_state("default")
-    AdminClient({"bootstrap.servers": stack.endpoints.kafka}).delete_topics([state])[state].result()
+    admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka})  # Kept: without it the answer would never come.
+    admin.delete_topics([state])[state].result(60)
     eventually(lambda: _provisioned(stack, topics), "the state topic is created again", seconds=READY_SECONDS)
     stack.restart("propagator", seconds=READY_SECONDS)
 

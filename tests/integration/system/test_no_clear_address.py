@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -240,9 +241,12 @@ def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
 
     _eventually(told, "every tool was told")
 
+    numbers = itertools.count(9_000)
+
     def failing() -> bool:
-        # A failure counts against one address only while others succeed: so another one has to.
-        _submit(client, endpoints, _refusal(SMS[0], SMS[0].written[0])).raise_for_status()
+        # A failure counts against one address only while others succeed: so other ones have to.
+        other = _refusal(SMS[0], f"+3363998{next(numbers)}")
+        _submit(client, endpoints, other).raise_for_status()
         page = client.get(f"{endpoints.metrics['propagator']}/metrics").text
         name = 'consent_relay_propagation_receipts_total{destination="twilio-fr",stage="failed"}'
         return any(line.startswith(name) and float(line.split()[-1]) > 0 for line in page.splitlines())
