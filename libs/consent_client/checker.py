@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -11,6 +10,7 @@ import msgspec
 from consent_client.view import SuppressionView
 from consent_contracts.verdict import UNKNOWN, Verdict, applicable
 from consent_runtime.addresses import InvalidAddress, canonical
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 
 logger = logging.getLogger(__name__)
@@ -44,10 +44,6 @@ OUTDATED = Answer(
     reason="unavailable",
     detail="a newer hash key is in use than this process has: restart it with the new keyring",
 )
-
-
-def now_micros() -> int:
-    return time.time_ns() // 1000
 
 
 class Checker:

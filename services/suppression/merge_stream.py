@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Producer
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
+from consent_runtime.clock import now_micros
 from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.observability import Health
 from consent_runtime.transport import Ownership, Stream
@@ -25,7 +26,7 @@ from .handler import LaneHandler, MergeTask
 from .lanes import Lane
 from .metrics import MergeMetrics
 from .opening import Opening
-from .partition import MergePartition, now_micros
+from .partition import MergePartition
 from .resolved import ListTopics
 from .resolved_publisher import ResolvedPublisher
 from .resolved_topic import ResolvedTopic

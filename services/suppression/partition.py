@@ -16,6 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
 
 from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped, TopicsChanged
@@ -36,10 +37,6 @@ _EXPIRY_BATCH = 250
 """Entries written again in one transaction, so that changes need not wait long for their turn."""
 
 T = TypeVar("T")
-
-
-def now_micros() -> int:
-    return time.time_ns() // 1000
 
 
 class MergeOutcome(NamedTuple):

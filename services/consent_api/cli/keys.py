@@ -35,7 +35,7 @@ def keys() -> None:
 def create_key(tenant: str, scopes: tuple[str, ...], name: str) -> None:
     """Print a new API key. It is shown this once: only a digest is kept."""
     from consent_api import keys as store
-    from consent_api.ledger.ledger import now_micros
+    from consent_runtime.clock import now_micros
 
     with _owner() as connection:
         token = store.create(connection, tenant=tenant, scopes=scopes, name=name, now=now_micros())
@@ -62,7 +62,7 @@ def list_keys(tenant: str | None) -> None:
 def revoke_key(key_id: str) -> None:
     """Revoke the key with this id (the part between the underscores). The API refuses it within seconds."""
     from consent_api import keys as store
-    from consent_api.ledger.ledger import now_micros
+    from consent_runtime.clock import now_micros
 
     with _owner() as connection:
         revoked = store.revoke(connection, key_id, now=now_micros())

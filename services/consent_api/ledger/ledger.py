@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.validate import Accepted
+from consent_runtime.clock import now_micros
 
 from . import lanes
 from .database import transact
@@ -22,11 +23,6 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 8.0
 MAX_TOO_LONG = 5
-
-
-def now_micros() -> int:
-    """The wall clock in microseconds since the epoch, UTC."""
-    return time.time_ns() // 1000
 
 
 def patiently(attempt: Callable[[], T]) -> T:

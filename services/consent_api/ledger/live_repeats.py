@@ -6,12 +6,11 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
-from consent_contracts.decisions import Decision
 from consent_runtime.keyring import Keyring
 
 from . import addresses
-from .fan_out import Choice
 from .pending_writes import PendingWrites
+from .rows import choice_of
 
 # In order, so that two requests with the same repetitions cannot deadlock. Of two at once only one gets a row back.
 _MARK_LIVE = text("""
@@ -22,7 +21,7 @@ RETURNING decision_id::text
 """)
 _REACHED = text("""
 SELECT d.decision_id::text AS decision_id, r.address_id, s.subject_ref, d.purpose, d.status, d.effective_at,
-       d.recorded_at, d.expires_at, d.spreads, d.source_system
+       d.recorded_at, d.expires_at, d.spreads, d.source_system, false AS bulk
 FROM decisions d JOIN decision_addresses r USING (decision_id) LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = ANY(CAST(:decision_ids AS uuid[]))
 ORDER BY d.decision_id, r.address_id
@@ -43,17 +42,4 @@ def make_live(
     rows = connection.execute(_REACHED, {"decision_ids": marked}).all()
     reached = addresses.load(connection, keyring, {row.address_id for row in rows}, now=now)
     for row in rows:
-        choice = Choice(
-            decision=Decision(
-                decision_id=row.decision_id,
-                subject_ref=row.subject_ref,
-                purpose=row.purpose,
-                status=row.status,
-                effective_at=row.effective_at,
-                recorded_at=row.recorded_at,
-                expires_at=row.expires_at,
-            ),
-            spreads=row.spreads,
-            source_system=row.source_system,
-        )
-        pending.publish_again(choice, reached[row.address_id])
+        pending.publish_again(choice_of(row), reached[row.address_id])

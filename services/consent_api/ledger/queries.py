@@ -17,6 +17,7 @@ from consent_runtime.keyring import Keyring
 from . import addresses, subjects
 from .addresses import Named, live_key_ids
 from .lanes import MARK
+from .rows import decision_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +134,7 @@ def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref:
     linked = _preferred(connection.execute(_LINKED_AT, {"subject_id": subject_id, "at": at}), keyring, tenant)
     on_address: dict[int, list[Decision]] = {address_id: [] for address_id in linked}
     for row in connection.execute(_OF_ADDRESSES, {"address_ids": list(linked), "at": at}):
-        on_address[row.address_id].append(_decision(row))
+        on_address[row.address_id].append(decision_of(row))
     reached = {address_id for row in own for address_id in row.reached}
     keys = _preferred(connection.execute(_KEYS, {"address_ids": list(reached)}), keyring, tenant)
     return SubjectState(
@@ -163,7 +164,7 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
             address_key=address_key, verdict=applicable({}, purpose, now), deciding=None, others=(), receipts=()
         )
     rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": now}).all()
-    verdict = applicable(verdicts(_decision(row) for row in rows), purpose, now)
+    verdict = applicable(verdicts(decision_of(row) for row in rows), purpose, now)
     found = {row.decision_id: _entry(row, [address_key]) for row in _current_on_address(rows)}
     deciding = found.pop(verdict.decision_id, None) if verdict.decision_id is not None else None
     receipts = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
@@ -211,7 +212,7 @@ def _current_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
 
 def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, ...], row: Row[Any]) -> None:
     current = newest.get(slot)
-    if current is None or order(_decision(current)) < order(_decision(row)):
+    if current is None or order(decision_of(current)) < order(decision_of(row)):
         newest[slot] = row
 
 
@@ -237,22 +238,9 @@ def _preferred(rows: Iterable[Row[Any]], keyring: Keyring, tenant: str) -> dict[
 
 def _entry(row: Row[Any], address_keys: Iterable[str]) -> LedgerDecision:
     return LedgerDecision(
-        decision=_decision(row),
+        decision=decision_of(row),
         channel=row.channel,
         source_system=row.source_system,
         evidence=row.evidence,
         address_keys=tuple(sorted(address_keys)),
-    )
-
-
-def _decision(row: Row[Any]) -> Decision:
-    return Decision(
-        decision_id=row.decision_id,
-        subject_ref=row.subject_ref,
-        purpose=row.purpose,
-        status=row.status,
-        effective_at=row.effective_at,
-        recorded_at=row.recorded_at,
-        expires_at=row.expires_at,
-        bulk=row.bulk,
     )

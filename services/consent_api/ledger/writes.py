@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import Connection, text
 
-from consent_contracts.decisions import Decision
-
 from .fan_out import Choice
 from .lanes import MARK, Lane
 from .outbox_messages import Message
+from .rows import choice_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +60,7 @@ _WRITE = {lane: text(_WRITE_TO.format(outbox=lane.outbox)) for lane in Lane}
 _INHERITED = text(f"""
 SELECT DISTINCT ON (d.subject_id, d.channel, d.purpose)
        d.subject_id, s.subject_ref, d.channel, d.decision_id::text AS decision_id, d.purpose, d.status,
-       d.effective_at, d.recorded_at, d.source_system, {MARK}
+       d.effective_at, d.recorded_at, d.expires_at, d.spreads, d.source_system, {MARK}
 FROM decisions d JOIN subjects s USING (subject_id)
 WHERE d.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND d.spreads
 ORDER BY d.subject_id, d.channel, d.purpose, d.effective_at DESC, d.decision_id DESC
@@ -126,22 +125,5 @@ def inherited_refusals(connection: Connection, subject_ids: Iterable[int]) -> li
     if not wanted:
         return []
     return [
-        (
-            row.subject_id,
-            row.channel,
-            Choice(
-                decision=Decision(
-                    decision_id=row.decision_id,
-                    subject_ref=row.subject_ref,
-                    purpose=row.purpose,
-                    status=row.status,
-                    effective_at=row.effective_at,
-                    recorded_at=row.recorded_at,
-                    bulk=row.bulk,
-                ),
-                spreads=True,
-                source_system=row.source_system,
-            ),
-        )
-        for row in connection.execute(_INHERITED, {"subject_ids": wanted})
+        (row.subject_id, row.channel, choice_of(row)) for row in connection.execute(_INHERITED, {"subject_ids": wanted})
     ]

@@ -20,12 +20,12 @@ from sqlalchemy import Engine, event
 
 from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.ledger import now_micros
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_runtime import kafka, logs, observability, starting
+from consent_runtime.clock import now_micros
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from . import repair_loop

@@ -21,12 +21,12 @@ from sqlalchemy import Connection, Engine
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.ledger import now_micros
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.republish import pages
 from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring, KeyringError
 from consent_runtime.observability import Health
 

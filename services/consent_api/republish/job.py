@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.database import transact
 from consent_api.ledger.key_rotation import TenantKey, store_completed
-from consent_api.ledger.ledger import now_micros
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.outbox_relay.outbox_table import Row
 from consent_api.outbox_relay.publisher import Publisher
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 
 from . import pages

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.ledger import addresses
 from consent_api.ledger.addresses import Address
-from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
-from consent_contracts.decisions import GIVEN, Decision
+from consent_api.ledger.rows import choice_of
+from consent_contracts.decisions import GIVEN
 from consent_runtime.keyring import Keyring
 
 # The page is cut before it is filtered, so that a selection that matches little does not scan without end.
@@ -119,7 +119,7 @@ def page(
     stored = addresses.load(connection, keyring, ids, now=now, unknown_as_stored=unknown_as_stored)
     found = {address_id: _limited(address, outbox, selection.key_id, wanted) for address_id, address in stored.items()}
     messages = [
-        message for row in selected for message in outbox.changes(_choice(row), found[row.address_id], Lane.BULK)
+        message for row in selected for message in outbox.changes(choice_of(row), found[row.address_id], Lane.BULK)
     ]
     end = replace(after, address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
     unknown = frozenset({row.tenant for row in selected} - keyring.hash_keys.keys())
@@ -161,20 +161,3 @@ def _limited(address: Address, outbox: ChangeMessages, key_id: str | None, wante
         if (key_id is None or key.startswith(f"{key_id}.")) and wanted(address.channel, outbox.partition(key))
     }
     return replace(address, sealed=sealed)
-
-
-def _choice(row: Row[tuple[object, ...]]) -> Choice:
-    return Choice(
-        decision=Decision(
-            decision_id=row.decision_id,
-            subject_ref=row.subject_ref,
-            purpose=row.purpose,
-            status=row.status,
-            effective_at=row.effective_at,
-            recorded_at=row.recorded_at,
-            expires_at=row.expires_at,
-            bulk=row.bulk,
-        ),
-        spreads=row.spreads,
-        source_system=row.source_system,
-    )

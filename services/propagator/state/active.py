@@ -16,6 +16,7 @@ from typing import Protocol
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 from consent_runtime.transport.contract import Chunk, Ownership
 from consent_state import (
@@ -31,7 +32,7 @@ from propagator.sending.ports import PendingPush
 
 from .committer import Committer, OutgoingRecord
 from .fills import fill_reason, next_fills
-from .planning import PlannedDestination, now_micros
+from .planning import PlannedDestination
 from .reader import StateReader, Update
 from .records import RecordBuilder
 from .session import SenderSession

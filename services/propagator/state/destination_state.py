@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 from consent_contracts.partitioner import partition_of
+from consent_runtime.clock import now_micros
 from consent_state import StateError, StateStoreCorrupted
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
@@ -18,7 +19,7 @@ from propagator.errors import SenderFencedError
 from propagator.sending.ports import Current, Kind, PendingPush
 
 from .overlay import UndurableRow
-from .planning import PlannedDestination, RecordDecoder, now_micros, plan_address
+from .planning import PlannedDestination, RecordDecoder, plan_address
 from .reader import StateReader
 from .records import RecordBuilder
 from .session import SenderSession

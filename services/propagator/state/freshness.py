@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
+from consent_runtime.clock import now_micros
 from consent_state import ListResolved, Position, ResolvedPartition, StalenessLimits
-
-from .planning import now_micros
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +18,6 @@ from .rows import DestinationFill, delivered_of, fill_of
 
 _ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
 _CACHED_ENTRIES = 2_048
-
-
-def now_micros() -> int:
-    """The wall clock. Microseconds since the epoch."""
-    return time.time_ns() // 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

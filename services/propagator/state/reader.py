@@ -21,6 +21,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts.errors import RegistryUnavailable
+from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 from consent_state import (
     Batch,
@@ -43,7 +44,6 @@ from propagator.sending.ports import PendingPush
 from .freshness import Freshness
 from .lost import LostState
 from .memory import release_memory
-from .planning import now_micros
 from .scan import Scanner
 from .tables import Offers, PartitionTables, TableTopics
 

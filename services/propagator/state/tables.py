@@ -15,13 +15,14 @@ from typing import Any, Protocol
 
 from consent_contracts import lane_header
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_runtime.clock import now_micros
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
 from propagator.desired.model import DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
 
 from . import layout
 from .layout import PendingKey, StoredEntry
-from .planning import PlannedDestination, RecordDecoder, now_micros, pending_of, plan_address, unplanned
+from .planning import PlannedDestination, RecordDecoder, pending_of, plan_address, unplanned
 from .rows import DestinationFill, parse_row_key
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from consent_api import keys
 from consent_api.app import create_app
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
-from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.migrate import migrate
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
@@ -24,6 +24,7 @@ from consent_api.validate import Rules
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
 from local_stack.servers import Addresses

@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from consent_api.ledger.ledger import now_micros
 from consent_api.validate import EVIDENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 
 A, B = "+33639980001", "+33639980002"

@@ -20,7 +20,7 @@ from consent_api.ledger import lanes, links
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.ledger import MAX_TOO_LONG, Ledger, now_micros
+from consent_api.ledger.ledger import MAX_TOO_LONG, Ledger
 from consent_api.ledger.recording import record as record_in
 from consent_api.ledger.submissions import Completed, Submission
 from consent_api.validate import Accepted
@@ -30,6 +30,7 @@ from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from tests.integration.consent_api.accepted import decision
 

@@ -17,7 +17,7 @@ from consent_api.ledger import links, submissions
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import InFlight, Request, StoredResponse
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Results, Submission
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
@@ -26,6 +26,7 @@ from consent_contracts.join import join
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from tests.integration.consent_api.accepted import decision
 

@@ -8,12 +8,13 @@ from sqlalchemy import Engine, text
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import links
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from tests.integration.consent_api.accepted import decision
 

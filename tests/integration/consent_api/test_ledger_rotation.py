@@ -12,10 +12,11 @@ from sqlalchemy import Engine, inspect, text
 
 from consent_api.ledger import addresses, links, queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.ledger import Ledger, now_micros
+from consent_api.ledger.ledger import Ledger
 from consent_api.republish import pages as past
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Key, Keyring
 from tests.integration.consent_api.accepted import decision
 

@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdicts_of
 from consent_runtime import kafka, provision
+from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition, now_micros
+from suppression.partition import MergePartition
 from suppression.serde import Rejected
 
 SECOND = 1_000_000

@@ -1,0 +1,30 @@
+"""Decisions as they are read from the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from consent_contracts.decisions import Decision
+
+from .fan_out import Choice
+
+
+def decision_of(row: Row[Any]) -> Decision:
+    """`row` has a column for each field of a decision."""
+    return Decision(
+        decision_id=row.decision_id,
+        subject_ref=row.subject_ref,
+        purpose=row.purpose,
+        status=row.status,
+        effective_at=row.effective_at,
+        recorded_at=row.recorded_at,
+        expires_at=row.expires_at,
+        bulk=row.bulk,
+    )
+
+
+def choice_of(row: Row[Any]) -> Choice:
+    """`row` has `spreads` and `source_system` too."""
+    return Choice(decision=decision_of(row), spreads=row.spreads, source_system=row.source_system)
