@@ -68,6 +68,8 @@ def apply(
         admin.create(missing, replication=replication)
         done += [f"created {spec.name}" for spec in missing]
         existing = admin.existing(names)
+    if gone := set(names) - existing.keys():
+        raise ProvisionError(f"deleted meanwhile: {', '.join(sorted(gone))}; repeat the command")
     for spec in specs:
         if settings := _wrong_settings(spec, existing[spec.name]):
             admin.configure(spec.name, settings)

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 
 import httpx
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
-from consent_runtime import provision
-from consent_runtime.topic_admin import ProvisionError
 from local_stack.destinations import ADDED_DESTINATION
 from local_stack.scrape import scrape
 from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos import again, damage
 from tests.chaos.load import Load, eventually
+from tests.recreated_topics import recreate
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0
@@ -168,9 +166,14 @@ def state_topic_deleted(scene: Scene) -> None:
     scene.say(f"    {'with' if with_copy else 'without'} a local copy")
     topics = Topics(prefix=stack.endpoints.topic_prefix)
     state = topics.propagation_state("default")
-    admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka})  # Kept: without it the answer would never come.
-    admin.delete_topics([state])[state].result(60)
-    eventually(lambda: _provisioned(stack, topics), "the state topic is created again", seconds=READY_SECONDS)
+    recreate(
+        kafka=stack.endpoints.kafka,
+        registry=stack.endpoints.registry,
+        topics=topics,
+        names=[state],
+        partitions=PARTITIONS,
+        seconds=READY_SECONDS,
+    )
     stack.restart("propagator", seconds=READY_SECONDS)
 
 
@@ -261,16 +264,6 @@ def _backlog(scene: Scene) -> float:
     except httpx.HTTPError:
         return 0.0
     return samples.total("consent_relay_propagation_backlog", **{"class": "bulk"})
-
-
-def _provisioned(stack: Stack, topics: Topics) -> bool:
-    try:
-        provision.apply(
-            bootstrap=stack.endpoints.kafka, registry=stack.endpoints.registry, topics=topics, partitions=PARTITIONS
-        )
-    except ProvisionError:
-        return False  # The broker has not finished the deletion.
-    return True
 
 
 def _kill(scene: Scene, names: Sequence[str]) -> None:

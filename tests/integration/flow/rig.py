@@ -35,6 +35,7 @@ from consent_runtime import kafka
 from consent_runtime.keyring import Key
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
+from tests.recreated_topics import recreate
 
 TENANT = "acme"
 HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
@@ -150,6 +151,10 @@ class Rig:
             "state_dir": self.state_dir,
             "metrics_port": 0,
         }
+
+    def recreate(self, names: Sequence[str]) -> None:
+        """Delete topics and create them again, empty."""
+        recreate(kafka=self.kafka, registry=self.registry, topics=self.topics, names=names)
 
     def command(self, *words: str, **settings: Any) -> subprocess.Popen[str]:
         """`consent-relay <words>` as a process of its own."""

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
-
-from consent_runtime import provision
 from tests.integration.flow.rig import Rig, grant, refusal, until
 
 
@@ -47,14 +44,6 @@ def entries(rig: Rig) -> dict[bytes, dict[str, Any]]:
     return {each.key(): codec.decode(topic, each.value())["verdicts"] for each in rig.records(topic)}
 
 
-def recreate(rig: Rig, names: list[str]) -> None:
-    admin = AdminClient({"bootstrap.servers": rig.kafka})
-    for deleted in admin.delete_topics(names).values():
-        deleted.result()
-    until(lambda: not set(names) & admin.list_topics(timeout=5).topics.keys())
-    provision.apply(bootstrap=rig.kafka, registry=rig.registry, topics=rig.topics)
-
-
 def test_a_new_installation_is_whole_at_once(rig: Rig) -> None:
     with rig.relay() as relay:
         until(lambda: relay.health.check() == (True, []))
@@ -82,7 +71,7 @@ def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_comma
         assert len(before) == 80
     topics = rig.topics
     lists = [topics.suppression(channel) for channel in topics.channels]
-    recreate(rig, [topics.changes, topics.changes_bulk, topics.resolved, *lists])
+    rig.recreate([topics.changes, topics.changes_bulk, topics.resolved, *lists])
     since = time.time_ns() // 1_000
     with rig.relay(), merging(rig):
         until(lambda: whole(rig, since=since), seconds=60)
@@ -96,7 +85,7 @@ def test_a_changes_topic_that_was_lost_alone_opens_holes_that_are_repaired(rig: 
     # Published, and lost before it is merged.
     with rig.relay():
         until(lambda: rig.pending() == 0)
-    recreate(rig, [rig.topics.changes])
+    rig.recreate([rig.topics.changes])
     since = time.time_ns() // 1_000
     with rig.relay(), merging(rig):
         until(lambda: whole(rig, since=since), seconds=60)

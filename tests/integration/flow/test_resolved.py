@@ -11,14 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from sqlalchemy import Connection
 
 from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.turns import TurnTable
 from consent_contracts.partitioner import partition_of
-from consent_runtime import provision
 from tests.integration.flow.rig import FILLED, Rig, Running, filling, refusal, until
 
 PARTITIONS = range(4)
@@ -228,23 +226,12 @@ def losses(rig: Rig, lane: Lane = Lane.LIVE) -> dict[int, int]:
     return {partition: datum["loss"] for partition, _, datum in rig.resolved(lane)}
 
 
-def recreate(rig: Rig, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": rig.kafka})
-    admin.delete_topics([topic])[topic].result()
-
-    def gone() -> bool:
-        return topic not in admin.list_topics(timeout=5).topics
-
-    until(gone)
-    provision.apply(bootstrap=rig.kafka, registry=rig.registry, topics=rig.topics)
-
-
 def test_a_topic_that_was_made_anew_counts_as_one_loss_in_each_partition(rig: Rig) -> None:
     with rig.relay():
         rig.fill(400)
         until(lambda: rig.pending() == 0 and resolved_at(rig) > 0)
     assert set(losses(rig).values()) == {0}
-    recreate(rig, rig.topics.changes)
+    rig.recreate([rig.topics.changes])
     with rig.relay() as relay:
         until(lambda: losses(rig) == dict.fromkeys(PARTITIONS, 1))
         last = now(rig)

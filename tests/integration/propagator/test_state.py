@@ -11,13 +11,14 @@ from consent_contracts import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.records import suppression_datum
-from consent_runtime import kafka, provision
+from consent_runtime import kafka
 from consent_state import Position, RebuildReason, StateStore, StateStoreCorrupted
 from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
 from propagator.state import reader, tables
 from propagator.state.layout import FORMAT_VERSION
+from tests import recreated_topics
 from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, now_micros, until
 
 
@@ -114,17 +115,9 @@ async def test_tables_that_turn_out_damaged_while_they_are_used_are_restored(sta
 
 
 async def recreate(rig: StateRig, topic: str) -> None:
-    for deleted in rig.admin.delete_topics([topic]).values():
-        deleted.result()
-
-    def recreated() -> bool:
-        try:
-            return bool(provision.apply(bootstrap=rig.bootstrap, registry=rig.registry, topics=rig.topics))
-        except provision.ProvisionError:
-            return False  # The broker has not finished the deletion.
-
-    await asyncio.to_thread(recreated)
-    await until(lambda: topic in rig.admin.list_topics(timeout=10).topics)
+    await asyncio.to_thread(
+        recreated_topics.recreate, kafka=rig.bootstrap, registry=rig.registry, topics=rig.topics, names=[topic]
+    )
 
 
 @pytest.mark.parametrize("disk", [True, False], ids=["with a local copy", "without one"])

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdicts_of
-from consent_runtime import kafka, provision
+from consent_runtime import kafka
 from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
 from suppression.serde import Rejected
+from tests.recreated_topics import recreate
 
 SECOND = 1_000_000
 NOW = 1_790_000_000 * SECOND
@@ -168,14 +168,7 @@ class Rig:
 
     def recreate(self, topic: str) -> None:
         """Delete a topic and create it again, empty."""
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        admin.delete_topics([topic])[topic].result()
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            done = provision.apply(bootstrap=self.kafka, registry=self.registry_url, topics=self.topics)
-            if f"created {topic}" in done:
-                return
-        raise AssertionError("the topic was not deleted within 30 s")
+        recreate(kafka=self.kafka, registry=self.registry_url, topics=self.topics, names=[topic])
 
     def counted(self, name: str, **labels: str) -> float:
         metric: Any = getattr(self.metrics, name)
