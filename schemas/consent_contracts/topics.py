@@ -9,6 +9,8 @@ from .schemas import NAMESPACE
 
 DAY_MS = 24 * 3600 * 1000
 _RESOLVED_SEGMENT_MS = 10 * 60 * 1000
+_WIDE_BYTES = str(2 * 1024 * 1024)
+"""The largest that our producers write."""
 
 _CHANGES = ("ConsentChanged", "ConsentResolved")
 RECORDS: dict[str, tuple[str, ...]] = {
@@ -93,13 +95,15 @@ class Topics:
         """Every topic. Changes, lists, resolved and state topics share their number of partitions by contract."""
         compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}
         lists = compacted | {"max.compaction.lag.ms": str(DAY_MS)}
+        # A row names every target of an address, and so can be larger than the entry that it follows.
+        state = compacted | {"max.message.bytes": _WIDE_BYTES}
         resolved = {"cleanup.policy": "compact", "segment.ms": str(_RESOLVED_SEGMENT_MS)}
         copartitioned = [
             _kept(self.changes, partitions, days=7),
             _kept(self.changes_bulk, partitions, days=7),
             *(_spec(self.suppression(channel), partitions, lists) for channel in self.channels),
             _spec(self.resolved, partitions, resolved),
-            *(_spec(self.propagation_state(name), partitions, compacted) for name in self.propagators),
+            *(_spec(self.propagation_state(name), partitions, state) for name in self.propagators),
         ]
         return [
             _kept(self.inbound, partitions, days=3),
@@ -150,7 +154,7 @@ def _one_partition(name: str) -> TopicSpec:
 def _dead_letters(name: str) -> TopicSpec:
     """Wide enough for the largest record a topic takes by default, and for what sealing adds to it."""
     kept = _kept(name, 1, days=30)
-    return replace(kept, config={**kept.config, "max.message.bytes": str(2 * 1024 * 1024)})
+    return replace(kept, config={**kept.config, "max.message.bytes": _WIDE_BYTES})
 
 
 def _spec(name: str, partitions: int, config: dict[str, str]) -> TopicSpec:

@@ -43,6 +43,8 @@ THROTTLE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits after a 429 that does not give a time."""
 MAX_REVOCATION_INTERVAL_SECONDS = 60.0
 """A revocation is tried at least this often, however long the destination asks us to wait."""
+TOO_LARGE_SECONDS = 600.0
+"""Until an address is delivered again whose row the broker refused for its size."""
 STUCK_SECONDS = 300.0
 """A call under way of which no request was made or answered for so long hangs: the heartbeat stops, and the process is
 restarted. Longer than the longest time-out of a request, twice."""

@@ -145,6 +145,7 @@ class DeliveredTarget:
     target: str
     action: Action | None = None
     decision_ids: tuple[str, ...] = ()
+    """One digest where they are too many for a row: compared by `decision_ids.matches` alone."""
     version: int = 0
     in_doubt: bool = False
     repeat_at: int | None = None

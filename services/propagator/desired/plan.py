@@ -14,6 +14,8 @@ A row is compared by action and decision ids, under the destination's current fi
 | refused for good, same decisions  | nothing                              | nothing                          |
 | refused for good, other decisions | deliver                              | deliver                          |
 
+Where a row holds a digest of its decisions, as they are too many, all of other ones count as undelivered.
+
 A permission is sent again for other decisions as a suppression may have taken effect unrecorded in between.
 """
 
@@ -23,6 +25,7 @@ from collections.abc import Mapping
 
 from consent_contracts.decisions import Decision, permits
 
+from .decision_ids import matches, named
 from .desired_state import desired_state
 from .model import (
     NOTHING,
@@ -102,7 +105,7 @@ def _difference(
     unmapped = None
     if state.unmapped_decisions:
         row = _row(delivered, UNMAPPED, fill_began_at)
-        if set(row.decision_ids) != set(state.unmapped_decisions):
+        if not matches(row.decision_ids, state.unmapped_decisions):
             unmapped = DesiredState(
                 unmapped_decisions=state.unmapped_decisions, unmapped_recorded_at=state.unmapped_recorded_at
             )
@@ -120,7 +123,7 @@ def _row(delivered: Delivered, target: str, fill_began_at: int) -> DeliveredTarg
 
 
 def _same(row: DeliveredTarget, wanted: TargetState) -> bool:
-    return row.action == wanted.action and set(row.decision_ids) == set(wanted.decision_ids)
+    return row.action == wanted.action and matches(row.decision_ids, wanted.decision_ids)
 
 
 def _push(
@@ -151,7 +154,7 @@ def _schedule(row: DeliveredTarget, wanted: TargetState) -> tuple[int, int]:
     if row.in_doubt and row.action == wanted.action == SUPPRESS and row.repeat_at is not None:
         not_before = row.repeat_at
     retry = row.retry
-    if retry is not None and retry.action == wanted.action and set(retry.decision_ids) == set(wanted.decision_ids):
+    if retry is not None and retry.action == wanted.action and matches(retry.decision_ids, wanted.decision_ids):
         not_before, attempts = max(not_before, retry.retry_at), retry.attempts
     return not_before, attempts
 
@@ -174,7 +177,7 @@ def _leaving_push(row: DeliveredTarget, written_at: int) -> PlannedPush:
         action=SUPPRESS,
         purposes=(),
         reason=LEAVING,
-        decision_ids=row.decision_ids,
+        decision_ids=named(row.decision_ids),
         occurred_at=written_at,
         recorded_at=written_at,
     )

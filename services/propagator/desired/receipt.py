@@ -7,12 +7,14 @@ that keeps the first of each id has the first moment.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .model import Action
 
 Stage = Literal["queued", "accepted", "effective", "failed", "impossible"]
+MAX_DECISIONS = 1_000
+"""In one receipt."""
 _NAMESPACE = uuid.UUID("6a1f6f0e-6a52-4c0c-9a35-52f6f0f3b8a1")
 
 
@@ -35,6 +37,12 @@ class Receipt:
     attempts: int
     provider_reference: str | None = None
     detail: str | None = None
+
+    def parts(self) -> list[Receipt]:
+        """The same for MAX_DECISIONS of its decisions each, so that each is far from the largest record of a topic."""
+        ids = self.decision_ids
+        starts = range(0, max(1, len(ids)), MAX_DECISIONS)
+        return [replace(self, decision_ids=ids[start : start + MAX_DECISIONS]) for start in starts]
 
     @property
     def receipt_id(self) -> str:

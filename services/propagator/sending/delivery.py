@@ -11,6 +11,7 @@ from consent_runtime.keyring import Keyring, Unsealable
 from propagator.config.model import Destination
 from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes
+from propagator.desired.decision_ids import matches
 from propagator.desired.latency import latency_starts_at
 from propagator.desired.model import PERMIT, SUPPRESS, DeliveredTarget, ListEntry, PlannedPush
 from propagator.desired.receipt import Receipt, Stage
@@ -54,7 +55,7 @@ class Delivery:
             row is not None
             and row.delivered_at is not None
             and row.action == self.planned.state.action == SUPPRESS
-            and set(row.decision_ids) == set(self.planned.state.decision_ids)
+            and matches(row.decision_ids, self.planned.state.decision_ids)
             and row.fill_began_at == self.fill_began_at
         )
 

@@ -69,7 +69,8 @@ class DestinationState(Protocol):
         """
 
     async def record_now(self, address_key: str, row: DeliveredTarget, *, target: str) -> None:
-        """As `record`; returns once it is committed. Raises SenderFencedError when another process is active."""
+        """As `record`; returns once it is committed. Raises SenderFencedError when another process is active, and
+        SendNotAllowedError when the row cannot be committed."""
 
     def record_receipts(self, address_key: str, receipts: Sequence[Receipt]) -> None:
         """Receipts of something that changes no row (`queued`): committed within 250 ms."""
@@ -78,7 +79,8 @@ class DestinationState(Protocol):
         """Tombstone the rows of an address that was erased."""
 
     def permission_hindrance(self, address_key: str) -> str | None:
-        """Why no permission may be sent for this address now (a hole, an old or restoring partition); None: it may."""
+        """Why no permission may be sent for this address now (a hole, an old or restoring partition, a row
+        that cannot be committed); None: it may."""
 
     def may_send(self) -> bool:
         """Whether this process surely is the active sender, confirmed by the broker within the session time-out."""

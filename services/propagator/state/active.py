@@ -32,6 +32,7 @@ from propagator.sending.ports import PendingPush
 
 from .committer import Committer, OutgoingRecord
 from .fills import fill_reason, next_fills
+from .overlay import UndurableRow
 from .planning import PlannedDestination
 from .reader import StateReader, Update
 from .records import RecordBuilder
@@ -72,6 +73,9 @@ class SenderEvents(Protocol):
 
     def transaction(self, records: Sequence[OutgoingRecord]) -> None:
         """Rows and these other records were committed."""
+
+    def too_large(self, destination: str, record: str) -> None:
+        """The broker refused a record of this kind (row, receipt) for its size."""
 
     def fill_began(self, destination: str, reason: str) -> None:
         """Everything at this destination is unknown from now on."""
@@ -126,6 +130,7 @@ class ActiveSender:
         committer = Committer(
             self._make_producer,
             on_committed=self.session.overlay.committed,
+            on_too_large=self._too_large,
             on_lost=term.over.set,
             on_transaction=self.events.transaction,
         )
@@ -193,6 +198,14 @@ class ActiveSender:
         self.reader.listen(None)
         self.session.end()
         self._health.forget(NAME)
+
+    def _too_large(self, record: OutgoingRecord, row: UndurableRow | None) -> None:
+        destination = row.destination if row is not None else record.receipt[0] if record.receipt is not None else ""
+        kind = "receipt" if row is None else "row"
+        logger.error("a %s of %s is too large for its topic: %d bytes", kind, destination, len(record.value or b""))
+        self.events.too_large(destination, kind)
+        if row is not None:
+            self.session.row_refused(row)
 
     async def _catch_up(self) -> None:
         """Return when the tables hold all that earlier senders committed, and the lists as far as they are stable.

@@ -1,7 +1,8 @@
 """Rows and receipts, committed together: one transaction over all partitions, four a second at most, or at once.
 
-The transactional id is the propagator's name, so that opening a committer fences every earlier one. Everything that
-waits is on the event loop; the client's blocking calls run in one thread.
+The transactional id is the propagator's name, so that opening a committer fences every earlier one. A record that the
+broker refuses for its size goes alone: it is dropped and reported, and all others are committed. Everything that waits
+is on the event loop; the client's blocking calls run in one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -27,6 +29,7 @@ RETRY_SECONDS = 0.25
 TRANSACTION_SECONDS = 10.0
 _ANY_PARTITION = -1
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,18 +65,23 @@ class Committer:
         make_producer: Callable[[], Producer],
         *,
         on_committed: Callable[[UndurableRow, int], None],
+        on_too_large: Callable[[OutgoingRecord, UndurableRow | None], None],
         on_lost: Callable[[], None],
         on_transaction: Callable[[Sequence[OutgoingRecord]], None] = lambda _records: None,
     ) -> None:
-        """`on_committed` gets each row and its offset; `on_lost` is called when another process has taken over, or the
-        producer cannot go on: rows that were not committed are dropped. `on_transaction` gets the records beside the
-        rows."""
+        """`on_committed` gets each row and its offset. `on_too_large` gets a record that the broker refuses for its
+        size, which is dropped, and the row that it holds. `on_lost` is called when another process has taken over, or
+        the producer cannot go on: rows that were not committed are dropped. `on_transaction` gets the records beside
+        the rows."""
         self._make_producer = make_producer
         self._on_committed = on_committed
+        self._on_too_large = on_too_large
         self._on_lost = on_lost
         self._on_transaction = on_transaction
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._producer: Any = None
+        self._too_large: list[OutgoingRecord] = []
+        """Refused in the last transaction."""
         self._waiting = _Waiting()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -142,10 +150,13 @@ class Committer:
                 offsets = await self._in_thread(self._commit, batch)
             except KafkaException as error:
                 logger.warning("rows and receipts not committed yet: %s", error)
+                dropped = self._drop_too_large(batch)
                 self._put_back(batch)
-                await asyncio.sleep(RETRY_SECONDS)
+                if not dropped:
+                    await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
                 logger.error("%s", error, exc_info=not isinstance(error, SenderFencedError))
+                self._drop_too_large(batch)  # The client cannot always abort after a refusal.
                 self._waiting.committed.extend(batch.committed)
                 self._lose()
                 self._on_lost()
@@ -163,6 +174,19 @@ class Committer:
         if seconds > 0 and not self._urgent.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._urgent.wait(), seconds)
+
+    def _drop_too_large(self, batch: _Waiting) -> bool:
+        """Whether a record was dropped. Only the largest: the broker refuses it together with others of its batch."""
+        if not self._too_large:
+            return False
+        refused = max(self._too_large, key=lambda each: len(each.value or b""))
+        row = next((row for row, record in batch.rows.values() if record is refused), None)
+        if row is None:
+            batch.others = [each for each in batch.others if each is not refused]
+        else:
+            del batch.rows[row.destination, row.address_key]
+        self._on_too_large(refused, row)
+        return True
 
     def _put_back(self, batch: _Waiting) -> None:
         newer = self._waiting
@@ -199,12 +223,13 @@ class Committer:
         if not batch.rows and not batch.others:
             return rows
         producer = self._producer
+        self._too_large = []
         try:
             producer.begin_transaction()
             for number, (_, record) in enumerate(batch.rows.values()):
-                self._produce(record, _note_offset(rows, number))
+                self._produce(record, partial(self._delivered, record, rows, number))
             for record in batch.others:
-                self._produce(record, None)
+                self._produce(record, partial(self._delivered, record, None, 0))
             producer.flush(TRANSACTION_SECONDS)
             self._commit_transaction()
             producer.poll(0)  # For delivery reports that came after the flush.
@@ -213,7 +238,7 @@ class Committer:
             raise
         return rows
 
-    def _produce(self, record: OutgoingRecord, on_delivery: Callable[[Any, Message], None] | None) -> None:
+    def _produce(self, record: OutgoingRecord, on_delivery: Callable[[Any, Message], None]) -> None:
         arguments: Mapping[str, Any] = {
             "topic": record.topic,
             "key": record.key,
@@ -227,6 +252,10 @@ class Committer:
                 self._producer.produce(**arguments)
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() in _TOO_LARGE:
+                    self._too_large.append(record)
+                raise
             else:
                 return
 
@@ -243,18 +272,18 @@ class Committer:
         fault: KafkaError = error.args[0]
         if fault.code() in _FENCED:
             raise SenderFencedError("another process is the active sender: the transaction was fenced") from error
-        if fault.fatal() or not (fault.txn_requires_abort() or fault.retriable()):
+        if fault.fatal() or not (fault.txn_requires_abort() or fault.retriable() or self._too_large):
             raise SenderFencedError(f"the producer cannot go on: {fault.name()}") from error
         try:
             self._producer.abort_transaction(TRANSACTION_SECONDS)
         except KafkaException as failed:
             raise SenderFencedError(f"a transaction could not be aborted: {failed.args[0].name()}") from failed
 
-
-def _note_offset(offsets: list[int], number: int) -> Callable[[Any, Message], None]:
-    def delivered(error: Any, message: Message) -> None:
-        offset = message.offset()
-        if error is None and offset is not None:
+    def _delivered(
+        self, record: OutgoingRecord, offsets: list[int] | None, number: int, error: Any, message: Message
+    ) -> None:
+        if error is not None:
+            if error.code() in _TOO_LARGE:
+                self._too_large.append(record)
+        elif offsets is not None and (offset := message.offset()) is not None:
             offsets[number] = offset
-
-    return delivered

@@ -15,9 +15,10 @@ from consent_runtime.clock import now_micros
 from consent_state import StateError, StateStoreCorrupted
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
-from propagator.errors import SenderFencedError
+from propagator.errors import SenderFencedError, SendNotAllowedError
 from propagator.sending.ports import Current, Kind, PendingPush
 
+from .committer import OutgoingRecord
 from .overlay import UndurableRow
 from .planning import PlannedDestination, RecordDecoder, plan_address
 from .reader import StateReader
@@ -28,6 +29,7 @@ from .tables import PartitionTables, StoredAddress
 logger = logging.getLogger(__name__)
 
 RESTORING = "restoring"
+TOO_LARGE = "row_too_large"
 
 T = TypeVar("T")
 
@@ -85,7 +87,9 @@ class TableDestinationState:
         due = (
             push
             for push in heapq.merge(*rows, key=_since)
-            if push.not_before <= due_by and self._session.overlay.rows(name, push.address_key) is None
+            if push.not_before <= due_by
+            and self._session.overlay.rows(name, push.address_key) is None
+            and not self._session.is_too_large(name, push.address_key)
         )
         return self._unless_damaged(lambda: list(islice(due, limit)), [])
 
@@ -104,13 +108,16 @@ class TableDestinationState:
         self._put(address_key, rows, receipts)
 
     async def record_now(self, address_key: str, row: DeliveredTarget, *, target: str) -> None:
-        """As `record`; returns once it is committed. Raises SenderFencedError."""
+        """As `record`; returns once it is committed. Raises SenderFencedError, and SendNotAllowedError for a row that
+        is too large for its topic."""
         self.record(address_key, row, target=target)
         await self._session.commit()
+        if self._session.is_too_large(self._destination.name, address_key):
+            raise SendNotAllowedError
 
     def record_receipts(self, address_key: str, receipts: Sequence[Receipt]) -> None:
         """Receipts that change no row. Raises SenderFencedError."""
-        self._session.put_receipts([self._records.receipt(each) for each in receipts])
+        self._session.put_receipts(self._receipts(receipts))
 
     def forget(self, address_key: str) -> None:
         """Tombstone the rows of an address. Raises SenderFencedError."""
@@ -118,6 +125,8 @@ class TableDestinationState:
 
     def permission_hindrance(self, address_key: str) -> str | None:
         """Why no permission may be sent for this address now; None: it may."""
+        if self._session.is_too_large(self._destination.name, address_key):
+            return TOO_LARGE  # That it is in doubt cannot be committed.
         return self._hindrance(self._partition(address_key))
 
     def may_send(self) -> bool:
@@ -197,7 +206,10 @@ class TableDestinationState:
         partition = self._partition(address_key)
         row = UndurableRow(destination=self._destination.name, address_key=address_key, partition=partition, rows=rows)
         record = self._records.address(self._destination, address_key, rows, partition=partition, now=self._now())
-        self._session.put(row, record, [self._records.receipt(each) for each in receipts])
+        self._session.put(row, record, self._receipts(receipts))
+
+    def _receipts(self, receipts: Sequence[Receipt]) -> list[OutgoingRecord]:
+        return [self._records.receipt(part) for each in receipts for part in each.parts()]
 
     def _tables(self, address_key: str) -> PartitionTables:
         return self._reader.tables[self._partition(address_key)]

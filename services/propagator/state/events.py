@@ -29,6 +29,10 @@ class StateEvents:
             if record.receipt is not None:
                 self._metrics.receipts.labels(*record.receipt).inc()
 
+    def too_large(self, destination: str, record: str) -> None:
+        """The broker refused a row or receipt for its size."""
+        self._state.too_large.labels(destination, record).inc()
+
     def fill_began(self, destination: str, reason: str) -> None:
         """Everything at this destination is unknown from now on."""
         self._state.fills.labels(destination, reason).inc()

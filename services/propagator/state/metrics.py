@@ -13,6 +13,7 @@ class StateMetrics:
 
     active_sender: Gauge
     transactions: Counter
+    too_large: Counter
     fills: Counter
     rebuilds: Counter
     planning_failures: Counter
@@ -32,6 +33,14 @@ class StateMetrics:
                 "consent_relay_propagation_transactions_total",
                 "Transactions with delivered state and receipts that were committed: four a second at most, and one for"
                 " each permission.",
+                registry=registry,
+            ),
+            too_large=Counter(
+                "consent_relay_propagation_records_too_large_total",
+                "Records that the broker refused for their size, by kind. row: what the destination took is not kept,"
+                " so the address is delivered again every ten minutes, and gets no permission. receipt: it is missing."
+                " Compare max.message.bytes of the topic with what `topics apply` sets.",
+                ("destination", "record"),
                 registry=registry,
             ),
             fills=Counter(

@@ -42,7 +42,7 @@ class Overlay:
         """The row is in the state topic at `offset`."""
         row.offset = offset
         if offset < self._read_to.get(row.partition, 0):
-            self._remove(row)
+            self.remove(row)
         else:
             self._committed.setdefault(row.partition, deque()).append(row)
 
@@ -51,7 +51,12 @@ class Overlay:
         self._read_to[partition] = offset
         waiting = self._committed.get(partition)
         while waiting and waiting[0].offset is not None and waiting[0].offset < offset:
-            self._remove(waiting.popleft())
+            self.remove(waiting.popleft())
+
+    def remove(self, row: UndurableRow) -> None:
+        """The tables hold what is known of the address; a newer row of it stays."""
+        if self._rows.get((row.destination, row.address_key)) is row:
+            del self._rows[row.destination, row.address_key]
 
     def clear(self) -> list[tuple[str, str]]:
         """Drop everything; returns the destinations and addresses concerned."""
@@ -63,8 +68,3 @@ class Overlay:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def _remove(self, row: UndurableRow) -> None:
-        # A newer row of the same address stays: it is not read back yet.
-        if self._rows.get((row.destination, row.address_key)) is row:
-            del self._rows[row.destination, row.address_key]

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from propagator.desired.decision_ids import compacted
 from propagator.desired.model import DeliveredTarget, RetryState
+
+MAX_ID_CHARACTERS = 200_000
+"""Of the decision ids of all targets of a row together, and again of those of its retries: with the widest targets that
+an entry of 900 kB can have it still fits into a record of the state topic, 2 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +53,13 @@ def address_datum(
     *, destination: str, tenant: str, address_key: str, rows: Iterable[DeliveredTarget], written_at: int
 ) -> dict[str, Any]:
     """The PropagationState of one address."""
+    targets = list(rows)
+    share = MAX_ID_CHARACTERS // max(1, len(targets))
     return {
         "destination": destination,
         "tenant": tenant,
         "address_key": address_key,
-        "targets": [_target_datum(row) for row in rows],
+        "targets": [_target_datum(row, share) for row in targets],
         "fill": None,
         "written_at": written_at,
     }
@@ -70,12 +77,12 @@ def destination_datum(*, destination: str, tenant: str, fill: DestinationFill, w
     }
 
 
-def _target_datum(row: DeliveredTarget) -> dict[str, Any]:
+def _target_datum(row: DeliveredTarget, max_characters: int) -> dict[str, Any]:
     datum = {name: getattr(row, name) for name in DeliveredTarget.__slots__}
-    datum["decision_ids"] = list(row.decision_ids)
+    datum["decision_ids"] = list(compacted(row.decision_ids, max_characters=max_characters))
     if row.retry is not None:
         datum["retry"] = {name: getattr(row.retry, name) for name in RetryState.__slots__}
-        datum["retry"]["decision_ids"] = list(row.retry.decision_ids)
+        datum["retry"]["decision_ids"] = list(compacted(row.retry.decision_ids, max_characters=max_characters))
     return datum
 
 

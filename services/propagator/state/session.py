@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from consent_runtime.transport.contract import Ownership
 from propagator.errors import SenderFencedError
+from propagator.timing import TOO_LARGE_SECONDS
 
 from .committer import Committer, OutgoingRecord
 from .overlay import Overlay, UndurableRow
@@ -16,6 +18,7 @@ class SenderSession:
 
     def __init__(self) -> None:
         self.overlay = Overlay()
+        self._too_large: dict[tuple[str, str], UndurableRow] = {}
         self._committer: Committer | None = None
         self._ownership: Ownership | None = None
 
@@ -43,9 +46,24 @@ class SenderSession:
         """Committed within 250 ms. Raises SenderFencedError."""
         self._required().put_others(receipts)
 
+    def row_refused(self, row: UndurableRow) -> None:
+        """The row is too large for its topic: what was delivered is known to this process alone, in this term. The
+        address rests for a while, also in another term; then it is delivered again."""
+        self._too_large[row.destination, row.address_key] = row
+        asyncio.get_running_loop().call_later(TOO_LARGE_SECONDS, self._release, row)
+
+    def is_too_large(self, destination: str, address_key: str) -> bool:
+        """Whether the address's row was refused for its size a short time ago."""
+        return (destination, address_key) in self._too_large
+
     async def commit(self) -> None:
         """Returns once all that was put is committed. Raises SenderFencedError."""
         await self._required().commit()
+
+    def _release(self, row: UndurableRow) -> None:
+        if self._too_large.get((row.destination, row.address_key)) is row:
+            del self._too_large[row.destination, row.address_key]
+        self.overlay.remove(row)
 
     def _required(self) -> Committer:
         if self._committer is None:

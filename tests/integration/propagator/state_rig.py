@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Topics
@@ -28,6 +29,7 @@ from propagator.connectors.base import ConnectionSettings
 from propagator.desired import outcomes
 from propagator.desired.model import Purposes
 from propagator.desired.receipt import Receipt
+from propagator.errors import SendNotAllowedError
 from propagator.sending.ports import PendingPush
 from propagator.settings import PropagatorSettings
 from propagator.state.destination_state import TableDestinationState
@@ -144,7 +146,10 @@ class DictionaryWorker:
                 if self.state.permission_hindrance(key) is not None:
                     continue
                 begun = outcomes.permit_begins(push, version=version, fill_began_at=current.fill_began_at)
-                await self.state.record_now(key, begun, target=target)
+                try:
+                    await self.state.record_now(key, begun, target=target)
+                except SendNotAllowedError:
+                    continue
             self.sent.append(Sent(key, target, push.state.action, push.live))
             accepted = outcomes.accepted(
                 row, push, version=version, now=now, fill_began_at=current.fill_began_at, settles_at=now
@@ -288,6 +293,13 @@ class StateRig:
         self.entries.pop(key, None)
         self.write(key, None)
         return key
+
+    def limit_records(self, topic: str, size: int) -> None:
+        """The broker takes records of the topic up to so many bytes from now on."""
+        limit = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[limit])
+        for altered in self.admin.incremental_alter_configs([resource]).values():
+            altered.result()
 
     def flush(self) -> None:
         assert self.producer.flush(30) == 0

@@ -16,7 +16,7 @@ from consent_state import Position, RebuildReason, StateStore, StateStoreCorrupt
 from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
-from propagator.state import reader, tables
+from propagator.state import reader, session, tables
 from propagator.state.layout import FORMAT_VERSION
 from tests import recreated_topics
 from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, now_micros, until
@@ -365,6 +365,61 @@ async def test_an_unreadable_entry_goes_to_dead_letters_once_and_nothing_is_push
     await again.activate()
     await until(lambda: len(again.sent) == 1 and again.pending() == 0)
     assert len(state_rig.read(dead_letters)) == 1
+
+
+def decide_often(rig: StateRig, number: int, purposes: list[str], status: str = "withdrawn") -> str:
+    """Write an entry of as many subjects' decisions; answers its key. `flush` makes it certain."""
+    key, now = rig.key(number), now_micros()
+    decisions = tuple(
+        Decision(
+            decision_id=str(uuid4()),
+            subject_ref=f"s{each}",
+            purpose=purpose,
+            status=status,
+            effective_at=now,
+            recorded_at=now,
+        )
+        for each, purpose in enumerate(purposes)
+    )
+    entry = Entry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=decisions)
+    rig.write(key, rig.codec.encode(rig.list_topic, suppression_datum(entry, now)))
+    return key
+
+
+async def test_an_address_with_thousands_of_decisions_is_recorded_like_any_other(state_rig: StateRig) -> None:
+    first = state_rig.process()
+    await first.activate()
+    purposes = [f"purpose{each}" for each in range(50)]
+    crowded = decide_often(state_rig, 1, ["*"] * 3_000 + purposes)
+    other = state_rig.decide(2)
+    state_rig.flush()
+    await until(lambda: {crowded, other} <= {each.address_key for each in first.sent}, what="delivered")
+    await until(lambda: first.pending() == 0, what="read back")
+    assert first.metric("records_too_large_total", destination="crm", record="row") == 0
+    await first.close()
+    second = state_rig.process(instance="two")
+    await second.activate()
+    await until(lambda: not second.propagator.reader.scanner.busy)
+    assert second.sent == []
+
+
+async def test_a_row_that_the_broker_refuses_for_its_size_holds_up_no_other(
+    state_rig: StateRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "TOO_LARGE_SECONDS", 3.0)
+    state_rig.limit_records(state_rig.state_topic, 20_000)
+    process = state_rig.process(destination(push_permissions=True), propagator_permission_max_age=30)
+    await process.activate()
+    state_rig.resolve()
+    crowded = decide_often(state_rig, 1, ["newsletter"] * 2_000)
+    others = [state_rig.decide(each) for each in range(2, 6)]
+    permitted = decide_often(state_rig, 7, ["newsletter"] * 2_000, "given")
+    state_rig.flush()
+    await until(lambda: set(others) <= {key.decode().partition("/")[2] for key in state_rig.rows()}, what="committed")
+    await until(lambda: process.metric("records_too_large_total", destination="crm", record="row") > 1)
+    await until(lambda: process.state().permission_hindrance(crowded) == "row_too_large", what="it rests")
+    await until(lambda: [each.address_key for each in process.sent].count(crowded) > 1, what="delivered again")
+    assert permitted not in {each.address_key for each in process.sent}
 
 
 async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(

@@ -27,6 +27,7 @@ class MemoryProducer:
     def __init__(self) -> None:
         self.log: list[list[dict[str, Any]]] = []
         self.failures: list[KafkaError] = []
+        self.max_bytes = self.max_batch_bytes = 1_000
         self.aborted = 0
         self._open: list[dict[str, Any]] = []
         self._end = 0
@@ -38,16 +39,22 @@ class MemoryProducer:
         self._open = []
 
     def produce(self, **record: Any) -> None:
+        if len(record["value"]) > self.max_bytes:
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         self._open.append(record)
 
     def poll(self, timeout: float) -> None:
         pass
 
     def flush(self, timeout: float) -> int:
+        if sum(len(record["value"]) for record in self._open) > self.max_batch_bytes:
+            self.failures.append(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "a record failed", False, False, True))
+            for record in self._open:
+                record["on_delivery"](KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), Message(-1))
+            return 0
         for record in self._open:
             self._end += 1
-            if record["on_delivery"] is not None:
-                record["on_delivery"](None, Message(self._end))
+            record["on_delivery"](None, Message(self._end))
         return 0
 
     def commit_transaction(self, timeout: float) -> None:
@@ -63,10 +70,12 @@ class Rig:
     def __init__(self) -> None:
         self.producer = MemoryProducer()
         self.committed: list[tuple[str, int]] = []
+        self.too_large: list[tuple[bytes | None, str | None]] = []
         self.lost = 0
         self.committer = Committer(
             lambda: self.producer,  # type: ignore[arg-type,return-value]
             on_committed=lambda row, offset: self.committed.append((row.address_key, offset)),
+            on_too_large=lambda record, row: self.too_large.append((record.value, row and row.address_key)),
             on_lost=self._note_lost,
         )
 
@@ -189,3 +198,28 @@ async def test_closing_commits_what_waits(rig: Rig) -> None:
     rig.put("a", b"1")
     await rig.committer.close(1)
     assert rig.values() == [[b"1"]]
+
+
+async def test_a_row_or_receipt_that_the_producer_refuses_for_its_size_holds_up_no_other(rig: Rig) -> None:
+    rig.producer.max_bytes = 10
+    await rig.committer.open()
+    rig.put("a", b"1", b"receipt")
+    rig.put("b", b"2" * 11, b"its receipt"[:10])
+    rig.put("c", b"3", b"r" * 11)
+    await rig.committer.commit()
+    assert rig.values() == [[b"1", b"3", b"receipt", b"its receip"]]
+    assert rig.too_large == [(b"2" * 11, "b"), (b"r" * 11, None)]
+    assert [key for key, _ in rig.committed] == ["a", "c"]
+    await rig.committer.close(1)
+
+
+async def test_the_largest_of_the_records_that_the_broker_refuses_together_is_dropped(rig: Rig) -> None:
+    rig.producer.max_batch_bytes = 10
+    await rig.committer.open()
+    rig.put("a", b"1")
+    rig.put("b", b"2" * 10)
+    await rig.committer.commit()
+    assert rig.values() == [[b"1"]]
+    assert rig.too_large == [(b"2" * 10, "b")]
+    assert rig.producer.aborted == 1
+    await rig.committer.close(1)
