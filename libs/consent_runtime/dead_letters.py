@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import CollectorRegistry, Counter
 
 from consent_contracts import cloudevents
@@ -63,6 +63,13 @@ class Cut:
 def cut_error(record: Record, reason: str, error: str) -> str:
     """The error of a letter that holds a record cut."""
     return f"{reason}: {error}; of its value's {len(record.value or b'')} bytes the first {_KEPT} are kept here"
+
+
+def _cut_to_size(failed: DeliveryFailed, record: Record, reason: str, error: str) -> tuple[Cut, str, str]:
+    """What is sent instead of a letter that was refused for its size. Raises `failed` where it was not."""
+    if failed.code != _NO_ROOM or reason == TOO_LARGE:
+        raise failed
+    return Cut.of(record), TOO_LARGE, cut_error(record, reason, error)
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -163,9 +170,7 @@ class DeadLetters:
         try:
             await self._producer.send(self._letters.topic, key, value, headers)
         except DeliveryFailed as failed:
-            if failed.code != _NO_ROOM or reason == TOO_LARGE:
-                raise
-            await self.send(Cut.of(record), TOO_LARGE, cut_error(record, reason, error))
+            await self.send(*_cut_to_size(failed, record, reason, error))
         else:
             self._letters.count(record, reason)
 
@@ -189,12 +194,26 @@ class BlockingDeadLetters:
     def send(self, record: Record, reason: str, error: str) -> None:
         """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
         key, value, headers = self._letters.letter(record, reason, error)
+        try:
+            self._produce(key, value, headers)
+        except DeliveryFailed as failed:
+            self.send(*_cut_to_size(failed, record, reason, error))
+        else:
+            self._letters.count(record, reason)
+
+    def _produce(self, key: bytes, value: bytes, headers: Headers) -> None:
         outcome: list[KafkaError | None] = []
-        self._producer.produce(
-            self._letters.topic, value, key, on_delivery=lambda failed, _: outcome.append(failed), headers=list(headers)
-        )
+        try:
+            self._producer.produce(
+                self._letters.topic,
+                value,
+                key,
+                on_delivery=lambda failed, _: outcome.append(failed),
+                headers=list(headers),
+            )
+        except KafkaException as error:  # The client itself refuses what is too large.
+            raise DeliveryFailed(error.args[0]) from error
         while not outcome:
             self._producer.poll(0.1)
         if outcome[0] is not None:
             raise DeliveryFailed(outcome[0])
-        self._letters.count(record, reason)

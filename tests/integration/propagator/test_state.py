@@ -1,6 +1,7 @@
 """The tables, the committer and the terms of the active sender, on real Kafka."""
 
 import asyncio
+import secrets
 import shutil
 from typing import Any
 from uuid import uuid4
@@ -420,6 +421,30 @@ async def test_a_row_that_the_broker_refuses_for_its_size_holds_up_no_other(
     await until(lambda: process.state().permission_hindrance(crowded) == "row_too_large", what="it rests")
     await until(lambda: [each.address_key for each in process.sent].count(crowded) > 1, what="delivered again")
     assert permitted not in {each.address_key for each in process.sent}
+
+
+async def test_a_foreign_record_that_is_too_large_for_a_dead_letter_stops_nobody(state_rig: StateRig) -> None:
+    state_rig.limit_records(state_rig.list_topic, 4_000_000)
+    process = state_rig.process()
+    await process.activate()
+    foreign = kafka.producer(state_rig.bootstrap, message_max_bytes=4_000_000)
+    foreign.produce(state_rig.list_topic, secrets.token_bytes(3_000_000), state_rig.key(1).encode(), partition=0)
+    assert foreign.flush(30) == 0
+    key = state_rig.decide(2)
+    state_rig.flush()
+    dead_letters = state_rig.topics.dead_letters("propagator")
+    await until(lambda: (key, "newsletter") in process.held(), what="the others go on")
+    await until(
+        lambda: (
+            process.registry.get_sample_value(
+                "consent_relay_dead_letters_total",
+                {"service": "propagator", "topic": state_rig.list_topic, "reason": "too_large"},
+            )
+            == 1
+        )
+    )
+    letters = [state_rig.codec.decode(dead_letters, value) for _, value in state_rig.read(dead_letters)]
+    assert [each["reason"] for each in letters] == ["too_large"]
 
 
 async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(

@@ -1,5 +1,6 @@
 """What cannot be read is kept whole, sealed, and findable; nothing of it is in the clear."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.dead_letters import (
+    TOO_LARGE,
     BlockingDeadLetters,
     DeadLetterMetrics,
     DeadLetters,
@@ -105,6 +107,27 @@ def test_a_thread_without_a_loop_can_send_one_too(
     letters.send(Read(key=None, value=None), "empty", "there is no value")
     _, value = written()
     assert original(codec.decode(topics.dead_letters(SERVICE), value), keyring).value is None
+
+
+def test_a_record_that_is_too_large_for_the_broker_is_cut_in_a_thread_too(
+    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+) -> None:
+    letters = BlockingDeadLetters(
+        producer=producer(servers.kafka),
+        codec=codec,
+        keyring=keyring,
+        topics=topics,
+        service=SERVICE,
+        metrics=DeadLetterMetrics.on(CollectorRegistry()),
+    )
+    value = secrets.token_bytes(3_000_000)
+    letters.send(Read(value=value), "not_framed", "the value does not begin with a zero byte")
+    _, letter = written()
+    datum = codec.decode(topics.dead_letters(SERVICE), letter)
+    assert datum["reason"] == TOO_LARGE
+    kept = original(datum, keyring).value
+    assert kept
+    assert value.startswith(kept)
 
 
 async def test_a_dead_letter_the_broker_does_not_take_raises(topics: Topics, codec: Codec, keyring: Keyring) -> None:
