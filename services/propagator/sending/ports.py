@@ -54,6 +54,7 @@ class DestinationState(Protocol):
         self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
     ) -> Sequence[PendingPush]:
         """The oldest rows (by `since`) of the pending index of one class and kind whose `not_before` <= `due_by`.
+        Where more than `limit` waited for such a time, those take part whose time came first.
 
         Left out: targets in `skip_targets`; addresses with a recorded change that is not read back yet (they are
         offered again then, if they still differ); permissions of addresses with a `permission_hindrance`. Fewer than

@@ -77,21 +77,21 @@ class TableDestinationState:
     def pending(
         self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
     ) -> Sequence[PendingPush]:
-        """The oldest rows of the index that can be worked on now; none while local state is damaged or restored."""
+        """The oldest pushes that can be worked on now; none while local state is damaged or restored.
+
+        Of those that waited for a time the first `limit` by these times take part, so that a call reads little more
+        than `limit` rows of each, however many wait."""
         name = self._destination.name
-        rows = [
-            tables.pending(name, live=live, kind=kind, skip_targets=skip_targets)
-            for tables in self._reader.tables
-            if kind != "permit" or self._hindrance(tables.partition) is None
-        ]
-        due = (
-            push
-            for push in heapq.merge(*rows, key=_since)
-            if push.not_before <= due_by
-            and self._session.overlay.rows(name, push.address_key) is None
-            and not self._session.is_too_large(name, push.address_key)
-        )
-        return self._unless_damaged(lambda: list(islice(due, limit)), [])
+        tables = [each for each in self._reader.tables if kind != "permit" or self._hindrance(each.partition) is None]
+
+        def read() -> list[PendingPush]:
+            due = [each.due(name, live=live, kind=kind, due_by=due_by, skip_targets=skip_targets) for each in tables]
+            waited = sorted(islice(filter(self._may_go, heapq.merge(*due, key=_not_before)), limit), key=_since)
+            ready = [each.ready(name, live=live, kind=kind, skip_targets=skip_targets) for each in tables]
+            others = filter(self._may_go, heapq.merge(*ready, key=_since))
+            return list(islice(heapq.merge(waited, others, key=_since), limit))
+
+        return self._unless_damaged(read, [])
 
     def record(
         self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
@@ -162,6 +162,11 @@ class TableDestinationState:
         oldest = self._unless_damaged(lambda: self._oldest(True, ("suppress", "record")), unknown)
         return None if oldest == 0 else min(known) if oldest is None else min(oldest, *known)
 
+    def _may_go(self, push: PendingPush) -> bool:
+        name = self._destination.name
+        undurable = self._session.overlay.rows(name, push.address_key) is not None
+        return not undurable and not self._session.is_too_large(name, push.address_key)
+
     def _hindrance(self, partition: int) -> str | None:
         if self._reader.restoring:
             return RESTORING
@@ -226,3 +231,7 @@ def _partition_of(address_key: str, partitions: int) -> int:
 
 def _since(push: PendingPush) -> int:
     return push.since
+
+
+def _not_before(push: PendingPush) -> int:
+    return push.not_before

@@ -4,14 +4,18 @@
 |--------|----------------------------------------------------------|---------------------------------------------|
 | e      | channel, NUL, address key                                | offset, append time, reported; the record   |
 | d      | destination, NUL, address key (empty: its own row)       | the record of the state topic               |
-| p      | destination, NUL, kind, class, target, NUL, since, address key | not_before                            |
+| p      | destination, NUL, kind, class, target, NUL, then as follows |                                         |
+| ..r    | since, address key: a push that may go at once           | empty                                       |
+| ..w    | since, address key: one that waits for its not_before    | empty                                       |
+| ..d    | not_before, address key: the same once more, by due time | since                                       |
 | k      | destination, NUL, address key                            | the keys under `p` that it has now          |
 | f      | destination                                              | the fingerprint of the last complete scan   |
 | r      |                                                          | append time; the newest ListResolved record |
 | u      | channel, NUL, address key                                | empty: a bulk entry that is to be planned   |
 
-A pending row (`p`) is read oldest first within destination, kind, class (0 live, 1 bulk) and target. Kafka's values are
-kept as they are and decoded when they are needed.
+Pending rows (`p`) are in order within destination, kind, class (0 live, 1 bulk) and target: by age those that may go
+and those that wait, and these by due time too, so that nobody who looks for what may go reads past them. Kafka's values
+are kept as they are and decoded when they are needed.
 """
 
 from __future__ import annotations
@@ -23,13 +27,14 @@ import msgspec
 
 from propagator.sending.ports import Kind, PendingPush
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of all this; another one makes every replica restore its tables."""
 
 RESOLVED_KEY = b"r"
 
 _KIND_BYTES: dict[Kind, bytes] = {"suppress": b"s", "permit": b"p", "record": b"r", "forget": b"f"}
 _KINDS: dict[bytes, Kind] = {byte: kind for kind, byte in _KIND_BYTES.items()}
+READY, WAITING, DUE = b"r", b"w", b"d"
 _INT64 = struct.Struct(">Q")
 _ENTRY_HEADER = struct.Struct(">QQ?")
 _MAX_INT64 = 2**63 - 1
@@ -132,32 +137,54 @@ def pending_prefix(key: PendingKey) -> bytes:
     )
 
 
-def pending_row(destination: str, push: PendingPush) -> tuple[bytes, bytes]:
-    """Key and value of one row of the pending index. A time that cannot be ordered becomes the nearest that can."""
-    counted = PendingKey(destination=destination, live=push.live, kind=push.kind, target=push.target)
-    since = _INT64.pack(min(max(push.since, 0), _MAX_INT64))
-    not_before = _INT64.pack(min(max(push.not_before, 0), _MAX_INT64))
-    return pending_prefix(counted) + since + push.address_key.encode(), not_before
+def pending_rows(destination: str, push: PendingPush) -> list[tuple[bytes, bytes]]:
+    """Keys and values of a push in the pending index. A time that cannot be ordered becomes the nearest that can."""
+    prefix = pending_prefix(PendingKey(destination=destination, live=push.live, kind=push.kind, target=push.target))
+    since, address_key = _pack_time(push.since), push.address_key.encode()
+    if push.not_before <= 0:
+        return [(prefix + READY + since + address_key, b"")]
+    return [
+        (prefix + WAITING + since + address_key, b""),
+        (prefix + DUE + _pack_time(push.not_before) + address_key, since),
+    ]
 
 
-def parse_pending_key(key: bytes) -> PendingKey:
+def due_until(prefix: bytes, time: int) -> bytes:
+    """The first key of rows under `prefix` (it ends with DUE) that are due after `time`, in micros."""
+    return prefix + _pack_time(time + 1)
+
+
+def counted_key(key: bytes) -> PendingKey | None:
+    """Under which a row of the pending index is counted; None for one that only orders another by due time."""
     destination, rest = key[1:].split(b"\0", 1)
-    target = rest[2 : rest.index(b"\0", 2)]
+    end = rest.index(b"\0", 2)
+    if rest[end + 1 : end + 2] == DUE:
+        return None
     return PendingKey(
-        destination=destination.decode(), kind=_KINDS[rest[:1]], live=rest[1:2] == b"\0", target=target.decode()
+        destination=destination.decode(),
+        kind=_KINDS[rest[:1]],
+        live=rest[1:2] == b"\0",
+        target=rest[2:end].decode(),
     )
 
 
 def pending_push(counted: PendingKey, prefix_length: int, key: bytes, value: bytes) -> PendingPush:
-    """The row that `pending_row` wrote; `prefix_length` is that of `pending_prefix(counted)`."""
+    """The push of a row; `prefix_length` is that of `pending_prefix(counted)`. That of a WAITING row does not know when
+    it is due."""
+    time = _INT64.unpack_from(key, prefix_length + 1)[0]
+    due = key[prefix_length : prefix_length + 1] == DUE
     return PendingPush(
-        address_key=key[prefix_length + 8 :].decode(),
+        address_key=key[prefix_length + 9 :].decode(),
         target=counted.target,
         kind=counted.kind,
         live=counted.live,
-        since=_INT64.unpack_from(key, prefix_length)[0],
-        not_before=_INT64.unpack(value)[0],
+        since=_INT64.unpack(value)[0] if due else time,
+        not_before=time if due else 0,
     )
+
+
+def _pack_time(micros: int) -> bytes:
+    return _INT64.pack(min(max(micros, 0), _MAX_INT64))
 
 
 def pack_resolved(append_time: int, value: bytes) -> bytes:

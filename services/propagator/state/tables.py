@@ -143,7 +143,8 @@ class PartitionTables:
         self._forget_undeclared()
         counts: Counter[PendingKey] = Counter()
         for key, _ in self.store.scan(b"p", b"q"):
-            counts[layout.parse_pending_key(key)] += 1
+            if (counted := layout.counted_key(key)) is not None:
+                counts[counted] += 1
         self._counts = counts
         self._unplanned = Counter(
             {channel: sum(1 for _ in self._scan_unplanned(channel, None)) for channel in self._by_channel}
@@ -165,31 +166,35 @@ class PartitionTables:
         )
         return StoredAddress(entry=None if entry is None else layout.unpack_entry(entry), delivered=delivered)
 
-    def pending(
+    def ready(
         self, destination: str, *, live: bool, kind: Kind, skip_targets: Collection[str] = ()
     ) -> Iterator[PendingPush]:
-        """The rows of the pending index of one class and kind, the oldest first; read as they are taken."""
-        rows = [
-            self._pending_of_target(key)
-            for key in self._pending_keys(destination)
-            if (key.live, key.kind) == (live, kind) and key.target not in skip_targets
-        ]
-        return heapq.merge(*rows, key=_since)
+        """The pushes of one class and kind that wait for no time, the oldest first; read as they are taken."""
+        keys = self._pending_keys(destination, live, kind, skip_targets)
+        return heapq.merge(*(self._pending_rows(key, layout.READY) for key in keys), key=_since)
+
+    def due(
+        self, destination: str, *, live: bool, kind: Kind, due_by: int, skip_targets: Collection[str] = ()
+    ) -> Iterator[PendingPush]:
+        """Those that waited for a time until `due_by` (micros), in the order of these times; read as they are taken."""
+        keys = self._pending_keys(destination, live, kind, skip_targets)
+        return heapq.merge(*(self._pending_rows(key, layout.DUE, due_by=due_by) for key in keys), key=_not_before)
 
     def counts(self, destination: str) -> Counter[tuple[bool, Kind]]:
         """Pending rows by class and kind."""
         found: Counter[tuple[bool, Kind]] = Counter()
-        for key in self._pending_keys(destination):
-            found[key.live, key.kind] += self._counts[key]
+        for key, count in list(self._counts.items()):
+            if key.destination == destination and count > 0:
+                found[key.live, key.kind] += count
         return found
 
     def oldest(self, destination: str, *, live: bool, kind: Kind) -> int | None:
         """Since when the oldest of these rows is pending, in micros."""
         first = [
             row.since
-            for key in self._pending_keys(destination)
-            if (key.live, key.kind) == (live, kind)
-            for row in self._pending_of_target(key, 1)
+            for key in self._pending_keys(destination, live, kind)
+            for order in (layout.READY, layout.WAITING)
+            for row in self._pending_rows(key, order, limit=1)
         ]
         return min(first, default=None)
 
@@ -260,8 +265,8 @@ class PartitionTables:
         for name, destination in self.destinations.items():
             counted = PendingKey(destination=name, live=True, kind="record", target="")
             prefix = layout.pending_prefix(counted)
-            start = self._retry_after.get(name, prefix)
-            rows = list(self.store.scan(start, layout.after(prefix), limit))
+            start = self._retry_after.get(name, prefix + layout.READY)
+            rows = list(self.store.scan(start, layout.after(prefix + layout.READY), limit))
             if len(rows) < limit:
                 self._retry_after.pop(name, None)
             else:
@@ -500,16 +505,17 @@ class PartitionTables:
         counted: Counter[PendingKey],
     ) -> None:
         before = set(layout.unpack_pending_keys(stored))
-        rows = dict(layout.pending_row(name, push) for push in planned)
+        rows = dict(row for push in planned for row in layout.pending_rows(name, push))
         if not before and not rows:
             return
         for key in before - rows.keys():
             writes.delete(key)
-            counted[layout.parse_pending_key(key)] -= 1
-        for key, not_before in rows.items():
-            writes.put(key, not_before)
-            if key not in before:
-                counted[layout.parse_pending_key(key)] += 1
+            if (gone := layout.counted_key(key)) is not None:
+                counted[gone] -= 1
+        for key, value in rows.items():
+            writes.put(key, value)
+            if key not in before and (new := layout.counted_key(key)) is not None:
+                counted[new] += 1
         keys_key = layout.pending_keys_key(name, address_key)
         if rows:
             writes.put(keys_key, layout.pack_pending_keys(list(rows)))
@@ -547,14 +553,30 @@ class PartitionTables:
         prefix = layout.unplanned_prefix(channel)
         return self.store.scan(prefix, layout.after(prefix), limit)
 
-    def _pending_keys(self, destination: str) -> list[PendingKey]:
-        return [key for key, count in list(self._counts.items()) if key.destination == destination and count > 0]
+    def _pending_keys(
+        self, destination: str, live: bool, kind: Kind, skip_targets: Collection[str] = ()
+    ) -> list[PendingKey]:
+        return [
+            key
+            for key, count in list(self._counts.items())
+            if count > 0
+            and (key.destination, key.live, key.kind) == (destination, live, kind)
+            and key.target not in skip_targets
+        ]
 
-    def _pending_of_target(self, key: PendingKey, limit: int | None = None) -> Iterator[PendingPush]:
+    def _pending_rows(
+        self, key: PendingKey, order: bytes, *, due_by: int | None = None, limit: int | None = None
+    ) -> Iterator[PendingPush]:
         prefix = layout.pending_prefix(key)
-        for row, value in self.store.scan(prefix, layout.after(prefix), limit):
+        start = prefix + order
+        stop = layout.after(start) if due_by is None else layout.due_until(start, due_by)
+        for row, value in self.store.scan(start, stop, limit):
             yield layout.pending_push(key, len(prefix), row, value)
 
 
 def _since(push: PendingPush) -> int:
     return push.since
+
+
+def _not_before(push: PendingPush) -> int:
+    return push.not_before

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -12,12 +13,14 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import suppression_datum
 from consent_state import Batch, Position, StateStore, TopicPartition
-from propagator.desired.model import DeliveredTarget, DestinationRules, Purposes
+from propagator.desired.model import DeliveredTarget, DestinationRules, Purposes, RetryState
 from propagator.sending.ports import PendingPush
 from propagator.state import layout
+from propagator.state.destination_state import TableDestinationState
 from propagator.state.planning import PlannedDestination, RecordDecoder
 from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
 from propagator.state.scan import Scanner
+from propagator.state.session import SenderSession
 from propagator.state.tables import PLANNED_AT_ONCE, Applied, PartitionTables, TableTopics
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
@@ -146,13 +149,24 @@ class Bench:
         datum = address_datum(destination=destination, tenant="acme", address_key=key, rows=[delivered], written_at=1)
         return row_key(destination, key).decode(), self.codec.encode(STATE, datum)
 
+    def failed(self, key: str, decision_id: str, *, retry_at: int) -> tuple[str, bytes]:
+        retry = RetryState(
+            action="suppress", decision_ids=(decision_id,), attempts=1, reason="server_error", retry_at=retry_at
+        )
+        rows = [DeliveredTarget(target="news", retry=retry)]
+        datum = address_datum(destination="crm", tenant="acme", address_key=key, rows=rows, written_at=1)
+        return row_key("crm", key).decode(), self.codec.encode(STATE, datum)
+
     def fill(self, began_at: int) -> tuple[str, bytes]:
         fill = DestinationFill(generation=0, began_at=began_at, loss=0)
         datum = destination_datum(destination="crm", tenant="acme", fill=fill, written_at=1)
         return row_key("crm", "").decode(), self.codec.encode(STATE, datum)
 
     def pending(self, **query: Any) -> list[PendingPush]:
-        return list(self.tables.pending("crm", **({"live": True, "kind": "suppress"} | query)))
+        return list(self.tables.ready("crm", **({"live": True, "kind": "suppress"} | query)))
+
+    def due(self, by: int) -> list[PendingPush]:
+        return list(self.tables.due("crm", live=True, kind="suppress", due_by=by))
 
     def scan(self) -> None:
         scanner = Scanner([self.tables])
@@ -280,10 +294,50 @@ def test_a_record_that_is_no_entry_is_reported_once_and_pushes_nothing(bench: Be
 
 def test_times_that_cannot_be_ordered_become_the_nearest_that_can() -> None:
     push = PendingPush(address_key="h1.a", target="t", kind="suppress", live=True, since=-5, not_before=2**70)
-    key, value = layout.pending_row("crm", push)
-    counted = layout.parse_pending_key(key)
-    read = layout.pending_push(counted, len(layout.pending_prefix(counted)), key, value)
-    assert (read.since, read.not_before, read.target, read.address_key) == (0, 2**63 - 1, "t", "h1.a")
+    for key, value in layout.pending_rows("crm", push):
+        counted = layout.PendingKey(destination="crm", live=True, kind="suppress", target="t")
+        read = layout.pending_push(counted, len(layout.pending_prefix(counted)), key, value)
+        assert (read.since, read.target, read.address_key) == (0, "t", "h1.a")
+    assert read.not_before == 2**63 - 1
+
+
+def test_what_backs_off_is_found_by_its_time_and_is_not_in_the_way_of_others(bench: Bench) -> None:
+    for number in range(100):
+        key = f"h1.b{number}"
+        bench.apply(LIST, (key, bench.entry(key, 10 + number)))
+        bench.apply(STATE, bench.failed(key, bench.last_decision, retry_at=1_000 - number))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 500)))
+    tables = bench.reopen(planned("crm"))
+    assert [each.address_key for each in bench.pending()] == ["h1.a"]
+    assert [(each.address_key, each.since, each.not_before) for each in bench.due(902)] == [
+        ("h1.b99", 109, 901),
+        ("h1.b98", 108, 902),
+    ]
+    assert tables.counts("crm") == {(True, "suppress"): 101}
+    assert tables.oldest("crm", live=True, kind="suppress") == 10
+    bench.apply(LIST, ("h1.b99", bench.entry("h1.b99", 600)))
+    assert [each.address_key for each in bench.pending()] == ["h1.a", "h1.b99"]
+    assert [each.address_key for each in bench.due(902)] == ["h1.b98"]
+    assert tables.counts("crm") == {(True, "suppress"): 101}
+
+
+def test_a_refill_reads_no_more_than_it_may_return_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(300):
+        key = f"h1.b{number:03}"
+        bench.apply(LIST, (key, bench.entry(key, 10 + number)))
+        bench.apply(STATE, bench.failed(key, bench.last_decision, retry_at=10_000 if number < 200 else 500))
+    bench.apply(LIST, *((f"h1.a{number}", bench.entry(f"h1.a{number}", 250 + number)) for number in range(30)))
+    reader: Any = SimpleNamespace(tables=[bench.tables], restoring=False)
+    unused: Any = None
+    state = TableDestinationState(
+        bench.tables.destinations["crm"], reader=reader, decoder=unused, session=SenderSession(), records=unused
+    )
+    read: list[bytes] = []
+    real = layout.pending_push
+    monkeypatch.setattr(layout, "pending_push", lambda *row: read.append(row[2]) or real(*row))  # type: ignore[func-returns-value]
+    rows = state.pending(live=True, kind="suppress", limit=50, due_by=600)
+    assert [each.since for each in rows] == sorted([*range(210, 250), *range(250, 260), *range(250, 280)])[:50]
+    assert len(read) <= 2 * 50 + 2
 
 
 def test_bulk_entries_of_a_large_batch_are_planned_after_live_ones(bench: Bench) -> None:
