@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from consent_api.settings import LedgerSettings
     from consent_runtime.keyring import Key, Keyring
 
 
@@ -26,13 +28,11 @@ def keyring() -> None:
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
       4. consent-relay keyring retire FILE acme h1         (when nothing uses the old key any more)
 
-    Retire only after the merge has read what step 2 published: the greatest
-    consent_relay_suppression_resolved_age_seconds{lane="bulk"} is less than the time since step 2 has ended.
-
     Between steps 1 and 2 a gate may deny a permission that a service with the old FILE has recorded.
 
-    promote and retire need CONSENT_RELAY_API_DATABASE: they refuse until step 2 has been completed since the key was
-    added, because a decision that is missing under the new key would no longer be found.
+    promote and retire need CONSENT_RELAY_API_DATABASE, _KAFKA and _REGISTRY: they refuse until step 2 has been
+    completed since the key was added and the merge has read what it published, because a decision that is missing under
+    the new key would no longer be found.
     """
 
 
@@ -123,15 +123,18 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
 
     from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger.database import connect, transact
-    from consent_api.ledger.key_rotation import incomplete
+    from consent_api.ledger.key_rotation import completed_at, incomplete
     from consent_api.settings import LedgerSettings
     from consent_runtime.settings import load
 
     if not key_ids:
         return
-    engine = connect(load(LedgerSettings).database, pool_size=1, application="consent-relay keyring")
+    settings = load(LedgerSettings)
+    engine = connect(settings.database, pool_size=1, application="consent-relay keyring")
     try:
         missing = transact(engine, lambda connection: incomplete(connection, current, tenant, key_ids))
+        if not missing:
+            completed = transact(engine, lambda connection: completed_at(connection, current, tenant, key_ids))
     except LedgerUnavailableError as error:
         raise click.ClickException(f"the ledger cannot be asked, nothing was changed: {error}") from None
     except ProgrammingError:
@@ -143,4 +146,33 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
             f"{', '.join(missing)} of tenant {tenant} does not hold every decision yet, nothing was changed. Restart"
             f" every service with this keyring, run consent-relay republish --tenant {tenant} to its end, then repeat"
             " this command."
+        )
+    _require_merged(settings, completed)
+
+
+def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
+    from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
+    from consent_runtime import kafka, starting
+
+    codec = starting.codec(settings, wait_seconds=10)
+    topics = settings.topics
+    consumer = kafka.consumer(settings.kafka, topics.group("keyring"), **CONSUMER)
+    try:
+        merged = merged_until(consumer, codec, topics.resolved, settings.partitions)
+    except MergedUnknownError as error:
+        raise click.ClickException(
+            f"whether the merge has read the republish is not known: {error}. Nothing was changed."
+        ) from None
+    finally:
+        consumer.close()
+    if merged is None:
+        raise click.ClickException(
+            "up to when the merge has read is not known of every partition, nothing was changed. Start the merge and"
+            " the relay, or wait for the repair of a hole, then repeat this command."
+        )
+    if merged <= completed_at:
+        seconds = math.ceil((completed_at - merged) / 1_000_000)
+        raise click.ClickException(
+            f"the merge has not read all that the republish published, nothing was changed: it is {seconds} s short of"
+            " its end. Repeat this command in a while."
         )

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, text
 
 from consent_runtime.keyring import Key, Keyring, age
 
+# The clock is the database's, as the resolved timestamps' is.
 _STORE = text("""
 INSERT INTO key_republished (tenant, key_id, fingerprint, completed_at)
-VALUES (:tenant, :key_id, :fingerprint, :now)
+VALUES (:tenant, :key_id, :fingerprint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 ON CONFLICT (tenant, key_id, fingerprint) DO UPDATE SET completed_at = excluded.completed_at
 """)
-_READ = text("SELECT key_id, fingerprint FROM key_republished WHERE tenant = :tenant")
+_READ = text("SELECT key_id, fingerprint, completed_at FROM key_republished WHERE tenant = :tenant")
 # Recorded by a process that does not have the key yet: what it recorded is missing under that key.
 _MISSING = text("""
 SELECT EXISTS (
@@ -40,10 +41,10 @@ def required_to_retire(keys: Sequence[Key], key_id: str) -> set[str]:
     return ({key.id for key in remaining if key.primary} | {_oldest(remaining)}) - {_oldest(keys)}
 
 
-def store_completed(connection: Connection, keyring: Keyring, keys: Iterable[TenantKey], *, now: int) -> None:
+def store_completed(connection: Connection, keyring: Keyring, keys: Iterable[TenantKey]) -> None:
     """Everything that the ledger holds has been published under these keys."""
     rows = [
-        {"tenant": tenant, "key_id": key_id, "fingerprint": _fingerprint(keyring, tenant, key_id), "now": now}
+        {"tenant": tenant, "key_id": key_id, "fingerprint": _fingerprint(keyring, tenant, key_id)}
         for tenant, key_id in keys
     ]
     if rows:
@@ -52,13 +53,26 @@ def store_completed(connection: Connection, keyring: Keyring, keys: Iterable[Ten
 
 def incomplete(connection: Connection, keyring: Keyring, tenant: str, key_ids: Collection[str]) -> list[str]:
     """Those of the tenant's live keys under which something may be missing, the oldest first."""
-    known = {(row.key_id, row.fingerprint) for row in connection.execute(_READ, {"tenant": tenant})}
+    known = _completed(connection, keyring, tenant)
     return [
         key_id
         for key_id in sorted(key_ids, key=age)
-        if (key_id, _fingerprint(keyring, tenant, key_id)) not in known
-        or connection.execute(_MISSING, {"tenant": tenant, "prefix": f"{key_id}.%"}).scalar_one()
+        if key_id not in known or connection.execute(_MISSING, {"tenant": tenant, "prefix": f"{key_id}.%"}).scalar_one()
     ]
+
+
+def completed_at(connection: Connection, keyring: Keyring, tenant: str, key_ids: Collection[str]) -> int:
+    """When everything had been published under the last of these keys, none of which is incomplete. Micros, by the
+    database's clock."""
+    known = _completed(connection, keyring, tenant)
+    return max(known[key_id] for key_id in key_ids)
+
+
+def _completed(connection: Connection, keyring: Keyring, tenant: str) -> dict[str, int]:
+    """By key id of the tenant's live keys."""
+    rows = {(row.key_id, row.fingerprint): row.completed_at for row in connection.execute(_READ, {"tenant": tenant})}
+    keys = [(key.id, _fingerprint(keyring, tenant, key.id)) for key in keyring.hash_keys[tenant]]
+    return {key[0]: rows[key] for key in keys if key in rows}
 
 
 def _oldest(keys: Iterable[Key]) -> str:

@@ -73,7 +73,7 @@ def republish(
     while after is not None:
         after = transact(engine, partial(_complete, keyring, selection, after, size))
     completed = completed_keys(keyring, selection)
-    transact(engine, lambda connection: store_completed(connection, keyring, completed, now=now_micros()))
+    transact(engine, lambda connection: store_completed(connection, keyring, completed))
     return progress
 
 

@@ -11,7 +11,13 @@ from sqlalchemy import URL, Engine, text
 from consent_api.cli.keyring import keyring as command
 from consent_api.ledger import key_rotation
 from consent_api.ledger.ledger import Ledger
+from consent_api.republish import merged
+from consent_contracts.codec import Codec
+from consent_contracts.topics import Topics
+from consent_runtime import kafka
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
+from local_stack.servers import Addresses
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_ledger_rotation import under
 
@@ -19,8 +25,9 @@ from tests.integration.consent_api.test_ledger_rotation import under
 class Commands:
     """`consent-relay keyring` on a file of its own, over the tests' ledger."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, servers: Addresses, topics: Topics) -> None:
         self.path = path
+        self._servers, self._topics = servers, topics
 
     def run(self, name: str, *words: str, code: int = 0) -> str:
         result = CliRunner().invoke(command, [name, str(self.path), *words])
@@ -33,16 +40,51 @@ class Commands:
     def ids(self) -> list[tuple[str, bool]]:
         return [(key.id, key.primary) for key in self.keyring().hash_keys["acme"]]
 
-    def republished(self, ledger: Ledger, *key_ids: str) -> None:
-        """What a run of everything under these keys leaves in the ledger."""
+    def swap_primary(self) -> None:
+        """Promoted with an editor."""
+        text_ = self.path.read_text(encoding="utf-8")
+        swapped = text_.replace("= true", "= x").replace("= false", "= true").replace("= x", "= false")
+        self.path.write_text(swapped, encoding="utf-8")
+
+    def republished(self, ledger: Ledger, *key_ids: str, merged: bool = True) -> None:
+        """What a run of everything under these keys leaves in the ledger, and the merge that has read it."""
         keys = [("acme", key_id) for key_id in key_ids]
-        ledger.transact(lambda c: key_rotation.store_completed(c, self.keyring(), keys, now=ledger.clock()))
+        ledger.transact(lambda c: key_rotation.store_completed(c, self.keyring(), keys))
+        if merged:
+            self.merged()
+
+    def merged(self, *, seconds: float = 1.0, partitions: int = 4, **changes: object) -> None:
+        """What the merge states when it has read all that was published until so many seconds from now."""
+        at = now_micros() + int(seconds * 1_000_000)
+        codec = Codec.connect(self._servers.registry, self._topics)
+        producer = kafka.producer(self._servers.kafka)
+        for partition in range(partitions):
+            datum = {
+                "partition": partition,
+                "resolved_at": at,
+                "bulk_resolved_at": at,
+                "inbound_resolved_at": None,
+                "loss": 0,
+                "lists": [],
+                "inputs": [],
+                "hole": None,
+                "channel_holes": {},
+                "written_at": at,
+            } | (changes if partition == 1 else {})
+            topic = self._topics.resolved
+            producer.produce(topic, codec.encode(topic, datum), str(partition).encode(), partition=partition)
+        assert producer.flush(30) == 0
 
 
 @pytest.fixture
-def commands(tmp_path: Path, service: URL, monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(
+    tmp_path: Path, service: URL, servers: Addresses, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> Commands:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
-    made = Commands(tmp_path / "keyring.toml")
+    monkeypatch.setenv("CONSENT_RELAY_KAFKA", servers.kafka)
+    monkeypatch.setenv("CONSENT_RELAY_REGISTRY", servers.registry)
+    monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", topics.prefix)
+    made = Commands(tmp_path / "keyring.toml", servers, topics)
     made.run("generate", "--tenant", "acme")
     return made
 
@@ -74,14 +116,45 @@ def test_promote_refuses_until_a_republish_under_the_key_has_ended(commands: Com
 
 def test_retire_refuses_while_its_successor_is_not_complete(commands: Commands, ledger: Ledger) -> None:
     commands.run("rotate", "--tenant", "acme")
-    text_ = commands.path.read_text(encoding="utf-8")
-    # Promoted with an editor.
-    swapped = text_.replace("= true", "= x").replace("= false", "= true").replace("= x", "= false")
-    commands.path.write_text(swapped, encoding="utf-8")
+    commands.swap_primary()
     assert "h2 of tenant acme" in commands.run("retire", "acme", "h1", code=1)
     assert commands.ids() == [("h1", False), ("h2", True)]
     commands.republished(ledger, "h2")
     commands.run("retire", "acme", "h1")
+
+
+@pytest.mark.parametrize("command", ["promote", "retire"])
+def test_it_refuses_until_the_merge_has_read_the_republish(commands: Commands, ledger: Ledger, command: str) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    if command == "retire":
+        commands.swap_primary()
+    before = commands.ids()
+    key_id = "h2" if command == "promote" else "h1"
+    commands.republished(ledger, "h2", merged=False)
+    assert "is not known of every partition" in commands.run(command, "acme", key_id, code=1)
+    commands.merged(partitions=3)
+    assert "is not known of every partition" in commands.run(command, "acme", key_id, code=1)
+    commands.merged(seconds=-30)
+    assert "the merge has not read all" in commands.run(command, "acme", key_id, code=1)
+    commands.merged(bulk_resolved_at=now_micros() - 60_000_000)
+    assert "the merge has not read all" in commands.run(command, "acme", key_id, code=1)
+    for hole in ({"hole": "h", "resolved_at": None, "bulk_resolved_at": None}, {"channel_holes": {"sms": "h"}}):
+        commands.merged(**hole)
+        assert "is not known of every partition" in commands.run(command, "acme", key_id, code=1)
+    assert commands.ids() == before
+    commands.merged()
+    commands.run(command, "acme", key_id)
+
+
+def test_without_kafka_nothing_is_changed(commands: Commands, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands.run("rotate", "--tenant", "acme")
+    commands.republished(ledger, "h2")
+    monkeypatch.setenv("CONSENT_RELAY_KAFKA", "127.0.0.1:1")
+    monkeypatch.setattr(merged, "READ_SECONDS", 1.0)
+    output = commands.run("promote", "acme", "h2", code=1)
+    assert "could not be read to its end" in output
+    assert "Nothing was changed" in output
+    assert commands.ids() == [("h1", True), ("h2", False)]
 
 
 def test_a_republish_under_another_secret_with_the_same_id_does_not_count(commands: Commands, ledger: Ledger) -> None:

@@ -19,7 +19,8 @@ from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_of_change
 from consent_contracts.topics import Topics
-from consent_runtime import provision
+from consent_runtime import kafka, provision
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Key, Keyring
 from consent_runtime.topic_admin import TopicAdmin
 from tests.integration.flow.rig import Rig, grant, refusal, until, write_keyring
@@ -196,8 +197,31 @@ def test_a_new_hash_key_is_filled_by_republish(rig: Rig, keyring: Keyring, tmp_p
         assert held[0] == held[1]
         assert "no hash key" in empty.run("republish", "--key-id", "h98", code=2)
         file = str(rotated)
+        assert "is not known of every partition" in empty.run("keyring", "promote", file, "acme", "h99", code=1)
+        _merged_until_now(empty)
         assert "h99 is now the primary" in empty.run("keyring", "promote", file, "acme", "h99")
         assert "removed h1" in empty.run("keyring", "retire", file, "acme", "h1")
+
+
+def _merged_until_now(rig: Rig) -> None:
+    """What the merge states once it has read everything."""
+    codec, topic, producer = rig.codec(), rig.topics.resolved, kafka.producer(rig.kafka)
+    for partition in range(4):
+        now = now_micros()
+        datum = {
+            "partition": partition,
+            "resolved_at": now,
+            "bulk_resolved_at": now,
+            "inbound_resolved_at": None,
+            "loss": 0,
+            "lists": [],
+            "inputs": [],
+            "hole": None,
+            "channel_holes": {},
+            "written_at": now,
+        }
+        producer.produce(topic, codec.encode(topic, datum), str(partition).encode(), partition=partition)
+    assert producer.flush(10) == 0
 
 
 def test_a_run_that_is_not_of_everything_does_not_let_a_hash_key_be_promoted(

@@ -1,0 +1,61 @@
+"""Up to when the ledger is in the suppression topics: what their merge has stated last, partition by partition."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from consent_contracts.codec import Codec
+from consent_contracts.errors import RegistryUnavailable, Unreadable
+
+# Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.
+CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "isolation_level": "read_uncommitted"}
+READ_SECONDS = 10.0
+_BATCH = 1_000
+_TIMES = ("resolved_at", "bulk_resolved_at")
+
+
+class MergedUnknownError(Exception):
+    """What the merge has stated cannot be read now."""
+
+
+def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int) -> int | None:
+    """Every decision that was published before this moment (micros), in either lane, is in the suppression topics.
+
+    None: of some partition that is not known, as its merge has not stated it yet or has a hole. Raises
+    MergedUnknownError, also when `topic` cannot be read to its end within READ_SECONDS.
+    """
+    found = [_time_of(codec, topic, value) for value in _newest(consumer, topic, partitions)]
+    known = [each for each in found if each is not None]
+    return min(known) if len(known) == partitions else None
+
+
+def _newest(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
+    """The last record of each partition that has one."""
+    newest: dict[int, bytes] = {}
+    unread = set(range(partitions))
+    consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in unread])
+    deadline = time.monotonic() + READ_SECONDS
+    while unread:
+        if time.monotonic() > deadline:
+            raise MergedUnknownError(f"{topic} could not be read to its end within {READ_SECONDS:.0f} s")
+        for message in consumer.consume(_BATCH, 0.5):
+            partition, error, value = message.partition(), message.error(), message.value()
+            if partition is None:
+                continue
+            if error is None:
+                newest[partition] = value or b""
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.discard(partition)
+    return list(newest.values())
+
+
+def _time_of(codec: Codec, topic: str, value: bytes) -> int | None:
+    try:
+        datum = codec.decode(topic, value)
+    except (Unreadable, RegistryUnavailable) as error:
+        raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
+    times = [datum[name] for name in _TIMES]
+    return None if None in times or datum["hole"] or datum["channel_holes"] else min(times)
