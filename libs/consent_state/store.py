@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -174,14 +174,22 @@ class StateStore:
         """An empty batch for `write`."""
         return WriteBatch()
 
-    def write(self, batch: WriteBatch, *, positions: Mapping[TopicPartition, Position] | None = None) -> None:
+    def write(
+        self,
+        batch: WriteBatch,
+        *,
+        positions: Mapping[TopicPartition, Position] | None = None,
+        forgotten: Collection[TopicPartition] = (),
+    ) -> None:
         """Apply `batch` and these positions (others keep their values) in one atomic write; the batch is used up.
 
+        `forgotten`: partitions that are read no more and lose their positions; their rows are the caller's to delete.
         What a crash of the process loses is a suffix of the writes, of a minute at most, positions included.
         """
         merged = self._positions
-        if positions is not None:
-            merged = {**self._positions, **positions}
+        if positions is not None or forgotten:
+            known = {at: position for at, position in self._positions.items() if at not in forgotten}
+            merged = {**known, **(positions or {})}
             checkpoint = _Checkpoint(
                 format=self._format_version,
                 partitions=self._partitions,

@@ -21,6 +21,7 @@ are kept as they are and decoded when they are needed.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -85,6 +86,15 @@ def unpack_entry(data: bytes) -> StoredEntry:
     return StoredEntry(
         offset=offset, append_time=append_time, reported=reported, value=bytes(data[_ENTRY_HEADER.size :])
     )
+
+
+def rows_of_others(table: bytes, channels: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
+    """Ranges of the rows of a table (`e`, `u`) that belong to none of these channels."""
+    start = table
+    for prefix in sorted(table + channel.encode() + b"\0" for channel in channels):
+        yield start, prefix
+        start = after(prefix)
+    yield start, after(table)
 
 
 def unplanned_prefix(channel: str) -> bytes:

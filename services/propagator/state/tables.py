@@ -141,6 +141,7 @@ class PartitionTables:
                 fills[name] = fill
         self._fills = fills  # At once: another thread asks meanwhile.
         self._forget_undeclared()
+        self._forget_other_topics()
         counts: Counter[PendingKey] = Counter()
         for key, _ in self.store.scan(b"p", b"q"):
             if (counted := layout.counted_key(key)) is not None:
@@ -548,6 +549,18 @@ class PartitionTables:
                 writes.delete_range(layout.pending_keys_prefix(name), layout.after(layout.pending_keys_prefix(name)))
         if len(writes):
             self.store.write(writes)
+
+    def _forget_other_topics(self) -> None:
+        """A topic that is read no more drops tombstones that are never seen here, so its entries would be wrong when it
+        is declared again: it is read from its beginning then."""
+        others = self.store.positions.keys() - set(self.topics.of_partition(self.partition))
+        if not others:
+            return
+        writes = self.store.batch()
+        for table in (b"e", b"u"):
+            for start, stop in layout.rows_of_others(table, self.topics.lists.values()):
+                writes.delete_range(start, stop)
+        self.store.write(writes, forgotten=others)
 
     def _scan_unplanned(self, channel: str, limit: int | None) -> Iterator[tuple[bytes, bytes]]:
         prefix = layout.unplanned_prefix(channel)

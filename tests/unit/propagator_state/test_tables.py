@@ -24,6 +24,7 @@ from propagator.state.session import SenderSession
 from propagator.state.tables import PLANNED_AT_ONCE, Applied, PartitionTables, TableTopics
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
+MAIL = "suppression.email.v1"
 TOPICS = TableTopics(lists={LIST: "sms"}, state=STATE, resolved=RESOLVED)
 
 
@@ -96,15 +97,16 @@ class Bench:
         self.reported: list[int] = []
         self.undurable: dict[tuple[str, str], Mapping[str, DeliveredTarget]] = {}
         self.events = Counted()
+        self.topics = TOPICS
         self.tables = self.open(planned("crm"))
 
     def open(self, *destinations: PlannedDestination) -> PartitionTables:
         store = StateStore.open(self.directory, format_version=1, partitions=4)
-        decoder = RecordDecoder(self.codec, list_topics={"sms": LIST}, state_topic=STATE)
+        decoder = RecordDecoder(self.codec, list_topics={"sms": LIST, "email": MAIL}, state_topic=STATE)
         self.tables = PartitionTables(
             store,
             0,
-            topics=TOPICS,
+            topics=self.topics,
             destinations=destinations,
             decoder=decoder,
             unreadable=self,
@@ -379,3 +381,28 @@ def test_counts_follow_an_entry_that_changes_its_class_while_it_is_planned_later
     assert bench.tables.counts("crm") == {(False, "suppress"): len(keys)}
     assert len(bench.pending(live=False)) == len(keys)
     assert bench.pending() == []
+
+
+def test_a_list_that_is_no_longer_declared_is_read_from_its_beginning_when_it_comes_back(bench: Bench) -> None:
+    bench.topics = TableTopics(lists={LIST: "sms", MAIL: "email"}, state=STATE, resolved=RESOLVED)
+    crm, mail = planned("crm"), planned("mail", channel="email")
+    bench.reopen(crm, mail)
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(MAIL, ("h1.a", bench.entry("h1.a", 50)))
+    bench.topics = TOPICS
+    assert set(bench.reopen(crm).store.positions) == {TopicPartition(LIST, 0)}
+    bench.topics = TableTopics(lists={LIST: "sms", MAIL: "email"}, state=STATE, resolved=RESOLVED)
+    tables = bench.reopen(crm, mail)
+    assert set(tables.store.positions) == {TopicPartition(LIST, 0)}
+    assert tables.get(mail, "h1.a").entry is None
+    assert tables.get(crm, "h1.a").entry is not None
+    assert tables.counts("crm") == {(True, "suppress"): 1}
+
+
+def test_rows_of_channels_that_begin_alike_are_not_mixed_up() -> None:
+    ranges = list(layout.rows_of_others(b"e", ["sms", "sms-2"]))
+    inside = {
+        channel: any(start <= layout.entry_key(channel, "h1.a") < stop for start, stop in ranges)
+        for channel in ("email", "sms", "sms-1", "sms-2", "sms-22", "sms2", "voice")
+    }
+    assert [channel for channel, found in inside.items() if not found] == ["sms", "sms-2"]

@@ -61,6 +61,22 @@ def test_positions_of_other_partitions_keep_their_values(tmp_path: Path) -> None
     again.close()
 
 
+def test_a_partition_that_is_read_no_more_loses_its_position_together_with_its_rows(tmp_path: Path) -> None:
+    other = TopicPartition("state", 0)
+    store = opened(tmp_path / "0")
+    batch = store.batch()
+    batch.put(b"a", b"a")
+    store.write(batch, positions={AT: Position("id", 1), other: Position("id2", 5)})
+    batch = store.batch()
+    batch.delete(b"a")
+    store.write(batch, forgotten={other})
+    store.close()
+    again = opened(tmp_path / "0")
+    assert again.positions == at(1)
+    assert again.get([b"a"]) == [None]
+    again.close()
+
+
 def test_batch_puts_and_deletes_rows_and_ranges(tmp_path: Path) -> None:
     store = opened(tmp_path / "0")
     batch = store.batch()
