@@ -20,6 +20,7 @@ from consent_contracts.errors import RegistryUnavailable
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
+from .availability import PartitionAvailability
 from .errors import PublishFailedError
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE, Claim, OutboxTable, Row
@@ -47,7 +48,8 @@ class _Refusal:
 
 
 class LaneRelay:
-    """Publishes one lane's outbox until stopped. Any number of relays may run at once, each in its own process."""
+    """Publishes one lane's outbox until stopped, to the partitions of its scope. Any number of them may run at once, in
+    as many processes."""
 
     def __init__(
         self,
@@ -57,18 +59,23 @@ class LaneRelay:
         outbox: OutboxTable,
         publisher: Publisher,
         denial_of: DenialOf,
+        partitions: PartitionAvailability,
+        scope: Callable[[], frozenset[int]],
         metrics: RelayMetrics,
         health: Health,
         progress: Progress,
         interval: PollInterval | None = None,
         batch: int = 2_000,
     ) -> None:
-        """`name`: of this loop on the health page. `denial_of`: what replaces a row that is refused for good."""
+        """`name`: of this loop on the health page. `denial_of`: what replaces a row that is refused for good. `scope`:
+        the partitions to publish to, asked before each batch."""
         self._lane = lane
         self._name = name
         self._outbox = outbox
         self._publisher = publisher
         self._denial_of = denial_of
+        self._partitions = partitions
+        self._scope = scope
         self._metrics = metrics
         self._health = health
         self._progress = progress
@@ -88,11 +95,14 @@ class LaneRelay:
             self._beat()
             # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
             limit = min(self._batch, _PROBE_BATCH) if failures else self._batch
+            scope = self._scope()
             try:
-                found = self._publish_batch(limit)
+                found = self._publish_batch(limit, scope) if scope else 0
                 if self.resolved is not None and not stop.is_set():
-                    self.resolved.publish_due()
+                    self.resolved.publish_due(scope)
             except TRANSIENT as error:
+                if stop.is_set():
+                    return
                 failures += 1
                 self._report(error, failures)
                 self._sleep(self._interval.backoff(failures), stop)
@@ -100,7 +110,7 @@ class LaneRelay:
             if failures:
                 log.info("relay recovered", extra={"lane": self._lane.value, "failures": failures})
             failures = 0
-            self._health.ready(self._name)
+            self._health.ready(self._name, self._partitions.readiness())
             pause = self._interval.next(found=found, limit=limit, previous=pause)
             if pause:
                 self._sleep(pause, stop)
@@ -111,20 +121,22 @@ class LaneRelay:
         return len(self._refusals)
 
     def publish(self, rows: Sequence[Row]) -> Delivery:
-        """Send records that are no outbox rows. Raises PublishFailedError unless all were acknowledged."""
+        """Send records, and note which partitions took them."""
         delivery = self._publisher.publish(rows, beat=self._beat, stop=self._stop)
-        if (delivery.failed or delivery.refused) and not self._stop():
-            raise PublishFailedError(delivery.cause or "stopped")
+        if not self._stop():
+            failed = {row.partition for row in delivery.failed}
+            self._partitions.failed(failed, delivery.cause)
+            self._partitions.answered({row.partition for row in delivery.acknowledged} - failed)
         return delivery
 
-    def _publish_batch(self, limit: int) -> int:
-        """The number of rows found."""
+    def _publish_batch(self, limit: int, scope: frozenset[int]) -> int:
+        """The number of rows found. Raises PublishFailedError once what was acknowledged is deleted."""
         started = time.perf_counter()
         known = self.resolved.known_offsets() if self.resolved is not None else {}
-        with self._outbox.claim(limit, excluded=self._excluded()) as claim:
+        with self._outbox.claim(limit, set_aside=self._partitions.all - scope, excluded=self._excluded()) as claim:
             if not claim.rows:
                 return 0
-            delivery = self._publisher.publish(claim.rows, beat=self._beat, stop=self._stop)
+            delivery = self.publish(claim.rows)
             done = [row.id for row in delivery.acknowledged]
             done += self._replace(claim, delivery)
             if done:
@@ -165,9 +177,9 @@ class LaneRelay:
         if denial is None:
             outcome = "dropped"
         else:
-            answer = self._publisher.publish([denial], beat=self._beat, stop=self._stop)
+            answer = self.publish([denial])
             if answer.failed:
-                raise PublishFailedError(answer.cause)
+                return False
             outcome = "denied" if answer.acknowledged else "kept"
         self._metrics.denials.labels(self._lane.value, outcome).inc()
         log.error(
@@ -190,7 +202,8 @@ class LaneRelay:
     def _report(self, error: Exception, failures: int) -> None:
         cause = _cause(error)
         self._metrics.retries.labels(self._lane.value, cause).inc()
-        self._health.ready(self._name, f"the {cause} does not answer")
+        what = self._partitions.readiness() if cause == "broker" else f"the {cause} does not answer"
+        self._health.ready(self._name, what)
         self._progress.moved()
         if failures == 1:
             why = type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)

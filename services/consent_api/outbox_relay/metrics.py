@@ -16,6 +16,7 @@ class RelayMetrics:
     published: Counter
     batch_seconds: Histogram
     retries: Counter
+    unavailable: Gauge
     denials: Counter
     turns: Counter
     resolved_age: Gauge
@@ -59,9 +60,17 @@ class RelayMetrics:
             ),
             retries=Counter(
                 "consent_relay_outbox_retries_total",
-                "Batches that failed as a whole, by lane and cause: database, broker or registry. Rows stay; nothing is"
-                " lost.",
+                "Batches that failed, whole or in part, by lane and cause: database, broker or registry. Rows stay;"
+                " nothing is lost.",
                 ["lane", "cause"],
+                registry=registry,
+            ),
+            unavailable=Gauge(
+                "consent_relay_changes_partition_unavailable",
+                "1 for each partition of a changes topic that does not take records: it has no leader or too few"
+                " replicas in sync, or the broker does not answer. Its rows wait and its resolved timestamp stands"
+                " still, so readers come to deny for its addresses; the other partitions go on.",
+                ["topic", "partition"],
                 registry=registry,
             ),
             denials=Counter(

@@ -1,14 +1,14 @@
 """The relay's composition root: builds its clients from the settings and runs it until a signal.
 
-Each lane has threads, connections and a producer of its own, so live never waits for bulk: one that publishes, one
-that takes turns. Another one repairs holes, and one measures.
+Each lane has threads, connections and producers of its own, so live never waits for bulk: one that publishes, one that
+tries the partitions that do not take records, one that takes turns. Another one repairs holes, and one measures.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -29,6 +29,7 @@ from consent_runtime.clock import now_micros
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from . import repair_loop
+from .availability import PartitionAvailability
 from .denials import denial_of
 from .hole_reader import CONSUMER, HoleReader
 from .loop import DenialOf, LaneRelay
@@ -48,6 +49,7 @@ from .turns import TurnTable
 log = logging.getLogger(__name__)
 
 _BULK_POLL_FACTOR = 10
+_RETRY_INTERVAL = PollInterval(shortest=0.05, longest=0.5)
 
 
 class OutboxRelaySettings(DatabaseSettings):
@@ -117,9 +119,18 @@ class _Composition:
         loops: dict[str, Loop] = {}
         monitored = []
         for lane in Lane:
-            relay, turns, progress = self._lane(lane)
+            turns = self._turns(lane)
+            progress = Progress(bound=self.stalled_after, clock=time.monotonic)
+            partitions = PartitionAvailability(
+                topic=lane.changes(self.settings.topics),
+                partitions=self.settings.partitions,
+                unavailable=self.metrics.unavailable,
+            )
+            relay = self._relay(lane, relay_part(lane), turns, progress, partitions, scope=partitions.available)
+            retry = self._relay(lane, _retry_part(lane), turns, progress, partitions, scope=partitions.next_unavailable)
+            parts = {relay_part(lane): relay.run, _retry_part(lane): retry.run, _turns_part(lane): turns.run}
             topics = [lane.changes(self.settings.topics)]
-            for part, loop in ((relay_part(lane), relay.run), (_turns_part(lane), turns.run)):
+            for part, loop in parts.items():
                 loops[part] = wait_for_topics(loop, self.settings, topics, health=self.health, part=part)
             monitored.append(
                 MonitoredLane(
@@ -139,55 +150,68 @@ class _Composition:
         )
         return loops
 
-    def _lane(self, lane: Lane) -> tuple[LaneRelay, TurnLoop, Progress]:
+    def _turn_table(self, lane: Lane) -> TurnTable:
         topics = self.settings.topics
-        topic = lane.changes(topics)
-        engine = self._connect(f"{lane.value} relay")
-        event.listen(engine, "connect", _without_waiting_for_disk)
-        table = TurnTable(
+        return TurnTable(
             lane=lane,
             relay=self.relay_id,
             inbound_topic=topics.inbound if lane is Lane.LIVE else topics.inbound_bulk,
             on_loss=partial(self._report_loss, lane),
         )
-        turns = TurnLoop(
+
+    def _turns(self, lane: Lane) -> TurnLoop:
+        return TurnLoop(
             lane=lane,
             name=_turns_part(lane),
             engine=self._connect(f"{lane.value} turns"),
-            table=table,
+            table=self._turn_table(lane),
             topic_id=self.info[lane].topic_id,
-            prepare=partial(self.codec.prepare, [topic]),
+            prepare=partial(self.codec.prepare, [lane.changes(self.settings.topics)]),
             partitions=self.settings.partitions,
             metrics=self.metrics,
             health=self.health,
         )
-        progress = Progress(bound=self.stalled_after, clock=time.monotonic)
+
+    def _relay(
+        self,
+        lane: Lane,
+        part: str,
+        turns: TurnLoop,
+        progress: Progress,
+        partitions: PartitionAvailability,
+        *,
+        scope: Callable[[], frozenset[int]],
+    ) -> LaneRelay:
+        engine = self._connect(part.replace("-", " "))
+        event.listen(engine, "connect", _without_waiting_for_disk)
         outbox = OutboxTable(engine, lane)
         relay = LaneRelay(
             lane=lane,
-            name=relay_part(lane),
+            name=part,
             outbox=outbox,
             publisher=self._publisher(),
             denial_of=self._denial_of(lane),
+            partitions=partitions,
+            scope=scope,
             metrics=self.metrics,
             health=self.health,
             progress=progress,
-            interval=self._interval(lane),
+            interval=self._interval(lane) if part == relay_part(lane) else _RETRY_INTERVAL,
             batch=self.settings.relay_batch,
         )
         relay.resolved = ResolvedPublisher(
             lane=lane,
-            topic=topic,
+            topic=lane.changes(self.settings.topics),
             engine=engine,
             outbox=outbox,
-            table=table,
+            table=self._turn_table(lane),
             codec=self.codec,
             state=lambda: turns.state,
             topic_id=self.info[lane].topic_id,
             publish=relay.publish,
             on_loss=partial(self._report_loss, lane),
         )
-        return relay, turns, progress
+        return relay
 
     def _interval(self, lane: Lane) -> PollInterval:
         """Bulk is read ten times less often: no person waits for it, and each idle read costs processor time."""
@@ -242,6 +266,10 @@ class _Composition:
         engine = connect(self.settings.database, pool_size=1, application=f"consent-relay {purpose}")
         self.stack.callback(engine.dispose)
         return engine
+
+
+def _retry_part(lane: Lane) -> str:
+    return f"{lane.value}-retry"
 
 
 def _turns_part(lane: Lane) -> str:

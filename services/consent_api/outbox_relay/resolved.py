@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 
+from .errors import PublishFailedError
 from .outbox_table import OutboxTable, Row
 from .points import PartitionProgress, Point, has_gone_back, publishable
 from .publisher import Delivery
@@ -47,7 +48,8 @@ def resolved_row(
 
 
 class ResolvedPublisher:
-    """For the thread that publishes the lane's rows: then a row that is deleted lies at a lower offset for certain.
+    """For a thread that publishes the lane's rows. A row that is deleted was acknowledged, so it lies at a lower offset
+    than what is sent afterwards.
 
     Watches all offsets that records of this relay get, and raises the loss number of a partition that went back."""
 
@@ -105,16 +107,17 @@ class ResolvedPublisher:
                 landed.highest if gone_back else max(landed.highest, self._last_offsets.get(partition, -1))
             )
 
-    def publish_due(self) -> None:
-        """If it is time: a ConsentResolved for each partition in which more is complete than was stated last.
+    def publish_due(self, scope: Collection[int]) -> None:
+        """If it is time: a ConsentResolved for each of these partitions in which more is complete than was stated last.
 
-        Raises PublishFailedError, RegistryUnavailable, or DBAPIError; what was not stated is stated the next time."""
+        Raises PublishFailedError (what was acknowledged is noted), RegistryUnavailable, or DBAPIError; what was not
+        stated is stated the next time."""
         if self._clock() < self._due_at:
             return
         self._due_at = self._clock() + RESOLVE_INTERVAL_SECONDS
         before = self.known_offsets()
         newest = max((each.resolved_at for each in self._points), default=0)
-        waiting = {p: each for p, each in self._partitions.items() if (each.resolved_at or 0) < newest}
+        waiting = {p: each for p, each in self._partitions.items() if p in scope and (each.resolved_at or 0) < newest}
         if not waiting:
             return
         # No row is left below a point's id: each was acknowledged before its deletion was committed.
@@ -141,6 +144,8 @@ class ResolvedPublisher:
         if progress:
             self._table.published(self._engine, progress)
             self._partitions |= progress
+        if len(delivery.acknowledged) < len(rows):
+            raise PublishFailedError(delivery.cause or "stopped")
 
     def _follow_turns(self) -> None:
         """Take over what the last turn has read. Points that another relay has published meanwhile are published again

@@ -56,7 +56,7 @@ class Rig:
 
     def due(self) -> None:
         self.now += 1
-        self.publisher.publish_due()
+        self.publisher.publish_due({0})
 
     def send_rows(self, count: int) -> None:
         """What the lane's loop does with rows."""
