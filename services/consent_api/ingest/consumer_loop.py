@@ -46,7 +46,8 @@ _CHECK_SECONDS, _REQUEST_SECONDS = 5.0, 2.0
 # Two processes with one instance id end each other within seconds, for as long as both are started again.
 DUPLICATE_INSTANCE_SECONDS = 60.0
 
-Handle = Callable[[Sequence[Consumed]], None]
+Handle = Callable[[Sequence[Consumed]], Sequence[Consumed]]
+"""Returns those that are not done, in their order: they come again at the head of the next batch."""
 
 
 class _ConsumerFencedError(KafkaException):
@@ -54,7 +55,8 @@ class _ConsumerFencedError(KafkaException):
 
 
 class ConsumerLoop:
-    """Consumes `topic` and calls `handle` with each batch, in order within a partition.
+    """Consumes `topic` and calls `handle` with each batch, in order within a partition. What it has not done joins the
+    next batch, and no offset is stored beyond it.
 
     An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
     group, and the same batch is tried again until it succeeds, its partition is revoked, or the loop is
@@ -94,6 +96,8 @@ class ConsumerLoop:
         self._metrics = metrics
         self._size = batch_size
         self._batch: list[Consumed] = []
+        self._handled: dict[Partition, int] = {}
+        self._oldest_left: tuple[str, float] | None = None
         self._recorded = positions or RecordedPositions()
         self._ends: dict[Partition, int] = {}
         self._paused = False
@@ -115,6 +119,8 @@ class ConsumerLoop:
                 log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
                 self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
                 self._batch = []  # Not committed: it comes again.
+                self._handled = {}
+                self._note_left()
                 self._ends = {}
                 self._end_pause()
                 self._consumer = self._open_consumer()
@@ -145,7 +151,7 @@ class ConsumerLoop:
             return
         self._take([first])
         if not self._paused:
-            self._take(self._consumer.consume(self._size - 1, 0))
+            self._take(self._consumer.consume(max(self._size - len(self._batch), 1), 0))
 
     def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -189,25 +195,45 @@ class ConsumerLoop:
             self._health.beat(self._name, f"{len(self._batch)} records of {self._places()}")
             try:
                 with self._metrics.batch(self._topic):
-                    self._handle(self._batch)
+                    left = self._handle(self._batch)
             except self._transient as error:
-                self._pause(error)
-                self._wait(pause, stop)
-                pause = min(pause * 2, _LAST_RETRY)
+                cause = type(error).__name__
             else:
-                self._store()
-                self._batch = []
+                self._store(left)
+                self._batch = list(left)
+                self._note_left()
+                if len(left) < self._size:
+                    break
+                cause = "too many records are left"
+            self._pause(cause)
+            self._wait(pause, stop)
+            pause = min(pause * 2, _LAST_RETRY)
         if self._paused and not stop.is_set():
             self._resume()
 
-    def _store(self) -> None:
-        """The offsets of this batch may be committed from now on."""
-        ends: dict[Partition, int] = {}
+    def _note_left(self) -> None:
+        """Since when the first of the records that are not done has waited."""
+        self._metrics.waiting.labels(self._topic).set(len(self._batch))
+        if not self._batch:
+            self._oldest_left = None
+        elif self._oldest_left is None or self._oldest_left[0] != self._batch[0].coordinates:
+            self._oldest_left = self._batch[0].coordinates, time.monotonic()
+
+    def _store(self, left: Sequence[Consumed]) -> None:
+        """The offsets of what has been handled, below those that are `left`, may be committed from now on."""
+        bounds: dict[Partition, int] = {}
+        for record in left:
+            bounds.setdefault((record.topic, record.partition), record.offset)
+        times: dict[Partition, int] = {}
         for record in self._batch:
-            ends[record.topic, record.partition] = record.offset + 1
-            self._recorded.recorded(
-                (record.topic, record.partition), next_offset=record.offset + 1, append_time=record.timestamp * 1_000
-            )
+            place = record.topic, record.partition
+            self._handled[place] = max(record.offset + 1, self._handled.get(place, 0))
+            if record.offset < bounds.get(place, record.offset + 1):
+                times[place] = record.timestamp * 1_000
+        ends = {place: bounds.get(place, self._handled[place]) for place in times}
+        self._handled = {place: end for place, end in self._handled.items() if place in bounds}
+        for place, end in ends.items():
+            self._recorded.recorded(place, next_offset=end, append_time=times[place])
         offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
         try:
             self._consumer.store_offsets(offsets=offsets)
@@ -221,14 +247,13 @@ class ConsumerLoop:
 
     def _note_ends(self) -> None:
         """Where a partition ended when everything read of it has been handled: what lies before is no record."""
-        if self._batch:
-            return
+        unfinished = {(each.topic, each.partition) for each in self._batch}
         for partition, offset in self._ends.items():
-            self._recorded.recorded(partition, next_offset=offset, append_time=None)
-        self._ends = {}
+            if partition not in unfinished:
+                self._recorded.recorded(partition, next_offset=offset, append_time=None)
+        self._ends = {partition: end for partition, end in self._ends.items() if partition in unfinished}
 
-    def _pause(self, error: Exception) -> None:
-        cause = type(error).__name__
+    def _pause(self, cause: str) -> None:
         self._metrics.retries.labels(self._topic, cause).inc()
         if self._paused:
             return
@@ -274,7 +299,14 @@ class ConsumerLoop:
 
     def _report(self) -> None:
         if not self._paused:
-            self._health.ready(self._name, self._stalls.readiness())
+            self._health.ready(self._name, self._waiting_too_long() or self._stalls.readiness())
+
+    def _waiting_too_long(self) -> str | None:
+        if self._oldest_left is None:
+            return None
+        coordinates, since = self._oldest_left
+        seconds = time.monotonic() - since
+        return f"{coordinates} has waited for {seconds:.0f} s" if seconds > self._stalled_after else None
 
     def _places(self) -> str:
         return ", ".join(sorted({f"{each.topic}:{each.partition}" for each in self._batch}))
@@ -312,7 +344,9 @@ class ConsumerLoop:
         self._stalls.lost(gone)
         self._recorded.forget(gone)
         self._ends = {partition: end for partition, end in self._ends.items() if partition not in gone}
+        self._handled = {partition: end for partition, end in self._handled.items() if partition not in gone}
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
+        self._note_left()
 
 
 # Somebody else runs under our static identity, or librdkafka has come to believe so.

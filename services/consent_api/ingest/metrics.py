@@ -18,6 +18,8 @@ class IngestMetrics:
     batch_seconds: Histogram
     retries: Counter
     skipped: Counter
+    waiting: Gauge
+    by_bulk: Counter
     paused: Gauge
     throttled: Gauge
     clock_offset: Gauge
@@ -51,6 +53,19 @@ class IngestMetrics:
                 "Offsets that were deleted before this group read them (retention). What stood there is not recorded:"
                 " have it submitted again.",
                 ["topic"],
+                registry=registry,
+            ),
+            waiting=Gauge(
+                "consent_relay_ingest_waiting_records",
+                "Submissions that wait because another transaction (an import, say) holds the person they concern; the"
+                " others are recorded meanwhile. One that waits for more than a minute makes the process unready.",
+                ["topic"],
+                registry=registry,
+            ),
+            by_bulk=Counter(
+                "consent_relay_ingest_recorded_by_bulk_total",
+                "Live submissions that went by the bulk lane, as the transaction of one alone lasted longer than the"
+                " second that the live lane allows: the database is slow, or a person has thousands of addresses.",
                 registry=registry,
             ),
             paused=Gauge(

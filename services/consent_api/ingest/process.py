@@ -127,14 +127,14 @@ def composed(
     live, bulk = submissions(Lane.LIVE), submissions(Lane.BULK)
     receipts = Receipts(codec=codec, ledger=ledger, dead_letters=dead_letters(), metrics=metrics)
 
-    def handle_live(records: Sequence[Consumed]) -> None:
+    def handle_live(records: Sequence[Consumed]) -> Sequence[Consumed]:
         with preference.live():
-            live.handle(records)
+            return live.handle(records)
 
-    def handle_bulk(records: Sequence[Consumed]) -> None:
+    def handle_bulk(records: Sequence[Consumed]) -> Sequence[Consumed]:
         throttle.wait()
         with preference.bulk():
-            bulk.handle(records)
+            return bulk.handle(records)
 
     def loop(
         name: str,

@@ -60,8 +60,8 @@ class Receipts:
         self._dead_letters = dead_letters
         self._metrics = metrics
 
-    def handle(self, records: Sequence[Consumed]) -> None:
-        """When this returns, each receipt is committed or acknowledged as a dead letter."""
+    def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
+        """When this returns, each receipt is committed or acknowledged as a dead letter: none is left."""
         receipts: dict[str, Mapping[str, Any]] = {}
         rejected: list[Rejected] = []
         for record in records:
@@ -79,6 +79,7 @@ class Receipts:
             repeated=len(records) - len(rejected) - stored,
             dead_letters=len(rejected),
         )
+        return ()
 
 
 def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:

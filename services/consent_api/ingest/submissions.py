@@ -3,9 +3,16 @@
 What comes by the live topic is live, what comes by the bulk topic is bulk.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 
-from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
+from consent_api.errors import (
+    FieldError,
+    LedgerContendedError,
+    SubmissionInvalidError,
+    TransactionTooLongError,
+)
+from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import Outcome
@@ -16,6 +23,13 @@ from consent_contracts.errors import Unreadable
 from .dead_letter_writer import DeadLetterWriter, Rejected
 from .metrics import IngestMetrics
 from .record import Consumed
+
+log = logging.getLogger(__name__)
+
+_SINGLE_LOCK_MS = 10
+"""How long one submission by itself waits for a lock before it is left for later. Short, as many may have to wait."""
+
+_Person = tuple[str, ...]
 
 
 class Submissions:
@@ -38,6 +52,7 @@ class Submissions:
         most: int = 10_000,
     ) -> None:
         """`most`: decisions in one transaction at first."""
+        self._waiting: set[_Person] = set()
         self._lane = lane
         self._most = most
         self._codec = codec
@@ -48,8 +63,9 @@ class Submissions:
         self._dead_letters = dead_letters
         self._metrics = metrics
 
-    def handle(self, records: Sequence[Consumed]) -> None:
-        """When this returns, each record is committed in the ledger or acknowledged as a dead letter."""
+    def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
+        """When this returns, each record is committed in the ledger or acknowledged as a dead letter, but for those
+        returned: another transaction holds the person that they concern."""
         now = self._ledger.clock()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
@@ -64,32 +80,75 @@ class Submissions:
                 rejected.append(invalid(record, error))
         outcomes = self._record(accepted)
         repeated = 0
+        left: list[Consumed] = []
         for record, outcome in zip(readable, outcomes, strict=True):
-            if isinstance(outcome, SubmissionInvalidError):
+            if outcome is None:
+                left.append(record)
+            elif isinstance(outcome, SubmissionInvalidError):
                 rejected.append(invalid(record, outcome))
             else:
                 repeated += outcome.repeated
         if rejected:
             self._dead_letters.write(rejected)
-        self._metrics.count(records[0].topic, total=len(records), repeated=repeated, dead_letters=len(rejected))
+        done = len(records) - len(left)
+        self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
+        return left
 
-    def _record(self, accepted: Sequence[Accepted]) -> list[Outcome]:
-        """In one transaction, or in smaller ones where one would last longer than its lane allows.
+    def _record(self, accepted: Sequence[Accepted]) -> list[Outcome | None]:
+        """In as few transactions as fit; None for those that have to wait. Submissions for one person keep their order.
 
-        What has fitted is remembered: an attempt that does not fit costs seconds.
+        What has fitted is remembered, as an attempt that does not fit costs seconds; so is who had to wait, as they
+        would make all others wait again.
         """
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(accepted):
-            part = accepted[len(outcomes) : len(outcomes) + self._most]
+        outcomes: list[Outcome | None] = [None] * len(accepted)
+        waited, self._waiting = self._waiting, set()
+        apart = [at for at, each in enumerate(accepted) if _person(each) in waited]
+        rest = [at for at, each in enumerate(accepted) if _person(each) not in waited]
+        while rest:
+            window = rest[: self._most]
+            part = [at for at in window if _person(accepted[at]) not in self._waiting]
             try:
-                outcomes += self._ledger.record(part, lane=self._lane)
+                recorded = self._ledger.attempt([accepted[at] for at in part], lane=self._lane)
             except TransactionTooLongError:
-                if len(part) == 1:
-                    raise
-                self._most = len(part) // 2
+                if len(part) > 1:
+                    self._most = len(part) // 2
+                    continue
+                self._record_singly(accepted, part, outcomes)
+            except LedgerContendedError:
+                self._record_singly(accepted, part, outcomes)
             else:
+                for at, outcome in zip(part, recorded, strict=True):
+                    outcomes[at] = outcome
                 self._most += 1
+            rest = rest[len(window) :]
+        self._record_singly(accepted, apart, outcomes)
         return outcomes
+
+    def _record_singly(
+        self, accepted: Sequence[Accepted], positions: Sequence[int], outcomes: list[Outcome | None]
+    ) -> None:
+        for at in positions:
+            each = accepted[at]
+            if _person(each) in self._waiting:
+                continue
+            try:
+                [outcomes[at]] = self._record_one(each)
+            except LedgerContendedError:
+                self._waiting.add(_person(each))
+
+    def _record_one(self, each: Accepted) -> list[Outcome]:
+        """Where it does not fit into the live lane's time it goes by the bulk lane, with its own mark: it takes effect
+        later, but is not tried for ever."""
+        try:
+            return self._ledger.attempt([each], lane=self._lane, lock_ms=_SINGLE_LOCK_MS)
+        except TransactionTooLongError:
+            if self._lane is Lane.BULK:
+                raise
+            [outcome] = self._ledger.attempt([each], lane=Lane.BULK)
+            self._metrics.by_bulk.inc()
+            decision_id = outcome.decision_id if isinstance(outcome, Recorded) else None
+            log.warning("a live submission was recorded by the bulk lane", extra={"decision_id": decision_id})
+            return [outcome]
 
     def _read(self, record: Consumed, now: int) -> Accepted:
         datum = self._codec.decode(record.topic, record.value)
@@ -102,6 +161,13 @@ class Submissions:
         if not datum["event_id"]:
             raise SubmissionInvalidError([_EMPTY_EVENT_ID])
         return validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
+
+
+def _person(each: Accepted) -> _Person:
+    """Whom a submission concerns: the subject, whom a transaction that decides for them locks, or else the address."""
+    if each.subject_ref is not None:
+        return each.tenant, each.subject_ref
+    return each.tenant, each.channel, each.address or ""
 
 
 def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:

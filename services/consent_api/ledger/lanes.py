@@ -74,6 +74,9 @@ _LIMITS = {
 }
 
 
-def limit(connection: Connection, lane: Lane) -> None:
-    """Bound the transaction that has just begun and is about to write the lane's outbox."""
-    connection.execute(_SET_TIME_LIMITS, lane.time_limits())
+def limit(connection: Connection, lane: Lane, *, lock_ms: int | None = None) -> None:
+    """Bound the transaction that has just begun and is about to write the lane's outbox.
+
+    ``lock_ms``: as for `Lane.time_limits`.
+    """
+    connection.execute(_SET_TIME_LIMITS, lane.time_limits(lock_ms=lock_ms))

@@ -75,4 +75,16 @@ class Ledger:
 
     def record(self, accepted: Sequence[Accepted], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
         """Record decisions in one transaction of their own: committed, with their messages, when this returns."""
-        return self.write(lane, lambda connection: record(connection, self.context, accepted, lane=lane))
+        return patiently(lambda: self.attempt(accepted, lane=lane))
+
+    def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Outcome]:
+        """As `record`, in one transaction that waits for no lock longer than the lane allows, or ``lock_ms`` if less.
+
+        LedgerContendedError when it would have to, TransactionTooLongError when it does not fit into the lane's time.
+        """
+
+        def limited(connection: Connection) -> list[Outcome]:
+            lanes.limit(connection, lane, lock_ms=lock_ms)
+            return record(connection, self.context, accepted, lane=lane)
+
+        return self.transact(limited, limit_seconds=lane.limit_seconds)

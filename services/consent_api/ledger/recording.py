@@ -43,8 +43,8 @@ def record(
 ) -> list[Outcome]:
     """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
 
-    All their messages go by `lane`, whose time limits the caller has set; each decision keeps its own mark. On the
-    live lane a repetition of a bulk decision makes that decision live, and publishes it again.
+    All their messages go by `lane`, whose time limits the caller has set; each decision keeps its own mark. A live
+    repetition of a bulk decision makes that decision live, and publishes it again.
 
     Nothing is recorded before that transaction has committed. UnknownTenant when the keyring does not know a tenant;
     contention surfaces as the database's error, for `transact` to run it again.
@@ -62,7 +62,7 @@ def record(
                 continue
             firsts[event] = position
         fresh.append(position)
-    repeated = _made_live(known, accepted, context.keyring) if lane is Lane.LIVE else {}
+    repeated = _made_live(known, accepted, context.keyring)
     batch = _Batch(connection, context, [accepted[position] for position in fresh], lane=lane, now=now)
     recorded = dict(zip(fresh, batch.write(repeated), strict=True))
     outcomes: list[Outcome] = []

@@ -79,9 +79,10 @@ def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> Consume
     """One that stops once it has handled the record at `last`."""
     left: list[Any] = list(consumers)
 
-    def handle(records: Any) -> None:
+    def handle(records: Any) -> list[Any]:
         if records[-1].offset == last:
             stop.set()
+        return []
 
     return ConsumerLoop(
         name="inbound",
@@ -154,12 +155,13 @@ def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_bac
     stop, consumer = threading.Event(), Rebalanced()
     tries = 0
 
-    def handle(_: Any) -> None:
+    def handle(_: Any) -> list[Any]:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise TimeoutError
         stop.set()
+        return []
 
     giving_up = threading.Timer(20, stop.set)
     giving_up.start()
@@ -187,10 +189,11 @@ def test_the_recorded_position_follows_what_was_handled_and_not_what_was_read() 
     # The end comes while the record at 4 is not handled yet; the marker of a transaction lies at 5.
     consumer = Scripted(record(4), end_of_partition(6))
 
-    def handle(_: Any) -> None:
+    def handle(_: Any) -> list[Any]:
         seen.append(positions.snapshot())
         if len(seen) == 1:
             raise TimeoutError
+        return []
 
     giving_up = threading.Timer(20, stop.set)
     giving_up.start()
@@ -216,3 +219,39 @@ def test_the_recorded_position_follows_what_was_handled_and_not_what_was_read() 
     thread.join(20)
     giving_up.cancel()
     assert seen == [{}, {}]
+
+
+def test_what_is_left_comes_again_with_what_follows_and_no_offset_is_stored_beyond_it() -> None:
+    stop, positions, health = threading.Event(), RecordedPositions(), Health()
+    consumer = Scripted(record(0), record(1), record(2))
+    batches: list[list[int]] = []
+    unready: list[str] = []
+
+    def handle(records: Any) -> list[Any]:
+        batches.append([each.offset for each in records])
+        if len(batches) == 2:
+            assert positions.snapshot()[TOPIC, 0].next_offset == 1
+        if len(batches) < 5:
+            return [each for each in records if each.offset == 1]
+        unready.extend(health.check()[1])
+        stop.set()
+        return []
+
+    giving_up = threading.Timer(20, stop.set)
+    giving_up.start()
+    ConsumerLoop(
+        name="inbound",
+        topic=TOPIC,
+        open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
+        handle=handle,
+        transient=(),
+        health=health,
+        metrics=IngestMetrics.on(CollectorRegistry()),
+        positions=positions,
+        stalled_after=0.0,
+    ).run(stop)
+    giving_up.cancel()
+    assert batches == [[0], [1], [1, 2], [1], [1]]
+    assert consumer.stored == [1, 3]
+    assert positions.snapshot()[TOPIC, 0].next_offset == 3
+    assert unready == ["inbound: consent.inbound.v1:0:1 has waited for 0 s"]

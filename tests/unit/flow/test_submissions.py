@@ -9,19 +9,23 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_api.errors import TransactionTooLongError
+from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.submissions import Submissions
+from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
 from consent_api.validate import Accepted, Rules
 
 
 class TimedLedger:
-    """Records so many decisions in one transaction, and no more."""
+    """Records so many decisions in one transaction, and no more. `held`: subjects that another transaction locks."""
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.held: set[str | None] = set()
+        self.unlimited: set[Lane] = set()
+        self.contended = 0
         self.too_long = 0
         self.transactions: list[list[Accepted]] = []
         self.lanes: set[Lane] = set()
@@ -29,18 +33,20 @@ class TimedLedger:
     def clock(self) -> int:
         return time.time_ns() // 1_000
 
-    def record(self, accepted: Sequence[Accepted], *, lane: Lane) -> list[Any]:
-        if len(accepted) > self._most:
+    def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
+        if self.held & {each.subject_ref for each in accepted}:
+            self.contended += 1
+            raise LedgerContendedError("locked")
+        if len(accepted) > self._most and lane not in self.unlimited:
             self.too_long += 1
             raise TransactionTooLongError("too many")
         self.transactions.append(list(accepted))
         self.lanes.add(lane)
-        return [Recorded() for _ in accepted]
+        return [recorded() for _ in accepted]
 
 
-class Recorded:
-    duplicate = False
-    repeated = False
+def recorded() -> Recorded:
+    return Recorded(decision_id="d", recorded_at=0, address_keys=())
 
 
 class PlainCodec:
@@ -53,7 +59,7 @@ class PlainCodec:
             "channel": "sms",
             "purpose": "newsletter",
             "status": "withdrawn",
-            "subject_ref": "crm-1",
+            "subject_ref": f"crm-{int(value or b'') % 5}",
             "address": "+33639980001",
             "occurred_at": time.time_ns() // 1_000 - 1_000_000,
             "expires_at": None,
@@ -108,6 +114,39 @@ def test_what_has_fitted_is_remembered() -> None:
     assert [len(each) for each in ledger.transactions[:2]] == [80, 80]
 
 
-def test_one_decision_that_does_not_fit_waits_for_better_times() -> None:
+def test_a_bulk_decision_that_does_not_fit_waits_for_better_times() -> None:
     with pytest.raises(TransactionTooLongError):
-        submissions(TimedLedger(most=0), Lane.LIVE).handle(records(2))
+        submissions(TimedLedger(most=0), Lane.BULK).handle(records(2))
+
+
+def test_a_live_decision_that_does_not_fit_by_itself_goes_by_the_bulk_lane_with_its_own_mark() -> None:
+    ledger = TimedLedger(most=0)
+    ledger.unlimited = {Lane.BULK}
+    assert submissions(ledger, Lane.LIVE).handle(records(2)) == []
+    assert ledger.lanes == {Lane.BULK}
+    assert [each.bulk for batch in ledger.transactions for each in batch] == [False, False]
+
+
+def test_only_what_concerns_a_person_who_is_locked_is_left() -> None:
+    ledger = TimedLedger(most=100)
+    ledger.held = {"crm-3"}
+    live = submissions(ledger, Lane.LIVE)
+    left = live.handle(records(20))
+    assert [each.offset for each in left] == [3, 8, 13, 18]
+    assert sum(map(len, ledger.transactions)) == 16
+    assert ledger.contended == 2, "together, and once for the person alone"
+
+
+def test_who_was_locked_holds_up_nobody_the_next_time_and_keeps_their_order() -> None:
+    ledger = TimedLedger(most=100)
+    ledger.held = {"crm-3"}
+    live = submissions(ledger, Lane.LIVE)
+    left = live.handle(records(20))
+    ledger.transactions, ledger.contended = [], 0
+    batch = [*left, *records(30)[20:]]
+    assert [each.offset for each in live.handle(batch)] == [3, 8, 13, 18, 23, 28]
+    assert [len(each) for each in ledger.transactions] == [8]
+    assert ledger.contended == 1
+    ledger.held, ledger.transactions = set(), []
+    assert live.handle(left) == []
+    assert [each.event_id for batch in ledger.transactions for each in batch] == [f"b'{n}'" for n in (3, 8, 13, 18)]
