@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,7 @@ def republish(
             engine=engine,
             keyring=keyring,
             outbox=outbox,
-            publisher=Publisher(lambda: kafka.producer(settings.kafka, linger_ms=20)),
+            publisher=Publisher(partial(kafka.producer, settings.kafka, linger_ms=20)),
             selection=selection,
             start=start or pages.Cursor(),
             report=report,

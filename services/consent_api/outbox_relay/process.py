@@ -260,7 +260,7 @@ class _Composition:
         return lambda connection, row: denial_of(connection, self.codec, row, lane, now=now_micros())
 
     def _publisher(self) -> Publisher:
-        return Publisher(lambda: kafka.producer(self.settings.kafka, **PRODUCER))
+        return Publisher(partial(kafka.producer, self.settings.kafka, **PRODUCER))
 
     def _connect(self, purpose: str) -> Engine:
         engine = connect(self.settings.database, pool_size=1, application=f"consent-relay {purpose}")

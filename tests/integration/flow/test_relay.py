@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from sqlalchemy import text
 
 from consent_api.ledger.lanes import Lane
@@ -170,6 +171,25 @@ def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_addres
             entry = join(entry, entry_of_change(codec.decode(topic, record.value())))
     assert entry is not None
     assert not verdict(entry.decisions, "newsletter").permitted
+
+
+def test_of_a_batch_that_the_broker_refuses_for_its_size_only_the_record_that_is_too_large_is_replaced(
+    rig: Rig,
+) -> None:
+    admin = AdminClient({"bootstrap.servers": rig.kafka})
+    limit = ConfigEntry("max.message.bytes", "20000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, rig.topics.changes, incremental_configs=[limit])
+    for altered in admin.incremental_alter_configs([resource]).values():
+        altered.result()
+    insert_refused(rig, "huge", "incompressible(30000)")
+    keys = [f"k{number}" for number in range(200)]
+    for key in keys:
+        insert_refused(rig, key, "incompressible(1000)")
+    with rig.relay() as relay:
+        until(lambda: rig.pending() == 0)
+        assert relay.metric("consent_relay_outbox_denials_total", lane="live", outcome="dropped") == 1
+        assert published(rig, relay) == len(keys)
+    assert sorted(each.key().decode() for each in rig.changes()) == sorted(keys)
 
 
 def test_a_refused_row_that_concerns_no_address_is_dropped(rig: Rig) -> None:
