@@ -38,7 +38,7 @@ from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE, Row
 from .points import has_gone_back
 from .poll_interval import PollInterval
-from .publisher import Delivery, Publisher
+from .publisher import Publisher
 from .repair_table import RepairTable
 from .resolved import resolved_row
 from .timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
@@ -100,6 +100,7 @@ class RepairLoop:
         self._interval = PollInterval()
         self._check_markers_at = 0.0
         self._suspects: set[str] = set()
+        self._offsets_of: str | None = None
         self._last_offsets: dict[int, int] = {}
         self._stop: Callable[[], bool] = lambda: False
 
@@ -150,15 +151,29 @@ class RepairLoop:
             self._pass(claimed, topic_id)
 
     def _pass(self, claimed: Mapping[Hole, Repair], topic_id: str) -> None:
-        """One pass over the history for all claimed holes, from the lowest of their cursors."""
+        """One pass over the history for all claimed holes, from the lowest of their cursors.
+
+        Raises PublishFailedError for the holes of partitions that take no records, once the others are repaired."""
+        if topic_id != self._offsets_of:
+            self._offsets_of, self._last_offsets = topic_id, {}
+        try:
+            self._repair(claimed, topic_id)
+        except TopicChangedError:
+            # What was published so far may be lost, whether a page showed that or a marker.
+            self._last_offsets = {}
+            self._table.advance([each.hole_id for each in claimed], cursor=None, events=0)
+            self._metrics.repairs.labels("restarted").inc(len(claimed))
+            raise
+
+    def _repair(self, claimed: Mapping[Hole, Repair], topic_id: str) -> None:
         holes = list(claimed)
         cursors = [each.cursor for each in claimed.values()]
         start = min((Cursor(**each) for each in cursors if each is not None), key=_order, default=Cursor())
         place = Cursor() if None in cursors else start
         log.warning("repair of holes begins", extra={"holes": [each.hole_id for each in holes], "from": asdict(place)})
-        self._last_offsets = {}
         began, events = self._clock(), 0
         unknown: frozenset[str] = frozenset()
+        failures: dict[int, str] = {}
         while holes:
             page = self._page(place, holes)
             if page is None:
@@ -166,29 +181,26 @@ class RepairLoop:
                     break
                 place = Cursor(permissions=True)
                 continue
-            try:
-                self._publish([_row(each, number) for number, each in enumerate(page.messages)], topic_id)
-            except TopicChangedError:
-                self._table.advance([each.hole_id for each in holes], cursor=None, events=0)
-                self._metrics.repairs.labels("restarted").inc(len(holes))
-                raise
+            failures |= self._publish([_row(each, number) for number, each in enumerate(page.messages)])
             if page.unknown_tenants - unknown:
                 unknown |= page.unknown_tenants
                 log.warning("repaired with the stored keys: not in the keyring", extra={"tenants": sorted(unknown)})
             place = page.end
             events += len(page.messages)
             self._metrics.repair_events.inc(len(page.messages))
-            mine = self._table.advance(
-                [each.hole_id for each in holes], cursor=asdict(place), events=len(page.messages)
-            )
+            going_on = [each.hole_id for each in holes if each.partition not in failures]
+            mine = self._table.advance(going_on, cursor=asdict(place), events=len(page.messages))
             holes = [each for each in holes if each.hole_id in mine]
             if self._stop():
                 return
         for hole in holes:
-            self._finish(hole, topic_id)
+            failures |= self._finish(hole, topic_id)
         self._table.prune(open_ids=[each.hole_id for each in holes])
         seconds = round(self._clock() - began, 1)
         log.warning("repair of holes ended", extra={"holes": len(holes), "events": events, "seconds": seconds})
+        if failures and not self._stop():
+            places = ", ".join(f"{self._topic}:{each}" for each in sorted(failures))
+            raise PublishFailedError(f"no answer for {places}: {min(failures.values())}")
 
     def _page(self, place: Cursor, holes: Sequence[Hole]) -> Page | None:
         def read(connection: Connection) -> Page | None:
@@ -209,20 +221,20 @@ class RepairLoop:
         self._health.beat(PART, "a page of the ledger")
         return transact(self._engine, read)
 
-    def _finish(self, hole: Hole, topic_id: str) -> None:
+    def _finish(self, hole: Hole, topic_id: str) -> dict[int, str]:
+        """Publish the marker; what `_publish` returns."""
         if self._topic_id() not in (None, topic_id):
             raise TopicChangedError("the bulk topic was created again")
         point, loss = self._table.last_resolved(hole.partition)
         marker = resolved_row(self._codec, self._topic, hole.partition, point=point, loss=loss, repaired=hole.hole_id)
-        delivery = self._publish([marker], topic_id)
-        if not delivery.acknowledged:
-            return  # Stopped: the next relay goes on from the cursor.
-        landed = delivery.offsets.get(hole.partition)
-        self._table.finish(hole.hole_id, marker_offset=landed.highest if landed else 0)
-        self._metrics.repairs.labels("finished").inc()
+        failures = self._publish([marker])
+        if not failures:
+            self._table.finish(hole.hole_id, marker_offset=self._last_offsets.get(hole.partition, 0))
+            self._metrics.repairs.labels("finished").inc()
+        return failures
 
-    def _publish(self, rows: Sequence[Row], topic_id: str) -> Delivery:
-        """Raises PublishFailedError unless all was acknowledged, TopicChangedError when a partition went back."""
+    def _publish(self, rows: Sequence[Row]) -> dict[int, str]:
+        """By partition, why not all was acknowledged. Raises TopicChangedError when a partition went back."""
         delivery = self._publisher.publish(rows, beat=self._beat, stop=self._stop)
         for partition, landed in delivery.offsets.items():
             last = self._last_offsets.get(partition)
@@ -232,9 +244,7 @@ class RepairLoop:
         if delivery.refused:
             log.error("the broker refuses records of a repair", extra={"cause": delivery.cause})
             self._publish_denials(delivery.refused)
-        if delivery.failed:
-            raise PublishFailedError(delivery.cause or "stopped")
-        return delivery
+        return {row.partition: delivery.cause or "stopped" for row in delivery.failed}
 
     def _publish_denials(self, refused: Sequence[Row]) -> None:
         """One record that no broker takes must not keep a hole open: its address is denied instead."""

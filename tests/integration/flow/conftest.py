@@ -10,8 +10,17 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
+from consent_api.outbox_relay import process
 from consent_contracts.topics import Topics
 from tests.integration.flow.rig import Rig
+from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
+
+
+@pytest.fixture
+def one_partition_stuck(monkeypatch: pytest.MonkeyPatch) -> type[PublisherWithoutLeader]:
+    monkeypatch.setattr(process, "Publisher", PublisherWithoutLeader)
+    monkeypatch.setattr(PublisherWithoutLeader, "stuck", frozenset({STUCK}))
+    return PublisherWithoutLeader
 
 
 @pytest.fixture

@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay import process
+from consent_api.outbox_relay.outbox_table import Row
+from consent_api.outbox_relay.publisher import Delivery, OffsetRange, Publisher
 from consent_runtime import kafka
 from consent_runtime.keyring import Key, Keyring
 from consent_runtime.topic_admin import TopicAdmin
 from tests.integration.flow.rig import Rig, Running, grant, refusal, until, write_keyring
+from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
 
 
 def report(rig: Rig, partition: int, *, hole: str | None = None, offset: int = 0, **channel_holes: str) -> None:
@@ -206,3 +213,45 @@ def test_a_keyring_that_lacks_a_tenant_holds_up_no_repair(rig: Rig, keyring: Key
         until(lambda: markers(rig, "one"))
     people = (each for each in rig.changes() if not each.key().startswith(b"k"))
     assert republished(rig, 1) == event_ids(rig, people, topic=rig.topics.changes, partition=1)
+
+
+class PublisherOfMarkers(Publisher):
+    """Real, but that the first marker lands lower than what was sent before it: Kafka went back meanwhile."""
+
+    gone_back = False
+
+    def publish(self, rows: Sequence[Row], *, beat: Callable[[], None], stop: Callable[[], bool]) -> Delivery:
+        delivery = super().publish(rows, beat=beat, stop=stop)
+        marker = threading.current_thread().name == "repair" and any(row.key == b"1" for row in rows)
+        if marker and not PublisherOfMarkers.gone_back:
+            PublisherOfMarkers.gone_back = True
+            delivery.offsets[1] = OffsetRange(lowest=0, highest=0)
+        return delivery
+
+
+def test_a_repair_whose_marker_shows_a_loss_publishes_everything_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history(rig)
+    monkeypatch.setattr(process, "Publisher", PublisherOfMarkers)
+    with rig.relay() as relay:
+        report(rig, 1, hole="one")
+        until(lambda: finished(relay) == 1)
+        assert relay.metric("consent_relay_hole_repairs_total", outcome="restarted") == 1
+    assert len([each for each in rig.changes(Lane.BULK) if each.partition() == 1]) == 2 * len(published(rig, 1))
+
+
+def test_a_partition_that_takes_no_records_holds_up_no_repair_of_another(
+    rig: Rig, one_partition_stuck: type[PublisherWithoutLeader]
+) -> None:
+    one_partition_stuck.stuck = frozenset()
+    history(rig)
+    one_partition_stuck.stuck = frozenset({STUCK})
+    with rig.relay():
+        report_all(rig, {STUCK: "stuck", 1: "one"})
+        until(lambda: markers(rig, "one"))
+        assert republished(rig, 1) == published(rig, 1)
+        assert markers(rig, "stuck") == []
+        one_partition_stuck.stuck = frozenset()
+        until(lambda: markers(rig, "stuck"))
+    assert republished(rig, STUCK) == published(rig, STUCK)
