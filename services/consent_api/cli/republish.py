@@ -39,8 +39,9 @@ def republish(
     """Rebuild Kafka from the ledger: publish every recorded decision again, once per live hash key.
 
     Safe at any time, and beside a running system: order and repetitions change nothing. It goes by the bulk topic, so
-    that nothing live waits for it, and slows down while the relays cannot keep the bulk lane's resolved timestamp
-    within a minute. Interrupted, it goes on where it stopped.
+    that nothing live waits for it, and waits while the relays cannot keep the bulk lane's resolved timestamp within a
+    minute, or the suppression stage has not read what was published a minute ago. Interrupted, it goes on where it
+    stopped.
 
     After a hash key was added, and every service restarted with it, run it for the tenant, whole or with --key-id:
     consent-relay keyring promote and retire refuse until such a run has ended (--channel and --since do not count).
@@ -57,7 +58,7 @@ def republish(
     from consent_api.outbox_relay.publisher import Publisher
     from consent_api.republish import job, pages
     from consent_api.republish.checkpoint import CheckpointFile, CheckpointMismatchError
-    from consent_api.republish.pacing import BulkPacing
+    from consent_api.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.settings import DatabaseSettings
     from consent_runtime import kafka, starting
     from consent_runtime.keyring import KeyringError
@@ -88,6 +89,20 @@ def republish(
         lambda: transact(engine, lambda connection: backlog.read(connection, partitions=settings.partitions)),
         _waiting,
     )
+    # Its consumer only asks, so there is nothing to close but the connection, which ends with the process.
+    merge = MergePacing(
+        MergedOffsets(
+            kafka.consumer(settings.kafka, settings.topics.group(MERGE_GROUP)),
+            topic=settings.topics.changes_bulk,
+            partitions=settings.partitions,
+        ),
+        _waiting_for_merge,
+    )
+
+    def before_page() -> None:
+        pacing.wait()
+        merge.wait()
+
     try:
         with engine.connect() as connection:
             show = _shown(pages.estimated_rows(connection))
@@ -111,7 +126,8 @@ def republish(
             selection=selection,
             start=start or pages.Cursor(),
             report=report,
-            before_page=pacing.wait,
+            before_page=before_page,
+            acknowledged=merge.published,
         )
     except CheckpointMismatchError as other:
         raise click.ClickException(
@@ -141,6 +157,10 @@ def _micros(since: str | None) -> int | None:
         return rfc3339(since)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--since") from None
+
+
+def _waiting_for_merge(age_seconds: float) -> None:
+    click.echo(f"waiting: the merge has not read what was published {age_seconds:.0f} s ago", err=True)
 
 
 def _waiting(age_seconds: float) -> None:

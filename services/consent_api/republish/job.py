@@ -1,7 +1,7 @@
 """One run: page after page out of the ledger, into Kafka, acknowledged before the next."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,7 +11,7 @@ from consent_api.ledger.database import transact
 from consent_api.ledger.key_rotation import TenantKey, store_completed
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.outbox_relay.outbox_table import Row
-from consent_api.outbox_relay.publisher import Publisher
+from consent_api.outbox_relay.publisher import OffsetRange, Publisher
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 
@@ -49,18 +49,20 @@ def republish(
     start: Cursor,
     report: Report,
     before_page: Callable[[], None] = lambda: None,
+    acknowledged: Callable[[Mapping[int, OffsetRange]], None] = lambda offsets: None,
     size: int = PAGE,
 ) -> RepublishProgress:
     """Publish everything after `start` to the bulk topic, each decision with its own mark.
 
-    `before_page` may take its time; `report` gets the progress after each page that the broker has acknowledged. A
-    run of all that the ledger holds under a hash key is remembered there at its end. Raises NotPublishedError,
-    LedgerUnavailableError, UnknownTenant or Unsealable; what was reported stays published.
+    `before_page` may take its time; after each page that the broker has acknowledged, `acknowledged` gets where it
+    landed, by partition, and `report` the progress. A run of all that the ledger holds under a hash key is remembered
+    there at its end. Raises NotPublishedError, LedgerUnavailableError, UnknownTenant or Unsealable; what was reported
+    stays published.
     """
 
     def published(page: Page) -> None:
         before_page()
-        _publish(publisher, page.messages)
+        acknowledged(_publish(publisher, page.messages))
 
     def read(place: Cursor) -> Page | None:
         return transact(
@@ -125,7 +127,7 @@ def _for_each_page(
     return progress
 
 
-def _publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+def _publish(publisher: Publisher, messages: Sequence[Message]) -> Mapping[int, OffsetRange]:
     rows = [
         Row(
             id=number,
@@ -140,6 +142,7 @@ def _publish(publisher: Publisher, messages: Sequence[Message]) -> None:
     delivery = publisher.publish(rows, beat=lambda: None, stop=lambda: False)
     if delivery.failed or delivery.refused:
         raise NotPublishedError(str(delivery.cause))
+    return delivery.offsets
 
 
 def _headers(encoded: str) -> list[tuple[str, str | bytes | None]]:

@@ -9,10 +9,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 
+from consent_api.ledger.lanes import Lane
 from consent_api.republish.checkpoint import CheckpointFile
+from consent_api.republish.pacing import MERGE_GROUP, MergedOffsets
 from consent_api.republish.pages import Cursor, Selection
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
@@ -250,6 +253,19 @@ def test_republish_waits_while_the_bulk_lane_cannot_keep_up(rig: Rig) -> None:
         assert process.returncode == 0, err
         assert "published" in out
         assert merged(empty)
+
+
+def test_republish_knows_what_the_merge_has_read(rig: Rig) -> None:
+    topic, group = rig.topics.changes_bulk, rig.topics.group(MERGE_GROUP)
+    consumer = kafka.consumer(rig.kafka, group)
+    merged_offsets = MergedOffsets(kafka.consumer(rig.kafka, group), topic=topic, partitions=4)
+    assert merged_offsets() == {}
+    rig.fill(100, lane=Lane.BULK)
+    with rig.relay():
+        until(lambda: rig.pending(Lane.BULK) == 0)
+    consumer.commit(offsets=[TopicPartition(topic, 1, 7), TopicPartition(topic, 3, 5)], asynchronous=False)
+    assert merged_offsets() == {1: 7, 3: 5}
+    consumer.close()
 
 
 def _published_until(rig: Rig, *, seconds_ago: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consent_api.ledger.backlog import PENDING_LIMIT, RESOLVED_AGE_LIMIT_SECONDS, BulkBacklog
-from consent_api.republish.pacing import BulkPacing
+from consent_api.outbox_relay.publisher import OffsetRange
+from consent_api.republish.pacing import BulkPacing, MergePacing
 
 
 def backlog(age: float | None, *, pending: int = 0, relay_alive: bool = True) -> BulkBacklog:
@@ -41,3 +42,55 @@ def test_republish_does_not_wait_for_relays_that_do_not_run() -> None:
 
 def test_republish_does_not_wait_while_nothing_is_known() -> None:
     assert paced(backlog(None, pending=PENDING_LIMIT + 1)) == ([], 1)
+
+
+class Merge:
+    """What a run has published and the merge has read, in two partitions."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.read: dict[int, int] = {}
+        self.asked = 0
+        self.waits: list[float] = []
+        self.pacing = MergePacing(self.merged, self.waits.append, sleep=self.sleep, clock=lambda: self.now)
+
+    def merged(self) -> dict[int, int]:
+        self.asked += 1
+        return self.read
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now > 63:
+            self.read = {0: 10, 1: 20}
+
+    def publish(self, *highest: int) -> None:
+        self.pacing.wait()
+        self.pacing.published({p: OffsetRange(lowest=0, highest=each) for p, each in enumerate(highest)})
+
+
+def test_republish_does_not_ask_the_merge_within_a_minute() -> None:
+    merge = Merge()
+    for page in range(10):
+        merge.now = page * 6.0
+        merge.publish(page)
+    assert merge.asked == 0
+
+
+def test_republish_waits_while_the_merge_has_not_read_what_is_more_than_a_minute_old() -> None:
+    merge = Merge()
+    merge.publish(9, 19)
+    merge.now = 61.5
+    merge.read = {0: 10, 1: 19}
+    merge.publish(99, 99)
+    assert merge.waits == [61.5, 62.5]
+    merge.now = 120.0
+    merge.publish(100, 100)
+    assert merge.waits == [61.5, 62.5], "the second page is younger than a minute"
+
+
+def test_republish_waits_for_a_merge_that_has_read_nothing() -> None:
+    merge = Merge()
+    merge.publish(9, 19)
+    merge.now = 61.0
+    merge.publish(99, 99)
+    assert len(merge.waits) == 3
