@@ -20,6 +20,7 @@ class RelayMetrics:
     denials: Counter
     turns: Counter
     resolved_age: Gauge
+    clock_set_back: Counter
     losses: Counter
     open_holes: Gauge
     repairs: Counter
@@ -94,6 +95,14 @@ class RelayMetrics:
                 "Age of the lane's resolved timestamp, of its oldest partition: every decision acknowledged earlier is"
                 " in Kafka. NaN before the first one, or while the database does not answer. Above 30 s (live) readers"
                 " deny; above 60 s (bulk) imports are slowed.",
+                ["lane"],
+                registry=registry,
+            ),
+            clock_set_back=Counter(
+                "consent_relay_resolved_clock_set_back_total",
+                "Times this relay found resolved timestamps more than 2 s ahead of the database's clock, by lane: the"
+                " clock was fast and was set back. They begin again at its present time. Synchronise the host (NTP);"
+                " the log names the seconds.",
                 ["lane"],
                 registry=registry,
             ),

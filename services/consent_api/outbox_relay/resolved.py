@@ -15,7 +15,7 @@ from consent_contracts.codec import Codec
 
 from .errors import PublishFailedError
 from .outbox_table import OutboxTable, Row
-from .points import PartitionProgress, Point, has_gone_back, publishable
+from .points import PartitionProgress, Point, has_gone_back, is_ahead, publishable
 from .publisher import Delivery
 from .timing import RESOLVE_INTERVAL_SECONDS
 from .turn_loop import LaneState
@@ -156,6 +156,8 @@ class ResolvedPublisher:
         self._read, self._points = state.read, state.points
         for partition, kept in state.partitions.items():
             mine = self._partitions.get(partition)
+            if mine is not None and state.clock is not None and is_ahead(mine.resolved_at, clock=state.clock):
+                mine = replace(mine, resolved_at=None)
             if mine is not None and mine.loss > kept.loss:
                 continue  # Raised after the turn was taken.
             self._partitions[partition] = replace(kept, resolved_at=_later(kept.resolved_at, mine))

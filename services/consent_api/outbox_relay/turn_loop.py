@@ -21,7 +21,7 @@ from consent_runtime.observability import Health
 
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE
-from .points import PartitionProgress, Point
+from .points import PartitionProgress, Point, is_ahead
 from .timing import TURN_INTERVAL_SECONDS, WRITER_POLL_SECONDS, WRITER_WAIT_SECONDS
 from .turns import TurnTable
 
@@ -33,9 +33,11 @@ class LaneState:
     """What the ledger held of a lane: points to publish, when this relay last took or finished a turn, and partitions,
     when it last tried to take one.
 
-    `read`: counts the readings, so that its user recognises a newer one."""
+    `read`: counts the readings, so that its user recognises a newer one. `clock`: the database's time, where a turn was
+    taken for this reading."""
 
     read: int = 0
+    clock: int | None = None
     points: tuple[Point, ...] = ()
     partitions: Mapping[int, PartitionProgress] = field(default_factory=dict)
 
@@ -141,8 +143,8 @@ class TurnLoop:
             partitions = self._table.partitions(connection, topic_id=None, count=self._count)
             self.state = LaneState(read=self.state.read + 1, points=self.state.points, partitions=partitions)
             return
-        self._read(connection, topic_id)
         resolved_at, inbound = self._table.clock(connection)
+        self._read(connection, topic_id, clock=resolved_at)
         self._open.append(
             OpenTurn(
                 turn=turn,
@@ -168,7 +170,7 @@ class TurnLoop:
                     ),
                 )
             self._count_turns("kept", len(finished))
-            self._read(connection, None)
+            self._read(connection, None, clock=None)
             self._table.prune(connection, published=self.state.partitions)
         now = self._clock()
         timed_out = [each for each in self._open if each not in finished and now >= each.give_up_at]
@@ -177,10 +179,27 @@ class TurnLoop:
             log.error("a transaction writes the outbox for too long", extra={"lane": self._lane.value})
         self._open = [each for each in self._open if each not in finished and each not in timed_out]
 
-    def _read(self, connection: Connection, topic_id: str | None) -> None:
+    def _read(self, connection: Connection, topic_id: str | None, *, clock: int | None) -> None:
         partitions = self._table.partitions(connection, topic_id=topic_id, count=self._count)
         points = tuple(self._table.points(connection))
-        self.state = LaneState(read=self.state.read + 1, points=points, partitions=partitions)
+        stated = [each.resolved_at for each in points] + [each.resolved_at or 0 for each in partitions.values()]
+        latest = max(stated, default=0)
+        if clock is not None and is_ahead(latest, clock=clock):
+            self._discard_later(connection, clock, latest)
+            partitions = self._table.partitions(connection, topic_id=topic_id, count=self._count)
+            points = tuple(self._table.points(connection))
+        self.state = LaneState(read=self.state.read + 1, clock=clock, points=points, partitions=partitions)
+
+    def _discard_later(self, connection: Connection, clock: int, latest: int) -> None:
+        """Otherwise the lane would state nothing until the clock shows the old time again. What was stated is no longer
+        true, and the merge goes by what is stated last."""
+        self._table.discard_later(connection, clock)
+        self._metrics.clock_set_back.labels(self._lane.value).inc()
+        log.error(
+            "the database's clock was set back: resolved timestamps begin again at its present time; synchronise its"
+            " host (NTP), and restart the readers that deny",
+            extra={"lane": self._lane.value, "seconds": round((latest - clock) / 1_000_000, 1)},
+        )
 
     def _discard_open(self) -> None:
         self._count_turns("lost", len(self._open))

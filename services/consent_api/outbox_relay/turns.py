@@ -54,6 +54,8 @@ _PRUNE = text(
     f" OR (turn % {THINNED_TO} <> 0"
     f" AND resolved_at < {_NOW} - {int(FULL_PRECISION_SECONDS * _MICROS)}))"
 )
+_DISCARD_POINTS = text("DELETE FROM relay_turn_points WHERE lane = :lane AND resolved_at > :clock")
+_DISCARD_PUBLISHED = text("UPDATE relay_partitions SET resolved_at = NULL WHERE lane = :lane AND resolved_at > :clock")
 _PARTITIONS = text(
     "SELECT partition, topic_id, last_offset, loss, resolved_at FROM relay_partitions WHERE lane = :lane"
 )
@@ -144,6 +146,11 @@ class TurnTable:
         """Drop the points that every partition has passed, and thin out the older ones."""
         resolved = [each.resolved_at or 0 for each in published.values()]
         connection.execute(_PRUNE, {**self._lane, "needed_after": min(resolved, default=0)})
+
+    def discard_later(self, connection: Connection, clock: int) -> None:
+        """Drop every time later than `clock`, that of points and that of what was published."""
+        connection.execute(_DISCARD_POINTS, {**self._lane, "clock": clock})
+        connection.execute(_DISCARD_PUBLISHED, {**self._lane, "clock": clock})
 
     def partitions(self, connection: Connection, *, topic_id: str | None, count: int) -> dict[int, PartitionProgress]:
         """What is kept of each of the `count` partitions. `topic_id`: the broker's id of the topic now, None when it

@@ -280,3 +280,22 @@ def test_an_ingest_that_was_stopped_ages(rig: Rig) -> None:
     with rig.relay():
         until(lambda: resolved_at(rig) > stopped + 1_000_000)
         assert all(datum["inbound_resolved_at"] < stopped for _, _, datum in rig.resolved())
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_a_database_whose_clock_was_set_back_by_an_hour_states_its_present_time(rig: Rig, lane: Lane) -> None:
+    with rig.relay():
+        until(lambda: resolved_at(rig, lane) > 0)
+    with rig.owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE relay_partitions SET resolved_at = resolved_at + 3600000000")
+        connection.exec_driver_sql("UPDATE relay_turns SET taken_at = taken_at + 3600000000")
+        connection.exec_driver_sql(
+            "INSERT INTO relay_turn_points (lane, turn, resolved_at, highest_outbox_id)"
+            f" SELECT lane, 1000000, resolved_at, 0 FROM relay_partitions WHERE partition = 0 AND lane = '{lane}'"
+        )
+    restarted_at = now(rig)
+    with rig.relay() as relay:
+        until(lambda: resolved_at(rig, lane) > restarted_at)
+        assert resolved_at(rig, lane) <= now(rig)
+        assert relay.metric("consent_relay_resolved_clock_set_back_total", lane=lane.value) == 1
+        until(lambda: relay.health.check() == (True, []))

@@ -51,8 +51,8 @@ class Rig:
             clock=lambda: self.now,
         )
 
-    def turn(self, *points: Point, partition: PartitionProgress) -> None:
-        self.state = LaneState(read=self.state.read + 1, points=points, partitions={0: partition})
+    def turn(self, *points: Point, partition: PartitionProgress, clock: int | None = None) -> None:
+        self.state = LaneState(read=self.state.read + 1, clock=clock, points=points, partitions={0: partition})
 
     def due(self) -> None:
         self.now += 1
@@ -196,3 +196,13 @@ def test_a_loss_that_another_relay_was_faster_to_count_is_stated_with_the_number
     assert rig.losses == []
     rig.due()
     assert [each["loss"] for each in rig.stated] == [2]
+
+
+def test_after_the_databases_clock_was_set_back_a_lower_time_is_stated() -> None:
+    rig = Rig()
+    rig.turn(point(3_600_000_000), partition=progress(), clock=3_600_000_000)
+    rig.due()
+    rig.turn(point(10_000_000), partition=progress(last_offset=0), clock=10_000_000)
+    rig.due()
+    assert [each["resolved_at"] for each in rig.stated] == [3_600_000_000, 10_000_000]
+    assert rig.publisher.resolved_at == 10_000_000

@@ -56,6 +56,9 @@ class Table:
 
     def prune(self, _: Any, *, published: Any) -> None: ...
 
+    def discard_later(self, _: Any, clock: int) -> None:
+        self.kept = [each for each in self.kept if each.resolved_at <= clock]
+
     def partitions(self, _: Any, *, topic_id: str | None, count: int) -> dict[int, PartitionProgress]:
         return {
             each: PartitionProgress(topic_id="t", last_offset=None, loss=0, resolved_at=None) for each in range(count)
@@ -161,3 +164,24 @@ def test_no_turn_is_taken_before_the_schemas_are_known() -> None:
     rig.loop.run(stop)
     assert rig.table.turn == 0
     assert rig.health.check()[1] == ["bulk-turns: waiting for the schema registry: the registry does not answer"]
+
+
+def test_what_a_clock_has_stated_that_was_set_back_since_is_discarded() -> None:
+    rig = Rig()
+    rig.table.time = 3_600_000_000
+    rig.step()
+    rig.table.time = 0
+    rig.step()
+    assert [each.resolved_at for each in rig.table.kept] == [1_000_000]
+    assert rig.loop.state.points == tuple(rig.table.kept)
+    value = rig.registry.get_sample_value("consent_relay_resolved_clock_set_back_total", {"lane": "bulk"})
+    assert value == 1
+
+
+def test_a_clock_that_was_set_back_by_less_than_readers_tolerate_discards_nothing() -> None:
+    rig = Rig()
+    rig.table.time = 3_600_000_000
+    rig.step()
+    rig.table.time -= 2_500_000
+    rig.step()
+    assert len(rig.table.kept) == 2
