@@ -19,6 +19,7 @@ class ApiMetrics:
     requests: Histogram
     idempotency_conflicts: Counter
     unavailable: Counter
+    by_bulk: Counter
     clock_offset: Gauge
     bulk_deferred: Counter
     bulk_resolved_age: Gauge
@@ -54,6 +55,12 @@ class ApiMetrics:
                 "consent_relay_api_unavailable_total",
                 "Requests answered 503 because the database did not answer or stayed contended. Nothing was"
                 " acknowledged; callers try again.",
+                registry=registry,
+            ),
+            by_bulk=Counter(
+                "consent_relay_api_recorded_by_bulk_total",
+                "Single live decisions that went by the bulk lane, as the transaction of one alone lasted longer than"
+                " the second that the live lane allows: the database is slow, or a person has thousands of addresses.",
                 registry=registry,
             ),
             clock_offset=Gauge(

@@ -139,7 +139,7 @@ class DecisionHandler:
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
-        self._commits = GroupCommit(ledger)
+        self._commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
         self._back_pressure = BackPressure(ledger, metrics)
 
     async def submit(self, tenant: str, key: str, body: bytes) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.to_thread
@@ -36,8 +36,10 @@ _Key = tuple[str, str]
 class GroupCommit:
     """Commits submissions. `commit_grouped` belongs to one event loop, `commit_single` to any thread."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, on_bulk: Callable[[], None] = lambda: None) -> None:
+        """`on_bulk` is called for each grouped submission that went by the bulk lane."""
         self._ledger = ledger
+        self._on_bulk = on_bulk
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._individual: dict[_Key, asyncio.Task[None]] = {}
@@ -123,7 +125,7 @@ class GroupCommit:
                 )
             except (LedgerContendedError, TransactionTooLongError):
                 async with self._lock_waiters:
-                    outcome = await anyio.to_thread.run_sync(self._commit_patiently, submission, Lane.LIVE)
+                    outcome = await anyio.to_thread.run_sync(self._commit_live, submission)
         except Exception as failure:
             outcome = failure
         del self._individual[_key(submission)]
@@ -132,6 +134,16 @@ class GroupCommit:
     def _commit_patiently(self, submission: Submission, lane: Lane) -> Outcome:
         (outcome,) = patiently(lambda: self._commit([submission], lane, lane.lock_ms))
         return outcome
+
+    def _commit_live(self, submission: Submission) -> Outcome:
+        """Where it does not fit into the live lane's time it goes by the bulk lane, with its own mark."""
+        try:
+            return self._commit_patiently(submission, Lane.LIVE)
+        except TransactionTooLongError:
+            outcome = self._commit_patiently(submission, Lane.BULK)
+            self._on_bulk()
+            log.warning("a live decision was recorded by the bulk lane")
+            return outcome
 
     def _commit(self, submissions: Sequence[Submission], lane: Lane, lock_ms: int) -> list[Outcome]:
         ledger = self._ledger

@@ -117,6 +117,34 @@ def test_a_refusal_in_a_group_stores_no_answer_and_touches_no_other(ledger: Ledg
     assert _count(owner_engine, "decisions") == _count(owner_engine, "idempotency_keys") == 2
 
 
+def test_one_that_never_fits_into_the_live_lanes_second_goes_by_the_bulk_lane(
+    ledger: Ledger, owner_engine: Engine
+) -> None:
+    with owner_engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN PERFORM pg_sleep(5); RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            text("CREATE TRIGGER slow BEFORE INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+        )
+    by_bulk: list[int] = []
+
+    async def story() -> None:
+        commits = GroupCommit(ledger, on_bulk=lambda: by_bulk.append(1))
+        assert _decision(await commits.commit_grouped(_submission(1)))
+
+    try:
+        asyncio.run(story())
+    finally:
+        with owner_engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION slow CASCADE"))
+    assert by_bulk == [1]
+    assert _count(owner_engine, "outbox_bulk") == 1
+
+
 def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger, owner_engine: Engine) -> None:
     async def story() -> None:
         commits = GroupCommit(ledger)
