@@ -5,13 +5,13 @@ A reader may put such entries after the others: no person waits for them now. Wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 NAME = "consent_relay_lane"
 BULK = b"bulk"
 BULK_HEADER = (NAME, BULK)
 
 
-def is_bulk(headers: Iterable[tuple[str, bytes | None]] | None) -> bool:
+def is_bulk(headers: Collection[tuple[str, bytes | None]] | None) -> bool:
     """Whether a record's headers mark it as bulk."""
-    return any(name == NAME and value == BULK for name, value in headers or ())
+    return headers is not None and BULK_HEADER in headers

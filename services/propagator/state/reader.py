@@ -61,6 +61,10 @@ BULK_RECORDS = 50_000
 RETRIED_ADDRESSES = 500
 DEFERRED_ADDRESSES = 100
 """Bulk entries planned between two polls, in one partition."""
+BACKLOG_MESSAGES = MAX_MESSAGES // 2
+"""A poll that returns so many leaves more in the topics, and a live entry may be among them."""
+DEFERRED_DURING_BACKLOG = 10
+"""Instead, after such a poll: about a tenth of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +94,11 @@ class RestoreEvents(Protocol):
 
     def schema_missing(self, destination: str, partitions: int) -> None:
         """In so many partitions entries wait for the schema registry."""
+
+
+def deferred_addresses(polled: int) -> int:
+    """How many bulk entries may be planned after a poll that returned so many records."""
+    return DEFERRED_DURING_BACKLOG if polled >= BACKLOG_MESSAGES else DEFERRED_ADDRESSES
 
 
 class StateReader:
@@ -279,8 +288,9 @@ class StateReader:
             while not self._stopping.is_set():
                 self._health.beat(NAME)
                 busy = self.scanner.busy or self._is_deferring
-                self._take(reader.poll(BUSY_POLL_SECONDS if busy else POLL_SECONDS))
-                self._plan_deferred()
+                batches = reader.poll(BUSY_POLL_SECONDS if busy else POLL_SECONDS)
+                self._take(batches)
+                self._plan_deferred(deferred_addresses(sum(len(batch.messages) for batch in batches)))
                 self._publish(self.scanner.step())
                 if time.monotonic() >= next_check:
                     if not self._fits():
@@ -337,14 +347,14 @@ class StateReader:
     def _is_deferring(self) -> bool:
         return any(tables.unplanned(channel) for tables in self.tables for channel in self.topics.lists.values())
 
-    def _plan_deferred(self) -> None:
+    def _plan_deferred(self, limit: int) -> None:
         """One slice of one partition, so that what arrives meanwhile does not wait."""
         for _ in self.tables:
             self._deferring = (self._deferring + 1) % len(self.tables)
             tables = self.tables[self._deferring]
             if any(tables.unplanned(channel) for channel in self.topics.lists.values()):
                 self._current = tables.partition
-                self._publish(tables.plan_deferred(DEFERRED_ADDRESSES))
+                self._publish(tables.plan_deferred(limit))
                 return
 
     def _retry_unplanned(self) -> None:
