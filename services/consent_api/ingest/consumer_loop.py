@@ -46,6 +46,9 @@ _CHECK_SECONDS, _REQUEST_SECONDS = 5.0, 2.0
 # Two processes with one instance id end each other within seconds, for as long as both are started again.
 DUPLICATE_INSTANCE_SECONDS = 60.0
 
+LEFT_TOO_LONG_SECONDS = 8.0
+"""A record that was not done for so long, while others were, makes the loop unready."""
+
 Handle = Callable[[Sequence[Consumed]], Sequence[Consumed]]
 """Returns those that are not done, in their order: they come again at the head of the next batch."""
 
@@ -306,7 +309,8 @@ class ConsumerLoop:
             return None
         coordinates, since = self._oldest_left
         seconds = time.monotonic() - since
-        return f"{coordinates} has waited for {seconds:.0f} s" if seconds > self._stalled_after else None
+        too_long = seconds > min(LEFT_TOO_LONG_SECONDS, self._stalled_after)
+        return f"{coordinates} has waited for {seconds:.0f} s" if too_long else None
 
     def _places(self) -> str:
         return ", ".join(sorted({f"{each.topic}:{each.partition}" for each in self._batch}))

@@ -58,7 +58,7 @@ class IngestMetrics:
             waiting=Gauge(
                 "consent_relay_ingest_waiting_records",
                 "Submissions that wait because another transaction (an import, say) holds the person they concern; the"
-                " others are recorded meanwhile. One that waits for more than a minute makes the process unready.",
+                " others are recorded meanwhile. One that waits for more than 8 s makes the process unready.",
                 ["topic"],
                 registry=registry,
             ),

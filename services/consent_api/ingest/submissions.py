@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _SINGLE_LOCK_MS = 10
 """How long one submission by itself waits for a lock before it is left for later. Short, as many may have to wait."""
+_ALL_HELD = 20
+"""Where so many persons have to wait and nothing at all was recorded, a table is held: the others are not tried now."""
 
 _Person = tuple[str, ...]
 
@@ -135,6 +137,9 @@ class Submissions:
                 [outcomes[at]] = self._record_one(each)
             except LedgerContendedError:
                 self._waiting.add(_person(each))
+                if len(self._waiting) >= _ALL_HELD and not any(outcomes):
+                    self._waiting |= {_person(accepted[other]) for other in positions}
+                    return
 
     def _record_one(self, each: Accepted) -> list[Outcome]:
         """Where it does not fit into the live lane's time it goes by the bulk lane, with its own mark: it takes effect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,9 +69,10 @@ class Loop:
         self.consumer.asked.append(what)
         until(lambda: not self.consumer.asked)
 
-    def _handle(self, records: Sequence[Consumed]) -> None:
+    def _handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         self.gate.wait()
         self.got += records
+        return ()
 
 
 @contextmanager
@@ -149,6 +151,19 @@ def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(rig: Rig) -
             connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
             rig.submit(rig.encoded([refusal()]))
             until(lambda: not ingest.health.check()[0], what="no lock is waited for longer than 8 s")
-            assert ingest.health.check()[1][0].startswith("inbound: paused, waiting for a dependency: Ledger")
+            assert re.fullmatch(
+                rf"inbound: {rig.topics.inbound}:\d:0 has waited for \d+ s", ingest.health.check()[1][0]
+            )
         until(lambda: ingest.health.check() == (True, []))
         until(lambda: rig.ask("SELECT count(*) FROM decisions") == 1)
+
+
+def test_a_database_that_hangs_for_everybody_is_a_reason_too(rig: Rig) -> None:
+    with rig.ingest() as ingest:
+        until(lambda: ingest.health.check() == (True, []))
+        with rig.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
+            rig.submit(rig.encoded([refusal() for _ in range(100)]))
+            until(lambda: "has waited for" in str(ingest.health.check()))
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == 100)
+        until(lambda: ingest.health.check() == (True, []))

@@ -42,7 +42,6 @@ def test_only_submissions_for_a_person_whom_another_transaction_holds_wait(rig: 
                 slowest = max(slowest, time.monotonic() - began)
             assert slowest < 2.0, "later ones do not wait either"
             assert waiting(rig, ingest) == 2
-            assert ingest.health.check() == (True, [])
             bulk.rollback()
         until(lambda: outcomes(rig, ingest) == 203)
         until(lambda: waiting(rig, ingest) == 0)

@@ -25,6 +25,7 @@ class TimedLedger:
         self._most = most
         self.held: set[str | None] = set()
         self.unlimited: set[Lane] = set()
+        self.people = 5
         self.contended = 0
         self.too_long = 0
         self.transactions: list[list[Accepted]] = []
@@ -50,7 +51,10 @@ def recorded() -> Recorded:
 
 
 class PlainCodec:
-    """Each record is a withdrawal with an event id of its own."""
+    """Each record is a withdrawal with an event id of its own, of one of `people`."""
+
+    def __init__(self, people: int) -> None:
+        self._people = people
 
     def decode(self, topic: str, value: bytes | None) -> dict[str, Any]:
         return {
@@ -59,7 +63,7 @@ class PlainCodec:
             "channel": "sms",
             "purpose": "newsletter",
             "status": "withdrawn",
-            "subject_ref": f"crm-{int(value or b'') % 5}",
+            "subject_ref": f"crm-{int(value or b'') % self._people}",
             "address": "+33639980001",
             "occurred_at": time.time_ns() // 1_000 - 1_000_000,
             "expires_at": None,
@@ -70,7 +74,7 @@ class PlainCodec:
 def submissions(ledger: TimedLedger, lane: Lane) -> Submissions:
     return Submissions(
         lane=lane,
-        codec=PlainCodec(),  # type: ignore[arg-type]
+        codec=PlainCodec(ledger.people),  # type: ignore[arg-type]
         ledger=ledger,  # type: ignore[arg-type]
         rules=Rules(channels=("sms",), default_region="FR"),
         tenants=("acme",),
@@ -150,3 +154,15 @@ def test_who_was_locked_holds_up_nobody_the_next_time_and_keeps_their_order() ->
     ledger.held, ledger.transactions = set(), []
     assert live.handle(left) == []
     assert [each.event_id for batch in ledger.transactions for each in batch] == [f"b'{n}'" for n in (3, 8, 13, 18)]
+
+
+def test_where_nobody_can_be_recorded_not_each_is_tried() -> None:
+    ledger = TimedLedger(most=100)
+    ledger.held = {f"crm-{number}" for number in range(50)}
+    ledger.people = 50
+    live = submissions(ledger, Lane.LIVE)
+    assert live.handle(records(200)) == records(200)
+    assert ledger.contended < 30
+    ledger.held = set()
+    assert live.handle(records(200)) == []
+    assert [each.event_id for batch in ledger.transactions for each in batch] == [f"b'{n}'" for n in range(200)]
