@@ -7,6 +7,7 @@ wall clock makes an answer younger. Times are microseconds; wall times since the
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class ResolvedPartition:
     def __init__(self) -> None:
         self._adopted: _Adopted | None = None
         self._waiting: deque[ListResolved] = deque()
+        self._adoptable_until = sys.maxsize
+        """By the reader's clock when it last looked: later times were given by a clock that is fast."""
         self._hole: str | None = None
         self._channel_holes: Mapping[str, str] = {}
         self._holes_written_at = -1
@@ -119,6 +122,8 @@ class ResolvedPartition:
         self._take_holes(record)
         if record.resolved_at is None:
             return
+        while self._waiting and max(self._adoptable_until, record.resolved_at) < (self._waiting[-1].resolved_at or 0):
+            self._waiting.pop()  # The ledger's clock was fast and has been set back.
         newest = self._waiting[-1] if self._waiting else self._adopted.record if self._adopted else None
         if newest is not None and (newest.resolved_at or 0) >= record.resolved_at:
             return
@@ -132,7 +137,8 @@ class ResolvedPartition:
 
         `positions`: by topic, of the list topics that this reader reads; others are not compared.
         """
-        reached = [each for each in self._waiting if _is_reached(each, positions, clock)]
+        self._adoptable_until = clock + MAX_CLOCK_LEAD_MICROS
+        reached = [each for each in self._waiting if self._is_reached(each, positions)]
         if not reached:
             return False
         while self._waiting.popleft() is not reached[-1]:
@@ -183,16 +189,15 @@ class ResolvedPartition:
             self._hole = self._hole or record.hole
             self._channel_holes = {**record.channel_holes, **self._channel_holes}
 
+    def _is_reached(self, record: ListResolved, positions: Mapping[str, Position]) -> bool:
+        if (record.resolved_at or 0) > self._adoptable_until:
+            return False
+        ends = {each.topic: each for each in record.lists}
+        for topic, position in positions.items():
+            end = ends.get(topic)
+            if end is None or end.topic_id != position.topic_id or position.offset < end.end_offset:
+                return False
+        return True
+
     def _open_holes(self) -> frozenset[str]:
         return frozenset({*([self._hole] if self._hole is not None else ()), *self._channel_holes.values()})
-
-
-def _is_reached(record: ListResolved, positions: Mapping[str, Position], clock: int) -> bool:
-    if (record.resolved_at or 0) > clock + MAX_CLOCK_LEAD_MICROS:
-        return False
-    ends = {each.topic: each for each in record.lists}
-    for topic, position in positions.items():
-        end = ends.get(topic)
-        if end is None or end.topic_id != position.topic_id or position.offset < end.end_offset:
-            return False
-    return True

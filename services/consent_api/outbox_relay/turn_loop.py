@@ -197,7 +197,7 @@ class TurnLoop:
         self._metrics.clock_set_back.labels(self._lane.value).inc()
         log.error(
             "the database's clock was set back: resolved timestamps begin again at its present time; synchronise its"
-            " host (NTP), and restart the readers that deny",
+            " host (NTP)",
             extra={"lane": self._lane.value, "seconds": round((latest - clock) / 1_000_000, 1)},
         )
 

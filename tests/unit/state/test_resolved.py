@@ -74,6 +74,23 @@ def test_a_record_more_than_two_seconds_later_than_the_readers_clock_is_not_adop
     assert adopted(record(103 * SECOND), clock=100 * SECOND).age(0) is None
 
 
+def test_when_the_clock_of_the_ledger_was_fast_and_is_set_back_what_it_states_then_is_adopted() -> None:
+    resolved = adopted(record(90 * SECOND), clock=91 * SECOND)
+    for fast in (3_600, 3_601):
+        resolved.receive(record(fast * SECOND, append_time=92 * SECOND))
+        assert not resolved.advance(at(10), clock=92 * SECOND, elapsed=0)
+    resolved.receive(record(93 * SECOND))
+    assert resolved.advance(at(10), clock=93 * SECOND, elapsed=0)
+    assert resolved.as_of("sms") == 93 * SECOND
+
+
+def test_a_reader_whose_clock_is_slow_adopts_a_record_when_its_time_has_come() -> None:
+    resolved = adopted(record(103 * SECOND), clock=100 * SECOND)
+    resolved.receive(record(104 * SECOND))
+    assert resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
+    assert resolved.as_of("sms") == 103 * SECOND
+
+
 def test_a_clock_of_the_ledger_that_is_late_is_bounded_by_the_append_time() -> None:
     resolved = adopted(record(102 * SECOND, append_time=95 * SECOND), clock=101 * SECOND)
     assert resolved.age(0) == 6 * SECOND
