@@ -67,6 +67,11 @@ class ListResolved:
         )
 
     @property
+    def latest(self) -> int:
+        """The latest time that it states, of any lane."""
+        return max(each or 0 for each in (self.resolved_at, self.bulk_resolved_at, self.inbound_resolved_at))
+
+    @property
     def holes(self) -> frozenset[str]:
         """Ids of the holes that it names."""
         return frozenset({*([self.hole] if self.hole is not None else ()), *self.channel_holes.values()})
@@ -122,10 +127,10 @@ class ResolvedPartition:
         self._take_holes(record)
         if record.resolved_at is None:
             return
-        while self._waiting and max(self._adoptable_until, record.resolved_at) < (self._waiting[-1].resolved_at or 0):
+        while self._waiting and self._waiting[-1].latest > max(self._adoptable_until, record.latest):
             self._waiting.pop()  # The ledger's clock was fast and has been set back.
         newest = self._waiting[-1] if self._waiting else self._adopted.record if self._adopted else None
-        if newest is not None and (newest.resolved_at or 0) >= record.resolved_at:
+        if newest is not None and self._adoptable_until >= (newest.resolved_at or 0) >= record.resolved_at:
             return
         if len(self._waiting) == _MAX_WAITING:
             # A reader that lags adopts the oldest first; without the newest but one it only does so less often.
@@ -180,7 +185,7 @@ class ResolvedPartition:
         return None
 
     def _take_holes(self, record: ListResolved) -> None:
-        if record.written_at >= self._holes_written_at:
+        if record.written_at >= self._holes_written_at or self._holes_written_at > self._adoptable_until:
             self._closed.extend(self._open_holes() - record.holes)
             self._hole, self._channel_holes = record.hole, record.channel_holes
             self._holes_written_at = record.written_at
@@ -190,7 +195,7 @@ class ResolvedPartition:
             self._channel_holes = {**record.channel_holes, **self._channel_holes}
 
     def _is_reached(self, record: ListResolved, positions: Mapping[str, Position]) -> bool:
-        if (record.resolved_at or 0) > self._adoptable_until:
+        if record.latest > self._adoptable_until:
             return False
         ends = {each.topic: each for each in record.lists}
         for topic, position in positions.items():

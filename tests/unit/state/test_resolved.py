@@ -84,6 +84,33 @@ def test_when_the_clock_of_the_ledger_was_fast_and_is_set_back_what_it_states_th
     assert resolved.as_of("sms") == 93 * SECOND
 
 
+def test_a_reader_whose_clock_was_fast_too_adopts_what_is_stated_when_both_are_set_back() -> None:
+    resolved = adopted(record(3_600 * SECOND), clock=3_600 * SECOND, elapsed=0)
+    assert not resolved.advance(at(10), clock=101 * SECOND, elapsed=1 * SECOND)
+    resolved.receive(record(102 * SECOND))
+    assert resolved.advance(at(10), clock=102 * SECOND, elapsed=2 * SECOND)
+    assert resolved.hindrance("sms", LIMITS, elapsed=31 * SECOND) is None
+    assert resolved.as_of("sms") == 102 * SECOND
+
+
+@pytest.mark.parametrize("lane", ["bulk_resolved_at", "inbound_resolved_at"])
+def test_a_record_whose_bulk_or_inbound_time_a_fast_clock_gave_is_not_adopted(lane: str) -> None:
+    resolved = adopted(record(100 * SECOND, **{lane: 3_600 * SECOND}), clock=100 * SECOND)
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) == "unknown"
+    resolved.receive(record(101 * SECOND, **{lane: 101 * SECOND}))
+    assert resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
+
+
+def test_a_hole_that_a_fast_merge_named_is_closed_by_the_records_after_its_clock_was_set_back() -> None:
+    resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
+    resolved.receive(record(101 * SECOND, hole="h1", written_at=3_600 * SECOND))
+    resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) == "hole"
+    resolved.receive(record(102 * SECOND))
+    resolved.advance(at(10), clock=102 * SECOND, elapsed=0)
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) is None
+
+
 def test_a_reader_whose_clock_is_slow_adopts_a_record_when_its_time_has_come() -> None:
     resolved = adopted(record(103 * SECOND), clock=100 * SECOND)
     resolved.receive(record(104 * SECOND))
