@@ -165,7 +165,7 @@ class TableDestinationState:
     def _may_go(self, push: PendingPush) -> bool:
         name = self._destination.name
         undurable = self._session.overlay.rows(name, push.address_key) is not None
-        return not undurable and not self._session.is_too_large(name, push.address_key)
+        return not undurable and not self._session.rests(name, push)
 
     def _hindrance(self, partition: int) -> str | None:
         if self._reader.restoring:

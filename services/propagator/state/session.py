@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from consent_runtime.transport.contract import Ownership
 from propagator.errors import SenderFencedError
+from propagator.sending.ports import PendingPush
 from propagator.timing import TOO_LARGE_SECONDS
 
 from .committer import Committer, OutgoingRecord
@@ -55,6 +56,12 @@ class SenderSession:
     def is_too_large(self, destination: str, address_key: str) -> bool:
         """Whether the address's row was refused for its size a short time ago."""
         return (destination, address_key) in self._too_large
+
+    def rests(self, destination: str, push: PendingPush) -> bool:
+        """Whether the target took such a push although no row says so, as its row was refused for its size."""
+        refused = self._too_large.get((destination, push.address_key))
+        row = None if refused is None else refused.rows.get(push.target)
+        return row is not None and row.action == push.kind and row.retry is None
 
     async def commit(self) -> None:
         """Returns once all that was put is committed. Raises SenderFencedError."""
