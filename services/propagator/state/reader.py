@@ -54,16 +54,16 @@ POLL_SECONDS = 0.2
 BUSY_POLL_SECONDS = 0.002
 CHECK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-MAX_MESSAGES = 1_000
+MAX_MESSAGES = 2_000
 """Planned in one write; more would make the next records wait."""
 BULK_RECORDS = 50_000
 """A partition that is this much behind its topics is restored without planning each record, and scanned afterwards."""
 RETRIED_ADDRESSES = 500
 DEFERRED_ADDRESSES = 100
 """Bulk entries planned between two polls, in one partition."""
-BACKLOG_MESSAGES = MAX_MESSAGES // 2
+BACKLOG_MESSAGES = MAX_MESSAGES // 4
 """A poll that returns so many leaves more in the topics, and a live entry may be among them."""
-DEFERRED_DURING_BACKLOG = 10
+DEFERRED_DURING_BACKLOG = 5
 """Instead, after such a poll: about a tenth of the time."""
 
 
