@@ -41,8 +41,12 @@ class Receipt:
     def parts(self) -> list[Receipt]:
         """The same for MAX_DECISIONS of its decisions each, so that each is far from the largest record of a topic."""
         ids = self.decision_ids
-        starts = range(0, max(1, len(ids)), MAX_DECISIONS)
-        return [replace(self, decision_ids=ids[start : start + MAX_DECISIONS]) for start in starts]
+        if len(ids) <= MAX_DECISIONS:
+            return [self]
+        return [
+            replace(self, decision_ids=ids[start : start + MAX_DECISIONS])
+            for start in range(0, len(ids), MAX_DECISIONS)
+        ]
 
     @property
     def receipt_id(self) -> str:

@@ -62,12 +62,11 @@ class RecordBuilder:
 
     def receipt(self, receipt: Receipt) -> OutgoingRecord:
         """One receipt, keyed by its address."""
-        datum = {"receipt_id": receipt.receipt_id} | {
-            name: getattr(receipt, name) for name in Receipt.__slots__ if name != "receipt_id"
-        }
-        datum["decision_ids"] = list(receipt.decision_ids)
+        receipt_id = receipt.receipt_id
+        datum = {name: getattr(receipt, name) for name in Receipt.__slots__}
+        datum |= {"receipt_id": receipt_id, "decision_ids": list(receipt.decision_ids)}
         headers = cloudevents.headers(
-            event_id=receipt.receipt_id,
+            event_id=receipt_id,
             event_type="relay.consent.v1.PropagationReceipt",
             source=f"/propagator/{receipt.destination}",
             time_micros=min(max(receipt.occurred_at, 0), _LATEST_HEADER_MICROS),
