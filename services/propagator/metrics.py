@@ -47,11 +47,12 @@ class Metrics:
             latency=Histogram(
                 "consent_relay_propagation_latency_seconds",
                 "From our acceptance of a decision to the destination's acknowledgement, retries and outages"
-                " included. The promise is 5 s at p99 for live decisions at a healthy destination (class=live); imports"
-                ", fills and ends of permissions are bulk. A permission that ended is measured from its end; an"
-                " entry that was written over a minute after the decision (an address linked later, a merge that was"
-                " down) from that entry; bulk never from before the destination's last fill began.",
-                ("channel", "destination", "class"),
+                " included. The promise is 5 s at p99 for live withdrawals at a healthy destination (class=live,"
+                " action=suppress): where its rate limit is short, permissions wait for them. Imports, fills and ends"
+                " of permissions are bulk. A permission that ended is measured from its end; an entry that was written"
+                " over a minute after the decision (an address linked later, a merge that was down) from that entry;"
+                " bulk never from before the destination's last fill began.",
+                ("channel", "destination", "class", "action"),
                 buckets=BUCKETS,
                 registry=registry,
             ),

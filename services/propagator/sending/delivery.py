@@ -305,8 +305,13 @@ class DeliveryPolicy:
         since = latency_starts_at(planned.state, delivery.entry.written_at)
         if not planned.live:
             since = max(since, delivery.fill_began_at)
-        labels = (self._destination.channel, self._destination.name, "live" if planned.live else "bulk")
-        self._metrics.latency.labels(*labels).observe(max(0, now - since) / SECOND)
+        latency = self._metrics.latency.labels(
+            self._destination.channel,
+            self._destination.name,
+            "live" if planned.live else "bulk",
+            planned.state.action,
+        )
+        latency.observe(max(0, now - since) / SECOND)
 
 
 def _push_to(current: Current, target: str) -> PlannedPush | None:

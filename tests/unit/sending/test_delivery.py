@@ -39,15 +39,16 @@ def test_a_withdrawal_is_delivered_recorded_and_receipted() -> None:
     virtually(scenario())
 
 
-def test_latency_is_measured_by_class() -> None:
+def test_latency_is_measured_by_class_and_action() -> None:
     async def scenario() -> None:
-        rig = Rig()
+        rig = Rig(destination=destination(push_permissions=True))
         await rig.start()
         rig.state.decide(key(1), decision("d1"))
         rig.state.decide(key(2), decision("d2", bulk=True))
+        rig.state.decide(key(3), decision("d3", "given"))
         await until(lambda: rig.state.nothing_pending)
-        for name in ("live", "bulk"):
-            labels = {"channel": "sms", "destination": "tool", "class": name}
+        for name, action in (("live", "suppress"), ("bulk", "suppress"), ("live", "permit")):
+            labels = {"channel": "sms", "destination": "tool", "class": name, "action": action}
             assert rig.registry.get_sample_value("consent_relay_propagation_latency_seconds_count", labels) == 1
         await rig.stop()
 

@@ -119,13 +119,14 @@ class Progress:
         return [(tool.destination, each) for tool in self._tools for each in CLASSES]
 
     def _buckets(self, row: _Row) -> list[tuple[float, float]]:
-        return self._of("propagator").buckets(LATENCY, **_labels(row))
+        """Of withdrawals: for them the promise is made."""
+        return self._of("propagator").buckets(LATENCY, action="suppress", **_labels(row))
 
     def _row(self, destination: str, delivery_class: str) -> Row:
         row, propagator = (destination, delivery_class), self._of("propagator")
-        buckets = self._buckets(row)
-        self._delivered[row] = max(int(buckets[-1][1]) if buckets else 0, self._delivered.get(row, 0))
-        observed = since(buckets, self._before.get(row, []))
+        delivered = int(propagator.total(f"{LATENCY}_count", **_labels(row)))
+        self._delivered[row] = max(delivered, self._delivered.get(row, 0))
+        observed = since(self._buckets(row), self._before.get(row, []))
         if observed and observed[-1][1] > 0:
             self._latencies[row] = observed
         latencies = self._latencies.get(row, [])

@@ -20,7 +20,12 @@ SHOWN = 10
 
 def report(console: Console, story: Story, findings: Findings) -> bool:
     """Print the comparison; True when there is no difference at all."""
-    table = Table(title="every decision against the state inside every tool", title_justify="left")
+    table = Table(
+        title="every decision against the state inside every tool",
+        title_justify="left",
+        caption="p50 and p99: of withdrawals, from our 2xx to the tool's; the outage and the kill included",
+        caption_justify="left",
+    )
     table.add_column("where")
     for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "live p50", "live p99", "bulk p99"):
         table.add_column(name, justify="right")
