@@ -38,6 +38,8 @@ CONSUMER: dict[str, Any] = {
 }
 
 _IDLE = 0.5
+_TRY_LEFT = 0.1
+"""Those that are not done are tried again after so long, where nothing else arrives."""
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 
 # A partition that gave nothing for so long is compared with the broker's end, and the answer awaited so long.
@@ -138,7 +140,7 @@ class ConsumerLoop:
         try:
             while not stop.is_set():
                 self._health.beat(self._name)
-                self._fetch(_IDLE)
+                self._fetch(_TRY_LEFT if self._batch else _IDLE)
                 if self._batch:
                     self._finish(stop)
                 self._note_ends()

@@ -4,6 +4,8 @@ What comes by the live topic is live, what comes by the bulk topic is bulk.
 """
 
 import logging
+import math
+import time
 from collections.abc import Collection, Sequence
 
 from consent_api.errors import (
@@ -28,8 +30,8 @@ log = logging.getLogger(__name__)
 
 _SINGLE_LOCK_MS = 10
 """How long one submission by itself waits for a lock before it is left for later. Short, as many may have to wait."""
-_ALL_HELD = 20
-"""Where so many persons have to wait and nothing at all was recorded, a table is held: the others are not tried now."""
+_SINGLY_SECONDS = 0.5
+"""How long submissions are tried one by one before new ones are looked at: where a table is held, all would wait."""
 
 _Person = tuple[str, ...]
 
@@ -54,7 +56,8 @@ class Submissions:
         most: int = 10_000,
     ) -> None:
         """`most`: decisions in one transaction at first."""
-        self._waiting: set[_Person] = set()
+        self._waiting: dict[_Person, None] = {}
+        """In the order in which they were last tried."""
         self._lane = lane
         self._most = most
         self._codec = codec
@@ -103,57 +106,80 @@ class Submissions:
         would make all others wait again.
         """
         outcomes: list[Outcome | None] = [None] * len(accepted)
-        waited, self._waiting = self._waiting, set()
-        apart = [at for at, each in enumerate(accepted) if _person(each) in waited]
-        rest = [at for at, each in enumerate(accepted) if _person(each) not in waited]
-        while rest:
+        present = {_person(each) for each in accepted}
+        self._waiting = {person: None for person in self._waiting if person in present}
+        apart: dict[_Person, list[int]] = {person: [] for person in self._waiting}
+        rest: list[int] = []
+        for at, each in enumerate(accepted):
+            apart.get(_person(each), rest).append(at)
+        until = min(self._record_together(accepted, rest, outcomes), time.monotonic() + _SINGLY_SECONDS)
+        self._record_singly(accepted, [at for each in apart.values() for at in each], outcomes, until=until)
+        return outcomes
+
+    def _record_together(
+        self, accepted: Sequence[Accepted], rest: Sequence[int], outcomes: list[Outcome | None]
+    ) -> float:
+        """Until when others may be tried one by one (monotonic seconds), as some of these had to be."""
+        until = math.inf
+        while rest and time.monotonic() < until:
             window = rest[: self._most]
             part = [at for at in window if _person(accepted[at]) not in self._waiting]
             try:
                 recorded = self._ledger.attempt([accepted[at] for at in part], lane=self._lane)
-            except TransactionTooLongError:
-                if len(part) > 1:
+            except (TransactionTooLongError, LedgerContendedError) as error:
+                if isinstance(error, TransactionTooLongError) and len(part) > 1:
                     self._most = len(part) // 2
                     continue
-                self._record_singly(accepted, part, outcomes)
-            except LedgerContendedError:
-                self._record_singly(accepted, part, outcomes)
+                until = min(until, time.monotonic() + _SINGLY_SECONDS)
+                by_person: dict[_Person, list[int]] = {}
+                for at in part:
+                    by_person.setdefault(_person(accepted[at]), []).append(at)
+                # The newest first: they wait for nobody's lock where many persons before them do.
+                newest_first = [at for person in reversed(by_person) for at in by_person[person]]
+                self._record_singly(accepted, newest_first, outcomes, until=until)
             else:
                 for at, outcome in zip(part, recorded, strict=True):
                     outcomes[at] = outcome
                 self._most += 1
             rest = rest[len(window) :]
-        self._record_singly(accepted, apart, outcomes)
-        return outcomes
+        return until
 
     def _record_singly(
-        self, accepted: Sequence[Accepted], positions: Sequence[int], outcomes: list[Outcome | None]
+        self, accepted: Sequence[Accepted], positions: Sequence[int], outcomes: list[Outcome | None], *, until: float
     ) -> None:
+        """One, then more until that time (monotonic seconds). Who was tried goes to the end of those that wait, so that
+        the next time begins with the others."""
+        failed: set[_Person] = set()
         for at in positions:
-            each = accepted[at]
-            if _person(each) in self._waiting:
+            person = _person(accepted[at])
+            if person in failed:
                 continue
-            try:
-                [outcomes[at]] = self._record_one(each)
-            except LedgerContendedError:
-                self._waiting.add(_person(each))
-                if len(self._waiting) >= _ALL_HELD and not any(outcomes):
-                    self._waiting |= {_person(accepted[other]) for other in positions}
-                    return
+            self._waiting.pop(person, None)
+            outcomes[at] = self._record_one(accepted[at])
+            if outcomes[at] is None:
+                failed.add(person)
+                self._waiting[person] = None
+            if time.monotonic() >= until:
+                return
 
-    def _record_one(self, each: Accepted) -> list[Outcome]:
-        """Where it does not fit into the live lane's time it goes by the bulk lane, with its own mark: it takes effect
-        later, but is not tried for ever."""
+    def _record_one(self, each: Accepted) -> Outcome | None:
+        """None: it has to wait. Where it does not fit into the live lane's time it goes by the bulk lane, with its own
+        mark: it takes effect later, but is not tried for ever."""
         try:
-            return self._ledger.attempt([each], lane=self._lane, lock_ms=_SINGLE_LOCK_MS)
+            return self._ledger.attempt([each], lane=self._lane, lock_ms=_SINGLE_LOCK_MS)[0]
+        except LedgerContendedError:
+            return None
         except TransactionTooLongError:
             if self._lane is Lane.BULK:
                 raise
-            [outcome] = self._ledger.attempt([each], lane=Lane.BULK)
+            try:
+                [outcome] = self._ledger.attempt([each], lane=Lane.BULK)
+            except LedgerContendedError:
+                return None
             self._metrics.by_bulk.inc()
             decision_id = outcome.decision_id if isinstance(outcome, Recorded) else None
             log.warning("a live submission was recorded by the bulk lane", extra={"decision_id": decision_id})
-            return [outcome]
+            return outcome
 
     def _read(self, record: Consumed, now: int) -> Accepted:
         datum = self._codec.decode(record.topic, record.value)

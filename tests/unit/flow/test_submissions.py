@@ -19,13 +19,15 @@ from consent_api.validate import Accepted, Rules
 
 
 class TimedLedger:
-    """Records so many decisions in one transaction, and no more. `held`: subjects that another transaction locks."""
+    """Records so many decisions in one transaction, and no more. `held`: subjects that another transaction locks; to
+    find that out takes a while."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.held: set[str | None] = set()
         self.unlimited: set[Lane] = set()
         self.people = 5
+        self.lock_seconds = 0.0
         self.contended = 0
         self.too_long = 0
         self.transactions: list[list[Accepted]] = []
@@ -37,6 +39,7 @@ class TimedLedger:
     def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
         if self.held & {each.subject_ref for each in accepted}:
             self.contended += 1
+            time.sleep(self.lock_seconds)
             raise LedgerContendedError("locked")
         if len(accepted) > self._most and lane not in self.unlimited:
             self.too_long += 1
@@ -159,10 +162,42 @@ def test_who_was_locked_holds_up_nobody_the_next_time_and_keeps_their_order() ->
 def test_where_nobody_can_be_recorded_not_each_is_tried() -> None:
     ledger = TimedLedger(most=100)
     ledger.held = {f"crm-{number}" for number in range(50)}
-    ledger.people = 50
+    ledger.people, ledger.lock_seconds = 50, 0.02
     live = submissions(ledger, Lane.LIVE)
     assert live.handle(records(200)) == records(200)
     assert ledger.contended < 30
     ledger.held = set()
     assert live.handle(records(200)) == []
-    assert [each.event_id for batch in ledger.transactions for each in batch] == [f"b'{n}'" for n in range(200)]
+    order = [int((each.event_id or "")[2:-1]) for batch in ledger.transactions for each in batch]
+    for person in range(50):
+        assert [each for each in order if each % 50 == person] == list(range(person, 200, 50))
+
+
+def test_persons_who_are_held_at_the_head_of_a_batch_hold_up_no_others() -> None:
+    ledger = TimedLedger(most=1_000)
+    ledger.people, ledger.lock_seconds = 1_000, 0.005
+    ledger.held = {f"crm-{number}" for number in range(300)}
+    live = submissions(ledger, Lane.LIVE)
+    left = live.handle(records(310))
+    assert {each.offset for each in left} == set(range(300)), "the newest are tried first"
+    for _ in range(10):
+        left = live.handle(left)
+    assert left == records(300)
+    began = time.monotonic()
+    assert live.handle(records(311)[310:]) == []
+    assert time.monotonic() - began < 1.0
+
+
+def test_each_person_who_waits_is_tried_in_turn() -> None:
+    ledger = TimedLedger(most=1_000)
+    ledger.people, ledger.lock_seconds = 300, 0.01
+    ledger.held = {f"crm-{number}" for number in range(300)}
+    live = submissions(ledger, Lane.LIVE)
+    left: Sequence[Consumed] = records(300)
+    for _ in range(10):
+        left = live.handle(left)
+    assert len(left) == 300
+    ledger.held.discard("crm-299")
+    for _ in range(10):
+        left = live.handle(left)
+    assert left == records(299)
