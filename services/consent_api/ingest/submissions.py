@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from consent_api.errors import (
     FieldError,
@@ -16,7 +17,7 @@ from consent_api.errors import (
 )
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
-from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
 from consent_api.validate import Accepted, Rules, validate
 from consent_contracts.codec import Codec
@@ -34,6 +35,14 @@ _SINGLY_SECONDS = 0.5
 """How long submissions are tried one by one before new ones are looked at: where a table is held, all would wait."""
 
 _Person = tuple[str, ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _TooLong:
+    """How often a person's next submission has exceeded the live lane's time alone, and since when (monotonic)."""
+
+    since: float
+    times: int = 0
 
 
 class Submissions:
@@ -58,6 +67,7 @@ class Submissions:
         """`most`: decisions in one transaction at first."""
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
+        self._too_long: dict[_Person, _TooLong] = {}
         self._lane = lane
         self._most = most
         self._codec = codec
@@ -108,6 +118,7 @@ class Submissions:
         outcomes: list[Outcome | None] = [None] * len(accepted)
         present = {_person(each) for each in accepted}
         self._waiting = {person: None for person in self._waiting if person in present}
+        self._too_long = {person: known for person, known in self._too_long.items() if person in present}
         apart: dict[_Person, list[int]] = {person: [] for person in self._waiting}
         rest: list[int] = []
         for at, each in enumerate(accepted):
@@ -163,15 +174,20 @@ class Submissions:
                 return
 
     def _record_one(self, each: Accepted) -> Outcome | None:
-        """None: it has to wait. Where it does not fit into the live lane's time it goes by the bulk lane, with its own
-        mark: it takes effect later, but is not tried for ever."""
+        """None: it has to wait. Where it keeps exceeding the live lane's time it goes by the bulk lane, with its own
+        mark: it takes effect later, but is not tried for ever. Not at once, as the database may be slow for seconds."""
+        person = _person(each)
         try:
-            return self._ledger.attempt([each], lane=self._lane, lock_ms=_SINGLE_LOCK_MS)[0]
+            [outcome] = self._ledger.attempt([each], lane=self._lane, lock_ms=_SINGLE_LOCK_MS)
         except LedgerContendedError:
             return None
         except TransactionTooLongError:
             if self._lane is Lane.BULK:
                 raise
+            known = self._too_long.setdefault(person, _TooLong(since=time.monotonic()))
+            known.times += 1
+            if known.times < MAX_TOO_LONG and time.monotonic() < known.since + PATIENCE_SECONDS:
+                return None
             try:
                 [outcome] = self._ledger.attempt([each], lane=Lane.BULK)
             except LedgerContendedError:
@@ -179,7 +195,8 @@ class Submissions:
             self._metrics.by_bulk.inc()
             decision_id = outcome.decision_id if isinstance(outcome, Recorded) else None
             log.warning("a live submission was recorded by the bulk lane", extra={"decision_id": decision_id})
-            return outcome
+        self._too_long.pop(person, None)
+        return outcome
 
     def _read(self, record: Consumed, now: int) -> Accepted:
         datum = self._codec.decode(record.topic, record.value)

@@ -15,6 +15,7 @@ from consent_api.ingest.record import Consumed
 from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import MAX_TOO_LONG
 from consent_api.validate import Accepted, Rules
 
 
@@ -126,12 +127,27 @@ def test_a_bulk_decision_that_does_not_fit_waits_for_better_times() -> None:
         submissions(TimedLedger(most=0), Lane.BULK).handle(records(2))
 
 
-def test_a_live_decision_that_does_not_fit_by_itself_goes_by_the_bulk_lane_with_its_own_mark() -> None:
+def test_a_live_decision_that_never_fits_by_itself_goes_by_the_bulk_lane_with_its_own_mark() -> None:
     ledger = TimedLedger(most=0)
     ledger.unlimited = {Lane.BULK}
-    assert submissions(ledger, Lane.LIVE).handle(records(2)) == []
+    live = submissions(ledger, Lane.LIVE)
+    for _ in range(MAX_TOO_LONG - 1):
+        assert live.handle(records(2)) == records(2)
+    assert live.handle(records(2)) == []
     assert ledger.lanes == {Lane.BULK}
     assert [each.bulk for batch in ledger.transactions for each in batch] == [False, False]
+
+
+def test_a_live_decision_stays_live_while_the_database_is_slow_for_seconds() -> None:
+    ledger = TimedLedger(most=0)
+    live = submissions(ledger, Lane.LIVE)
+    assert live.handle(records(1)) == records(1)
+    assert live.handle(records(1)) == records(1)
+    ledger.unlimited = {Lane.LIVE}
+    assert live.handle(records(1)) == []
+    assert ledger.lanes == {Lane.LIVE}
+    ledger.unlimited = set()
+    assert live.handle(records(1)) == records(1), "its attempts are counted anew"
 
 
 def test_only_what_concerns_a_person_who_is_locked_is_left() -> None:
