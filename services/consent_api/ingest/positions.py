@@ -27,17 +27,21 @@ log = logging.getLogger(__name__)
 PART = "inbound-positions"
 INTERVAL_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
+_CLOCK_LEAD_MICROS = 2_000_000
+"""A stored time that is further ahead of the database's clock was given before that was set back."""
 
 # An ingest that is configured and has recorded nothing yet is not one that does not exist.
 _DECLARE = text(
     "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"
     " VALUES (:topic, :partition, 0, 0, :now) ON CONFLICT DO NOTHING"
 )
-# By the database's clock at most, which the relay compares it with: this process's may be fast.
+_DATABASE_CLOCK = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+# By the database's clock at most, which the relay compares it with: this process's may be fast. What is stored is kept
+# if it is later, but not if it was given by a database's clock that has been set back since.
 _STORE = text(
-    "UPDATE ingest_positions SET next_offset = :next_offset, updated_at = :now,"
-    " resolved_at = greatest(resolved_at, least(CAST(:resolved_at AS bigint),"
-    " CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)))"
+    "UPDATE ingest_positions SET next_offset = :next_offset, updated_at = :now,"  # noqa: S608 - constants
+    f" resolved_at = greatest(CASE WHEN resolved_at <= {_DATABASE_CLOCK} + {_CLOCK_LEAD_MICROS} THEN resolved_at END,"
+    f" least(CAST(:resolved_at AS bigint), {_DATABASE_CLOCK}))"
     " WHERE topic = :topic AND partition = :partition"
 )
 

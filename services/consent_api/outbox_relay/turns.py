@@ -14,7 +14,7 @@ from consent_api.ledger.lanes import Lane
 
 from .errors import PartitionsChangedError
 from .points import PartitionProgress, Point
-from .timing import FULL_PRECISION_SECONDS, THINNED_TO, TURN_INTERVAL_SECONDS
+from .timing import CLOCK_LEAD_SECONDS, FULL_PRECISION_SECONDS, THINNED_TO, TURN_INTERVAL_SECONDS
 
 _MICROS = 1_000_000
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -29,10 +29,13 @@ _TAKE = text(
     f" WHERE lane = :lane AND turn = :seen AND abs({_NOW} - taken_at) >= :interval RETURNING turn"
 )
 # The clock of the snapshot's statement: one read beside or after a snapshot is younger than it, and a transaction that
-# committed in between would be missed. Ingest's position is read with it for the same reason.
+# committed in between would be missed. Ingest's position is read with it for the same reason; a position that is ahead,
+# as the clock was set back since, is not believed.
+_STATEMENT_CLOCK = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _CLOCK = text(
-    "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint,"
-    " (SELECT min(resolved_at) FROM ingest_positions WHERE topic = :inbound)"
+    f"SELECT {_STATEMENT_CLOCK},"  # noqa: S608 - constants
+    f" (SELECT min(CASE WHEN resolved_at <= {_STATEMENT_CLOCK} + {int(CLOCK_LEAD_SECONDS * _MICROS)}"
+    " THEN resolved_at ELSE 0 END) FROM ingest_positions WHERE topic = :inbound)"
 )
 # Who writes a row holds this lock until after its commit is visible. A snapshot's xmin would do instead, but writers of
 # other databases and the relays' own claims hold it back.

@@ -282,6 +282,20 @@ def test_an_ingest_that_was_stopped_ages(rig: Rig) -> None:
         assert all(datum["inbound_resolved_at"] < stopped for _, _, datum in rig.resolved())
 
 
+def test_a_position_of_ingest_that_a_fast_clock_gave_is_not_believed_once_it_was_set_back(rig: Rig) -> None:
+    recorded = "SELECT coalesce(min(resolved_at), 0) FROM ingest_positions"
+    with rig.ingest():
+        until(lambda: rig.ask(recorded) > 0)
+    with rig.owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE ingest_positions SET resolved_at = resolved_at + 3600000000")
+    with rig.relay():
+        last = now(rig)
+        until(lambda: resolved_at(rig) > last)
+        assert {datum["inbound_resolved_at"] for _, _, datum in rig.resolved()} == {0}
+    with rig.ingest():
+        until(lambda: last < rig.ask(recorded) <= now(rig))
+
+
 @pytest.mark.parametrize("lane", list(Lane))
 def test_a_database_whose_clock_was_set_back_by_an_hour_states_its_present_time(rig: Rig, lane: Lane) -> None:
     with rig.relay():
