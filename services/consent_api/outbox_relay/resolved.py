@@ -153,10 +153,12 @@ class ResolvedPublisher:
         state = self._state()
         if state.read == self._read:
             return
+        # A clock that was taken before the last look is older than what was stated since.
+        clock = state.clock if state.clock_read > self._read else None
         self._read, self._points = state.read, state.points
         for partition, kept in state.partitions.items():
             mine = self._partitions.get(partition)
-            if mine is not None and state.clock is not None and is_ahead(mine.resolved_at, clock=state.clock):
+            if mine is not None and clock is not None and is_ahead(mine.resolved_at, clock=clock):
                 mine = replace(mine, resolved_at=None)
             if mine is not None and mine.loss > kept.loss:
                 continue  # Raised after the turn was taken.

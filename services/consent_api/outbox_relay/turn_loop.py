@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, Engine
 
@@ -33,11 +33,12 @@ class LaneState:
     """What the ledger held of a lane: points to publish, when this relay last took or finished a turn, and partitions,
     when it last tried to take one.
 
-    `read`: counts the readings, so that its user recognises a newer one. `clock`: the database's time, where a turn was
-    taken for this reading."""
+    `read`: counts the readings, so that its user recognises a newer one. `clock`: the database's time when this relay
+    last took a turn, which was for the reading `clock_read`; None before the first."""
 
     read: int = 0
     clock: int | None = None
+    clock_read: int = 0
     points: tuple[Point, ...] = ()
     partitions: Mapping[int, PartitionProgress] = field(default_factory=dict)
 
@@ -141,7 +142,7 @@ class TurnLoop:
         if turn is None:
             # The points are for the relay whose turn it is. Where the topic ends concerns each that writes to it.
             partitions = self._table.partitions(connection, topic_id=None, count=self._count)
-            self.state = LaneState(read=self.state.read + 1, points=self.state.points, partitions=partitions)
+            self.state = replace(self.state, read=self.state.read + 1, partitions=partitions)
             return
         resolved_at, inbound = self._table.clock(connection)
         self._read(connection, topic_id, clock=resolved_at)
@@ -188,7 +189,8 @@ class TurnLoop:
             self._discard_later(connection, clock, latest)
             partitions = self._table.partitions(connection, topic_id=topic_id, count=self._count)
             points = tuple(self._table.points(connection))
-        self.state = LaneState(read=self.state.read + 1, clock=clock, points=points, partitions=partitions)
+        state = replace(self.state, read=self.state.read + 1, points=points, partitions=partitions)
+        self.state = state if clock is None else replace(state, clock=clock, clock_read=state.read)
 
     def _discard_later(self, connection: Connection, clock: int, latest: int) -> None:
         """Otherwise the lane would state nothing until the clock shows the old time again. What was stated is no longer

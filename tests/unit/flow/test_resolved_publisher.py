@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from consent_api.ledger.lanes import Lane
@@ -52,7 +53,9 @@ class Rig:
         )
 
     def turn(self, *points: Point, partition: PartitionProgress, clock: int | None = None) -> None:
-        self.state = LaneState(read=self.state.read + 1, clock=clock, points=points, partitions={0: partition})
+        read = self.state.read + 1
+        state = replace(self.state, read=read, points=points, partitions={0: partition})
+        self.state = state if clock is None else replace(state, clock=clock, clock_read=read)
 
     def due(self) -> None:
         self.now += 1
@@ -206,3 +209,23 @@ def test_after_the_databases_clock_was_set_back_a_lower_time_is_stated() -> None
     rig.due()
     assert [each["resolved_at"] for each in rig.stated] == [3_600_000_000, 10_000_000]
     assert rig.publisher.resolved_at == 10_000_000
+
+
+def test_a_clock_that_was_set_back_is_noticed_where_more_was_read_since() -> None:
+    rig = Rig()
+    rig.turn(point(3_600_000_000), partition=progress(), clock=3_600_000_000)
+    rig.due()
+    rig.turn(partition=progress(last_offset=0), clock=10_000_000)
+    rig.turn(point(10_000_000), partition=progress(last_offset=0))
+    rig.due()
+    assert [each["resolved_at"] for each in rig.stated] == [3_600_000_000, 10_000_000]
+
+
+def test_a_clock_that_is_older_than_what_was_stated_since_sets_nothing_back() -> None:
+    rig = Rig()
+    rig.turn(point(10_000_000), partition=progress(), clock=10_000_000)
+    rig.due()
+    for _ in range(3):
+        rig.turn(point(20_000_000), partition=progress(last_offset=0))
+        rig.due()
+    assert [each["resolved_at"] for each in rig.stated] == [10_000_000, 20_000_000]

@@ -178,6 +178,15 @@ def test_what_a_clock_has_stated_that_was_set_back_since_is_discarded() -> None:
     assert value == 1
 
 
+def test_the_clock_of_the_last_turn_outlives_later_readings() -> None:
+    rig = Rig()
+    rig.step()
+    assert (rig.loop.state.read, rig.loop.state.clock, rig.loop.state.clock_read) == (2, 1_000_000, 1)
+    rig.table.mine = False
+    rig.step()
+    assert (rig.loop.state.read, rig.loop.state.clock, rig.loop.state.clock_read) == (3, 1_000_000, 1)
+
+
 def test_a_clock_that_was_set_back_by_less_than_readers_tolerate_discards_nothing() -> None:
     rig = Rig()
     rig.table.time = 3_600_000_000
