@@ -153,12 +153,13 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
 def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
     from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
     from consent_runtime import kafka, starting
+    from consent_runtime.clock import now_micros
 
     codec = starting.codec(settings, wait_seconds=10)
     topics = settings.topics
     consumer = kafka.consumer(settings.kafka, topics.group("keyring"), **CONSUMER)
     try:
-        merged = merged_until(consumer, codec, topics.resolved, settings.partitions)
+        merged = merged_until(consumer, codec, topics.resolved, settings.partitions, now=now_micros())
     except MergedUnknownError as error:
         raise click.ClickException(
             f"whether the merge has read the republish is not known: {error}. Nothing was changed."

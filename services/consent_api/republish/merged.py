@@ -14,6 +14,7 @@ from consent_contracts.errors import RegistryUnavailable, Unreadable
 CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "isolation_level": "read_uncommitted"}
 READ_SECONDS = 10.0
 _BATCH = 1_000
+_CLOCK_LEAD_MICROS = 2_000_000
 _TIMES = ("resolved_at", "bulk_resolved_at")
 
 
@@ -21,13 +22,15 @@ class MergedUnknownError(Exception):
     """What the merge has stated cannot be read now."""
 
 
-def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int) -> int | None:
+def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int, *, now: int) -> int | None:
     """Every decision that was published before this moment (micros), in either lane, is in the suppression topics.
 
-    None: of some partition that is not known, as its merge has not stated it yet or has a hole. Raises
-    MergedUnknownError, also when `topic` cannot be read to its end within READ_SECONDS.
+    None: of some partition that is not known, as its merge has not stated it yet, has a hole, or states a time ahead of
+    `now` (micros), which a clock gave that was fast. Raises MergedUnknownError, also when `topic` cannot be read to its
+    end within READ_SECONDS.
     """
-    found = [_time_of(codec, topic, value) for value in _newest(consumer, topic, partitions)]
+    latest = now + _CLOCK_LEAD_MICROS
+    found = [_time_of(codec, topic, value, latest=latest) for value in _newest(consumer, topic, partitions)]
     known = [each for each in found if each is not None]
     return min(known) if len(known) == partitions else None
 
@@ -52,10 +55,12 @@ def _newest(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
     return list(newest.values())
 
 
-def _time_of(codec: Codec, topic: str, value: bytes) -> int | None:
+def _time_of(codec: Codec, topic: str, value: bytes, *, latest: int) -> int | None:
     try:
         datum = codec.decode(topic, value)
     except (Unreadable, RegistryUnavailable) as error:
         raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
-    times = [datum[name] for name in _TIMES]
-    return None if None in times or datum["hole"] or datum["channel_holes"] else min(times)
+    times: list[int] = [datum[name] for name in _TIMES]
+    if None in times or max(times) > latest or datum["hole"] or datum["channel_holes"]:
+        return None
+    return min(times)
