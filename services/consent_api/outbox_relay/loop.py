@@ -82,6 +82,7 @@ class LaneRelay:
         self._interval = interval or PollInterval()
         self._batch = batch
         self._refusals: dict[int, _Refusal] = {}
+        self._recovered = False
         self._stop: Callable[[], bool] = lambda: False
         self.resolved: ResolvedPublisher | None = None
         """Set by the composition root: it publishes through this loop."""
@@ -96,6 +97,7 @@ class LaneRelay:
             # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
             limit = min(self._batch, _PROBE_BATCH) if failures else self._batch
             scope = self._scope()
+            self._recovered = False
             try:
                 found = self._publish_batch(limit, scope) if scope else 0
                 if self.resolved is not None and not stop.is_set():
@@ -112,7 +114,8 @@ class LaneRelay:
             failures = 0
             self._health.ready(self._name, self._partitions.readiness())
             pause = self._interval.next(found=found, limit=limit, previous=pause)
-            if pause:
+            # Where a partition has come back the next one may have, too.
+            if pause and not self._recovered:
                 self._sleep(pause, stop)
 
     @property
@@ -126,7 +129,7 @@ class LaneRelay:
         if not self._stop():
             failed = {row.partition for row in delivery.failed}
             self._partitions.failed(failed, delivery.cause)
-            self._partitions.answered({row.partition for row in delivery.acknowledged} - failed)
+            self._recovered |= self._partitions.answered({row.partition for row in delivery.acknowledged} - failed)
         return delivery
 
     def _publish_batch(self, limit: int, scope: frozenset[int]) -> int:

@@ -81,6 +81,7 @@ class ResolvedPublisher:
         self._on_loss = on_loss
         self._clock = clock
         self._due_at = 0.0
+        self._last_scope: Collection[int] = ()
         self._read = 0
         self._points: tuple[Point, ...] = ()
         self._partitions: dict[int, PartitionProgress] = {}
@@ -108,13 +109,14 @@ class ResolvedPublisher:
             )
 
     def publish_due(self, scope: Collection[int]) -> None:
-        """If it is time: a ConsentResolved for each of these partitions in which more is complete than was stated last.
+        """If it is time, or the last time was for others: a ConsentResolved for each of these partitions in which more
+        is complete than was stated last.
 
         Raises PublishFailedError (what was acknowledged is noted), RegistryUnavailable, or DBAPIError; what was not
         stated is stated the next time."""
-        if self._clock() < self._due_at:
+        if self._clock() < self._due_at and scope == self._last_scope:
             return
-        self._due_at = self._clock() + RESOLVE_INTERVAL_SECONDS
+        self._due_at, self._last_scope = self._clock() + RESOLVE_INTERVAL_SECONDS, scope
         before = self.known_offsets()
         newest = max((each.resolved_at for each in self._points), default=0)
         waiting = {p: each for p, each in self._partitions.items() if p in scope and (each.resolved_at or 0) < newest}

@@ -229,3 +229,11 @@ def test_a_clock_that_is_older_than_what_was_stated_since_sets_nothing_back() ->
         rig.turn(point(20_000_000), partition=progress(last_offset=0))
         rig.due()
     assert [each["resolved_at"] for each in rig.stated] == [10_000_000, 20_000_000]
+
+
+def test_others_are_due_at_once() -> None:
+    rig = Rig()
+    rig.turn(point(10), partition=progress())
+    rig.publisher.publish_due({1})
+    rig.publisher.publish_due({0})
+    assert [each["resolved_at"] for each in rig.stated] == [10]

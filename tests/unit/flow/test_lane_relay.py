@@ -1,0 +1,107 @@
+"""One lane's loop over an outbox and a broker in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay import loop
+from consent_api.outbox_relay.availability import PartitionAvailability
+from consent_api.outbox_relay.loop import LaneRelay
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.outbox_table import Claim, Row
+from consent_api.outbox_relay.publisher import Delivery
+from consent_runtime.observability import Health
+from consent_runtime.progress import Progress
+
+COUNT = 48
+
+
+def row(number: int, value: bytes = b"") -> Row:
+    return Row(id=number, topic="t", partition=number % COUNT, key=b"", value=value, headers=[])
+
+
+class MemoryOutbox:
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = {each.id: each for each in rows}
+
+    @contextmanager
+    def claim(self, limit: int, *, set_aside: Collection[int] = (), excluded: Sequence[int] = ()) -> Iterator[Claim]:
+        rows = [each for each in self.rows.values() if each.partition not in set_aside and each.id not in excluded]
+        claim = Claim(None, rows[:limit], "DELETE")  # type: ignore[arg-type]
+        claim.delete = lambda ids: [self.rows.pop(each) for each in ids]  # type: ignore[method-assign,assignment]
+        yield claim
+
+
+class MemoryBroker:
+    """Refuses rows of the value "large", and does not answer about denials while `silent`."""
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.denials = 0
+
+    def publish(self, rows: Sequence[Row], *, beat: Callable[[], None], stop: Callable[[], bool]) -> Delivery:
+        delivery = Delivery(cause="MSG_SIZE_TOO_LARGE", too_large=True)
+        for each in rows:
+            self.denials += each.value == b"denial"
+            if each.value == b"large":
+                delivery.refused.append(each)
+            elif each.value == b"denial" and self.silent:
+                delivery.failed.append(each)
+            else:
+                delivery.acknowledged.append(each)
+        return delivery
+
+
+class Rig:
+    def __init__(self, rows: Sequence[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.monotonic()
+        self.outbox, self.broker = MemoryOutbox(rows), MemoryBroker()
+        metrics = RelayMetrics.on(CollectorRegistry())
+        self.partitions = PartitionAvailability(topic="t", partitions=COUNT, unavailable=metrics.unavailable)
+        arguments: dict[str, Any] = {
+            "lane": Lane.LIVE,
+            "outbox": self.outbox,
+            "publisher": self.broker,
+            "denial_of": lambda _, each: row(each.id, b"denial"),
+            "partitions": self.partitions,
+            "metrics": metrics,
+            "health": Health(),
+            "progress": Progress(bound=60, clock=time.monotonic),
+        }
+        self.relay = LaneRelay(name="live-relay", scope=lambda: self.partitions.all, **arguments)
+        self.retry = LaneRelay(name="live-retry", scope=self.partitions.next_unavailable, **arguments)
+        self.monkeypatch = monkeypatch
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        now = self.now
+        clock = SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
+        self.monkeypatch.setattr(loop, "time", clock)
+
+
+def test_partitions_that_answer_again_come_back_one_after_the_other_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig([row(number) for number in range(COUNT)], monkeypatch)
+    for _ in range(2):
+        rig.partitions.failed(range(COUNT - 1), "timed out")
+    assert rig.partitions.available() == {COUNT - 1}
+    rig.retry._interval = loop.PollInterval(shortest=10, longest=10)
+    stop = threading.Event()
+    thread = threading.Thread(target=rig.retry.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 5
+    while rig.partitions.available() != rig.partitions.all and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.set()
+    thread.join()
+    assert rig.partitions.available() == rig.partitions.all
