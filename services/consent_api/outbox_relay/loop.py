@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -37,6 +38,8 @@ _MOST_REFUSED = 1_000
 _PROBE_BATCH = 50
 
 DenialOf = Callable[[Connection, Row], Row | None]
+_Outcome = Literal["dropped", "denied", "kept", "unanswered"]
+"""Of a row that is refused for good: it concerned no address, its denial was acknowledged, refused, or not answered."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -160,36 +163,43 @@ class LaneRelay:
         for row in delivery.acknowledged:
             self._refusals.pop(row.id, None)
         settled: list[int] = []
+        answers = True
         for row in delivery.refused:
             refusal = self._refusals.setdefault(row.id, _Refusal(times=0, retry_at=0.0))
             refusal.times += 1
             refusal.retry_at = time.monotonic() + REFUSED_AGAIN_AFTER_SECONDS
             if not delivery.too_large and refusal.times == 1:
                 continue  # A damaged packet is refused like a damaged record.
-            if self._settled(claim.connection, row, delivery.cause):
+            if not answers:
+                continue  # Each would take a time-out, and PostgreSQL ends a claim that is idle for long.
+            outcome = self._settle(claim.connection, row, delivery.cause)
+            if outcome == "unanswered":
+                answers = False
+            elif outcome == "kept":
+                refusal.retry_at = time.monotonic() + UNREPLACEABLE_AGAIN_AFTER_SECONDS
+            else:
                 settled.append(row.id)
                 del self._refusals[row.id]
-            else:
-                refusal.retry_at = time.monotonic() + UNREPLACEABLE_AGAIN_AFTER_SECONDS
         if len(self._refusals) > _MOST_REFUSED:
             raise PublishFailedError(delivery.cause)
         return settled
 
-    def _settled(self, connection: Connection, row: Row, cause: str | None) -> bool:
+    def _settle(self, connection: Connection, row: Row, cause: str | None) -> _Outcome:
         denial = self._denial_of(connection, row)
+        outcome: _Outcome
         if denial is None:
             outcome = "dropped"
         else:
             answer = self.publish([denial])
             if answer.failed:
-                return False
+                return "unanswered"
             outcome = "denied" if answer.acknowledged else "kept"
         self._metrics.denials.labels(self._lane.value, outcome).inc()
         log.error(
             "the broker refuses a record",
             extra={"lane": self._lane.value, "outbox_id": row.id, "cause": cause, "outcome": outcome},
         )
-        return outcome != "kept"
+        return outcome
 
     def _excluded(self) -> list[int]:
         if not self._refusals:

@@ -19,6 +19,7 @@ from consent_api.outbox_relay.loop import LaneRelay
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.outbox_table import Claim, Row
 from consent_api.outbox_relay.publisher import Delivery
+from consent_api.outbox_relay.timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
@@ -86,6 +87,34 @@ class Rig:
         now = self.now
         clock = SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
         self.monkeypatch.setattr(loop, "time", clock)
+
+
+def test_a_denial_that_is_not_answered_is_tried_again_soon_and_holds_up_no_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig([row(number, b"large") for number in range(5)], monkeypatch)
+    rig.broker.silent = True
+    rig.pass_time(0)
+    rig.relay._publish_batch(100, rig.partitions.all)
+    assert rig.broker.denials == 1, "of one row alone"
+    assert len(rig.outbox.rows) == 5
+    rig.broker.silent = False
+    rig.pass_time(REFUSED_AGAIN_AFTER_SECONDS + 0.1)
+    rig.relay._publish_batch(100, rig.partitions.all)
+    assert rig.outbox.rows == {}
+
+
+def test_a_denial_that_is_refused_is_tried_again_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig([row(1, b"large")], monkeypatch)
+    rig.relay._denial_of = lambda _, each: row(each.id, b"large")
+    rig.pass_time(0)
+    rig.relay._publish_batch(100, rig.partitions.all)
+    rig.relay._denial_of = lambda _, each: row(each.id, b"denial")
+    rig.pass_time(REFUSED_AGAIN_AFTER_SECONDS + 0.1)
+    assert rig.relay._publish_batch(100, rig.partitions.all) == 0
+    rig.pass_time(UNREPLACEABLE_AGAIN_AFTER_SECONDS)
+    assert rig.relay._publish_batch(100, rig.partitions.all) == 1
+    assert rig.outbox.rows == {}
 
 
 def test_partitions_that_answer_again_come_back_one_after_the_other_without_a_pause(
