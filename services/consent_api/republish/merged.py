@@ -60,7 +60,8 @@ def _time_of(codec: Codec, topic: str, value: bytes, *, latest: int) -> int | No
         datum = codec.decode(topic, value)
     except (Unreadable, RegistryUnavailable) as error:
         raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
-    times: list[int] = [datum[name] for name in _TIMES]
+    times = [datum[name] for name in _TIMES]
     if None in times or max(times) > latest or datum["hole"] or datum["channel_holes"]:
         return None
-    return min(times)
+    until: int = min(times)
+    return until
