@@ -255,6 +255,10 @@ async def test_one_refused_address_costs_the_others_nothing(rig: Rig) -> None:
     assert_nothing_clear(rig, *outcomes)
 
 
+IN_90_SECONDS = "a date in 90 seconds"
+"""Stands for the date when the test runs: one of the collection could have passed by then."""
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
@@ -264,16 +268,15 @@ async def test_one_refused_address_costs_the_others_nothing(rig: Rig) -> None:
         ("-1", (None, None)),
         ("soon", (None, None)),
         (None, (None, None)),
-        (email.utils.formatdate(time.time() + 90, usegmt=True), (1, 90)),
+        (IN_90_SECONDS, (1, 90)),
         ("Wed, 21 Oct 2015 07:28:00 GMT", (0, 0)),
     ],
-    ids=lambda value: (
-        "a date in the future" if isinstance(value, str) and value.endswith("GMT") and "2015" not in value else None
-    ),
 )
 async def test_429_is_throttled_with_the_providers_time_if_it_gave_one(
     rig: Rig, header: str | None, seconds: tuple[float | None, float | None]
 ) -> None:
+    if header == IN_90_SECONDS:
+        header = email.utils.formatdate(time.time() + 90, usegmt=True)
     await rig.misbehave("status", status=429, retry_after=header)
     with pytest.raises(ThrottledError) as raised:
         await rig.send(rig.push(1))

@@ -65,7 +65,8 @@ class IngestMetrics:
             by_bulk=Counter(
                 "consent_relay_ingest_recorded_by_bulk_total",
                 "Live submissions that went by the bulk lane, as the transaction of one alone lasted longer than the"
-                " second that the live lane allows: the database is slow, or a person has thousands of addresses.",
+                " second that the live lane allows, five times or for eight seconds: the database is slow, or a person"
+                " has thousands of addresses.",
                 registry=registry,
             ),
             paused=Gauge(
