@@ -29,6 +29,7 @@ class Call:
     """A batch on its way. `started_at`: of the loop's clock."""
 
     items: Sequence[CallItem]
+    """The live ones first: their outcomes are recorded before those of the bulk pushes that fill the call up."""
     started_at: float
     written: bool = False
     """A request of it was written (the guard is asked in the write): without an answer its effect is not known."""

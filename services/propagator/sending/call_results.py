@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -67,8 +68,8 @@ class CallResults:
         self._refuses_everything = False
 
     async def on_outcomes(self, call: Call, outcomes: Sequence[Outcome]) -> str:
-        """The provider answered for each push. Returns the result for the metric. Those of a large call are recorded in
-        slices, between which live work has its turn."""
+        """The provider answered for each push. Returns the result for the metric. Live outcomes are recorded first, and
+        those of bulk in slices where they are many, between which live work has its turn."""
         self._throttle.record_answered(call.started_at)
         refused = all(isinstance(each, Refused) for each in outcomes)
         if refused and (len(outcomes) > 1 or self._refuses_everything):
@@ -81,12 +82,19 @@ class CallResults:
         elif not all(item.queued.alone for item in call.items):
             self._breaker.record_failure(call.started_at)
         answered = list(zip(call.items, outcomes, strict=True))
-        for start in range(0, len(answered), SLICE):
+        live = sum(item.queued.live for item in call.items)
+        for start in range(0, live, SLICE):
+            self._record(call, answered[start : min(start + SLICE, live)])
+            await asyncio.sleep(0)
+        for start in range(live, len(answered), SLICE):
             async with self._loop_share.slice() if len(answered) > SLICE else nullcontext():
-                for item, outcome in answered[start : start + SLICE]:
-                    call.ended += 1
-                    self._isolated(item, self._on_outcome, outcome)
+                self._record(call, answered[start : start + SLICE])
         return "ok" if all(not isinstance(each, Retryable) for each in outcomes) else "partial"
+
+    def _record(self, call: Call, answered: Sequence[tuple[CallItem, Outcome]]) -> None:
+        for item, outcome in answered:
+            call.ended += 1
+            self._isolated(item, self._on_outcome, outcome)
 
     def on_failure(self, call: Call, error: Exception) -> str:
         """The call failed as a whole. Returns the result for the metric."""

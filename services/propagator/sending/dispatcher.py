@@ -224,6 +224,7 @@ class Dispatcher:
             at_once=self._limiter.has_spare_tokens,
             probing=self._breaker.failures > 0,
             outages=self._breaker.outages,
+            fill_up=self._has_slot(BULK[0]),
             admit=self._admit,
         )
         return [self._prepared[push.key] for push in batch]
@@ -282,7 +283,7 @@ class Dispatcher:
         return Admission.ADMITTED
 
     def _start_call(self, items: Sequence[CallItem]) -> None:
-        call = Call(items=items, started_at=self._clock())
+        call = Call(items=sorted(items, key=lambda item: not item.queued.live), started_at=self._clock())
         if call.live:
             self._loop_share.note_live()
         self._limiter.take(live=items[0].queued.live)

@@ -214,11 +214,13 @@ class WorkQueue:
         probing: bool,
         outages: int,
         admit: Callable[[QueuedPush], Admission],
+        fill_up: bool = True,
     ) -> list[QueuedPush]:
         """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
 
         `admit` decides on each push. `probing`: the last call failed. What was tried least goes first then, so that
-        one odd address does not make the destination look down, and nothing is filled up.
+        one odd address does not make the destination look down, and nothing is filled up. `fill_up`: whether a batch
+        may take pushes of the other class; recording their outcomes takes a while, in which the call keeps its place.
         """
         draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit)
         for lane in lanes:
@@ -236,7 +238,7 @@ class WorkQueue:
                 group.lingers_since = now
                 draw.size = size
                 draw.from_group(lane, name, young_first=not oldest_first, least_tried_first=probing)
-                if draw.batch and not probing and not any(each.unfilled for each in draw.batch):
+                if draw.batch and fill_up and not probing and not any(each.unfilled for each in draw.batch):
                     other = Lane(not lane.live, lane.action)
                     draw.size = min(draw.size, max(len(draw.batch), MAX_BULK_BATCH))
                     draw.from_group(other, name, young_first=other.live, fill=True)

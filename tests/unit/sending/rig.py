@@ -14,6 +14,7 @@ from propagator.connectors.base import PERMIT, SUPPRESS, Capabilities, Connectio
 from propagator.desired.model import Purposes
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
+from propagator.sending.loop_share import LoopShare
 from tests.unit.sending.fake_provider import FakeProvider
 from tests.unit.sending.fake_state import FakeState
 from tests.unit.sending.virtual_time import now_micros
@@ -112,6 +113,7 @@ class Rig:
     verified: list[bool | str] = field(default_factory=list)
     beats: int = 0
     worker: DestinationWorker | None = None
+    loop_share: LoopShare | None = None
 
     def __post_init__(self) -> None:
         self.state = FakeState(self.destination.rules(KEYRING), seal=seal)
@@ -128,6 +130,7 @@ class Rig:
             on_verified=self.verified.append,
             heartbeat=self._beat,
             now_micros=now_micros,
+            loop_share=self.loop_share,
             rng=random.Random(seed),
         )
         self.state.listener = self.worker.offer

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from propagator.errors import DestinationDownError
+from propagator.sending.loop_share import LoopShare
 from tests.unit.sending.rig import Rig, decision, destination, key
 from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
@@ -164,6 +165,40 @@ def test_a_live_call_is_filled_up_from_bulk_with_the_same_action_alone() -> None
         assert all(len(call.actions) == 1 for call in rig.provider.calls)
         [mixed] = [call for call in rig.provider.calls if any(p.decision_ids == ("d0",) for p in call.pushes)]
         assert len(mixed.pushes) == 25
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_live_outcomes_of_a_filled_call_do_not_wait_for_the_turn_of_bulk() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=100, mixed=True, per_second=1, burst=2))
+        rig.loop_share = LoopShare(asyncio.get_running_loop().time)
+        fill_bulk(rig, 300)
+        for number in range(3):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        async with rig.loop_share.slice():  # Another destination records bulk, and does not end.
+            await rig.start()
+            await until(lambda: {key(number) for number in range(3)} <= rig.state.rows.keys())
+            assert len(rig.state.rows) == 3
+        await until(lambda: rig.state.nothing_pending, seconds=120)
+        assert len(rig.provider.calls) == 4, "it was filled up"
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_the_call_that_takes_the_last_connection_is_not_filled_up() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, mixed=True, per_second=100, burst=100, concurrency=2))
+        rig.provider.latency = 5.0
+        fill_bulk(rig, 200)
+        await rig.start()
+        await until(lambda: bool(rig.provider.calls))
+        rig.state.decide(key(0), decision("d0"))
+        await until(lambda: len(rig.provider.calls) == 2)
+        assert [push.address_key for push in rig.provider.calls[1].pushes] == [key(0)]
+        await until(lambda: rig.state.nothing_pending, seconds=120)
         await rig.stop()
 
     virtually(scenario())
