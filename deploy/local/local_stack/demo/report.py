@@ -25,8 +25,10 @@ def report(console: Console, story: Story, findings: Findings) -> bool:
         title_justify="left",
         caption="p50 and p99: of withdrawals, from our 2xx to the tool's; the outage and the kill included",
         caption_justify="left",
+        box=None,
+        padding=(0, 2),
     )
-    table.add_column("where")
+    table.add_column("where", min_width=18)
     for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "live p50", "live p99", "bulk p99"):
         table.add_column(name, justify="right")
     rows = {(row.destination, row.delivery_class): row for row in story.scene.rows}
