@@ -84,8 +84,9 @@ class CallResults:
         answered = list(zip(call.items, outcomes, strict=True))
         live = sum(item.queued.live for item in call.items)
         for start in range(0, live, SLICE):
+            if start:
+                await asyncio.sleep(0)
             self._record(call, answered[start : min(start + SLICE, live)])
-            await asyncio.sleep(0)
         for start in range(live, len(answered), SLICE):
             async with self._loop_share.slice() if len(answered) > SLICE else nullcontext():
                 self._record(call, answered[start : start + SLICE])
