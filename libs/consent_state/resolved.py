@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .positions import Position
+from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 
-MAX_CLOCK_LEAD_MICROS = 2_000_000
-"""A time that is later than the reader's clock by more than this is not adopted: one of the two clocks is wrong."""
+from .positions import Position
 
 _MAX_WAITING = 64
 _MAX_CLOSED_HOLES = 32

@@ -16,6 +16,7 @@ from consent_runtime.observability import Health
 
 from .errors import LedgerUnavailableError
 from .ledger import idempotency
+from .ledger.database import CLOCK_MICROS
 from .ledger.ledger import Ledger
 from .ledger.migrate import head_revision
 
@@ -26,7 +27,7 @@ CLOCK = "clock"
 TOLERATED_OFFSET_SECONDS = 1.0
 _CHECK_INTERVAL_SECONDS = 2.0
 _EXPIRY_INTERVAL_SECONDS = 600.0
-_DATABASE_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+_DATABASE_CLOCK = text(f"SELECT {CLOCK_MICROS}")
 _SCHEMA_VERSION = text("SELECT max(version_num) FROM alembic_version")
 
 

@@ -17,7 +17,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from sqlalchemy import Connection, text
 
 from consent_api.errors import LedgerUnavailableError
+from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.ledger import Ledger
+from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 from consent_runtime.observability import Health
 
 from .deleted_records import Partition
@@ -27,21 +29,18 @@ log = logging.getLogger(__name__)
 PART = "inbound-positions"
 INTERVAL_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
-_CLOCK_LEAD_MICROS = 2_000_000
-"""A stored time that is further ahead of the database's clock was given before that was set back."""
 
 # An ingest that is configured and has recorded nothing yet is not one that does not exist.
 _DECLARE = text(
     "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"
     " VALUES (:topic, :partition, 0, 0, :now) ON CONFLICT DO NOTHING"
 )
-_DATABASE_CLOCK = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 # By the database's clock at most, which the relay compares it with: this process's may be fast. What is stored is kept
 # if it is later, but not if it was given by a database's clock that has been set back since.
 _STORE = text(
     "UPDATE ingest_positions SET next_offset = :next_offset, updated_at = :now,"  # noqa: S608 - constants
-    f" resolved_at = greatest(CASE WHEN resolved_at <= {_DATABASE_CLOCK} + {_CLOCK_LEAD_MICROS} THEN resolved_at END,"
-    f" least(CAST(:resolved_at AS bigint), {_DATABASE_CLOCK}))"
+    f" resolved_at = greatest(CASE WHEN resolved_at <= {CLOCK_MICROS} + {MAX_CLOCK_LEAD_MICROS} THEN resolved_at END,"
+    f" least(CAST(:resolved_at AS bigint), {CLOCK_MICROS}))"
     " WHERE topic = :topic AND partition = :partition"
 )
 

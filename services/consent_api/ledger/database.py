@@ -16,6 +16,9 @@ from consent_api.errors import LedgerContendedError, LedgerUnavailableError, Tra
 
 T = TypeVar("T")
 
+CLOCK_MICROS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+"""SQL: the database's clock, in micros."""
+
 ATTEMPTS = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 

@@ -9,12 +9,14 @@ from sqlalchemy import Connection, text
 
 from consent_runtime.keyring import Key, Keyring, age
 
+from .database import CLOCK_MICROS
+
 # The clock is the database's, as the resolved timestamps' is.
-_STORE = text("""
+_STORE = text(f"""
 INSERT INTO key_republished (tenant, key_id, fingerprint, completed_at)
-VALUES (:tenant, :key_id, :fingerprint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+VALUES (:tenant, :key_id, :fingerprint, {CLOCK_MICROS})
 ON CONFLICT (tenant, key_id, fingerprint) DO UPDATE SET completed_at = excluded.completed_at
-""")
+""")  # noqa: S608 - constants
 _READ = text("SELECT key_id, fingerprint, completed_at FROM key_republished WHERE tenant = :tenant")
 # Recorded by a process that does not have the key yet: what it recorded is missing under that key.
 _MISSING = text("""

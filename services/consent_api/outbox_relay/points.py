@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .timing import CLOCK_LEAD_SECONDS
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
@@ -52,11 +50,6 @@ def publishable(
         if point is not None and (progress.resolved_at is None or point.resolved_at > progress.resolved_at):
             found[partition] = point
     return found
-
-
-def is_ahead(resolved_at: int | None, *, clock: int) -> bool:
-    """Whether it was given by a clock that has been set back since; `clock` is what the same clock shows now."""
-    return resolved_at is not None and resolved_at > clock + int(CLOCK_LEAD_SECONDS * 1_000_000)
 
 
 def has_gone_back(*, lowest_new_offset: int, last_known_offset: int | None) -> bool:

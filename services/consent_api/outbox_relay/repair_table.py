@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from consent_api.ledger.database import CLOCK_MICROS as _NOW
+
 from .holes import Hole, Repair
 from .points import Point
 from .timing import REPAIR_KEPT_SECONDS, REPAIR_LEASE_SECONDS
 
 _MICROS = 1_000_000
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _COLUMNS = "hole_id, topic_id, cursor, events, marker_offset"
 
 _ALL = text(f"SELECT {_COLUMNS} FROM hole_repairs WHERE hole_id = ANY(:ids)")  # noqa: S608 - constants

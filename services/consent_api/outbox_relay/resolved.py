@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
+from consent_runtime.clock import is_ahead
 
 from .errors import PublishFailedError
 from .outbox_table import OutboxTable, Row
-from .points import PartitionProgress, Point, has_gone_back, is_ahead, publishable
+from .points import PartitionProgress, Point, has_gone_back, publishable
 from .publisher import Delivery
 from .timing import RESOLVE_INTERVAL_SECONDS
 from .turn_loop import LaneState
@@ -160,7 +161,7 @@ class ResolvedPublisher:
         self._read, self._points = state.read, state.points
         for partition, kept in state.partitions.items():
             mine = self._partitions.get(partition)
-            if mine is not None and clock is not None and is_ahead(mine.resolved_at, clock=clock):
+            if mine is not None and clock is not None and is_ahead(mine.resolved_at or 0, clock=clock):
                 mine = replace(mine, resolved_at=None)
             if mine is not None and mine.loss > kept.loss:
                 continue  # Raised after the turn was taken.

@@ -30,10 +30,6 @@ REFUSED_AGAIN_AFTER_SECONDS = 5.0
 UNREPLACEABLE_AGAIN_AFTER_SECONDS = 60.0
 """A row that could not even be replaced by a denial is tried again this often."""
 
-CLOCK_LEAD_SECONDS = 2.0
-"""A resolved timestamp that is further ahead of the database's clock was given by a clock that was set back since. No
-reader has adopted it: it is as far ahead of the reader's clock (decision 6)."""
-
 HOLE_CHECK_SECONDS = 0.2
 """How often the relay reads which holes the merge has found."""
 REPAIR_LEASE_SECONDS = 15.0

@@ -17,11 +17,12 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.lanes import Lane
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_runtime.clock import is_ahead
 from consent_runtime.observability import Health
 
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE
-from .points import PartitionProgress, Point, is_ahead
+from .points import PartitionProgress, Point
 from .timing import TURN_INTERVAL_SECONDS, WRITER_POLL_SECONDS, WRITER_WAIT_SECONDS
 from .turns import TurnTable
 

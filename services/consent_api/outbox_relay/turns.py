@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, Engine, text
 
+from consent_api.ledger.database import CLOCK_MICROS as _NOW
 from consent_api.ledger.lanes import Lane
+from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 
 from .errors import PartitionsChangedError
 from .points import PartitionProgress, Point
-from .timing import CLOCK_LEAD_SECONDS, FULL_PRECISION_SECONDS, THINNED_TO, TURN_INTERVAL_SECONDS
+from .timing import FULL_PRECISION_SECONDS, THINNED_TO, TURN_INTERVAL_SECONDS
 
 _MICROS = 1_000_000
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 _CREATE = text(
     "INSERT INTO relay_turns (lane, turn, taken_at, taken_by) VALUES (:lane, 0, 0, '') ON CONFLICT DO NOTHING"
@@ -34,7 +35,7 @@ _TAKE = text(
 _STATEMENT_CLOCK = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _CLOCK = text(
     f"SELECT {_STATEMENT_CLOCK},"  # noqa: S608 - constants
-    f" (SELECT min(CASE WHEN resolved_at <= {_STATEMENT_CLOCK} + {int(CLOCK_LEAD_SECONDS * _MICROS)}"
+    f" (SELECT min(CASE WHEN resolved_at <= {_STATEMENT_CLOCK} + {MAX_CLOCK_LEAD_MICROS}"
     " THEN resolved_at ELSE 0 END) FROM ingest_positions WHERE topic = :inbound)"
 )
 # Who writes a row holds this lock until after its commit is visible. A snapshot's xmin would do instead, but writers of

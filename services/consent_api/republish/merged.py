@@ -9,12 +9,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_runtime.clock import is_ahead
 
 # Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.
 CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "isolation_level": "read_uncommitted"}
 READ_SECONDS = 10.0
 _BATCH = 1_000
-_CLOCK_LEAD_MICROS = 2_000_000
 _TIMES = ("resolved_at", "bulk_resolved_at")
 
 
@@ -29,8 +29,7 @@ def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int, 
     `now` (micros), which a clock gave that was fast. Raises MergedUnknownError, also when `topic` cannot be read to its
     end within READ_SECONDS.
     """
-    latest = now + _CLOCK_LEAD_MICROS
-    found = [_time_of(codec, topic, value, latest=latest) for value in _newest(consumer, topic, partitions)]
+    found = [_time_of(codec, topic, value, now=now) for value in _newest(consumer, topic, partitions)]
     known = [each for each in found if each is not None]
     return min(known) if len(known) == partitions else None
 
@@ -55,13 +54,13 @@ def _newest(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
     return list(newest.values())
 
 
-def _time_of(codec: Codec, topic: str, value: bytes, *, latest: int) -> int | None:
+def _time_of(codec: Codec, topic: str, value: bytes, *, now: int) -> int | None:
     try:
         datum = codec.decode(topic, value)
     except (Unreadable, RegistryUnavailable) as error:
         raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
     times = [datum[name] for name in _TIMES]
-    if None in times or max(times) > latest or datum["hole"] or datum["channel_holes"]:
+    if None in times or is_ahead(max(times), clock=now) or datum["hole"] or datum["channel_holes"]:
         return None
     until: int = min(times)
     return until
