@@ -7,6 +7,7 @@ gives them back and publishes them again, which the merge ignores.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -36,6 +37,9 @@ TRANSIENT: tuple[type[Exception], ...] = (PublishFailedError, RegistryUnavailabl
 
 _MOST_REFUSED = 1_000
 _PROBE_BATCH = 50
+_BUSY_SECONDS = 5.0
+"""A lane that has published within these counts as busy."""
+_LONGEST_REST_SECONDS = 1.0
 
 DenialOf = Callable[[Connection, Row], Row | None]
 _Outcome = Literal["dropped", "denied", "kept", "unanswered"]
@@ -69,9 +73,11 @@ class LaneRelay:
         progress: Progress,
         interval: PollInterval | None = None,
         batch: int = 2_000,
+        yields_to: LaneRelay | None = None,
     ) -> None:
         """`name`: of this loop on the health page. `denial_of`: what replaces a row that is refused for good. `scope`:
-        the partitions to publish to, asked before each batch."""
+        the partitions to publish to, asked before each batch. `yields_to`: while that one is busy, this one rests after
+        each batch for as long as it took, because what it publishes costs processor time at each later stage, too."""
         self._lane = lane
         self._name = name
         self._outbox = outbox
@@ -84,6 +90,8 @@ class LaneRelay:
         self._progress = progress
         self._interval = interval or PollInterval()
         self._batch = batch
+        self._yields_to = yields_to
+        self._published_at = -math.inf
         self._refusals: dict[int, _Refusal] = {}
         self._recovered = False
         self._stop: Callable[[], bool] = lambda: False
@@ -101,6 +109,7 @@ class LaneRelay:
             limit = min(self._batch, _PROBE_BATCH) if failures else self._batch
             scope = self._scope()
             self._recovered = False
+            began = time.monotonic()
             try:
                 found = self._publish_batch(limit, scope) if scope else 0
                 if self.resolved is not None and not stop.is_set():
@@ -117,9 +126,16 @@ class LaneRelay:
             failures = 0
             self._health.ready(self._name, self._partitions.readiness())
             pause = self._interval.next(found=found, limit=limit, previous=pause)
+            if found and self._yields_to is not None and self._yields_to.is_busy:
+                pause = max(pause, min(time.monotonic() - began, _LONGEST_REST_SECONDS))
             # Where a partition has come back the next one may have, too.
             if pause and not self._recovered:
                 self._sleep(pause, stop)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has published records lately. From any thread."""
+        return time.monotonic() - self._published_at < _BUSY_SECONDS
 
     @property
     def rejected_count(self) -> int:
@@ -152,6 +168,7 @@ class LaneRelay:
         self._count(delivery)
         if delivery.acknowledged or delivery.refused:
             self._progress.moved()
+            self._published_at = time.monotonic()
         if delivery.failed and not self._stop():
             raise PublishFailedError(delivery.cause)
         if delivery.acknowledged:

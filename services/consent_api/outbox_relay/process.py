@@ -118,6 +118,7 @@ class _Composition:
     def loops(self) -> dict[str, Loop]:
         loops: dict[str, Loop] = {}
         monitored = []
+        relays: dict[Lane, LaneRelay] = {}
         for lane in Lane:
             turns = self._turns(lane)
             progress = Progress(bound=self.stalled_after, clock=time.monotonic)
@@ -126,7 +127,16 @@ class _Composition:
                 partitions=self.settings.partitions,
                 unavailable=self.metrics.unavailable,
             )
-            relay = self._relay(lane, relay_part(lane), turns, progress, partitions, scope=partitions.available)
+            relay = self._relay(
+                lane,
+                relay_part(lane),
+                turns,
+                progress,
+                partitions,
+                scope=partitions.available,
+                yields_to=relays.get(Lane.LIVE),
+            )
+            relays[lane] = relay
             retry = self._relay(lane, _retry_part(lane), turns, progress, partitions, scope=partitions.next_unavailable)
             parts = {relay_part(lane): relay.run, _retry_part(lane): retry.run, _turns_part(lane): turns.run}
             topics = [lane.changes(self.settings.topics)]
@@ -181,6 +191,7 @@ class _Composition:
         partitions: PartitionAvailability,
         *,
         scope: Callable[[], frozenset[int]],
+        yields_to: LaneRelay | None = None,
     ) -> LaneRelay:
         engine = self._connect(part.replace("-", " "))
         event.listen(engine, "connect", _without_waiting_for_disk)
@@ -198,6 +209,7 @@ class _Composition:
             progress=progress,
             interval=self._interval(lane) if part == relay_part(lane) else _RETRY_INTERVAL,
             batch=self.settings.relay_batch,
+            yields_to=yields_to,
         )
         relay.resolved = ResolvedPublisher(
             lane=lane,

@@ -134,3 +134,44 @@ def test_partitions_that_answer_again_come_back_one_after_the_other_without_a_pa
     stop.set()
     thread.join()
     assert rig.partitions.available() == rig.partitions.all
+
+
+def pauses_of(relay: LaneRelay, outbox: MemoryOutbox) -> list[float]:
+    """For how long it paused after each batch, until it found none."""
+    pauses: list[float] = []
+    stop = threading.Event()
+
+    def sleep(seconds: float, _: threading.Event) -> None:
+        pauses.append(seconds)
+        if not outbox.rows:
+            stop.set()
+
+    relay._sleep = sleep  # type: ignore[method-assign]
+    relay.run(stop)
+    return pauses
+
+
+def test_bulk_rests_as_long_as_its_batch_took_while_live_records_are_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Rig([row(1)], monkeypatch)
+    assert not live.relay.is_busy
+    live.relay._publish_batch(100, live.partitions.all)
+    assert live.relay.is_busy
+
+    bulk = Rig([row(number) for number in range(8)], monkeypatch)
+    bulk.relay._yields_to, bulk.relay._batch = live.relay, 2
+    publish = bulk.broker.publish
+
+    def slowly(*arguments: Any, **named: Any) -> Delivery:
+        time.sleep(0.02)
+        return publish(*arguments, **named)
+
+    bulk.broker.publish = slowly  # type: ignore[method-assign]
+    resting = pauses_of(bulk.relay, bulk.outbox)
+    assert len(resting) == 4
+    assert min(resting) >= 0.02
+
+
+def test_bulk_does_not_rest_while_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    bulk = Rig([row(number) for number in range(8)], monkeypatch)
+    bulk.relay._yields_to, bulk.relay._batch = Rig([], monkeypatch).relay, 2
+    assert len(pauses_of(bulk.relay, bulk.outbox)) == 1, "after the batch that was not full"
