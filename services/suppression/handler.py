@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +32,9 @@ _PAUSE_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
 """The entry of a permission that has ended is written at most that much later."""
 
+
+_LIVE_SECONDS = 5.0
+"""The live lane counts as busy so long after its last transaction."""
 
 T = TypeVar("T")
 
@@ -62,6 +68,8 @@ class MergeTask:
         self._on_error = on_error
         self._reopen = reopen
         self._queues = LaneQueues()
+        self._live_arrived = asyncio.Event()
+        self._live_merged_at = -math.inf
         self._background: list[asyncio.Task[None]] = []
         self._writing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -85,6 +93,8 @@ class MergeTask:
     def add(self, lane: Lane, chunk: Chunk) -> None:
         """Take the chunk up. Those that come while a transaction is under way share a later one."""
         self._queues.add(lane, chunk)
+        if lane is Lane.LIVE:
+            self._live_arrived.set()
         if self._writing is None:
             self._writing = asyncio.create_task(self._guard(self._write))
 
@@ -130,8 +140,22 @@ class MergeTask:
 
     async def _write(self) -> None:
         while (part := self._queues.next()) is not None:
+            began = time.monotonic()
             await self._merge(part)
+            if part.lane is Lane.LIVE:
+                self._live_merged_at = time.monotonic()
+            elif began - self._live_merged_at < _LIVE_SECONDS:
+                await self._rest(time.monotonic() - began)
         self._writing = None
+
+    async def _rest(self, seconds: float) -> None:
+        """After a bulk slice while people choose: its entries cost all readers of the list processor time, which live
+        ones would have to wait for. Ends with the next live chunk."""
+        if self._queues.is_waiting(Lane.LIVE):
+            return
+        self._live_arrived.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._live_arrived.wait(), seconds)
 
     async def _merge(self, part: Slice) -> None:
         outcome = await self._run_in_partition_thread(partial(self._merging.merge, part.records, part.lane))

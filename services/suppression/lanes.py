@@ -53,6 +53,9 @@ class LaneQueues:
     def add(self, lane: Lane, chunk: Chunk) -> None:
         self._waiting[lane].append(chunk)
 
+    def is_waiting(self, lane: Lane) -> bool:
+        return bool(self._waiting[lane])
+
     def next(self) -> Slice | None:
         """What to merge next; None when nothing waits."""
         lane = self._next_lane()

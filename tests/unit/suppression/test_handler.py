@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -213,6 +214,45 @@ async def test_a_live_chunk_waits_for_one_slice_of_a_bulk_chunk(bench: Bench) ->
         (Lane.BULK, 250, 500),
         (Lane.BULK, 500, 600),
     ]
+
+
+async def test_bulk_rests_as_long_as_a_slice_took_while_people_choose(bench: Bench) -> None:
+    merge, rests = bench.merging.merge, list[float]()
+
+    def slowly(records: Sequence[Read], lane: Lane) -> MergeOutcome:
+        time.sleep(0.05)
+        return merge(records, lane)
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    bench.merging.merge = slowly  # type: ignore[method-assign]
+    bench.task._rest = rest  # type: ignore[method-assign]
+    await bench.bulk.process(bench.chunk(500, Lane.BULK))
+    await _until(lambda: len(bench.acknowledged) == 1)
+    assert rests == [], "nobody waits"
+    await bench.live.process(bench.chunk(1))
+    await bench.bulk.process(bench.chunk(500, Lane.BULK))
+    await _until(lambda: len(rests) == 2)
+    assert min(rests) >= 0.05
+
+
+async def test_a_live_chunk_ends_the_rest(bench: Bench) -> None:
+    rests = list[float]()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        await MergeTask._rest(bench.task, 600)
+
+    bench.task._rest = rest  # type: ignore[method-assign]
+    bench.task._live_merged_at = time.monotonic()
+    bulk, live = bench.chunk(500, Lane.BULK), bench.chunk(1)
+    await bench.bulk.process(bulk)
+    await _until(lambda: len(rests) == 1)
+    await bench.live.process(live)
+    await _until(lambda: bench.acknowledged == [live, bulk])
+    assert bench.merging.merged == [(Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250)]
+    await bench.live.close()
 
 
 async def test_abandoned_chunk_is_not_acknowledged(bench: Bench) -> None:
