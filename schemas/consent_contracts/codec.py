@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,8 @@ from . import schemas
 from .errors import NotRegistered, RegistryUnavailable, Unreadable
 from .topics import Topics, record_names, subject
 
+_UNITS = {"timestamp-millis": Fraction(1_000), "timestamp-nanos": Fraction(1, 1_000)}
+"""Microseconds in a unit of Avro's logical types for moments, but for our own."""
 _MAGIC = b"\x00"
 _HEADER = 5
 
@@ -50,7 +53,8 @@ class Codec:
         self._ids = ids
         self._lock = threading.Lock()
         self._readers: dict[str, Any] = {
-            name: fastavro.parse_schema(schemas.current(name)) for name in schemas.RECORD_NAMES
+            name: fastavro.parse_schema(schemas.without_logical_types(schemas.current(name)))
+            for name in schemas.RECORD_NAMES
         }
         self._encoders: dict[tuple[str, str | None], tuple[bytes, Any]] = {}
         self._decoders: dict[tuple[str, bytes], Decoder] = {}
@@ -175,7 +179,7 @@ class Codec:
     def _decoder_from(self, names: tuple[str, ...], writer_text: str) -> Decoder:
         try:
             writer_json = json.loads(writer_text)
-            writer = fastavro.parse_schema(writer_json, named_schemas={})
+            writer = fastavro.parse_schema(schemas.without_logical_types(writer_json), named_schemas={})
         except (ValueError, SchemaParseException):
             raise Unreadable("wrong_schema", "the registry holds no Avro schema under this id") from None
         expected = {f"{schemas.NAMESPACE}.{name}": name for name in names}
@@ -183,11 +187,30 @@ class Codec:
         if name is None:
             raise Unreadable("wrong_schema", f"the value is no {' or '.join(expected)}")
         reader = self._readers[name]
-        same = _canonical(writer_json) == _canonical(schemas.current(name))
         read: Any = fastavro.schemaless_reader
-        if same:
+        units = _other_units(writer_json)
+        if units:
+            return Decoder(name, lambda body: _in_micros(read(body, writer, reader), units))
+        if _canonical(writer_json) == _canonical(schemas.current(name)):
             return Decoder(name, lambda body: read(body, reader, None))
         return Decoder(name, lambda body: read(body, writer, reader))
+
+
+def _other_units(writer: Mapping[str, Any]) -> dict[str, Fraction]:
+    """The fields that a foreign producer declares as times in other units than ours, with the micros in a unit."""
+    found: dict[str, Fraction] = {}
+    for field in writer.get("fields", ()):
+        branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        for each in branches:
+            unit = _UNITS.get(str(each.get("logicalType"))) if isinstance(each, dict) else None
+            if unit is not None:
+                found[field["name"]] = unit
+    return found
+
+
+def _in_micros(datum: dict[str, Any], units: Mapping[str, Fraction]) -> dict[str, Any]:
+    times = {name: int(datum[name] * unit) for name, unit in units.items() if datum.get(name) is not None}
+    return {**datum, **times}
 
 
 def register(registry_url: str, topics: Topics) -> None:
@@ -256,9 +279,13 @@ class ConfluentRegistry:
 
 
 def _canonical(schema: Any) -> Any:
-    """A schema without its docs, for comparison: what remains is what decides how bytes are read."""
+    """A schema without its docs and logical types, for comparison: what remains decides how bytes are read."""
+    return _without_docs(schemas.without_logical_types(schema))
+
+
+def _without_docs(schema: Any) -> Any:
     if isinstance(schema, dict):
-        return {key: _canonical(value) for key, value in schema.items() if key != "doc"}
+        return {key: _without_docs(value) for key, value in schema.items() if key != "doc"}
     if isinstance(schema, list):
-        return [_canonical(each) for each in schema]
+        return [_without_docs(each) for each in schema]
     return schema

@@ -1,7 +1,10 @@
-"""The codec against confluent-kafka's own Avro serialisers, on one suppression entry, in turns."""
+"""The codec against confluent-kafka's own Avro serialisers, in turns.
+
+Those get the schemas without logical types, so that both sides read times as numbers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -75,8 +78,9 @@ def _against_confluent(topic: str, datum: dict[str, Any]) -> list[Figure]:
 
     client = SchemaRegistryClient.new_client({"url": "mock://bench-baseline"})
     context = SerializationContext(topic, MessageField.VALUE)
-    serialize = AvroSerializer(client, contracts.text(record))
-    deserialize = AvroDeserializer(client, contracts.text(record))
+    plain = json.dumps(contracts.without_logical_types(contracts.current(record)))
+    serialize = AvroSerializer(client, plain)
+    deserialize = AvroDeserializer(client, plain)
     theirs = serialize(datum, context)
     assert deserialize(theirs, context) == codec.decode(topic, framed) == datum
 

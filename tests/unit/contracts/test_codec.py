@@ -1,7 +1,12 @@
 """Confluent framing: what fits is read back, what does not says why, and the registry may vanish (R4, R16)."""
 
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -211,3 +216,79 @@ def test_a_topic_with_two_records_is_read_by_the_record_of_each(codec: Codec) ->
         codec.decode(TOPICS.changes, framed)
     with pytest.raises(ValueError, match="carries no ListResolved"):
         codec.encode(TOPICS.changes, resolved, "ListResolved")
+
+
+SUBMITTED = {
+    "event_id": "f990f0e7-2def-4f5c-801e-5bfeb12622b0",
+    "tenant": None,
+    "channel": "sms",
+    "purpose": "newsletter",
+    "status": "withdrawn",
+    "subject_ref": "ann",
+    "address": None,
+    "occurred_at": 1_767_603_600_123_456,
+    "expires_at": None,
+    "evidence": None,
+}
+
+
+def produced_by_others(registry: Registry, change: dict[str, Any], datum: dict[str, Any]) -> bytes:
+    """What a producer writes whose schema has other types for some fields, with an Avro library of its own."""
+    schema = contracts.current("ConsentSubmitted")
+    for field in schema["fields"]:
+        field["type"] = change.get(field["name"], field["type"])
+    registry.away = False
+    schema_id = registry.id_of("any", json.dumps(schema))
+    out = BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
+    out.seek(0, 2)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema, named_schemas={}), datum)
+    return out.getvalue()
+
+
+MOMENT = datetime(2026, 1, 5, 9, 0, 0, 123_456, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "read"),
+    [
+        ("long", 1_767_603_600_123_456, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "timestamp-micros"}, 1_767_603_600_123_456, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "timestamp-micros"}, MOMENT, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "timestamp-micros"}, 2**63 - 1, 2**63 - 1),
+        ({"type": "long", "logicalType": "timestamp-millis"}, MOMENT, 1_767_603_600_123_000),
+        ({"type": "long", "logicalType": "timestamp-millis"}, 2**63 - 1, (2**63 - 1) * 1_000),
+        ({"type": "long", "logicalType": "timestamp-nanos"}, 1_767_603_600_123_456_789, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "unheard-of"}, 7, 7),
+    ],
+)  # fmt: skip
+def test_a_time_is_read_in_the_unit_that_its_producer_declares(  # R16
+    codec: Codec, registry: Registry, kind: Any, sent: object, read: int
+) -> None:
+    kinds = {"occurred_at": kind, "expires_at": ["null", kind]}
+    framed = produced_by_others(registry, kinds, {**SUBMITTED, "occurred_at": sent, "expires_at": sent})
+    assert codec.decode(TOPICS.inbound, framed) == {**SUBMITTED, "occurred_at": read, "expires_at": read}
+    framed = produced_by_others(registry, kinds, {**SUBMITTED, "occurred_at": sent})
+    assert codec.decode(TOPICS.inbound, framed)["expires_at"] is None
+
+
+def test_a_text_with_a_logical_type_is_read_as_text(codec: Codec, registry: Registry) -> None:
+    framed = produced_by_others(registry, {"event_id": {"type": "string", "logicalType": "uuid"}}, SUBMITTED)
+    assert codec.decode(TOPICS.inbound, framed) == SUBMITTED
+
+
+@pytest.mark.parametrize("name", contracts.RECORD_NAMES)
+def test_a_moment_is_declared_as_one(name: str) -> None:
+    def fields(schema: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(schema, list):
+            for branch in schema:
+                yield from fields(branch)
+        elif isinstance(schema, dict):
+            yield from schema.get("fields", ())
+            for inner in (*schema.get("fields", ()), schema):
+                for key in ("type", "items", "values"):
+                    yield from fields(inner.get(key))
+
+    for field in fields(contracts.current(name)):
+        kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        declared = {"type": "long", "logicalType": "timestamp-micros"} in kinds
+        assert declared == ("Microseconds since 1970-01-01T00:00:00Z, UTC." in field["doc"]), field["name"]
