@@ -23,6 +23,7 @@ class ApiMetrics:
     clock_offset: Gauge
     bulk_deferred: Counter
     bulk_resolved_age: Gauge
+    dropped_fields: Counter
     channels: Collection[str]
 
     @classmethod
@@ -81,6 +82,14 @@ class ApiMetrics:
                 "Age of the bulk lane's resolved timestamp when this process last looked, at most once a second and"
                 " only for bulk requests: up to then every bulk decision is in Kafka. NaN until a relay has published"
                 " one. Above 60 s bulk requests are answered 429.",
+                registry=registry,
+            ),
+            dropped_fields=Counter(
+                "consent_relay_api_dropped_fields_total",
+                "Fields that refusals submitted by HTTP were recorded without, because they could not be read: an"
+                " impossible time, a reference that identifies no one. The answer lists them. Growing: a caller writes"
+                " the field wrongly; field is the field's name, or other for one that is unknown.",
+                ["field"],
                 registry=registry,
             ),
             channels=frozenset(channels),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Results, Submission
 from consent_api.metrics import ApiMetrics
-from consent_api.validate import Accepted, Rules, rfc3339, validate
+from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
@@ -35,6 +36,8 @@ MOST_LIVE_BY_DEFAULT = 100
 """A larger batch is an import, unless the request decides otherwise."""
 _LONGEST_KEY = 255
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+Parsed = Sequence[Accepted | SubmissionInvalidError]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -123,8 +126,11 @@ class _Batch:
     def lane(self) -> Lane:
         return Lane.BULK if self.bulk else Lane.LIVE
 
-    def answer(self, results: Results) -> StoredResponse:
-        rendered = [rendering.to_batch_result(each, position) for position, each in enumerate(results)]
+    def answer(self, parsed: Parsed, results: Results) -> StoredResponse:
+        rendered = [
+            rendering.to_batch_result(result, position, _dropped(read))
+            for position, (read, result) in enumerate(zip(parsed, results, strict=True))
+        ]
         return StoredResponse(
             status=200, body=msgspec.json.encode(models.BatchResponse(bulk=self.bulk, results=rendered))
         )
@@ -148,7 +154,7 @@ class DecisionHandler:
         submission = self._submission(tenant, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
             done = await self._commits.commit_grouped(submission)
-        self._count(items, done.results, bulk=False)
+        self._count(items, submission.parsed, done.results, bulk=False)
         if done.answer is None:
             raise rendering.validation_problem(
                 next(each.faults for each in done.results if isinstance(each, SubmissionInvalidError))
@@ -170,7 +176,7 @@ class DecisionHandler:
                 done = self._commits.commit_single(submission, batch.lane)
             except TransactionTooLongError as error:
                 raise _too_long(batch, error) from None
-        self._count(batch.items, done.results, bulk=batch.bulk)
+        self._count(batch.items, submission.parsed, done.results, bulk=batch.bulk)
         assert done.answer is not None
         return _response(done.answer)
 
@@ -180,15 +186,14 @@ class DecisionHandler:
         key: str,
         content: bytes,
         items: Sequence[object],
-        answer: Callable[[Results], StoredResponse | None],
+        answer: Callable[[Parsed, Results], StoredResponse | None],
         *,
         bulk: bool,
     ) -> Submission:
         now = self._ledger.clock()
+        parsed = [self._read(item, tenant, now, bulk=bulk) for item in items]
         return Submission(
-            request=Request(tenant=tenant, key=key, content=content),
-            parsed=[self._read(item, tenant, now, bulk=bulk) for item in items],
-            answer=answer,
+            request=Request(tenant=tenant, key=key, content=content), parsed=parsed, answer=partial(answer, parsed)
         )
 
     @contextmanager
@@ -212,19 +217,25 @@ class DecisionHandler:
         except SubmissionInvalidError as error:
             return error
 
-    def _count(self, items: Sequence[object], results: Results, *, bulk: bool) -> None:
-        for item, result in zip(items, results, strict=False):
+    def _count(self, items: Sequence[object], parsed: Parsed, results: Results, *, bulk: bool) -> None:
+        for item, read, result in zip(items, parsed, results, strict=False):
             channel = item.get("channel") if isinstance(item, Mapping) else None
             self._metrics.decided(_outcome(result), channel, bulk=bulk)
+            if isinstance(result, Recorded) and not result.repeated:
+                for fault in _dropped(read):
+                    self._metrics.dropped_fields.labels(dropped_field(fault)).inc()
 
 
-def _one(results: Results) -> StoredResponse | None:
-    (result,) = results
+def _one(parsed: Parsed, results: Results) -> StoredResponse | None:
+    (read,), (result,) = parsed, results
     if isinstance(result, SubmissionInvalidError):
         return None
-    return StoredResponse(
-        status=200 if result.repeated else 201, body=msgspec.json.encode(rendering.to_recorded(result))
-    )
+    answer = rendering.to_recorded(result, _dropped(read))
+    return StoredResponse(status=200 if result.repeated else 201, body=msgspec.json.encode(answer))
+
+
+def _dropped(read: Accepted | SubmissionInvalidError) -> Sequence[FieldError]:
+    return read.dropped if isinstance(read, Accepted) else ()
 
 
 def _response(answer: StoredResponse) -> Response:

@@ -42,7 +42,8 @@ class Evidence(Struct, kw_only=True, omit_defaults=True):
 
 
 class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
-    """One choice. subject_ref, address, or both; a permission also needs occurred_at, expires_at and evidence."""
+    """One choice. A refusal needs channel, purpose, status, and subject_ref or address; whatever else cannot be read is
+    dropped and listed in the answer. A permission also needs occurred_at, expires_at and evidence, without a fault."""
 
     channel: Channel
     purpose: Purpose
@@ -74,6 +75,20 @@ class SubmittedBatch(Struct, kw_only=True):
     ) = None
 
 
+class FieldError(Struct, kw_only=True, rename={"pointer": "field"}):
+    """One fault: where (a JSON pointer into the body), its code, and what to do."""
+
+    pointer: str
+    detail: str
+    cure: str
+
+
+Dropped = Annotated[
+    list[FieldError],
+    Meta(description="What a refusal was recorded without, as it could not be read. Correct it at its origin."),
+]
+
+
 class Recorded(Struct, kw_only=True):
     """Recorded, durably. ``outcome`` is ``repeated`` when the event was known: this is the first decision."""
 
@@ -81,14 +96,7 @@ class Recorded(Struct, kw_only=True):
     decision_id: DecisionId
     recorded_at: Time
     addresses: Annotated[list[AddressKey], Meta(description="The addresses it reached.")]
-
-
-class FieldError(Struct, kw_only=True, rename={"pointer": "field"}):
-    """One fault: where (a JSON pointer into the body), its code, and what to do."""
-
-    pointer: str
-    detail: str
-    cure: str
+    dropped: Dropped
 
 
 class BatchResult(Struct, kw_only=True, omit_defaults=True):
@@ -98,6 +106,7 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     decision_id: DecisionId | None = None
     recorded_at: Time | None = None
     addresses: list[AddressKey] | None = None
+    dropped: Dropped | None = None
     errors: list[FieldError] | None = None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from fastapi import Response
 
@@ -38,31 +40,34 @@ def not_found(what: str, cure: str) -> Problem:
     return Problem(404, "not-found", f"There is no such {what}.", cure=cure)
 
 
-def to_recorded(outcome: Recorded) -> models.Recorded:
+def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Recorded:
     return models.Recorded(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
+        dropped=_field_errors(dropped),
     )
 
 
-def to_batch_result(outcome: Recorded | SubmissionInvalidError, position: int) -> models.BatchResult:
+def to_batch_result(
+    outcome: Recorded | SubmissionInvalidError, position: int, dropped: Sequence[FieldError]
+) -> models.BatchResult:
     """The result of one decision of a batch; pointers lead from the whole body."""
+    within = f"/decisions/{position}"
     if isinstance(outcome, SubmissionInvalidError):
-        return models.BatchResult(
-            outcome="refused",
-            errors=[
-                models.FieldError(pointer=f"/decisions/{position}{each.pointer}", detail=each.code, cure=each.cure)
-                for each in outcome.faults
-            ],
-        )
+        return models.BatchResult(outcome="refused", errors=_field_errors(outcome.faults, within=within))
     return models.BatchResult(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
+        dropped=_field_errors(dropped, within=within) or None,
     )
+
+
+def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[models.FieldError]:
+    return [models.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure) for each in faults]
 
 
 def to_linked(found: list[Linked]) -> models.Addresses:

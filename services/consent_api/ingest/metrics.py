@@ -23,6 +23,7 @@ class IngestMetrics:
     paused: Gauge
     throttled: Gauge
     clock_offset: Gauge
+    dropped_fields: Counter
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> "IngestMetrics":
@@ -86,6 +87,14 @@ class IngestMetrics:
                 "Seconds that this process's clock was ahead of the database's (negative: behind) when last compared."
                 " It stamps decisions, and which of two counts is decided by their times. Beyond 1 s the process is not"
                 " ready, but goes on recording: synchronise both hosts (NTP).",
+                registry=registry,
+            ),
+            dropped_fields=Counter(
+                "consent_relay_ingest_dropped_fields_total",
+                "Fields that refusals were recorded without, because they could not be read: a time in milliseconds, a"
+                " reference that identifies no one. The log names the records. Growing: a producer writes the field"
+                " wrongly.",
+                ["topic", "field"],
                 registry=registry,
             ),
         )

@@ -19,7 +19,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
-from consent_api.validate import Accepted, Rules, validate
+from consent_api.validate import Accepted, Rules, dropped_field, validate
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
 
@@ -33,6 +33,9 @@ _SINGLE_LOCK_MS = 10
 """How long one submission by itself waits for a lock before it is left for later. Short, as many may have to wait."""
 _SINGLY_SECONDS = 0.5
 """How long submissions are tried one by one before new ones are looked at: where a table is held, all would wait."""
+
+_MOST_NAMED = 20
+"""Records that one line of the log names."""
 
 _Person = tuple[str, ...]
 
@@ -96,18 +99,39 @@ class Submissions:
         outcomes = self._record(accepted)
         repeated = 0
         left: list[Consumed] = []
-        for record, outcome in zip(readable, outcomes, strict=True):
+        dropped: list[tuple[Consumed, Accepted]] = []
+        for record, each, outcome in zip(readable, accepted, outcomes, strict=True):
             if outcome is None:
                 left.append(record)
             elif isinstance(outcome, SubmissionInvalidError):
                 rejected.append(invalid(record, outcome))
             else:
                 repeated += outcome.repeated
+                if each.dropped and not outcome.repeated:
+                    dropped.append((record, each))
+        self._report_dropped(records[0].topic, dropped)
         if rejected:
             self._dead_letters.write(rejected)
         done = len(records) - len(left)
         self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
         return left
+
+    def _report_dropped(self, topic: str, dropped: Sequence[tuple[Consumed, Accepted]]) -> None:
+        """A counter by field, and a line a batch: a producer that writes a field wrongly does so in each record."""
+        if not dropped:
+            return
+        for _, each in dropped:
+            for fault in each.dropped:
+                self._metrics.dropped_fields.labels(topic, dropped_field(fault)).inc()
+        log.warning(
+            "refusals were recorded without fields that could not be read",
+            extra={
+                "topic": topic,
+                "count": len(dropped),
+                "records": [f"{record.partition}:{record.offset}" for record, _ in dropped[:_MOST_NAMED]],
+                "fields": sorted({f"{fault.pointer}: {fault.code}" for _, each in dropped for fault in each.dropped}),
+            },
+        )
 
     def _record(self, accepted: Sequence[Accepted]) -> list[Outcome | None]:
         """In as few transactions as fit; None for those that have to wait. Submissions for one person keep their order.
@@ -206,8 +230,6 @@ class Submissions:
             raise SubmissionInvalidError([_MISSING_TENANT])
         if tenant not in self._tenants:
             raise SubmissionInvalidError([_UNKNOWN_TENANT])
-        if not datum["event_id"]:
-            raise SubmissionInvalidError([_EMPTY_EVENT_ID])
         return validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
 
 
@@ -223,7 +245,6 @@ def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:
     return Rejected(record=record, reason="invalid", error=str(refused))
 
 
-_EMPTY_EVENT_ID = FieldError(pointer="/event_id", code="empty", cure="send an id that is unique to the event")
 _MISSING_TENANT = FieldError(
     pointer="/tenant",
     code="missing",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -159,6 +160,84 @@ def test_a_withdrawal_never_needs_evidence_and_keeps_no_address_in_it(client: Te
     with owner_engine.connect() as connection:
         stored = connection.execute(text("SELECT evidence FROM decisions")).scalar_one()
     assert stored == {"actor": "(removed: held an address)", "capture_method": "sms-keyword"}
+
+
+UNREAD: dict[str, Any] = {
+    "occurred_at": "1970-01-01T00:00:00Z",
+    "expires_at": "never",
+    "evidence": {"actor": 7, "notice": "x", "notice_id": "n\u0000", "source_system": "crm"},
+    "event_id": "null",
+    "subject_ref": "",
+    "invented": {"a": "b"},
+}
+LOST = {
+    "/occurred_at", "/expires_at", "/evidence/actor", "/evidence/notice", "/evidence/notice_id", "/event_id",
+    "/subject_ref", "/invented",
+}  # fmt: skip
+
+
+def test_what_a_refusal_does_not_need_is_dropped_and_listed(
+    client: TestClient, owner_engine: Engine, metrics_registry: CollectorRegistry
+) -> None:  # R7
+    response = post(client, {**WITHDRAWAL, **UNREAD, "address": A})
+    assert response.status_code == 201, response.text
+    assert {each["field"] for each in response.json()["dropped"]} == LOST
+    assert all(each["detail"] and each["cure"] for each in response.json()["dropped"])
+    with owner_engine.connect() as connection:
+        row = connection.execute(text("SELECT effective_at, recorded_at, evidence, event_id FROM decisions")).one()
+    assert row.effective_at == row.recorded_at
+    assert (row.evidence, row.event_id) == ({"source_system": "crm"}, None)
+    for name, count in {"occurred_at": 1, "evidence": 3, "other": 1}.items():
+        assert metrics_registry.get_sample_value("consent_relay_api_dropped_fields_total", {"field": name}) == count
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_batch_lists_what_each_refusal_was_recorded_without(client: TestClient, bulk: bool) -> None:  # R7
+    body = {
+        "bulk": bulk,
+        "decisions": [
+            {**WITHDRAWAL, "address": A},
+            {**WITHDRAWAL, **UNREAD, "address": A},
+            {**GRANT, "occurred_at": UNREAD["occurred_at"]},
+            {**WITHDRAWAL, "subject_ref": "undefined"},
+        ],
+    }
+    results = post(client, body, "/v1/decisions/batch").json()["results"]
+    assert [each["outcome"] for each in results] == ["recorded", "recorded", "refused", "refused"]
+    assert "dropped" not in results[0]
+    assert {each["field"] for each in results[1]["dropped"]} == {f"/decisions/1{name}" for name in LOST}
+    assert [each["field"] for each in results[2]["errors"]] == ["/decisions/2/occurred_at"]
+    assert [each["detail"] for each in results[3]["errors"]] == ["identifies_no_one"]
+
+
+def test_nothing_dropped_is_an_empty_list(client: TestClient) -> None:
+    assert post(client, GRANT).json()["dropped"] == []
+    assert post(client, WITHDRAWAL).json()["dropped"] == []
+
+
+def test_a_repetition_lists_what_it_was_sent_without(client: TestClient) -> None:
+    event = {**WITHDRAWAL, "event_id": "e1", "expires_at": "never"}
+    first, again = post(client, event), post(client, event)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["dropped"] == again.json()["dropped"] != []
+
+
+@pytest.mark.parametrize("written", ["s1 ", "\u00a0s1", "\ufeffs1", "s\u200b1"])
+def test_a_reference_reaches_its_subject_however_it_was_copied(client: TestClient, written: str) -> None:
+    known = post(client, GRANT).json()["addresses"]
+    assert post(client, {**WITHDRAWAL, "subject_ref": written}).json()["addresses"] == known
+    state = client.get(f"/v1/subjects/{quote(written)}/state").json()
+    assert state["subject_ref"] == "s1"
+    assert [each["status"] for each in state["decisions"]] == ["withdrawn"]
+
+
+@pytest.mark.parametrize("written", ["null", "undefined", "0", "[object Object]"])
+def test_a_url_with_a_reference_that_identifies_no_one_is_refused(client: TestClient, written: str) -> None:
+    problem(client.get(f"/v1/subjects/{quote(written)}/state"), 422, "invalid-subject")
+    response = client.put(
+        f"/v1/subjects/{quote(written)}/addresses", json={"addresses": [{"channel": "sms", "address": A}]}
+    )
+    problem(response, 422, "invalid-subject")
 
 
 @pytest.mark.parametrize(

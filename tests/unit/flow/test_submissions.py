@@ -75,16 +75,29 @@ class PlainCodec:
         }
 
 
-def submissions(ledger: TimedLedger, lane: Lane) -> Submissions:
+class ChangedCodec(PlainCodec):
+    """Each record with these fields changed."""
+
+    def __init__(self, change: dict[str, Any]) -> None:
+        super().__init__(people=5)
+        self._change = change
+
+    def decode(self, topic: str, value: bytes | None) -> dict[str, Any]:
+        return {**super().decode(topic, value), **self._change}
+
+
+def submissions(
+    ledger: TimedLedger, lane: Lane, codec: PlainCodec | None = None, registry: CollectorRegistry | None = None
+) -> Submissions:
     return Submissions(
         lane=lane,
-        codec=PlainCodec(ledger.people),  # type: ignore[arg-type]
+        codec=codec or PlainCodec(ledger.people),  # type: ignore[arg-type]
         ledger=ledger,  # type: ignore[arg-type]
         rules=Rules(channels=("sms",), default_region="FR"),
         tenants=("acme",),
         default_tenant=None,
         dead_letters=None,  # type: ignore[arg-type]
-        metrics=IngestMetrics.on(CollectorRegistry()),
+        metrics=IngestMetrics.on(registry or CollectorRegistry()),
     )
 
 
@@ -217,3 +230,30 @@ def test_each_person_who_waits_is_tried_in_turn() -> None:
     for _ in range(10):
         left = live.handle(left)
     assert left == records(299)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_a_refusal_is_recorded_without_what_cannot_be_read_which_is_counted_and_logged(  # R16
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, registry = TimedLedger(most=100), CollectorRegistry()
+    evidence = {"actor": "called +33639980002", "notice_id": "x" * 2_001}
+    codec = ChangedCodec(
+        {"event_id": "", "subject_ref": "null", "occurred_at": 0, "expires_at": 2**63 - 1, "evidence": evidence}
+    )
+    before = ledger.clock()
+    assert submissions(ledger, lane, codec, registry).handle(records(3)) == []
+    recorded = [each for batch in ledger.transactions for each in batch]
+    assert len(recorded) == 3
+    for each in recorded:
+        assert (each.address, each.subject_ref, each.event_id) == ("+33639980001", None, None)
+        assert before <= each.effective_at == each.recorded_at
+    (line,) = caplog.records
+    assert line.__dict__["count"] == 3
+    assert line.__dict__["records"] == ["0:0", "0:1", "0:2"]
+    assert "/occurred_at: too_old" in line.__dict__["fields"]
+    assert "6399" not in str(line.__dict__)
+    counts = {"event_id": 3, "subject_ref": 3, "occurred_at": 3, "expires_at": 3, "evidence": 6}
+    for name, count in counts.items():
+        labels = {"topic": "consent.inbound.v1", "field": name}
+        assert registry.get_sample_value("consent_relay_ingest_dropped_fields_total", labels) == count

@@ -15,6 +15,8 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 IMPORT_PURPOSES = {"voice": ("newsletter", "promotions", "survey"), "email": ("newsletter",)}
 """Of historic refusals: what the tools that take many addresses in one call can be informed of within the demo."""
+DECLARED_PURPOSES = sorted({name for by in (PURPOSES, IMPORT_PURPOSES) for names in by.values() for name in names})
+"""What the demo's installation declares."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +100,8 @@ class Choices:
             late = self._choice(person, channel, purpose, "given", now - 96 * HOUR)
             return replace(late, trouble=Trouble.LATE_GRANT)
         if draw < 0.16:
-            return replace(
-                self._choice(person, channel, purpose, "withdrawn", now), written="no address", trouble=Trouble.INVALID
-            )
+            nobody = replace(self._choice(person, channel, purpose, "withdrawn", now), subject_ref=None)
+            return replace(nobody, written="no address", trouble=Trouble.INVALID)
         if draw < 0.24:
             return self._keep(replace(self._choice(person, channel, "*", "withdrawn", now), subject_ref=None))
         if draw < 0.32:

@@ -1,0 +1,34 @@
+"""From what somebody submitted to a decision that can be recorded, or to all that is wrong with it. Pure.
+
+One rule book for both ways in: HTTP hands over JSON objects, Kafka hands over Avro data; both use the same names.
+A grant is strict: one part that cannot be read refuses it. A refusal needs a channel, a purpose, a status and a
+person; whatever else cannot be read is dropped and listed, and the refusal is recorded.
+A fault never repeats a value, since any value could be an address.
+"""
+
+from .accepted import Accepted
+from .evidence import EVIDENCE, LONGEST_EVIDENCE
+from .purposes import Purposes, UnknownPurpose
+from .references import LONGEST_REFERENCE
+from .rules import Rules
+from .submission import FIELDS, dropped_field, named_address, subject_reference, validate
+from .times import ReadTime, micros, midnight, rfc3339
+
+__all__ = [
+    "EVIDENCE",
+    "FIELDS",
+    "LONGEST_EVIDENCE",
+    "LONGEST_REFERENCE",
+    "Accepted",
+    "Purposes",
+    "ReadTime",
+    "Rules",
+    "UnknownPurpose",
+    "dropped_field",
+    "micros",
+    "midnight",
+    "named_address",
+    "rfc3339",
+    "subject_reference",
+    "validate",
+]

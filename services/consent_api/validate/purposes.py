@@ -1,0 +1,66 @@
+"""Purposes: slugs of the tenant's taxonomy, which an installation can declare."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from consent_api.errors import FieldError
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_contracts.records import PURPOSE
+
+from .texts import InvalidValueError, required
+
+_DIALLED = re.compile(r"_*(?:\d[_-]*){8,15}", re.ASCII)
+_LISTED = 20
+
+
+class UnknownPurpose(Enum):
+    """What a refusal for a purpose that is not declared does."""
+
+    REFUSE = "refuse"
+    EVERYTHING = "everything"
+    """It is recorded as a refusal of every purpose on its channel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purposes:
+    """The purposes of a tenant. ``declared``: None where every slug is one."""
+
+    declared: frozenset[str] | None = None
+    unknown: UnknownPurpose = UnknownPurpose.REFUSE
+
+    def read(self, value: object, status: str | None, spare: list[FieldError]) -> str:
+        """The purpose to record. InvalidValueError when there is none; a fault in ``spare`` when it is not the one that
+        was sent."""
+        purpose = required(value, "purpose")
+        if purpose == EVERY_PURPOSE:
+            if status == GIVEN:
+                raise InvalidValueError("not_specific", "name the purpose: consent is specific, * is for refusals")
+            return purpose
+        if self.declared is None:
+            return _slug(purpose)
+        if purpose in self.declared:
+            return purpose
+        unknown = InvalidValueError("unknown_purpose", _nearest(purpose, self.declared))
+        if self.unknown is UnknownPurpose.EVERYTHING and status is not None and status != GIVEN:
+            spare.append(FieldError(pointer="/purpose", code=unknown.code, cure=unknown.cure))
+            return EVERY_PURPOSE
+        raise unknown
+
+
+def _slug(purpose: str) -> str:
+    if not PURPOSE.fullmatch(purpose):
+        raise InvalidValueError("no_slug", "send a slug of a-z, 0-9, _ and -, at most 64 characters, or *")
+    if _DIALLED.fullmatch(purpose):
+        raise InvalidValueError("an_address", "name the purpose: this could be a phone number, and purposes are kept")
+    return purpose
+
+
+def _nearest(purpose: str, declared: frozenset[str]) -> str:
+    """The cure for a purpose that is not declared: the nearest names, or all."""
+    near = difflib.get_close_matches(purpose.strip().casefold(), sorted(declared), n=3)
+    names = near or sorted(declared)[:_LISTED]
+    return f"send a declared purpose: {', '.join(names)}{', ...' if not near and len(declared) > _LISTED else ''}"
