@@ -109,11 +109,12 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
 
 
 def serve(settings: ApiSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what has begun. Returns the exit code."""
+    """Serve until SIGTERM or SIGINT, then finish what has begun. The exit code; MisconfiguredError before the start."""
     import uvicorn
 
     logs.configure(settings.log_level, settings.service)
     ledger = connect_ledger(settings)
+    rules = settings.rules(ledger.context.keyring.tenants)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     pages = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
@@ -125,7 +126,7 @@ def serve(settings: ApiSettings) -> int:
     app = create_app(
         ledger=ledger,
         key_store=ApiKeyStore(ledger.engine),
-        rules=Rules(channels=settings.channels, default_region=settings.default_region),
+        rules=rules,
         metrics=metrics,
         health=health,
         longest_body=settings.api_max_body,

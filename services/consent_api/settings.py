@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from consent_runtime.settings import ProcessSettings, RelaySettings
+from consent_runtime.settings import CommaSeparated, ProcessSettings, RelaySettings
+
+from .errors import MisconfiguredError
+from .tenant_purposes import declared, read_tenant_purposes
+from .validate import Purposes, Rules, UnknownPurpose, midnight
 
 _DATABASE = "postgresql://role:password@host:port/database of a role that `consent-relay migrate` created"
 
@@ -48,7 +55,66 @@ class DatabaseSettings(LedgerSettings, RelaySettings):
     api_database_pool: int = Field(8, ge=1, le=100, description="connections to the database, at most")
 
 
-class ApiSettings(DatabaseSettings):
+class SubmissionSettings(DatabaseSettings):
+    """Every process that takes submissions: what the installation declares about them."""
+
+    oldest_choice: date = Field(
+        date(2000, 1, 1), ge=date(1970, 1, 1), description="day (UTC): choices dated earlier are taken for errors"
+    )
+    refused_references: CommaSeparated = Field(
+        (), description="references that identify no one, comma separated, beside the built-in ones (walk-in, say)"
+    )
+    purposes: CommaSeparated | None = Field(
+        None, description="the purposes that there are, comma separated; unset: every slug is one"
+    )
+    unknown_purpose: UnknownPurpose = Field(
+        UnknownPurpose.REFUSE, description="a refusal for an undeclared purpose: refuse it, or take it for everything"
+    )
+    tenant_purposes: Path | None = Field(
+        None, description="path of a YAML file with the purposes of tenants that have others: docs/submitting.md"
+    )
+
+    @field_validator("refused_references", "purposes", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("purposes")
+    @classmethod
+    def _purpose_slugs(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None:
+            declared(names)
+        return names
+
+    @field_validator("tenant_purposes")
+    @classmethod
+    def _readable_purposes(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_tenant_purposes(path, Purposes())
+        return path
+
+    def rules(self, tenants: Collection[str]) -> Rules:
+        """The rules for the keyring's ``tenants``. MisconfiguredError when another is said to have purposes."""
+        purposes = Purposes(
+            declared=declared(self.purposes) if self.purposes is not None else None, unknown=self.unknown_purpose
+        )
+        path = self.tenant_purposes
+        by_tenant = read_tenant_purposes(path, purposes) if path is not None else {}
+        if by_tenant.keys() - set(tenants):
+            raise MisconfiguredError(
+                "CONSENT_RELAY_TENANT_PURPOSES: names a tenant in its file that the keyring has no hash keys for."
+            )
+        return Rules(
+            channels=self.channels,
+            default_region=self.default_region,
+            oldest_choice=midnight(self.oldest_choice),
+            refused_references=self.refused_references,
+            purposes=purposes,
+            tenant_purposes=by_tenant,
+        )
+
+
+class ApiSettings(SubmissionSettings):
     """`consent-relay api`."""
 
     api_host: str = Field("127.0.0.1", description="address on which the HTTP API listens")

@@ -15,7 +15,12 @@ def api() -> None:
     /openapi.json. Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
     """
     from consent_api import app
+    from consent_api.errors import MisconfiguredError
     from consent_api.settings import ApiSettings
     from consent_runtime.settings import load
+    from consent_runtime.starting import refuse
 
-    sys.exit(app.serve(load(ApiSettings)))
+    try:
+        sys.exit(app.serve(load(ApiSettings)))
+    except MisconfiguredError as error:
+        refuse([str(error)])

@@ -22,8 +22,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
-from consent_api.settings import DatabaseSettings
-from consent_api.validate import Rules
+from consent_api.settings import SubmissionSettings
 from consent_contracts.errors import RegistryUnavailable
 from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
@@ -48,7 +47,7 @@ RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 _FIRST_LIVE_TRANSACTION = 200
 
 
-class IngestSettings(DatabaseSettings):
+class IngestSettings(SubmissionSettings):
     """`consent-relay ingest`."""
 
     service: ClassVar[str] = "consent-api-ingest"
@@ -83,6 +82,7 @@ def composed(
     """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
     keyring = starting.keyring(settings)
     default_tenant = _default_tenant(settings, keyring)
+    rules = settings.rules(keyring.tenants)
     metrics = IngestMetrics.on(registry)
     codec = starting.codec(settings)
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
@@ -116,7 +116,7 @@ def composed(
             lane=lane,
             codec=codec,
             ledger=ledger,
-            rules=Rules(channels=settings.channels, default_region=settings.default_region),
+            rules=rules,
             tenants=keyring.tenants,
             default_tenant=default_tenant,
             dead_letters=dead_letters(),

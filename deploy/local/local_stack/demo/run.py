@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report
 from local_stack.demo.story import Options, Story, Unsettled
 from local_stack.demo.view import view
@@ -31,7 +33,11 @@ def run(directory: Path, options: Options) -> int:
     console = Console()
     began = time.monotonic()
     _clear(directory)
-    stack = Stack(directory, report=lambda text: console.print(text, style="yellow", highlight=False))
+    stack = Stack(
+        directory,
+        environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **os.environ},
+        report=lambda text: console.print(text, style="yellow", highlight=False),
+    )
     with until_told_to_stop(stack.supervisor) as leave:
         console.print(
             f"starting Kafka, the schema registry, PostgreSQL and the services (seed {options.seed})", highlight=False
