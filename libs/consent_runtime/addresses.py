@@ -1,27 +1,63 @@
 """One spelling for each address: E.164 for phones (R10), lower-case with an ASCII domain for e-mail (R11).
 
-`canonical` is idempotent. What it cannot read it refuses; it never guesses a letter into a digit."""
+`canonical` is idempotent. What it cannot read it refuses; it never guesses a letter into a digit. The rule is published
+in docs/addresses.md, with vectors: an implementation in another language computes the same address keys."""
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import idna
 
 from consent_runtime import phones
+from consent_runtime.invisible import JOINERS, REMOVED, REMOVED_BUT_JOINERS
 
-_MARKS = dict.fromkeys(
-    [0x00AD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
-"""Invisible characters that come along when an address is copied: direction marks, zero-width spaces, soft
-hyphens. The zero-width joiners stay: in a domain they distinguish names, and IDNA has rules for them."""
-
+# A sign in front or a % or ? takes the long way, which may refuse it.
 _PLAIN_EMAIL = re.compile(
-    r"(?=.{3,254}\Z)[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@"
+    r"(?=.{3,254}\Z)(?!['`])[a-z0-9!#$&'*+/=^_`{|}~.-]{1,64}@"
     r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?!..--)[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     re.ASCII,
 )
-_NO_LOCAL_PART = re.compile(r"[\s()<>\[\]:;,\\\"@]")
+_LOCAL_ASCII = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~.-")
+_LETTERS_MARKS_DIGITS = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
+_COMPATIBILITY = frozenset(
+    {
+        "<wide>",
+        "<narrow>",
+        "<small>",
+        "<font>",
+        "<circle>",
+        "<compat>",
+        "<noBreak>",
+        "<vertical>",
+        "<initial>",
+        "<medial>",
+        "<final>",
+        "<isolated>",
+    }
+)
+"""Unicode's kinds of compatibility characters that are only another form of a plain one: full-width letters, ligatures,
+circled and mathematical letters. The other kinds (superscripts, squared words, fractions) are refused."""
+_TYPOGRAPHIC = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201b\u2032\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u055a\uff07"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\uff02"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2212\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), "."),
+    **dict.fromkeys(map(ord, "\uff20\ufe6b"), "@"),
+    **dict.fromkeys(map(ord, "\u2329\u27e8\u3008\uff1c"), "<"),
+    **dict.fromkeys(map(ord, "\u232a\u27e9\u3009\uff1e"), ">"),
+}
+"""What word processors and keyboards make of the signs of an address. A long dash is none of them: it may have been
+one hyphen or two."""
+_NAMED = re.compile(r"([^<>]*)<([^<>]+)>")
+_MAILTO = re.compile(r"mailto:", re.IGNORECASE | re.ASCII)
+_QUOTED = re.compile(r"""(['"])([^'"].*)\1""")
+_ENCODED = re.compile(
+    r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE
+)
+"""Percent-encoding of what has to be encoded, and words encoded for a mail header (RFC 2047). `50%deal` is neither."""
+_UNREADABLE = "\ufffd"
+_BARE = "send the bare address, without name, quotes or spaces"
 _LONGEST = 254  # RFC 5321 through RFC 3696 erratum 1690
 _LONGEST_LOCAL_PART = 64
 
@@ -70,27 +106,85 @@ def _phone(address: str, default_region: str) -> str:
 
 
 def _email(address: str) -> str:
-    text = _readable(address).replace("＠", "@")
+    if _decoded_wrongly(address):
+        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: it was read as Latin-1")
+    text = _bare(_readable(address, REMOVED_BUT_JOINERS))
+    if _ENCODED.search(text):
+        raise InvalidAddress("encoded", "send the address decoded: @ for %40, + for %2B")
     local, at, domain = text.rpartition("@")
     if not at or not domain:
         raise InvalidAddress("no_domain", "send the whole e-mail address, as in name@example.com")
-    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
-    if not local:
-        raise InvalidAddress("no_local_part", "send the whole e-mail address, as in name@example.com")
-    if _NO_LOCAL_PART.search(local):
-        raise InvalidAddress("invalid_local_part", "send the bare address, without name, quotes or spaces")
-    if len(local.encode()) > _LONGEST_LOCAL_PART:
-        raise InvalidAddress("too_long", "send an e-mail address of at most 64 bytes before the @")
+    local = _local_part(local)
     spelled = f"{local}@{_domain(domain)}"
     if len(spelled.encode()) > _LONGEST:
         raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
     return spelled
 
 
+def _bare(text: str) -> str:
+    """Without what is pasted along: a display name and its brackets, `mailto:`, quotes around, a comma at the end."""
+    text = text.translate(_TYPOGRAPHIC).rstrip(",; \t")
+    if (named := _NAMED.fullmatch(text)) is not None:
+        name, text = named[1].strip(), _bare(named[2].strip())
+        if "@" in name and _bare(name).lower() != text.lower():
+            raise InvalidAddress("invalid_local_part", "send one address: the name in front holds another one")
+    if (scheme := _MAILTO.match(text)) is not None:
+        text = text[scheme.end() :].strip()
+    if (quoted := _QUOTED.fullmatch(text)) is not None:
+        text = quoted[2].strip()
+    return text
+
+
+def _local_part(written: str) -> str:
+    """Letters, marks and digits of any script, and the ASCII signs of RFC 5322 `atext`, in lower case and NFC.
+
+    As in PRECIS (RFC 8265), no mailbox has a compatibility character, so it is read as the plain one. Letters with
+    diacritics are letters of their own: müller is not muller."""
+    text = unicodedata.normalize("NFC", written.translate(REMOVED))
+    plain = "".join(_plain(character) for character in text).translate(_TYPOGRAPHIC)
+    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower())
+    if not local:
+        raise InvalidAddress("no_local_part", "send the whole e-mail address, as in name@example.com")
+    if local[0] in "'`" or unicodedata.category(local[0])[0] == "M":
+        raise InvalidAddress("invalid_local_part", _BARE)
+    if not all(map(_may_be_in_a_mailbox, local)):
+        raise InvalidAddress("invalid_local_part", f"{_BARE}: before the @ stand letters, digits and ASCII signs")
+    if len(local.encode()) > _LONGEST_LOCAL_PART:
+        raise InvalidAddress("too_long", "send an e-mail address of at most 64 bytes before the @")
+    return local
+
+
+def _plain(character: str) -> str:
+    kind = "" if character.isascii() else unicodedata.decomposition(character).partition(" ")[0]
+    return unicodedata.normalize("NFKC", character) if kind in _COMPATIBILITY else character
+
+
+def _may_be_in_a_mailbox(character: str) -> bool:
+    if character.isascii():
+        return character in _LOCAL_ASCII
+    return unicodedata.category(character) in _LETTERS_MARKS_DIGITS and not unicodedata.decomposition(
+        character
+    ).startswith("<")
+
+
+def _decoded_wrongly(text: str) -> bool:
+    """Whether `text` is UTF-8 that somebody read as Latin-1 or Windows-1252: mÃ¼ller."""
+    if text.isascii():
+        return False
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            text.encode(encoding).decode()
+        except UnicodeError:
+            continue
+        return True
+    return False
+
+
 def _domain(domain: str) -> str:
     """IDNA 2008 with the mapping of UTS 46, non-transitional: ß stays itself and is never taken for ss."""
     if len(domain) > _LONGEST:
         raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
+    domain = "".join(each for at, each in enumerate(domain) if each not in JOINERS or _distinguishes(domain, at))
     try:
         ascii_domain = idna.encode(domain, uts46=True, transitional=False, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
@@ -101,6 +195,14 @@ def _domain(domain: str) -> str:
     return ascii_domain
 
 
+def _distinguishes(domain: str, at: int) -> bool:
+    """Whether a joiner is part of the name: where RFC 5892 (CONTEXTJ) permits it, and nowhere else."""
+    try:
+        return idna.valid_contextj(domain, at)
+    except ValueError:
+        return False
+
+
 def _text(address: str) -> str:
     text = unicodedata.normalize("NFC", _readable(address))
     if len(text) > _LONGEST:
@@ -108,13 +210,16 @@ def _text(address: str) -> str:
     return text
 
 
-def _readable(address: str) -> str:
-    """Trimmed and without invisible marks; refuses what no address holds (controls, halves of surrogates)."""
+def _readable(address: str, removed: Mapping[int, None] = REMOVED) -> str:
+    """Trimmed and without invisible characters; refuses what no address holds: controls, halves of surrogates, and
+    the sign that stands for what could not be decoded."""
     if len(address) > 4 * _LONGEST:
         raise InvalidAddress("too_long", "send one address")
-    text = address.translate(_MARKS).strip()
+    text = address.translate(removed).strip()
     if not text:
         raise InvalidAddress("empty", "send an address")
+    if _UNREADABLE in text:
+        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: a part of it is lost")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise InvalidAddress("invalid_characters", "send an address without control characters")
     return text

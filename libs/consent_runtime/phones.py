@@ -50,7 +50,10 @@ _FRENCH_ONLY = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
+_SCHEME = re.compile(r"\s*(?:tel|sms|callto):", re.IGNORECASE | re.ASCII)
+_DECIMAL = re.compile(r".*\d{5}\.0", re.ASCII)
 _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
+_WHOLE = "send the whole number with its country code, as in +33639980001"
 
 
 class NotANumber(ValueError):
@@ -88,8 +91,12 @@ def plain(written: str, region: str) -> str | None:
 def e164(written: str, region: str) -> str:
     """`written` in E.164. Raises NotANumber."""
     text = _ascii(written)
+    if (scheme := _SCHEME.match(text)) is not None:
+        text = text[scheme.end() :]
     if not _WRITTEN.fullmatch(text):
         raise NotANumber("not_a_phone_number", _DIGITS_ONLY)
+    if _DECIMAL.fullmatch(text):
+        raise NotANumber("not_a_phone_number", "send the number as text: a spreadsheet has made it end in .0")
     if (french := _FRENCH.fullmatch(re.sub(r"[^\d+]", "", text))) is not None and (
         french[0][0] == "+" or region in _FRENCH_PLAN
     ):
@@ -98,6 +105,7 @@ def e164(written: str, region: str) -> str:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
         raise NotANumber("not_a_phone_number", _DIGITS_ONLY) from None
+    spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE:
         code = {
@@ -105,8 +113,7 @@ def e164(written: str, region: str) -> str:
             ValidationResult.TOO_LONG: "too_long",
             ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "too_short",
         }.get(reason, "impossible_number")
-        raise NotANumber(code, "send the whole number with its country code, as in +33639980001")
-    spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+        raise NotANumber(code, _WHOLE)
     french = _FRENCH.fullmatch(spelled)
     return _french(french[1]) if french is not None else spelled
 

@@ -1,7 +1,9 @@
 """One spelling for each address, whatever way people write it (R10, R11), and no address in an error (R13)."""
 
 import re
+import unicodedata
 
+import idna
 import phonenumbers
 import pytest
 from hypothesis import example, given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from consent_runtime import phones
 from consent_runtime.addresses import InvalidAddress, canonical
+from consent_runtime.invisible import REMOVED
 
 
 def read(channel: str, address: str, region: str = "FR") -> str:
@@ -38,6 +41,10 @@ def outcome(channel: str, address: str, region: str = "FR") -> str:
         "\u200e+33 6 39 98 12 34\u202c",
         "06\u201139\u201198\u201112\u201134",
         "＋33（0）639981234",
+        "tel:+33639981234",
+        "TEL: +33-6-39-98-12-34",
+        "sms:0639981234",
+        "+33\u200c639\ufe0f98\u2062\u00ad12\u3164\U000e003134",
     ],
 )
 def test_every_way_to_write_a_french_number_is_one_number(written: str) -> None:  # R10
@@ -87,8 +94,15 @@ def test_a_leading_zero_that_belongs_to_the_number_stays() -> None:
     [
         ("1-800-FLOWERS", "not_a_phone_number"),
         ("+33 6 39 98 12 3O", "not_a_phone_number"),
-        ("tel:+33639981234", "not_a_phone_number"),
         ("+33639981234;ext=1", "not_a_phone_number"),
+        ("tel:+33639981234;phone-context=+33", "not_a_phone_number"),
+        ("tel:%2B33639981234", "not_a_phone_number"),
+        ("whatsapp:+33639981234", "not_a_phone_number"),
+        ("+33639981234 tel:", "not_a_phone_number"),
+        ("3.36399812E+10", "not_a_phone_number"),
+        ("+33639981234.0", "not_a_phone_number"),
+        ("+4915112345678.0", "not_a_phone_number"),
+        ("+33 6 39 98 \ufffd 12 34", "unreadable_characters"),
         ("06 39 98 12 34 / 06 39 98 12 35", "not_a_phone_number"),
         ("+", "not_a_phone_number"),
         ("+999 123456789", "not_a_phone_number"),
@@ -126,6 +140,36 @@ def test_a_local_number_without_area_code_is_refused() -> None:
         ("\ufeffann@example.com\u200b", "ann@example.com"),
         ("o'neil..x@example.com", "o'neil..x@example.com"),
         ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("müller@example.com", "müller@example.com"),
+        ("muller@example.com", "muller@example.com"),
+        ("ａｎｎ．ｅｘａｍｐｌｅ＠example.com", "ann.example@example.com"),
+        ("𝐚𝓷Ⓝ@example.com", "ann@example.com"),
+        ("ﬁona@example.com", "fiona@example.com"),
+        ("o’neil@example.com", "o'neil@example.com"),
+        ("o‘neil@example.com", "o'neil@example.com"),
+        ("oʼneil@example.com", "o'neil@example.com"),
+        ("o´neil@example.com", "o'neil@example.com"),
+        ("jean‑luc@exam‐ple.com", "jean-luc@exam-ple.com"),
+        ("ann。b@example。com", "ann.b@example.com"),
+        ("mailto:Ann@example.com", "ann@example.com"),
+        ("Jean <jean@example.com>", "jean@example.com"),
+        ('"Doe, Jean" <jean@example.com>', "jean@example.com"),
+        ("<jean@example.com>", "jean@example.com"),
+        ("Jean@Example.com <mailto:jean@example.com>", "jean@example.com"),
+        ("'jean@example.com' <jean@example.com>", "jean@example.com"),
+        ("＜jean@example.com＞", "jean@example.com"),
+        ("'ann@example.com'", "ann@example.com"),
+        ('"ann@example.com"', "ann@example.com"),
+        ("“ann@example.com”", "ann@example.com"),
+        ("‘ann@example.com’", "ann@example.com"),
+        ("ann@example.com,", "ann@example.com"),
+        ("ann@example.com ;", "ann@example.com"),
+        ("ann@example.com.,", "ann@example.com"),
+        ("50%deal@example.com", "50%deal@example.com"),
+        ("who?@example.com", "who?@example.com"),
+        ("ann.@example.com", "ann.@example.com"),
+        ("ｶﾞ@example.com", "ガ@example.com"),
+        ("نامه\u200cای@example.com", "نامهای@example.com"),
     ],
 )
 def test_an_email_has_one_spelling(written: str, expected: str) -> None:  # R11
@@ -146,7 +190,36 @@ def test_an_email_has_one_spelling(written: str, expected: str) -> None:  # R11
         ("ann@ab--cd.com", "invalid_domain"),
         ("ann@xn--a.com", "invalid_domain"),
         ("ann@example..com", "invalid_domain"),
-        ("Ann Example <ann@example.com>", "invalid_local_part"),
+        ("Ann <ann@example.com> or <ann@example.org>", "invalid_local_part"),
+        ("marie@example.com <jean@example.com>", "invalid_local_part"),
+        ("ann@example.com, bob@example.com", "invalid_local_part"),
+        ("ann @example.com", "invalid_local_part"),
+        ("ann@ example.com", "invalid_domain"),
+        ("ann\u00a0b@example.com", "invalid_local_part"),
+        ("ann\u2800@example.com", "invalid_local_part"),
+        ("ann\u2028b@example.com", "invalid_local_part"),
+        ("ann—b@example.com", "invalid_local_part"),
+        ("'ann@example.com", "invalid_local_part"),
+        ("`ann@example.com", "invalid_local_part"),
+        ("«ann@example.com»", "invalid_local_part"),
+        ("\u0301ann@example.com", "invalid_local_part"),
+        ("ann²@example.com", "invalid_local_part"),
+        ("ann™@example.com", "invalid_local_part"),
+        ("ann\ufffc@example.com", "invalid_local_part"),
+        ("ann\ue000@example.com", "invalid_local_part"),
+        ("ann\u0378@example.com", "invalid_local_part"),
+        ("m\ufffdller@example.com", "unreadable_characters"),
+        ("ann@ex\ufffdmple.com", "unreadable_characters"),
+        ("mÃ¼ller@example.com", "unreadable_characters"),
+        ("josÃ\u00ads@example.com", "unreadable_characters"),
+        ("oâ€™neil@example.com", "unreadable_characters"),
+        ("ann%40example.com", "encoded"),
+        ("ann%2Bnews@example.com", "encoded"),
+        ("m%c3%bcller@example.com", "encoded"),
+        ("=?utf-8?q?m=C3=BCller?=@example.com", "encoded"),
+        ("ann&amp;bob@example.com", "invalid_local_part"),
+        ("mailto:ann@example.com?subject=hi", "invalid_domain"),
+        ("[ann@example.com](mailto:ann@example.com)", "invalid_local_part"),
         ("ann example@example.com", "invalid_local_part"),
         ("ann@ann@example.com", "invalid_local_part"),
         ('"ann"@example.com', "invalid_local_part"),
@@ -158,6 +231,64 @@ def test_an_email_has_one_spelling(written: str, expected: str) -> None:  # R11
 )
 def test_what_is_no_email_is_refused_with_a_code(written: str, reason: str) -> None:  # R11
     assert outcome("email", written) == reason
+
+
+INVISIBLE = [
+    "\u00ad",
+    "\u034f",
+    "\u115f",
+    "\u1160",
+    "\u17b4",
+    "\u180b",
+    "\u180f",
+    "\u200b",
+    "\u200c",
+    "\u200d",
+    "\u200e",
+    "\u202e",
+    "\u2060",
+    "\u2061",
+    "\u2064",
+    "\u2067",
+    "\u3164",
+    "\ufe0f",
+    "\ufeff",
+    "\uffa0",
+    "\U0001d173",
+    "\U000e0001",
+    "\U000e0061",
+    "\U000e01ef",
+]
+
+
+@pytest.mark.parametrize("character", INVISIBLE)
+def test_invisible_characters_change_no_address(character: str) -> None:  # R10 R11
+    for channel, spelled in (("email", "ann.example@example.com"), ("sms", "+33639981234"), ("push", "device-7")):
+        for at in range(len(spelled) + 1):
+            assert read(channel, f"{spelled[:at]}{character}{spelled[at:]}") == spelled
+
+
+def test_the_table_of_invisible_characters_holds_all_that_idna_ignores() -> None:
+    """IDNA's table of ignored characters comes from a file of its own."""
+    assert all(unicodedata.category(chr(code)) in ("Cf", "Mn", "Lo", "Cn") for code in REMOVED)
+    candidates = (code for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cf", "Mn"))
+    ignored = {code for code in candidates if _is_ignored_by_idna(chr(code))}
+    assert len(ignored) > 200
+    assert ignored <= REMOVED.keys()
+
+
+def _is_ignored_by_idna(character: str) -> bool:
+    try:
+        return idna.uts46_remap(f"a{character}b", std3_rules=False) == "ab"
+    except idna.IDNAError:
+        return False
+
+
+def test_a_joiner_that_distinguishes_domains_stays_and_any_other_goes() -> None:  # R11
+    persian = read("email", "ann@نامه\u200cای.com")
+    assert persian == "ann@xn--mgba3gch31f060k.com"
+    assert read("email", "ann@نامهای.com") != persian
+    assert read("email", "ann@\u200cنامه\u200cای\u200d.c\u200com") == persian
 
 
 def test_other_channels_keep_their_text_trimmed_and_composed() -> None:
@@ -193,6 +324,7 @@ written_numbers = st.one_of(
     st.text(alphabet="0123456789", min_size=8, max_size=12),
     st.from_regex(r"0[1-9][0-9]{8}", fullmatch=True),
 )
+invisible = st.text(alphabet="".join(INVISIBLE), max_size=3)
 regions = st.sampled_from(["FR", "RE", "US", "GB", "IT", "BR", "MX", "AR", "DE"])
 
 
@@ -213,6 +345,18 @@ def test_canonical_phone_is_idempotent_in_every_region(written: str, region: str
     if spelled.startswith("+"):
         assert read("sms", spelled, region) == spelled
         assert read("sms", spelled, other) == spelled
+
+
+@given(st.from_regex(r"[A-Za-zéüß0-9.+’_-]{1,12}@[a-z]{1,6}\.(com|fr)", fullmatch=True), st.data())
+def test_invisible_characters_anywhere_change_no_email(address: str, data: st.DataObject) -> None:  # R11
+    hidden = "".join(character + data.draw(invisible) for character in address)
+    assert outcome("email", data.draw(invisible) + hidden) == outcome("email", address)
+
+
+@given(written_numbers, regions, st.data())
+def test_invisible_characters_anywhere_change_no_phone(number: str, region: str, data: st.DataObject) -> None:  # R10
+    hidden = "".join(character + data.draw(invisible) for character in number)
+    assert outcome("sms", hidden, region) == outcome("sms", number, region)
 
 
 def slow_phone(written: str, region: str) -> str:
