@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import idna
 
-from consent_runtime import phones
+from consent_runtime import numbering_plans, phones
 from consent_runtime.invisible import JOINERS, REMOVED, REMOVED_BUT_JOINERS
 
 # A sign in front or a % or ? takes the long way, which may refuse it.
@@ -56,6 +56,7 @@ _ENCODED = re.compile(
     r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE
 )
 """Percent-encoding of what has to be encoded, and words encoded for a mail header (RFC 2047). `50%deal` is neither."""
+_NO_REGION = "ZZ"
 _UNREADABLE = "\ufffd"
 _BARE = "send the bare address, without name, quotes or spaces"
 _LONGEST = 254  # RFC 5321 through RFC 3696 erratum 1690
@@ -84,6 +85,21 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
         plain = phones.plain(address, default_region)
         return plain if plain is not None else _settled(lambda text: _phone(text, default_region), address)
     return _settled(_text, address)
+
+
+def aliases(channel: str, address: str) -> tuple[str, ...]:
+    """Other canonical addresses of the same person's line as `address`, which is canonical: a refusal reaches them too,
+    a permission does not (R11's rule for what may widen). Symmetric."""
+    if channel not in ("sms", "voice"):
+        return ()
+    return tuple(other for other in numbering_plans.same_line(address) if _is_canonical(other))
+
+
+def _is_canonical(number: str) -> bool:
+    try:
+        return phones.e164(number, _NO_REGION) == number
+    except phones.NotANumber:
+        return False
 
 
 def _settled(spell: Callable[[str], str], address: str) -> str:

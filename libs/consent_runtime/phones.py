@@ -1,7 +1,7 @@
 """Phone numbers as people write them, to E.164 (R10), with Google's metadata (`phonenumbers`).
 
 A number needs to be possible, not valid: the library calls reserved ranges, and ranges newer than its data,
-invalid, and a refusal must not bounce for that."""
+invalid, and a refusal must not bounce for that. Nor for a number of a plan that was replaced: `numbering_plans`."""
 
 import re
 import unicodedata
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, ValidationResult
+
+from consent_runtime import numbering_plans
 
 # Numbers that France's plan gives to the overseas departments. Dialled nationally they look like any French
 # number, and careless systems put +33 before them, where no such number exists: both mean the overseas one.
@@ -82,6 +84,8 @@ def plain(written: str, region: str) -> str | None:
         plan = _plan(digits[:length])
         if plan is not None:
             national = digits[length:]
+            if numbering_plans.is_former(digits[:length], national):
+                return None
             if len(national) not in plan.lengths or national[0] == "0":
                 return None
             return None if plan.prefix is not None and plan.prefix.match(national) else written
@@ -106,6 +110,12 @@ def e164(written: str, region: str) -> str:
     except phonenumbers.NumberParseException:
         raise NotANumber("not_a_phone_number", _DIGITS_ONLY) from None
     spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    try:
+        current = numbering_plans.current(spelled)
+    except numbering_plans.NoAreaCode:
+        raise NotANumber("too_short", _WHOLE) from None
+    if current is not None:
+        return current
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE:
         code = {

@@ -1,0 +1,118 @@
+"""National numbering plans under which one line has, or had, two numbers (R10). Dated data; nothing here is law.
+
+Two kinds. A plan that was replaced: the former number follows from its form alone, and becomes the current one, so
+that both are one key. A line that is written in two ways to this day: both forms stay apart, because a permission
+belongs to the form for which it was given, and a refusal reaches both (`same_line`)."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class NoAreaCode(ValueError):
+    """The number is written as it is dialled within its area, and which area that is cannot be known."""
+
+
+class _Rule(NamedTuple):
+    former: re.Pattern[str]
+    """National numbers, without the country code, that the current plan does not have."""
+    current: str | None
+    """The template of the current national number. None: NoAreaCode."""
+
+
+def _rules(*pairs: tuple[str, str | None]) -> tuple[_Rule, ...]:
+    return tuple(_Rule(re.compile(former, re.ASCII), current) for former, current in pairs)
+
+
+_UNCHANGED = r"\g<0>"
+"""No rule gives the current number (the operator decided it): the former one is kept, and not refused."""
+
+_FORMER: Mapping[str, tuple[_Rule, ...]] = {
+    # Mexico, 2019-08-03 (IFT, Plan Tecnico Fundamental de Numeracion): the 1 of mobiles after +52, and 01, 044 and 045
+    # before national numbers, are gone.
+    "52": _rules((r"(?:1|01|04[45])([2-9]\d{9})", r"\1")),
+    # Argentina: within the country a mobile is dialled with 15 after the area code instead of the 9 before it. The
+    # parser resolves that, but not when both are there.
+    "54": _rules((r"9((?=\d{12}$)(?:11|[23]\d{2,3})15\d{6,8})", r"\1"), (r"15\d{6,8}", None)),
+    # Colombia, 2021-09-01 (CRC, resolution 5826 of 2019): fixed lines get 60 before their area's digit.
+    "57": _rules((r"(?!46)[124-8]\d{7}", r"60\g<0>")),
+    # Viet Nam, 2018-09-15 (Ministry of Information and Communications): mobiles of 11 digits get 10, their 0 included.
+    "84": _rules(
+        (r"120(\d{7})", r"70\1"),
+        (r"121(\d{7})", r"79\1"),
+        (r"122(\d{7})", r"77\1"),
+        (r"12([68]\d{7})", r"7\1"),
+        (r"123(\d{7})", r"83\1"),
+        (r"124(\d{7})", r"84\1"),
+        (r"125(\d{7})", r"85\1"),
+        (r"127(\d{7})", r"81\1"),
+        (r"129(\d{7})", r"82\1"),
+        (r"16([2-9]\d{7})", r"3\1"),
+        (r"18([68]\d{7})", r"5\1"),
+        (r"199(\d{7})", r"59\1"),
+    ),
+    # Cote d'Ivoire, 2021-01-31 (ARTCI): 8 digits get 10, by what the digits say of the operator: 01 and 21 Moov,
+    # 05 and 25 MTN, 07 and 27 Orange.
+    "225": _rules(
+        (r"(?:[04-9][1-3]|[457]0)\d{6}", r"01\g<0>"),
+        (r"[04-9][4-6]\d{6}", r"05\g<0>"),
+        (r"[04-9][7-9]\d{6}", r"07\g<0>"),
+        (r"2[0-3]8\d{5}", r"21\g<0>"),
+        (r"(?:2[0-4]|3[0-6])0\d{5}", r"25\g<0>"),
+        (r"(?:2[0-4][1-79]|3[0-6][1-9])\d{5}", r"27\g<0>"),
+        (r"\d{8}", _UNCHANGED),
+    ),
+    # Benin, 2024-11-30 (ARCEP Benin): 01 before every number of 8 digits.
+    "229": _rules((r"\d{8}", r"01\g<0>")),
+    # Mauritius, 2013-09-01 (ICTA): 5 before mobiles. Those that began with 7 or 9 are none of the fixed numbers.
+    "230": _rules((r"[79]\d{6}", r"5\g<0>")),
+    # Cameroon, 2014-11-21 (ART): 6 before mobiles, 2 before fixed lines. 33 became 233 or 243.
+    "237": _rules((r"[679]\d{7}", r"6\g<0>"), (r"22\d{6}", r"2\g<0>"), (r"33\d{6}", _UNCHANGED)),
+    # Gabon, 2019-11-15 (ARCEP Gabon; 8 digits served until 2024-04-06): 6 (Gabon Telecom), 7 (Airtel) or 1 (fixed)
+    # after the 0, and no 0 after +241, where the former plan had it.
+    "241": _rules(
+        (r"0?([256]\d{6})", r"6\1"), (r"0?([47]\d{6})", r"7\1"), (r"0?(1\d{6})", r"1\1"), (r"0?3\d{6}", _UNCHANGED)
+    ),
+}
+
+_SAME_LINE = tuple(
+    (re.compile(form, re.ASCII), other)
+    for form, other in (
+        # Argentina: mobiles have a 9 after +54 for callers and most providers, and none for some. Fixed and mobile
+        # lines share the blocks of numbers, so no other line has the form without the 9.
+        (r"\+549(11\d{8}|[23]\d{9})", r"+54\1"),
+        (r"\+54(11\d{8}|[23]\d{9})", r"+549\1"),
+        # Brazil, 2012-07-29 to 2016-11-06 (Anatel, resolution 553 of 2010): mobiles of 8 digits, from 6 to 9, got a 9
+        # in front. Messaging systems go on with both forms.
+        (r"\+55(\d\d)9([6-9]\d{7})", r"+55\1\2"),
+        (r"\+55(\d\d)([6-9]\d{7})", r"+55\g<1>9\2"),
+        # Kosovo, 2016-12-15 (ITU): +383 instead of mobile numbers of Monaco and Slovenia, which may be given anew.
+        (r"\+377(4[45]\d{6})", r"+383\1"),
+        (r"\+386(4[39]\d{6})", r"+383\1"),
+        (r"\+383(4[45]\d{6})", r"+377\1"),
+        (r"\+383(4[39]\d{6})", r"+386\1"),
+    )
+)
+
+
+def is_former(code: str, national: str) -> bool:
+    """Whether a replaced plan of the country `code` has this national number, and the current one does not."""
+    return any(rule.former.fullmatch(national) for rule in _FORMER.get(code, ()))
+
+
+def current(number: str) -> str | None:
+    """The number, in E.164, under its current plan; itself where no rule gives that. None: no former number.
+    Raises NoAreaCode."""
+    for length in (2, 3):
+        code, national = number[1 : 1 + length], number[1 + length :]
+        for rule in _FORMER.get(code, ()):
+            if (former := rule.former.fullmatch(national)) is not None:
+                if rule.current is None:
+                    raise NoAreaCode
+                return f"+{code}{former.expand(rule.current)}"
+    return None
+
+
+def same_line(number: str) -> tuple[str, ...]:
+    """Other numbers, in E.164, under which the same line is known. Symmetric: each of them has this one."""
+    return tuple(match.expand(other) for form, other in _SAME_LINE if (match := form.fullmatch(number)) is not None)
