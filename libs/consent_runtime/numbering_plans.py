@@ -86,7 +86,7 @@ _SAME_LINE = tuple(
         # in front. Messaging systems go on with both forms.
         (r"\+55(\d\d)9([6-9]\d{7})", r"+55\1\2"),
         (r"\+55(\d\d)([6-9]\d{7})", r"+55\g<1>9\2"),
-        # Kosovo, 2016-12-15 (ITU): +383 instead of mobile numbers of Monaco and Slovenia, which may be given anew.
+        # Kosovo, 2016-12-15 (ITU): +383 instead of mobile numbers of Monaco and Slovenia, which may be reassigned.
         (r"\+377(4[45]\d{6})", r"+383\1"),
         (r"\+386(4[39]\d{6})", r"+383\1"),
         (r"\+383(4[45]\d{6})", r"+377\1"),
@@ -111,6 +111,11 @@ def current(number: str) -> str | None:
                     raise NoAreaCode
                 return f"+{code}{former.expand(rule.current)}"
     return None
+
+
+def has_other_spellings(number: str) -> bool:
+    """Whether the country of the number, in E.164, has a replaced plan or lines with two numbers."""
+    return number[1:3] in _FORMER or number[1:4] in _FORMER or bool(same_line(number))
 
 
 def same_line(number: str) -> tuple[str, ...]:

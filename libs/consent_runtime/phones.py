@@ -143,6 +143,11 @@ def digits(text: str) -> str:
     return _ascii(text).encode("ascii", "ignore").translate(None, _NO_DIGITS).decode()
 
 
+def last_digits(number: str) -> str:
+    """What every spelling of `number`, in E.164, ends with: under a replaced plan, or another of its line, fewer."""
+    return number[-7:] if numbering_plans.has_other_spellings(number) else number[-9:]
+
+
 def _french(national: str) -> str:
     """Nine digits of the French plan, with the country code under which they exist."""
     code = "33" if national.startswith(_FICTION) else _OVERSEAS.get(national[:3], "33")

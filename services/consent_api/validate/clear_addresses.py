@@ -16,4 +16,4 @@ def shows_address(text: str, region: str) -> bool:
 
 def same_number(text: str, address: str | None) -> bool:
     """Whether the digits of ``text`` hold the national part of ``address``, a canonical phone number."""
-    return address is not None and address.startswith("+") and address[-9:] in phones.digits(text)
+    return address is not None and address.startswith("+") and phones.last_digits(address) in phones.digits(text)

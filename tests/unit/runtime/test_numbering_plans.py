@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_runtime import numbering_plans
+from consent_runtime import numbering_plans, phones
 from consent_runtime.addresses import InvalidAddress, aliases, canonical
 
 
@@ -156,3 +156,13 @@ def test_reading_twice_changes_nothing_and_aliases_are_symmetric(written: str) -
     for alias in aliases("sms", number):
         assert read(alias) == alias != number
         assert number in aliases("sms", alias)
+
+
+def test_every_spelling_of_a_number_ends_with_its_last_digits() -> None:  # R13
+    for written in ("0162 345 6789", "+84 162 345 6789", "032 345 6789"):
+        assert phones.last_digits(read(written, "VN")) in phones.digits(written)
+    for number in ("+5511987654321", "+5493411234567", "+38344123456"):
+        (alias,) = aliases("sms", number)
+        assert alias.endswith(phones.last_digits(number))
+    assert phones.last_digits("+5493411234567") in phones.digits("0341 15 123-4567")
+    assert phones.last_digits("+33639980012") == "639980012"
