@@ -12,6 +12,8 @@ import idna
 from consent_runtime import numbering_plans, phones
 from consent_runtime.invisible import JOINERS, REMOVED, REMOVED_BUT_JOINERS
 
+PHONE_CHANNELS = frozenset({"sms", "voice"})
+
 # A sign in front or a % or ? takes the long way, which may refuse it.
 _PLAIN_EMAIL = re.compile(
     r"(?=.{3,254}\Z)(?!['`])[a-z0-9!#$&'*+/=^_`{|}~.-]{1,64}@"
@@ -81,7 +83,7 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
             if _PLAIN_EMAIL.fullmatch(lowered):
                 return lowered
         return _settled(_email, address)
-    if channel in ("sms", "voice"):
+    if channel in PHONE_CHANNELS:
         plain = phones.plain(address, default_region)
         return plain if plain is not None else _settled(lambda text: _phone(text, default_region), address)
     return _settled(_text, address)
@@ -90,7 +92,7 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
 def aliases(channel: str, address: str) -> tuple[str, ...]:
     """Other canonical addresses of the same person's line as `address`, which is canonical: a refusal reaches them too,
     a permission does not (R11's rule for what may widen). Symmetric."""
-    if channel not in ("sms", "voice"):
+    if channel not in PHONE_CHANNELS:
         return ()
     return tuple(other for other in numbering_plans.same_line(address) if _is_canonical(other))
 
@@ -164,7 +166,7 @@ def _local_part(written: str) -> str:
     if local[0] in "'`" or unicodedata.category(local[0])[0] == "M":
         raise InvalidAddress("invalid_local_part", _BARE)
     if not all(map(_may_be_in_a_mailbox, local)):
-        raise InvalidAddress("invalid_local_part", f"{_BARE}: before the @ stand letters, digits and ASCII signs")
+        raise InvalidAddress("invalid_local_part", f"{_BARE}: only letters, digits and ASCII signs can be before the @")
     if len(local.encode()) > _LONGEST_LOCAL_PART:
         raise InvalidAddress("too_long", "send an e-mail address of at most 64 bytes before the @")
     return local

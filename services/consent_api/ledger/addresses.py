@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from consent_runtime.keyring import Keyring, UnknownTenant
+from consent_runtime.addresses import PHONE_CHANNELS, aliases
+from consent_runtime.keyring import Keyring, UnknownTenant, Unsealable
+
+logger = logging.getLogger(__name__)
 
 Named = tuple[str, str, str]
 """(tenant, channel, canonical address): only ever in memory."""
@@ -16,12 +20,15 @@ Named = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """``sealed`` holds the sealed address by address_key, the primary's first; live keys only."""
+    """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.
+
+    ``canonical``: the clear address where somebody has just named it."""
 
     address_id: int
     tenant: str
     channel: str
     sealed: Mapping[str, bytes]
+    canonical: str | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
@@ -86,7 +93,7 @@ def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], 
         sealed = {key: stored.get(key) or keyring.seal(key, canonical) for key in keys}
         new_keys += [(tenant, channel, key, address_id, sealed[key]) for key in keys if key not in stored]
         found[tenant, channel, canonical] = Address(
-            address_id=address_id, tenant=tenant, channel=channel, sealed=sealed
+            address_id=address_id, tenant=tenant, channel=channel, sealed=sealed, canonical=canonical
         )
     _add_keys(connection, new_keys, now=now)
     return found
@@ -99,6 +106,29 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
         return None
     address_id, stored = known[named]
     return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
+
+
+def alias_names(keyring: Keyring, address: Address) -> list[Named]:
+    """The other addresses of the same line, which a refusal on this one reaches too.
+
+    None where the address cannot be opened: its seal key is gone, and the refusal is recorded all the same.
+    """
+    canonical = address.canonical
+    if canonical is None and address.channel in PHONE_CHANNELS:
+        try:
+            canonical = keyring.open(address.key, address.sealed[address.key])
+        except Unsealable as error:
+            logger.warning(
+                "a refusal reaches no other form of an address, because the address cannot be opened",
+                extra={"tenant": address.tenant, "channel": address.channel, "reason": error.reason},
+            )
+    return names_of_aliases((address.tenant, address.channel, canonical)) if canonical is not None else []
+
+
+def names_of_aliases(named: Named) -> list[Named]:
+    """The same for an address that is named."""
+    tenant, channel, canonical = named
+    return [(tenant, channel, alias) for alias in aliases(channel, canonical)]
 
 
 def load(

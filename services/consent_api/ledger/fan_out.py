@@ -3,6 +3,8 @@
 A refusal reaches every address of its subject on the channel, those linked later included. A permission reaches the
 address it names and no other; when it names none, those linked at that moment. So no person is ever called on an
 address for which no permission was given, and a new address never starts without the refusals.
+
+Where one line has two numbers, a refusal that reaches one of them reaches the other; a permission never does.
 """
 
 from __future__ import annotations
@@ -23,6 +25,11 @@ class Choice:
     decision: Decision
     spreads: bool
     source_system: str | None
+
+    @property
+    def reaches_aliases(self) -> bool:
+        """Whether it reaches other addresses of the same line: all but a permission."""
+        return not permits(self.decision)
 
 
 class SubjectChannel:

@@ -67,6 +67,7 @@ def link(
     pending = PendingWrites(context.outbox, Lane.LIVE)
     for each in named:
         pending.link(subject_id, channels[each[1]], found[each])
+    pending.widen(connection, context.keyring, now=now)
     pending.write(connection, now=now)
     return _listed(connection, context, tenant, subject_id)
 
@@ -84,13 +85,14 @@ def unlink(
     """Unlink addresses that are no longer the subject's; then those that remain. None when there is no such subject.
 
     What the subject permitted there ends: each current permission is followed by an ``invalidated`` decision.
-    What the subject refused there stays. ``by`` goes into the evidence.
+    What the subject refused there stays. ``by`` goes into the evidence. A number that moved on did so in all its forms.
     """
     if subjects.find(connection, tenant, subject_ref) is None:
         return None
     subject_id = subjects.lock(connection, [(tenant, subject_ref)], now=now).ids[tenant, subject_ref]
     # By key, not by number: an address whose hash key was retired too early is stored here under several numbers.
-    wanted = {context.keyring.address_key(*each) for each in named}
+    names = [name for each in named for name in (each, *addresses.names_of_aliases(each))]
+    wanted = {context.keyring.address_key(*name) for name in names}
     linked = addresses.linked(connection, context.keyring, [subject_id], now=now).get(subject_id, [])
     leaving = {each.address_id: each for each in linked if each.key in wanted}
     if leaving:
@@ -143,6 +145,7 @@ def _invalidate(
             )
         )
         pending.publish(choice, leaving[address_id])
+    pending.widen(connection, context.keyring, now=now)
     pending.write(connection, rows, now=now)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
-from . import writes
+from consent_runtime.keyring import Keyring
+
+from . import addresses, writes
 from .addresses import Address
 from .fan_out import Choice, SubjectChannel
 from .lanes import Lane
@@ -21,7 +23,7 @@ class PendingWrites:
         self._outbox = outbox
         self._lane = lane
         self._links: list[tuple[int, int]] = []
-        self._reached: dict[tuple[int, str], None] = {}
+        self._reached: dict[tuple[int, str], tuple[Choice, Address]] = {}
         self._messages: list[Message] = []
 
     def link(self, subject_id: int, channel: SubjectChannel, address: Address) -> None:
@@ -36,8 +38,24 @@ class PendingWrites:
         """A decision reaches an address."""
         slot = (address.address_id, choice.decision.decision_id)
         if slot not in self._reached:
-            self._reached[slot] = None
+            self._reached[slot] = (choice, address)
             self._messages += self._outbox.changes(choice, address, self._lane)
+
+    def widen(self, connection: Connection, keyring: Keyring, *, now: int) -> Mapping[str, list[Address]]:
+        """Let every refusal so far reach the aliases of its addresses too; the aliases, by decision id.
+
+        Costs a statement only where an address has aliases.
+        """
+        refusals = [(choice, address) for choice, address in self._reached.values() if choice.reaches_aliases]
+        names = {address.address_id: addresses.alias_names(keyring, address) for _, address in refusals}
+        wanted = dict.fromkeys(name for of_one in names.values() for name in of_one)
+        found = addresses.resolve(connection, keyring, wanted, now=now)
+        widened: dict[str, list[Address]] = {}
+        for choice, address in refusals:
+            for name in names[address.address_id]:
+                self.publish(choice, found[name])
+                widened.setdefault(choice.decision.decision_id, []).append(found[name])
+        return widened
 
     def publish_again(self, choice: Choice, address: Address) -> None:
         """A decision whose mark has changed since it reached the address."""

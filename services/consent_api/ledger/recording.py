@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from consent_api.errors import SubmissionInvalidError
 from consent_api.validate import Accepted
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import GIVEN, Decision
 from consent_runtime.keyring import Keyring
 
 from . import addresses, deduplication, live_repeats, subjects, writes
@@ -92,7 +92,7 @@ class _Batch:
 
     def write(self, made_live: Mapping[str, Accepted]) -> list[Recorded]:
         """`made_live`: by decision id, the repetitions that make a decision live; their subjects are locked too."""
-        named = {name: None for each in self._accepted if (name := _name(each)) is not None}
+        named = dict.fromkeys(name for each in self._accepted for name in _names(each))
         refs = {
             (each.tenant, each.subject_ref)
             for each in (*self._accepted, *made_live.values())
@@ -102,7 +102,7 @@ class _Batch:
         found = addresses.resolve(self._connection, self._context.keyring, named, now=self._now)
         channels = self._channels(locked, found)
         rows: list[writes.NewDecision] = []
-        recorded: list[Recorded] = []
+        reached: list[list[Address]] = []
         for each in self._accepted:
             name = _name(each)
             address = found[name] if name is not None else None
@@ -111,8 +111,8 @@ class _Batch:
             channel = channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
             if subject_id is not None and address is not None:
                 self._pending.link(subject_id, channel, address)
-            reached = channel.addresses_for(choice, address)
-            for target in reached:
+            reached.append(channel.addresses_for(choice, address))
+            for target in reached[-1]:
                 self._pending.publish(choice, target)
             rows.append(
                 writes.NewDecision(
@@ -125,16 +125,19 @@ class _Batch:
                     evidence=each.evidence,
                 )
             )
-            recorded.append(
-                Recorded(
-                    decision_id=choice.decision.decision_id,
-                    recorded_at=each.recorded_at,
-                    address_keys=tuple(sorted(target.key for target in reached)),
-                )
-            )
+        aliases = self._pending.widen(self._connection, self._context.keyring, now=self._now)
         live_repeats.make_live(self._connection, self._context.keyring, self._pending, made_live.keys(), now=self._now)
         self._pending.write(self._connection, rows, now=self._now)
-        return recorded
+        return [
+            Recorded(
+                decision_id=row.choice.decision.decision_id,
+                recorded_at=row.choice.decision.recorded_at,
+                address_keys=tuple(
+                    sorted({target.key for target in (*direct, *aliases.get(row.choice.decision.decision_id, ()))})
+                ),
+            )
+            for row, direct in zip(rows, reached, strict=True)
+        ]
 
     def _channels(
         self, locked: subjects.LockedSubjects, found: dict[Named, Address]
@@ -188,6 +191,14 @@ def _made_live(
 
 def _name(each: Accepted) -> Named | None:
     return (each.tenant, each.channel, each.address) if each.address is not None else None
+
+
+def _names(each: Accepted) -> list[Named]:
+    """The address that is named, and, so that two who refuse it by two forms at once cannot deadlock, its aliases."""
+    name = _name(each)
+    if name is None:
+        return []
+    return [name] if each.status == GIVEN else [name, *addresses.names_of_aliases(name)]
 
 
 def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> deduplication.ExistingEvent:

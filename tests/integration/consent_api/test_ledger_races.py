@@ -185,6 +185,18 @@ def test_one_new_address_met_by_many_at_once_becomes_one(ledger: Ledger, owner_e
         assert connection.execute(text("SELECT count(DISTINCT address_id) FROM decisions")).scalar_one() == 1
 
 
+def test_two_numbers_of_one_line_refused_by_many_at_once_become_two_addresses(
+    ledger: Ledger, owner_engine: Engine, codec: Codec, keyring: Keyring
+) -> None:
+    forms = ("+5511987654321", "+551187654321")
+    at_once(*[lambda v=value: ledger.record([withdrawal(f"s{v}", forms[v % 2])]) for value in range(16)])
+    with owner_engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM address_keys")).scalar_one() == 2
+    found = reached(owner_engine, codec)
+    assert found.keys() == {keyring.address_key("acme", "sms", form) for form in forms}
+    assert [len(decisions) for decisions in found.values()] == [16, 16]
+
+
 def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, owner_engine: Engine) -> None:
     def send() -> StoredResponse | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consent_api.ledger.addresses import Address
 from consent_api.ledger.fan_out import Choice, SubjectChannel, spreads
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import STATUSES, Decision
 
 
 def address(number: int) -> Address:
@@ -60,3 +60,8 @@ def test_a_refusal_is_inherited_even_after_a_newer_permission_elsewhere() -> Non
 
 def test_a_choice_without_a_subject_reaches_its_address_alone() -> None:
     assert SubjectChannel().addresses_for(choice("withdrawn", subject=None), A) == [A]
+
+
+def test_everything_but_a_permission_reaches_the_aliases() -> None:  # R11
+    assert {status for status in STATUSES if choice(status).reaches_aliases} == STATUSES - {"given"}
+    assert choice("of a later release").reaches_aliases
