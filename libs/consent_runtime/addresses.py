@@ -20,7 +20,7 @@ _PLAIN_EMAIL = re.compile(
     r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?!..--)[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     re.ASCII,
 )
-_LOCAL_ASCII = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~.-")
+_LOCAL_ASCII = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=^_`{|}~.-")
 _LETTERS_MARKS_DIGITS = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 _COMPATIBILITY = frozenset(
     {
@@ -52,8 +52,10 @@ _TYPOGRAPHIC = {
 """What word processors and keyboards make of the signs of an address. A long dash is none of them: it may have been
 one hyphen or two."""
 _NAMED = re.compile(r"([^<>]*)<([^<>]+)>")
-_MAILTO = re.compile(r"mailto:", re.IGNORECASE | re.ASCII)
+_MAILTO = re.compile(r"mailto:/{0,2}", re.IGNORECASE | re.ASCII)
 _QUOTED = re.compile(r"""(['"])([^'"].*)\1""")
+_ALPHABETS = ("LATIN ", "GREEK ", "CYRILLIC ", "ARMENIAN ")
+"""Those whose letters are mistaken for one another's, as Unicode names them."""
 _ENCODED = re.compile(
     r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE
 )
@@ -129,6 +131,8 @@ def _email(address: str) -> str:
     text = _bare(_readable(address, REMOVED_BUT_JOINERS))
     if _ENCODED.search(text):
         raise InvalidAddress("encoded", "send the address decoded: @ for %40, + for %2B")
+    if _mixes_alphabets(text):
+        raise InvalidAddress("mixed_alphabets", "type the address again: one of its words has letters of two alphabets")
     local, at, domain = text.rpartition("@")
     if not at or not domain:
         raise InvalidAddress("no_domain", "send the whole e-mail address, as in name@example.com")
@@ -156,15 +160,20 @@ def _bare(text: str) -> str:
 def _local_part(written: str) -> str:
     """Letters, marks and digits of any script, and the ASCII signs of RFC 5322 `atext`, in lower case and NFC.
 
+    Not the question mark, although RFC 5322 has it: no provider gives it, and lossy conversions put it for a letter.
+    A dot over an i is that of the Turkish capital, whose small letter is the plain i.
+
     As in PRECIS (RFC 8265), no mailbox has a compatibility character, so it is read as the plain one. Letters with
     diacritics are letters of their own: müller is not muller."""
     text = unicodedata.normalize("NFC", written.translate(REMOVED))
     plain = "".join(_plain(character) for character in text).translate(_TYPOGRAPHIC)
-    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower())
+    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower().replace("i\u0307", "i"))
     if not local:
         raise InvalidAddress("no_local_part", "send the whole e-mail address, as in name@example.com")
     if local[0] in "'`" or unicodedata.category(local[0])[0] == "M":
         raise InvalidAddress("invalid_local_part", _BARE)
+    if "?" in local:
+        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: a ? is in place of a letter")
     if not all(map(_may_be_in_a_mailbox, local)):
         raise InvalidAddress("invalid_local_part", f"{_BARE}: only letters, digits and ASCII signs can be before the @")
     if len(local.encode()) > _LONGEST_LOCAL_PART:
@@ -180,9 +189,20 @@ def _plain(character: str) -> str:
 def _may_be_in_a_mailbox(character: str) -> bool:
     if character.isascii():
         return character in _LOCAL_ASCII
-    return unicodedata.category(character) in _LETTERS_MARKS_DIGITS and not unicodedata.decomposition(
-        character
-    ).startswith("<")
+    is_plain = unicodedata.normalize("NFKC", character) == unicodedata.normalize("NFC", character)
+    return is_plain and unicodedata.category(character) in _LETTERS_MARKS_DIGITS
+
+
+def _mixes_alphabets(text: str) -> bool:
+    """Whether a word has letters of two alphabets that look alike: a Cyrillic а in a Latin name."""
+    if text.isascii():
+        return False
+    return any(len(_alphabets(word)) > 1 for word in re.split(r"[\W\d_]+", unicodedata.normalize("NFKC", text)))
+
+
+def _alphabets(word: str) -> set[str]:
+    names = [unicodedata.name(character, "") for character in word]
+    return {alphabet for alphabet in _ALPHABETS if any(name.startswith(alphabet) for name in names)}
 
 
 def _decoded_wrongly(text: str) -> bool:

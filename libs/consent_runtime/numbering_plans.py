@@ -34,6 +34,15 @@ _FORMER: Mapping[str, tuple[_Rule, ...]] = {
     # Argentina: within the country a mobile is dialled with 15 after the area code instead of the 9 before it. The
     # parser resolves that, but not when both are there.
     "54": _rules((r"9((?=\d{12}$)(?:11|[23]\d{2,3})15\d{6,8})", r"\1"), (r"15\d{6,8}", None)),
+    # Brazil: a number without its area, which the library takes for possible because service numbers are as short.
+    "55": _rules((r"9\d{8}|[25-9]\d{7}", None)),
+    # Chile, 2012-10-20 to 2013-07-06 (Subtel): fixed lines get a 2 after the area. 2016-02-06: mobiles have their 9
+    # within the country too.
+    "56": _rules(
+        (r"2\d{7}", r"2\g<0>"),
+        (r"[89]\d{7}", r"9\g<0>"),
+        (r"(3[345]|4[235]|5[1-3578]|6[13457]|7[1235])(\d{6})", r"\g<1>2\2"),
+    ),
     # Colombia, 2021-09-01 (CRC, resolution 5826 of 2019): fixed lines get 60 before their area's digit.
     "57": _rules((r"(?!46)[124-8]\d{7}", r"60\g<0>")),
     # Viet Nam, 2018-09-15 (Ministry of Information and Communications): mobiles of 11 digits get 10, their 0 included.
@@ -50,7 +59,12 @@ _FORMER: Mapping[str, tuple[_Rule, ...]] = {
         (r"16([2-9]\d{7})", r"3\1"),
         (r"18([68]\d{7})", r"5\1"),
         (r"199(\d{7})", r"59\1"),
+        # Fixed lines, 2017-06-17: Ha Noi. What other areas had begins as mobiles do now.
+        (r"4\d{8}", r"2\g<0>"),
     ),
+    # Morocco, 2009-03-07 (ANRT), and Senegal, 2007-10 (ARTP): 9 digits.
+    "212": _rules((r"\d{8}", _UNCHANGED)),
+    "221": _rules((r"\d{7}", _UNCHANGED)),
     # Cote d'Ivoire, 2021-01-31 (ARTCI): 8 digits get 10, by what the digits say of the operator: 01 and 21 Moov,
     # 05 and 25 MTN, 07 and 27 Orange.
     "225": _rules(
@@ -73,6 +87,12 @@ _FORMER: Mapping[str, tuple[_Rule, ...]] = {
     "241": _rules(
         (r"0?([256]\d{6})", r"6\1"), (r"0?([47]\d{6})", r"7\1"), (r"0?(1\d{6})", r"1\1"), (r"0?3\d{6}", _UNCHANGED)
     ),
+    # Honduras, 2010-11-14: 2 before fixed lines of 7 digits. Mobiles had 8 already.
+    "504": _rules((r"[2-7]\d{6}", r"2\g<0>"), (r"\d{7}", _UNCHANGED)),
+    # Nicaragua, 2009-04-22 (TELCOR): 2 before fixed lines, 8 before mobiles.
+    "505": _rules((r"\d{7}", _UNCHANGED)),
+    # Costa Rica, 2008-03-20 (ICE): 2 before fixed lines, 8 before mobiles, which began with 3, 8 or 9.
+    "506": _rules((r"[24-7]\d{6}", r"2\g<0>"), (r"[389]\d{6}", r"8\g<0>")),
 }
 
 _SAME_LINE = tuple(

@@ -53,7 +53,8 @@ _FRENCH_ONLY = re.compile(
 )
 _NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
 _SCHEME = re.compile(r"\s*(?:tel|sms|callto):", re.IGNORECASE | re.ASCII)
-_DECIMAL = re.compile(r".*\d{5}\.0", re.ASCII)
+_DECIMAL = re.compile(r".*\d{5}\.0+", re.ASCII)
+_QUOTES = " '\"`"
 _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 _WHOLE = "send the whole number with its country code, as in +33639980001"
 
@@ -94,7 +95,7 @@ def plain(written: str, region: str) -> str | None:
 
 def e164(written: str, region: str) -> str:
     """`written` in E.164. Raises NotANumber."""
-    text = _ascii(written)
+    text = _ascii(written).strip(_QUOTES)
     if (scheme := _SCHEME.match(text)) is not None:
         text = text[scheme.end() :]
     if not _WRITTEN.fullmatch(text):

@@ -57,6 +57,25 @@ def test_a_decision_is_recorded(client: TestClient) -> None:
     assert response.json()["recorded_at"].endswith("Z")
 
 
+@pytest.mark.parametrize(
+    ("number", "reached"),
+    [
+        ("+22507123456", 1),
+        ("+22560123456", 1),
+        ("+22997123456", 1),
+        ("+5215512345678", 1),
+        ("+5491112345678", 2),
+        ("+551187654321", 2),
+    ],
+)
+def test_a_stop_is_not_refused_because_of_a_plan_and_lists_all_that_it_reaches(
+    client: TestClient, number: str, reached: int
+) -> None:  # R10
+    response = post(client, {**WITHDRAWAL, "subject_ref": None, "address": number})
+    assert response.status_code == 201
+    assert len(response.json()["addresses"]) == reached
+
+
 def test_a_known_event_is_answered_with_its_decision(client: TestClient) -> None:
     event = {**GRANT, "event_id": "e1"}
     first, again = post(client, event), post(client, event)

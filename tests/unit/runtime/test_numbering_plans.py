@@ -41,6 +41,13 @@ def read(written: str, region: str = "FR") -> str:
         ("+84 129 345 6789", "+84823456789"),
         ("+84 188 345 6789", "+84583456789"),
         ("+84 199 345 6789", "+84593456789"),
+        ("+84 4 3825 1234", "+842438251234"),
+        ("+56 2 345 6789", "+56223456789"),
+        ("+56 65 350009", "+56652350009"),
+        ("+56 8 765 4321", "+56987654321"),
+        ("+504 234 5678", "+50422345678"),
+        ("+506 234 5678", "+50622345678"),
+        ("+506 834 5678", "+50688345678"),
         ("+230 712 3456", "+23057123456"),
         ("+237 77 12 34 56", "+237677123456"),
         ("+237 22 12 34 56", "+237222123456"),
@@ -77,13 +84,22 @@ def test_national_spellings_of_a_replaced_plan_are_read_in_their_region(
     assert read(written, region) == current
 
 
-@pytest.mark.parametrize("written", ["+22500123456", "+22560123456", "+23733123456", "+24103123456"])
+@pytest.mark.parametrize(
+    "written",
+    ["+22500123456", "+22560123456", "+23733123456", "+24103123456", "+5052345678", "+21261234567", "+2216543210"],
+)
 def test_a_former_number_without_a_rule_keeps_its_own_key_and_is_not_refused(written: str) -> None:  # R10
     assert read(written) == written
 
 
-def test_an_argentine_number_without_its_area_is_refused() -> None:
-    for written, region in (("15 1234 5678", "AR"), ("+54 15 1234 5678", "FR")):
+def test_a_number_without_its_area_is_refused() -> None:
+    for written, region in (
+        ("15 1234 5678", "AR"),
+        ("+54 15 1234 5678", "FR"),
+        ("98765-4321", "BR"),
+        ("3765 4321", "MX"),
+        ("8765 4321", "BR"),
+    ):
         with pytest.raises(InvalidAddress, match="too_short"):
             read(written, region)
 
@@ -140,7 +156,7 @@ def test_other_addresses_have_no_alias(channel: str, address: str) -> None:
 
 
 numbers_of_plans = st.one_of(
-    st.from_regex(r"\+(?:52|54|55|57|84|225|229|230|237|241|377|381|383|386)\d{6,12}", fullmatch=True),
+    st.from_regex(r"\+(?:52|54|55|56|57|84|212|221|225|229|230|237|241|377|383|386|50[456])\d{6,12}", fullmatch=True),
     st.from_regex(r"\+54(?:9|)(?:11|[23]\d\d\d?)(?:15|)\d{6,8}", fullmatch=True),
     st.from_regex(r"\+55\d\d9?[2-9]\d{7}", fullmatch=True),
 ).filter(lambda number: re.fullmatch(r"\+\d+", number, re.ASCII) is not None)
