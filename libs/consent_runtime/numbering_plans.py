@@ -95,24 +95,28 @@ _FORMER: Mapping[str, tuple[_Rule, ...]] = {
     "506": _rules((r"[24-7]\d{6}", r"2\g<0>"), (r"[389]\d{6}", r"8\g<0>")),
 }
 
-_SAME_LINE = tuple(
-    (re.compile(form, re.ASCII), other)
-    for form, other in (
-        # Argentina: mobiles have a 9 after +54 for callers and most providers, and none for some. Fixed and mobile
-        # lines share the blocks of numbers, so no other line has the form without the 9.
-        (r"\+549(11\d{8}|[23]\d{9})", r"+54\1"),
-        (r"\+54(11\d{8}|[23]\d{9})", r"+549\1"),
-        # Brazil, 2012-07-29 to 2016-11-06 (Anatel, resolution 553 of 2010): mobiles of 8 digits, from 6 to 9, got a 9
-        # in front. Messaging systems go on with both forms.
-        (r"\+55(\d\d)9([6-9]\d{7})", r"+55\1\2"),
-        (r"\+55(\d\d)([6-9]\d{7})", r"+55\g<1>9\2"),
-        # Kosovo, 2016-12-15 (ITU): +383 instead of mobile numbers of Monaco and Slovenia, which may be reassigned.
-        (r"\+377(4[45]\d{6})", r"+383\1"),
-        (r"\+386(4[39]\d{6})", r"+383\1"),
-        (r"\+383(4[45]\d{6})", r"+377\1"),
-        (r"\+383(4[39]\d{6})", r"+386\1"),
-    )
-)
+_SAME_LINE: Mapping[str, tuple[tuple[re.Pattern[str], str], ...]] = {
+    # Argentina: mobiles have a 9 after +54 for callers and most providers, and none for some. Fixed and mobile lines
+    # share the blocks of numbers, so no other line has the form without the 9.
+    "54": (
+        (re.compile(r"9(11\d{8}|[23]\d{9})", re.ASCII), r"+54\1"),
+        (re.compile(r"11\d{8}|[23]\d{9}", re.ASCII), r"+549\g<0>"),
+    ),
+    # Brazil, 2012-07-29 to 2016-11-06 (Anatel, resolution 553 of 2010): mobiles of 8 digits, from 6 to 9, got a 9 in
+    # front. Messaging systems go on with both forms.
+    "55": (
+        (re.compile(r"(\d\d)9([6-9]\d{7})", re.ASCII), r"+55\1\2"),
+        (re.compile(r"(\d\d)([6-9]\d{7})", re.ASCII), r"+55\g<1>9\2"),
+    ),
+    # Kosovo, 2016-12-15 (ITU): +383 instead of mobile numbers of Monaco and Slovenia, which may be reassigned.
+    "377": ((re.compile(r"4[45]\d{6}", re.ASCII), r"+383\g<0>"),),
+    "386": ((re.compile(r"4[39]\d{6}", re.ASCII), r"+383\g<0>"),),
+    "383": (
+        (re.compile(r"4[45]\d{6}", re.ASCII), r"+377\g<0>"),
+        (re.compile(r"4[39]\d{6}", re.ASCII), r"+386\g<0>"),
+    ),
+}
+"""By country code: national numbers, and the template of the other number of the line."""
 
 
 def is_former(code: str, national: str) -> bool:
@@ -123,8 +127,7 @@ def is_former(code: str, national: str) -> bool:
 def current(number: str) -> str | None:
     """The number, in E.164, under its current plan; itself where no rule gives that. None: no former number.
     Raises NoAreaCode."""
-    for length in (2, 3):
-        code, national = number[1 : 1 + length], number[1 + length :]
+    for code, national in _split(number):
         for rule in _FORMER.get(code, ()):
             if (former := rule.former.fullmatch(national)) is not None:
                 if rule.current is None:
@@ -135,9 +138,19 @@ def current(number: str) -> str | None:
 
 def has_other_spellings(number: str) -> bool:
     """Whether the country of the number, in E.164, has a replaced plan or lines with two numbers."""
-    return number[1:3] in _FORMER or number[1:4] in _FORMER or bool(same_line(number))
+    return any(code in _FORMER or code in _SAME_LINE for code, _ in _split(number))
 
 
 def same_line(number: str) -> tuple[str, ...]:
     """Other numbers, in E.164, under which the same line is known. Symmetric: each of them has this one."""
-    return tuple(match.expand(other) for form, other in _SAME_LINE if (match := form.fullmatch(number)) is not None)
+    return tuple(
+        match.expand(other)
+        for code, national in _split(number)
+        for form, other in _SAME_LINE.get(code, ())
+        if (match := form.fullmatch(national)) is not None
+    )
+
+
+def _split(number: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The number with a country code of two and of three digits: at most one is a code, as no code begins another."""
+    return (number[1:3], number[3:]), (number[1:4], number[4:])
