@@ -135,7 +135,7 @@ def test_nothing_that_is_kept_holds_the_number_of_the_same_submission(value: str
     fields = {**GRANT, "address": "06 39 98 00 01", "event_id": value, "subject_ref": value}
     assert faults(fields) == {"/event_id": "an_address", "/subject_ref": "an_address"}
     assert faults({**WITHDRAWAL, "address": "06 39 98 00 01", "purpose": "vip-639980001"}) == {"/purpose": "an_address"}
-    old = {**WITHDRAWAL, "address": "+229 97 12 34 56", "subject_ref": "crm-97123456"}
+    old = {**GRANT, "address": "+229 97 12 34 56", "subject_ref": "crm-97123456"}
     assert faults(old) == {"/subject_ref": "an_address"}
 
 
