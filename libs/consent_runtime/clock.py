@@ -1,4 +1,4 @@
-"""The wall clock in the unit of every record."""
+"""The wall clock in the unit of every record, and the clock by which ages grow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ MAX_CLOCK_LEAD_MICROS = 2_000_000
 def now_micros() -> int:
     """Microseconds since the epoch, UTC."""
     return time.time_ns() // 1_000
+
+
+def elapsed_micros() -> int:
+    """Microseconds on a clock that runs through sleep and is never set."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
 
 
 def is_ahead(moment: int, *, clock: int) -> bool:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_runtime.clock import now_micros
+from consent_runtime.clock import elapsed_micros, now_micros
 from consent_state import ListResolved, Position, ResolvedPartition, StalenessLimits
 
 logger = logging.getLogger(__name__)
-
-
-def elapsed_micros() -> int:
-    """A clock that runs through sleep and is never set."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
