@@ -25,11 +25,12 @@ from .http.openapi import add_schemas
 from .keys import ApiKeyStore
 from .ledger import database
 from .ledger.ids import DecisionIds
+from .ledger.lanes import Lane
 from .ledger.ledger import Ledger
 from .ledger.outbox_messages import ChangeMessages
 from .ledger.recording import LedgerContext
-from .metrics import ApiMetrics
-from .monitors import DatabaseMonitor
+from .metrics import ApiMetrics, LaneMetrics
+from .monitors import DatabaseMonitor, LaneMonitor
 from .settings import ApiSettings
 from .validate import Rules
 
@@ -121,8 +122,18 @@ def serve(settings: ApiSettings) -> int:
     stop = threading.Event()
     metrics = ApiMetrics.on(registry, channels=settings.channels)
     monitor = DatabaseMonitor(ledger, health, offset=metrics.clock_offset)
-    monitoring = threading.Thread(target=monitor.run, args=(stop,), name="database-monitor", daemon=True)
-    monitoring.start()
+    lanes_engine = database.connect(settings.database, pool_size=1, application="consent-relay api lane monitor")
+    lanes = LaneMonitor(
+        engine=lanes_engine,
+        inbound={Lane.LIVE: settings.topics.inbound, Lane.BULK: settings.topics.inbound_bulk},
+        metrics=LaneMetrics.on(registry),
+    )
+    monitoring = [
+        threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+        for name, run in (("database-monitor", monitor.run), ("lane-monitor", lanes.run))
+    ]
+    for thread in monitoring:
+        thread.start()
     app = create_app(
         ledger=ledger,
         key_store=ApiKeyStore(ledger.engine),
@@ -158,8 +169,10 @@ def serve(settings: ApiSettings) -> int:
         server.run()
     finally:
         stop.set()
-        monitoring.join(timeout=5.0)
+        for thread in monitoring:
+            thread.join(timeout=5.0)
         pages.close()
+        lanes_engine.dispose()
         ledger.engine.dispose()
     return 0 if server.started else 1
 

@@ -99,3 +99,54 @@ class ApiMetrics:
         """Count a decision; a channel that is none of ours does not become a label."""
         known = isinstance(channel, str) and channel in self.channels
         self.decisions.labels(channel if known else "other", "bulk" if bulk else "live", outcome).inc()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneMetrics:
+    """How far each lane is carried, as the ledger knows it. ``lane`` is live or bulk."""
+
+    pending: Gauge
+    oldest: Gauge
+    resolved_age: Gauge
+    inbound_age: Gauge
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> LaneMetrics:
+        return cls(
+            pending=Gauge(
+                "consent_relay_api_outbox_pending",
+                "Rows recorded and not yet acknowledged by Kafka, by lane, as this process sees them: also while no"
+                " relay runs. Exact up to 10,000; NaN while the database does not answer.",
+                ["lane"],
+                registry=registry,
+            ),
+            oldest=Gauge(
+                "consent_relay_api_outbox_oldest_age_seconds",
+                "Age of the oldest such row, by lane; 0 when there is none. Live above 5: are decisions published? Is a"
+                " relay running, and does Kafka take records?",
+                ["lane"],
+                registry=registry,
+            ),
+            resolved_age=Gauge(
+                "consent_relay_api_resolved_age_seconds",
+                "Age of the lane's resolved timestamp, of its oldest partition: every decision acknowledged earlier is"
+                " in Kafka. Is a relay alive? Growing by a second a second: none is, or a transaction holds the outbox."
+                " Above 30 s (live) readers deny. NaN before the first one, or while the database does not answer.",
+                ["lane"],
+                registry=registry,
+            ),
+            inbound_age=Gauge(
+                "consent_relay_api_inbound_resolved_age_seconds",
+                "Age of the append time up to which the lane's inbound topic is recorded, of its oldest partition. Is"
+                " an ingest alive? Above 60 s (live) readers deny. +Inf: a partition was never read. NaN: no ingest is"
+                " configured, or the database does not answer.",
+                ["lane"],
+                registry=registry,
+            ),
+        )
+
+    def show(self, lane: str, *, pending: float, oldest: float, resolved: float, inbound: float) -> None:
+        self.pending.labels(lane).set(pending)
+        self.oldest.labels(lane).set(oldest)
+        self.resolved_age.labels(lane).set(resolved)
+        self.inbound_age.labels(lane).set(inbound)

@@ -1,24 +1,30 @@
 """What the processes of this service check of the database every other second: whether it answers, its schema version,
-and whether its clock agrees with the one that stamps decisions (docs/decisions/0013)."""
+whether its clock agrees with the one that stamps decisions (docs/decisions/0013), and how far its lanes are carried."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import Gauge
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
+from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 
 from .errors import LedgerUnavailableError
-from .ledger import idempotency
-from .ledger.database import CLOCK_MICROS
+from .ledger import backlog, idempotency
+from .ledger.backlog import OutboxBacklog
+from .ledger.database import CLOCK_MICROS, transact
+from .ledger.lanes import Lane
 from .ledger.ledger import Ledger
 from .ledger.migrate import head_revision
+from .metrics import LaneMetrics
+from .outbox_relay.timing import RESOLVED_AGE_LIMIT_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +55,12 @@ def offset_acceptable(offset: float) -> bool | str:
 
 
 class ClockMonitor:
-    """For a process that only consumes. It keeps recording while the clocks differ: holding a withdrawal back would do
+    """For a process without callers. It keeps working while the clocks differ: holding a withdrawal back would do
     the harm that a wrong time might do."""
 
-    def __init__(self, *, ledger: Ledger, offset: Gauge, health: Health) -> None:
-        self._ledger = ledger
+    def __init__(self, *, engine: Engine, offset: Gauge, health: Health, clock: Callable[[], int] = now_micros) -> None:
+        self._engine = engine
+        self._clock = clock
         self._offset = offset
         self._health = health
 
@@ -65,11 +72,66 @@ class ClockMonitor:
 
     def check(self) -> None:
         try:
-            offset = self._ledger.transact(lambda connection: clock_offset(connection, self._ledger.clock))
+            offset = transact(self._engine, lambda connection: clock_offset(connection, self._clock))
         except LedgerUnavailableError:
             return  # The loops that need the database report that; what was known of the clock still holds.
         self._offset.set(offset)
         self._health.ready(CLOCK, offset_acceptable(offset))
+
+
+class LaneMonitor:
+    """For the API process: how far what it recorded has been carried. The processes that carry it export that too, but
+    not once they are dead."""
+
+    def __init__(self, *, engine: Engine, inbound: Mapping[Lane, str], metrics: LaneMetrics) -> None:
+        """`engine` serves this monitor alone; `inbound` names the topic from which a lane's submissions come."""
+        self._engine = engine
+        self._inbound = inbound
+        self._metrics = metrics
+        self._reported: dict[Lane, bool] = dict.fromkeys(Lane, False)
+
+    def run(self, stop: threading.Event) -> None:
+        pause = 0.0
+        while not stop.wait(pause):
+            started = time.monotonic()
+            for lane in Lane:
+                self.check(lane)
+            pause = max(_CHECK_INTERVAL_SECONDS, 10 * (time.monotonic() - started))
+
+    def check(self, lane: Lane) -> None:
+        try:
+            found, resolved, inbound = transact(
+                self._engine,
+                lambda connection: (
+                    backlog.outbox(connection, lane),
+                    backlog.resolved_age(connection, lane),
+                    backlog.inbound_age(connection, self._inbound[lane]),
+                ),
+            )
+        except LedgerUnavailableError:
+            self._metrics.show(lane.value, pending=math.nan, oldest=math.nan, resolved=math.nan, inbound=math.nan)
+            return  # The database monitor reports that.
+        self._metrics.show(
+            lane.value, pending=found.pending, oldest=found.oldest_seconds, resolved=resolved, inbound=inbound
+        )
+        self._report(lane, found, resolved)
+
+    def _report(self, lane: Lane, found: OutboxBacklog, resolved: float) -> None:
+        limit = RESOLVED_AGE_LIMIT_SECONDS[lane]
+        late = resolved > limit or found.oldest_seconds > limit
+        if late and not self._reported[lane]:
+            log.error(
+                "what is recorded is not carried on: is a relay running?",
+                extra={
+                    "lane": lane.value,
+                    "pending": found.pending,
+                    "oldest_seconds": round(found.oldest_seconds),
+                    "resolved_age_seconds": None if math.isnan(resolved) else round(resolved),
+                },
+            )
+        elif self._reported[lane] and not late:
+            log.info("what is recorded is carried on again", extra={"lane": lane.value})
+        self._reported[lane] = late
 
 
 class DatabaseMonitor:

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 
 from consent_api.ingest.metrics import IngestMetrics
-from consent_api.metrics import ApiMetrics
+from consent_api.metrics import ApiMetrics, LaneMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
@@ -35,7 +35,7 @@ This page is written from the code, and a test holds it to that:
 `python -m tests.contract.metrics_page > docs/metrics.md`."""
 
 PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
-    "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice"))],
+    "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")), LaneMetrics.on],
     "relay": [RelayMetrics.on],
     "ingest": [IngestMetrics.on],
     "suppression": [MergeMetrics.on],

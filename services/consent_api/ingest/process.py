@@ -180,7 +180,7 @@ def composed(
             ),
             "receipts": loop("receipts", topics.receipts, receipts.handle, fetching=RECEIPTS_MAY_WAIT),
             POSITIONS: stored.run,
-            CLOCK: ClockMonitor(ledger=ledger, offset=metrics.clock_offset, health=health).run,
+            CLOCK: ClockMonitor(engine=engine, offset=metrics.clock_offset, health=health).run,
         }
     finally:
         engine.dispose()

@@ -1,7 +1,9 @@
-"""How far the bulk lane has been published: what bulk sources are slowed by."""
+"""How far each lane has been carried: what waits in its outbox, and how old its timestamps are. Whoever has the
+database sees it, so that a relay or an ingest that is dead is seen without it. Bulk sources are slowed by it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -28,6 +30,61 @@ PENDING_LIMIT = 10_000
 """Bulk rows that may wait in the outbox while no resolved timestamp is known: no relay has run yet."""
 RELAY_ALIVE_SECONDS = 10.0
 """A relay takes a turn each second."""
+
+
+EXACT_UP_TO = 10_000
+
+# No count over 50 million rows each second: exact while it is cheap, the estimate of the statistics above that.
+_OUTBOX = {
+    lane: text(f"""
+    WITH head AS (SELECT count(*) AS n FROM (SELECT 1 FROM {lane.outbox} LIMIT :bound + 1) AS few)
+    SELECT CASE WHEN n <= :bound THEN n
+                ELSE greatest(n, (SELECT n_live_tup FROM pg_stat_user_tables
+                                  WHERE relid = '{lane.outbox}'::regclass)) END,
+           (SELECT extract(epoch FROM clock_timestamp()) - created_at / 1e6
+            FROM {lane.outbox} ORDER BY outbox_id LIMIT 1)
+    FROM head
+    """)  # noqa: S608 - the names of our tables
+    for lane in Lane
+}
+_RESOLVED_AGE = text(
+    "SELECT extract(epoch FROM clock_timestamp()) - min(resolved_at) / 1e6"
+    " FROM relay_partitions WHERE lane = :lane HAVING count(*) = count(resolved_at)"
+)
+_INBOUND_AGE = text(
+    "SELECT CASE WHEN min(resolved_at) > 0 THEN extract(epoch FROM clock_timestamp()) - min(resolved_at) / 1e6"
+    " ELSE 'Infinity'::float8 END FROM ingest_positions WHERE topic = :topic HAVING count(*) > 0"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutboxBacklog:
+    """`oldest_seconds` is 0.0 when nothing is pending."""
+
+    pending: int
+    oldest_seconds: float
+
+
+def outbox(connection: Connection, lane: Lane) -> OutboxBacklog:
+    """What waits in the lane's outbox: exact up to `EXACT_UP_TO` rows, the statistics' estimate beyond."""
+    pending, oldest = connection.execute(_OUTBOX[lane], {"bound": EXACT_UP_TO}).one()
+    return OutboxBacklog(pending=int(pending), oldest_seconds=max(float(oldest or 0), 0.0))
+
+
+def resolved_age(connection: Connection, lane: Lane) -> float:
+    """Seconds since the lane's resolved timestamp, of its oldest partition, whichever relay published it; NaN until
+    each has one."""
+    return _seconds(connection.execute(_RESOLVED_AGE, {"lane": lane.value}).scalar())
+
+
+def inbound_age(connection: Connection, topic: str) -> float:
+    """Seconds since the append time up to which ingest has recorded the topic, of its oldest partition; infinite while
+    one was never read, NaN where no ingest is configured."""
+    return _seconds(connection.execute(_INBOUND_AGE, {"topic": topic}).scalar())
+
+
+def _seconds(found: object) -> float:
+    return math.nan if found is None else max(float(found), 0.0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

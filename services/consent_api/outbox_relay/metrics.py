@@ -21,6 +21,7 @@ class RelayMetrics:
     turns: Counter
     resolved_age: Gauge
     clock_set_back: Counter
+    clock_offset: Gauge
     losses: Counter
     open_holes: Gauge
     repairs: Counter
@@ -104,6 +105,12 @@ class RelayMetrics:
                 " clock was fast and was set back. They begin again at its present time. Synchronise the host (NTP);"
                 " the log names the seconds.",
                 ["lane"],
+                registry=registry,
+            ),
+            clock_offset=Gauge(
+                "consent_relay_outbox_clock_offset_seconds",
+                "Seconds by which this process's clock was ahead of the database's (negative: behind) when last"
+                " compared. Beyond 1 s the process is not ready, but goes on publishing: synchronise both hosts (NTP).",
                 registry=registry,
             ),
             losses=Counter(

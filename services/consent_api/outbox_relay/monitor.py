@@ -9,23 +9,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
+from consent_api.ledger import backlog
+from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
 from .metrics import RelayMetrics
-from .outbox_table import UNREACHABLE, Backlog, OutboxTable
+from .outbox_table import UNREACHABLE, OutboxTable
 from .timing import RESOLVED_AGE_LIMIT_SECONDS
 
 PART = "outbox-monitor"
 _INTERVAL_SECONDS = 1.0
-
-_AGE = text(
-    "SELECT extract(epoch FROM clock_timestamp()) - min(resolved_at) / 1e6"
-    " FROM relay_partitions WHERE lane = :lane HAVING count(*) = count(resolved_at)"
-)
 
 
 class ResolvedAge:
@@ -33,13 +30,12 @@ class ResolvedAge:
 
     def __init__(self, engine: Engine, lane: Lane) -> None:
         self._engine = engine
-        self._lane = lane.value
+        self._lane = lane
 
     def seconds(self) -> float:
         """Of the oldest partition; NaN until each has one."""
         with self._engine.connect() as connection:
-            age = connection.execute(_AGE, {"lane": self._lane}).scalar()
-        return math.nan if age is None else float(age)
+            return backlog.resolved_age(connection, self._lane)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,25 +71,25 @@ class OutboxMonitor:
     def check(self, lane: MonitoredLane) -> None:
         name = lane.lane.value
         try:
-            backlog = lane.outbox.backlog()
+            found = lane.outbox.backlog()
             age = lane.resolved_age.seconds()
         except UNREACHABLE:
             for gauge in (self._metrics.pending, self._metrics.oldest, self._metrics.resolved_age):
                 gauge.labels(name).set(math.nan)
             return  # The relay reports that itself.
-        self._metrics.pending.labels(name).set(backlog.pending)
-        self._metrics.oldest.labels(name).set(backlog.oldest_seconds)
+        self._metrics.pending.labels(name).set(found.pending)
+        self._metrics.oldest.labels(name).set(found.oldest_seconds)
         self._metrics.resolved_age.labels(name).set(age)
-        self._health.ready(f"{name}-outbox", _backlog_readiness(lane, backlog))
+        self._health.ready(f"{name}-outbox", _backlog_readiness(lane, found))
         self._health.ready(f"{name}-resolved", resolved_readiness(lane.lane, age))
 
 
-def _backlog_readiness(lane: MonitoredLane, backlog: Backlog) -> bool | str:
+def _backlog_readiness(lane: MonitoredLane, found: OutboxBacklog) -> bool | str:
     """Rows that another relay publishes do not grow old; rows that the broker refuses are no fault of this relay."""
-    if backlog.oldest_seconds <= lane.stalled_after or backlog.pending <= lane.rejected_count():
+    if found.oldest_seconds <= lane.stalled_after or found.pending <= lane.rejected_count():
         lane.progress.moved()
     seconds = lane.progress.stalled()
-    return seconds is None or f"{backlog.pending} rows wait, and none was published for {seconds:.0f} s"
+    return seconds is None or f"{found.pending} rows wait, and none was published for {seconds:.0f} s"
 
 
 def resolved_readiness(lane: Lane, age_seconds: float) -> bool | str:

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from consent_api.ledger import backlog
+from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
-
-EXACT_UP_TO = 10_000
 
 # A pool that is exhausted, a connection that broke, a server that restarts, a transaction that it ended.
 UNREACHABLE: tuple[type[Exception], ...] = (OperationalError, InterfaceError, InternalError, PoolTimeout)
@@ -30,16 +30,6 @@ _CLAIM = (
 )
 _DELETE = "DELETE FROM {outbox} WHERE outbox_id = ANY(:ids)"
 
-# No count over 50 million rows each second: exact while it is cheap, the estimate of the statistics above that.
-_BACKLOG = """
-    WITH head AS (SELECT count(*) AS n FROM (SELECT 1 FROM {outbox} LIMIT :bound + 1) AS few)
-    SELECT CASE WHEN n <= :bound THEN n
-                ELSE greatest(n, (SELECT n_live_tup FROM pg_stat_user_tables
-                                  WHERE relid = '{outbox}'::regclass)) END,
-           (SELECT extract(epoch FROM clock_timestamp()) - created_at / 1e6
-            FROM {outbox} ORDER BY outbox_id LIMIT 1)
-    FROM head
-    """
 _LOWEST = """
     SELECT p, (SELECT min(outbox_id) FROM {outbox} WHERE partition = p)
     FROM unnest(CAST(:partitions AS int[])) AS p
@@ -56,14 +46,6 @@ class Row:
     key: bytes
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Backlog:
-    """`oldest_seconds` is 0.0 when nothing is pending."""
-
-    pending: int
-    oldest_seconds: float
 
 
 class Claim:
@@ -94,7 +76,7 @@ class OutboxTable:
         self._engine = engine
         self._claim = text(_CLAIM.format(outbox=lane.outbox))
         self._delete = _DELETE.format(outbox=lane.outbox)
-        self._backlog = text(_BACKLOG.format(outbox=lane.outbox))
+        self._lane = lane
         self._lowest = text(_LOWEST.format(outbox=lane.outbox))
         self._floor = 0
         self._sweep_at = 0.0
@@ -114,10 +96,9 @@ class OutboxTable:
                 rows = self._find(connection, where)
             yield Claim(connection, rows, self._delete)
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OutboxBacklog:
         with self._engine.connect() as connection:
-            pending, oldest = connection.execute(self._backlog, {"bound": EXACT_UP_TO}).one()
-        return Backlog(pending=int(pending), oldest_seconds=max(float(oldest or 0), 0.0))
+            return backlog.outbox(connection, self._lane)
 
     def lowest_ids(self, partitions: Collection[int]) -> dict[int, int]:
         """By partition, the lowest id of a row that is not published and deleted; partitions without rows are absent.

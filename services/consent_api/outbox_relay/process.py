@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_contracts.codec import Codec, ConfluentRegistry
@@ -153,6 +154,8 @@ class _Composition:
                 )
             )
         loops[MONITOR] = OutboxMonitor(lanes=monitored, metrics=self.metrics, health=self.health).run
+        clock = ClockMonitor(engine=self._connect("relay clock"), offset=self.metrics.clock_offset, health=self.health)
+        loops[CLOCK] = clock.run
         repair = self._repair()
         needed = [self.settings.topics.resolved, self.settings.topics.changes_bulk]
         loops[repair_loop.PART] = wait_for_topics(

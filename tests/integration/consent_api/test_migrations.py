@@ -112,10 +112,10 @@ def test_readiness_tells_a_clock_that_differs_from_the_database_s(ledger: Ledger
     assert abs(gauge._value.get() - seconds) < 0.5
 
     health = Health()
-    watch = ClockMonitor(ledger=apart, offset=gauge, health=health)
+    watch = ClockMonitor(engine=apart.engine, clock=apart.clock, offset=gauge, health=health)
     watch.check()
     assert not health.check()[0]
-    ClockMonitor(ledger=ledger, offset=gauge, health=health).check()
+    ClockMonitor(engine=ledger.engine, offset=gauge, health=health).check()
     assert health.check()[0]
 
 

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
+from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, resolved_readiness
-from consent_api.outbox_relay.outbox_table import Backlog
 from consent_runtime.observability import Health
 from consent_runtime.progress import Progress
 
@@ -29,7 +29,7 @@ class ScriptedLane:
         self.health = Health()
         self.progress = Progress(bound=BOUND, clock=lambda: self.now)
         self.refused = 0
-        self.found: Backlog | None = None
+        self.found: OutboxBacklog | None = None
         self.age = 1.0
         self.registry = CollectorRegistry()
         self.lane = MonitoredLane(
@@ -43,7 +43,7 @@ class ScriptedLane:
         metrics = RelayMetrics.on(self.registry)
         self.monitor = OutboxMonitor(lanes=[self.lane], metrics=metrics, health=self.health)
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OutboxBacklog:
         if self.found is None:
             raise OperationalError("", {}, Exception())
         return self.found
@@ -55,7 +55,7 @@ class ScriptedLane:
         """What the health page has after so many measurements, one a second."""
         for _ in range(seconds):
             self.now += 1
-            self.found = Backlog(pending=pending, oldest_seconds=oldest)
+            self.found = OutboxBacklog(pending=pending, oldest_seconds=oldest)
             self.monitor.check(self.lane)
         return self.health.check()[1]
 
