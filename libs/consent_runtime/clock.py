@@ -18,6 +18,11 @@ def elapsed_micros() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
 
 
+def elapsed_seconds() -> float:
+    """The same clock in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def is_ahead(moment: int, *, clock: int) -> bool:
     """Whether a time is later than `clock`, in micros, by more than two clocks may differ."""
     return moment > clock + MAX_CLOCK_LEAD_MICROS

@@ -13,10 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 logger = logging.getLogger(__name__)
+
+SESSION_SECONDS = 8.0
+"""After which a group goes on without a `consumer` that is silent."""
 
 _ANY_PARTITION = -1
 
@@ -68,7 +71,7 @@ def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "session.timeout.ms": 8_000,
+            "session.timeout.ms": int(SESSION_SECONDS * 1_000),
             "heartbeat.interval.ms": 1_500,
             "fetch.wait.max.ms": 250,
             **(client_config or {}),
@@ -115,11 +118,13 @@ def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
-    """Where the broker put a record."""
+    """Where the broker put a record, and when, in micros by its own clock; None where the topic keeps the producer's
+    time."""
 
     topic: str
     partition: int
     offset: int
+    append_time: int | None = None
 
 
 class DeliveryFailed(Exception):
@@ -135,7 +140,14 @@ def _where(message: Message) -> Delivered:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
         raise RuntimeError("librdkafka reported a delivery without its place")
-    return Delivered(topic=topic, partition=partition, offset=offset)
+    return Delivered(topic=topic, partition=partition, offset=offset, append_time=append_time(message))
+
+
+def append_time(message: Message) -> int | None:
+    """When the broker appended a record that was read or acknowledged, micros; None where the topic keeps the
+    producer's time."""
+    kind, millis = message.timestamp()
+    return millis * 1_000 if kind == TIMESTAMP_LOG_APPEND_TIME else None
 
 
 class AsyncProducer:

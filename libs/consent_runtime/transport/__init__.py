@@ -7,7 +7,6 @@ not. See docs/decisions/ for why not stock Faust.
 from .app import build
 from .chunk_app import ChunkApp
 from .contract import Chunk, Ownership, PartitionHandler, Record, Stream
-from .membership import InstanceTaken
 from .metrics import TransportMetrics
 from .session import SessionStuck
 from .worker import run
@@ -15,7 +14,6 @@ from .worker import run
 __all__ = [
     "Chunk",
     "ChunkApp",
-    "InstanceTaken",
     "Ownership",
     "PartitionHandler",
     "Record",

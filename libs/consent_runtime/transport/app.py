@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import faust
@@ -10,6 +11,7 @@ from faust.types import AppT, EventT, Message
 from mode import CrashingSupervisor
 from yarl import URL
 
+from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
@@ -50,11 +52,12 @@ def build(
     """A Faust app that consumes `stream`; start it with `run`. Import-safe: connects to nothing yet.
 
     `instance_id` is this process's own: a static member keeps its partitions over a restart within the session timeout,
-    and a second process with the same one makes the first fail. Without `static` the member leaves the group when it
-    stops, sends a heartbeat every half second, and keeps its partitions when others join. `client_config`: security
-    settings in librdkafka's words. `patience`: seconds a handler has to finish before `process` is cancelled; `close`
-    may take four times that, and one that takes longer ends the process. `stalled_after`: seconds without progress
-    in a partition that has work, after which the process is not ready.
+    and of two processes with the same one the first that has seen that the other lives ends with InstanceTaken.
+    Without `static` the member leaves the group when it stops, sends a heartbeat every half second, and keeps its
+    partitions when others join. `client_config`: security settings in librdkafka's words. `patience`: seconds a
+    handler has to finish before `process` is cancelled; `close` may take four times that, and one that takes longer
+    ends the process. `stalled_after`: seconds without progress in a partition that has work, after which the process is
+    not ready.
     """
     options = Options(
         bootstrap=bootstrap,
@@ -84,7 +87,10 @@ def build(
     )
     app.transport = ChunkTransport([URL("kafka://")], app)
     app.relay, app.options, app.health, app.metrics = stream, options, health, metrics
-    app.membership = Membership(session_timeout=options.session_timeout)
+    app.membership = Membership(
+        session_timeout=options.session_timeout,
+        instance=_instance_watch(options, stream.group) if static else None,
+    )
     app.sessions = Sessions(
         stream,
         membership=app.membership,
@@ -98,6 +104,14 @@ def build(
     )
     _consume(app)
     return app
+
+
+def _instance_watch(options: Options, group: str) -> InstanceWatch:
+    return InstanceWatch(
+        instance_id=options.instance_id,
+        session_timeout=options.session_timeout,
+        look=partial(find_holder, options.bootstrap, group, options.instance_id, options.client_config),
+    )
 
 
 def _consume(app: ChunkApp) -> None:

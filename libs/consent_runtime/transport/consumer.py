@@ -73,12 +73,15 @@ class ChunkConsumer(Consumer):
         self.app.health.beat(self.app.relay.name)
         self.sessions.report()
         if not self.flow_active:
+            await self._thread.check_errors()
             await self.wait(self.can_resume_flow.wait(), timeout=timeout)
             return
         for tp, fetched in (await self._thread.fetch()).items():
             session = self.sessions.of(*tp)
             if session is None:
                 continue
+            if fetched.stable is not None and fetched.end is not None:
+                session.observe_end(stable=fetched.stable, end=fetched.end)
             if fetched.records:
                 # None: the partition is being taken away. Its next assignment starts at the committed offset.
                 chunk = session.deliver(fetched.records, fetched.position)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from consent_runtime.progress import Progress
+from consent_runtime.progress import Progress, StableOffset
 
 from .contract import Chunk, PartitionHandler, Record, Stream
 from .membership import Lease, Membership
@@ -64,6 +64,8 @@ class Session:
         self.tracker = OffsetTracker()
         self.opened = False
         self._progress = Progress(bound=stalled_after, clock=clock)
+        self._stable = StableOffset(clock=clock)
+        self._stalled_after = stalled_after
         self._stream = stream
         self._ownership = Held(membership, reopen)
         self._seek = seek
@@ -102,8 +104,11 @@ class Session:
     def stalled(self) -> str | None:
         """What a health page says when the partition gets nowhere although nothing excuses it.
 
-        It gets somewhere when its oldest chunk is acknowledged or beats, or when the broker is asked and has no more.
+        It gets somewhere when its oldest chunk is acknowledged or beats, or when the broker is asked and has no more:
+        what an open transaction hides is more.
         """
+        if (hidden := self._stable.hindrance(self.topic, self.partition, bound=self._stalled_after)) is not None:
+            return hidden
         seconds = self._progress.stalled()
         if seconds is None or not self.opened:
             return None
@@ -129,6 +134,10 @@ class Session:
             self.tracker.passed(position)
             if not self.tracker.outstanding:
                 self._progress.moved()
+
+    def observe_end(self, *, stable: int, end: int) -> None:
+        """The partition's last stable offset and its high watermark, from one answer of the broker."""
+        self._stable.observe(stable=stable, end=end)
 
     def enqueue(self, chunk: Chunk) -> None:
         if self._accepting and chunk in self._ranges:

@@ -178,6 +178,8 @@ class Sessions:
             reasons.insert(0, f"recovering {', '.join(sorted(opening))}")
         if not self._joined:
             reasons.insert(0, "has not joined its consumer group yet")
+        if self._membership.waiting:
+            reasons.insert(0, self._membership.waiting)
         self._health.ready(self._stream.name, "; ".join(reasons) or True)
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 

@@ -44,10 +44,13 @@ _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressEr
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one partition gave: perhaps no record, and the position at which reading goes on."""
+    """What one partition gave: perhaps no record, and the position at which reading goes on. `stable` and `end` are its
+    last stable offset and its high watermark as of the last answer; None before that."""
 
     records: Sequence[Record]
     position: int
+    stable: int | None = None
+    end: int | None = None
 
 
 class ChunkConsumerThread(AIOKafkaConsumerThread):
@@ -111,6 +114,15 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         self._gone.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def check_errors(self) -> None:
+        """Raise what has ended the member, also while it joins and nothing is fetched."""
+        await self.call_thread(self._check_errors)
+
+    async def _check_errors(self) -> None:
+        consumer = self._ensure_consumer()
+        if consumer._coordinator is not None:
+            consumer._coordinator.check_errors()
+
     async def fetch(self) -> dict[TP, Fetched]:
         """One chunk of each partition that is ready; waits a while for the first."""
         return await self.call_thread(self._fetch)  # type: ignore[no-any-return]
@@ -156,7 +168,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                     continue
                 records = found.get(tp, ())
             if state.has_valid_position:
-                fetched[tp] = Fetched(records, state.position)
+                fetched[tp] = Fetched(records, state.position, state.lso, state.highwater)
         return fetched
 
     def _from_the_beginning(self, tp: TP, state: Any, nowhere: KafkaError) -> None:

@@ -7,11 +7,12 @@ A crash in between repeats a batch, and every handler recognises what it has see
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consent_runtime.instance_watch import WATCH_SECONDS, InstanceWatch
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
@@ -45,9 +46,6 @@ _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
 # A partition that gave nothing for so long is compared with the broker's end, and the answer awaited so long.
 _CHECK_SECONDS, _REQUEST_SECONDS = 5.0, 2.0
 
-# Two processes with one instance id end each other within seconds, for as long as both are started again.
-DUPLICATE_INSTANCE_SECONDS = 60.0
-
 LEFT_TOO_LONG_SECONDS = 8.0
 """A record that was not done for so long, while others were, makes the loop unready."""
 
@@ -67,10 +65,9 @@ class ConsumerLoop:
     group, and the same batch is tried again until it succeeds, its partition is revoked, or the loop is
     stopped. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
-    A consumer that librdkafka declares fenced is replaced, once in `DUPLICATE_INSTANCE_SECONDS`: with a static
-    identity that happens when the broker was unavailable for longer than the session timeout. Librdkafka then joins
-    again by itself under a new member id, and a commit in progress under the old one is "fenced by other consumer".
-    A second time so soon means that another process runs under the same identity, and leaves `run`.
+    A consumer that librdkafka declares fenced is replaced. Where that happens again soon, the group is watched first:
+    another process under the same identity leaves `run` with InstanceTaken, while a member that nobody stands behind
+    (a broker that was killed leaves such) is waited for until it is gone.
 
     A partition that holds more than was read of it, and gives nothing for `stalled_after` seconds although nothing
     holds the loop up, makes the loop unready: stopped by mistake, or by a client that has lost its way.
@@ -86,11 +83,14 @@ class ConsumerLoop:
         transient: tuple[type[Exception], ...],
         health: Health,
         metrics: IngestMetrics,
+        instance: InstanceWatch,
+        high_watermarks: Callable[[Collection[Partition]], Mapping[Partition, int]],
         positions: RecordedPositions | None = None,
         batch_size: int = 1_000,
         stalled_after: float = STALLED_SECONDS,
     ) -> None:
-        """`positions` is kept up to date with what has been handled."""
+        """`positions` is kept up to date with what has been handled. `high_watermarks` asks the broker, and leaves out
+        what it was not told."""
         self._name = name
         self._topic = topic
         self._open_consumer = open_consumer
@@ -99,6 +99,8 @@ class ConsumerLoop:
         self._transient = transient
         self._health = health
         self._metrics = metrics
+        self._instance = instance
+        self._high_watermarks = high_watermarks
         self._size = batch_size
         self._batch: list[Consumed] = []
         self._handled: dict[Partition, int] = {}
@@ -112,23 +114,42 @@ class ConsumerLoop:
         self._check_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned."""
-        died_at = float("-inf")
-        while True:
-            try:
-                return self._consume(stop)
-            except _ConsumerFencedError as dead:
-                if time.monotonic() - died_at < DUPLICATE_INSTANCE_SECONDS:
-                    raise
-                died_at = time.monotonic()
-                log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
-                self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
-                self._batch = []  # Not committed: it comes again.
-                self._handled = {}
-                self._note_left()
-                self._ends = {}
-                self._end_pause()
+        """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned.
+
+        Raises InstanceTaken."""
+        try:
+            while True:
+                try:
+                    self._consume(stop)
+                    return
+                except _ConsumerFencedError as dead:
+                    self._abandon(dead)
+                if not self._wait_to_join(stop):
+                    return
                 self._consumer = self._open_consumer()
+        finally:
+            self._health.forget(self._name)
+
+    def _abandon(self, dead: _ConsumerFencedError) -> None:
+        """Let go of what the consumer gave. None of it is committed: it comes again."""
+        log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
+        self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
+        self._batch = []
+        self._handled = {}
+        self._note_left()
+        self._ends = {}
+        self._end_pause()
+        self._instance.replaced()
+
+    def _wait_to_join(self, stop: threading.Event) -> bool:
+        """False when `stop` comes first. Raises InstanceTaken."""
+        while not stop.is_set():
+            self._health.beat(self._name)
+            if self._instance.may_join():
+                return True
+            self._health.ready(self._name, self._instance.waiting or True)
+            stop.wait(WATCH_SECONDS)
+        return False
 
     def _consume(self, stop: threading.Event) -> None:
         self._consumer.subscribe(
@@ -147,7 +168,6 @@ class ConsumerLoop:
                 self._check_progress()
         finally:
             self._consumer.close()
-            self._health.forget(self._name)
 
     def _fetch(self, timeout: float) -> None:
         """Adds what has arrived: waits for a first record only, so that a lone revocation is not held up."""
@@ -292,14 +312,17 @@ class ConsumerLoop:
         now = time.monotonic()
         if now >= self._check_at:
             self._check_at = now + min(_CHECK_SECONDS, self._stalled_after / 2)
-            for each in self._consumer.position(self._consumer.assignment()):
-                place = each.topic, each.partition
-                if not self._stalls.position(place, each.offset):
-                    try:
-                        _, end = self._consumer.get_watermark_offsets(each, timeout=_REQUEST_SECONDS)
-                    except KafkaException:
-                        break  # No answer: the stall detector reports it if that lasts.
-                    self._stalls.end_offset(place, end)
+            positions = self._consumer.position(self._consumer.assignment())
+            quiet = [at for at in positions if not self._stalls.position((at.topic, at.partition), at.offset)]
+            ends = self._high_watermarks([(at.topic, at.partition) for at in quiet]) if quiet else {}
+            for at in quiet:
+                try:
+                    # Of a reader of committed records these are the beginning and the last stable offset.
+                    _, stable = self._consumer.get_watermark_offsets(at, timeout=_REQUEST_SECONDS)
+                except KafkaException:
+                    break  # No answer: the stall detector reports it if that lasts.
+                if (end := ends.get((at.topic, at.partition))) is not None:
+                    self._stalls.end_offset((at.topic, at.partition), end, stable=stable)
         self._report()
 
     def _report(self) -> None:

@@ -26,6 +26,7 @@ from consent_api.settings import SubmissionSettings
 from consent_contracts.errors import RegistryUnavailable
 from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
+from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.keyring import Keyring
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
@@ -111,6 +112,9 @@ def composed(
     def dead_letters() -> DeadLetterWriter:
         return DeadLetterWriter(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
 
+    def end_offsets() -> EndOffsets:
+        return EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2}))
+
     def submissions(lane: Lane) -> Submissions:
         return Submissions(
             lane=lane,
@@ -145,19 +149,23 @@ def composed(
         positions: RecordedPositions | None = None,
         fetching: Mapping[str, int] | None = None,
     ) -> Loop:
+        group, instance_id = topics.group(f"consent-api-{name}"), topics.group(f"{settings.instance_id}-{name}")
         consumer_loop = ConsumerLoop(
             name=name,
             topic=topic,
             open_consumer=lambda: kafka.consumer(
-                settings.kafka,
-                topics.group(f"consent-api-{name}"),
-                group_instance_id=topics.group(f"{settings.instance_id}-{name}"),
-                **{**CONSUMER, **(fetching or {})},
+                settings.kafka, group, group_instance_id=instance_id, **{**CONSUMER, **(fetching or {})}
             ),
             handle=handle,
             transient=NOT_NOW,
             health=health,
             metrics=metrics,
+            instance=InstanceWatch(
+                instance_id=instance_id,
+                session_timeout=kafka.SESSION_SECONDS,
+                look=partial(find_holder, settings.kafka, group, instance_id),
+            ),
+            high_watermarks=end_offsets(),
             positions=positions,
             batch_size=batch,
         )
@@ -167,7 +175,7 @@ def composed(
     stored = PositionsLoop(
         ledger=ledger,
         positions=positions,
-        ends=EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2})),
+        ends=end_offsets(),
         topics=[topics.inbound, topics.inbound_bulk],
         partitions=settings.partitions,
         health=health,

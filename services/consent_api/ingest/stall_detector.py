@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from consent_runtime.progress import Progress
+from consent_runtime.progress import Progress, open_transaction
 
 Partition = tuple[str, int]
 """A topic and a partition."""
@@ -19,6 +19,7 @@ class StallDetector:
         self._clock = clock
         self._joined = False
         self._partitions: dict[Partition, tuple[Progress, int]] = {}
+        self._stable: dict[Partition, int] = {}
 
     def assigned(self, places: Iterable[Partition]) -> None:
         """These are assigned from now on; their positions are not known yet."""
@@ -28,6 +29,7 @@ class StallDetector:
     def lost(self, places: Iterable[Partition]) -> None:
         for place in places:
             self._partitions.pop(place, None)
+            self._stable.pop(place, None)
 
     def waiting_on_purpose(self) -> None:
         """The loop waits on purpose, and reports the reason itself."""
@@ -45,9 +47,11 @@ class StallDetector:
         progress.moved()
         return True
 
-    def end_offset(self, place: Partition, end: int) -> None:
-        """`end` is the partition's end offset: no record exists at or after it."""
+    def end_offset(self, place: Partition, end: int, *, stable: int) -> None:
+        """`end` is the partition's high watermark: no record exists at or after it. Records at or after `stable`, the
+        last stable offset, cannot be read: a transaction is open."""
         progress, position = self._partitions[place]
+        self._stable[place] = stable
         if end <= position:
             progress.moved()
 
@@ -56,7 +60,14 @@ class StallDetector:
         if not self._joined:
             return "has not joined its group yet"
         stalled = {place: seconds for place, (each, _) in self._partitions.items() if (seconds := each.stalled())}
-        return "; ".join(f"{topic}:{number}: not read for {s:.0f} s" for (topic, number), s in stalled.items()) or True
+        return "; ".join(self._reason(place, seconds) for place, seconds in stalled.items()) or True
+
+    def _reason(self, place: Partition, seconds: float) -> str:
+        """The detector only hears of a last stable offset while the partition has records beyond its position."""
+        stable, position = self._stable.get(place), self._partitions[place][1]
+        if stable is not None and position >= stable:
+            return open_transaction(*place, offset=stable, seconds=seconds)
+        return f"{place[0]}:{place[1]}: not read for {seconds:.0f} s"
 
 
 _NOWHERE = -1

@@ -16,8 +16,10 @@ from sqlalchemy import text
 
 from consent_api.ingest.consumer_loop import CONSUMER, ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.positions import EndOffsets
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
+from consent_runtime.instance_watch import InstanceWatch
 from consent_runtime.observability import Health
 from tests.integration.flow.rig import Rig, refusal, until
 
@@ -59,6 +61,8 @@ class Loop:
             transient=(),
             health=self.health,
             metrics=IngestMetrics.on(CollectorRegistry()),
+            instance=InstanceWatch(instance_id="", session_timeout=kafka.SESSION_SECONDS, look=lambda: None),
+            high_watermarks=EndOffsets(lambda: kafka.admin(rig.kafka)),
             stalled_after=BOUND,
         )
 
@@ -124,11 +128,21 @@ def test_the_marks_of_transactions_are_nothing_to_read(rig: Rig) -> None:
             producer.flush(10)
             ending(10)
         until(lambda: len(loop.got) == 1)
+        stays_ready(loop, 2.5 * BOUND)
+
+
+def test_records_that_an_open_transaction_hides_are_a_reason_until_it_ends(rig: Rig) -> None:
+    with running(rig) as loop:
+        producer = Producer({"bootstrap.servers": rig.kafka, "transactional.id": uuid4().hex})
+        producer.init_transactions(10)
         producer.begin_transaction()
-        producer.produce(loop.topic, b"x")
+        producer.produce(loop.topic, b"foreign", partition=2)
         producer.flush(10)
-        stays_ready(loop, 2.5 * BOUND)  # What an open transaction holds back cannot be read yet.
+        until(loop.unready, what="the transaction shows")
+        [reason] = loop.unready()
+        assert reason.startswith(f"inbound: an open transaction on {loop.topic}/2 hides the records from offset 0 on")
         producer.abort_transaction(10)
+        until(lambda: loop.unready() == [], what="it is ready again by itself")
 
 
 def test_a_batch_that_never_ends_is_named(rig: Rig) -> None:

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer
 
 from consent_runtime.kafka import transactional_producer
 from tests.integration.transport.processes import Bench, until
@@ -119,26 +120,73 @@ def test_a_frozen_worker_cannot_commit_for_a_partition_it_has_lost(bench: Bench,
     bench.produce(map(str, range(20, 30)))
     until(lambda: set(map(str, range(30))) <= set(bench.done()))
     until(lambda: bench.committed()[0] == 30)
-    assert frozen.process.poll() is None or frozen.process.poll() != 0
+    assert frozen.process.poll() is None, bench.log()
     # The first of the partition's handlers is closed before another of the same process is opened.
-    if frozen.process.poll() is None:
-        assert [line["what"] for line in bench.notes(instance="one") if line["what"] in ("open", "close")][:2] == [
-            "open",
-            "close",
-        ]
+    assert [line["what"] for line in bench.notes(instance="one") if line["what"] in ("open", "close")][:2] == [
+        "open",
+        "close",
+    ]
 
 
-def test_a_second_process_with_the_same_name_ends_the_first_loudly(bench: Bench) -> None:
+# R43
+def test_a_worker_that_was_suspended_for_longer_than_its_session_joins_again(bench: Bench) -> None:
     bench.create(partitions=1)
-    first = bench.worker(instance="one")
+    worker = bench.worker(instance="one")
+    for value in ("1", "2", "3"):
+        bench.produce([value])
+        until(lambda: value in bench.done() or worker.process.poll() is not None)  # noqa: B023 - used at once
+        assert worker.process.poll() is None, bench.log()
+        worker.signal(signal.SIGSTOP)
+        until(lambda: not members(bench), what="the group is without it")
+        worker.signal(signal.SIGCONT)
+    bench.produce(["4"])
+    until(lambda: "4" in bench.done() or worker.process.poll() is not None)
+    assert worker.process.poll() is None, bench.log()
+    assert worker.stop() == 0
+
+
+# R43
+def test_members_that_nobody_stands_behind_do_not_end_a_worker(bench: Bench) -> None:
+    bench.create(partitions=1)
+    worker = bench.worker(instance="one")
     opened(bench, "one", 1)
-    second = bench.worker(instance="one")
-    opened(bench, "one", 2)
-    assert first.process.wait(40) == 1
-    assert "InstanceTaken" in bench.log()
+    for times in (1, 2, 3):
+        joined, before = bench.metric("consent_relay_stream_rebalances_total"), members(bench)
+        ghost = Consumer(
+            {"bootstrap.servers": bench.bootstrap, "group.id": bench.group, "group.instance.id": "one"}
+            | {"session.timeout.ms": 6_000, "partition.assignment.strategy": "range"}
+        )
+        ghost.subscribe([bench.topic])
+        until(lambda: ghost.poll(0.1) is None and before != members(bench))  # noqa: B023 - used at once
+        ghost.close()  # A static member does not leave.
+        until(
+            lambda: bench.metric("consent_relay_stream_rebalances_total") > joined,  # noqa: B023
+            seconds=60,
+            what=f"the worker joins again, for the {times}. time",
+        )
     bench.produce(["1"])
     until(lambda: bench.done() == ["1"])
-    assert second.process.poll() is None
+    assert worker.stop() == 0
+
+
+def members(bench: Bench) -> list[str]:
+    described = bench.admin.describe_consumer_groups([bench.group])[bench.group].result()
+    return [each.member_id for each in described.members]
+
+
+def test_of_two_processes_with_the_same_name_one_ends_loudly(bench: Bench) -> None:
+    bench.create(partitions=1)
+    workers = [bench.worker(instance="one")]
+    opened(bench, "one", 1)
+    workers.append(bench.worker(instance="one"))
+    until(lambda: any(each.process.poll() is not None for each in workers), seconds=90, what="one ends")
+    [ended] = [each for each in workers if each.process.poll() is not None]
+    [other] = [each for each in workers if each is not ended]
+    assert ended.process.poll() == 1
+    assert "another process runs as one: member one-" in bench.log()
+    bench.produce(["1"])
+    until(lambda: bench.done() == ["1"])
+    assert other.process.poll() is None
 
 
 def test_what_is_acknowledged_out_of_order_is_committed_only_up_to_the_oldest(bench: Bench) -> None:
@@ -257,6 +305,25 @@ def test_a_handler_that_waits_for_ever_is_not_ready_until_it_goes_on(  # R41
     while time.monotonic() < deadline:
         assert unready(bench) == ""
         time.sleep(0.2)
+
+
+def test_records_that_an_open_transaction_hides_are_a_reason_until_it_ends(bench: Bench) -> None:  # R41
+    bench.create()
+    bench.worker(stalled_after=2.0)
+    opened(bench, "one", 1)
+    producer = transactional_producer(bench.bootstrap, f"{bench.topic}-tx", transaction_timeout_ms=60_000)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(bench.topic, "foreign")
+    producer.flush(10)
+    bench.produce(["hidden"])
+    until(lambda: not ready(bench), what="the transaction shows")
+    assert unready(bench).startswith(
+        f"{bench.group}: an open transaction on {bench.topic}/0 hides the records from offset 0 on, for "
+    )
+    producer.abort_transaction(10)
+    until(lambda: ready(bench), what="it is ready again by itself")
+    until(lambda: bench.done() == ["hidden"])
 
 
 def test_a_worker_that_recovers_is_not_ready(bench: Bench) -> None:

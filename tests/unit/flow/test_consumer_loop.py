@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from consent_api.ingest.consumer_loop import ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import Position, RecordedPositions
+from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
 from consent_runtime.observability import Health
 
 TOPIC = "consent.inbound.v1"
@@ -75,7 +76,16 @@ class Scripted:
         self.closed = True
 
 
-def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> ConsumerLoop:
+def watch(holder: Holder | None = None) -> InstanceWatch:
+    """Each look sees `holder` (by default nobody), ten seconds after the one before."""
+    now = iter(range(0, 10_000, 10))
+    seen = holder or Holder(member_id=None)
+    return InstanceWatch(instance_id="one", session_timeout=8.0, look=lambda: seen, clock=lambda: next(now))
+
+
+def loop(
+    consumers: list[Scripted], stop: threading.Event, last: int, instance: InstanceWatch | None = None
+) -> ConsumerLoop:
     """One that stops once it has handled the record at `last`."""
     left: list[Any] = list(consumers)
 
@@ -92,6 +102,8 @@ def loop(consumers: list[Scripted], stop: threading.Event, last: int) -> Consume
         transient=(),
         health=Health(),
         metrics=IngestMetrics.on(CollectorRegistry()),
+        instance=instance or watch(),
+        high_watermarks=lambda places: dict.fromkeys(places, 100),
     )
 
 
@@ -103,10 +115,17 @@ def test_a_fenced_consumer_is_replaced_and_goes_on() -> None:  # R43
     assert second.closed
 
 
-def test_one_that_is_fenced_again_at_once_ends_the_process() -> None:
-    stop = threading.Event()
-    with pytest.raises(KafkaException, match="FENCED_INSTANCE_ID"):
-        loop([Scripted(fenced()), Scripted(record(0), fenced())], stop, last=9).run(stop)
+def test_one_that_is_fenced_again_and_again_goes_on_while_nobody_else_is_there() -> None:  # R43
+    stop, last = threading.Event(), Scripted(record(1))
+    loop([Scripted(fenced()), Scripted(record(0), fenced()), Scripted(fenced()), last], stop, last=1).run(stop)
+    assert last.stored == [2]
+
+
+def test_one_whose_identity_another_process_keeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consent_api.ingest.consumer_loop.WATCH_SECONDS", 0.0)
+    stop, other = threading.Event(), watch(Holder(member_id="one-7"))
+    with pytest.raises(InstanceTaken, match="one-7"):
+        loop([Scripted(fenced()), Scripted(record(0), fenced())], stop, last=9, instance=other).run(stop)
 
 
 class Rebalanced(Scripted):
@@ -173,6 +192,8 @@ def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_bac
         transient=(TimeoutError,),
         health=Health(),
         metrics=IngestMetrics.on(CollectorRegistry()),
+        instance=watch(),
+        high_watermarks=lambda places: dict.fromkeys(places, 100),
     ).run(stop)
     giving_up.cancel()
     assert tries == 2
@@ -206,6 +227,8 @@ def test_the_recorded_position_follows_what_was_handled_and_not_what_was_read() 
             transient=(TimeoutError,),
             health=Health(),
             metrics=IngestMetrics.on(CollectorRegistry()),
+            instance=watch(),
+            high_watermarks=lambda places: dict.fromkeys(places, 100),
             positions=positions,
         ).run,
         args=(stop,),
@@ -247,6 +270,8 @@ def test_what_is_left_comes_again_with_what_follows_and_no_offset_is_stored_beyo
         transient=(),
         health=health,
         metrics=IngestMetrics.on(CollectorRegistry()),
+        instance=watch(),
+        high_watermarks=lambda places: dict.fromkeys(places, 100),
         positions=positions,
         stalled_after=0.0,
     ).run(stop)

@@ -26,9 +26,9 @@ def detector(clock: Clock) -> StallDetector:
     return detector
 
 
-def look(detector: StallDetector, partition: int, position: int, end: int) -> None:
+def look(detector: StallDetector, partition: int, position: int, end: int, *, stable: int | None = None) -> None:
     if not detector.position((TOPIC, partition), position):
-        detector.end_offset((TOPIC, partition), end)
+        detector.end_offset((TOPIC, partition), end, stable=end if stable is None else stable)
 
 
 def test_who_has_no_partition_is_ready_once_it_has_joined(clock: Clock) -> None:
@@ -58,13 +58,28 @@ def test_unread_records_are_a_reason_until_one_of_them_is_taken(detector: StallD
     assert detector.readiness() is True
 
 
+def test_records_that_an_open_transaction_hides_are_a_reason_of_their_own(
+    detector: StallDetector, clock: Clock
+) -> None:  # R41
+    look(detector, 0, 7, 7)
+    for _ in range(13):
+        clock.now += 5
+        look(detector, 0, 7, 9, stable=7)
+        look(detector, 1, 3, 3)
+    assert detector.readiness() == (
+        f"an open transaction on {TOPIC}/0 hides the records from offset 7 on, for 65 s: abort it (docs/runbooks.md)"
+    )
+    look(detector, 0, 9, 9)
+    assert detector.readiness() is True
+
+
 def test_a_partition_of_which_nothing_is_heard_is_a_reason(detector: StallDetector, clock: Clock) -> None:
     clock.now += 61
     assert not detector.position((TOPIC, 0), -1001)
     assert detector.readiness() == f"{TOPIC}:0: not read for 61 s; {TOPIC}:1: not read for 61 s"
     detector.lost([(TOPIC, 1)])
     assert detector.position((TOPIC, 1), 8)
-    detector.end_offset((TOPIC, 0), 0)
+    detector.end_offset((TOPIC, 0), 0, stable=0)
     assert detector.readiness() == f"{TOPIC}:0: not read for 61 s"
     look(detector, 0, 0, 0)
     assert detector.readiness() is True

@@ -1,6 +1,6 @@
 """Alive is not enough: a consumer has to get somewhere."""
 
-from consent_runtime.progress import Progress
+from consent_runtime.progress import Progress, StableOffset
 
 
 def test_what_does_not_move_beyond_its_bound_stalls_until_it_does() -> None:  # R41
@@ -12,3 +12,35 @@ def test_what_does_not_move_beyond_its_bound_stalls_until_it_does() -> None:  # 
     assert progress.stalled() == 61.0
     progress.moved()
     assert progress.stalled() is None
+
+
+def test_a_last_stable_offset_that_stands_still_below_the_end_is_named() -> None:  # R41
+    now = 100.0
+    offset = StableOffset(clock=lambda: now)
+    offset.observe(stable=7, end=9)
+    for now in range(101, 161):  # noqa: B007 - the clock reads it
+        offset.observe(stable=7, end=20)
+    assert offset.hindrance("topic", 3) is None
+    now = 161.0
+    offset.observe(stable=7, end=20)
+    assert str(offset.hindrance("topic", 3)).startswith(
+        "an open transaction on topic/3 hides the records from offset 7 on, for 61 s"
+    )
+    offset.observe(stable=20, end=20)
+    assert offset.hindrance("topic", 3) is None
+
+
+def test_transactions_that_come_and_go_are_none_that_stands_still() -> None:
+    now = 0.0
+    offset = StableOffset(clock=lambda: now)
+    for now in range(0, 500, 5):
+        offset.observe(stable=now, end=now + 3)
+        assert offset.hindrance("topic", 3) is None
+
+
+def test_what_is_not_observed_does_not_grow_older() -> None:
+    now = 0.0
+    offset = StableOffset(clock=lambda: now)
+    offset.observe(stable=7, end=9)
+    now = 500.0
+    assert offset.hindrance("topic", 3) is None

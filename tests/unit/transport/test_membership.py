@@ -1,31 +1,62 @@
 """Ownership is what the broker confirmed, counted from when we asked."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
-from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
-from consent_runtime.transport.membership import InstanceTaken, Lease, Membership
+from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
+from consent_runtime.transport.membership import Lease, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")
+COMMIT = OffsetCommitRequest("group", 3, "member", -1, [])
+JOIN = JoinGroupRequest("group", 6_000, 6_000, "", "worker-1", "consumer", [])
+FENCED_INSTANCE_ID = 82
 
 
 class Broker:
     """Answers the coordinator's requests; `takes` seconds pass while it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, static: bool = True) -> None:
         self.now = 100.0
         self.error_code = 0
         self.takes = 0.0
-        self.membership = Membership(session_timeout=6.0, clock=lambda: self.now)
-        self._group_instance_id: str | None = "worker-1"
+        self.member_id = "member"
+        self.holder: Holder | None = Holder(member_id="worker-1-other")
+        watch = InstanceWatch(instance_id="worker-1", session_timeout=6.0, look=self.look, clock=lambda: self.now)
+        self.membership = Membership(session_timeout=6.0, instance=watch if static else None, clock=lambda: self.now)
+        self._closing: asyncio.Future[None] | None = None
         self._send_req = self.answer
         self.membership.watch(self)
 
+    def look(self) -> Holder | None:
+        self.now += 10.0
+        return self.holder
+
     async def answer(self, request: object) -> SimpleNamespace:
         self.now += self.takes
+        if isinstance(request, OffsetCommitRequest):
+            return SimpleNamespace(topics=[("topic", [(0, 0), (1, self.error_code)])])
         return SimpleNamespace(error_code=self.error_code)
+
+    async def join(self) -> None:
+        """As a new member."""
+        self._closing = asyncio.get_running_loop().create_future()
+        self.error_code = 0
+        await self._send_req(JOIN)
+        self.member_id += "'"
+
+    async def lose(self, request: object = HEARTBEAT, error_code: int = UnknownMemberIdError.errno) -> int:
+        """The session is alive, and then the broker no longer knows the member; what aiokafka is told."""
+        self.error_code = 0
+        await self._send_req(HEARTBEAT)
+        self.now += 1.0
+        self.error_code = error_code
+        answer = await self._send_req(request)
+        return answer.error_code if hasattr(answer, "error_code") else 0
 
 
 @pytest.fixture
@@ -68,29 +99,81 @@ async def test_being_unknown_ends_it_at_once(broker: Broker) -> None:
     assert not broker.membership.confirmed()
 
 
-async def test_unknown_within_the_session_means_that_another_has_our_name(broker: Broker) -> None:
-    await broker._send_req(HEARTBEAT)
-    broker.error_code = UnknownMemberIdError.errno
-    broker.now += 1.0
-    with pytest.raises(InstanceTaken, match="worker-1"):
-        await broker._send_req(HEARTBEAT)
-
-
-async def test_a_dynamic_member_that_is_unknown_joins_again(broker: Broker) -> None:
-    broker._group_instance_id = None
-    await broker._send_req(HEARTBEAT)
-    broker.error_code = UnknownMemberIdError.errno
-    broker.now += 1.0
-    await broker._send_req(HEARTBEAT)
+@pytest.mark.parametrize("request_", [HEARTBEAT, COMMIT])
+async def test_who_is_unknown_within_its_session_joins_again_at_once(broker: Broker, request_: object) -> None:
+    await broker.lose(request_)
     assert not broker.membership.confirmed()
+    await broker.join()
+    assert broker.now < 110.0, "it did not look at the group"
+
+
+async def test_that_the_broker_has_another_member_means_that_this_one_is_unknown(broker: Broker) -> None:
+    assert await broker.lose(JOIN, FENCED_INSTANCE_ID) == UnknownMemberIdError.errno
+
+
+async def test_one_that_is_replaced_again_and_again_joins_while_nobody_else_is_there(  # R43
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consent_runtime.transport.membership.WATCH_SECONDS", 0.0)
+    broker.holder = Holder(member_id=None)
+    for _ in range(4):
+        await broker.lose()
+        await broker.join()
+    assert broker.membership.waiting is None
+
+
+async def test_one_whose_name_another_process_keeps_does_not_join(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consent_runtime.transport.membership.WATCH_SECONDS", 0.0)
+    await broker.lose()
+    await broker.join()
+    await broker.lose()
+    assert broker.membership.waiting == "waits to see whether another process runs as worker-1"
+    with pytest.raises(InstanceTaken, match="worker-1-other"):
+        await broker.join()
+
+
+async def test_heartbeat_and_commit_that_fail_for_the_same_reason_count_once(broker: Broker) -> None:
+    await broker.lose()
+    await broker._send_req(COMMIT)
+    assert broker.membership.waiting is None
+
+
+async def test_an_answer_to_the_member_of_before_changes_nothing(broker: Broker) -> None:
+    await broker._send_req(HEARTBEAT)
+    broker.error_code = UnknownMemberIdError.errno
+    answer = broker.answer
+
+    async def late(request: object) -> SimpleNamespace:
+        broker.member_id = "joined meanwhile"
+        return await answer(request)
+
+    broker._send_req = late
+    broker.membership.watch(broker)
+    await broker._send_req(HEARTBEAT)
+    assert broker.membership.confirmed()
+
+
+async def test_a_dynamic_member_that_is_unknown_joins_again() -> None:
+    broker = Broker(static=False)
+    for _ in range(3):
+        await broker.lose()
+        assert not broker.membership.confirmed()
+        await broker.join()
+    assert broker.membership.waiting is None
 
 
 async def test_unknown_after_the_session_is_a_plain_eviction(broker: Broker) -> None:
-    await broker._send_req(HEARTBEAT)
-    broker.error_code = UnknownMemberIdError.errno
-    broker.now += 7.0
-    await broker._send_req(HEARTBEAT)
-    assert not broker.membership.confirmed()
+    """A process that was frozen, or a machine that slept."""
+    for _ in range(3):
+        await broker._send_req(HEARTBEAT)
+        broker.now += 7.0
+        broker.error_code = UnknownMemberIdError.errno
+        await broker._send_req(HEARTBEAT)
+        assert not broker.membership.confirmed()
+        await broker.join()
+    assert broker.membership.waiting is None
 
 
 def test_a_lease_continues_only_without_a_generation_in_between() -> None:
