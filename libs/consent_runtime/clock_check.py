@@ -7,6 +7,7 @@ ourselves, or one at or above an end offset that we had asked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
@@ -63,17 +64,17 @@ class ClockCheck:
             bounds = replace(bounds, high=None)
         self._bounds = {**self._bounds, source: bounds}
 
-    def offset_seconds(self) -> float | None:
-        """By how much our clock is certainly ahead of the broker's (negative: behind) that it differs from most; None
+    def offset_seconds(self) -> float:
+        """By how much our clock is certainly ahead of the broker's (negative: behind) that it differs from most; NaN
         before anything was observed."""
         ahead = self._clock() - self._elapsed()
         offsets = [_certain(ahead, bounds) for bounds in self._bounds.values()]
-        return max(offsets, key=abs) / 1_000_000 if offsets else None
+        return max(offsets, key=abs) / 1_000_000 if offsets else math.nan
 
     def readiness(self) -> bool | str:
         """True, or what the health page states."""
         offset = self.offset_seconds()
-        if offset is None or abs(offset) * 1_000_000 <= MAX_CLOCK_LEAD_MICROS:
+        if math.isnan(offset) or abs(offset) * 1_000_000 <= MAX_CLOCK_LEAD_MICROS:
             return True
         side = "ahead of" if offset > 0 else "behind"
         return f"the clock here is {abs(offset):.1f} s {side} Kafka's: synchronise both hosts (NTP)"

@@ -31,6 +31,7 @@ class Health:
         self._lock = threading.Lock()
         self._beats: dict[str, tuple[float, str]] = {}
         self._reasons: dict[str, str | None] = dict.fromkeys(expected, "not started")
+        self._probes: dict[str, Callable[[], bool | str]] = {}
 
     def beat(self, name: str, busy: str = "") -> None:
         """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it."""
@@ -41,6 +42,11 @@ class Health:
         """Part `name` is ready (True), is not (False), or is not for the reason given. No address in it."""
         with self._lock:
             self._reasons[name] = None if state is True else state or "not ready"
+
+    def watch(self, name: str, probe: Callable[[], bool | str]) -> None:
+        """Part `name` is as `probe` answers, as for `ready`, whenever somebody asks. It is called from any thread."""
+        with self._lock:
+            self._probes[name] = probe
 
     def forget(self, name: str) -> None:
         """Part `name` has ended as it should and is no longer watched."""
@@ -53,6 +59,9 @@ class Health:
         with self._lock:
             reasons = [f"{name}: {reason}" for name, reason in self._reasons.items() if reason]
             reasons += self._silent(self._stale_after)
+            probes = dict(self._probes)
+        states = ((name, probe()) for name, probe in probes.items())
+        reasons += [f"{name}: {state or 'not ready'}" for name, state in states if state is not True]
         return not reasons, reasons
 
     def alive(self) -> tuple[bool, list[str]]:

@@ -23,6 +23,7 @@ from propagator.sending.destination_worker import DestinationWorker
 from propagator.sending.loop_share import LoopShare
 from propagator.settings import PropagatorSettings
 from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker, health_name
+from propagator.state.broker_watch import BrokerWatch
 from propagator.state.dead_letters import DeadLetterReporter
 from propagator.state.destination_state import TableDestinationState
 from propagator.state.events import StateEvents
@@ -81,7 +82,8 @@ class Propagator:
         self._health = health
         self._topics = settings.topics
         self._metrics = Metrics.on(registry)
-        self._events = StateEvents(self._metrics, StateMetrics.on(registry))
+        self._state_metrics = StateMetrics.on(registry)
+        self._events = StateEvents(self._metrics, self._state_metrics)
         self._admin = kafka.admin(settings.kafka)
         self._stopping = threading.Event()
         self._session = SenderSession()
@@ -176,6 +178,8 @@ class Propagator:
             metrics=DeadLetterMetrics.on(self._registry),
         )
         directory = settings.state_dir / f"propagator-{settings.propagator_name}"
+        broker_watch = BrokerWatch(self._admin, self._health)
+        self._state_metrics.clock_offset.set_function(broker_watch.clock_check.offset_seconds)
         tables = [
             PartitionTables(
                 _open_store(directory / str(partition), settings.partitions),
@@ -200,6 +204,7 @@ class Propagator:
             ),
             admin=self._admin,
             freshness=Freshness(self._codec, topics.resolved, settings.partitions, _limits(settings)),
+            broker_watch=broker_watch,
             lost=LostState(directory / "state-lost"),
             health=self._health,
             events=self._events,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from consent_runtime import kafka, observability, starting
+from consent_runtime.clock_check import ClockCheck
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
 from consent_runtime.observability import Health
 from consent_runtime.transport import TransportMetrics, build, run
@@ -35,6 +36,10 @@ def run_suppression(settings: SuppressionSettings) -> int:
                 metrics=dead_letter_metrics,
             )
 
+        metrics = MergeMetrics.on(registry)
+        clock_check = ClockCheck()
+        health.watch("clock", clock_check.readiness)
+        metrics.clock_offset.set_function(clock_check.offset_seconds)
         stage = MergePartitionFactory(
             topics=topics,
             partitions=settings.partitions,
@@ -43,9 +48,10 @@ def run_suppression(settings: SuppressionSettings) -> int:
             transaction_timeout=settings.suppression_transaction_timeout,
             codec=codec,
             open_dead_letters=open_dead_letters,
-            metrics=MergeMetrics.on(registry),
+            metrics=metrics,
             health=health,
             bootstrap=settings.kafka,
+            clock_check=clock_check,
         )
         app = build(
             stage.stream(),

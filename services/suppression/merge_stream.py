@@ -16,6 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
+from consent_runtime.clock_check import ClockCheck
 from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.observability import Health
 from consent_runtime.transport import Ownership, Stream
@@ -56,6 +57,7 @@ class MergePartitionFactory:
         metrics: MergeMetrics,
         health: Health,
         bootstrap: str,
+        clock_check: ClockCheck | None = None,
         client_config: Mapping[str, Any] | None = None,
     ) -> None:
         """`open_dead_letters` is called in the loop; `client_config` holds security settings by librdkafka's names."""
@@ -70,6 +72,7 @@ class MergePartitionFactory:
         self._metrics = metrics
         self._health = health
         self._bootstrap = bootstrap
+        self._clock_check = clock_check or ClockCheck()
         self._client_config = client_config
         self._admin = kafka.admin(bootstrap, {"log_level": 2, **(client_config or {})})
         self._list_topics = ListTopics(
@@ -157,6 +160,7 @@ class MergePartitionFactory:
             metrics=self._metrics,
             owned=owned,
             clock=now_micros,
+            clock_check=self._clock_check,
         )
 
     def partition(

@@ -17,6 +17,7 @@ class MergeMetrics:
     records: Counter
     resolved_age: Gauge
     holes: Gauge
+    clock_offset: Gauge
     entries_written: Counter
     merge_seconds: Histogram
     transaction_seconds: Histogram
@@ -66,6 +67,13 @@ class MergeMetrics:
                 "1 while Kafka has lost records of this partition and the relay has not published them again, by "
                 "scope: all, or the one channel whose topic lost them. No permission is delivered meanwhile.",
                 ("partition", "scope"),
+                registry=registry,
+            ),
+            clock_offset=Gauge(
+                "consent_relay_suppression_clock_offset_seconds",
+                "Seconds by which this process's clock is certainly ahead of the brokers' (negative: behind), by the "
+                "append times of what it writes. Ends of permissions are judged by it. Beyond 2 s the process is not "
+                "ready: synchronise both hosts (NTP). NaN: nothing was written yet.",
                 registry=registry,
             ),
             entries_written=counter(

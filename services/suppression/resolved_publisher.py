@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from consent_runtime.clock import elapsed_micros
+from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import DeliveryFailed
 from consent_state import RestoreFailed
 
@@ -46,8 +48,10 @@ class ResolvedPublisher:
         metrics: MergeMetrics,
         owned: Callable[[], bool],
         clock: Callable[[], int],
+        clock_check: ClockCheck,
     ) -> None:
-        """`ask_facts` blocks and raises RestoreFailed; `clock` gives microseconds since the epoch.
+        """`ask_facts` blocks and raises RestoreFailed; `clock` gives microseconds since the epoch. `clock_check` hears
+        when each record was sent and appended.
 
         `owned` reports whether this process surely owns the partition now.
         """
@@ -58,6 +62,7 @@ class ResolvedPublisher:
         self._metrics = metrics
         self._owned = owned
         self._clock = clock
+        self._clock_check = clock_check
         self._stopping = threading.Event()
         self._changed = asyncio.Event()
         self._state: ListState | None = None
@@ -161,13 +166,17 @@ class ResolvedPublisher:
             self._state = None
 
     async def _write(self) -> None:
+        sent_at = elapsed_micros()
         try:
-            await self._resolved_topic.write(self.state, self._clock())
+            append_time = await self._resolved_topic.write(self.state, self._clock())
         except DeliveryFailed as failed:
             if not failed.retriable:
                 raise
             logger.warning("partition %d: a resolved record was not written: %s", self._partition, failed.code)
             self._changed.set()
+        else:
+            if append_time is not None:
+                self._clock_check.observe(self._partition, append_time, not_before=sent_at)
 
     async def _compare(self) -> None:
         before = self.state

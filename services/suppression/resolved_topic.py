@@ -75,10 +75,11 @@ class ResolvedTopic:
                 logger.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
         return None
 
-    async def write(self, state: ListState, now: int) -> None:
-        """Returns when the broker has acknowledged the record. Raises DeliveryFailed."""
+    async def write(self, state: ListState, now: int) -> int | None:
+        """When the broker has appended the record, micros, once it is acknowledged. Raises DeliveryFailed."""
         value = self._codec.encode(self._topic, to_datum(state, self._list_topics, self._partition, now))
         headers = cloudevents.headers(
             event_id=uuid.uuid4().hex, event_type=_EVENT_TYPE, source=self._source, time_micros=now
         )
-        await self._producer.send(self._topic, b"%d" % self._partition, value, headers, self._partition)
+        sent = await self._producer.send(self._topic, b"%d" % self._partition, value, headers, self._partition)
+        return sent.append_time

@@ -12,6 +12,7 @@ class StateMetrics:
     """Built once, on the registry that /metrics serves."""
 
     active_sender: Gauge
+    clock_offset: Gauge
     transactions: Counter
     too_large: Counter
     fills: Counter
@@ -27,6 +28,13 @@ class StateMetrics:
                 "consent_relay_propagation_active_sender",
                 "1 while this process is the active sender of its propagator; its standbys export 0. A sum other than 1"
                 " for longer than a session time-out: nothing is sent.",
+                registry=registry,
+            ),
+            clock_offset=Gauge(
+                "consent_relay_propagation_clock_offset_seconds",
+                "Seconds by which this process's clock is certainly ahead of the brokers' (negative: behind), by the"
+                " append times of what it reads. Beyond 2 s the process is not ready: synchronise both hosts (NTP)."
+                " NaN: nothing was read yet.",
                 registry=registry,
             ),
             transactions=Counter(

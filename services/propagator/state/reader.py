@@ -41,6 +41,7 @@ from consent_state import (
 )
 from propagator.sending.ports import PendingPush
 
+from .broker_watch import BrokerWatch
 from .freshness import Freshness
 from .lost import LostState
 from .memory import release_memory
@@ -112,6 +113,7 @@ class StateReader:
         make_consumer: Callable[[], Consumer],
         admin: AdminClient,
         freshness: Freshness,
+        broker_watch: BrokerWatch,
         lost: LostState,
         health: Health,
         events: RestoreEvents,
@@ -127,6 +129,7 @@ class StateReader:
         self.restoring = True
         self._make_consumer = make_consumer
         self._admin = admin
+        self._broker_watch = broker_watch
         self._health = health
         self._events = events
         self._stopping = stopping
@@ -293,6 +296,7 @@ class StateReader:
                 self._plan_deferred(deferred_addresses(sum(len(batch.messages) for batch in batches)))
                 self._publish(self.scanner.step())
                 if time.monotonic() >= next_check:
+                    self._broker_watch.look(list(self._positions))
                     if not self._fits():
                         return
                     self._load_suspected()
@@ -307,6 +311,8 @@ class StateReader:
     def _take(self, batches: Sequence[Batch]) -> None:
         by_partition: dict[int, list[Batch]] = {}
         for batch in batches:
+            if batch.partition.topic == self.topics.resolved:  # Some each second, while all is well.
+                self._broker_watch.read(batch.partition, batch.messages)
             by_partition.setdefault(batch.partition.partition, []).append(batch)
         for partition, read in by_partition.items():
             self._current = partition

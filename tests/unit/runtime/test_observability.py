@@ -122,3 +122,11 @@ def wait_for_not_ready(server: Server) -> str:
             return text
         time.sleep(0.02)
     return "ready all the time"
+
+
+def test_a_part_that_is_watched_is_asked_each_time() -> None:
+    health, states = Health(), iter([True, "the clock is wrong", False])
+    health.watch("clock", lambda: next(states))
+    assert health.check() == (True, [])
+    assert health.check() == (False, ["clock: the clock is wrong"])
+    assert health.check() == (False, ["clock: not ready"])

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
+from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import DeliveryFailed
 from consent_state import RestoreFailed
 from suppression.errors import TopicsChanged
@@ -35,10 +36,11 @@ class FakeTopic:
     def last(self, stopping: threading.Event) -> ListState | None:
         return self.recorded
 
-    async def write(self, state: ListState, now: int) -> None:
+    async def write(self, state: ListState, now: int) -> int | None:
         if self.failures:
             raise self.failures.pop()
         self.written.append(state)
+        return NOW
 
 
 class Bench:
@@ -49,6 +51,8 @@ class Bench:
         self.owned = True
         self.waited: list[str] = []
         self.registry = CollectorRegistry()
+        self.clock_check = ClockCheck(clock=lambda: NOW + self.ahead)
+        self.ahead = 0
         self.publisher = ResolvedPublisher(
             partition=3,
             list_topics=TOPICS,
@@ -57,6 +61,7 @@ class Bench:
             metrics=MergeMetrics.on(self.registry),
             owned=lambda: self.owned,
             clock=lambda: NOW,
+            clock_check=self.clock_check,
         )
 
     async def begin(self) -> None:
@@ -101,6 +106,16 @@ async def test_the_start_waits_for_a_broker_that_does_not_answer(bench: Bench) -
     await bench.begin()
     assert bench.waited == ["comparing positions: no answer"]
     assert bench.publisher.position(Lane.LIVE) == 50
+
+
+async def test_a_clock_that_differs_from_the_brokers_is_found_by_what_is_published(bench: Bench) -> None:  # R63
+    await bench.begin()
+    await running(bench.publisher.publish, lambda: len(bench.topic.written) == 1)
+    assert bench.clock_check.readiness() is True
+    bench.ahead = 3_600_000_000
+    assert "s ahead of Kafka's" in str(bench.clock_check.readiness())
+    bench.ahead = -3_600_000_000
+    assert "s behind Kafka's" in str(bench.clock_check.readiness())
 
 
 async def test_the_state_is_published_after_the_start_and_after_each_advance(bench: Bench) -> None:

@@ -1,0 +1,62 @@
+"""What hinders the reader of the tables without showing in them: transactions that were left open on its topics, and a
+host clock that differs from the brokers'."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+
+from consent_runtime.clock import elapsed_micros
+from consent_runtime.clock_check import ClockCheck
+from consent_runtime.kafka import append_time
+from consent_runtime.observability import Health
+from consent_runtime.progress import STALLED_SECONDS, StableOffset
+from consent_state import RestoreFailed, TopicPartition, high_watermarks, last_stable_offsets
+
+logger = logging.getLogger(__name__)
+
+TRANSACTIONS = "transactions"
+CLOCK = "clock"
+
+
+class BrokerWatch:
+    """Used by the reader thread; the clock is asked by the health page too."""
+
+    def __init__(self, admin: AdminClient, health: Health, *, bound: float = STALLED_SECONDS) -> None:
+        """`bound`: the seconds after which a transaction that hides records makes the process unready."""
+        self._admin = admin
+        self._health = health
+        self._bound = bound
+        self._stable: dict[TopicPartition, StableOffset] = {}
+        self._asked: dict[TopicPartition, tuple[int, int]] = {}
+        self.clock_check = ClockCheck()
+        health.watch(CLOCK, self.clock_check.readiness)
+
+    def look(self, partitions: Sequence[TopicPartition]) -> None:
+        """Ask where these end, and up to where they can be read. Without an answer all stays as it is known."""
+        asked_at = elapsed_micros()
+        try:
+            # In this order: what lies between the two is hidden, not younger.
+            ends = high_watermarks(self._admin, partitions)
+            stable = last_stable_offsets(self._admin, partitions)
+        except RestoreFailed as error:
+            logger.warning("whether transactions were left open is not known: %s", error)
+            return
+        self._asked = {at: (asked_at, end) for at, end in ends.items()}
+        for at, end in ends.items():
+            self._stable.setdefault(at, StableOffset()).observe(stable=stable[at], end=end)
+        found = (each.hindrance(*at, bound=self._bound) for at, each in self._stable.items())
+        self._health.ready(TRANSACTIONS, "; ".join(filter(None, found)) or True)
+
+    def read(self, at: TopicPartition, messages: Sequence[Any]) -> None:
+        """These were read now: they were appended by now, and those above the end that was asked for, since then."""
+        if not messages:
+            return
+        newest = messages[-1]
+        appended_at = append_time(newest)
+        if appended_at is not None:
+            asked_at, end = self._asked.get(at, (0, newest.offset() + 1))
+            self.clock_check.observe(at, appended_at, not_before=asked_at if newest.offset() >= end else None)
