@@ -7,7 +7,8 @@ import click
 
 @click.command()
 def lag() -> None:
-    """Serve how far each consumer group is behind, in records and in seconds, as the broker sees it.
+    """Serve how far each consumer group is behind, in records and in seconds, as the broker sees it, how old the list
+    is for its readers, and which open transactions hide records.
 
     A process of its own, so that it still speaks when a consumer hangs: consent_relay_consumer_lag_records and
     consent_relay_consumer_lag_seconds by group, topic and partition. Watches the groups whose names begin with

@@ -6,15 +6,20 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import observability
+from consent_contracts.codec import Codec, ConfluentRegistry
+from consent_runtime import kafka, observability
+from consent_runtime.clock import elapsed_micros, now_micros
+from consent_runtime.clock_check import ClockCheck
 from consent_runtime.observability import Health
 
 from .kafka_broker import KafkaBroker
-from .lag import BrokerAway, Lags
+from .lag import BrokerAway, Lags, OpenTransaction
 from .metrics import LagMetrics
+from .resolved import ResolvedReader
 from .settings import LagSettings
 
 logger = logging.getLogger(__name__)
@@ -26,27 +31,55 @@ STALE_SECONDS = 15.0
 class Watch:
     """Looks at the broker again and again. A broker that is away makes the process not ready, never end."""
 
-    def __init__(self, lags: Lags, health: Health, registry: CollectorRegistry) -> None:
+    def __init__(self, lags: Lags, resolved: ResolvedReader, health: Health, registry: CollectorRegistry) -> None:
         self._lags = lags
+        self._resolved = resolved
         self._health = health
         self._seen_at = time.monotonic()
+        self._reported: set[tuple[str, int, int]] = set()
         self._metrics = LagMetrics.on(registry, age_seconds=lambda: time.monotonic() - self._seen_at)
 
     def turn(self) -> None:
         """One look."""
         self._health.beat("lag")
         try:
-            self._metrics.show(self._lags.look(time.time()))
+            asked_at = elapsed_micros()
+            look = self._lags.look(time.time())
+            self._resolved.expect_from(asked_at, look.ends)
+            self._resolved.poll()
         except BrokerAway as away:
             self._metrics.looks.labels("failed").inc()
             age = time.monotonic() - self._seen_at
             logger.warning("no look at the broker: %s", away)
             if age > STALE_SECONDS:
+                self._metrics.withdraw()
                 self._health.ready(PART, f"has not answered for {age:.0f} s")
         else:
             self._seen_at = time.monotonic()
+            self._metrics.show(look)
+            self._metrics.show_resolved(self._resolved.partitions, now_micros())
             self._metrics.looks.labels("done").inc()
             self._health.ready(PART)
+            self._report(look.open_transactions)
+
+    def _report(self, found: Sequence[OpenTransaction]) -> None:
+        """Each one once, and once more when it has ended."""
+        now = {(each.topic, each.partition, each.offset): each for each in found}
+        for each in [now[at] for at in now.keys() - self._reported]:
+            what = "an open transaction hides records: find and abort it (docs/runbooks.md)"
+            logger.error(
+                what,
+                extra={
+                    "topic": each.topic,
+                    "partition": each.partition,
+                    "offset": each.offset,
+                    "seconds": round(each.seconds),
+                },
+            )
+        for topic, partition, offset in self._reported - now.keys():
+            where = {"topic": topic, "partition": partition, "offset": offset}
+            logger.info("an open transaction has ended", extra=where)
+        self._reported = set(now)
 
 
 def run_lag(settings: LagSettings) -> int:
@@ -63,7 +96,15 @@ def run_lag(settings: LagSettings) -> int:
         prefix=topics.prefix,
         topics=frozenset(spec.name for spec in topics.specs(settings.partitions)),
     )
-    watch = Watch(lags, health, registry)
+    clock_check = ClockCheck()
+    health.watch("clock", clock_check.readiness)
+    resolved = ResolvedReader(
+        consumer=kafka.consumer(settings.kafka, topics.group("lag"), enable_partition_eof=True),
+        codec=Codec(ConfluentRegistry(settings.registry)),
+        topic=topics.resolved,
+        clock_check=clock_check,
+    )
+    watch = Watch(lags, resolved, health, registry)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         while not stop.is_set():
@@ -71,5 +112,6 @@ def run_lag(settings: LagSettings) -> int:
             stop.wait(settings.lag_interval)
     finally:
         server.close()
+        resolved.close()
         broker.close()
     return 0

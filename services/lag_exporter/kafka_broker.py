@@ -32,19 +32,24 @@ class KafkaBroker:
         self._bootstrap = bootstrap
         self._askers: dict[str, Any] = {}
         self._admin = self._new_admin()
-        self._reader: Any = kafka.consumer(
-            bootstrap,
-            group,
-            auto_offset_reset="earliest",
-            enable_partition_eof=True,
-            # One record a partition is wanted. The broker sends at least one however small this is.
-            max_partition_fetch_bytes=4096,
-            queued_max_messages_kbytes=1024,
-        )
+        self._readers: dict[bool, Any] = {
+            committed: kafka.consumer(
+                bootstrap,
+                group,
+                auto_offset_reset="earliest",
+                enable_partition_eof=True,
+                isolation_level="read_committed" if committed else "read_uncommitted",
+                # One record a partition is wanted. The broker sends at least one however small this is.
+                max_partition_fetch_bytes=4096,
+                queued_max_messages_kbytes=1024,
+            )
+            for committed in (True, False)
+        }
 
     def close(self) -> None:
         self.forget(())
-        self._reader.close()
+        for reader in self._readers.values():
+            reader.close()
 
     def groups(self, prefix: str) -> list[str]:
         self._admin.poll(0)  # for its log lines
@@ -55,7 +60,7 @@ class KafkaBroker:
 
     def places(self, topics: Collection[str]) -> list[Place]:
         try:
-            known = self._reader.list_topics(timeout=_ASK_SECONDS).topics
+            known = self._readers[True].list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
             raise BrokerAway(error.args[0].name()) from error
         return [
@@ -113,12 +118,19 @@ class KafkaBroker:
         places = list(places)
         if not places:
             return {}
-        low, end = (self._offsets(places, spec) for spec in (_OFFSET_SPEC.earliest(), _OFFSET_SPEC.latest()))
-        return {place: Bounds(low=low[place], end=end[place]) for place in places if place in low and place in end}
+        # The end is asked for before the last stable offset: what lies between the two is hidden, not younger.
+        low = self._offsets(places, _OFFSET_SPEC.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        end = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_COMMITTED)
+        return {
+            place: Bounds(low=low[place], stable=stable[place], end=end[place])
+            for place in places
+            if place in low and place in stable and place in end
+        }
 
-    def oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
+    def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
         found: dict[Place, int | None] = {}
-        reader = self._reader
+        reader = self._readers[committed]
         reader.assign([TopicPartition(*place, offset) for place, offset in positions.items()])
         deadline = time.monotonic() + _ASK_SECONDS
         try:
@@ -139,10 +151,10 @@ class KafkaBroker:
             reader.unassign()
         return found
 
-    def _offsets(self, places: Iterable[Place], spec: Any) -> dict[Place, int]:
+    def _offsets(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
         asked = self._admin.list_offsets(
             {TopicPartition(*place): spec for place in places},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=_ASK_SECONDS,
         )
         offsets = {}

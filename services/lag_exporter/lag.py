@@ -1,17 +1,24 @@
 """How far consumer groups are behind, from what the broker knows of them.
 
 Offsets alone lie: a partition may end in transaction markers or compacted holes, so a group can stand below the end
-with nothing left to read. Hence each position below the end is looked at for a record.
+with nothing left to read. Hence each position below the end is looked at for a record. And a transaction that is left
+open hides all that follows from whoever reads committed records: the end is the high watermark, not the last stable
+offset, beyond which any record counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 MAX_GROUPS = 200
 """More than that are not groups of ours, and each would cost a time series per partition."""
+
+OPEN_TRANSACTION_SECONDS = 60.0
+"""A last stable offset that has stood still for longer is somebody's who has left a transaction open: ours end within
+10 s."""
 
 
 class Place(NamedTuple):
@@ -32,10 +39,34 @@ class Lag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """The first offset of a partition and the end of what is committed to it."""
+    """Of a partition: its first offset, its last stable offset (up to which committed records can be read), and its
+    high watermark, the end of what is in it. `end` is never the younger one of the two."""
 
     low: int
+    stable: int
     end: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenTransaction:
+    """What lies from `offset` on is hidden from readers of committed records, and has been for `seconds` of our
+    looking."""
+
+    topic: str
+    partition: int
+    offset: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """`stable_seconds`: for how long the last stable offset of each partition has stood still below the end."""
+
+    ends: Mapping[Place, int]
+    lags: Sequence[Lag]
+    stable_seconds: Mapping[Place, float]
+    open_transactions: Sequence[OpenTransaction]
+    """Of those, the ones that stand still for longer than any transaction of ours lasts."""
 
 
 class Broker(Protocol):
@@ -54,8 +85,9 @@ class Broker(Protocol):
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]: ...
 
-    def oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
-        """Milliseconds since the epoch of the first record at or after each offset; None: there is none."""
+    def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
+        """Milliseconds since the epoch of the first record at or after each offset; None: there is none. `committed`:
+        records of open and aborted transactions do not count."""
 
 
 class BrokerAway(Exception):
@@ -64,20 +96,25 @@ class BrokerAway(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class Lags:
-    """Looks at the broker; remembers the age of records that are still the oldest from look to look."""
+    """Looks at the broker; remembers from look to look the age of records that are still the oldest, and since when
+    last stable offsets have stood still."""
 
     broker: Broker
     prefix: str
     topics: frozenset[str]
+    clock: Callable[[], float] = time.monotonic
     _ages: dict[tuple[Place, int], int] = field(default_factory=dict)
+    _standing: dict[Place, tuple[int, float]] = field(default_factory=dict)
 
-    def look(self, now: float) -> list[Lag]:
-        """The lag of every group whose name begins with the prefix, on our topics. `now`: seconds."""
+    def look(self, now: float) -> Look:
+        """The lag of every group whose name begins with the prefix, on our topics, and open transactions on these.
+        `now`: seconds since the epoch."""
         groups = self.broker.groups(self.prefix)[:MAX_GROUPS]
         self.broker.forget(groups)
-        places = self.broker.places(self.topics) if groups else []
+        places = self.broker.places(self.topics)
         committed = {group: self.broker.committed(group, places) for group in groups}
-        bounds = self.broker.bounds({place for positions in committed.values() for place in positions})
+        bounds = self.broker.bounds(places)
+        standing = self._stand(bounds)
         lags, ages = [], {}
         for group, positions in committed.items():
             at = {
@@ -85,7 +122,7 @@ class Lags:
                 for place, offset in positions.items()
                 if place in bounds
             }
-            oldest = self._oldest({place: offset for place, offset in at.items() if offset < bounds[place].end})
+            oldest = self._oldest(at, bounds)
             for place, offset in at.items():
                 timestamp = oldest.get(place)
                 if timestamp is not None:
@@ -100,9 +137,42 @@ class Lags:
                     )
                 )
         self._ages = ages
-        return lags
+        return Look(
+            ends={place: each.end for place, each in bounds.items()},
+            lags=lags,
+            stable_seconds={place: standing.get(place, 0.0) for place in bounds},
+            open_transactions=[
+                OpenTransaction(
+                    topic=place.topic, partition=place.partition, offset=bounds[place].stable, seconds=seconds
+                )
+                for place, seconds in standing.items()
+                if seconds > OPEN_TRANSACTION_SECONDS
+            ],
+        )
 
-    def _oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
-        known = {place: self._ages[at] for place, offset in positions.items() if (at := (place, offset)) in self._ages}
-        unknown = {place: offset for place, offset in positions.items() if place not in known}
-        return {**known, **(self.broker.oldest(unknown) if unknown else {})}
+    def _stand(self, bounds: Mapping[Place, Bounds]) -> dict[Place, float]:
+        """For how many seconds each last stable offset has been where it is, of those that are below the end."""
+        now, before = self.clock(), self._standing
+        self._standing = {
+            place: before[place] if place in before and before[place][0] == each.stable else (each.stable, now)
+            for place, each in bounds.items()
+            if each.stable < each.end
+        }
+        return {place: now - since for place, (_, since) in self._standing.items()}
+
+    def _oldest(self, positions: Mapping[Place, int], bounds: Mapping[Place, Bounds]) -> dict[Place, int | None]:
+        """Of those that are below the end: when the first record that is left to read was appended."""
+        below = {place: offset for place, offset in positions.items() if offset < bounds[place].end}
+        known = {place: self._ages[at] for place, offset in below.items() if (at := (place, offset)) in self._ages}
+        found: dict[Place, int | None] = dict(known)
+        readable = {p: offset for p, offset in below.items() if p not in known and offset < bounds[p].stable}
+        if readable:
+            found |= self.broker.oldest(readable, committed=True)
+        hidden = {
+            place: max(offset, bounds[place].stable)
+            for place, offset in below.items()
+            if found.get(place) is None and bounds[place].stable < bounds[place].end
+        }
+        if hidden:
+            found |= self.broker.oldest(hidden, committed=False)
+        return found

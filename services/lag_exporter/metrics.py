@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from .lag import Lag
+from .lag import Look
+from .resolved import PartitionResolved, ages, holes
 
 _LABELS = ("group", "topic", "partition")
 
@@ -18,9 +19,12 @@ class LagMetrics:
 
     records: Gauge
     seconds: Gauge
+    stable: Gauge
+    resolved_age: Gauge
+    holes: Gauge
     groups: Gauge
     looks: Counter
-    _shown: set[tuple[str, str, str]] = field(default_factory=set)
+    _shown: dict[Gauge, set[tuple[str, ...]]] = field(default_factory=dict)
 
     @classmethod
     def on(cls, registry: CollectorRegistry, *, age_seconds: Callable[[], float]) -> LagMetrics:
@@ -33,8 +37,9 @@ class LagMetrics:
         return cls(
             records=Gauge(
                 "consent_relay_consumer_lag_records",
-                "Offsets between what the group has committed and the end of the partition: how much is left to do, "
-                "at most (transaction markers and compacted records count). 0: nothing is left to read.",
+                "Offsets between what the group has committed and the high watermark of the partition: how much is "
+                "left to do, at most (transaction markers and compacted records count, and so do records that an open "
+                "transaction hides). 0: nothing is left to read. Absent: the broker does not answer.",
                 _LABELS,
                 registry=registry,
             ),
@@ -42,6 +47,30 @@ class LagMetrics:
                 "consent_relay_consumer_lag_seconds",
                 "Age of the oldest record the group has not committed. Growing by a second a second: it stands still.",
                 _LABELS,
+                registry=registry,
+            ),
+            stable=Gauge(
+                "consent_relay_last_stable_offset_stalled_seconds",
+                "For how long the last stable offset of a partition has stood still below the high watermark: somebody "
+                "left a transaction open, and no reader of committed records sees what follows. Above 60: find and "
+                "abort it (docs/runbooks.md). Readers deny meanwhile.",
+                ("topic", "partition"),
+                registry=registry,
+            ),
+            resolved_age=Gauge(
+                "consent_relay_list_resolved_age_seconds",
+                "How old the list is for whoever reads it now, by partition and lane (live, bulk; inbound_live: what "
+                "ingest has recorded): is anything between ledger and list dead? Growing by a second a second while "
+                "consent_relay_api_resolved_age_seconds does not: the merge. Above 30 s (live) readers deny. Absent: a "
+                "hole, nothing was published yet, or the broker does not answer.",
+                ("partition", "lane"),
+                registry=registry,
+            ),
+            holes=Gauge(
+                "consent_relay_list_holes_open",
+                "1 for each hole that readers of the list see, by partition and scope (all, or one channel): has Kafka "
+                "lost records that are not published again yet? Readers deny for that partition meanwhile.",
+                ("partition", "scope"),
                 registry=registry,
             ),
             groups=Gauge(
@@ -58,17 +87,27 @@ class LagMetrics:
             ),
         )
 
-    def show(self, lags: Iterable[Lag]) -> None:
-        """Exactly these; what has vanished from the broker is shown no more."""
-        now = set()
-        for lag in lags:
-            labels = (lag.group, lag.topic, str(lag.partition))
-            now.add(labels)
-            self.records.labels(*labels).set(lag.records)
-            self.seconds.labels(*labels).set(lag.seconds)
-        for gone in self._shown - now:
-            self.records.remove(*gone)
-            self.seconds.remove(*gone)
-        self._shown.clear()
-        self._shown.update(now)
-        self.groups.set(len({labels[0] for labels in now}))
+    def show(self, look: Look) -> None:
+        """Exactly this; what has vanished from the broker is shown no more."""
+        at = {(lag.group, lag.topic, str(lag.partition)): lag for lag in look.lags}
+        self._set(self.records, {labels: lag.records for labels, lag in at.items()})
+        self._set(self.seconds, {labels: lag.seconds for labels, lag in at.items()})
+        self._set(self.stable, {(at.topic, str(at.partition)): each for at, each in look.stable_seconds.items()})
+        self.groups.set(len({lag.group for lag in look.lags}))
+
+    def show_resolved(self, partitions: Mapping[int, PartitionResolved], now: int) -> None:
+        """How old the list is at `now`, micros since the epoch."""
+        self._set(self.resolved_age, ages(partitions, now))
+        self._set(self.holes, dict.fromkeys(holes(partitions), 1.0))
+
+    def withdraw(self) -> None:
+        """The broker has not answered for too long: show nothing rather than how things were."""
+        for gauge in (self.records, self.seconds, self.stable, self.resolved_age, self.holes):
+            self._set(gauge, {})
+
+    def _set(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        for gone in self._shown.get(gauge, set()) - values.keys():
+            gauge.remove(*gone)
+        self._shown[gauge] = set(values)

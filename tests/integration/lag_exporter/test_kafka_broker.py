@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consent_contracts import Topics
+from consent_contracts import Codec, Topics
 from consent_runtime import kafka as kafka_clients
+from consent_runtime.clock_check import ClockCheck
 from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import BrokerAway, Lags, Place
+from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
 
 
@@ -47,7 +50,7 @@ def commit(kafka: str, topics: Topics, offset: int) -> None:
 def test_lag_of_a_group_whose_consumer_is_gone(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
-    [lag] = lags.look(time.time() + 100)
+    [lag] = lags.look(time.time() + 100).lags
     assert lag.group == topics.group("suppression")
     assert (lag.topic, lag.partition, lag.records) == (topics.changes, 1, 7)  # six records and a marker
     assert 95 < lag.seconds < 130
@@ -57,7 +60,7 @@ def test_nothing_left_but_markers_and_aborted_records_is_no_lag(kafka: str, topi
     write(kafka, topics, 10)
     commit(kafka, topics, 10)
     write(kafka, topics, 5, abort=True)
-    [lag] = lags.look(time.time())
+    [lag] = lags.look(time.time()).lags
     assert (lag.records, lag.seconds) == (0, 0.0)
 
 
@@ -65,11 +68,11 @@ def test_records_deleted_unread_are_no_lag(kafka: str, topics: Topics, lags: Lag
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
     write(kafka, topics, 10)
-    assert [lag.records for lag in lags.look(time.time())] == [18]
+    assert [lag.records for lag in lags.look(time.time()).lags] == [18]
     admin = AdminClient({"bootstrap.servers": kafka})
     [deleted] = admin.delete_records([TopicPartition(topics.changes, 1, -1)]).values()
     deleted.result(20)
-    [lag] = lags.look(time.time())
+    [lag] = lags.look(time.time()).lags
     assert (lag.records, lag.seconds) == (0, 0.0)
 
 
@@ -79,7 +82,7 @@ def test_group_at_rest_behind_holes_and_markers_has_no_lag(kafka: str, topics: T
         write(kafka, topics, 1, abort=n % 2 == 1)
     for at, records in ((0, 12), (7, 5), (8, 4), (9, 0), (10, 0), (11, 0), (12, 0)):
         commit(kafka, topics, at)
-        [lag] = lags.look(time.time())
+        [lag] = lags.look(time.time()).lags
         assert lag.records == records, at
         assert (lag.seconds == 0.0) is (records == 0)
 
@@ -92,7 +95,7 @@ def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topi
     with Proxy(kafka, kafka=True) as proxy:
         broker = KafkaBroker(proxy.address, group="lag")
         watching = Lags(broker=broker, prefix=topics.prefix, topics=frozenset({topics.changes}))
-        assert [lag.records for lag in watching.look(time.time())] == [7]
+        assert [lag.records for lag in watching.look(time.time()).lags] == [7]
         proxy.cut()
         for group in (topics.group("suppression"), "a group not asked for before"):
             with pytest.raises(BrokerAway):
@@ -103,7 +106,7 @@ def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topi
         while 7 not in answers:
             assert time.monotonic() < deadline, answers
             try:
-                answers += [lag.records for lag in watching.look(time.time())]
+                answers += [lag.records for lag in watching.look(time.time()).lags]
             except BrokerAway as away:
                 answers.append(str(away))
         broker.close()
@@ -124,7 +127,7 @@ def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, l
     while not consumer.assignment():
         assert time.monotonic() < deadline
         consumer.poll(0.1)
-    found = {Place(lag.topic, lag.partition): lag.records for lag in lags.look(time.time())}
+    found = {Place(lag.topic, lag.partition): lag.records for lag in lags.look(time.time()).lags}
     assert found == {
         Place(topics.changes, 0): 0,
         Place(topics.changes, 1): 4,
@@ -132,3 +135,49 @@ def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, l
         Place(topics.changes, 3): 0,
     }
     consumer.close()
+
+
+def test_a_transaction_left_open_hides_no_lag_and_is_seen(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+    write(kafka, topics, 10)
+    commit(kafka, topics, 11)  # ten records and a marker
+    left_open: Any = kafka_clients.transactional_producer(kafka, topics.group("foreign"), transaction_timeout_ms=60_000)
+    left_open.init_transactions(10)
+    left_open.begin_transaction()
+    left_open.produce(topics.changes, b"foreign", b"key", 1)
+    assert left_open.flush(10) == 0
+    write(kafka, topics, 3)
+    place = Place(topics.changes, 1)
+    lags.look(time.time())
+    look = lags.look(time.time() + 100)
+    [lag] = look.lags
+    assert lag.records == 5  # the foreign record, three behind it, and a marker
+    assert 95 < lag.seconds < 130
+    assert look.stable_seconds[place] > 0
+    assert {at for at, seconds in look.stable_seconds.items() if seconds} == {place}
+    left_open.abort_transaction(10)
+    look = lags.look(time.time())
+    assert [each.records for each in look.lags] == [6]
+    assert look.stable_seconds[place] == 0
+
+
+def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str, topics: Topics) -> None:  # R63
+    codec = Codec.connect(registry_url, topics)
+    now = time.time_ns() // 1_000
+    stated = {"resolved_at": now - 7_000_000, "bulk_resolved_at": None, "inbound_resolved_at": None}
+    lists: dict[str, Any] = {"loss": 0, "bulk_loss": 0, "lists": [], "inputs": [], "channel_holes": {"sms": "h1"}}
+    value = codec.encode(topics.resolved, {"partition": 2, "hole": None, "written_at": now, **stated, **lists})
+    producer = kafka_clients.producer(kafka)
+    producer.produce(topics.resolved, value, b"2", 2)
+    assert producer.flush(10) == 0
+    check = ClockCheck()
+    consumer = kafka_clients.consumer(kafka, topics.group("lag"), enable_partition_eof=True)
+    reader = ResolvedReader(consumer=consumer, codec=codec, topic=topics.resolved, clock_check=check)
+    deadline = time.monotonic() + 30
+    while not reader.partitions:
+        assert time.monotonic() < deadline
+        reader.poll()
+    reader.close()
+    assert 7.0 <= ages(reader.partitions, time.time_ns() // 1_000)["2", "live"] < 40
+    assert holes(reader.partitions) == {("2", "sms")}
+    assert check.readiness() is True
+    assert not math.isnan(check.offset_seconds())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -24,6 +26,7 @@ class FakeBroker:
         self.records: dict[Place, dict[int, int]] = {}
         self.looked_at: list[Mapping[Place, int]] = []
         self.away = False
+        self.now = 0.0
         self.known: list[str] = []
 
     def groups(self, prefix: str) -> list[str]:
@@ -43,11 +46,12 @@ class FakeBroker:
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:
         return {place: self.ends[place] for place in places if place in self.ends}
 
-    def oldest(self, positions: Mapping[Place, int]) -> Mapping[Place, int | None]:
+    def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
         self.looked_at.append(positions)
         found = {}
         for place, position in positions.items():
-            ahead = [at for offset, at in sorted(self.records.get(place, {}).items()) if offset >= position]
+            end = self.ends[place].stable if committed else self.ends[place].end
+            ahead = [at for offset, at in sorted(self.records.get(place, {}).items()) if position <= offset < end]
             found[place] = ahead[0] if ahead else None
         return found
 
@@ -56,40 +60,44 @@ class FakeBroker:
 def broker() -> FakeBroker:
     made = FakeBroker()
     made.offsets["acme.suppression"] = {P0: 10}
-    made.ends[P0] = Bounds(low=0, end=14)
+    made.ends[P0] = Bounds(low=0, stable=14, end=14)
     made.records[P0] = {12: 95_000, 13: 99_000}
     return made
 
 
+def nothing_resolved() -> Any:
+    return SimpleNamespace(partitions={}, expect_from=lambda *_: None, poll=lambda: None)
+
+
 def lags(broker: FakeBroker) -> Lags:
-    return Lags(broker=broker, prefix="acme.", topics=frozenset({CHANGES}))
+    return Lags(broker=broker, prefix="acme.", topics=frozenset({CHANGES}), clock=lambda: broker.now)
 
 
 def test_lag_is_counted_to_the_end_and_aged_by_the_oldest_record(broker: FakeBroker) -> None:
-    [lag] = lags(broker).look(100.0)
+    [lag] = lags(broker).look(100.0).lags
     assert (lag.group, lag.topic, lag.partition) == ("acme.suppression", CHANGES, 0)
     assert (lag.records, lag.seconds) == (4, 5.0)
 
 
 def test_position_below_an_end_of_markers_and_holes_is_no_lag(broker: FakeBroker) -> None:
     broker.offsets["acme.suppression"] = {P0: 14}
-    broker.ends[P0] = Bounds(low=0, end=17)
-    [lag] = lags(broker).look(100.0)
+    broker.ends[P0] = Bounds(low=0, stable=17, end=17)
+    [lag] = lags(broker).look(100.0).lags
     assert (lag.records, lag.seconds) == (0, 0.0)
 
 
 def test_group_that_never_committed_lags_from_the_beginning(broker: FakeBroker) -> None:
     broker.offsets["acme.suppression"] = {P0: -1}
-    broker.ends[P0] = Bounds(low=11, end=14)
-    [lag] = lags(broker).look(100.0)
+    broker.ends[P0] = Bounds(low=11, stable=14, end=14)
+    [lag] = lags(broker).look(100.0).lags
     assert (lag.records, lag.seconds) == (3, 5.0)
 
 
 def test_records_that_stay_the_oldest_are_read_once(broker: FakeBroker) -> None:
     watching = lags(broker)
     watching.look(100.0)
-    broker.ends[P0] = Bounds(low=0, end=20)
-    [lag] = watching.look(160.0)
+    broker.ends[P0] = Bounds(low=0, stable=20, end=20)
+    [lag] = watching.look(160.0).lags
     assert (lag.records, lag.seconds) == (10, 65.0)
     assert len(broker.looked_at) == 1
 
@@ -97,17 +105,81 @@ def test_records_that_stay_the_oldest_are_read_once(broker: FakeBroker) -> None:
 def test_other_installations_and_foreign_topics_are_not_shown(broker: FakeBroker) -> None:
     broker.offsets["other.suppression"] = {P0: 0}
     broker.offsets["acme.tool"] = {Place("their.topic", 0): 0}
-    assert [lag.group for lag in lags(broker).look(100.0)] == ["acme.suppression"]
+    assert [lag.group for lag in lags(broker).look(100.0).lags] == ["acme.suppression"]
 
 
 def test_deleted_topic_is_left_out(broker: FakeBroker) -> None:
     del broker.ends[P0]
-    assert lags(broker).look(100.0) == []
+    assert lags(broker).look(100.0).lags == []
+
+
+def test_records_behind_an_open_transaction_are_lag(broker: FakeBroker) -> None:  # R39
+    broker.offsets["acme.suppression"] = {P0: 12}
+    broker.ends[P0] = Bounds(low=0, stable=12, end=14)
+    [lag] = lags(broker).look(100.0).lags
+    assert (lag.records, lag.seconds) == (2, 5.0)
+
+
+def test_what_is_readable_before_an_open_transaction_is_the_oldest(broker: FakeBroker) -> None:
+    broker.ends[P0] = Bounds(low=0, stable=13, end=14)
+    [lag] = lags(broker).look(100.0).lags
+    assert (lag.records, lag.seconds) == (4, 5.0)
+    broker.records[P0] = {13: 99_000}
+    [lag] = lags(broker).look(100.0).lags
+    assert (lag.records, lag.seconds) == (4, 1.0)
+
+
+def test_a_last_stable_offset_that_stands_still_below_the_end_is_named_after_a_minute(broker: FakeBroker) -> None:
+    watching = lags(broker)
+    broker.ends[P0] = Bounds(low=0, stable=12, end=14)
+    assert watching.look(100.0).stable_seconds == {P0: 0.0}
+    broker.now = 61.0
+    found = watching.look(161.0)
+    assert found.stable_seconds == {P0: 61.0}
+    [hidden] = found.open_transactions
+    assert (hidden.topic, hidden.partition, hidden.offset, hidden.seconds) == (CHANGES, 0, 12, 61.0)
+    broker.ends[P0] = Bounds(low=0, stable=14, end=14)
+    assert watching.look(162.0).stable_seconds == {P0: 0.0}
+
+
+def test_transactions_that_come_and_go_are_none_that_stands_still(broker: FakeBroker) -> None:
+    watching = lags(broker)
+    for second in range(0, 200, 2):
+        broker.now = float(second)
+        broker.ends[P0] = Bounds(low=0, stable=12 + second, end=14 + second)
+        found = watching.look(100.0 + second)
+        assert found.stable_seconds == {P0: 0.0}
+        assert found.open_transactions == []
+
+
+def test_a_partition_nobody_commits_for_is_watched_too(broker: FakeBroker) -> None:
+    broker.offsets.clear()
+    broker.ends[P0] = Bounds(low=0, stable=12, end=14)
+    watching = lags(broker)
+    watching.look(100.0)
+    broker.now = 3.0
+    assert watching.look(103.0).stable_seconds == {P0: 3.0}
+
+
+def test_figures_that_cannot_be_refreshed_are_shown_no_more(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = CollectorRegistry()
+    watch = Watch(lags(broker), nothing_resolved(), Health(expected=["broker"]), registry)
+    watch.turn()
+    labels = {"topic": CHANGES, "partition": "0"}
+    assert registry.get_sample_value("consent_relay_last_stable_offset_stalled_seconds", labels) == 0
+    broker.away = True
+    monkeypatch.setattr("lag_exporter.app.STALE_SECONDS", -1.0)
+    watch.turn()
+    assert registry.get_sample_value("consent_relay_last_stable_offset_stalled_seconds", labels) is None
+    labels["group"] = "acme.suppression"
+    assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) is None
 
 
 def test_vanished_group_is_shown_no_more_and_an_absent_broker_ends_nothing(broker: FakeBroker) -> None:
     registry, health = CollectorRegistry(), Health(expected=["broker"])
-    watch = Watch(lags(broker), health, registry)
+    watch = Watch(lags(broker), nothing_resolved(), health, registry)
     labels = {"group": "acme.suppression", "topic": CHANGES, "partition": "0"}
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) == 4
