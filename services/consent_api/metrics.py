@@ -67,8 +67,8 @@ class ApiMetrics:
             clock_offset=Gauge(
                 "consent_relay_api_clock_offset_seconds",
                 "Seconds by which this process's clock was faster than the database's (negative: slower) when last"
-                " compared. It stamps decisions, and which of two counts is decided by their times. Beyond 1 s the"
-                " process is not ready: synchronise both hosts (NTP).",
+                " compared. Decisions are stamped by the database's. Beyond 1 s the process is not ready: synchronise"
+                " both hosts (NTP).",
                 registry=registry,
             ),
             bulk_deferred=Counter(

@@ -1,5 +1,6 @@
 """What the processes of this service check of the database every other second: whether it answers, its schema version,
-whether its clock agrees with the one that stamps decisions (docs/decisions/0013), and how far its lanes are carried."""
+whether its clock, which stamps decisions, agrees with the host's (docs/decisions/0013), and how far its lanes are
+carried."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 
 from .errors import LedgerUnavailableError
-from .ledger import backlog, idempotency
+from .ledger import backlog, database, idempotency
 from .ledger.backlog import OutboxBacklog
 from .ledger.database import CLOCK_MICROS, transact
 from .ledger.lanes import Lane
@@ -173,7 +174,7 @@ class DatabaseMonitor:
         return offset_acceptable(offset)
 
     def _delete_expired(self) -> None:
-        deleted = self._ledger.transact(lambda c: idempotency.delete_expired(c, now=self._ledger.clock()))
+        deleted = self._ledger.transact(lambda c: idempotency.delete_expired(c, now=database.clock(c)))
         if deleted:
             log.info("expired idempotency keys deleted", extra={"count": deleted})
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import InFlight, KeyReused, Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.submissions import Results, Submission
+from consent_api.ledger.submissions import Parsed, Results, Submission
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_runtime import bodies
@@ -37,7 +36,6 @@ MOST_LIVE_BY_DEFAULT = 100
 _LONGEST_KEY = 255
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
-Parsed = Sequence[Accepted | SubmissionInvalidError]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -154,7 +152,7 @@ class DecisionHandler:
         submission = self._submission(tenant, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
             done = await self._commits.commit_grouped(submission)
-        self._count(items, submission.parsed, done.results, bulk=False)
+        self._count(items, done.parsed, done.results, bulk=False)
         if done.answer is None:
             raise rendering.validation_problem(
                 next(each.faults for each in done.results if isinstance(each, SubmissionInvalidError))
@@ -176,7 +174,7 @@ class DecisionHandler:
                 done = self._commits.commit_single(submission, batch.lane)
             except TransactionTooLongError as error:
                 raise _too_long(batch, error) from None
-        self._count(batch.items, submission.parsed, done.results, bulk=batch.bulk)
+        self._count(batch.items, done.parsed, done.results, bulk=batch.bulk)
         assert done.answer is not None
         return _response(done.answer)
 
@@ -190,10 +188,10 @@ class DecisionHandler:
         *,
         bulk: bool,
     ) -> Submission:
-        now = self._ledger.clock()
-        parsed = [self._read(item, tenant, now, bulk=bulk) for item in items]
         return Submission(
-            request=Request(tenant=tenant, key=key, content=content), parsed=parsed, answer=partial(answer, parsed)
+            request=Request(tenant=tenant, key=key, content=content),
+            parse=lambda now: [self._read(item, tenant, now, bulk=bulk) for item in items],
+            answer=answer,
         )
 
     @contextmanager

@@ -47,11 +47,10 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             canonical = named_address(question.channel, question.address, rules)
         except SubmissionInvalidError as error:
             raise rendering.validation_problem(error.faults, kind="invalid-question") from None
-        now = ledger.clock()
         named = (key.tenant, question.channel, canonical)
         found = ledger.transact(
-            lambda c: queries.explain(c, ledger.context.keyring, named=named, purpose=question.purpose, now=now)
+            lambda c: queries.explain(c, ledger.context.keyring, named=named, purpose=question.purpose)
         )
-        return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found, now=now))
+        return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found))
 
     return router

@@ -148,9 +148,7 @@ class GroupCommit:
     def _commit(self, submissions: Sequence[Submission], lane: Lane, lock_ms: int) -> list[Outcome]:
         ledger = self._ledger
         return ledger.transact(
-            lambda connection: execute(
-                connection, ledger.context, submissions, lane=lane, now=ledger.clock(), lock_ms=lock_ms
-            ),
+            lambda connection: execute(connection, ledger.context, submissions, lane=lane, lock_ms=lock_ms),
             limit_seconds=lane.limit_seconds,
         )
 

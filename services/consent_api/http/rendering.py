@@ -96,7 +96,7 @@ def to_state(subject_ref: str, found: queries.SubjectState) -> models.SubjectSta
     )
 
 
-def to_explanation(channel: str, purpose: str, found: queries.Explanation, *, now: int) -> models.Explanation:
+def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> models.Explanation:
     since = found.deciding.decision.effective_at if found.deciding is not None else None
     return models.Explanation(
         channel=channel,
@@ -104,7 +104,7 @@ def to_explanation(channel: str, purpose: str, found: queries.Explanation, *, no
         address_key=found.address_key,
         verdict=to_verdict(found.verdict),
         deciding=to_decision(found.deciding) if found.deciding is not None else None,
-        age_seconds=(now - since) / 1_000_000 if since is not None else None,
+        age_seconds=(found.at - since) / 1_000_000 if since is not None else None,
         others=[to_decision(each) for each in found.others],
         receipts=[to_receipt(each) for each in found.receipts],
     )

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.ledger import links, queries
+from consent_api.ledger import database, links, queries
 from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -46,10 +46,9 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
-        now = ledger.clock()
         found = ledger.write(
             Lane.LIVE,
-            lambda c: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
+            lambda c, now: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
         )
         return rendering.respond(rendering.to_linked(found))
 
@@ -69,10 +68,9 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
         ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
-        now = ledger.clock()
         found = ledger.write(
             Lane.LIVE,
-            lambda c: links.unlink(
+            lambda c, now: links.unlink(
                 c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, by=f"api-key {key.id}", now=now
             ),
         )
@@ -107,10 +105,10 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
     ) -> Response:
         ref = _subject(subject_ref, rules)
-        now = ledger.clock()
-        moment = _moment(at, now)
         found = ledger.transact(
-            lambda c: queries.state(c, ledger.context.keyring, tenant=key.tenant, subject_ref=ref, at=moment)
+            lambda c: queries.state(
+                c, ledger.context.keyring, tenant=key.tenant, subject_ref=ref, at=_moment(at, database.clock(c))
+            )
         )
         if found is None:
             raise rendering.not_found("subject", _UNKNOWN_SUBJECT)

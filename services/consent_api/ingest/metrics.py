@@ -85,8 +85,8 @@ class IngestMetrics:
             clock_offset=Gauge(
                 "consent_relay_ingest_clock_offset_seconds",
                 "Seconds that this process's clock was ahead of the database's (negative: behind) when last compared."
-                " It stamps decisions, and which of two counts is decided by their times. Beyond 1 s the process is not"
-                " ready, but goes on recording: synchronise both hosts (NTP).",
+                " Decisions are stamped by the database's. Beyond 1 s the process is not ready, but goes on recording:"
+                " synchronise both hosts (NTP).",
                 registry=registry,
             ),
             dropped_fields=Counter(

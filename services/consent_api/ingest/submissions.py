@@ -84,7 +84,7 @@ class Submissions:
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each record is committed in the ledger or acknowledged as a dead letter, but for those
         returned: another transaction holds the person that they concern."""
-        now = self._ledger.clock()
+        now = self._ledger.now()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []

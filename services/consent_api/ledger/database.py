@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 CLOCK_MICROS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """SQL: the database's clock, in micros."""
+_CLOCK = text(f"SELECT {CLOCK_MICROS}")
 
 ATTEMPTS = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
@@ -64,6 +65,11 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
             "application_name": application,
         },
     )
+
+
+def clock(connection: Connection) -> int:
+    """The database's clock, in micros: what every recorded time comes from (docs/decisions/0013)."""
+    return int(connection.execute(_CLOCK).scalar_one())
 
 
 def transact(

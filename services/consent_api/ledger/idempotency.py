@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, text
 from consent_api.errors import ConsentApiError
 from consent_runtime.keyring import Keyring
 
+from .database import CLOCK_MICROS
 from .lanes import TIME_LIMITS, Lane
 
 KEPT_MICROS = 24 * 3600 * 1_000_000
@@ -24,7 +25,7 @@ KEPT_MICROS = 24 * 3600 * 1_000_000
 # A key has as many rows here as its tenant has live hash keys; its lock is taken by the first and met again by others.
 _CLAIM = text(f"""
 SELECT wanted.number, pg_try_advisory_xact_lock(wanted.lock) AS locked, stored.request_hash, stored.status, stored.body,
-       {TIME_LIMITS}
+       {CLOCK_MICROS} AS now, {TIME_LIMITS}
 FROM unnest(CAST(:numbers AS int[]), CAST(:locks AS bigint[]), CAST(:tenants AS text[]), CAST(:hashes AS text[]))
     AS wanted (number, lock, tenant, key_hash)
 LEFT JOIN idempotency_keys AS stored USING (tenant, key_hash)
@@ -83,13 +84,14 @@ Claimed = IdempotencyClaim | StoredResponse | InFlight | KeyReused
 
 def claim(
     connection: Connection, keyring: Keyring, requests: Sequence[Request], *, lane: Lane, lock_ms: int
-) -> list[Claimed]:
-    """For each request: leave to carry it out, the stored answer to this very request, or why neither can be.
+) -> tuple[int, list[Claimed]]:
+    """The database's clock (micros), and for each request: leave to carry it out, the stored answer to this very
+    request, or why neither can be.
 
-    No two of the requests have the same tenant and key. Whatever the transaction does next is bound by the lane's time
-    limits, and waits no longer than `lock_ms` for another's locks. To be run by `transact`: of two that meet, the one
-    that comes second may find a unique index in its way when it stores its answer, and then the first's answer when it
-    is run again.
+    There is a request, and no two have the same tenant and key. Whatever the transaction does next is bound by the
+    lane's time limits, and waits no longer than `lock_ms` for another's locks. To be run by `transact`: of two that
+    meet, the one that comes second may find a unique index in its way when it stores its answer, and then the first's
+    answer when it is run again.
     """
     hashed = [_keyed(keyring, each.tenant, "key", each.key.encode()) for each in requests]
     rows = [(number, key_hash) for number, hashes in enumerate(hashed) for key_hash in hashes]
@@ -102,10 +104,11 @@ def claim(
             "hashes": [key_hash for _, key_hash in rows],
             **lane.time_limits(lock_ms=lock_ms),
         },
-    )
+    ).all()
     # The answer is stored under one of the live keys, if at all: that row counts.
     newest = {row.number: row for row in sorted(found, key=lambda row: row.status is not None)}
-    return [_claimed(keyring, request, hashed[number], newest[number]) for number, request in enumerate(requests)]
+    claims = [_claimed(keyring, request, hashed[number], newest[number]) for number, request in enumerate(requests)]
+    return int(found[0].now), claims
 
 
 def store(connection: Connection, answered: Sequence[tuple[IdempotencyClaim, StoredResponse]], *, now: int) -> None:

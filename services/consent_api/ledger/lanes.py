@@ -13,6 +13,8 @@ from sqlalchemy import Connection, text
 
 from consent_contracts.topics import Topics
 
+from .database import CLOCK_MICROS
+
 # A relay's turn waits for the transactions that write the lane's outbox, so their length bounds how old a resolved
 # timestamp gets. PostgreSQL ends a session that exceeds transaction_timeout; statement_timeout is shorter so that a
 # single statement is cancelled first, which costs no connection.
@@ -22,7 +24,7 @@ TIME_LIMITS = (
     " set_config('lock_timeout', :lock_ms, true)"
 )
 """Part of a SELECT's list; its parameters come from `Lane.time_limits`."""
-_SET_TIME_LIMITS = text(f"SELECT {TIME_LIMITS}")
+_SET_TIME_LIMITS = text(f"SELECT {CLOCK_MICROS} AS now, {TIME_LIMITS}")
 
 MARK = "(d.bulk AND NOT EXISTS (SELECT FROM live_repeats l WHERE l.decision_id = d.decision_id)) AS bulk"
 """The mark of a decision, as a column of a SELECT whose ``d`` is ``decisions``."""
@@ -74,9 +76,9 @@ _LIMITS = {
 }
 
 
-def limit(connection: Connection, lane: Lane, *, lock_ms: int | None = None) -> None:
-    """Bound the transaction that has just begun and is about to write the lane's outbox.
+def limit(connection: Connection, lane: Lane, *, lock_ms: int | None = None) -> int:
+    """Bound the transaction that has just begun and is about to write the lane's outbox; the database's clock (micros).
 
     ``lock_ms``: as for `Lane.time_limits`.
     """
-    connection.execute(_SET_TIME_LIMITS, lane.time_limits(lock_ms=lock_ms))
+    return int(connection.execute(_SET_TIME_LIMITS, lane.time_limits(lock_ms=lock_ms)).one().now)

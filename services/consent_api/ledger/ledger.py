@@ -14,7 +14,7 @@ from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.validate import Accepted
 from consent_runtime.clock import now_micros
 
-from . import lanes
+from . import database, lanes
 from .database import transact
 from .lanes import Lane
 from .recording import LedgerContext, Outcome, record
@@ -48,7 +48,10 @@ def patiently(attempt: Callable[[], T]) -> T:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """Thread-safe. Everything here raises LedgerUnavailableError when the database does not answer."""
+    """Thread-safe. Everything here raises LedgerUnavailableError when the database does not answer.
+
+    ``clock`` is this host's, which the monitors compare with the database's; no recorded time comes from it.
+    """
 
     engine: Engine
     context: LedgerContext
@@ -61,15 +64,19 @@ class Ledger:
         """
         return transact(self.engine, work, limit_seconds=limit_seconds)
 
-    def write(self, lane: Lane, work: Callable[[Connection], T]) -> T:
-        """As `transact`, for ``work`` that writes the lane's outbox, within its time limits.
+    def now(self) -> int:
+        """The database's clock, in micros."""
+        return self.transact(database.clock)
+
+    def write(self, lane: Lane, work: Callable[[Connection, int], T]) -> T:
+        """As `transact`, for ``work`` that writes the lane's outbox, within its time limits. It is given the database's
+        clock (micros).
 
         LedgerContendedError, TransactionTooLongError: see `patiently`.
         """
 
         def limited(connection: Connection) -> T:
-            lanes.limit(connection, lane)
-            return work(connection)
+            return work(connection, lanes.limit(connection, lane))
 
         return patiently(lambda: self.transact(limited, limit_seconds=lane.limit_seconds))
 

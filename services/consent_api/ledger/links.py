@@ -121,10 +121,10 @@ def _invalidate(
     rows: list[writes.NewDecision] = []
     pending = PendingWrites(context.outbox, Lane.LIVE)
     for (address_id, purpose), current in _current_permissions(connection, subject_id, subject_ref, leaving):
-        # The clock of the process that recorded the permission may have been faster than ours.
+        # The database's clock may have been set back since the permission was recorded.
         moment = max(now, current.effective_at)
         decision = Decision(
-            decision_id=str(context.ids.next(now)),
+            decision_id=str(context.ids.next(moment)),
             subject_ref=subject_ref,
             purpose=purpose,
             status="invalidated",

@@ -14,10 +14,12 @@ from consent_contracts.join import order
 from consent_contracts.verdict import Verdict, applicable, verdicts
 from consent_runtime.keyring import Keyring
 
-from . import addresses, subjects
+from . import addresses, database, subjects
 from .addresses import Named, live_key_ids
 from .lanes import MARK
 from .rows import decision_of
+
+_END_OF_TIME = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +82,9 @@ class DecisionReceipts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """The verdict on an address for a purpose, the decision from which it follows, and the receipts of that."""
+    """The verdict on an address for a purpose at ``at``, the decision it follows from, and the receipts of that."""
 
+    at: int
     address_key: str
     verdict: Verdict
     deciding: LedgerDecision | None
@@ -154,21 +157,23 @@ def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref:
     )
 
 
-def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: str, now: int) -> Explanation:
+def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: str) -> Explanation:
     """Why this address may, or may not, be contacted for this purpose now. R9."""
-    tenant = named[0]
+    tenant, now = named[0], database.clock(connection)
     address = addresses.find(connection, keyring, named)
     address_key = keyring.address_key(*named)
     if address is None:
         return Explanation(
-            address_key=address_key, verdict=applicable({}, purpose, now), deciding=None, others=(), receipts=()
+            at=now, address_key=address_key, verdict=applicable({}, purpose, now), deciding=None, others=(), receipts=()
         )
-    rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": now}).all()
+    # Of all times, as the database's clock may have been set back: what is recorded decides.
+    rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": _END_OF_TIME}).all()
     verdict = applicable(verdicts(decision_of(row) for row in rows), purpose, now)
     found = {row.decision_id: _entry(row, [address_key]) for row in _current_on_address(rows)}
     deciding = found.pop(verdict.decision_id, None) if verdict.decision_id is not None else None
     receipts = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
     return Explanation(
+        at=now,
         address_key=address_key,
         verdict=verdict,
         deciding=deciding,

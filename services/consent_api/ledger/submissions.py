@@ -16,24 +16,30 @@ from .idempotency import IdempotencyClaim, InFlight, KeyReused, StoredResponse
 from .lanes import Lane
 from .recording import LedgerContext, record
 
+Parsed = Sequence[Accepted | SubmissionInvalidError]
 Results = Sequence[Recorded | SubmissionInvalidError]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """What one request asks to record. ``answer`` makes the answer to store; None stores none, so that the same key
-    may come back with the fault mended: only for results that are refusals alone."""
+    """What one request asks to record.
+
+    ``parse`` reads it at a moment of the database's clock (micros), within the transaction, so that one clock stamps
+    every decision. ``answer`` makes the answer to store; None stores none, so that the same key may come back with the
+    fault mended: only for results that are refusals alone.
+    """
 
     request: idempotency.Request = field(repr=False)
-    parsed: Sequence[Accepted | SubmissionInvalidError] = field(repr=False)
-    answer: Callable[[Results], StoredResponse | None]
+    parse: Callable[[int], Parsed] = field(repr=False)
+    answer: Callable[[Parsed, Results], StoredResponse | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completed:
-    """What came of a submission. ``results`` is empty when ``answer`` is one that was given before."""
+    """What came of a submission. Only ``answer`` is there when it is one that was given before."""
 
     answer: StoredResponse | None
+    parsed: Parsed = ()
     results: Results = ()
 
 
@@ -46,7 +52,6 @@ def execute(
     submissions: Sequence[Submission],
     *,
     lane: Lane,
-    now: int,
     lock_ms: int,
 ) -> list[Outcome]:
     """One outcome each, in their order, within the caller's transaction. No two submissions have the same key.
@@ -54,23 +59,26 @@ def execute(
     What `record` raises concerns all of them; from `transact` LedgerContendedError, when another transaction held a
     lock for longer than ``lock_ms``, and TransactionTooLongError, when the lane's time was up.
     """
-    claims = idempotency.claim(
+    now, claims = idempotency.claim(
         connection, context.keyring, [each.request for each in submissions], lane=lane, lock_ms=lock_ms
     )
-    ours = [each for each, claim in zip(submissions, claims, strict=True) if isinstance(claim, IdempotencyClaim)]
-    accepted = [each for submission in ours for each in submission.parsed if isinstance(each, Accepted)]
+    parsed = [
+        submission.parse(now) if isinstance(claim, IdempotencyClaim) else ()
+        for submission, claim in zip(submissions, claims, strict=True)
+    ]
+    accepted = [each for of_one in parsed for each in of_one if isinstance(each, Accepted)]
     recorded = iter(record(connection, context, accepted, lane=lane))
     outcomes: list[Outcome] = []
     answered: list[tuple[IdempotencyClaim, StoredResponse]] = []
-    for submission, claim in zip(submissions, claims, strict=True):
+    for submission, claim, of_one in zip(submissions, claims, parsed, strict=True):
         if isinstance(claim, StoredResponse):
             outcomes.append(Completed(answer=claim))
         elif not isinstance(claim, IdempotencyClaim):
             outcomes.append(claim)
         else:
-            results = [next(recorded) if isinstance(each, Accepted) else each for each in submission.parsed]
-            answer = submission.answer(results)
-            outcomes.append(Completed(answer=answer, results=results))
+            results = [next(recorded) if isinstance(each, Accepted) else each for each in of_one]
+            answer = submission.answer(of_one, results)
+            outcomes.append(Completed(answer=answer, parsed=of_one, results=results))
             if answer is not None:
                 answered.append((claim, answer))
     idempotency.store(connection, answered, now=now)

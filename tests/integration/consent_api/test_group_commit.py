@@ -87,7 +87,7 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
     async def story() -> None:
         commits = GroupCommit(ledger)
         wrong = _submission(2)
-        wrong = replace(wrong, parsed=[replace(_withdrawal(2), tenant="nobody")])
+        wrong = replace(wrong, parse=lambda now: [replace(_withdrawal(2), tenant="nobody")])
         outcomes = await asyncio.gather(
             commits.commit_grouped(_submission(0)),
             commits.commit_grouped(_submission(1)),
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
 def test_a_refusal_in_a_group_stores_no_answer_and_touches_no_other(ledger: Ledger, owner_engine: Engine) -> None:
     async def story() -> None:
         commits = GroupCommit(ledger)
-        refused = replace(_submission(1), parsed=[SubmissionInvalidError([])])
+        refused = replace(_submission(1), parse=lambda now: [SubmissionInvalidError([])])
         first, second, third = await asyncio.gather(
             commits.commit_grouped(_submission(0)),
             commits.commit_grouped(refused),
@@ -177,7 +177,7 @@ def _withdrawal(number: int) -> Accepted:
 
 def _submission(number: int, *, key: str | None = None) -> Submission:
     request = Request(tenant="acme", key=key or f"k{number}", content=b"x")
-    return Submission(request=request, parsed=[_withdrawal(number)], answer=_answer)
+    return Submission(request=request, parse=lambda now: [_withdrawal(number)], answer=_answer)
 
 
 def _answer(results: Results) -> StoredResponse | None:

@@ -200,7 +200,7 @@ class TestLocks:
         with held(ledger, "imported", seconds=1.5), ThreadPoolExecutor(1) as pool:
             submission = Submission(
                 request=Request(tenant="acme", key="k", content=b"x"),
-                parsed=[decision(subject_ref="imported", address=B)],
+                parse=lambda now: [decision(subject_ref="imported", address=B)],
                 answer=lambda results: StoredResponse(status=201, body=b"{}"),
             )
             done = pool.submit(commits.commit_single, submission, Lane.LIVE).result(timeout=10)
@@ -227,7 +227,7 @@ class TestTimeLimits:
     def test_its_work_is_tried_several_times_and_then_refused(self, ledger: Ledger) -> None:
         runs: list[int] = []
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection, now: int) -> None:
             runs.append(1)
             connection.execute(text("SELECT pg_sleep(5)"))
 
@@ -236,10 +236,10 @@ class TestTimeLimits:
         assert len(runs) == MAX_TOO_LONG
 
     def test_a_bulk_transaction_may_take_longer(self, ledger: Ledger) -> None:
-        ledger.write(Lane.BULK, lambda connection: connection.execute(text("SELECT pg_sleep(1.5)")))
+        ledger.write(Lane.BULK, lambda connection, now: connection.execute(text("SELECT pg_sleep(1.5)")))
 
     def test_the_limits_end_with_the_transaction(self, ledger: Ledger, engine: Engine) -> None:
-        ledger.write(Lane.LIVE, lambda connection: None)
+        ledger.write(Lane.LIVE, lambda connection, now: None)
         with engine.connect() as connection:
             assert connection.execute(text("SHOW transaction_timeout")).scalar_one() == "0"
 
@@ -294,13 +294,13 @@ def _verdicts(data: list[dict[str, Any]]) -> Mapping[str, object]:
 def link(ledger: Ledger, subject_ref: str, address: str) -> None:
     ledger.write(
         Lane.LIVE,
-        lambda connection: links.link(
+        lambda connection, now: links.link(
             connection,
             ledger.context,
             tenant="acme",
             subject_ref=subject_ref,
             named=[("acme", "sms", address)],
-            now=now_micros(),
+            now=now,
         ),
     )
 
@@ -310,7 +310,7 @@ def held(ledger: Ledger, subject_ref: str, *, seconds: float = 30.0) -> Iterator
     """A bulk transaction that has recorded for the subject and has not ended, for `seconds` or until the block ends."""
     recorded, leave = threading.Event(), threading.Event()
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection, now: int) -> None:
         record_in(connection, ledger.context, [decision(subject_ref=subject_ref, address=A, bulk=True)], lane=Lane.BULK)
         recorded.set()
         leave.wait(seconds)

@@ -54,11 +54,11 @@ def execute(connection: Connection, ledger: Ledger) -> StoredResponse:
     """One request under one key, whoever sends it."""
     submission = Submission(
         request=Request(tenant="acme", key="k1", content=b"x"),
-        parsed=[withdrawal("s1", number(1))],
+        parse=lambda now: [withdrawal("s1", number(1))],
         answer=_answer,
     )
     (outcome,) = submissions.execute(
-        connection, ledger.context, [submission], lane=Lane.LIVE, now=now_micros(), lock_ms=Lane.LIVE.lock_ms
+        connection, ledger.context, [submission], lane=Lane.LIVE, lock_ms=Lane.LIVE.lock_ms
     )
     if not isinstance(outcome, Completed):
         raise outcome

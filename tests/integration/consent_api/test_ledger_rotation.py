@@ -81,9 +81,7 @@ def test_after_a_rotation_the_past_is_still_explained_and_repetitions_are_still_
     assert refuse(under(ledger, DURING), A, event_id="e1").decision_id == first.decision_id
     refuse(under(ledger, DURING), None)
     assert refuse(under(ledger, AFTER), A, event_id="e1").decision_id == first.decision_id
-    found = ledger.transact(
-        lambda c: queries.explain(c, AFTER, named=("acme", "sms", A), purpose="survey", now=now_micros())
-    )
+    found = ledger.transact(lambda c: queries.explain(c, AFTER, named=("acme", "sms", A), purpose="survey"))
     assert found.verdict.reason == "refused"
     assert ledger.transact(lambda c: addresses.find(c, AFTER, ("acme", "sms", A))) is not None
 

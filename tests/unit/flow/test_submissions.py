@@ -34,7 +34,7 @@ class TimedLedger:
         self.transactions: list[list[Accepted]] = []
         self.lanes: set[Lane] = set()
 
-    def clock(self) -> int:
+    def now(self) -> int:
         return time.time_ns() // 1_000
 
     def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
