@@ -24,12 +24,14 @@ class InvalidApiKeys(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
-    """What is stored of a key."""
+    """What is stored of a key. Permissions submitted with one that is not ``may_lift`` lift no refusal; the file for
+    processes without a database, which record nothing, does not hold that."""
 
     id: str
     digest: str  # sha256 of the secret, hexadecimal
     tenant: str
     scopes: frozenset[str]
+    may_lift: bool = True
 
     def matches(self, secret: str) -> bool:
         """Compares in constant time."""
@@ -39,13 +41,14 @@ class ApiKey:
         return scope in self.scopes
 
 
-def mint(*, tenant: str, scopes: Iterable[str]) -> tuple[str, ApiKey]:
+def mint(*, tenant: str, scopes: Iterable[str], may_lift: bool = True) -> tuple[str, ApiKey]:
     """A new token, to be shown once, and what to store of it."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     wanted = frozenset(scopes)
     if not wanted or not wanted <= SCOPES:
         raise ValueError(f"scopes are one or more of {', '.join(sorted(SCOPES))}")
-    return f"cr_{key_id}_{secret}", ApiKey(id=key_id, digest=digest_of(secret), tenant=tenant, scopes=wanted)
+    key = ApiKey(id=key_id, digest=digest_of(secret), tenant=tenant, scopes=wanted, may_lift=may_lift)
+    return f"cr_{key_id}_{secret}", key
 
 
 def parse(token: str) -> tuple[str, str] | None:

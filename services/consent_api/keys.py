@@ -28,16 +28,25 @@ class ApiKeyInfo:
     tenant: str
     name: str
     scopes: tuple[str, ...]
+    may_lift: bool
     created_at: int
     revoked_at: int | None
 
 
-def create(connection: Connection, *, tenant: str, scopes: Iterable[str], name: str, now: int) -> str:
-    """Store a new key; its token is returned this once."""
-    token, key = mint(tenant=tenant, scopes=scopes)
+def create(
+    connection: Connection, *, tenant: str, scopes: Iterable[str], name: str, now: int, may_lift: bool = True
+) -> str:
+    """Store a new key; its token is returned this once. Not ``may_lift``: its permissions lift no refusal."""
+    token, key = mint(tenant=tenant, scopes=scopes, may_lift=may_lift)
     connection.execute(
         api_keys.insert().values(
-            key_id=key.id, digest=key.digest, tenant=tenant, name=name, scopes=sorted(key.scopes), created_at=now
+            key_id=key.id,
+            digest=key.digest,
+            tenant=tenant,
+            name=name,
+            scopes=sorted(key.scopes),
+            may_lift=key.may_lift,
+            created_at=now,
         )
     )
     return token
@@ -54,6 +63,7 @@ def listed(connection: Connection, *, tenant: str | None = None) -> list[ApiKeyI
             tenant=row.tenant,
             name=row.name,
             scopes=tuple(row.scopes),
+            may_lift=row.may_lift,
             created_at=row.created_at,
             revoked_at=row.revoked_at,
         )
@@ -115,4 +125,6 @@ class ApiKeyStore:
 
 
 def _key(row: Row[Any]) -> ApiKey:
-    return ApiKey(id=row.key_id, digest=row.digest, tenant=row.tenant, scopes=frozenset(row.scopes))
+    return ApiKey(
+        id=row.key_id, digest=row.digest, tenant=row.tenant, scopes=frozenset(row.scopes), may_lift=row.may_lift
+    )

@@ -16,6 +16,7 @@ class ApiMetrics:
     /openapi.json, or other."""
 
     decisions: Counter
+    no_effect: Counter
     requests: Histogram
     idempotency_conflicts: Counter
     unavailable: Counter
@@ -35,6 +36,15 @@ class ApiMetrics:
                 " messages), repeated (the event was known, the first decision remains) or refused (the answer names"
                 " the reason). Channel is other for channels that this installation does not have.",
                 ["channel", "class", "outcome"],
+                registry=registry,
+            ),
+            no_effect=Counter(
+                "consent_relay_api_without_effect_total",
+                "Decisions answered as recorded, or repeated, that changed nothing, by class (live or bulk), choice"
+                " (refusal or permission) and effect: superseded (one recorded before decides; the answer names it) or"
+                " no_address (no address is known of the person). Refusals that are superseded: look at the times that"
+                " the caller sends.",
+                ["class", "choice", "effect"],
                 registry=registry,
             ),
             requests=Histogram(
@@ -94,6 +104,11 @@ class ApiMetrics:
             ),
             channels=frozenset(channels),
         )
+
+    def without_effect(self, effect: str, *, permission: bool, bulk: bool) -> None:
+        """Count a decision that changes nothing."""
+        choice = "permission" if permission else "refusal"
+        self.no_effect.labels("bulk" if bulk else "live", choice, effect).inc()
 
     def decided(self, outcome: str, channel: object, *, bulk: bool) -> None:
         """Count a decision; a channel that is none of ours does not become a label."""

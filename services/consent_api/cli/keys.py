@@ -32,20 +32,28 @@ def keys() -> None:
     " admin: kept for operators' routes, of which there are none yet.",
 )
 @click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
-def create_key(tenant: str, scopes: tuple[str, ...], name: str) -> None:
+@click.option(
+    "--no-lift",
+    is_flag=True,
+    help="Permissions sent with it never lift a refusal: where one decides they are refused. For imports and feeds,"
+    " such as a CRM's or a supplier's. Where people choose themselves, such as a preference centre, leave it out.",
+)
+def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -> None:
     """Print a new API key. It is shown this once: only a digest is kept."""
     from consent_api import keys as store
     from consent_runtime.clock import now_micros
 
     with _owner() as connection:
-        token = store.create(connection, tenant=tenant, scopes=scopes, name=name, now=now_micros())
+        token = store.create(
+            connection, tenant=tenant, scopes=scopes, name=name, now=now_micros(), may_lift=not no_lift
+        )
     click.echo(token)
 
 
 @keys.command("list")
 @click.option("--tenant", help="Only this tenant's keys.")
 def list_keys(tenant: str | None) -> None:
-    """List the keys: id, tenant, scopes, name, since when, and whether revoked."""
+    """List the keys: id, tenant, scopes, name, since when, whether they may lift a refusal, and whether revoked."""
     from consent_api import keys as store
     from consent_contracts.cloudevents import rfc3339
 
@@ -54,7 +62,8 @@ def list_keys(tenant: str | None) -> None:
     for key in found:
         state = "live" if key.revoked_at is None else f"revoked {rfc3339(key.revoked_at)}"
         since = rfc3339(key.created_at)
-        click.echo("\t".join((key.id, key.tenant, ",".join(key.scopes), key.name, since, state)))
+        lifts = "may-lift" if key.may_lift else "no-lift"
+        click.echo("\t".join((key.id, key.tenant, ",".join(key.scopes), key.name, since, lifts, state)))
 
 
 @keys.command("revoke")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Parsed, Results, Submission
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, validate
+from consent_contracts.decisions import GIVEN
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
@@ -57,6 +58,7 @@ def routes(
         "/v1/decisions",
         summary="Record one decision",
         description="Recorded, with all that has to be published, when this answers 201. 200: the event was known."
+        " effect says whether it changes anything, or which newer decision decides in its place."
         " A single decision is live: it is delivered before bulk ones. Repeating a bulk event here makes it live.",
         status_code=201,
         responses={
@@ -71,7 +73,7 @@ def routes(
         body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit(key.tenant, _idempotency_key(idempotency_key), body)
+        return await handler.submit(key, _idempotency_key(idempotency_key), body)
 
     @router.post(
         "/v1/decisions/batch",
@@ -91,7 +93,7 @@ def routes(
         body: Annotated[bytes, Depends(dependencies.submit_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit_batch(key.tenant, _idempotency_key(idempotency_key), body)
+        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
@@ -102,13 +104,7 @@ def routes(
         found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id))
         if found is None:
             raise rendering.not_found("decision", "Use a decision_id that this API answered.")
-        return rendering.respond(
-            models.Receipts(
-                decision_id=str(decision_id),
-                bulk=found.bulk,
-                receipts=[rendering.to_receipt(each) for each in found.receipts],
-            )
-        )
+        return rendering.respond(rendering.to_receipts(str(decision_id), found))
 
     return router
 
@@ -146,10 +142,10 @@ class DecisionHandler:
         self._commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
         self._back_pressure = BackPressure(ledger, metrics)
 
-    async def submit(self, tenant: str, key: str, body: bytes) -> Response:
+    async def submit(self, caller: ApiKey, key: str, body: bytes) -> Response:
         """Beside whatever else comes at the same moment. A problem when the decision is refused."""
         items = [bodies.decode(body, _OBJECT)]
-        submission = self._submission(tenant, key, b"decisions\0" + body, items, _one, bulk=False)
+        submission = self._submission(caller, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
             done = await self._commits.commit_grouped(submission)
         self._count(items, done.parsed, done.results, bulk=False)
@@ -159,16 +155,16 @@ class DecisionHandler:
             )
         return _response(done.answer)
 
-    async def submit_batch(self, tenant: str, key: str, body: bytes) -> Response:
+    async def submit_batch(self, caller: ApiKey, key: str, body: bytes) -> Response:
         """One result for each, refused or not."""
         batch = await anyio.to_thread.run_sync(_read_batch, body)
         limiter = self._bulk_threads if batch.bulk else None
-        return await anyio.to_thread.run_sync(self._record_batch, tenant, key, body, batch, limiter=limiter)
+        return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
 
-    def _record_batch(self, tenant: str, key: str, body: bytes, batch: _Batch) -> Response:
+    def _record_batch(self, caller: ApiKey, key: str, body: bytes, batch: _Batch) -> Response:
         if batch.bulk:
             self._back_pressure.require_capacity()
-        submission = self._submission(tenant, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
+        submission = self._submission(caller, key, b"batch\0" + body, batch.items, batch.answer, bulk=batch.bulk)
         with self._conflicts():
             try:
                 done = self._commits.commit_single(submission, batch.lane)
@@ -180,7 +176,7 @@ class DecisionHandler:
 
     def _submission(
         self,
-        tenant: str,
+        caller: ApiKey,
         key: str,
         content: bytes,
         items: Sequence[object],
@@ -189,8 +185,8 @@ class DecisionHandler:
         bulk: bool,
     ) -> Submission:
         return Submission(
-            request=Request(tenant=tenant, key=key, content=content),
-            parse=lambda now: [self._read(item, tenant, now, bulk=bulk) for item in items],
+            request=Request(tenant=caller.tenant, key=key, content=content),
+            parse=lambda now: [self._read(item, caller, now, bulk=bulk) for item in items],
             answer=answer,
         )
 
@@ -205,13 +201,14 @@ class DecisionHandler:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise _reused() from None
 
-    def _read(self, item: object, tenant: str, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
+    def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
         if not isinstance(item, Mapping):
             return SubmissionInvalidError(
                 [FieldError(pointer="", code="not_an_object", cure="send one object for each decision")]
             )
         try:
-            return validate(item, tenant=tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
+            found = validate(item, tenant=caller.tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
+            return replace(found, sender=f"api-key {caller.id}", may_lift=caller.may_lift)
         except SubmissionInvalidError as error:
             return error
 
@@ -222,6 +219,8 @@ class DecisionHandler:
             if isinstance(result, Recorded) and not result.repeated:
                 for fault in _dropped(read):
                     self._metrics.dropped_fields.labels(dropped_field(fault)).inc()
+            if isinstance(result, Recorded) and result.without_effect:
+                self._metrics.without_effect(result.outcome.effect, permission=result.status == GIVEN, bulk=bulk)
 
 
 def _one(parsed: Parsed, results: Results) -> StoredResponse | None:

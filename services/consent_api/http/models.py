@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from consent_api.ledger import effects
 from consent_contracts.decisions import STATUSES
 
 Time = Annotated[str, Meta(description="RFC 3339 in UTC.", extra_json_schema={"format": "date-time"})]
@@ -25,6 +26,30 @@ Status = Annotated[
 AddressKey = Annotated[str, Meta(description="Keyed hash of the address: the form in which it is stored and shown.")]
 Bulk = Annotated[bool, Meta(description="Recorded in bulk: delivered after live decisions. Never part of a verdict.")]
 DecisionId = Annotated[str, Meta(description="The decision in the ledger.", extra_json_schema={"format": "uuid"})]
+Effect = Annotated[
+    str,
+    Meta(
+        description="in_effect: a refusal that no permission lifts at the addresses it reached; a permission by which"
+        " one of them may be contacted now. superseded: another decision decides in its place. no_address: no address"
+        " is known of the person on this channel; a refusal counts for those linked later.",
+        extra_json_schema={"enum": [each.value for each in effects.Effect]},
+    ),
+]
+SupersededBy = Annotated[
+    str,
+    Meta(
+        description="The decision that decides in its place; itself, if it is a permission that has ended.",
+        extra_json_schema={"format": "uuid"},
+    ),
+]
+SupersededSince = Annotated[
+    str,
+    Meta(
+        description="When the person chose that, or when a permission ended. Compare it with your own times: a clock or"
+        " an offset may be wrong.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 
 
 class Evidence(Struct, kw_only=True, omit_defaults=True):
@@ -49,7 +74,15 @@ class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
     purpose: Purpose
     status: Status
     event_id: (
-        Annotated[str, Meta(description="Yours, unique per event: a repetition is recognised.", max_length=200)] | None
+        Annotated[
+            str,
+            Meta(
+                description="Yours, unique per event within evidence.source_system (left out: within the API key): a"
+                " repetition is recognised.",
+                max_length=200,
+            ),
+        ]
+        | None
     ) = None
     subject_ref: (
         Annotated[str, Meta(description="Your stable reference of the person; no address.", max_length=200)] | None
@@ -89,8 +122,17 @@ Dropped = Annotated[
 ]
 
 
-class Recorded(Struct, kw_only=True):
-    """Recorded, durably. ``outcome`` is ``repeated`` when the event was known: this is the first decision."""
+class WithEffect(Struct, kw_only=True, omit_defaults=True):
+    """Whether a decision takes effect now, or which other one decides in its place."""
+
+    effect: Effect
+    superseded_by: SupersededBy | None = None
+    superseded_since: SupersededSince | None = None
+
+
+class Recorded(WithEffect, kw_only=True, omit_defaults=True):
+    """Recorded, durably. ``outcome`` is ``repeated`` when the event was known: this is the first decision. Look at
+    ``effect``: a withdrawal with a wrong time may be recorded and change nothing."""
 
     outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated"]})]
     decision_id: DecisionId
@@ -107,6 +149,9 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     recorded_at: Time | None = None
     addresses: list[AddressKey] | None = None
     dropped: Dropped | None = None
+    effect: Effect | None = None
+    superseded_by: SupersededBy | None = None
+    superseded_since: SupersededSince | None = None
     errors: list[FieldError] | None = None
 
 
@@ -162,13 +207,28 @@ class Decision(Struct, kw_only=True):
     channel: Channel
     purpose: Purpose
     status: Status
-    effective_at: Time
+    occurred_at: Annotated[Time | None, Meta(description="When the person chose, as it was stated.")]
+    effective_at: Annotated[
+        Time,
+        Meta(
+            description="What decisions are compared by: occurred_at, or the time of receipt. A permission whose sender"
+            " may lift no refusal counts from the one it renews, or from 1970."
+        ),
+    ]
     recorded_at: Time
     expires_at: Time | None
     source_system: str | None
     bulk: Bulk
     evidence: Evidence
     addresses: list[AddressKey]
+
+
+class OtherDecision(Decision, kw_only=True, omit_defaults=True):
+    """A decision beside the deciding one, with its effect at the address."""
+
+    effect: Effect
+    superseded_by: SupersededBy | None = None
+    superseded_since: SupersededSince | None = None
 
 
 class AddressState(Struct, kw_only=True):
@@ -208,8 +268,8 @@ class Receipt(Struct, kw_only=True):
     detail: str | None
 
 
-class Receipts(Struct, kw_only=True):
-    """The destinations that have received a decision, in the order of time."""
+class Receipts(WithEffect, kw_only=True, omit_defaults=True):
+    """The effect of a decision now, and the destinations that have received it, in the order of time."""
 
     decision_id: DecisionId
     bulk: Bulk
@@ -225,7 +285,8 @@ class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Explanation(Struct, kw_only=True):
-    """The verdict, its decision with evidence and age, the other current decisions, and the receipts."""
+    """The verdict, its decision with evidence and age, the other decisions that are current or superseded, and the
+    receipts."""
 
     channel: Channel
     purpose: Purpose
@@ -233,7 +294,7 @@ class Explanation(Struct, kw_only=True):
     verdict: Verdict
     deciding: Decision | None
     age_seconds: Annotated[float | None, Meta(description="Since the deciding decision took effect.")]
-    others: list[Decision]
+    others: list[OtherDecision]
     receipts: list[Receipt]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from fastapi import Response
@@ -10,6 +11,7 @@ from fastapi import Response
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.effects import Outcome
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
@@ -47,6 +49,7 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Reco
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
         dropped=_field_errors(dropped),
+        **_effect(outcome.outcome),
     )
 
 
@@ -63,6 +66,7 @@ def to_batch_result(
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
         dropped=_field_errors(dropped, within=within) or None,
+        **_effect(outcome.outcome),
     )
 
 
@@ -105,8 +109,20 @@ def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> mo
         verdict=to_verdict(found.verdict),
         deciding=to_decision(found.deciding) if found.deciding is not None else None,
         age_seconds=(found.at - since) / 1_000_000 if since is not None else None,
-        others=[to_decision(each) for each in found.others],
+        others=[
+            models.OtherDecision(**msgspec.structs.asdict(to_decision(each)), **_effect(outcome))
+            for each, outcome in found.others
+        ],
         receipts=[to_receipt(each) for each in found.receipts],
+    )
+
+
+def to_receipts(decision_id: str, found: queries.DecisionReceipts) -> models.Receipts:
+    return models.Receipts(
+        decision_id=decision_id,
+        bulk=found.bulk,
+        receipts=[to_receipt(each) for each in found.receipts],
+        **_effect(found.outcome),
     )
 
 
@@ -137,6 +153,7 @@ def to_decision(entry: queries.LedgerDecision) -> models.Decision:
         channel=entry.channel,
         purpose=found.purpose,
         status=found.status,
+        occurred_at=_time(entry.occurred_at),
         effective_at=rfc3339(found.effective_at),
         recorded_at=rfc3339(found.recorded_at),
         expires_at=_time(found.expires_at),
@@ -155,6 +172,15 @@ def to_verdict(found: Verdict) -> models.Verdict:
         expires_at=_time(found.expires_at),
         decision_id=found.decision_id,
     )
+
+
+def _effect(outcome: Outcome) -> dict[str, Any]:
+    """The fields of models.WithEffect."""
+    return {
+        "effect": outcome.effect.value,
+        "superseded_by": outcome.superseded_by,
+        "superseded_since": _time(outcome.superseded_since),
+    }
 
 
 def _time(micros: int | None) -> str | None:

@@ -15,6 +15,7 @@ class IngestMetrics:
     """`topic` is one of the three topics consumed here; `outcome` a fixed set named in each help text."""
 
     records: Counter
+    without_effect: Counter
     batch_seconds: Histogram
     retries: Counter
     skipped: Counter
@@ -33,6 +34,14 @@ class IngestMetrics:
                 "Records consumed, by outcome: recorded, repeated (known already, nothing to do), or"
                 " dead_letter (unreadable or invalid, kept aside with its reason).",
                 ["topic", "outcome"],
+                registry=registry,
+            ),
+            without_effect=Counter(
+                "consent_relay_ingest_without_effect_total",
+                "Decisions recorded, or repeated, that changed nothing, by choice (refusal or permission) and effect:"
+                " superseded (one recorded before decides) or no_address (no address is known of the person). Each"
+                " refusal among them is a dead letter too (without_effect), which names the deciding decision.",
+                ["topic", "choice", "effect"],
                 registry=registry,
             ),
             batch_seconds=Histogram(
@@ -98,6 +107,10 @@ class IngestMetrics:
                 registry=registry,
             ),
         )
+
+    def changed_nothing(self, topic: str, effect: str, *, permission: bool) -> None:
+        """Count a decision without effect."""
+        self.without_effect.labels(topic, "permission" if permission else "refusal", effect).inc()
 
     @contextmanager
     def batch(self, topic: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from consent_api.errors import DeadLettersNotWrittenError, LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
@@ -28,6 +28,7 @@ from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.keyring import Keyring
+from consent_runtime.settings import CommaSeparated
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
 from .dead_letter_writer import PRODUCER, SERVICE, DeadLetterWriter
@@ -60,7 +61,17 @@ class IngestSettings(SubmissionSettings):
     ingest_tenant: str | None = Field(
         None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
     )
+    ingest_no_lift: CommaSeparated = Field(
+        (),
+        description="topics and source systems (evidence.source_system or ce_source), comma separated, whose"
+        " permissions lift no refusal: imports and feeds, such as a CRM's",
+    )
     metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+    @field_validator("ingest_no_lift", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
 def run(settings: IngestSettings) -> int:
@@ -125,6 +136,7 @@ def composed(
             default_tenant=default_tenant,
             dead_letters=dead_letters(),
             metrics=metrics,
+            no_lift=settings.ingest_no_lift,
             most=_FIRST_LIVE_TRANSACTION if lane is Lane.LIVE else settings.ingest_bulk_batch,
         )
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consent_api.errors import (
     FieldError,
@@ -16,11 +16,14 @@ from consent_api.errors import (
     TransactionTooLongError,
 )
 from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
 from consent_api.validate import Accepted, Rules, dropped_field, validate
+from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
+from consent_contracts.decisions import GIVEN
 from consent_contracts.errors import Unreadable
 
 from .dead_letter_writer import DeadLetterWriter, Rejected
@@ -34,8 +37,10 @@ _SINGLE_LOCK_MS = 10
 _SINGLY_SECONDS = 0.5
 """How long submissions are tried one by one before new ones are looked at: where a table is held, all would wait."""
 
+WITHOUT_EFFECT = "without_effect"
+"""The reason of a dead letter whose refusal is recorded, and changes nothing."""
 _MOST_NAMED = 20
-"""Records that one line of the log names."""
+"""Records or decisions that one line of the log names."""
 
 _Person = tuple[str, ...]
 
@@ -65,9 +70,12 @@ class Submissions:
         default_tenant: str | None,
         dead_letters: DeadLetterWriter,
         metrics: IngestMetrics,
+        no_lift: Collection[str] = (),
         most: int = 10_000,
     ) -> None:
-        """`most`: decisions in one transaction at first."""
+        """`no_lift`: topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction
+        at first."""
+        self._no_lift = frozenset(name.casefold() for name in no_lift)
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
         self._too_long: dict[_Person, _TooLong] = {}
@@ -88,6 +96,7 @@ class Submissions:
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
+        without_effect: list[tuple[Consumed, Recorded]] = []
         for record in records:
             try:
                 accepted.append(self._read(record, now))
@@ -109,9 +118,12 @@ class Submissions:
                 repeated += outcome.repeated
                 if each.dropped and not outcome.repeated:
                     dropped.append((record, each))
+                if outcome.without_effect:
+                    without_effect.append((record, outcome))
         self._report_dropped(records[0].topic, dropped)
-        if rejected:
-            self._dead_letters.write(rejected)
+        lost = self._without_effect(without_effect)
+        if rejected or lost:
+            self._dead_letters.write([*rejected, *lost])
         done = len(records) - len(left)
         self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
         return left
@@ -132,6 +144,17 @@ class Submissions:
                 "fields": sorted({f"{fault.pointer}: {fault.code}" for _, each in dropped for fault in each.dropped}),
             },
         )
+
+    def _without_effect(self, recorded: Sequence[tuple[Consumed, Recorded]]) -> list[Rejected]:
+        """Counts decisions that change nothing. The refusals among them, which become dead letters too: nobody waits
+        for an answer that would say so. Also where they are repeated: this batch may have been recorded before."""
+        refusals = [each for each in recorded if each[1].status != GIVEN]
+        for record, each in recorded:
+            self._metrics.changed_nothing(record.topic, each.outcome.effect, permission=each.status == GIVEN)
+        if refusals:
+            named = [each.decision_id for _, each in refusals[:_MOST_NAMED]]
+            log.warning("refusals recorded without effect", extra={"count": len(refusals), "decision_ids": named})
+        return [Rejected(record=record, reason=WITHOUT_EFFECT, error=_explained(each)) for record, each in refusals]
 
     def _record(self, accepted: Sequence[Accepted]) -> list[Outcome | None]:
         """In as few transactions as fit; None for those that have to wait. Submissions for one person keep their order.
@@ -230,7 +253,28 @@ class Submissions:
             raise SubmissionInvalidError([_MISSING_TENANT])
         if tenant not in self._tenants:
             raise SubmissionInvalidError([_UNKNOWN_TENANT])
-        return validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
+        accepted = validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
+        sender = _sender(record)
+        named = {name.casefold() for name in (record.topic, sender, accepted.source_system) if name}
+        return replace(accepted, sender=sender, may_lift=named.isdisjoint(self._no_lift))
+
+
+def _sender(record: Consumed) -> str:
+    """The source that the record's CloudEvents header names; empty: none."""
+    return (dict(record.headers).get("ce_source") or b"").decode(errors="replace").strip()
+
+
+def _explained(recorded: Recorded) -> str:
+    """Why a refusal that is recorded has no effect, and the cure."""
+    found = recorded.outcome
+    where = f"recorded as decision {recorded.decision_id}"
+    if found.effect is Effect.NO_ADDRESS:
+        return f"{where}, reaches no address: link the person's addresses, or send the address with it"
+    since = "" if found.superseded_since is None else f" of {rfc3339(found.superseded_since)}"
+    return (
+        f"{where}, superseded by decision {found.superseded_by}{since}: if the person refused after that, send it again"
+        " under a new event_id with the right occurred_at"
+    )
 
 
 def _person(each: Accepted) -> _Person:

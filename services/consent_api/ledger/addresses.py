@@ -22,13 +22,15 @@ Named = tuple[str, str, str]
 class Address:
     """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.
 
-    ``canonical``: the clear address where somebody has just named it."""
+    ``canonical``: the clear address where somebody has just named it. ``is_new``: this transaction creates it, so
+    nothing has been decided there."""
 
     address_id: int
     tenant: str
     channel: str
     sealed: Mapping[str, bytes]
     canonical: str | None = field(default=None, repr=False)
+    is_new: bool = False
 
     @property
     def key(self) -> str:
@@ -50,6 +52,10 @@ WHERE l.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND l.unlinked_at IS NU
 _OF_IDS = text("""
 SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys
 WHERE address_id = ANY(CAST(:ids AS bigint[]))
+""")
+# Whoever lets a decision reach the address refers to its row, and holds it FOR KEY SHARE until the transaction ends.
+_LOCK = text("""
+SELECT address_id FROM addresses WHERE address_id = ANY(CAST(:ids AS bigint[])) ORDER BY address_id FOR UPDATE
 """)
 _NUMBERS = text("SELECT nextval('address_id_seq') FROM generate_series(1, :count)")
 _CREATE = text("""
@@ -82,9 +88,9 @@ def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], 
         return {}
     live = {each: keyring.live_address_keys(*each) for each in named}
     known = _known(connection, live)
-    missing = [each for each in named if each not in known]
-    if missing:
-        created = _create(connection, missing, now=now)
+    new = {each: None for each in named if each not in known}
+    if new:
+        created = _create(connection, new, now=now)
         known.update({each: (address_id, {}) for each, address_id in created.items()})
     found: dict[Named, Address] = {}
     new_keys: list[_NewKey] = []
@@ -93,7 +99,12 @@ def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], 
         sealed = {key: stored.get(key) or keyring.seal(key, canonical) for key in keys}
         new_keys += [(tenant, channel, key, address_id, sealed[key]) for key in keys if key not in stored]
         found[tenant, channel, canonical] = Address(
-            address_id=address_id, tenant=tenant, channel=channel, sealed=sealed, canonical=canonical
+            address_id=address_id,
+            tenant=tenant,
+            channel=channel,
+            sealed=sealed,
+            canonical=canonical,
+            is_new=(tenant, channel, canonical) in new,
         )
     _add_keys(connection, new_keys, now=now)
     return found
@@ -129,6 +140,12 @@ def names_of_aliases(named: Named) -> list[Named]:
     """The same for an address that is named."""
     tenant, channel, canonical = named
     return [(tenant, channel, alias) for alias in aliases(channel, canonical)]
+
+
+def lock(connection: Connection, address_ids: Collection[int]) -> None:
+    """Wait for the transactions whose decisions reach these addresses; let none reach them until this one ends."""
+    if address_ids:
+        connection.execute(_LOCK, {"ids": sorted(address_ids)})
 
 
 def load(

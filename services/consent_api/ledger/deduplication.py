@@ -1,4 +1,8 @@
-"""Events that were recorded before: an upstream system that is not sure sends again, and gets the first answer."""
+"""Events that were recorded before: an upstream system that is not sure sends again, and gets the first answer.
+
+An event id is unique with its source (docs/decisions/0022): two systems that both count from 1 know nothing of one
+another.
+"""
 
 from __future__ import annotations
 
@@ -8,103 +12,150 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.validate import Accepted
+from consent_api.validate import Accepted, Event
+from consent_contracts.decisions import GIVEN, Decision
+from consent_runtime.addresses import aliases
 from consent_runtime.keyring import Keyring
 
 from .addresses import live_key_ids
+from .effects import Outcome
 from .lanes import MARK
+from .rows import decision_of
 
 # Almost every event is new, so the question is asked in its cheapest form first.
 _FIND = text("""
 SELECT d.decision_id
 FROM decisions d
-JOIN unnest(CAST(:tenants AS text[]), CAST(:event_ids AS text[])) AS wanted (tenant, event_id)
-    USING (tenant, event_id)
+JOIN unnest(CAST(:tenants AS text[]), CAST(:sources AS text[]), CAST(:event_ids AS text[]))
+    AS wanted (tenant, event_source, event_id) USING (tenant, event_source, event_id)
 """)
 _READ = text(f"""
-SELECT d.tenant, d.event_id, d.decision_id::text AS decision_id, d.effective_at, d.recorded_at, d.channel, d.purpose,
-       d.status, s.subject_ref, {MARK},
+SELECT d.tenant, d.event_source, d.event_id, d.channel, d.occurred_at,
+       d.decision_id::text AS decision_id, s.subject_ref, d.purpose, d.status, d.effective_at, d.recorded_at,
+       d.expires_at, {MARK},
        ARRAY(SELECT k.address_key FROM address_keys k WHERE k.address_id = d.address_id) AS named,
+       ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS address_ids,
        ARRAY(SELECT k.address_key FROM decision_addresses r JOIN address_keys k USING (address_id)
-             WHERE r.decision_id = d.decision_id ORDER BY k.address_key) AS reached
+             WHERE r.decision_id = d.decision_id ORDER BY k.address_key) AS address_keys
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = ANY(CAST(:decision_ids AS uuid[]))
 """)  # noqa: S608 - constants
 
-Event = tuple[str, str]
-"""(tenant, event_id)"""
+_SECOND, _MILLISECOND = 1_000_000, 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
     """A decision in the ledger. ``address_keys`` are those it reached, under the primary hash key.
 
-    ``repeated``: its event had been recorded before, and this is what was recorded then.
+    ``repeated``: its event had been recorded before, and this is what was recorded then. ``outcome``: its effect now.
+    ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did.
     """
 
     decision_id: str
+    status: str
     recorded_at: int
     address_keys: tuple[str, ...]
+    outcome: Outcome
+    without_effect: bool
     repeated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A decision in the ledger and the addresses that it reached, their keys under the primary hash key."""
+
+    decision: Decision
+    address_ids: tuple[int, ...]
+    address_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExistingEvent:
     """An event in the ledger, with what distinguishes a replay from another choice under the same id.
 
-    ``bulk`` is the decision's mark now.
+    The decision's ``bulk`` is its mark now. ``occurred_at`` as it was stated; None: the time of receipt counted.
     """
 
-    recorded: Recorded
-    bulk: bool
-    choice: tuple[str, str, str, str | None]
-    stated_time: int | None
+    written: Written
+    channel: str
+    occurred_at: int | None
     named: frozenset[str]
 
 
 def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted]) -> dict[Event, ExistingEvent]:
     """Of the events in ``accepted`` those that the ledger holds."""
-    wanted = {(each.tenant, each.event_id) for each in accepted if each.event_id is not None}
+    wanted = {each.event for each in accepted if each.event is not None}
     if not wanted:
         return {}
-    tenants, event_ids = zip(*wanted, strict=True)
-    found = connection.execute(_FIND, {"tenants": list(tenants), "event_ids": list(event_ids)}).scalars().all()
+    tenants, sources, event_ids = zip(*wanted, strict=True)
+    columns = {"tenants": list(tenants), "sources": list(sources), "event_ids": list(event_ids)}
+    found = connection.execute(_FIND, columns).scalars().all()
     if not found:
         return {}
     known: dict[Event, ExistingEvent] = {}
     for row in connection.execute(_READ, {"decision_ids": found}):
         primary = live_key_ids(keyring, row.tenant)[0] + "."
-        known[row.tenant, row.event_id] = ExistingEvent(
-            recorded=Recorded(
-                decision_id=row.decision_id,
-                recorded_at=row.recorded_at,
-                address_keys=tuple(key for key in row.reached if key.startswith(primary)),
-                repeated=True,
+        known[row.tenant, row.event_source, row.event_id] = ExistingEvent(
+            written=Written(
+                decision=decision_of(row),
+                address_ids=tuple(row.address_ids),
+                address_keys=tuple(key for key in row.address_keys if key.startswith(primary)),
             ),
-            bulk=row.bulk,
-            choice=(row.channel, row.purpose, row.status, row.subject_ref),
-            stated_time=stated_time(row.effective_at, row.recorded_at),
+            channel=row.channel,
+            occurred_at=row.occurred_at,
             named=frozenset(row.named),
         )
     return known
 
 
-def stated_time(effective_at: int, recorded_at: int) -> int | None:
-    """When the person chose, if the submission states it. None: the time of receipt counted (none sent, or a later)."""
-    return effective_at if effective_at < recorded_at else None
+def existing(written: Written, accepted: Accepted, keyring: Keyring) -> ExistingEvent:
+    """What `find` would return for a decision that has just been recorded."""
+    named = (
+        keyring.live_address_keys(accepted.tenant, accepted.channel, accepted.address)
+        if accepted.address is not None
+        else ()
+    )
+    return ExistingEvent(
+        written=written, channel=accepted.channel, occurred_at=accepted.occurred_at, named=frozenset(named)
+    )
 
 
-def match_duplicate(known: ExistingEvent, again: Accepted, keyring: Keyring) -> Recorded | SubmissionInvalidError:
-    """What was recorded then; or a refusal, because another choice under the same id would be lost in silence."""
-    same = known.choice == (again.channel, again.purpose, again.status, again.subject_ref)
+def reused(known: ExistingEvent, again: Accepted, keyring: Keyring) -> SubmissionInvalidError | None:
+    """A refusal when ``again`` is another choice under the same id, which would be lost in silence; None: a repeat."""
+    first = known.written.decision
+    same = (known.channel, first.purpose, first.status, first.subject_ref) == (
+        again.channel,
+        again.purpose,
+        again.status,
+        again.subject_ref,
+    )
     # The same choice at another moment is another choice: between the two the person may have changed their mind.
-    again_at = stated_time(again.effective_at, again.recorded_at)
-    same = same and (known.stated_time is None or again_at is None or known.stated_time == again_at)
+    same = same and same_moment(known.occurred_at, again.occurred_at)
     if same and again.address is not None:
-        same = not known.named.isdisjoint(keyring.live_address_keys(again.tenant, again.channel, again.address))
+        # A refusal reaches every form of a number, so another form of it is no other choice.
+        others = () if again.status == GIVEN else aliases(again.channel, again.address)
+        same = not known.named.isdisjoint(
+            key
+            for form in (again.address, *others)
+            for key in keyring.live_address_keys(again.tenant, again.channel, form)
+        )
     elif same:
         same = not known.named
     if same:
-        return known.recorded
-    cure = f"send a new event_id: under this one decision {known.recorded.decision_id} is another choice"
+        return None
+    cure = f"send a new event_id: under this one decision {first.decision_id} is another choice of the same source"
     return SubmissionInvalidError([FieldError(pointer="/event_id", code="event_id_reused", cure=cure)])
+
+
+def same_moment(one: int | None, other: int | None) -> bool:
+    """Whether two stated times (micros) are one, of which a system on the way may have kept milliseconds or seconds
+    only, cut or rounded. A time that was not stated is any."""
+    if one is None or other is None:
+        return True
+    unit = max(_precision(one), _precision(other))
+    return other // unit == one // unit or (one + unit // 2) // unit == (other + unit // 2) // unit
+
+
+def _precision(moment: int) -> int:
+    return next((unit for unit in (_SECOND, _MILLISECOND) if moment % unit == 0), 1)

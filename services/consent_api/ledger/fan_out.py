@@ -39,6 +39,16 @@ class SubjectChannel:
         self._linked = {address.address_id: address for address in addresses}
         self._refusals: dict[str, Choice] = {}
 
+    @property
+    def linked(self) -> list[Address]:
+        """The addresses linked now."""
+        return list(self._linked.values())
+
+    @property
+    def refusals(self) -> list[Choice]:
+        """What an address linked now would inherit."""
+        return list(self._refusals.values())
+
     def is_linked(self, address_id: int) -> bool:
         """Whether the address is linked now."""
         return address_id in self._linked
@@ -55,7 +65,7 @@ class SubjectChannel:
         if address.address_id in self._linked:
             return []
         self._linked[address.address_id] = address
-        return list(self._refusals.values())
+        return self.refusals
 
     def addresses_for(self, choice: Choice, named: Address | None) -> list[Address]:
         """The addresses that this decision reaches at once."""
@@ -63,7 +73,7 @@ class SubjectChannel:
             self.add_refusal(choice)
         elif named is not None:
             return [named]
-        return list(self._linked.values())
+        return self.linked
 
 
 def spreads(subject_ref: str | None, decision: Decision) -> bool:

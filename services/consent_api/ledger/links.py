@@ -137,10 +137,11 @@ def _invalidate(
             writes.NewDecision(
                 tenant=tenant,
                 channel=leaving[address_id].channel,
-                event_id=None,
+                event=None,
                 subject_id=subject_id,
                 address_id=address_id,
                 choice=choice,
+                occurred_at=None,
                 evidence={"capture_method": "address-unlinked", "source_system": "consent-relay", "actor": by},
             )
         )

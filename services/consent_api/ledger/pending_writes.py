@@ -10,6 +10,7 @@ from consent_runtime.keyring import Keyring
 
 from . import addresses, writes
 from .addresses import Address
+from .current import CurrentDecisions
 from .fan_out import Choice, SubjectChannel
 from .lanes import Lane
 from .outbox_messages import ChangeMessages, Message
@@ -17,7 +18,10 @@ from .writes import NewDecision
 
 
 class PendingWrites:
-    """Collected in memory while a transaction decides, then written at once. All messages go by one lane."""
+    """Collected in memory while a transaction decides, then written at once. All messages go by one lane.
+
+    ``current`` has what is decided on the addresses, these included.
+    """
 
     def __init__(self, outbox: ChangeMessages, lane: Lane) -> None:
         self._outbox = outbox
@@ -25,6 +29,7 @@ class PendingWrites:
         self._links: list[tuple[int, int]] = []
         self._reached: dict[tuple[int, str], tuple[Choice, Address]] = {}
         self._messages: list[Message] = []
+        self.current = CurrentDecisions()
 
     def link(self, subject_id: int, channel: SubjectChannel, address: Address) -> None:
         """Link an address, unless it is linked, and let it inherit the subject's refusals before its first use."""
@@ -39,6 +44,7 @@ class PendingWrites:
         slot = (address.address_id, choice.decision.decision_id)
         if slot not in self._reached:
             self._reached[slot] = (choice, address)
+            self.current.add(address.address_id, choice.decision)
             self._messages += self._outbox.changes(choice, address, self._lane)
 
     def widen(self, connection: Connection, keyring: Keyring, *, now: int) -> Mapping[str, list[Address]]:
@@ -50,6 +56,9 @@ class PendingWrites:
         names = {address.address_id: addresses.alias_names(keyring, address) for _, address in refusals}
         wanted = dict.fromkeys(name for of_one in names.values() for name in of_one)
         found = addresses.resolve(connection, keyring, wanted, now=now)
+        for each in found.values():
+            if each.is_new:
+                self.current.created(each.address_id)
         widened: dict[str, list[Address]] = {}
         for choice, address in refusals:
             for name in names[address.address_id]:

@@ -14,20 +14,25 @@ from consent_contracts.join import order
 from consent_contracts.verdict import Verdict, applicable, verdicts
 from consent_runtime.keyring import Keyring
 
-from . import addresses, database, subjects
+from . import addresses, database, effects, subjects
 from .addresses import Named, live_key_ids
+from .current import CurrentDecisions, needed_since
+from .effects import Outcome
 from .lanes import MARK
 from .rows import decision_of
 
+MOST_REPLACED = 100
+"""Of the decisions that newer ones have replaced, those that were recorded last are looked at."""
 _END_OF_TIME = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerDecision:
-    """A decision in the ledger, with its evidence and the addresses it had reached."""
+    """A decision in the ledger, with its stated time, its evidence and the addresses it had reached."""
 
     decision: Decision
     channel: str
+    occurred_at: int | None
     source_system: str | None
     evidence: Mapping[str, str] = field(repr=False)
     address_keys: tuple[str, ...]
@@ -74,21 +79,26 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionReceipts:
-    """The receipts of one decision, and its mark."""
+    """The receipts of one decision, its mark and its effect now."""
 
     bulk: bool
+    outcome: Outcome
     receipts: tuple[Receipt, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """The verdict on an address for a purpose at ``at``, the decision it follows from, and the receipts of that."""
+    """The verdict on an address for a purpose at ``at``, the decision from which it follows, and the receipts of that.
+
+    ``others``: the other current decisions on the address, and those replaced ones that wanted something else than what
+    holds now, each with its effect there.
+    """
 
     at: int
     address_key: str
     verdict: Verdict
     deciding: LedgerDecision | None
-    others: tuple[LedgerDecision, ...]
+    others: tuple[tuple[LedgerDecision, Outcome], ...]
     receipts: tuple[Receipt, ...]
 
 
@@ -99,8 +109,8 @@ WHERE l.subject_id = :subject_id AND l.linked_at <= :at AND (l.unlinked_at IS NU
 ORDER BY l.linked_at, l.address_id
 """)
 _COLUMNS = f"""
-d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.effective_at, d.recorded_at,
-d.expires_at, d.spreads, d.source_system, d.evidence, {MARK}
+d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.occurred_at, d.effective_at,
+d.recorded_at, d.expires_at, d.spreads, d.source_system, d.evidence, {MARK}
 """
 _OF_SUBJECT = text(f"""
 SELECT {_COLUMNS},
@@ -118,7 +128,11 @@ WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND r.reached_at <= :at
 _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
-_MARK_OF = text(f"SELECT {MARK} FROM decisions d WHERE d.decision_id = :decision_id AND d.tenant = :tenant")  # noqa: S608
+_BY_ID = text(f"""
+SELECT {_COLUMNS}, ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
+FROM decisions d LEFT JOIN subjects s USING (subject_id)
+WHERE d.decision_id = :decision_id AND d.tenant = :tenant
+""")  # noqa: S608 - constants
 _RECEIPTS = text("""
 SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.accepted_at,
        r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
@@ -168,26 +182,45 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
         )
     # Of all times, as the database's clock may have been set back: what is recorded decides.
     rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": _END_OF_TIME}).all()
-    verdict = applicable(verdicts(decision_of(row) for row in rows), purpose, now)
-    found = {row.decision_id: _entry(row, [address_key]) for row in _current_on_address(rows)}
-    deciding = found.pop(verdict.decision_id, None) if verdict.decision_id is not None else None
+    current = {row.decision_id: row for row in _current_on_address(rows)}
+    decisions = [decision_of(row) for row in current.values()]
+    verdict = applicable(verdicts(decisions), purpose, now)
+    replaced = _distinct(row for row in rows if row.decision_id not in current)[-MOST_REPLACED:]
+    others: list[tuple[LedgerDecision, Outcome]] = []
+    deciding: LedgerDecision | None = None
+    for row in _distinct([*current.values(), *replaced]):
+        entry = _entry(row, [address_key])
+        outcome = effects.outcome(entry.decision, [decisions], now=now)
+        if row.decision_id == verdict.decision_id:
+            deciding = entry
+        elif row.decision_id in current or outcome.effect is effects.Effect.SUPERSEDED:
+            others.append((entry, outcome))
     receipts = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
     return Explanation(
         at=now,
         address_key=address_key,
         verdict=verdict,
         deciding=deciding,
-        others=tuple(found.values()),
+        others=tuple(others),
         receipts=tuple(each for each in receipts if each.address_key in address.sealed),
     )
 
 
 def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> DecisionReceipts | None:
     """Which destinations have received a decision, in the order of time. None: no such decision. R28."""
-    known = connection.execute(_MARK_OF, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
+    known = connection.execute(_BY_ID, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
     if known is None:
         return None
-    return DecisionReceipts(bulk=known.bulk, receipts=tuple(_receipts(connection, tenant, str(decision_id))))
+    decision = decision_of(known)
+    current = CurrentDecisions()
+    since = needed_since(decision.status, decision.effective_at)
+    current.read(connection, [(address_id, since) for address_id in known.reached])
+    found = [current.of(address_id) for address_id in known.reached]
+    return DecisionReceipts(
+        bulk=known.bulk,
+        outcome=effects.outcome(decision, found, now=database.clock(connection)),
+        receipts=tuple(_receipts(connection, tenant, str(decision_id))),
+    )
 
 
 def _receipts(connection: Connection, tenant: str, decision_id: str) -> list[Receipt]:
@@ -221,7 +254,7 @@ def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, 
         newest[slot] = row
 
 
-def _distinct(rows: Collection[Row[Any]]) -> list[Row[Any]]:
+def _distinct(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
     by_id = {row.decision_id: row for row in rows}
     return sorted(by_id.values(), key=lambda row: (row.recorded_at, row.decision_id))
 
@@ -245,6 +278,7 @@ def _entry(row: Row[Any], address_keys: Iterable[str]) -> LedgerDecision:
     return LedgerDecision(
         decision=decision_of(row),
         channel=row.channel,
+        occurred_at=row.occurred_at,
         source_system=row.source_system,
         evidence=row.evidence,
         address_keys=tuple(sorted(address_keys)),

@@ -1,25 +1,29 @@
 """Recording decisions: the ledger's rows and the messages that follow from them, in one transaction.
 
 The way of a batch: known events are set aside; the subjects of the others are locked, which is what makes a link and
-a decision see one another; addresses are found or created; then each decision in its order reaches its addresses, in
-memory; then all is written at once. However large the batch, the number of statements is the same.
+a decision see one another; addresses are found or created, and what is decided on them is read; then each decision in
+its order reaches its addresses, in memory; then all is written at once. However large the batch, the number of
+statements is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import msgspec
 from sqlalchemy import Connection
 
-from consent_api.errors import SubmissionInvalidError
-from consent_api.validate import Accepted
-from consent_contracts.decisions import GIVEN, Decision
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.validate import Accepted, Event
+from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_runtime.keyring import Keyring
 
-from . import addresses, deduplication, live_repeats, subjects, writes
+from . import addresses, deduplication, effects, live_repeats, subjects, writes
 from .addresses import Address, Named
-from .deduplication import Recorded
+from .current import needed_since
+from .deduplication import ExistingEvent, Recorded, Written
 from .fan_out import Choice, SubjectChannel, spreads
 from .ids import DecisionIds
 from .lanes import Lane
@@ -44,149 +48,245 @@ def record(
     """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
 
     All their messages go by `lane`, whose time limits the caller has set; each decision keeps its own mark. A live
-    repetition of a bulk decision makes that decision live, and publishes it again.
+    repetition of a bulk decision makes that decision live, and publishes it again. What comes of each is evaluated once
+    all of them are recorded.
 
     Nothing is recorded before that transaction has committed. UnknownTenant when the keyring does not know a tenant;
     contention surfaces as the database's error, for `transact` to run it again.
     """
     if not accepted:
         return []
-    now = max(each.recorded_at for each in accepted)
     known = deduplication.find(connection, context.keyring, accepted)
-    firsts: dict[tuple[str, str], int] = {}
-    fresh: list[int] = []
-    for position, each in enumerate(accepted):
-        if each.event_id is not None:
-            event = (each.tenant, each.event_id)
-            if event in known or event in firsts:
-                continue
-            firsts[event] = position
-        fresh.append(position)
-    repeated = _made_live(known, accepted, context.keyring)
-    batch = _Batch(connection, context, [accepted[position] for position in fresh], lane=lane, now=now)
-    recorded = dict(zip(fresh, batch.write(repeated), strict=True))
-    outcomes: list[Outcome] = []
-    for position, each in enumerate(accepted):
-        found = recorded.get(position)
-        if found is not None:
-            outcomes.append(found)
-            continue
-        event = (each.tenant, str(each.event_id))
-        if event not in known:
-            known[event] = _known(recorded[firsts[event]], accepted[firsts[event]], context.keyring)
-        outcomes.append(deduplication.match_duplicate(known[event], each, context.keyring))
-    return outcomes
+    return _Batch(connection, context, accepted, known, lane=lane).write()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Repeated:
+    """A submission whose event is in the ledger already, or earlier in this batch."""
+
+    first: Written
 
 
 class _Batch:
-    """Decisions whose events are new, on their way into the tables."""
+    """Decisions on their way into the tables."""
 
     def __init__(
-        self, connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane, now: int
+        self,
+        connection: Connection,
+        context: LedgerContext,
+        accepted: Sequence[Accepted],
+        known: Mapping[Event, ExistingEvent],
+        *,
+        lane: Lane,
     ) -> None:
         self._connection = connection
         self._context = context
         self._accepted = accepted
-        self._now = now
+        self._now = max(each.recorded_at for each in accepted)
         self._pending = PendingWrites(context.outbox, lane)
+        self._events = dict(known)
+        self._repeats = {
+            position: repeat for position, each in enumerate(accepted) if (repeat := self._repeat(each)) is not None
+        }
+        self._fresh = [each for position, each in enumerate(accepted) if position not in self._repeats]
+        self._rows: list[writes.NewDecision] = []
 
-    def write(self, made_live: Mapping[str, Accepted]) -> list[Recorded]:
-        """`made_live`: by decision id, the repetitions that make a decision live; their subjects are locked too."""
-        named = dict.fromkeys(name for each in self._accepted for name in _names(each))
+    def write(self) -> list[Outcome]:
+        made_live = self._made_live()
+        named = dict.fromkeys(name for each in self._fresh for name in _names(each))
         refs = {
             (each.tenant, each.subject_ref)
-            for each in (*self._accepted, *made_live.values())
+            for each in (*self._fresh, *made_live.values())
             if each.subject_ref is not None
         }
-        locked = subjects.lock(self._connection, refs, now=self._now)
-        found = addresses.resolve(self._connection, self._context.keyring, named, now=self._now)
-        channels = self._channels(locked, found)
-        rows: list[writes.NewDecision] = []
-        reached: list[list[Address]] = []
-        for each in self._accepted:
-            name = _name(each)
-            address = found[name] if name is not None else None
-            subject_id = locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
-            choice = self._choice(each)
-            channel = channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
-            if subject_id is not None and address is not None:
-                self._pending.link(subject_id, channel, address)
-            reached.append(channel.addresses_for(choice, address))
-            for target in reached[-1]:
-                self._pending.publish(choice, target)
-            rows.append(
-                writes.NewDecision(
-                    tenant=each.tenant,
-                    channel=each.channel,
-                    event_id=each.event_id,
-                    subject_id=subject_id,
-                    address_id=address.address_id if address is not None else None,
-                    choice=choice,
-                    evidence=each.evidence,
-                )
-            )
-        aliases = self._pending.widen(self._connection, self._context.keyring, now=self._now)
-        live_repeats.make_live(self._connection, self._context.keyring, self._pending, made_live.keys(), now=self._now)
-        self._pending.write(self._connection, rows, now=self._now)
-        return [
-            Recorded(
-                decision_id=row.choice.decision.decision_id,
-                recorded_at=row.choice.decision.recorded_at,
-                address_keys=tuple(
-                    sorted({target.key for target in (*direct, *aliases.get(row.choice.decision.decision_id, ()))})
-                ),
-            )
-            for row, direct in zip(rows, reached, strict=True)
+        self._locked = subjects.lock(self._connection, refs, now=self._now)
+        self._found = addresses.resolve(self._connection, self._context.keyring, named, now=self._now)
+        self._channels = self._read_channels()
+        self._read_current()
+        results = [
+            self._repeats[position] if position in self._repeats else self._decide(each)
+            for position, each in enumerate(self._accepted)
         ]
+        aliases = self._pending.widen(self._connection, self._context.keyring, now=self._now)
+        results = [_widened(each, aliases) for each in results]
+        live_repeats.make_live(self._connection, self._context.keyring, self._pending, made_live.keys(), now=self._now)
+        self._pending.write(self._connection, self._rows, now=self._now)
+        return self._evaluated(results)
 
-    def _channels(
-        self, locked: subjects.LockedSubjects, found: dict[Named, Address]
-    ) -> dict[tuple[int, str], SubjectChannel]:
+    def _repeat(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
+        """None: its event is new."""
+        known = self._events.get(each.event) if each.event is not None else None
+        if known is None:
+            return None
+        return deduplication.reused(known, each, self._context.keyring) or _Repeated(first=known.written)
+
+    def _made_live(self) -> dict[str, Accepted]:
+        """The bulk decisions, by id, that one of the live submissions repeats. Their subjects are locked too."""
+        return {
+            repeat.first.decision.decision_id: self._accepted[position]
+            for position, repeat in self._repeats.items()
+            if isinstance(repeat, _Repeated) and repeat.first.decision.bulk and not self._accepted[position].bulk
+        }
+
+    def _read_channels(self) -> dict[tuple[int, str], SubjectChannel]:
         """Each subject on each channel of the batch, as it is before the batch."""
-        linked = addresses.linked(self._connection, self._context.keyring, locked.existing, now=self._now)
+        linked = addresses.linked(self._connection, self._context.keyring, self._locked.existing, now=self._now)
         channels: dict[tuple[int, str], SubjectChannel] = {}
         gaining: set[int] = set()
-        for each in self._accepted:
-            if each.subject_ref is None:
+        for each in self._fresh:
+            subject_id = self._subject_id(each)
+            if subject_id is None:
                 continue
-            subject_id = locked.ids[each.tenant, each.subject_ref]
             slot = (subject_id, each.channel)
             if slot not in channels:
                 channels[slot] = SubjectChannel(a for a in linked.get(subject_id, ()) if a.channel == each.channel)
             name = _name(each)
-            if name is not None and not channels[slot].is_linked(found[name].address_id):
+            if name is not None and not channels[slot].is_linked(self._found[name].address_id):
                 gaining.add(subject_id)
-        for subject_id, channel, refusal in writes.inherited_refusals(self._connection, gaining - locked.created):
+        for subject_id, channel, refusal in writes.inherited_refusals(self._connection, gaining - self._locked.created):
             if (subject_id, channel) in channels:
                 channels[subject_id, channel].add_refusal(refusal)
         return channels
 
-    def _choice(self, each: Accepted) -> Choice:
-        decision = Decision(
-            decision_id=str(self._context.ids.next(each.recorded_at)),
-            subject_ref=each.subject_ref,
-            purpose=each.purpose,
-            status=each.status,
-            effective_at=each.effective_at,
-            recorded_at=each.recorded_at,
-            expires_at=each.expires_at,
-            bulk=each.bulk,
+    def _read_current(self) -> None:
+        """What is decided on the addresses that the batch may reach, in no statement where all of them are new. After
+        the subjects are locked, so that what was recorded of them before is seen.
+
+        An address's own refusal of earlier is lifted by any subject's permission, whose lock is not held: it could be
+        said to be in effect while one that lifts it is being recorded. So its address is locked.
+        """
+        addresses.lock(
+            self._connection,
+            {
+                self._found[name].address_id
+                for each in self._fresh
+                if each.subject_ref is None and each.status != GIVEN and each.occurred_at is not None
+                for name in _names(each)
+                if not self._found[name].is_new
+            },
         )
-        return Choice(decision=decision, spreads=spreads(each.subject_ref, decision), source_system=each.source_system)
+        for address in self._found.values():
+            if address.is_new:
+                self._pending.current.created(address.address_id)
+        named: defaultdict[tuple[int | None, str], list[int]] = defaultdict(list)
+        for each in self._fresh:
+            if (name := _name(each)) is not None:
+                named[self._subject_id(each), each.channel].append(self._found[name].address_id)
+        since: list[tuple[int, int]] = []
+        for each in self._fresh:
+            moment = needed_since(each.status, each.effective_at)
+            subject_id, name = self._subject_id(each), _name(each)
+            if name is not None:
+                since.append((self._found[name].address_id, moment))
+            if subject_id is not None and (name is None or each.status != GIVEN):
+                linked = [address.address_id for address in self._channels[subject_id, each.channel].linked]
+                since += [(address_id, moment) for address_id in (*linked, *named[subject_id, each.channel])]
+        repeated = [repeat.first for repeat in self._repeats.values() if isinstance(repeat, _Repeated)]
+        self._pending.current.read(self._connection, [*since, *_needed(repeated)])
 
+    def _decide(self, each: Accepted) -> Written | _Repeated | SubmissionInvalidError:
+        if (repeat := self._repeat(each)) is not None:
+            return repeat
+        name, subject_id = _name(each), self._subject_id(each)
+        address = self._found[name] if name is not None else None
+        channel = self._channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
+        if not each.may_lift and self._may_not_lift(each, channel, address):
+            return SubmissionInvalidError([_MAY_NOT_LIFT])
+        if subject_id is not None and address is not None:
+            self._pending.link(subject_id, channel, address)
+        choice = self._choice(each, channel, address)
+        reached = channel.addresses_for(choice, address)
+        for target in reached:
+            self._pending.publish(choice, target)
+        self._rows.append(
+            writes.NewDecision(
+                tenant=each.tenant,
+                channel=each.channel,
+                event=each.event,
+                subject_id=subject_id,
+                address_id=address.address_id if address is not None else None,
+                choice=choice,
+                occurred_at=each.occurred_at,
+                evidence=each.evidence,
+            )
+        )
+        written = Written(
+            decision=choice.decision,
+            address_ids=tuple(target.address_id for target in reached),
+            address_keys=tuple(sorted(target.key for target in reached)),
+        )
+        if each.event is not None:
+            self._events[each.event] = deduplication.existing(written, each, self._context.keyring)
+        return written
 
-def _made_live(
-    known: Mapping[deduplication.Event, deduplication.ExistingEvent], accepted: Sequence[Accepted], keyring: Keyring
-) -> dict[str, Accepted]:
-    """The bulk decisions, by id, that one of the live submissions repeats."""
-    found: dict[str, Accepted] = {}
-    for each in accepted:
-        first = known.get((each.tenant, each.event_id)) if each.event_id is not None else None
-        if first is None or not first.bulk or each.bulk:
-            continue
-        if isinstance(deduplication.match_duplicate(first, each, keyring), Recorded):
-            found[first.recorded.decision_id] = each
-    return found
+    def _may_not_lift(self, each: Accepted, channel: SubjectChannel, named: Address | None) -> bool:
+        """Whether this is a permission that would meet a refusal: one that decides at an address it reaches, or that
+        the address inherits when it is linked."""
+        if each.status != GIVEN:
+            return False
+        current = self._pending.current
+        if named is None:
+            return any(effects.forbids(current.of(target.address_id), each.purpose) for target in channel.linked)
+        inherited = [] if channel.is_linked(named.address_id) else [choice.decision for choice in channel.refusals]
+        return effects.forbids([*current.of(named.address_id), *inherited], each.purpose)
+
+    def _choice(self, each: Accepted, channel: SubjectChannel, address: Address | None) -> Choice:
+        """With the moment from which it counts, where that depends on what is decided on the addresses it reaches."""
+        decision = _decision(each, decision_id=str(self._context.ids.next(each.recorded_at)))
+        spread = spreads(each.subject_ref, decision)
+        choice = Choice(decision=decision, spreads=spread, source_system=each.source_system)
+        as_stated = each.may_lift if permits(decision) else each.occurred_at is not None
+        if as_stated:
+            return choice
+        reached = [self._pending.current.of(target.address_id) for target in channel.addresses_for(choice, address)]
+        if permits(decision):
+            moment = min(
+                (effects.lifts_nothing_from(decision, there) for there in reached), default=decision.effective_at
+            )
+        else:
+            moment = max((effects.counts_from(decision, there) for there in reached), default=decision.effective_at)
+        recorded_at = max(moment, decision.recorded_at)
+        return replace(choice, decision=msgspec.structs.replace(decision, effective_at=moment, recorded_at=recorded_at))
+
+    def _evaluated(self, results: Sequence[Written | _Repeated | SubmissionInvalidError]) -> list[Outcome]:
+        written = [
+            None if isinstance(each, SubmissionInvalidError) else each.first if isinstance(each, _Repeated) else each
+            for each in results
+        ]
+        current = self._pending.current
+        current.read(self._connection, _needed(each for each in written if each is not None))
+        outcomes: list[Outcome] = []
+        for result, each in zip(results, written, strict=True):
+            if isinstance(result, SubmissionInvalidError):
+                outcomes.append(result)
+                continue
+            assert each is not None
+            found = [current.of(address_id) for address_id in each.address_ids]
+            outcome = effects.outcome(each.decision, found, now=self._now)
+            repeated = isinstance(result, _Repeated)
+            outcomes.append(
+                Recorded(
+                    decision_id=each.decision.decision_id,
+                    status=each.decision.status,
+                    recorded_at=each.decision.recorded_at,
+                    address_keys=each.address_keys,
+                    outcome=outcome,
+                    without_effect=self._never_counted(each, outcome, repeated=repeated),
+                    repeated=repeated,
+                )
+            )
+        return outcomes
+
+    def _never_counted(self, written: Written, outcome: effects.Outcome, *, repeated: bool) -> bool:
+        """Whether it changed nothing from the first: what decides was recorded before it."""
+        if outcome.superseded_by is None:
+            return outcome.effect is not effects.Effect.IN_EFFECT
+        if not repeated and self._pending.current.was_stored(outcome.superseded_by):
+            return True
+        return outcome.superseded_by <= written.decision.decision_id
+
+    def _subject_id(self, each: Accepted) -> int | None:
+        return self._locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
 
 
 def _name(each: Accepted) -> Named | None:
@@ -201,22 +301,50 @@ def _names(each: Accepted) -> list[Named]:
     return [name] if each.status == GIVEN else [name, *addresses.names_of_aliases(name)]
 
 
-def _known(first: Recorded, accepted: Accepted, keyring: Keyring) -> deduplication.ExistingEvent:
-    """The first of two with one event id, both in this batch."""
-    named = (
-        keyring.live_address_keys(accepted.tenant, accepted.channel, accepted.address)
-        if accepted.address is not None
-        else ()
+def _widened(
+    result: Written | _Repeated | SubmissionInvalidError, aliases: Mapping[str, Sequence[Address]]
+) -> Written | _Repeated | SubmissionInvalidError:
+    if isinstance(result, _Repeated):
+        return _Repeated(first=_reaching(result.first, aliases))
+    return _reaching(result, aliases) if isinstance(result, Written) else result
+
+
+def _reaching(written: Written, aliases: Mapping[str, Sequence[Address]]) -> Written:
+    """With the aliases of its addresses, where it reaches them."""
+    also = aliases.get(written.decision.decision_id, ())
+    if not also:
+        return written
+    return replace(
+        written,
+        address_ids=tuple({*written.address_ids, *(address.address_id for address in also)}),
+        address_keys=tuple(sorted({*written.address_keys, *(address.key for address in also)})),
     )
-    return deduplication.ExistingEvent(
-        recorded=Recorded(
-            decision_id=first.decision_id,
-            recorded_at=first.recorded_at,
-            address_keys=first.address_keys,
-            repeated=True,
-        ),
-        bulk=accepted.bulk,
-        choice=(accepted.channel, accepted.purpose, accepted.status, accepted.subject_ref),
-        stated_time=deduplication.stated_time(accepted.effective_at, accepted.recorded_at),
-        named=frozenset(named),
+
+
+def _needed(written: Iterable[Written]) -> list[tuple[int, int]]:
+    """The addresses that decisions reached, each with the moment since which its decisions are needed."""
+    return [
+        (address_id, needed_since(each.decision.status, each.decision.effective_at))
+        for each in written
+        for address_id in each.address_ids
+    ]
+
+
+def _decision(each: Accepted, *, decision_id: str) -> Decision:
+    return Decision(
+        decision_id=decision_id,
+        subject_ref=each.subject_ref,
+        purpose=each.purpose,
+        status=each.status,
+        effective_at=each.effective_at,
+        recorded_at=each.recorded_at,
+        expires_at=each.expires_at,
+        bulk=each.bulk,
     )
+
+
+_MAY_NOT_LIFT = FieldError(
+    pointer="/status",
+    code="may_not_lift_refusal",
+    cure="this sender's permissions lift no refusal: have the person choose again where they refused",
+)

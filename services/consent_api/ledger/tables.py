@@ -88,12 +88,17 @@ decisions = Table(
     metadata,
     Column("decision_id", Uuid, primary_key=True),
     Column("tenant", Text, nullable=False),
+    # The system whose event_id it is: two systems may use the same. Null as event_id is.
+    Column("event_source", Text),
     Column("event_id", Text),
     Column("subject_id", BigInteger, ForeignKey("subjects.subject_id")),
     Column("address_id", BigInteger, ForeignKey("addresses.address_id")),
     Column("channel", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("status", Text, nullable=False),
+    # When the person chose, as it was stated; null: it was not, and the time of receipt counts.
+    Column("occurred_at", BigInteger),
+    # What the order of decisions goes by. As occurred_at, but for permissions of a sender that may lift no refusal.
     Column("effective_at", BigInteger, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
@@ -112,7 +117,8 @@ decisions = Table(
     CheckConstraint(
         "NOT spreads OR (subject_id IS NOT NULL AND status <> 'given')", name="decisions_only_refusals_spread"
     ),
-    UniqueConstraint("tenant", "event_id", name="decisions_by_event"),
+    CheckConstraint("(event_source IS NULL) = (event_id IS NULL)", name="decisions_event_has_source"),
+    UniqueConstraint("tenant", "event_source", "event_id", name="decisions_by_event"),
     Index("decisions_of_subject", "subject_id", "recorded_at"),
     Index(
         "decisions_inherited",
@@ -278,6 +284,8 @@ api_keys = Table(
     Column("tenant", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
+    # False: permissions sent with it lift no refusal.
+    Column("may_lift", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
 )
@@ -313,7 +321,7 @@ receipt_decisions = Table(
 GRANTS: dict[str, str] = {
     # PostgreSQL asks for UPDATE on some column before it lets a row be locked; nothing ever updates created_at.
     "subjects": "SELECT, INSERT, UPDATE (created_at)",
-    "addresses": "SELECT, INSERT",
+    "addresses": "SELECT, INSERT, UPDATE (created_at)",
     "address_keys": "SELECT, INSERT",
     "subject_addresses": "SELECT, INSERT, UPDATE (unlinked_at)",
     "decisions": "SELECT, INSERT",

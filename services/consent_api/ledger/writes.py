@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import Connection, text
 
+from consent_api.validate import Event
+
 from .fan_out import Choice
 from .lanes import MARK, Lane
 from .outbox_messages import Message
@@ -20,10 +22,11 @@ class NewDecision:
 
     tenant: str
     channel: str
-    event_id: str | None
+    event: Event | None
     subject_id: int | None
     address_id: int | None
     choice: Choice
+    occurred_at: int | None
     evidence: Mapping[str, str] = field(repr=False)
 
 
@@ -34,13 +37,14 @@ class NewDecision:
 # linked again is reached again by what it inherits, hence the only ON CONFLICT.
 _WRITE_TO = """
 WITH new_decisions AS (
-    INSERT INTO decisions (decision_id, tenant, event_id, subject_id, address_id, channel, purpose, status,
-                           effective_at, recorded_at, expires_at, spreads, bulk, source_system, evidence)
+    INSERT INTO decisions (decision_id, tenant, event_source, event_id, subject_id, address_id, channel, purpose,
+                           status, occurred_at, effective_at, recorded_at, expires_at, spreads, bulk, source_system,
+                           evidence)
     SELECT * FROM json_to_recordset(CAST(:decisions AS json)) AS new (
-        decision_id uuid, tenant text, event_id text, subject_id bigint, address_id bigint, channel text, purpose text,
-        status text, effective_at bigint, recorded_at bigint, expires_at bigint, spreads boolean, bulk boolean,
-        source_system text, evidence jsonb)
-    ORDER BY tenant, event_id
+        decision_id uuid, tenant text, event_source text, event_id text, subject_id bigint, address_id bigint,
+        channel text, purpose text, status text, occurred_at bigint, effective_at bigint, recorded_at bigint,
+        expires_at bigint, spreads boolean, bulk boolean, source_system text, evidence jsonb)
+    ORDER BY tenant, event_source, event_id
 ), new_links AS (
     INSERT INTO subject_addresses (subject_id, address_id, linked_at)
     SELECT subject_id, address_id, :now
@@ -99,12 +103,14 @@ def _row(new: NewDecision) -> dict[str, object]:
     return {
         "decision_id": decision.decision_id,
         "tenant": new.tenant,
-        "event_id": new.event_id,
+        "event_source": new.event[1] if new.event is not None else None,
+        "event_id": new.event[2] if new.event is not None else None,
         "subject_id": new.subject_id,
         "address_id": new.address_id,
         "channel": new.channel,
         "purpose": decision.purpose,
         "status": decision.status,
+        "occurred_at": new.occurred_at,
         "effective_at": decision.effective_at,
         "recorded_at": decision.recorded_at,
         "expires_at": decision.expires_at,

@@ -6,7 +6,7 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from .accepted import Accepted
+from .accepted import Accepted, Event
 from .evidence import EVIDENCE, LONGEST_EVIDENCE
 from .purposes import Purposes, UnknownPurpose
 from .references import LONGEST_REFERENCE
@@ -20,6 +20,7 @@ __all__ = [
     "LONGEST_EVIDENCE",
     "LONGEST_REFERENCE",
     "Accepted",
+    "Event",
     "Purposes",
     "ReadTime",
     "Rules",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consent_api.errors import FieldError
+
+from .evidence import REMOVED
+from .references import LONGEST_REFERENCE
+
+Event = tuple[str, str, str]
+"""(tenant, source, event_id)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +20,8 @@ class Accepted:
     """A decision that keeps every rule and can be recorded. ``address`` is canonical, and never printed.
 
     ``bulk`` is the decision's mark: it comes from an import or another bulk source. ``dropped`` lists what a refusal
-    is recorded without, because it could not be read; empty for a permission.
+    is recorded without, because it could not be read; empty for a permission. ``sender`` is what the way in knows of
+    the system that sent it. One that is not ``may_lift`` gives permissions that lift no refusal.
     """
 
     tenant: str
@@ -29,7 +37,30 @@ class Accepted:
     evidence: Mapping[str, str] = field(repr=False)
     bulk: bool = False
     dropped: tuple[FieldError, ...] = ()
+    sender: str = ""
+    may_lift: bool = True
 
     @property
     def source_system(self) -> str | None:
         return self.evidence.get("source_system")
+
+    @property
+    def occurred_at(self) -> int | None:
+        """When the person chose, if that is stated. None: the time of receipt counts (none sent, or a later one)."""
+        return self.effective_at if self.effective_at < self.recorded_at else None
+
+    @property
+    def event(self) -> Event | None:
+        """What a repetition is recognised by. The system that captured the choice names it on every way in; one that
+        does not say is told by what the way in knows of the sender."""
+        if self.event_id is None:
+            return None
+        named = self.source_system
+        return self.tenant, _indexed(self.sender if named in (None, REMOVED) else named), self.event_id
+
+
+def _indexed(source: str | None) -> str:
+    """A source as an index takes it."""
+    source = source or ""
+    short = len(source) <= LONGEST_REFERENCE and source.isprintable()
+    return source if short else hashlib.sha256(source.encode(errors="replace")).hexdigest()

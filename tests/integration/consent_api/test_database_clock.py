@@ -15,10 +15,13 @@ from sqlalchemy import Engine, text
 from consent_api import keys
 from consent_api.app import create_app
 from consent_api.ledger.database import clock
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.effects import Effect
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
 from consent_runtime.observability import Health
+from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post
 
 HOUR = 3_600_000_000
@@ -53,13 +56,13 @@ def test_a_withdrawal_without_a_time_is_stamped_with_the_right_one_and_counts(
     client: TestClient, engine: Engine, batch: bool
 ) -> None:
     grant = {**GRANT, "occurred_at": (datetime.now(UTC) - timedelta(seconds=1)).isoformat()}
-    assert post(client, grant).status_code == 201, "a true permission is not in the future"
+    assert post(client, grant).json()["effect"] == "in_effect", "a true permission is not in the future"
     before = now(engine)
     if batch:
         (answer,) = post(client, {"decisions": [WITHDRAWAL]}, "/v1/decisions/batch").json()["results"]
-        assert answer["outcome"] == "recorded"
     else:
-        assert post(client, WITHDRAWAL).status_code == 201
+        answer = post(client, WITHDRAWAL).json()
+    assert answer["effect"] == "in_effect"
     with engine.connect() as connection:
         row = connection.execute(
             text("SELECT effective_at, recorded_at FROM decisions WHERE status = 'withdrawn'")
@@ -89,3 +92,31 @@ def test_links_are_stamped_by_the_database(client: TestClient, engine: Engine) -
         ended = connection.execute(text("SELECT recorded_at FROM decisions WHERE status = 'invalidated'")).scalar_one()
     assert before <= link.linked_at <= link.unlinked_at <= now(engine)
     assert before <= ended <= now(engine)
+
+
+@pytest.mark.parametrize("subject_ref", ["s1", None])
+@pytest.mark.parametrize("purpose", ["newsletter", "*"])
+def test_a_refusal_without_a_time_is_never_older_than_what_is_recorded_there(
+    ledger: Ledger, engine: Engine, subject_ref: str | None, purpose: str
+) -> None:
+    """As after the database's clock was set back."""
+    later = now(engine) + HOUR
+    ledger.record([decision("given", subject_ref="s1", address=A, effective_at=later, recorded_at=later)])
+    address = A if subject_ref is None else None
+    (refused,) = ledger.record([decision(subject_ref=subject_ref, address=address, purpose=purpose)])
+    assert isinstance(refused, Recorded)
+    assert refused.outcome.effect is Effect.IN_EFFECT
+    assert refused.recorded_at == later
+    (elsewhere,) = ledger.record([decision(subject_ref="s2", address=A)])
+    assert isinstance(elsewhere, Recorded)
+    assert elsewhere.recorded_at < later
+
+
+def test_two_in_one_batch_count_in_their_order(ledger: Ledger) -> None:
+    given = decision("given", subject_ref="s1", address=A)
+    given = replace(given, effective_at=given.effective_at + 1_000_000, recorded_at=given.recorded_at + 1_000_000)
+    outcomes = ledger.record([given, decision(subject_ref="s1")])
+    assert [each.outcome.effect for each in outcomes if isinstance(each, Recorded)] == [
+        Effect.SUPERSEDED,
+        Effect.IN_EFFECT,
+    ]

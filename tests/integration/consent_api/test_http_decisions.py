@@ -85,7 +85,8 @@ def test_a_known_event_is_answered_with_its_decision(client: TestClient) -> None
 
 def test_an_event_id_used_for_another_choice_is_refused(client: TestClient) -> None:
     post(client, {**GRANT, "event_id": "e1"})
-    document = problem(post(client, {**WITHDRAWAL, "event_id": "e1"}), 422, "invalid-decision")
+    same_source = {**WITHDRAWAL, "event_id": "e1", "evidence": {"source_system": "some source_system"}}
+    document = problem(post(client, same_source), 422, "invalid-decision")
     assert document["field"] == "/event_id"
 
 

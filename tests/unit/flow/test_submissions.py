@@ -14,6 +14,7 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.effects import Effect, Outcome
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG
 from consent_api.validate import Accepted, Rules
@@ -51,7 +52,10 @@ class TimedLedger:
 
 
 def recorded() -> Recorded:
-    return Recorded(decision_id="d", recorded_at=0, address_keys=())
+    outcome = Outcome(effect=Effect.IN_EFFECT)
+    return Recorded(
+        decision_id="d", status="withdrawn", recorded_at=0, address_keys=(), outcome=outcome, without_effect=False
+    )
 
 
 class PlainCodec:

@@ -50,12 +50,14 @@ CREATE UNIQUE INDEX subject_addresses_linked ON subject_addresses (subject_id, a
 CREATE TABLE decisions (
     decision_id uuid PRIMARY KEY,
     tenant text NOT NULL,
+    event_source text,
     event_id text,
     subject_id bigint REFERENCES subjects,
     address_id bigint REFERENCES addresses,
     channel text NOT NULL,
     purpose text NOT NULL,
     status text NOT NULL,
+    occurred_at bigint,
     effective_at bigint NOT NULL,
     recorded_at bigint NOT NULL,
     expires_at bigint,
@@ -63,7 +65,8 @@ CREATE TABLE decisions (
     bulk boolean NOT NULL DEFAULT false,
     source_system text,
     evidence jsonb NOT NULL,
-    CONSTRAINT decisions_by_event UNIQUE (tenant, event_id),
+    CONSTRAINT decisions_by_event UNIQUE (tenant, event_source, event_id),
+    CONSTRAINT decisions_event_has_source CHECK ((event_source IS NULL) = (event_id IS NULL)),
     CONSTRAINT decisions_status
         CHECK (status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')),
     CONSTRAINT decisions_not_ahead CHECK (effective_at <= recorded_at),
@@ -187,6 +190,7 @@ CREATE TABLE api_keys (
     tenant text NOT NULL,
     name text NOT NULL,
     scopes text[] NOT NULL,
+    may_lift boolean NOT NULL,
     created_at bigint NOT NULL,
     revoked_at bigint
 );

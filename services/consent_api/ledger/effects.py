@@ -1,0 +1,104 @@
+"""Whether a recorded decision takes effect, or which other one decides in its place. Pure.
+
+It errs on the side of promising less: a refusal that a newer permission of the same person lifts is superseded even
+while another person's refusal forbids the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
+from consent_contracts.join import order
+from consent_contracts.verdict import Verdict, applicable, verdict, verdicts
+
+
+class Effect(StrEnum):
+    IN_EFFECT = "in_effect"
+    SUPERSEDED = "superseded"
+    NO_ADDRESS = "no_address"
+    """No address is known of the person on the channel. A refusal waits for those that are linked later."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The effect of a decision now. ``superseded_by``: the id of the one that decides, since ``superseded_since``
+    (micros): when the person chose that, or when a permission ended, which then may be the decision itself."""
+
+    effect: Effect
+    superseded_by: str | None = None
+    superseded_since: int | None = None
+
+
+BEFORE_ANY_CHOICE = 0
+_IN_EFFECT = Outcome(effect=Effect.IN_EFFECT)
+_NO_ADDRESS = Outcome(effect=Effect.NO_ADDRESS)
+
+
+def outcome(decision: Decision, addresses: Collection[Collection[Decision]], *, now: int) -> Outcome:
+    """``addresses``: for each address that ``decision`` reached, the decisions there, itself among them.
+
+    Of a refusal the older decisions of an address do not matter: they cannot lift it.
+    """
+    if not addresses:
+        return _NO_ADDRESS
+    if permits(decision):
+        found = [_at(decisions, decision.purpose, now) for decisions in addresses]
+        return _IN_EFFECT if any(each.permitted for each in found) else _superseded_by(found)
+    lifting = [each for decisions in addresses for each in _lifting(decision, decisions, now)]
+    return _superseded_by(lifting) if lifting else _IN_EFFECT
+
+
+def forbids(decisions: Collection[Decision], purpose: str) -> bool:
+    """Whether a decision forbids this purpose at the address; the end of a permission is none."""
+    found = verdict(decisions, purpose)
+    return not found.permitted and found.decision_id is not None
+
+
+def counts_from(refusal: Decision, decisions: Collection[Decision]) -> int:
+    """From when (micros) a refusal without a time counts at an address: never older than what is decided there."""
+    newest = max((each.effective_at for each in decisions if _concerns(refusal, each)), default=refusal.effective_at)
+    return max(newest, refusal.effective_at)
+
+
+def lifts_nothing_from(permission: Decision, decisions: Collection[Decision]) -> int:
+    """From when (micros) a permission counts at an address that must lift no refusal, not even one that is recorded
+    later or at this moment: from the permission that it renews, or else from before any choice."""
+    renewed = [
+        each
+        for each in decisions
+        if permits(each) and (each.subject_ref, each.purpose) == (permission.subject_ref, permission.purpose)
+    ]
+    return min([permission.effective_at, *(each.effective_at for each in renewed)]) if renewed else BEFORE_ANY_CHOICE
+
+
+def _lifting(refusal: Decision, decisions: Collection[Decision], now: int) -> list[Verdict]:
+    """The verdicts by which newer decisions permit what was refused."""
+    decisions = [each for each in decisions if _concerns(refusal, each) and order(refusal) <= order(each)]
+    if not any(permits(each) for each in decisions):
+        return []
+    if refusal.purpose == EVERY_PURPOSE:
+        known = verdicts(decisions)
+        found = [applicable(known, purpose, now) for purpose in known]
+    else:
+        found = [_at(decisions, refusal.purpose, now)]
+    return [each for each in found if each.permitted]
+
+
+def _concerns(refusal: Decision, other: Decision) -> bool:
+    """Whether one of the two could decide in the other's place: one person's (of an address by itself, anybody's), and
+    one purpose or every."""
+    return (refusal.subject_ref is None or refusal.subject_ref == other.subject_ref) and (
+        refusal.purpose == other.purpose or EVERY_PURPOSE in (refusal.purpose, other.purpose)
+    )
+
+
+def _at(decisions: Collection[Decision], purpose: str, now: int) -> Verdict:
+    return applicable({purpose: verdict(decisions, purpose)}, purpose, now)
+
+
+def _superseded_by(found: Collection[Verdict]) -> Outcome:
+    newest = max(found, key=lambda each: (each.since or 0, each.decision_id or ""))
+    return Outcome(effect=Effect.SUPERSEDED, superseded_by=newest.decision_id, superseded_since=newest.since)
