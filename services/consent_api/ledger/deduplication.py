@@ -30,7 +30,7 @@ JOIN unnest(CAST(:tenants AS text[]), CAST(:sources AS text[]), CAST(:event_ids 
     AS wanted (tenant, event_source, event_id) USING (tenant, event_source, event_id)
 """)
 _READ = text(f"""
-SELECT d.tenant, d.event_source, d.event_id, d.channel, d.occurred_at,
+SELECT d.tenant, d.event_source, d.event_id, d.channel, d.occurred_at, d.subject_id,
        d.decision_id::text AS decision_id, s.subject_ref, d.purpose, d.status, d.effective_at, d.recorded_at,
        d.expires_at, {MARK},
        ARRAY(SELECT k.address_key FROM address_keys k WHERE k.address_id = d.address_id) AS named,
@@ -66,6 +66,7 @@ class Written:
     """A decision in the ledger and the addresses that it reached, their keys under the primary hash key."""
 
     decision: Decision
+    subject_id: int | None
     address_ids: tuple[int, ...]
     address_keys: tuple[str, ...]
 
@@ -99,6 +100,7 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
         known[row.tenant, row.event_source, row.event_id] = ExistingEvent(
             written=Written(
                 decision=decision_of(row),
+                subject_id=row.subject_id,
                 address_ids=tuple(row.address_ids),
                 address_keys=tuple(key for key in row.address_keys if key.startswith(primary)),
             ),

@@ -37,24 +37,28 @@ _IN_EFFECT = Outcome(effect=Effect.IN_EFFECT)
 _NO_ADDRESS = Outcome(effect=Effect.NO_ADDRESS)
 
 
-def outcome(decision: Decision, addresses: Collection[Collection[Decision]], *, now: int) -> Outcome:
-    """``addresses``: for each address that ``decision`` reached, the decisions there, itself among them.
+def of_permission(verdicts: Collection[Verdict], *, now: int) -> Outcome:
+    """What comes of a permission; ``verdicts``: for its purpose, at each address that it reached."""
+    if not verdicts:
+        return _NO_ADDRESS
+    found = [_ended(each, now) for each in verdicts]
+    return _IN_EFFECT if any(each.permitted for each in found) else _superseded_by(found)
 
-    Of a refusal the older decisions of an address do not matter: they cannot lift it.
+
+def of_refusal(refusal: Decision, addresses: Collection[Collection[Decision]], *, now: int) -> Outcome:
+    """What comes of a refusal; ``addresses``: for each address that it reached, the decisions there.
+
+    Those older than the refusal do not matter, nor, where it is a subject's, those of others: they cannot lift it.
     """
     if not addresses:
         return _NO_ADDRESS
-    if permits(decision):
-        found = [_at(decisions, decision.purpose, now) for decisions in addresses]
-        return _IN_EFFECT if any(each.permitted for each in found) else _superseded_by(found)
-    lifting = [each for decisions in addresses for each in _lifting(decision, decisions, now)]
+    lifting = [each for decisions in addresses for each in _lifting(refusal, decisions, now)]
     return _superseded_by(lifting) if lifting else _IN_EFFECT
 
 
-def forbids(decisions: Collection[Decision], purpose: str) -> bool:
-    """Whether a decision forbids this purpose at the address; the end of a permission is none."""
-    found = verdict(decisions, purpose)
-    return not found.permitted and found.decision_id is not None
+def forbids(verdict: Verdict) -> bool:
+    """Whether a decision forbids; the end of a permission is none."""
+    return not verdict.permitted and verdict.decision_id is not None
 
 
 def counts_from(refusal: Decision, decisions: Collection[Decision]) -> int:
@@ -83,7 +87,7 @@ def _lifting(refusal: Decision, decisions: Collection[Decision], now: int) -> li
         known = verdicts(decisions)
         found = [applicable(known, purpose, now) for purpose in known]
     else:
-        found = [_at(decisions, refusal.purpose, now)]
+        found = [_ended(verdict(decisions, refusal.purpose), now)]
     return [each for each in found if each.permitted]
 
 
@@ -95,8 +99,8 @@ def _concerns(refusal: Decision, other: Decision) -> bool:
     )
 
 
-def _at(decisions: Collection[Decision], purpose: str, now: int) -> Verdict:
-    return applicable({purpose: verdict(decisions, purpose)}, purpose, now)
+def _ended(found: Verdict, now: int) -> Verdict:
+    return applicable({EVERY_PURPOSE: found}, EVERY_PURPOSE, now)
 
 
 def _superseded_by(found: Collection[Verdict]) -> Outcome:

@@ -16,7 +16,7 @@ from consent_runtime.keyring import Keyring
 
 from . import addresses, database, effects, subjects
 from .addresses import Named, live_key_ids
-from .current import CurrentDecisions, needed_since
+from .current import CurrentDecisions
 from .effects import Outcome
 from .lanes import MARK
 from .rows import decision_of
@@ -129,7 +129,8 @@ _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
 _BY_ID = text(f"""
-SELECT {_COLUMNS}, ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
+SELECT {_COLUMNS}, subject_id,
+       ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = :decision_id AND d.tenant = :tenant
 """)  # noqa: S608 - constants
@@ -183,14 +184,16 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
     # Of all times, as the database's clock may have been set back: what is recorded decides.
     rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": _END_OF_TIME}).all()
     current = {row.decision_id: row for row in _current_on_address(rows)}
-    decisions = [decision_of(row) for row in current.values()]
-    verdict = applicable(verdicts(decisions), purpose, now)
+    there = CurrentDecisions()
+    for row in current.values():
+        there.add(address.address_id, decision_of(row))
+    verdict = applicable(verdicts(there.at(address.address_id)), purpose, now)
     replaced = _distinct(row for row in rows if row.decision_id not in current)[-MOST_REPLACED:]
     others: list[tuple[LedgerDecision, Outcome]] = []
     deciding: LedgerDecision | None = None
     for row in _distinct([*current.values(), *replaced]):
         entry = _entry(row, [address_key])
-        outcome = effects.outcome(entry.decision, [decisions], now=now)
+        outcome = there.outcome(entry.decision, [address.address_id], now=now)
         if row.decision_id == verdict.decision_id:
             deciding = entry
         elif row.decision_id in current or outcome.effect is effects.Effect.SUPERSEDED:
@@ -213,12 +216,11 @@ def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> Decis
         return None
     decision = decision_of(known)
     current = CurrentDecisions()
-    since = needed_since(decision.status, decision.effective_at)
-    current.read(connection, [(address_id, since) for address_id in known.reached])
-    found = [current.of(address_id) for address_id in known.reached]
+    current.need(decision.status, decision.effective_at, known.subject_id, known.reached)
+    current.read(connection)
     return DecisionReceipts(
         bulk=known.bulk,
-        outcome=effects.outcome(decision, found, now=database.clock(connection)),
+        outcome=current.outcome(decision, known.reached, now=database.clock(connection)),
         receipts=tuple(_receipts(connection, tenant, str(decision_id))),
     )
 

@@ -8,7 +8,6 @@ statements is the same.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,11 +17,11 @@ from sqlalchemy import Connection
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision, permits
+from consent_contracts.verdict import verdict
 from consent_runtime.keyring import Keyring
 
 from . import addresses, deduplication, effects, live_repeats, subjects, writes
 from .addresses import Address, Named
-from .current import needed_since
 from .deduplication import ExistingEvent, Recorded, Written
 from .fan_out import Choice, SubjectChannel, spreads
 from .ids import DecisionIds
@@ -165,24 +164,24 @@ class _Batch:
                 if not self._found[name].is_new
             },
         )
-        for address in self._found.values():
-            if address.is_new:
-                self._pending.current.created(address.address_id)
-        named: defaultdict[tuple[int | None, str], list[int]] = defaultdict(list)
+        current = self._pending.current
+        current.created(
+            addresses=[address.address_id for address in self._found.values() if address.is_new],
+            subjects=self._locked.created,
+        )
         for each in self._fresh:
-            if (name := _name(each)) is not None:
-                named[self._subject_id(each), each.channel].append(self._found[name].address_id)
-        since: list[tuple[int, int]] = []
-        for each in self._fresh:
-            moment = needed_since(each.status, each.effective_at)
             subject_id, name = self._subject_id(each), _name(each)
-            if name is not None:
-                since.append((self._found[name].address_id, moment))
-            if subject_id is not None and (name is None or each.status != GIVEN):
-                linked = [address.address_id for address in self._channels[subject_id, each.channel].linked]
-                since += [(address_id, moment) for address_id in (*linked, *named[subject_id, each.channel])]
-        repeated = [repeat.first for repeat in self._repeats.values() if isinstance(repeat, _Repeated)]
-        self._pending.current.read(self._connection, [*since, *_needed(repeated)])
+            reached = [self._found[name]] if name is not None else []
+            if subject_id is not None and name is None:
+                reached = self._channels[subject_id, each.channel].linked
+            current.need(each.status, each.effective_at, subject_id, [address.address_id for address in reached])
+        self._need(repeat.first for repeat in self._repeats.values() if isinstance(repeat, _Repeated))
+        current.read(self._connection)
+
+    def _need(self, written: Iterable[Written]) -> None:
+        for each in written:
+            decision = each.decision
+            self._pending.current.need(decision.status, decision.effective_at, each.subject_id, each.address_ids)
 
     def _decide(self, each: Accepted) -> Written | _Repeated | SubmissionInvalidError:
         if (repeat := self._repeat(each)) is not None:
@@ -212,6 +211,7 @@ class _Batch:
         )
         written = Written(
             decision=choice.decision,
+            subject_id=subject_id,
             address_ids=tuple(target.address_id for target in reached),
             address_keys=tuple(sorted(target.key for target in reached)),
         )
@@ -226,9 +226,11 @@ class _Batch:
             return False
         current = self._pending.current
         if named is None:
-            return any(effects.forbids(current.of(target.address_id), each.purpose) for target in channel.linked)
-        inherited = [] if channel.is_linked(named.address_id) else [choice.decision for choice in channel.refusals]
-        return effects.forbids([*current.of(named.address_id), *inherited], each.purpose)
+            return any(effects.forbids(current.verdict(target.address_id, each.purpose)) for target in channel.linked)
+        if channel.is_linked(named.address_id) or not channel.refusals:
+            return effects.forbids(current.verdict(named.address_id, each.purpose))
+        inherited = [choice.decision for choice in channel.refusals]
+        return effects.forbids(verdict([*current.at(named.address_id), *inherited], each.purpose))
 
     def _choice(self, each: Accepted, channel: SubjectChannel, address: Address | None) -> Choice:
         """With the moment from which it counts, where that depends on what is decided on the addresses it reaches."""
@@ -238,7 +240,8 @@ class _Batch:
         as_stated = each.may_lift if permits(decision) else each.occurred_at is not None
         if as_stated:
             return choice
-        reached = [self._pending.current.of(target.address_id) for target in channel.addresses_for(choice, address)]
+        current = self._pending.current
+        reached = [current.beside(decision, target.address_id) for target in channel.addresses_for(choice, address)]
         if permits(decision):
             moment = min(
                 (effects.lifts_nothing_from(decision, there) for there in reached), default=decision.effective_at
@@ -254,15 +257,15 @@ class _Batch:
             for each in results
         ]
         current = self._pending.current
-        current.read(self._connection, _needed(each for each in written if each is not None))
+        self._need(each for each in written if each is not None)
+        current.read(self._connection)
         outcomes: list[Outcome] = []
         for result, each in zip(results, written, strict=True):
             if isinstance(result, SubmissionInvalidError):
                 outcomes.append(result)
                 continue
             assert each is not None
-            found = [current.of(address_id) for address_id in each.address_ids]
-            outcome = effects.outcome(each.decision, found, now=self._now)
+            outcome = current.outcome(each.decision, each.address_ids, now=self._now)
             repeated = isinstance(result, _Repeated)
             outcomes.append(
                 Recorded(
@@ -319,15 +322,6 @@ def _reaching(written: Written, aliases: Mapping[str, Sequence[Address]]) -> Wri
         address_ids=tuple({*written.address_ids, *(address.address_id for address in also)}),
         address_keys=tuple(sorted({*written.address_keys, *(address.key for address in also)})),
     )
-
-
-def _needed(written: Iterable[Written]) -> list[tuple[int, int]]:
-    """The addresses that decisions reached, each with the moment since which its decisions are needed."""
-    return [
-        (address_id, needed_since(each.decision.status, each.decision.effective_at))
-        for each in written
-        for address_id in each.address_ids
-    ]
 
 
 def _decision(each: Accepted, *, decision_id: str) -> Decision:

@@ -211,6 +211,24 @@ def test_an_address_with_a_long_history_costs_a_withdrawal_nothing(ledger: Ledge
     assert rows == [0]
 
 
+def test_an_address_that_many_share_costs_a_withdrawal_nothing(ledger: Ledger, engine: Engine) -> None:
+    """Of a subject's refusal only the subject's own decisions are read; of a new subject's none."""
+    recorded(ledger, [decision("given", subject_ref=f"s{each}", address=A) for each in range(300)])
+    earlier = decision().effective_at - YEAR
+    with statements(engine) as seen:
+        recorded(ledger, [decision(subject_ref="new", address=A, effective_at=earlier)])
+    assert reads(seen) == 0
+    rows: list[int] = []
+    event.listen(
+        engine,
+        "after_cursor_execute",
+        lambda _c, cursor, statement, *_: rows.append(cursor.rowcount) if reads([statement]) else None,
+    )
+    (lost,) = recorded(ledger, [decision(subject_ref="s7", effective_at=earlier)])
+    assert lost.outcome.effect is Effect.SUPERSEDED
+    assert rows == [1]
+
+
 class TestRaces:
     """While a permission is being recorded, an older refusal comes."""
 

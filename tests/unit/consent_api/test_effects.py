@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from consent_api.ledger.effects import (
     BEFORE_ANY_CHOICE,
     Effect,
+    Outcome,
     counts_from,
     forbids,
     lifts_nothing_from,
-    outcome,
+    of_permission,
+    of_refusal,
 )
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision
 from consent_contracts.join import SKEW_MICROS
-from consent_contracts.verdict import applicable, verdicts
+from consent_contracts.verdict import applicable, verdict, verdicts
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -33,6 +35,12 @@ def made(name: str, status: str = "withdrawn", at: float = 0, **changes: object)
         "recorded_at": NOW,
     }
     return Decision(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def outcome(decision: Decision, addresses: list[list[Decision]], *, now: int) -> Outcome:
+    if decision.status == GIVEN:
+        return of_permission([verdict(there, decision.purpose) for there in addresses], now=now)
+    return of_refusal(decision, addresses, now=now)
 
 
 def test_a_refusal_that_nothing_lifts_is_in_effect() -> None:
@@ -130,9 +138,14 @@ def test_a_refusal_that_is_said_to_be_in_effect_forbids_at_every_address(
 
 
 @given(DECISIONS)
-def test_what_is_older_than_a_refusal_need_not_be_read(there: list[Decision]) -> None:
+def test_what_is_older_than_a_refusal_or_of_another_person_need_not_be_read(there: list[Decision]) -> None:
     for refusal in [each for each in there if each.status != GIVEN]:
-        newer = [each for each in there if each is refusal or each.effective_at > refusal.effective_at]
+        newer = [
+            each
+            for each in there
+            if each is refusal
+            or (each.effective_at > refusal.effective_at and refusal.subject_ref in (None, each.subject_ref))
+        ]
         assert outcome(refusal, [there], now=NOW) == outcome(refusal, [newer], now=NOW)
 
 
@@ -150,11 +163,11 @@ def test_a_permission_that_may_not_lift_changes_no_refusal_before_or_after_it(
     """Where nothing forbids before it: with it, nothing is permitted that later or older refusals would forbid without
     it."""
     for permission in (made("d1", GIVEN, at=12, subject_ref=ref) for ref in (None, "ann")):
-        if forbids(before, permission.purpose):
+        if forbids(verdict(before, permission.purpose)):
             continue
         moved = msgspec.structs.replace(permission, effective_at=lifts_nothing_from(permission, before))
         for there in (before, [*before, *(each for each in after if each.status != GIVEN)]):
-            assert forbids([*there, moved], permission.purpose) == forbids(there, permission.purpose)
+            assert forbids(verdict([*there, moved], permission.purpose)) == forbids(verdict(there, permission.purpose))
 
 
 def test_a_permission_that_may_not_lift_counts_from_the_one_that_it_renews() -> None:
