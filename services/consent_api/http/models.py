@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from consent_api.ledger import effects
 from consent_contracts.decisions import STATUSES
@@ -138,7 +138,7 @@ class Recorded(WithEffect, kw_only=True, omit_defaults=True):
     decision_id: DecisionId
     recorded_at: Time
     addresses: Annotated[list[AddressKey], Meta(description="The addresses it reached.")]
-    dropped: Dropped
+    dropped: Dropped | UnsetType = UNSET
 
 
 class BatchResult(Struct, kw_only=True, omit_defaults=True):
@@ -148,7 +148,7 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     decision_id: DecisionId | None = None
     recorded_at: Time | None = None
     addresses: list[AddressKey] | None = None
-    dropped: Dropped | None = None
+    dropped: Dropped | UnsetType = UNSET
     effect: Effect | None = None
     superseded_by: SupersededBy | None = None
     superseded_since: SupersededSince | None = None

@@ -48,7 +48,7 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Reco
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
-        dropped=_field_errors(dropped),
+        dropped=_field_errors(dropped) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
 
@@ -65,7 +65,7 @@ def to_batch_result(
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
-        dropped=_field_errors(dropped, within=within) or None,
+        dropped=_field_errors(dropped, within=within) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
 

@@ -56,7 +56,7 @@ class PendingWrites:
         names = {address.address_id: addresses.alias_names(keyring, address) for _, address in refusals}
         wanted = dict.fromkeys(name for of_one in names.values() for name in of_one)
         found = addresses.resolve(connection, keyring, wanted, now=now)
-        self.current.created(addresses=[each.address_id for each in found.values() if each.is_new])
+        self.current.created(addresses=[each.address_id for each in found.values() if each.is_new], subjects=())
         widened: dict[str, list[Address]] = {}
         for choice, address in refusals:
             for name in names[address.address_id]:

@@ -139,7 +139,7 @@ def test_a_moment_ahead_or_unreadable_is_refused(client: TestClient, at: str) ->
 def test_an_unknown_subject_is_404_and_an_address_is_no_reference(client: TestClient) -> None:
     for path in ("/v1/subjects/unheard-of/state", "/v1/subjects/unheard-of/addresses"):
         assert client.get(path).status_code == 404
-    assert addresses(client, "DELETE", "nobody", A).status_code == 404
+    assert addresses(client, "DELETE", "unheard-of", A).status_code == 404
     response = client.get("/v1/subjects/someone@example.com/state")
     assert response.status_code == 422
     assert "someone" not in response.text

@@ -72,6 +72,31 @@ def test_submissions_that_were_deleted_before_they_were_read_are_told(
     assert sum(vars(each)["records"] for each in told) == 40
 
 
+def test_a_refusal_is_recorded_without_what_cannot_be_read(rig: Rig) -> None:  # R4 R7
+    now = time.time_ns() // 1_000
+    changes: list[dict[str, object]] = [
+        {"occurred_at": now // 1_000},
+        {"occurred_at": now // 1_000_000},
+        {"occurred_at": 0},
+        {"occurred_at": now * 1_000},
+        {"expires_at": 2**63 - 1},
+        {"expires_at": -1},
+        {"event_id": ""},
+        {"subject_ref": "[object Object]"},
+        {"evidence": {"actor": "x" * 2_001, "notice_id": "a\x00b"}},
+    ]
+    rig.submit(rig.encoded([{**refusal(), **change} for change in changes]))
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == len(changes))
+        lost = {
+            name: ingest.metric("consent_relay_ingest_dropped_fields_total", topic=rig.topics.inbound, field=name)
+            for name in ("occurred_at", "expires_at", "event_id", "subject_ref", "evidence")
+        }
+    assert lost == {"occurred_at": 4, "expires_at": 2, "event_id": 1, "subject_ref": 1, "evidence": 2}
+    assert rig.ask("SELECT count(*) FROM decisions WHERE effective_at = recorded_at") == 4
+    assert letters(rig) == []
+
+
 def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, keyring: Keyring) -> None:
     codec = rig.codec()
     [good] = rig.encoded([grant()])

@@ -245,7 +245,7 @@ def test_a_refusal_is_recorded_without_what_cannot_be_read_which_is_counted_and_
     codec = ChangedCodec(
         {"event_id": "", "subject_ref": "null", "occurred_at": 0, "expires_at": 2**63 - 1, "evidence": evidence}
     )
-    before = ledger.clock()
+    before = ledger.now()
     assert submissions(ledger, lane, codec, registry).handle(records(3)) == []
     recorded = [each for batch in ledger.transactions for each in batch]
     assert len(recorded) == 3
