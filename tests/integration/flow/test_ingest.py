@@ -79,6 +79,7 @@ def test_a_refusal_is_recorded_without_what_cannot_be_read(rig: Rig) -> None:  #
         {"occurred_at": now // 1_000_000},
         {"occurred_at": 0},
         {"occurred_at": now * 1_000},
+        {"occurred_at": None},
         {"expires_at": 2**63 - 1},
         {"expires_at": -1},
         {"event_id": ""},
@@ -93,7 +94,7 @@ def test_a_refusal_is_recorded_without_what_cannot_be_read(rig: Rig) -> None:  #
             for name in ("occurred_at", "expires_at", "event_id", "subject_ref", "evidence")
         }
     assert lost == {"occurred_at": 4, "expires_at": 2, "event_id": 1, "subject_ref": 1, "evidence": 2}
-    assert rig.ask("SELECT count(*) FROM decisions WHERE effective_at = recorded_at") == 4
+    assert rig.ask("SELECT count(*) FROM decisions WHERE effective_at = recorded_at") == 5
     assert letters(rig) == []
 
 
@@ -130,6 +131,7 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, ke
                     grant(evidence=None),
                     grant(address="not a number"),
                     grant(occurred_at=time.time_ns() // 1_000 + 3_600_000_000),
+                    grant(occurred_at=None),
                     grant(tenant="nobody"),
                     grant(event_id=""),
                     grant(subject_ref="nul\x00"),
