@@ -1,4 +1,4 @@
-"""The wall clock in the unit of every record, and the clock by which ages grow."""
+"""The wall clock in the unit of every record, and a clock that nobody sets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import time
 MAX_CLOCK_LEAD_MICROS = 2_000_000
 """A time that is later than our clock by more than this is not believed: one of two clocks is, or was, fast."""
 
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's CLOCK_MONOTONIC stands still while the machine sleeps."""
+
 
 def now_micros() -> int:
     """Microseconds since the epoch, UTC."""
@@ -14,13 +17,13 @@ def now_micros() -> int:
 
 
 def elapsed_micros() -> int:
-    """Microseconds on a clock that runs through sleep and is never set."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
+    """Microseconds on a clock that is never set and, where the system has such a one, runs through sleep."""
+    return time.clock_gettime_ns(_ELAPSED) // 1_000
 
 
 def elapsed_seconds() -> float:
     """The same clock in seconds."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(_ELAPSED)
 
 
 def is_ahead(moment: int, *, clock: int) -> bool:

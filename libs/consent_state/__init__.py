@@ -4,24 +4,19 @@ from .errors import RestoreFailed, RestoreStopped, StateError, StateStoreCorrupt
 from .offsets import high_watermarks, last_stable_offsets, low_watermarks, topic_ids
 from .positions import Position, Rebuild, RebuildReason, TopicPartition
 from .reader import Batch, Remaining, TableReader, table_consumer
-from .resolved import ListEnd, ListResolved, ResolvedPartition, StalenessLimits
 from .restore import Restored, open_transactions, restore
 from .start import Start, find_misfits, start_positions
 from .store import StateStore, WriteBatch
 
 __all__ = [
     "Batch",
-    "ListEnd",
-    "ListResolved",
     "Position",
     "Rebuild",
     "RebuildReason",
     "Remaining",
-    "ResolvedPartition",
     "RestoreFailed",
     "RestoreStopped",
     "Restored",
-    "StalenessLimits",
     "Start",
     "StateError",
     "StateStore",

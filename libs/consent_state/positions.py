@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-import msgspec
+from consent_runtime.position import Position as Position
 
 
 class TopicPartition(NamedTuple):
@@ -16,13 +16,6 @@ class TopicPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}:{self.partition}"
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """The offset to read next. The id tells a topic from a later one of the same name."""
-
-    topic_id: str
-    offset: int
 
 
 class RebuildReason(StrEnum):

@@ -15,8 +15,9 @@ from consent_runtime import kafka, observability, starting
 from consent_runtime.dead_letters import BlockingDeadLetters, DeadLetterMetrics
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
+from consent_runtime.resolved import StalenessLimits
 from consent_runtime.transport import ChunkApp, Stream, TransportMetrics, build, run
-from consent_state import StalenessLimits, StateStore, table_consumer
+from consent_state import StateStore, table_consumer
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker

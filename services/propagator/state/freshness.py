@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
 from consent_runtime.clock import elapsed_micros, now_micros
-from consent_state import ListResolved, Position, ResolvedPartition, StalenessLimits
+from consent_runtime.position import Position
+from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class Freshness:
         except ContractError as error:
             logger.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
             return
-        self._partitions[partition].receive(ListResolved.of(datum, append_time=append_time))
+        record = ListResolved.of(datum, append_time=append_time)
+        self._partitions[partition].receive(record, elapsed=self._elapsed())
 
     def advance(self, partition: int, positions: Mapping[str, Position]) -> None:
         """The tables hold the list topics up to these positions, by topic."""

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from consent_state import ListEnd, ListResolved, Position, ResolvedPartition, StalenessLimits
+from consent_runtime.position import Position
+from consent_runtime.resolved import ListEnd, ListResolved, ResolvedPartition, StalenessLimits
 
 SECOND = 1_000_000
 TOPIC, ID = "suppression.sms.v1", "id-1"
@@ -33,7 +34,7 @@ def at(offset: int, topic_id: str = ID) -> dict[str, Position]:
 def adopted(*records: ListResolved, clock: int, elapsed: int = 0, offset: int = 10) -> ResolvedPartition:
     resolved = ResolvedPartition()
     for each in records:
-        resolved.receive(each)
+        resolved.receive(each, elapsed=elapsed)
     resolved.advance(at(offset), clock=clock, elapsed=elapsed)
     return resolved
 
@@ -54,9 +55,9 @@ def test_a_record_is_adopted_once_its_offset_is_reached() -> None:
 
 def test_a_record_of_another_topic_of_the_same_name_is_not_adopted() -> None:
     resolved = ResolvedPartition()
-    resolved.receive(record(100 * SECOND))
+    resolved.receive(record(100 * SECOND), elapsed=0)
     assert not resolved.advance(at(10, "id-2"), clock=101 * SECOND, elapsed=0)
-    resolved.receive(record(101 * SECOND, lists=(ListEnd(topic=TOPIC, topic_id="id-2", end_offset=3),)))
+    resolved.receive(record(101 * SECOND, lists=(ListEnd(topic=TOPIC, topic_id="id-2", end_offset=3),)), elapsed=0)
     assert resolved.advance(at(10, "id-2"), clock=102 * SECOND, elapsed=0)
 
 
@@ -77,9 +78,9 @@ def test_a_record_more_than_two_seconds_later_than_the_readers_clock_is_not_adop
 def test_when_the_clock_of_the_ledger_was_fast_and_is_set_back_what_it_states_then_is_adopted() -> None:
     resolved = adopted(record(90 * SECOND), clock=91 * SECOND)
     for fast in (3_600, 3_601):
-        resolved.receive(record(fast * SECOND, append_time=92 * SECOND))
+        resolved.receive(record(fast * SECOND, append_time=92 * SECOND), elapsed=0)
         assert not resolved.advance(at(10), clock=92 * SECOND, elapsed=0)
-    resolved.receive(record(93 * SECOND))
+    resolved.receive(record(93 * SECOND), elapsed=0)
     assert resolved.advance(at(10), clock=93 * SECOND, elapsed=0)
     assert resolved.as_of("sms") == 93 * SECOND
 
@@ -87,7 +88,7 @@ def test_when_the_clock_of_the_ledger_was_fast_and_is_set_back_what_it_states_th
 def test_a_reader_whose_clock_was_fast_too_adopts_what_is_stated_when_both_are_set_back() -> None:
     resolved = adopted(record(3_600 * SECOND), clock=3_600 * SECOND, elapsed=0)
     assert not resolved.advance(at(10), clock=101 * SECOND, elapsed=1 * SECOND)
-    resolved.receive(record(102 * SECOND))
+    resolved.receive(record(102 * SECOND), elapsed=2 * SECOND)
     assert resolved.advance(at(10), clock=102 * SECOND, elapsed=2 * SECOND)
     assert resolved.hindrance("sms", LIMITS, elapsed=31 * SECOND) is None
     assert resolved.as_of("sms") == 102 * SECOND
@@ -97,25 +98,51 @@ def test_a_reader_whose_clock_was_fast_too_adopts_what_is_stated_when_both_are_s
 def test_a_record_whose_bulk_or_inbound_time_a_fast_clock_gave_is_not_adopted(lane: str) -> None:
     resolved = adopted(record(100 * SECOND, **{lane: 3_600 * SECOND}), clock=100 * SECOND)
     assert resolved.hindrance("sms", LIMITS, elapsed=0) == "unknown"
-    resolved.receive(record(101 * SECOND, **{lane: 101 * SECOND}))
+    resolved.receive(record(101 * SECOND, **{lane: 101 * SECOND}), elapsed=0)
     assert resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
 
 
 def test_a_hole_that_a_fast_merge_named_is_closed_by_the_records_after_its_clock_was_set_back() -> None:
     resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(101 * SECOND, hole="h1", written_at=3_600 * SECOND))
+    resolved.receive(record(101 * SECOND, hole="h1", written_at=3_600 * SECOND), elapsed=0)
     resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
     assert resolved.hindrance("sms", LIMITS, elapsed=0) == "hole"
-    resolved.receive(record(102 * SECOND))
+    resolved.receive(record(102 * SECOND), elapsed=0)
     resolved.advance(at(10), clock=102 * SECOND, elapsed=0)
     assert resolved.hindrance("sms", LIMITS, elapsed=0) is None
 
 
 def test_a_reader_whose_clock_is_slow_adopts_a_record_when_its_time_has_come() -> None:
     resolved = adopted(record(103 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(104 * SECOND))
+    resolved.receive(record(104 * SECOND), elapsed=0)
     assert resolved.advance(at(10), clock=101 * SECOND, elapsed=0)
     assert resolved.as_of("sms") == 103 * SECOND
+
+
+def test_what_a_reader_whose_clock_is_slow_adopts_late_is_as_old_as_its_receipt() -> None:  # R63
+    resolved = adopted(record(3_700 * SECOND), clock=100 * SECOND)
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) == "unknown"
+    assert resolved.advance(at(10), clock=3_700 * SECOND, elapsed=3_600 * SECOND)
+    assert resolved.age(3_600 * SECOND) == 3_600 * SECOND
+    assert resolved.hindrance("sms", LIMITS, elapsed=3_600 * SECOND) == "stale"
+
+
+def test_the_clock_by_which_permissions_end_is_the_later_of_two_and_no_step_changes_it() -> None:  # R63
+    behind = adopted(record(100 * SECOND, append_time=101 * SECOND), clock=99 * SECOND, elapsed=7).recency(
+        "sms", LIMITS
+    )
+    assert behind.clock_at_zero == 101 * SECOND - 7
+    wrong = adopted(record(100 * SECOND, append_time=3_700 * SECOND), clock=101 * SECOND).recency("sms", LIMITS)
+    assert wrong.clock_at_zero == 101 * SECOND, "an append time more than two seconds ahead is not followed"
+
+
+def test_after_a_restart_nothing_is_adopted_and_a_hole_is_still_known() -> None:
+    resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
+    resolved.restart()
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) == "unknown"
+    resolved.receive(record(None, hole="h1", written_at=101 * SECOND), elapsed=0)
+    resolved.restart()
+    assert resolved.hindrance("sms", LIMITS, elapsed=0) == "hole"
 
 
 def test_a_clock_of_the_ledger_that_is_late_is_bounded_by_the_append_time() -> None:
@@ -161,31 +188,31 @@ def test_the_limits_of_each_lane(changes: dict[str, Any], elapsed: int, expected
 
 def test_a_hole_counts_at_once_and_until_a_later_record_has_none() -> None:
     resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(None, end=10**9, hole="h1", written_at=101 * SECOND))
+    resolved.receive(record(None, end=10**9, hole="h1", written_at=101 * SECOND), elapsed=0)
     assert resolved.hindrance("sms", LIMITS, elapsed=0) == "hole"
     assert resolved.as_of("sms") is None
-    resolved.receive(record(99 * SECOND, written_at=99 * SECOND))
+    resolved.receive(record(99 * SECOND, written_at=99 * SECOND), elapsed=0)
     assert resolved.hole("sms") == "h1", "a late record closes nothing"
-    resolved.receive(record(102 * SECOND))
+    resolved.receive(record(102 * SECOND), elapsed=0)
     resolved.advance(at(10), clock=102 * SECOND, elapsed=0)
     assert resolved.hindrance("sms", LIMITS, elapsed=0) is None
 
 
 def test_a_late_record_with_a_hole_that_was_never_closed_counts() -> None:
     resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(None, hole="h2", written_at=90 * SECOND))
+    resolved.receive(record(None, hole="h2", written_at=90 * SECOND), elapsed=0)
     assert resolved.hole("sms") == "h2"
 
 
 def test_a_late_record_with_a_hole_that_was_closed_changes_nothing() -> None:
     resolved = adopted(record(None, hole="h1", written_at=90 * SECOND), record(100 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(None, hole="h1", written_at=91 * SECOND))
+    resolved.receive(record(None, hole="h1", written_at=91 * SECOND), elapsed=0)
     assert resolved.hole("sms") is None
 
 
 def test_a_hole_of_one_channel_concerns_that_channel_alone() -> None:
     resolved = adopted(record(100 * SECOND), clock=100 * SECOND)
-    resolved.receive(record(100 * SECOND, channel_holes={"email": "h3"}, written_at=101 * SECOND))
+    resolved.receive(record(100 * SECOND, channel_holes={"email": "h3"}, written_at=101 * SECOND), elapsed=0)
     assert resolved.hole("sms") is None
     assert resolved.hindrance("email", LIMITS, elapsed=0) == "hole"
 

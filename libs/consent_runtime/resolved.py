@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
-
-from .positions import Position
+from .clock import MAX_CLOCK_LEAD_MICROS, is_ahead
+from .position import Position
 
 _MAX_WAITING = 64
 _MAX_CLOSED_HOLES = 32
@@ -86,8 +85,48 @@ class StalenessLimits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recency:
+    """What a reader knows of one partition for one channel until the next record. Immutable, for any thread.
+
+    The ends of each limit are on the clock that runs through sleep.
+    """
+
+    as_of: int | None
+    """Every live decision that was acknowledged before this moment is in the list. None: unknown, or a hole."""
+    hole: str | None
+    live_until: int
+    inbound_until: int
+    bulk_until: int
+    clock_at_zero: int | None
+    """The wall clock at the last adoption, less the elapsed clock: added to the latter it gives a clock that no step
+    of the wall clock changes. None: nothing has been adopted."""
+
+    @property
+    def usable_until(self) -> int:
+        """Until when answers may be given, on the elapsed clock."""
+        return min(self.live_until, self.inbound_until, self.bulk_until)
+
+    def hindrance(self, elapsed: int) -> str | None:
+        """Why no answer may be given: hole, unknown, stale, inbound_stale, bulk_stale."""
+        if self.hole is not None:
+            return "hole"
+        if self.as_of is None:
+            return "unknown"
+        if elapsed > self.live_until:
+            return "stale"
+        if elapsed > self.inbound_until:
+            return "inbound_stale"
+        return "bulk_stale" if elapsed > self.bulk_until else None
+
+
+_NEVER = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Adopted:
     record: ListResolved
+    received: int
+    """The clock that runs through sleep, at receipt."""
     clock: int
     """The reader's wall clock at adoption."""
     elapsed: int
@@ -98,7 +137,21 @@ class _Adopted:
         return min(resolved_at, self.record.append_time)
 
     def age(self, resolved_at: int, elapsed: int) -> int:
-        return max(0, self.clock - self.as_of(resolved_at)) + max(0, elapsed - self.elapsed)
+        return self._age_at_adoption(resolved_at) + max(0, elapsed - self.elapsed)
+
+    def until(self, resolved_at: int, limit: int) -> int:
+        """When `age` exceeds `limit`."""
+        return self.elapsed + limit - self._age_at_adoption(resolved_at)
+
+    def _age_at_adoption(self, resolved_at: int) -> int:
+        # A reader whose clock is slow adopts a record late, when its own clock has reached the record's time.
+        return max(0, self.clock - self.as_of(resolved_at), self.elapsed - self.received)
+
+    @property
+    def latest_clock(self) -> int:
+        """The later of the own clock and the append time at adoption, unless one of the two clocks is wrong."""
+        append_time = self.record.append_time
+        return self.clock if is_ahead(append_time, clock=self.clock) else max(self.clock, append_time)
 
 
 class ResolvedPartition:
@@ -106,7 +159,8 @@ class ResolvedPartition:
 
     def __init__(self) -> None:
         self._adopted: _Adopted | None = None
-        self._waiting: deque[ListResolved] = deque()
+        self._waiting: deque[tuple[ListResolved, int]] = deque()
+        """With the elapsed clock at receipt."""
         self._adoptable_until = sys.maxsize
         """By the reader's clock when it last looked: later times were given by a clock that is fast."""
         self._hole: str | None = None
@@ -120,21 +174,21 @@ class ResolvedPartition:
         """The highest loss number read: it grows when Kafka has lost records of this partition."""
         return self._loss
 
-    def receive(self, record: ListResolved) -> None:
+    def receive(self, record: ListResolved, *, elapsed: int) -> None:
         """A record was read. A hole in it counts at once; its times once `advance` finds its offsets reached."""
         self._loss = max(self._loss, record.loss)
         self._take_holes(record)
         if record.resolved_at is None:
             return
-        while self._waiting and self._waiting[-1].latest > max(self._adoptable_until, record.latest):
+        while self._waiting and self._waiting[-1][0].latest > max(self._adoptable_until, record.latest):
             self._waiting.pop()  # The ledger's clock was fast and has been set back.
-        newest = self._waiting[-1] if self._waiting else self._adopted.record if self._adopted else None
+        newest = self._waiting[-1][0] if self._waiting else self._adopted.record if self._adopted else None
         if newest is not None and self._adoptable_until >= (newest.resolved_at or 0) >= record.resolved_at:
             return
         if len(self._waiting) == _MAX_WAITING:
             # A reader that lags adopts the oldest first; without the newest but one it only does so less often.
             self._waiting.pop()
-        self._waiting.append(record)
+        self._waiting.append((record, elapsed))
 
     def advance(self, positions: Mapping[str, Position], *, clock: int, elapsed: int) -> bool:
         """Adopt the newest record whose lists have been read to their ends; True when there is one.
@@ -142,12 +196,13 @@ class ResolvedPartition:
         `positions`: by topic, of the list topics that this reader reads; others are not compared.
         """
         self._adoptable_until = clock + MAX_CLOCK_LEAD_MICROS
-        reached = [each for each in self._waiting if self._is_reached(each, positions)]
+        reached = [each for each in self._waiting if self._is_reached(each[0], positions)]
         if not reached:
             return False
         while self._waiting.popleft() is not reached[-1]:
             pass
-        self._adopted = _Adopted(record=reached[-1], clock=clock, elapsed=elapsed)
+        record, received = reached[-1]
+        self._adopted = _Adopted(record=record, received=received, clock=clock, elapsed=elapsed)
         return True
 
     def as_of(self, channel: str) -> int | None:
@@ -169,19 +224,30 @@ class ResolvedPartition:
 
     def hindrance(self, channel: str, limits: StalenessLimits, *, elapsed: int) -> str | None:
         """Why this partition permits nothing for the channel: hole, unknown, stale, inbound_stale, bulk_stale."""
-        if self.hole(channel) is not None:
-            return "hole"
-        age = self.age(elapsed)
-        if age is None or self._adopted is None:
-            return "unknown"
-        if age > limits.live:
-            return "stale"
-        adopted, record = self._adopted, self._adopted.record
-        if record.inbound_resolved_at is not None and adopted.age(record.inbound_resolved_at, elapsed) > limits.inbound:
-            return "inbound_stale"
-        if record.bulk_resolved_at is None or adopted.age(record.bulk_resolved_at, elapsed) > limits.bulk:
-            return "bulk_stale"
-        return None
+        return self.recency(channel, limits).hindrance(elapsed)
+
+    def recency(self, channel: str, limits: StalenessLimits) -> Recency:
+        """What is known now, for those who ask without a lock."""
+        hole, adopted = self.hole(channel), self._adopted
+        if adopted is None or adopted.record.resolved_at is None:
+            return Recency(
+                as_of=None, hole=hole, live_until=_NEVER, inbound_until=_NEVER, bulk_until=_NEVER, clock_at_zero=None
+            )
+        record, live = adopted.record, adopted.record.resolved_at
+        inbound, bulk = record.inbound_resolved_at, record.bulk_resolved_at
+        holed = hole is not None
+        return Recency(
+            as_of=None if holed else adopted.as_of(live),
+            hole=hole,
+            live_until=_NEVER if holed else adopted.until(live, limits.live),
+            inbound_until=sys.maxsize if inbound is None else adopted.until(inbound, limits.inbound),
+            bulk_until=_NEVER if bulk is None else adopted.until(bulk, limits.bulk),
+            clock_at_zero=adopted.latest_clock - adopted.elapsed,
+        )
+
+    def restart(self) -> None:
+        """The lists are read from their beginning: what was adopted holds no more, what was lost remains."""
+        self._adopted = None
 
     def _take_holes(self, record: ListResolved) -> None:
         if record.written_at >= self._holes_written_at or self._holes_written_at > self._adoptable_until:
