@@ -2,13 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable
 
-import msgspec
-
+from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
-from consent_contracts.verdict import UNKNOWN, Verdict, applicable
+from consent_contracts.verdict import UNKNOWN, applicable
 from consent_runtime.addresses import InvalidAddress, canonical
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
@@ -18,32 +16,11 @@ logger = logging.getLogger(__name__)
 _SKEW_MICROS = 2_000_000
 _ADDRESS_KEY = re.compile(r"([a-z][a-z0-9]{0,15})\.[A-Za-z0-9_-]{43}", re.ASCII)
 
-Policy = Literal["allow", "deny"]
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`reason` is the status of the deciding decision, or one of: unknown, expired, future_dated, stale,
-    unreadable, invalid_address, unavailable. `detail` says more where the caller can mend it.
-    `since` is in microseconds, UTC."""
-
-    permitted: bool
-    reason: str
-    since: int | None = None
-    decision_id: str | None = None
-    detail: str | None = None
-
-
-STALE = Answer(permitted=False, reason="stale", detail="the list is not loaded, or not as fresh as it has to be")
-UNREADABLE = Answer(permitted=False, reason="unreadable", detail="the entry of this address cannot be read")
-NOT_A_KEY = Answer(permitted=False, reason="invalid_address", detail="not_an_address_key")
-UNKNOWN_KEY_ID = Answer(permitted=False, reason="unavailable", detail="the key id is retired or not of this tenant")
-NOT_YET_PRIMARY = Answer(permitted=False, reason="unavailable", detail="entries under this key id are not complete yet")
-
-OUTDATED = Answer(
-    permitted=False,
-    reason="unavailable",
-    detail="a newer hash key is in use than this process has: restart it with the new keyring",
-)
+_UNREADABLE = "the entry of this address cannot be read"
+_NOT_A_KEY = "not_an_address_key"
+_UNKNOWN_KEY_ID = "the key id is retired or not of this tenant"
+_KEY_NOT_PROMOTED = "entries under this key id are not complete yet"
+_OUTDATED = "a newer hash key is in use than this process has: restart it with the new keyring"
 
 
 class Checker:
@@ -71,7 +48,7 @@ class Checker:
         ids = [key.id for key in keyring.hash_keys[tenant]]
         self._live_ids = frozenset(ids)
         self._complete_ids = frozenset(ids[: ids.index(self._hashers[0].key_id) + 1])
-        self._no_decision = Answer(permitted=unknown == "allow", reason=UNKNOWN)
+        self._unknown = unknown
         self._told_of: str | None = None
 
     def outdated_by(self) -> str | None:
@@ -90,71 +67,82 @@ class Checker:
 
     def check(self, addresses: Iterable[str], purpose: str) -> list[Answer]:
         """An answer for each address, in order. An invalid one denies with its reason."""
-        entries = self._view.entries()
-        if entries is None:
-            return [STALE for _ in addresses]
-        if self.outdated_by() is not None:
-            return [OUTDATED for _ in addresses]
-        now = self._now()
-        return [self._address(entries, address, purpose, now) for address in addresses]
+        question = self._question(purpose)
+        if (denied := self._denied(question)) is not None:
+            return [denied for _ in addresses]
+        return [self._address(question, address) for address in addresses]
 
     def check_keys(self, address_keys: Iterable[str], purpose: str) -> list[Answer]:
         """The same for callers that hold address keys."""
-        entries = self._view.entries()
-        if entries is None:
-            return [STALE for _ in address_keys]
-        if self.outdated_by() is not None:
-            return [OUTDATED for _ in address_keys]
-        now = self._now()
-        return [self._key(entries, address_key, purpose, now) for address_key in address_keys]
+        question = self._question(purpose)
+        if (denied := self._denied(question)) is not None:
+            return [denied for _ in address_keys]
+        return [self._key(question, address_key) for address_key in address_keys]
 
-    def _address(self, entries: Mapping[bytes, bytes], address: str, purpose: str, now: int) -> Answer:
+    def _denied(self, question: Question) -> Answer | None:
+        """The answer for every address, where there is one."""
+        if question.loading is not None:
+            return question.loading
+        return None if self.outdated_by() is None else question.refused("unavailable", _OUTDATED)
+
+    def _question(self, purpose: str) -> Question:
+        return Question(
+            self._view.snapshot(),
+            purpose,
+            limits=self._view.limits,
+            unknown=self._unknown,
+            clock=self._now(),
+            elapsed=self._view.elapsed(),
+        )
+
+    def _address(self, question: Question, address: str) -> Answer:
         try:
             spelled = canonical(self._view.channel, address, default_region=self._region)
         except InvalidAddress as error:
-            return Answer(permitted=False, reason="invalid_address", detail=f"{error.reason}: {error.cure}")
-        answer = self._no_decision
-        for hasher in self._hashers:
-            packed = entries.get(hasher.key_bytes(spelled))
+            return question.refused("invalid_address", f"{error.reason}: {error.cure}")
+        keys = [hasher.key_bytes(spelled) for hasher in self._hashers]
+        basis = question.basis(keys)
+        if basis.hindered is not None:
+            return basis.hindered
+        answer = basis.no_decision
+        for key in keys:
+            packed = question.entries.get(key)
             if packed is None:
                 continue
-            found = self._answer(packed, purpose, now)
+            found = self._answer(question, basis, packed)
             if not found.permitted and found.reason != UNKNOWN:
                 return found  # A refusal under any live key denies.
-            if answer is self._no_decision:
+            if answer is basis.no_decision:
                 answer = found if found.permitted else answer
         return answer
 
-    def _key(self, entries: Mapping[bytes, bytes], address_key: str, purpose: str, now: int) -> Answer:
+    def _key(self, question: Question, address_key: str) -> Answer:
         match = _ADDRESS_KEY.fullmatch(address_key)
         if match is None:
-            return NOT_A_KEY
+            return question.refused("invalid_address", _NOT_A_KEY)
         if match[1] not in self._live_ids:
-            return UNKNOWN_KEY_ID
-        packed = entries.get(address_key.encode("ascii"))
+            return question.refused("unavailable", _UNKNOWN_KEY_ID)
+        key = address_key.encode("ascii")
+        basis = question.basis([key])
+        if basis.hindered is not None:
+            return basis.hindered
+        packed = question.entries.get(key)
         if packed is not None and self._view.tenant(packed) not in (None, self._tenant):
             packed = None  # Another tenant's entry is none of this caller's business.
-        answer = self._no_decision if packed is None else self._answer(packed, purpose, now)
-        return NOT_YET_PRIMARY if answer.permitted and match[1] not in self._complete_ids else answer
+        answer = basis.no_decision if packed is None else self._answer(question, basis, packed)
+        if answer.permitted and match[1] not in self._complete_ids:
+            return basis.refused("unavailable", _KEY_NOT_PROMOTED)
+        return answer
 
-    def _answer(self, packed: bytes, purpose: str, now: int) -> Answer:
-        verdict = self._view.verdict(packed, purpose)
+    def _answer(self, question: Question, basis: Basis, packed: bytes) -> Answer:
+        verdict = self._view.verdict(packed, question.purpose)
         if verdict is None:
-            return UNREADABLE
+            return basis.refused("unreadable", _UNREADABLE)
         if verdict.permitted:
-            if verdict.since is not None and verdict.since > now + _SKEW_MICROS:
-                return _denied(verdict, "future_dated")
+            if verdict.since is not None and verdict.since > question.clock + _SKEW_MICROS:
+                return basis.answer(verdict, reason="future_dated")
             if verdict.expires_at is not None:
-                verdict = applicable({purpose: verdict}, purpose, now)
+                verdict = applicable({question.purpose: verdict}, question.purpose, question.clock)
         elif verdict.reason == UNKNOWN:
-            return self._no_decision
-        return Answer(
-            permitted=verdict.permitted,
-            reason=verdict.reason,
-            since=verdict.since,
-            decision_id=verdict.decision_id,
-        )
-
-
-def _denied(verdict: Verdict, reason: str) -> Answer:
-    return Answer(permitted=False, reason=reason, since=verdict.since, decision_id=verdict.decision_id)
+            return basis.no_decision
+        return basis.answer(verdict)

@@ -1,4 +1,4 @@
-"""One reading of a suppression topic from its beginning, by plain assignment: no group, nothing committed."""
+"""One reading of a topic from its beginning, by plain assignment: no group, nothing committed."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -17,6 +17,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from consent_client.freshness import Freshness
 from consent_runtime import kafka
+from consent_runtime.position import Position
 
 _ANSWER_SECONDS = 3.0
 _BATCH = 1_000
@@ -32,7 +33,7 @@ class StartAgain(Exception):
 
 
 class Feed:
-    """Reads every partition and keeps account of how fresh that makes the reader. For one thread."""
+    """Reads every partition and keeps account of how far. For one thread, except for `position`."""
 
     def __init__(
         self,
@@ -50,7 +51,6 @@ class Feed:
         self._clock = clock
         self._next_probe = clock()
         self._asked: dict[int, Future[Any]] = {}
-        self._topic_id: str | None = None
         self._admin = kafka.admin(bootstrap, client_config)
         # The group is never joined; librdkafka wants a name. Positions past the last record (transaction
         # markers count as records) are known only from the event at the end of a partition. Should our place be
@@ -69,15 +69,13 @@ class Feed:
             fetch_queue_backoff_ms=10,
         )
         try:
-            self._partitions = self._find_partitions()
-            self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self._partitions)])
+            # The id before the first record: what is read is of that topic, or of a later one, which a probe will show.
+            self._topic_id, self.partitions = self._describe()
+            self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self.partitions)])
         except KafkaException as error:
             self.close()
             raise StartAgain(error.args[0].name()) from None
-        except StartAgain:
-            self.close()
-            raise
-        self.freshness = Freshness(self._partitions)
+        self.freshness = Freshness(self.partitions)
 
     def read(self, seconds: float) -> list[Message]:
         """What has come, waiting up to `seconds` for the first of it: records (without `error()`) and ends of
@@ -95,14 +93,18 @@ class Feed:
             raise RuntimeError("librdkafka gave a message without its place")
         self.freshness.reached(partition, offset + 1 if message.error() is None else offset)
 
+    def position(self, partition: int) -> Position:
+        """Up to where the partition is in the view. From any thread."""
+        return Position(self._topic_id, self.freshness.position(partition))
+
     def close(self) -> None:
         self._consumer.close()
 
-    def _find_partitions(self) -> int:
-        described = self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS).topics[self._topic]
-        if described.error is not None:
-            raise StartAgain(described.error.name())
-        return len(described.partitions)
+    def _describe(self) -> tuple[str, int]:
+        """The id of the topic and the number of its partitions."""
+        described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ANSWER_SECONDS)
+        description = described[self._topic].result()
+        return str(description.topic_id), len(description.partitions)
 
     def _probe(self) -> None:
         """Ask now and then for the ends of the partitions, never waiting for the answer."""
@@ -114,7 +116,7 @@ class Feed:
             return
         self._next_probe = now + self._probe_seconds
         self.freshness.asked(now)
-        partitions = {TopicPartition(self._topic, p): _LATEST for p in range(self._partitions)}
+        partitions = {TopicPartition(self._topic, p): _LATEST for p in range(self.partitions)}
         self._asked = {
             **{
                 asked.partition: future
@@ -136,11 +138,10 @@ class Feed:
             ends = {partition: answer.result().offset for partition, answer in answers.items()}
         except KafkaException:
             return  # No answer this time: the view ages until there is one.
-        if len(description.partitions) != self._partitions:
+        if len(description.partitions) != self.partitions:
             raise StartAgain("the number of partitions has changed")
-        if self._topic_id not in (None, str(description.topic_id)):
-            raise StartAgain("the topic was made anew")
-        self._topic_id = str(description.topic_id)
+        if self._topic_id != str(description.topic_id):
+            raise StartAgain("the topic was deleted and created again")
         self.freshness.answered(ends)
         if self.freshness.rewound:
             raise StartAgain("the topic ends before what was read of it")

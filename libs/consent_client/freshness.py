@@ -1,4 +1,4 @@
-"""How old a view is: compares how far it has read with where the broker says that the topic ends."""
+"""How far a topic has been read, compared with where the broker reports that it ends."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ _REGRESSIONS_TOLERATED = 3
 class Freshness:
     """Pure bookkeeping; times are seconds of whatever clock the caller uses.
 
-    A probe asks for all end offsets at one moment. Once the view has read up to every one of them it holds
-    all that was committed before that moment, and that moment is its age. No answer from the broker, or no
-    progress against the answers, and the age grows."""
+    A probe asks for all end offsets at one moment. Once the reader has read up to every one of them it holds all that
+    was committed before that moment, `as_of`. That is no age of an answer: what the ledger holds may be on its way to
+    the topic for long (`consent_runtime.resolved`)."""
 
     def __init__(self, partitions: int) -> None:
         self._reached = [0] * partitions
@@ -27,6 +27,9 @@ class Freshness:
         consumer, not from the last record."""
         if position > self._reached[partition]:
             self._reached[partition] = position
+
+    def position(self, partition: int) -> int:
+        return self._reached[partition]
 
     def asked(self, at: float) -> None:
         """A probe is sent now, the only one until it is `answered` or given up."""

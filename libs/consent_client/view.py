@@ -1,53 +1,72 @@
-"""SuppressionView: one channel's list in memory, as fresh as the broker allows, and honest about it (R31)."""
+"""SuppressionView: one channel's list in memory, which knows how old the ledger in it is (R31, R63)."""
 
 import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Message
 
 from consent_client.feed import Feed, StartAgain
 from consent_client.packing import UNREADABLE, Packing, Unpackable
+from consent_client.reading_thread import TURN_SECONDS, ReadingThread
+from consent_client.snapshot import ListSnapshot
+from consent_client.timestamps import ResolvedTimestamps
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import Verdict
+from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import age
+from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
 
 logger = logging.getLogger(__name__)
 
-_TURN_SECONDS = 0.25
-_RETRY_SECONDS = 1.0
-_READ_ANEW_AFTER = 86_400.0
+_PROBE_SECONDS = 1.0
+_ADOPT_MICROS = 50_000
+"""Between two looks for records whose offsets are reached; a batch of records may take less."""
+
+_READ_AGAIN_AFTER = 86_400.0
 _KEY_ID = re.compile(rb"([a-z][a-z0-9]{0,15})\.")
-
-
-def awake_clock() -> float:
-    """Seconds that also pass while the machine sleeps, which monotonic clocks of Linux do not count."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewState:
-    """`usable`: answers may be given. Otherwise `reason` says why not: loading, stale or failed."""
+    """`usable`: every address can be answered. Otherwise `reason` names the stage and the partitions: loading, failed,
+    or a hindrance of `consent_runtime.resolved`.
+
+    `age_seconds`: of the ledger in the oldest partition. `hindrances`: partitions that are not answered from, by stage.
+    """
 
     usable: bool
     reason: str
     age_seconds: float | None
     entries: int
     unreadable: int
+    hindrances: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+class _Reading:
+    """What one reading of the topic has come to."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.entries: dict[bytes, bytes] = {}
+        self.unreadable = 0
 
 
 class SuppressionView:
-    """All entries of one channel. Ready once it has read up to the end offsets seen at its start; from then on
-    it is usable while it holds all that was committed up to `stale_after` seconds ago.
+    """All entries of one channel, and how old the ledger is that they reflect.
 
-    One thread reads; any number may ask. A tombstone removes an entry; a record that cannot be read leaves a
-    mark in the entry's place, so that it denies until a readable one replaces it."""
+    An address may be answered while its partition holds all that was acknowledged up to `limits` ago, by the resolved
+    timestamps, and has no hole.
+
+    One thread reads, and the thread of `timestamps` calls `receive`; any number may ask. A tombstone removes an entry;
+    a record that cannot be read leaves a mark in the entry's place, so that it denies until a readable one replaces
+    it."""
 
     def __init__(
         self,
@@ -56,38 +75,47 @@ class SuppressionView:
         topics: Topics,
         codec: Codec,
         bootstrap: str,
+        timestamps: ResolvedTimestamps,
         client_config: Mapping[str, Any] | None = None,
-        stale_after: float = 10.0,
-        clock: Callable[[], float] = awake_clock,
+        limits: StalenessLimits | None = None,
+        clock: Callable[[], int] = now_micros,
+        elapsed: Callable[[], int] = elapsed_micros,
         on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_turn` is called several times a second while the reading thread lives, from that thread."""
         self.channel = channel
+        self.limits = limits or StalenessLimits()
+        self.elapsed = elapsed
         self._topic = topics.suppression(channel)
         self._group = topics.group(f"view-{channel}")
         self._codec = codec
         self._bootstrap = bootstrap
         self._client_config = dict(client_config or {})
-        self._stale_after = stale_after
         self._clock = clock
         self._on_turn = on_turn
         self._packing = Packing()
-        self._entries: dict[bytes, bytes] = {}
-        self._unreadable = 0
         self._newest_key_ids: dict[str, bytes] = {}
-        self._as_of: float | None = None
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._reading: _Reading | None = None
+        self._resolved: defaultdict[int, ResolvedPartition] = defaultdict(ResolvedPartition)
+        self._snapshot: ListSnapshot | None = None
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"view-{channel}", daemon=True)
-        self.failure: BaseException | None = None
+        self._thread = ReadingThread(
+            name=f"view-{channel}", topic=self._topic, read=self._read, on_turn=on_turn, on_failure=self._announce
+        )
+        self.timestamps = timestamps
+        timestamps.follow(self.receive)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.close()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended the reading thread: a fault of ours."""
+        return self._thread.failure
 
     def wait_until_usable(self, seconds: float) -> bool:
         """Whether it became usable in time. Raises what made the reading thread fail."""
@@ -99,29 +127,38 @@ class SuppressionView:
 
     @property
     def usable(self) -> bool:
-        """Ready, and fresh enough. To be asked before each look at entries, not once."""
-        as_of = self._as_of
-        return as_of is not None and self._clock() - as_of <= self._stale_after and self.failure is None
+        """Whether every address can be answered now."""
+        snapshot = self.snapshot()
+        return snapshot is not None and self.elapsed() <= snapshot.usable_until
 
     @property
     def state(self) -> ViewState:
-        as_of, usable = self._as_of, self.usable
-        reason = "failed" if self.failure else "loading" if as_of is None else "" if usable else "stale"
+        reading, snapshot, elapsed = self._reading, self.snapshot(), self.elapsed()
+        hindrances = {} if snapshot is None else snapshot.hindrances(elapsed)
+        reason = "; ".join(f"{stage}: partition {_numbers(which)}" for stage, which in hindrances.items())
+        if self.failure is not None:
+            reason = "failed"
+        elif snapshot is None or reading is None or (hindrances and reading.feed.freshness.as_of is None):
+            reason = "loading"
         return ViewState(
-            usable=usable,
+            usable=not reason,
             reason=reason,
-            age_seconds=None if as_of is None else self._clock() - as_of,
-            entries=len(self._entries),
-            unreadable=self._unreadable,
+            age_seconds=None if snapshot is None else self._age_seconds(snapshot, elapsed),
+            entries=0 if reading is None else len(reading.entries),
+            unreadable=0 if reading is None else reading.unreadable,
+            hindrances=hindrances,
         )
 
-    def entries(self) -> Mapping[bytes, bytes] | None:
-        """The packed entries by address key, for `verdict`; None while the view is not usable. Ask anew for each
-        batch of look-ups: the mapping lives on, but may be left behind when the view starts again."""
-        # Taken before asking whether it may be used. The other way round, a new and still empty mapping could
-        # slip in between, and whoever is not found in it would count as unknown.
-        entries = self._entries
-        return entries if self.usable else None
+    def snapshot(self) -> ListSnapshot | None:
+        """The list as it is now; None while it is not loaded at all. Ask again for each batch of look-ups."""
+        return None if self.failure is not None else self._snapshot
+
+    def receive(self, record: ListResolved) -> None:
+        """A resolved record was read. From the thread that reads them."""
+        with self._lock:
+            self._resolved[record.partition].receive(record, elapsed=self.elapsed())
+            self._adopt([record.partition])
+        self._announce()
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict | None:
         """What a packed entry says about `purpose`, not yet looked at for expiry; None when it is unreadable."""
@@ -137,70 +174,88 @@ class SuppressionView:
         key_id = self._newest_key_ids.get(tenant)
         return None if key_id is None else key_id.decode("ascii")
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                try:
-                    self._read_from_the_beginning()
-                except StartAgain as reason:
-                    logger.warning("reading the list anew", extra={"topic": self._topic, "reason": str(reason)})
-                    self._pause(_RETRY_SECONDS)
-        except BaseException as failure:
-            # A fault of ours. The thread ends, the view never is usable again, and whoever owns it looks here.
-            self.failure = failure
-            logger.exception("the view has failed", extra={"topic": self._topic})
-            self._announce()
-
-    def _read_from_the_beginning(self) -> None:
-        self._as_of = None
-        self._entries = {}
-        self._unreadable = 0
+    def _read(self) -> None:
         feed = Feed(
             self._topic,
             bootstrap=self._bootstrap,
             group=self._group,
             client_config=self._client_config,
-            probe_seconds=min(1.0, self._stale_after / 4),
-            clock=self._clock,
+            probe_seconds=_PROBE_SECONDS,
+            clock=self._elapsed_seconds,
         )
         try:
-            while not self._stopping.is_set():
+            self._begin(reading := _Reading(feed))
+            adopted_at = 0
+            while not self._thread.stopping.is_set():
                 self._on_turn()
-                for message in feed.read(_TURN_SECONDS):
+                for message in feed.read(TURN_SECONDS):
                     if message.error() is None:
-                        self._apply(message)
+                        self._apply(reading, message)
                     feed.done(message)
-                self._settle(feed)
+                feed.freshness.settle()
+                self._check_absence(feed)
+                if self.elapsed() - adopted_at >= _ADOPT_MICROS:
+                    adopted_at = self.elapsed()
+                    with self._lock:
+                        self._adopt(range(feed.partitions))
+                    self._announce()
         finally:
-            self._as_of = None
+            self._begin(None)
             feed.close()
 
-    def _settle(self, feed: Feed) -> None:
-        feed.freshness.settle()
+    def _begin(self, reading: _Reading | None) -> None:
+        """What the last reading has adopted says nothing of another one."""
+        with self._lock:
+            self._reading = reading
+            for resolved in self._resolved.values():
+                resolved.restart()
+            self._adopt(())
+
+    def _adopt(self, partitions: Iterable[int]) -> None:
+        """Adopt what these partitions have reached, and replace the snapshot. Under the lock."""
+        reading = self._reading
+        if reading is None:
+            self._snapshot = None
+            return
+        feed = reading.feed
+        for partition in partitions:
+            if partition < feed.partitions:
+                positions = {self._topic: feed.position(partition)}
+                self._resolved[partition].advance(positions, clock=self._clock(), elapsed=self.elapsed())
+        recency = (self._resolved[number].recency(self.channel, self.limits) for number in range(feed.partitions))
+        self._snapshot = ListSnapshot(reading.entries, tuple(recency))
+
+    def _check_absence(self, feed: Feed) -> None:
+        """Tombstones stay for seven days only; who could not read for long may have missed some."""
         as_of = feed.freshness.as_of
-        if self._as_of is not None and self._clock() - self._as_of > _READ_ANEW_AFTER:
-            # Tombstones stay for seven days only; whoever was away for long may have missed some.
-            raise StartAgain("away for too long")
-        if as_of != self._as_of:
-            self._as_of = as_of
-            self._announce()
+        if as_of is not None and self._elapsed_seconds() - as_of > _READ_AGAIN_AFTER:
+            raise StartAgain("not read for too long")
+
+    def _elapsed_seconds(self) -> float:
+        return self.elapsed() / 1_000_000
+
+    def _age_seconds(self, snapshot: ListSnapshot, elapsed: int) -> float | None:
+        ages = [each.age(self.limits, elapsed) for each in snapshot.partitions]
+        known = [each for each in ages if each is not None]
+        return max(known) / 1_000_000 if len(known) == len(ages) else None
 
     def _announce(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
-    def _apply(self, message: Message) -> None:
+    def _apply(self, reading: _Reading, message: Message) -> None:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.
             logger.error("a record without key on the list", extra=_place(message))
             return
         packed = None if value is None else self._packed(key, value, message)
-        self._unreadable += (packed == UNREADABLE) - (self._entries.get(key) == UNREADABLE)
+        entries = reading.entries
+        reading.unreadable += (packed == UNREADABLE) - (entries.get(key) == UNREADABLE)
         if packed is None:
-            self._entries.pop(key, None)
+            entries.pop(key, None)
         else:
-            self._entries[key] = packed
+            entries[key] = packed
 
     def _packed(self, key: bytes, value: bytes, message: Message) -> bytes:
         while True:
@@ -215,11 +270,9 @@ class SuppressionView:
                 logger.error("an entry cannot be read and denies", extra={**_place(message), "error": str(error)})
                 return UNREADABLE
             except RegistryUnavailable:
-                # A schema newer than this process, and nobody to ask. The reading stands still, and the view
-                # goes stale, until the registry is back.
-                self._pause(_RETRY_SECONDS)
-                if self._stopping.is_set():
-                    raise StartAgain("stopping") from None
+                # A schema newer than this process, and no registry to ask. The reading waits until it is back, and
+                # the view ages.
+                self._thread.pause()
 
     def _note_key_id(self, tenant: str, key: bytes) -> None:
         newest, key_id = self._newest_key_ids.get(tenant, b""), key.partition(b".")[0]
@@ -227,12 +280,10 @@ class SuppressionView:
         if key_id != newest and age(key_id) > age(newest) and _KEY_ID.match(key):
             self._newest_key_ids[tenant] = key_id
 
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
-            self._on_turn()
-            self._stopping.wait(min(left, _TURN_SECONDS))
-
 
 def _place(message: Message) -> dict[str, Any]:
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
+def _numbers(partitions: list[int]) -> str:
+    return ", ".join(map(str, partitions))

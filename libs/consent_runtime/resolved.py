@@ -106,6 +106,10 @@ class Recency:
         """Until when answers may be given, on the elapsed clock."""
         return min(self.live_until, self.inbound_until, self.bulk_until)
 
+    def age(self, limits: StalenessLimits, elapsed: int) -> int | None:
+        """Of an answer on live decisions, where `limits` are those that this was made with. None: unknown."""
+        return None if self.as_of is None else limits.live + elapsed - self.live_until
+
     def hindrance(self, elapsed: int) -> str | None:
         """Why no answer may be given: hole, unknown, stale, inbound_stale, bulk_stale."""
         if self.hole is not None:

@@ -9,19 +9,19 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from consent_client import Answer, Checker, SuppressionView
-from consent_client.checker import Policy
+from consent_client.answers import Policy
 from consent_runtime import bodies, problems
 from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
+from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
 
-from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, result_of
+from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
 from .openapi import describe
 
 _AT_ONCE = 500
 _SCOPE = "check"
-_NO_HASH_KEYS = Answer(permitted=False, reason="unavailable", detail="this gate has no hash keys of the tenant")
 
 
 class Gate:
@@ -96,7 +96,16 @@ class Gate:
     @staticmethod
     def _portion(checker: Checker | None, addresses: Sequence[str], purpose: str, *, clear: bool) -> list[Answer]:
         if checker is None:
-            return [_NO_HASH_KEYS] * len(addresses)
+            now = now_micros()
+            denied = Answer(
+                permitted=False,
+                reason="unavailable",
+                detail="this gate has no hash keys of the tenant",
+                as_of=None,
+                valid_until=now,
+                valid_until_elapsed=elapsed_micros(),
+            )
+            return [denied] * len(addresses)
         return checker.check(addresses, purpose) if clear else checker.check_keys(addresses, purpose)
 
     def _checker(self, caller: ApiKey, request: CheckRequest) -> Checker | None:
@@ -134,14 +143,14 @@ def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:
     async def check(request: Request) -> Response:
         """May these addresses be contacted on this channel for this purpose, now?
 
-        Every address gets an answer in its place. Contact only where `permitted` is true; any other answer,
-        any error and no answer at all mean no."""
+        Every address gets an answer in its place. Contact only where `permitted` is true, and until `valid_until`;
+        any other answer, any error and no answer at all mean no."""
         caller = gate.caller(request.headers.get("authorization"))
         body = await bodies.read(request, limit=MOST_BYTES)
         began = time.perf_counter()
         asked = bodies.decode(body, REQUEST)
         answers = await gate.check(caller, asked)
-        content = RESPONSE.encode(CheckResponse(results=[result_of(answer) for answer in answers]))
+        content = RESPONSE.encode(CheckResponse(results=results_of(answers)))
         metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)
         return Response(content, media_type="application/json")
 

@@ -1,5 +1,6 @@
 """What the gate is asked and what it answers, on the wire."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -53,12 +54,25 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
         str,
         Meta(
             description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
-            "unknown: no decision; future_dated; stale, unreadable, unavailable: the gate cannot know, so no; "
+            "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no; "
             "invalid_address: see detail"
         ),
     ]
     since: datetime | None
     decision_id: str | None
+    as_of: Annotated[
+        datetime | None,
+        Meta(
+            description="every decision that was answered as recorded before this moment is considered; null: not known"
+        ),
+    ]
+    valid_until: Annotated[
+        datetime,
+        Meta(
+            description="until when the answer may be used, 60 s ahead at most; ask again after it. In the past where "
+            "the gate cannot know"
+        ),
+    ]
     detail: str | None = None
 
 
@@ -72,12 +86,25 @@ REQUEST = msgspec.json.Decoder(CheckRequest)
 RESPONSE = msgspec.json.Encoder()
 
 
-def result_of(answer: Answer) -> Result:
-    since = answer.since
-    return Result(
-        permitted=answer.permitted,
-        reason=answer.reason,
-        since=None if since is None else _EPOCH + timedelta(microseconds=since),
-        decision_id=answer.decision_id,
-        detail=answer.detail,
-    )
+def results_of(answers: Iterable[Answer]) -> list[Result]:
+    times: dict[int, datetime] = {}  # Few different ones in a call, but for `since`.
+
+    def time(micros: int) -> datetime:
+        return times.get(micros) or times.setdefault(micros, _datetime(micros))
+
+    return [
+        Result(
+            permitted=answer.permitted,
+            reason=answer.reason,
+            since=None if answer.since is None else _datetime(answer.since),
+            decision_id=answer.decision_id,
+            as_of=None if answer.as_of is None else time(answer.as_of),
+            valid_until=time(answer.valid_until),
+            detail=answer.detail,
+        )
+        for answer in answers
+    ]
+
+
+def _datetime(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)

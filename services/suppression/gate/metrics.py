@@ -27,7 +27,8 @@ class GateMetrics:
             answers=Counter(
                 "consent_relay_gate_answers",
                 "Addresses answered, by channel, by whether contact was permitted, and by reason. A rise of stale "
-                "means that the gate has lost Kafka and stops all sending; of unreadable, that somebody writes "
+                "means that the ledger does not reach the gate, which stops sending: /readyz names the stage; of hole, "
+                "that Kafka has lost records, which are being published again; of unreadable, that somebody writes "
                 "what we cannot read; of unavailable, that keys are missing or being rotated.",
                 ["channel", "permitted", "reason"],
                 registry=registry,
@@ -50,23 +51,37 @@ class GateMetrics:
         )
 
 
+STAGES = ("unknown", "stale", "inbound_stale", "bulk_stale", "hole")
+"""Why a partition is not answered from, as `consent_runtime.resolved` names it."""
+
+
 class ViewMetrics(Collector):
-    """The state of the views, read when somebody looks."""
+    """The state of the views, read at each scrape."""
 
     def __init__(self, views: Iterable[SuppressionView]) -> None:
+        """`views` share their timestamps."""
         self._views = tuple(views)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         usable = GaugeMetricFamily(
             "consent_relay_gate_view_usable",
-            "1 while the gate answers from this channel's list; 0 while it is loading or stale and denies all.",
+            "1 while the gate answers for every address of this channel; 0 while it denies some or all: it is loading, "
+            "or view_hindered_partitions counts why.",
             labels=["channel"],
         )
         age = GaugeMetricFamily(
             "consent_relay_gate_view_age_seconds",
-            "How long ago all that was committed at that time was in this channel's list. Grows when the broker "
-            "is away or the gate falls behind; beyond CONSENT_RELAY_GATE_STALE_AFTER every answer is no.",
+            "How old the ledger is that this channel's list reflects, in its oldest partition: every decision recorded "
+            "before is considered. Grows when the relay, the merge, Kafka or the gate does not get on; beyond "
+            "CONSENT_RELAY_GATE_STALE_AFTER the addresses of the partition are denied. Absent while not known.",
             labels=["channel"],
+        )
+        hindered = GaugeMetricFamily(
+            "consent_relay_gate_view_hindered_partitions",
+            "Partitions whose addresses are all denied, by the stage that does not get on: stale (the relay, the "
+            "merge, Kafka), inbound_stale (ingest), bulk_stale (the bulk lane), hole (Kafka has lost records, which "
+            "are being repaired), unknown (no resolved timestamp has been read yet). Should be 0.",
+            labels=["channel", "stage"],
         )
         entries = GaugeMetricFamily(
             "consent_relay_gate_view_entries", "Addresses on this channel's list.", labels=["channel"]
@@ -77,11 +92,21 @@ class ViewMetrics(Collector):
             "`an entry cannot be read` in the log, and who else writes to the topic.",
             labels=["channel"],
         )
+        clock = GaugeMetricFamily(
+            "consent_relay_gate_clock_lead_seconds",
+            "By how much the clock of this host is ahead of the brokers', by the append times of resolved records; "
+            "negative: behind. Beyond 2 s either way the gate is not ready. Absent until a record has been read.",
+        )
         for view in self._views:
             state = view.state
             usable.add_metric([view.channel], state.usable)
             if state.age_seconds is not None:
                 age.add_metric([view.channel], state.age_seconds)
+            for stage in STAGES:
+                hindered.add_metric([view.channel, stage], len(state.hindrances.get(stage, ())))
             entries.add_metric([view.channel], state.entries)
             unreadable.add_metric([view.channel], state.unreadable)
-        return [usable, age, entries, unreadable]
+        for view in self._views[:1]:
+            if (lead := view.timestamps.clock_lead) is not None:
+                clock.add_metric([], lead / 1_000_000)
+        return [usable, age, hindered, entries, unreadable, clock]

@@ -6,14 +6,16 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from consent_client import SuppressionView
+from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_runtime import observability, provision, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
+from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 from consent_runtime.observability import Health
 from consent_runtime.topic_admin import ProvisionError
 
@@ -25,6 +27,19 @@ log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10
 _LOOK_SECONDS = 0.5
+_TIMESTAMPS = "resolved timestamps"
+
+
+class _Readers(NamedTuple):
+    """What reads Kafka: a view for each channel, and the timestamps that they share."""
+
+    views: Mapping[str, SuppressionView]
+    timestamps: ResolvedTimestamps
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of the threads has ended by a fault of ours."""
+        return self.timestamps.failure is not None or any(view.failure is not None for view in self.views.values())
 
 
 class _Server(uvicorn.Server):
@@ -44,13 +59,16 @@ def run_gate(settings: GateSettings) -> int:
     # times in one request.
     sys.setswitchinterval(0.0005)
     registry = CollectorRegistry()
-    health = Health(expected=["http", *(_part(channel) for channel in settings.channels)])
+    health = Health(expected=["http", _TIMESTAMPS, *(_part(channel) for channel in settings.channels)])
     metrics_server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     keyring = starting.keyring(settings)
     keys = KeyFile(settings.gate_keys_file)
     keys.refresh()
     codec = starting.codec(settings)
-    views = {channel: _view(channel, settings, codec, health) for channel in settings.channels}
+    timestamps = ResolvedTimestamps(
+        topics=settings.topics, codec=codec, bootstrap=settings.kafka, on_turn=lambda: health.beat(_TIMESTAMPS)
+    )
+    views = {channel: _view(channel, settings, codec, timestamps, health) for channel in settings.channels}
     registry.register(ViewMetrics(views.values()))
     metrics = GateMetrics.on(registry)
     gate = Gate(
@@ -73,8 +91,9 @@ def run_gate(settings: GateSettings) -> int:
         )
     )
     try:
-        return asyncio.run(_serve(server, gate, views, keys, health, settings))
+        return asyncio.run(_serve(server, gate, _Readers(views, timestamps), keys, health, settings))
     finally:
+        timestamps.close()
         for view in views.values():
             view.close()
         metrics_server.close()
@@ -83,7 +102,7 @@ def run_gate(settings: GateSettings) -> int:
 async def _serve(
     server: uvicorn.Server,
     gate: Gate,
-    views: Mapping[str, SuppressionView],
+    readers: _Readers,
     keys: KeyFile,
     health: Health,
     settings: GateSettings,
@@ -95,8 +114,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    looking = asyncio.create_task(_look_after(server, gate, views, keys, health))
-    reading = asyncio.create_task(_read(server, views, health, settings))
+    looking = asyncio.create_task(_look_after(server, gate, readers, keys, health))
+    reading = asyncio.create_task(_read(server, readers, health, settings))
     try:
         await server.serve()
     finally:
@@ -104,21 +123,21 @@ async def _serve(
         reading.cancel()
     if reading.done() and not reading.cancelled():
         reading.result()
-    return 1 if any(view.failure is not None for view in views.values()) else 0
+    return 1 if readers.failed else 0
 
 
-async def _read(
-    server: uvicorn.Server, views: Mapping[str, SuppressionView], health: Health, settings: GateSettings
-) -> None:
-    """Begin to read once the broker has said that the lists are as wanted; end the process when they are not."""
-    lists = [*map(settings.topics.suppression, views)]
+async def _read(server: uvicorn.Server, readers: _Readers, health: Health, settings: GateSettings) -> None:
+    """Begin to read once the broker has said that the topics are as wanted; end the process when they are not."""
+    topics = settings.topics
+    read = [topics.resolved, *map(topics.suppression, readers.views)]
     said = ""
     try:
         while True:
-            for channel in views:
+            health.beat(_TIMESTAMPS)
+            for channel in readers.views:
                 health.beat(_part(channel))
             try:
-                await asyncio.to_thread(provision.compare, settings, lists)
+                await asyncio.to_thread(provision.compare, settings, read)
                 break
             except ProvisionError as error:
                 if said != (said := str(error)):
@@ -126,24 +145,25 @@ async def _read(
                 health.ready("topics", said)
                 await asyncio.sleep(_LOOK_SECONDS)
         health.ready("topics")
-        for view in views.values():
+        readers.timestamps.start()
+        for view in readers.views.values():
             view.start()
     except BaseException:
         server.should_exit = True
         raise
 
 
-async def _look_after(
-    server: uvicorn.Server, gate: Gate, views: Mapping[str, SuppressionView], keys: KeyFile, health: Health
-) -> None:
+async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
     """Tell the health page how the parts are; end the process when one of them is broken beyond repair."""
     while not server.should_exit:
         health.beat("http")
         health.ready("http", server.started or "starting")
-        for channel, view in views.items():
+        for channel, view in readers.views.items():
             state = view.state
             health.ready(_part(channel), state.usable or state.reason)
-            server.should_exit |= view.failure is not None
+        health.ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
+        health.ready("clock", _clock_state(readers.timestamps.clock_lead))
+        server.should_exit |= readers.failed
         health.ready("keys", _keys_state(keys))
         health.ready("keyring", gate.keyring_state())
         await asyncio.sleep(_LOOK_SECONDS)
@@ -157,13 +177,22 @@ def _keys_state(keys: KeyFile) -> bool | str:
     return True
 
 
-def _view(channel: str, settings: GateSettings, codec: Codec, health: Health) -> SuppressionView:
+def _clock_state(lead: int | None) -> bool | str:
+    if lead is None or abs(lead) <= MAX_CLOCK_LEAD_MICROS:
+        return True
+    return f"{abs(lead) / 1_000_000:.0f} s {'ahead of' if lead > 0 else 'behind'} the brokers' append times"
+
+
+def _view(
+    channel: str, settings: GateSettings, codec: Codec, timestamps: ResolvedTimestamps, health: Health
+) -> SuppressionView:
     return SuppressionView(
         channel,
         topics=settings.topics,
         codec=codec,
         bootstrap=settings.kafka,
-        stale_after=settings.gate_stale_after,
+        timestamps=timestamps,
+        limits=settings.limits,
         on_turn=lambda: health.beat(_part(channel)),
     )
 

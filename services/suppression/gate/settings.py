@@ -6,7 +6,8 @@ from typing import ClassVar, cast
 
 from pydantic import Field, field_validator
 
-from consent_client.checker import Policy
+from consent_client.answers import Policy
+from consent_runtime.resolved import StalenessLimits
 from consent_runtime.settings import RelaySettings
 
 
@@ -26,8 +27,15 @@ class GateSettings(RelaySettings):
         description="answer where no decision is known, deny or allow, by channel where they differ: deny,voice=allow",
     )
     gate_stale_after: float = Field(
-        10.0, ge=1, le=300, description="seconds behind the broker after which every answer is no, reason stale"
+        30.0,
+        ge=1,
+        le=300,
+        description="seconds that the ledger in the list may be old, for live decisions, before addresses are denied",
     )
+    gate_inbound_stale_after: float = Field(
+        60.0, ge=1, le=3_600, description="the same for submissions on the live inbound topic"
+    )
+    gate_bulk_stale_after: float = Field(900.0, ge=1, le=86_400, description="the same for decisions recorded in bulk")
 
     @field_validator("gate_keys_file")
     @classmethod
@@ -44,6 +52,14 @@ class GateSettings(RelaySettings):
                 raise ValueError("wants deny or allow, or a list such as deny,voice=allow")
         return text
 
+    @property
+    def limits(self) -> StalenessLimits:
+        return StalenessLimits(
+            live=_micros(self.gate_stale_after),
+            inbound=_micros(self.gate_inbound_stale_after),
+            bulk=_micros(self.gate_bulk_stale_after),
+        )
+
     def unknown(self, channel: str) -> Policy:
         """The policy of one channel: its own, else the one without a channel, else deny."""
         policies = {}
@@ -51,3 +67,7 @@ class GateSettings(RelaySettings):
             name, _, policy = part.strip().rpartition("=")
             policies[name.strip()] = cast(Policy, policy.strip())
         return policies.get(channel, policies.get("", "deny"))
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
-from consent_client import SuppressionView
+from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
+from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
-from tests.integration.gate.entries import Entries
+from consent_runtime.resolved import StalenessLimits
+from tests.integration.gate.entries import Entries, wait_for
+from tests.list_resolved import ResolvedWriter
 
 OpenView = Callable[..., SuppressionView]
 
@@ -27,17 +30,42 @@ def entries(kafka: str, codec: Codec, topics: Topics, keyring: Keyring) -> Itera
 
 
 @pytest.fixture
-def open_view(kafka: str, codec: Codec, topics: Topics) -> Iterator[OpenView]:
-    """Opens a view of a channel, waiting until it is usable unless told not to."""
-    views: list[SuppressionView] = []
+def resolved(kafka: str, codec: Codec, topics: Topics) -> ResolvedWriter:
+    """Writes resolved records when it is asked to."""
+    return ResolvedWriter(bootstrap=kafka, codec=codec, topics=topics)
 
-    def open_(channel: str = "sms", *, wait: bool = True, **overrides: Any) -> SuppressionView:
-        view = SuppressionView(channel, **{"topics": topics, "codec": codec, "bootstrap": kafka, **overrides})
-        views.append(view)
+
+@pytest.fixture
+def resolving(resolved: ResolvedWriter) -> Iterator[ResolvedWriter]:
+    """Writes resolved records all the time."""
+    with resolved.running():
+        yield resolved
+
+
+@pytest.fixture
+def open_view(kafka: str, codec: Codec, topics: Topics) -> Iterator[OpenView]:
+    """Opens a view of a channel, waiting until it reflects this moment unless told not to. `stale_after`: seconds."""
+    opened: list[SuppressionView | ResolvedTimestamps] = []
+
+    def open_(
+        channel: str = "sms",
+        *,
+        wait: bool = True,
+        stale_after: float = 30.0,
+        clock: Callable[[], int] = now_micros,
+        **overrides: Any,
+    ) -> SuppressionView:
+        given = {"topics": topics, "codec": codec, "bootstrap": kafka, "clock": clock, **overrides}
+        timestamps = ResolvedTimestamps(topics=given["topics"], codec=codec, bootstrap=given["bootstrap"], clock=clock)
+        limits = StalenessLimits(live=int(stale_after * 1_000_000))
+        view = SuppressionView(channel, **{"timestamps": timestamps, "limits": limits, **given})
+        opened.extend((view, timestamps))
+        timestamps.start()
         view.start()
-        assert not wait or view.wait_until_usable(30)
+        if wait:
+            wait_for(view)
         return view
 
     yield open_
-    for view in views:
-        view.close()
+    for each in opened:
+        each.close()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
+from consent_client import SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import suppression_datum
@@ -76,6 +77,12 @@ class Entries:
 
     def close(self) -> None:
         self._producer.flush(5)
+
+
+def wait_for(view: SuppressionView) -> None:
+    """Until the view is usable and reflects all that has been written before."""
+    written = now()
+    eventually(lambda: view.usable and (snapshot := view.snapshot()) and (snapshot.as_of or 0) >= written, 30)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:

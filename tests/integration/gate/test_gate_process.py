@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys
 from consent_runtime.keyring import Key, Keyring
 from local_stack.ports import free_port
-from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.gate.entries import Entries, decision, eventually, now
 from tests.integration.proxy import Proxy
+from tests.list_resolved import PARTITIONS, ResolvedWriter
+
+pytestmark = pytest.mark.usefixtures("resolving")
 
 PHONE = "+33639980001"
 
@@ -51,6 +56,11 @@ class GateProcess:
         except httpx.HTTPError:
             return None
 
+    def state(self) -> str:
+        """The text of /readyz; empty when there is none."""
+        answer = self.page("/readyz")
+        return "" if answer is None else answer.text
+
     def ready(self) -> bool:
         answer = self.page("/readyz")
         return answer is not None and answer.status_code == 200
@@ -64,6 +74,7 @@ class GateProcess:
         )
         result = answer.json()["results"][0]
         assert result["permitted"] == (result["reason"] == "given")
+        assert result["valid_until"]
         return str(result["reason"])
 
 
@@ -111,7 +122,7 @@ def test_a_hash_key_that_it_lacks_is_named_with_the_cure(start: Callable[..., Ga
     entries.keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
     entries.write("sms", PHONE, decision())
     gate = start()
-    eventually(lambda: "h2 of tenant acme" in getattr(gate.page("/readyz"), "text", ""), 60)
+    eventually(lambda: "h2 of tenant acme" in gate.state(), 60)
     eventually(lambda: gate.reason() == "unavailable", 10)  # "stale" until the end of the list has been seen.
     lines = [json.loads(line) for line in gate.log.read_text().splitlines()]
     assert any("restarted with the new keyring" in line["message"] and "h2" in str(line) for line in lines)
@@ -151,6 +162,27 @@ def test_a_frozen_gate_does_not_answer_from_before_its_sleep(
     gate.process.send_signal(signal.SIGCONT)
     assert gate.reason() in ("stale", "withdrawn")
     eventually(lambda: gate.reason() == "withdrawn")
+
+
+def test_a_ledger_that_no_longer_reaches_it_is_named_with_its_stage_and_partition(
+    start: Callable[..., GateProcess], entries: Entries, resolving: ResolvedWriter
+) -> None:  # R63
+    address_key = entries.write("sms", PHONE, decision())
+    partition = partition_of(address_key.encode(), PARTITIONS)
+    gate = start(CONSENT_RELAY_GATE_STALE_AFTER="5")
+    eventually(gate.ready, 60)
+    resolving.fields = {partition: {"resolved_at": now()}}
+    eventually(lambda: f"view sms: stale: partition {partition}" in gate.state(), 60)
+    assert gate.reason() == "stale"
+    metrics = gate.page("/metrics")
+    assert metrics is not None
+    assert 'consent_relay_gate_view_hindered_partitions{channel="sms",stage="stale"} 1.0' in metrics.text
+    assert 'consent_relay_gate_view_usable{channel="sms"} 0.0' in metrics.text
+    (age,) = re.findall(r'gate_view_age_seconds\{channel="sms"\} (\S+)', metrics.text)
+    assert float(age) > 5
+    resolving.fields = {}
+    eventually(gate.ready, 60)
+    assert gate.reason() == "given"
 
 
 @pytest.mark.parametrize(

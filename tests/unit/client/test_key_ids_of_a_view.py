@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from consent_client import Checker, SuppressionView
+from consent_client import Checker, ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.keyring import Key, Keyring
@@ -16,7 +16,9 @@ MAC = b"." + b"A" * 43
 @pytest.fixture
 def view() -> SuppressionView:
     """A view that never reads."""
-    return SuppressionView("sms", topics=Topics(), codec=cast(Codec, None), bootstrap="127.0.0.1:1")
+    codec = cast(Codec, None)
+    timestamps = ResolvedTimestamps(topics=Topics(), codec=codec, bootstrap="127.0.0.1:1")
+    return SuppressionView("sms", topics=Topics(), codec=codec, bootstrap="127.0.0.1:1", timestamps=timestamps)
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""A thread that reads a topic from its beginning, anew whenever it cannot go on."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from consent_client.feed import StartAgain
+
+logger = logging.getLogger(__name__)
+
+TURN_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+
+
+class ReadingThread:
+    """Calls `read`, which reads until `stopping` is set, again after each StartAgain.
+
+    Any other exception is a fault of ours: the thread ends and `failure` holds it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        topic: str,
+        read: Callable[[], None],
+        on_turn: Callable[[], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        """`on_turn` is called several times a second while the thread pauses; `read` calls it meanwhile."""
+        self._topic = topic
+        self._read = read
+        self._on_turn = on_turn
+        self._on_failure = on_failure
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.stopping = threading.Event()
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread and waits for it."""
+        self.stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def pause(self) -> None:
+        """Wait before another try, or until the thread is to end. Raises StartAgain in the latter case."""
+        until = time.monotonic() + RETRY_SECONDS
+        while not self.stopping.is_set() and (left := until - time.monotonic()) > 0:
+            self._on_turn()
+            self.stopping.wait(min(left, TURN_SECONDS))
+        if self.stopping.is_set():
+            raise StartAgain("stopping")
+
+    def _run(self) -> None:
+        try:
+            while not self.stopping.is_set():
+                try:
+                    self._read()
+                except StartAgain as reason:
+                    self._wait_to_start_again(reason)
+        except BaseException as failure:
+            self.failure = failure
+            logger.exception("the reading of a topic has failed", extra={"topic": self._topic})
+            self._on_failure()
+
+    def _wait_to_start_again(self, reason: StartAgain) -> None:
+        if not self.stopping.is_set():
+            logger.warning("reading a topic from its beginning", extra={"topic": self._topic, "reason": str(reason)})
+            with contextlib.suppress(StartAgain):
+                self.pause()
