@@ -31,6 +31,7 @@ PLACE = ("sms", "k1.a")
 class Change(NamedTuple):
     key: bytes
     value: bytes
+    timestamp: int = 0
 
 
 class FakeWriter:
@@ -285,6 +286,21 @@ def test_permission_that_ends_is_written_again_once_and_then_the_next(bench: Ben
     first, *again = (bench.codec.decode(row.topic, row.value) for row in written)
     assert [each["written_at"] for each in again] == [2_000, 6_000]
     assert all(each["decisions"] == first["decisions"] for each in again)
+
+
+def test_a_permission_ends_in_time_on_a_host_whose_clock_is_an_hour_behind(bench: Bench) -> None:  # R37, R63
+    true = 1_790_000_000_000_000
+    bench.now = true - 3_600_000_000
+    bench.merging.merge([given_until(bench, true - 60_000_000)])
+    bench.merging.expire_permissions()
+    assert len(bench.writer.rows) == 1
+    resolved = {"resolved_at": true - 1_000_000, "inbound_resolved_at": None, "loss": 0, "repaired": None}
+    mark = Change(b"", bench.codec.encode(TOPICS.changes, resolved, "ConsentResolved"), timestamp=true // 1_000)
+    bench.merging.merge([mark])
+    assert bench.reports[-1] == "the clock of this host is 3600 s behind the brokers' append times"
+    bench.merging.expire_permissions()
+    _, again = (bench.codec.decode(row.topic, row.value) for row in bench.writer.rows)
+    assert again["written_at"] >= true - 1_000_000, "by which the propagator judges it, whatever its own clock"
 
 
 def test_permission_taken_back_or_prolonged_before_its_end_is_not_due_then(bench: Bench) -> None:
