@@ -1,7 +1,11 @@
-"""Writes ListResolved records as the merge does: for tests and benchmarks of readers that have no merge."""
+"""Writes ListResolved records as the merge does: for tests and benchmarks of readers that have no merge.
+
+`python -m tests.list_resolved KAFKA REGISTRY PREFIX CHANNELS` writes until it is ended.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +30,8 @@ class ResolvedWriter:
         self._codec = codec
         self._topics = topics
         self._lists = [topics.suppression(channel) for channel in topics.channels]
-        self._producer = kafka.producer(bootstrap)
+        # As the merge does: not every client of strangers knows every codec.
+        self._producer = kafka.producer(bootstrap, compression_type="none")
         self._admin = kafka.admin(bootstrap)
         self.fields: dict[int, Mapping[str, Any]] = {}
         """By partition: fields of its records that differ from the usual ones."""
@@ -82,3 +87,10 @@ class ResolvedWriter:
         finally:
             stopping.set()
             thread.join()
+
+
+if __name__ == "__main__":
+    kafka_, registry, prefix, channels = sys.argv[1:]
+    names = Topics(prefix=prefix, channels=tuple(channels.split(",")))
+    with ResolvedWriter(bootstrap=kafka_, codec=Codec.connect(registry, names), topics=names).running():
+        threading.Event().wait()

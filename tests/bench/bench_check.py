@@ -53,12 +53,24 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
         with tempfile.TemporaryDirectory() as directory:
             keyring = generate(Path(directory) / "keyring.toml", [TENANT])
             _fill(servers, topics, keyring, entries)
-            with _gate(servers, topics, Path(directory)) as gate:
+            with _resolved(servers, topics), _gate(servers, topics, Path(directory)) as gate:
                 return [*_memory_and_load(gate, entries), *_speed(gate, keyring, entries)]
     finally:
         admin = AdminClient({"bootstrap.servers": servers.kafka})
         for each in admin.delete_topics([spec.name for spec in topics.specs()]).values():
             each.result()
+
+
+@contextmanager
+def _resolved(servers: Servers, topics: Topics) -> Iterator[None]:
+    """Resolved records, as the merge writes them; in a process of its own, as the bare loop is in this one."""
+    arguments = [servers.kafka, servers.registry, topics.prefix, ",".join(topics.channels)]
+    process = subprocess.Popen([sys.executable, "-m", "tests.list_resolved", *arguments])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 class _Gate:

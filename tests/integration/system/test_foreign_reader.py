@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +17,11 @@ from consent_runtime.keyring import Keyring
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
+from tests.readme import run_python_reader
 
-README = Path(__file__).parents[3] / "README.md"
 ADDRESS = "reader@example.com"
 ERASED = "h1.erased"
 ANSWERS = {"newsletter": "True", "survey": "False", "promotions": "False"}
-
-
-def snippet() -> str:
-    found = [code for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S) if "Consumer" in code]
-    assert len(found) == 1, "README.md is to show one consumer in Python"
-    return str(found[0])
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +47,9 @@ def address_key(system: Stack) -> str:
 def test_the_readme_shows_how_to_read_the_list(  # R24
     system: Stack, address_key: str, purpose: str, answer: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "reader.py"
-    # As it stands, but for the group: a second run under the same name would begin where the first one ended.
-    file.write_text(snippet().replace('"my-tool"', f'"my-tool-{uuid4().hex[:8]}"'))
     endpoints = system.endpoints
     topic = Topics(prefix=endpoints.topic_prefix).suppression("email")
-    ended = subprocess.run(
-        [sys.executable, "-I", "-W", "error", str(file), endpoints.kafka, endpoints.registry, topic, purpose],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    last = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
+    last = run_python_reader(tmp_path, kafka=endpoints.kafka, registry=endpoints.registry, topic=topic, purpose=purpose)
     assert last[address_key] == answer
     assert last[ERASED] == "False"
 

@@ -1,0 +1,69 @@
+"""Readers without our code deny where the ledger no longer reaches the list (R24, R63)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_contracts.partitioner import partition_of
+from consent_contracts.topics import Topics
+from tests.integration.gate.entries import Entries, decision, now
+from tests.list_resolved import PARTITIONS, ResolvedWriter
+from tests.readme import run_python_reader
+
+HOUR = 3_600_000_000
+
+
+def lost(**fields: Any) -> dict[str, Any]:
+    return {"resolved_at": None, "bulk_resolved_at": None, **fields}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answers"),
+    [
+        (
+            {
+                0: lambda topic: {"resolved_at": now() - HOUR},
+                1: lambda topic: lost(hole="h1"),
+                2: lambda topic: {"lists": [{"topic": topic, "topic_id": "A" * 22, "end_offset": 0}]},
+            },
+            ["False", "False", "False", "True"],
+        ),
+        (
+            {
+                0: lambda topic: {"channel_holes": {"sms": "h2"}},
+                1: lambda topic: {"inbound_resolved_at": now() - HOUR},
+                2: lambda topic: {"bulk_resolved_at": now() - HOUR},
+                3: lambda topic: {"channel_holes": {"email": "h3"}},
+            },
+            ["False", "False", "False", "True"],
+        ),
+        (
+            {
+                0: lambda topic: {"resolved_at": now() + HOUR},
+                1: lambda topic: {"bulk_resolved_at": None},
+                2: lambda topic: {"lists": [{"topic": topic, "topic_id": "", "end_offset": 10**6}]},
+                3: lambda topic: {"inbound_resolved_at": now()},
+            },
+            ["False", "False", "False", "True"],
+        ),
+    ],
+)
+def test_the_readme_s_reader_denies_in_the_partitions_that_are_old_or_holed(
+    kafka: str,
+    registry_url: str,
+    topics: Topics,
+    entries: Entries,
+    resolving: ResolvedWriter,
+    tmp_path: Path,
+    wrong: dict[int, Any],
+    answers: list[str],
+) -> None:  # R63
+    topic = topics.suppression("sms")
+    resolving.fields = {partition: fields(topic) for partition, fields in wrong.items()}
+    keys: dict[int, str] = {}
+    for number in range(40):
+        key = entries.write("sms", f"+33639980{number:03}", decision())
+        keys.setdefault(partition_of(key.encode(), PARTITIONS), key)
+    found = run_python_reader(tmp_path, kafka=kafka, registry=registry_url, topic=topic, purpose="newsletter")
+    assert [found[keys[partition]] for partition in range(PARTITIONS)] == answers

@@ -1,0 +1,34 @@
+"""The readers that README.md shows, for tests that run them as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def python_reader() -> str:
+    """The text of the one consumer in Python."""
+    found = [code for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S) if "Consumer" in code]
+    assert len(found) == 1, "README.md is to show one consumer in Python"
+    return str(found[0])
+
+
+def run_python_reader(directory: Path, *, kafka: str, registry: str, topic: str, purpose: str) -> dict[str, str]:
+    """What it prints, by address key. It has nothing of ours but what is installed beside it."""
+    file = directory / "reader.py"
+    # As it stands, but for the group: a second run under the same name would begin where the first one ended.
+    file.write_text(python_reader().replace('"my-tool"', f'"my-tool-{uuid4().hex[:8]}"'))
+    ended = subprocess.run(
+        [sys.executable, "-I", "-W", "error", str(file), kafka, registry, topic, purpose],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(line.split(" ", 1) for line in ended.stdout.splitlines())
