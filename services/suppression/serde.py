@@ -39,6 +39,10 @@ class Record(Protocol):
     """What is read of a change; the transport's records have it."""
 
     @property
+    def timestamp(self) -> int:
+        """When the broker appended it, in milliseconds; not positive where that is not known."""
+
+    @property
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
