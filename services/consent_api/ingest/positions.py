@@ -32,15 +32,17 @@ _REQUEST_SECONDS = 2.0
 
 # An ingest that is configured and has recorded nothing yet is not one that does not exist.
 _DECLARE = text(
-    "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"
-    " VALUES (:topic, :partition, 0, 0, :now) ON CONFLICT DO NOTHING"
+    "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"  # noqa: S608 - constants
+    f" VALUES (:topic, :partition, 0, 0, {CLOCK_MICROS}) ON CONFLICT DO NOTHING"
 )
-# By the database's clock at most, which the relay compares it with: this process's may be fast. What is stored is kept
-# if it is later, but not if it was given by a database's clock that has been set back since.
+# Not this process's clock: a fast one, even if it were bounded by the database's at the time of this statement, would
+# claim more than was read when the ends were asked for.
+_CLOCK = text(f"SELECT {CLOCK_MICROS}")
+# What is stored is kept if it is later, but not if it was given by a database's clock that has been set back since.
 _STORE = text(
-    "UPDATE ingest_positions SET next_offset = :next_offset, updated_at = :now,"  # noqa: S608 - constants
+    f"UPDATE ingest_positions SET next_offset = :next_offset, updated_at = {CLOCK_MICROS},"  # noqa: S608 - constants
     f" resolved_at = greatest(CASE WHEN resolved_at <= {CLOCK_MICROS} + {MAX_CLOCK_LEAD_MICROS} THEN resolved_at END,"
-    f" least(CAST(:resolved_at AS bigint), {CLOCK_MICROS}))"
+    " CAST(:resolved_at AS bigint))"
     " WHERE topic = :topic AND partition = :partition"
 )
 
@@ -87,9 +89,10 @@ def resolved_times(
 ) -> dict[Partition, int]:
     """By partition, the append time up to which it is recorded, microseconds. Pure.
 
-    `ends` were asked for at `asked_at`, `before` and `after` are the positions before and after that. A partition that
-    is recorded to its end counts as of when its end was asked; one that is longer, as of its last recorded record. One
-    that ends below what was recorded earlier is another, or lost records: nothing is known of it.
+    `ends` were asked for at `asked_at`, by the database's clock; `before` and `after` are the positions before and
+    after that. A partition that is recorded to its end counts as of when its end was asked; one that is longer, as of
+    its last recorded record, unless a fast clock gave that an append time that is yet to come. One that ends below what
+    was recorded earlier is another, or lost records: nothing is known of it.
     """
     found: dict[Partition, int] = {}
     for partition, position in after.items():
@@ -98,7 +101,7 @@ def resolved_times(
             continue
         if end is not None and position.next_offset >= end:
             found[partition] = asked_at
-        elif position.append_time is not None:
+        elif position.append_time is not None and position.append_time <= asked_at:
             found[partition] = position.append_time
     return found
 
@@ -139,7 +142,7 @@ class PositionsLoop:
         before = self._positions.snapshot()
         if not before:
             return
-        asked_at = self._ledger.clock()
+        asked_at = self._ledger.transact(_database_clock)
         ends = self._ends(before.keys())
         after = self._positions.snapshot()
         resolved = resolved_times(before=before, ends=ends, after=after, asked_at=asked_at)
@@ -147,14 +150,12 @@ class PositionsLoop:
             self._ledger.transact(lambda connection: self._store(connection, resolved, after))
 
     def _declare(self, connection: Connection) -> None:
-        now = self._ledger.clock()
-        rows = [{"topic": topic, "partition": partition, "now": now} for topic, partition in self._expected]
+        rows = [{"topic": topic, "partition": partition} for topic, partition in self._expected]
         connection.execute(_DECLARE, rows)
 
     def _store(
         self, connection: Connection, resolved: Mapping[Partition, int], positions: Mapping[Partition, Position]
     ) -> None:
-        now = self._ledger.clock()
         # In one order, so that two processes that hand partitions over cannot wait for each other.
         rows = [
             {
@@ -162,11 +163,14 @@ class PositionsLoop:
                 "partition": partition,
                 "next_offset": positions[topic, partition].next_offset,
                 "resolved_at": resolved_at,
-                "now": now,
             }
             for (topic, partition), resolved_at in sorted(resolved.items())
         ]
         connection.execute(_STORE, rows)
+
+
+def _database_clock(connection: Connection) -> int:
+    return int(connection.execute(_CLOCK).scalar_one())
 
 
 class EndOffsets:

@@ -28,6 +28,11 @@ def test_one_that_is_longer_counts_as_of_its_last_recorded_record() -> None:
     assert resolved(before=3, end=None, after=5) == 7
 
 
+def test_an_append_time_that_is_yet_to_come_is_that_of_a_fast_clock() -> None:
+    assert resolved(before=3, end=9, after=5, append_time=ASKED_AT) == ASKED_AT
+    assert resolved(before=3, end=9, after=5, append_time=ASKED_AT + 1) is None
+
+
 def test_nothing_is_known_before_the_first_record_of_a_longer_one() -> None:
     assert resolved(before=3, end=9, after=3, append_time=None) is None
 
