@@ -78,7 +78,8 @@ class MergeTask:
         """Restore, find the positions, then publish and watch. Cancelled: stops, and leaves nothing running."""
         try:
             await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.open))
-            await self._resolved.begin(self._report)
+            if await self._resolved.begin(self._report):
+                await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.restore_anew))
             self._report(True)
         except BaseException:
             await self.close()

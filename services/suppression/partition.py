@@ -95,6 +95,12 @@ class MergePartition:
         self._retry_until_stopped(self._open_once, "opening")
         return self._take_unrecognised()
 
+    def restore_anew(self) -> list[Rejected]:
+        """As `open`, with nothing of the local state: the lists have lost entries, which must be written again although
+        the merge has seen them before."""
+        self._clear_state(Rebuild(RebuildReason.OUT_OF_RANGE, "the suppression topics have lost entries"))
+        return self.open()
+
     def merge(self, records: Sequence[Record], lane: Lane = Lane.LIVE) -> MergeOutcome:
         """Bring the effect of these records of one lane into the topics.
 
@@ -167,7 +173,7 @@ class MergePartition:
                 failures += 1
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
                 self._not_ready("restoring: the local state is damaged")
-                self._clear_state(str(error))
+                self._clear_state(Rebuild(RebuildReason.CORRUPTED, str(error)))
                 self._pause(failures, doing)
             else:
                 self._report(self._clock_state())
@@ -207,10 +213,10 @@ class MergePartition:
         self._report(reason)
         self._metrics.ready.labels(str(self._partition)).set(0)
 
-    def _clear_state(self, detail: str) -> None:
+    def _clear_state(self, rebuild: Rebuild) -> None:
         self._writer.close()  # So that the next attempt begins with a restore.
         if self._store is not None:
-            self._store.state.clear(Rebuild(RebuildReason.CORRUPTED, detail))
+            self._store.state.clear(rebuild)
 
     def _open_once(self) -> None:
         self._not_ready("restoring")

@@ -57,6 +57,9 @@ class ListState:
 
     inputs: Mapping[str, Position]
     lists: Mapping[str, Position]
+    list_starts: Mapping[str, int] = field(default_factory=dict)
+    """The lowest offset that each list held when it was taken up. Compaction does not raise it: a higher one later
+    shows that entries were deleted, as by a retention that somebody has set."""
     resolved_at: Mapping[Lane, int] = field(default_factory=dict)
     inbound_resolved_at: Mapping[Lane, int] = field(default_factory=dict)
     loss: Mapping[Lane, int] = field(default_factory=dict)
@@ -66,10 +69,14 @@ class ListState:
 
 
 class Beginning(NamedTuple):
-    """Where to begin, and for each loss that was found a sentence for the log."""
+    """Where to begin, and for each loss that was found a sentence for the log.
+
+    `lists_lost`: a list may lack entries that a local copy of it still holds.
+    """
 
     state: ListState
     losses: list[str]
+    lists_lost: bool
 
 
 def begin(recorded: ListState | None, facts: Facts, topics: ListTopics, new_id: NewId) -> Beginning:
@@ -81,13 +88,9 @@ def begin(recorded: ListState | None, facts: Facts, topics: ListTopics, new_id: 
     """
     known = recorded or ListState(inputs={}, lists={})
     lost_inputs = {
-        topic: reason
-        for topic in topics.inputs.values()
-        if (reason := _misfit(topic, known.inputs.get(topic), known.inputs.get(topic), facts))
+        topic: reason for topic in topics.inputs.values() if (reason := _misfit_of_input(known, topic, facts))
     }
-    lost_lists = {
-        topic: reason for topic in topics.channels if (reason := _misfit(topic, known.lists.get(topic), None, facts))
-    }
+    lost_lists = {topic: reason for topic in topics.channels if (reason := _misfit_of_list(known, topic, facts))}
     state = replace(
         known,
         inputs={
@@ -95,14 +98,17 @@ def begin(recorded: ListState | None, facts: Facts, topics: ListTopics, new_id: 
             for topic in topics.inputs.values()
         },
         lists={topic: Position(facts.ids[topic], facts.ends[topic]) for topic in topics.channels},
+        list_starts={topic: facts.lows[topic] for topic in topics.channels},
         channel_holes={
             channel: hole for channel, hole in known.channel_holes.items() if channel in topics.channels.values()
         },
     )
     if lost_inputs:
-        return Beginning(_with_hole(state, new_id), [*lost_inputs.values(), *lost_lists.values()])
+        losses = [*lost_inputs.values(), *lost_lists.values()]
+        return Beginning(_with_hole(state, new_id), losses, bool(lost_lists))
     opened = {topics.channels[topic]: new_id() for topic in lost_lists}
-    return Beginning(replace(state, channel_holes={**state.channel_holes, **opened}), [*lost_lists.values()])
+    state = replace(state, channel_holes={**state.channel_holes, **opened})
+    return Beginning(state, [*lost_lists.values()], bool(lost_lists))
 
 
 def advance(
@@ -136,15 +142,11 @@ def find_misfit(before: ListState, now: ListState, facts: Facts) -> str | None:
     `before` is its state when the facts were asked for, `now` the present one: its offsets may be higher than the ends
     reported, and records that were deleted since they were merged are no loss.
     """
-    for topic, position in before.inputs.items():
-        reason = _misfit(topic, position, now.inputs[topic], facts)
-        if reason:
-            return reason
-    for topic, position in before.lists.items():
-        reason = _misfit(topic, position, None, facts)
-        if reason:
-            return reason
-    return None
+    reasons = (
+        *(_misfit(topic, before.inputs[topic], now.inputs[topic].offset, facts) for topic in before.inputs),
+        *(_misfit_of_list(before, topic, facts) for topic in before.lists),
+    )
+    return next(filter(None, reasons), None)
 
 
 def to_datum(state: ListState, topics: ListTopics, partition: int, now: int) -> dict[str, Any]:
@@ -158,7 +160,12 @@ def to_datum(state: ListState, topics: ListTopics, partition: int, now: int) -> 
         "loss": sum(state.loss.values()),
         "bulk_loss": state.loss.get(Lane.BULK, 0),
         "lists": [
-            {"topic": topic, "topic_id": state.lists[topic].topic_id, "end_offset": state.lists[topic].offset}
+            {
+                "topic": topic,
+                "topic_id": state.lists[topic].topic_id,
+                "start_offset": state.list_starts[topic],
+                "end_offset": state.lists[topic].offset,
+            }
             for topic in topics.channels
         ],
         "inputs": [
@@ -178,6 +185,7 @@ def from_datum(datum: Mapping[str, Any]) -> ListState:
     return ListState(
         inputs={each["topic"]: Position(each["topic_id"], each["offset"]) for each in datum["inputs"]},
         lists={each["topic"]: Position(each["topic_id"], each["end_offset"]) for each in datum["lists"]},
+        list_starts={each["topic"]: each["start_offset"] for each in datum["lists"]},
         resolved_at={lane: at for lane, at in resolved_at.items() if at is not None},
         inbound_resolved_at={} if inbound is None else {Lane.LIVE: inbound},
         loss={Lane.LIVE: datum["loss"] - datum["bulk_loss"], Lane.BULK: datum["bulk_loss"]},
@@ -211,7 +219,16 @@ def _repaired(state: ListState, hole: str) -> ListState:
     )
 
 
-def _misfit(topic: str, highest: Position | None, lowest: Position | None, facts: Facts) -> str | None:
+def _misfit_of_input(state: ListState, topic: str, facts: Facts) -> str | None:
+    position = state.inputs.get(topic)
+    return _misfit(topic, position, position.offset if position else 0, facts)
+
+
+def _misfit_of_list(state: ListState, topic: str, facts: Facts) -> str | None:
+    return _misfit(topic, state.lists.get(topic), state.list_starts.get(topic, 0), facts)
+
+
+def _misfit(topic: str, highest: Position | None, lowest: int, facts: Facts) -> str | None:
     """Why a position does not fit its topic: `highest` must not exceed the end, nor `lowest` be below the start."""
     if highest is None:
         return f"no position of {topic} is known"
@@ -219,6 +236,6 @@ def _misfit(topic: str, highest: Position | None, lowest: Position | None, facts
         return f"{topic} is another topic than the one of the recorded position"
     if highest.offset > facts.ends[topic]:
         return f"{topic} ends at {facts.ends[topic]}, below the recorded position {highest.offset}"
-    if lowest is not None and lowest.offset < facts.lows[topic]:
-        return f"{topic} begins at {facts.lows[topic]}, above the recorded position {lowest.offset}"
+    if lowest < facts.lows[topic]:
+        return f"{topic} begins at {facts.lows[topic]}, above the recorded offset {lowest}"
     return None

@@ -77,10 +77,11 @@ class ResolvedPublisher:
         """The offset of the lane's changes topic to merge next."""
         return self.state.inputs[self._list_topics.inputs[lane]].offset
 
-    async def begin(self, waiting: Callable[[str], None]) -> None:
+    async def begin(self, waiting: Callable[[str], None]) -> bool:
         """Take up what was published last and compare it with the topics, waiting for a broker that does not answer.
 
-        Called with the writer open, so that nothing is written to the lists meanwhile. Raises Stopped.
+        Called with the writer open, so that nothing is written to the lists meanwhile. Whether the lists may lack
+        entries that the local state holds. Raises Stopped.
         """
         while True:
             try:
@@ -98,6 +99,7 @@ class ResolvedPublisher:
         elif beginning.losses:
             logger.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
         self._become(beginning.state)
+        return beginning.lists_lost
 
     async def advance(
         self, lane: Lane, first: int, offset: int, marks: Sequence[ResolvedMark], ends: Mapping[str, int]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts import partition_of
@@ -15,6 +17,7 @@ from consent_runtime import kafka as kafka_clients
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import Installation, until
 from tests.topic_records import records
+from tests.truncated_topics import truncate
 
 HOLES = "consent_relay_suppression_holes"
 AGE = "consent_relay_suppression_resolved_age_seconds"
@@ -256,8 +259,17 @@ def test_a_changes_topic_that_was_created_again_is_a_hole_of_its_partitions(inst
     assert worker.end() == 0
 
 
-def test_a_list_that_is_created_again_under_a_running_worker_is_a_hole_of_its_channel(
-    installation: Installation,
+def created_again(installation: Installation, topic: str) -> None:
+    installation.rig.recreate(topic)
+
+
+def truncated(installation: Installation, topic: str) -> None:
+    truncate(installation.rig.kafka, [topic])
+
+
+@pytest.mark.parametrize("lost", [created_again, truncated])
+def test_a_list_that_loses_its_entries_under_a_running_worker_is_a_hole_of_its_channel(
+    installation: Installation, lost: Callable[[Installation, str], None]
 ) -> None:
     worker = installation.start("a")
     installation.close_holes()
@@ -265,15 +277,15 @@ def test_a_list_that_is_created_again_under_a_running_worker_is_a_hole_of_its_ch
     installation.send(1, channel="email")
     installation.flush()
     until(installation.settled, 30, "the changes are merged")
-    installation.rig.recreate(installation.rig.topics.suppression("email"))
+    lost(installation, installation.rig.topics.suppression("email"))
+    partition = partition_of(b"k1.1", 4)
     until(
-        lambda: all(set(each["channel_holes"]) == {"email"} for each in installation.read_resolved().values()),
+        lambda: set(installation.read_resolved()[partition]["channel_holes"]) == {"email"},
         30,
-        "every partition has a hole of this channel",
+        "the partition of the entry has a hole of this channel",
     )
     assert set(holes(installation).values()) == {None}
-    partition = str(partition_of(b"k1.1", 4))
-    assert worker.sample(HOLES, partition=partition, scope="email") == 1
+    assert worker.sample(HOLES, partition=str(partition), scope="email") == 1
     installation.send(1, channel="email")  # as the repair publishes it again
     installation.flush()
     topic = installation.rig.topics.suppression("email")

@@ -44,6 +44,9 @@ class FakeMerging:
     def open(self) -> list[Rejected]:
         return self._work("open")
 
+    def restore_anew(self) -> list[Rejected]:
+        return self._work("restore anew")
+
     def merge(self, records: Sequence[Read], lane: Lane) -> MergeOutcome:
         self.merged.append((lane, len(records)))
         return MergeOutcome(self._work("merge"), [ResolvedMark(len(records), None, 0, None)], {"list": 1})
@@ -75,13 +78,14 @@ class FakeMerging:
 
 class FakeResolved:
     def __init__(self) -> None:
+        self.lists_lost = False
         self.advanced: list[tuple[Lane, int, int]] = []
         self.failure: Exception | None = None
         self.changes: asyncio.Queue[Exception] = asyncio.Queue()
         self.closed = 0
 
-    async def begin(self, waiting: Callable[[str], None]) -> None:
-        pass
+    async def begin(self, waiting: Callable[[str], None]) -> bool:
+        return self.lists_lost
 
     def position(self, lane: Lane) -> int:
         return {Lane.LIVE: 3, Lane.BULK: 5}[lane]
@@ -327,6 +331,14 @@ async def test_topics_found_changed_between_chunks_are_reported_until_the_partit
     for _ in range(2):  # the first request may come while the group rebalances, and then does nothing
         bench.resolved.changes.put_nowait(TopicsChanged("another topic"))
     await _until(lambda: bench.reopened == 2)
+    await bench.live.close()
+
+
+@pytest.mark.parametrize("lists_lost", [False, True])
+async def test_the_state_is_restored_anew_where_the_lists_have_lost_entries(bench: Bench, lists_lost: bool) -> None:
+    bench.resolved.lists_lost = lists_lost
+    await bench.task.open()
+    assert bench.merging.calls == ["open", *(["restore anew"] if lists_lost else [])]
     await bench.live.close()
 
 

@@ -38,6 +38,7 @@ FACTS = Facts(
 RECORDED = ListState(
     inputs={topic: Position(FACTS.ids[topic], 50) for topic in TOPICS.inputs.values()},
     lists={topic: Position(FACTS.ids[topic], 60) for topic in TOPICS.channels},
+    list_starts=dict.fromkeys(TOPICS.channels, 10),
     resolved_at={Lane.LIVE: 1_000, Lane.BULK: 900},
     loss={Lane.LIVE: 2, Lane.BULK: 2},
 )
@@ -66,15 +67,16 @@ def with_id(topic: str, of: Facts = FACTS) -> Facts:
 
 
 def test_a_partition_goes_on_where_it_was_recorded() -> None:
-    state, losses = began(RECORDED)
-    assert losses == []
+    state, losses, lists_lost = began(RECORDED)
+    assert (losses, lists_lost) == ([], False)
     assert state.inputs == RECORDED.inputs
     assert {position.offset for position in state.lists.values()} == {100}
     assert (state.resolved_at, state.loss, state.hole) == (RECORDED.resolved_at, RECORDED.loss, None)
 
 
 def test_a_first_start_is_a_hole_of_all_channels_and_begins_at_the_lowest_offsets() -> None:
-    state, losses = began(None)
+    state, losses, lists_lost = began(None)
+    assert lists_lost
     assert state.hole == "hole 1"
     assert state.channel_holes == {}
     assert {position.offset for position in state.inputs.values()} == {10}
@@ -87,7 +89,7 @@ def test_a_first_start_is_a_hole_of_all_channels_and_begins_at_the_lowest_offset
     [
         (lambda topic: with_id(topic), "is another topic than"),
         (lambda topic: replace(FACTS, ends={**FACTS.ends, topic: 49}), "ends at 49, below the recorded position 50"),
-        (lambda topic: replace(FACTS, lows={**FACTS.lows, topic: 51}), "begins at 51, above the recorded position 50"),
+        (lambda topic: replace(FACTS, lows={**FACTS.lows, topic: 51}), "begins at 51, above the recorded offset 50"),
     ],
 )
 def test_an_input_position_that_does_not_fit_its_topic_is_a_hole_of_all_channels(
@@ -95,7 +97,7 @@ def test_an_input_position_that_does_not_fit_its_topic_is_a_hole_of_all_channels
 ) -> None:
     topic = TOPICS.inputs[lane]
     facts = change(topic)
-    state, losses = began(RECORDED, facts)
+    state, losses, _ = began(RECORDED, facts)
     assert state.hole == "hole 1"
     assert reason in losses[0]
     assert state.inputs[topic] == Position(facts.ids[topic], facts.lows[topic])
@@ -104,12 +106,23 @@ def test_an_input_position_that_does_not_fit_its_topic_is_a_hole_of_all_channels
 
 
 @pytest.mark.parametrize(
-    "facts", [with_id(EMAIL), replace(FACTS, ends={**FACTS.ends, EMAIL: 59})], ids=["another topic", "lower end"]
+    "facts",
+    [
+        with_id(EMAIL),
+        replace(FACTS, ends={**FACTS.ends, EMAIL: 59}),
+        replace(FACTS, lows={**FACTS.lows, EMAIL: 11}),
+    ],
+    ids=["another topic", "lower end", "higher start"],
 )
-def test_a_list_that_is_another_or_ends_lower_is_a_hole_of_its_channel_alone(facts: Facts) -> None:
-    state, _ = began(RECORDED, facts)
+def test_a_list_that_has_lost_entries_is_a_hole_of_its_channel_alone(facts: Facts) -> None:
+    assert find_misfit(RECORDED, RECORDED, facts) is not None
+    state, _, lists_lost = began(RECORDED, facts)
     assert (state.hole, state.channel_holes) == (None, {"email": "hole 1"})
-    assert to_datum(state, TOPICS, 0, 0)["resolved_at"] == 1_000
+    assert lists_lost, "the local state holds what the list has lost"
+    datum = to_datum(state, TOPICS, 0, 0)
+    assert datum["resolved_at"] == 1_000
+    again, losses, _ = began(from_datum(datum), facts)
+    assert (again, losses) == (state, []), "it is found once"
 
 
 def test_a_channel_that_was_not_there_before_has_a_hole() -> None:
@@ -118,21 +131,22 @@ def test_a_channel_that_was_not_there_before_has_a_hole() -> None:
 
 
 def test_positions_exactly_at_the_start_and_at_the_end_fit() -> None:
-    facts = replace(FACTS, lows=dict.fromkeys(TOPICS.all, 50), ends=dict.fromkeys(TOPICS.all, 60))
+    lows = dict.fromkeys(TOPICS.inputs.values(), 50) | dict.fromkeys(TOPICS.channels, 10)
+    facts = replace(FACTS, lows=lows, ends=dict.fromkeys(TOPICS.all, 60))
     assert began(RECORDED, facts).losses == []
 
 
 def test_a_hole_stays_open_over_restarts_under_the_same_id() -> None:
     first = began(None).state
     datum = to_datum(first, TOPICS, 3, 5)
-    again, losses = begin(from_datum(datum), FACTS, TOPICS, lambda: "another")
+    again, losses, _ = begin(from_datum(datum), FACTS, TOPICS, lambda: "another")
     assert losses == []
     assert again.hole == first.hole == "hole 1"
 
 
 def test_a_loss_during_an_open_hole_gives_it_another_id() -> None:
     open_hole = replace(RECORDED, hole="first", channel_holes={"email": "older"})
-    state, _ = began(open_hole, with_id(NAMES.changes))
+    state, *_ = began(open_hole, with_id(NAMES.changes))
     assert (state.hole, state.channel_holes) == ("hole 1", {})
 
 
