@@ -31,7 +31,7 @@ class OffsetTracker:
 
     def deliver(self, first: int, end: int, count: int) -> Range:
         """Note that `count` records from `first` on have been handed out and reading goes on at `end`."""
-        if end <= first or (self._position is not None and first < self._position):
+        if end <= first or not self.follows(first):
             raise ValueError(f"range {first}..{end} does not follow position {self._position}")
         if self._committed is None:
             self._committed = first
@@ -40,6 +40,10 @@ class OffsetTracker:
         self._position = end
         self.outstanding += count
         return delivered
+
+    def follows(self, first: int) -> bool:
+        """Whether records from `first` on can have been read after those delivered so far."""
+        return self._position is None or first >= self._position
 
     def acknowledge(self, delivered: Range) -> bool:
         """All effects of the range are done. False when that was known."""

@@ -120,6 +120,10 @@ class Session:
         """The chunk for `records`, or None when the partition is being given up (they will be read again)."""
         if not self._accepting or not self.opened:
             return None
+        if self._ownership.start is not None and not self.tracker.follows(records[0].offset):
+            # The topic was created again, or lost its end. The handler that is opened instead chooses where to begin.
+            self._ownership.reopen()
+            return None
         if not self.tracker.outstanding:
             self._progress.moved()
         chunk = Chunk(self.topic, self.partition, records, self._acknowledge, self._beat)

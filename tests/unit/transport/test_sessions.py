@@ -157,6 +157,27 @@ async def test_reopening_closes_both_and_then_opens_both(bench: Bench) -> None:
     await bench.sessions.close()
 
 
+async def test_records_below_what_was_read_open_the_partition_again(
+    bench: Bench,
+) -> None:
+    """As where a topic is deleted and created again under a running consumer."""
+    bench.starts = {LIVE: 35, BULK: 9}
+    await bench.assign(LIVE, BULK)
+    bench.deliver(LIVE, 35, 5)
+    await settled()
+    bench.log.clear()
+    bench.starts = {LIVE: 0, BULK: 9}
+    session = bench.sessions.of(*LIVE)
+    assert session is not None
+    assert session.deliver([Read(0)], 1) is None
+    await settled()
+    assert sorted(bench.log[2:]) == ["open bulk", "open live"]
+    assert bench.sessions.seeks == {LIVE: 0, BULK: 9}
+    bench.deliver(LIVE, 0, 1)
+    await settled()
+    await bench.sessions.close()
+
+
 async def test_nothing_is_reopened_while_the_group_rebalances(bench: Bench) -> None:
     await bench.assign(LIVE, BULK)
     bench.log.clear()
