@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, text
 
+from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE
 from consent_contracts.cloudevents import headers
@@ -20,12 +21,15 @@ from consent_contracts.decisions import EVERY_PURPOSE
 from .outbox_table import Row
 
 _DENIAL = UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b56")
-_ADDRESS = text("SELECT tenant, channel FROM address_keys WHERE address_key = :address_key")
+_ADDRESS = text(
+    # The clock that stamps decisions: by a slow one of this host, a permission that was given before would hold.
+    f"SELECT tenant, channel, {CLOCK_MICROS} AS now FROM address_keys WHERE address_key = :address_key"  # noqa: S608 - a constant
+)
 
 
-def denial_of(connection: Connection, codec: Codec, row: Row, lane: Lane, *, now: int) -> Row | None:
+def denial_of(connection: Connection, codec: Codec, row: Row, lane: Lane) -> Row | None:
     """The replacement, in the row's place and partition; None when the ledger has no address with this key, so that
-    the record concerned none. `now` in microseconds. Raises RegistryUnavailable."""
+    the record concerned none. Raises RegistryUnavailable."""
     address_key = row.key.decode("ascii", "replace")
     found = connection.execute(_ADDRESS, {"address_key": address_key}).first()
     if found is None:
@@ -42,14 +46,14 @@ def denial_of(connection: Connection, codec: Codec, row: Row, lane: Lane, *, now
         "subject_ref": None,
         "purpose": EVERY_PURPOSE,
         "status": "invalidated",
-        "effective_at": now,
-        "recorded_at": now,
+        "effective_at": found.now,
+        "recorded_at": found.now,
         "expires_at": None,
         "decision_id": decision_id,
         "source_system": None,
         "bulk": lane is Lane.BULK,
     }
-    ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=now)
+    ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=found.now)
     return Row(
         id=row.id,
         topic=row.topic,

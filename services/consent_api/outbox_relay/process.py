@@ -26,7 +26,6 @@ from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_runtime import kafka, logs, observability, starting
-from consent_runtime.clock import now_micros
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from . import repair_loop
@@ -272,7 +271,7 @@ class _Composition:
         )
 
     def _denial_of(self, lane: Lane) -> DenialOf:
-        return lambda connection, row: denial_of(connection, self.codec, row, lane, now=now_micros())
+        return lambda connection, row: denial_of(connection, self.codec, row, lane)
 
     def _publisher(self) -> Publisher:
         return Publisher(partial(kafka.producer, self.settings.kafka, **PRODUCER))

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from sqlalchemy import text
 
+from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.lanes import Lane
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
@@ -20,6 +21,8 @@ from consent_contracts.records import entry_of_change
 from consent_contracts.verdict import verdict
 from tests.integration.flow.rig import FILLED, Rig, Running, filling, grant, until
 from tests.integration.proxy import Proxy
+
+DATABASE_CLOCK = f"SELECT {CLOCK_MICROS}"
 
 
 def published(rig: Rig, relay: Running, outcome: str = "published") -> float:
@@ -153,12 +156,18 @@ def insert_refused(rig: Rig, key: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", TOO_LARGE)
-def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_address(rig: Rig, value: str) -> None:
+def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_address(
+    rig: Rig, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.submit(rig.encoded([grant()]))
     with rig.ingest():
         until(lambda: rig.pending() == 1)
     key = rig.ask("SELECT address_key FROM address_keys")
     insert_refused(rig, key, value)
+    began = rig.ask(DATABASE_CLOCK)
+    # A relay on a host that is an hour behind: the permission is not the newer one for that.
+    right_clock = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: right_clock() - 3_600_000_000_000)
     with rig.relay() as relay:
         rig.fill(100)
         until(lambda: rig.pending() == 0)
@@ -170,7 +179,10 @@ def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_addres
         if record.key() == key.encode():
             entry = join(entry, entry_of_change(codec.decode(topic, record.value())))
     assert entry is not None
-    assert not verdict(entry.decisions, "newsletter").permitted
+    denied = verdict(entry.decisions, "newsletter")
+    assert not denied.permitted
+    assert denied.since is not None
+    assert began < denied.since <= rig.ask(DATABASE_CLOCK)
 
 
 def test_of_a_batch_that_the_broker_refuses_for_its_size_only_the_record_that_is_too_large_is_replaced(
