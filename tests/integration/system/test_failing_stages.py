@@ -94,6 +94,12 @@ def not_ready(process: str, *words: str) -> Names:
     return names
 
 
+def hinders(stage: str) -> Names:
+    """The gate counts partitions that it denies, by this stage."""
+    name = "consent_relay_gate_view_hindered_partitions"
+    return lambda system: system.metrics("gate").total(name, stage=stage) > 0
+
+
 MERGED = "consent_relay_suppression_resolved_age_seconds"
 RELAYED = "consent_relay_resolved_age_seconds"
 EVERYWHERE = ("sms", "voice")
@@ -121,9 +127,9 @@ CASES = [
     *(
         case(f"{how.__name__} {name}", how, name, by_kafka=name == "ingest", names=names)
         for name, names in {
-            "relay": (age("suppression", MERGED, lane="live"), not_ready("gate")),
-            "ingest": (age("suppression", MERGED, lane="inbound_live"), not_ready("gate")),
-            "suppression": (not_ready("gate"),),
+            "relay": (age("suppression", MERGED, lane="live"), hinders("stale"), not_ready("gate")),
+            "ingest": (age("suppression", MERGED, lane="inbound_live"), hinders("inbound_stale"), not_ready("gate")),
+            "suppression": (hinders("stale"), not_ready("gate")),
         }.items()
         for how in (killed, frozen)
     ),
@@ -146,7 +152,11 @@ CASES = [
     *(
         case(f"a foreign transaction on {name}", foreign_transaction, topic_of, **fields)
         for name, topic_of, fields in (
-            ("a list", lambda topics: topics.suppression("sms"), {"hides": ("sms",), "names": (not_ready("gate"),)}),
+            (
+                "a list",
+                lambda topics: topics.suppression("sms"),
+                {"hides": ("sms",), "names": (hinders("stale"), not_ready("gate"))},
+            ),
             ("changes", lambda topics: topics.changes, {"names": (age("suppression", MERGED, lane="live"),)}),
             (
                 "inbound",
