@@ -30,6 +30,7 @@ NAMES = (
     "end_to_end",
     "push",
     "lanes",
+    "resolved",
     "propagator",
 )
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,8 +47,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 def bench(names: tuple[str, ...], docs: Path | None) -> None:
     """Measure, against baselines in the same run, and report which targets are met.
 
-    NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, propagator;
-    without one, all run, which takes about twelve minutes, and docs/benchmarks.md and docs/benchmarks.json are written.
+    NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, resolved,
+    propagator; without one, all run, which takes about sixteen minutes, and docs/benchmarks.md and
+    docs/benchmarks.json are written.
 
     Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file
     with servers that run already. Leave the machine alone meanwhile. The exit code is 1 when a benchmark failed; a
