@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry
@@ -28,13 +28,18 @@ class Merged:
     entries: dict[EntryKey, Entry] = field(default_factory=dict)
     tenant_mismatches: list[int] = field(default_factory=list)
     unchanged: int = 0
+    rewrites: set[EntryKey] = field(default_factory=set)
 
 
-def merge(current: Mapping[EntryKey, Entry], changes: Iterable[Entry]) -> Merged:
+def merge(
+    current: Mapping[EntryKey, Entry], changes: Iterable[Entry], *, rewrites: Collection[int] = frozenset()
+) -> Merged:
     """Join `changes`, in any order, into the `current` entries of their addresses.
 
-    An entry to which a chunk adds nothing is not written. `tenant_mismatches` holds the positions of changes that name
-    another tenant than the entry of their address: two tenants never share an address key, so one of them is wrong.
+    An entry to which a chunk adds nothing is not written, except for the changes at the positions `rewrites`: what the
+    topic holds differs from the ledger, and so perhaps from `current`. `tenant_mismatches` holds the positions of
+    changes that name another tenant than the entry of their address: two tenants never share an address key, so one of
+    them is wrong.
     """
     merged = Merged()
     entries = merged.entries
@@ -45,7 +50,10 @@ def merge(current: Mapping[EntryKey, Entry], changes: Iterable[Entry]) -> Merged
             merged.tenant_mismatches.append(position)
             continue
         after = join(before, change)
-        if after is before:
+        if position in rewrites:
+            merged.rewrites.add(key)
+            entries[key] = after
+        elif after is before:
             merged.unchanged += 1
         else:
             entries[key] = after

@@ -243,12 +243,14 @@ class MergePartition:
     def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
         now = self._clock()
         current, was_due = self._load_current(chunk.changes, now)
-        merged = merge(current, chunk.changes)
+        merged = merge(current, chunk.changes, rewrites=chunk.rewrites)
         rejected = [
             *chunk.rejected,
             *(tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches),
         ]
-        written = self._serde.encode_entries(merged.entries, current, now, bulk=lane is Lane.BULK)
+        written = self._serde.encode_entries(
+            merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
+        )
         self._metrics.merge_seconds.observe(time.perf_counter() - began)
         if written.rows:
             self._write(written, was_due)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -73,12 +73,14 @@ class OutputBatch:
 class DecodedChanges:
     """What a chunk of records holds; `sources` are the records of `changes`, in step.
 
-    `marks` are the ConsentResolved records among them, in order.
+    `marks` are the ConsentResolved records among them, in order; `rewrites`, the positions of those changes after which
+    the entry is written even if they add nothing.
     """
 
     changes: list[Entry] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
     marks: list[ResolvedMark] = field(default_factory=list)
+    rewrites: set[int] = field(default_factory=set)
     rejected: list[Rejected] = field(default_factory=list)
 
 
@@ -116,6 +118,8 @@ class EntrySerde:
             except (Unreadable, InvalidRecord) as error:
                 chunk.rejected.append(Rejected(record, error.reason, str(error)))
             else:
+                if datum["rewrite"]:
+                    chunk.rewrites.add(len(chunk.changes))
                 chunk.changes.append(change)
                 chunk.sources.append(record)
         return chunk
@@ -131,12 +135,18 @@ class EntrySerde:
         return entry
 
     def encode_entries(
-        self, entries: Mapping[EntryKey, Entry], current: Mapping[EntryKey, Entry], now: int, *, bulk: bool = False
+        self,
+        entries: Mapping[EntryKey, Entry],
+        current: Mapping[EntryKey, Entry],
+        now: int,
+        *,
+        bulk: bool = False,
+        rewrites: Collection[EntryKey] = frozenset(),
     ) -> OutputBatch:
         """The records that bring these entries into the topics, each as much of its entry as a broker takes.
 
-        What is the same as the `current` entry once it has been reduced is not written again. `bulk`: no person waits
-        for these entries now.
+        What is the same as the `current` entry once it has been reduced is not written again, unless it is one of
+        `rewrites`. `bulk`: no person waits for these entries now.
         """
         event = uuid.uuid4().hex
         common = [
@@ -156,7 +166,7 @@ class EntrySerde:
             if len(value) > MAX_ENTRY_BYTES:
                 entry = self._reduced(topic, entry, now)
                 batch.truncated += 1
-                if entry == current.get(key):
+                if entry == current.get(key) and key not in rewrites:
                     continue
                 datum = suppression_datum(entry, now)
                 value = encode(topic, datum)

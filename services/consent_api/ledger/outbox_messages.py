@@ -43,9 +43,10 @@ class ChangeMessages:
     topics: Topics
     partitions: int
 
-    def changes(self, choice: Choice, address: Address, lane: Lane) -> list[Message]:
+    def changes(self, choice: Choice, address: Address, lane: Lane, *, rewrite: bool = False) -> list[Message]:
         """One ConsentChanged for each live hash key of the address, with the decision's own mark. Their ids are the
-        same whenever they are made, so that a consumer recognises what `republish` sends again."""
+        same whenever they are made, so that a consumer recognises what `republish` sends again. `rewrite`: the entry
+        is to be written even if this adds nothing to it."""
         decision = choice.decision
         topic = lane.changes(self.topics)
         datum: Mapping[str, Any] = {
@@ -60,6 +61,7 @@ class ChangeMessages:
             "decision_id": decision.decision_id,
             "source_system": choice.source_system,
             "bulk": decision.bulk,
+            "rewrite": rewrite,
         }
         namespace = UUID(decision.decision_id)
         messages = []

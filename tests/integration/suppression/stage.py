@@ -57,6 +57,7 @@ def datum(number: int, **fields: Any) -> dict[str, Any]:
         "decision_id": f"d{number}",
         "source_system": None,
         "bulk": False,
+        "rewrite": False,
         **fields,
     }
 

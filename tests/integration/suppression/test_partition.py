@@ -306,6 +306,24 @@ def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeyp
     assert rig.counted("truncated_entries") == 2
 
 
+def test_a_rewrite_restores_an_entry_that_somebody_has_overwritten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R64
+    monkeypatch.setattr("suppression.serde.MAX_ENTRY_BYTES", 2_000)
+    many = [rig.change(2, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
+    with rig.partition() as merging:
+        merging.merge([rig.change(1), *many])
+        right = rig.entries()
+        rig.write_foreign(b"k1.1", None)
+        rig.write_foreign(b"k1.2", b"garbage")
+        merging.merge([rig.change(1), *many])
+        assert rig.entries(passing_over_unreadable=True) != right, "what adds nothing is not written"
+        merging.merge([rig.change(1, rewrite=True), rig.change(2, subject_ref="s7", decision_id="d7", rewrite=True)])
+        merging.merge([rig.change(2, subject_ref=f"s{n}", decision_id=f"d{n}", rewrite=True) for n in range(50)])
+        assert rig.entries(passing_over_unreadable=True) == right
+        assert len(rig.records()) == 7, "of an address once a chunk, and reduced entries too"
+
+
 def test_change_that_no_door_lets_in_is_refused_however_large(rig: Rig) -> None:
     with rig.partition() as merging:
         rejected = merging.merge(

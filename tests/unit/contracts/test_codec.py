@@ -45,6 +45,7 @@ CHANGE = {
     "decision_id": "d1",
     "source_system": "crm",
     "bulk": False,
+    "rewrite": False,
 }
 
 

@@ -107,6 +107,13 @@ def test_a_repeated_chunk_writes_nothing(parts: list[Entry]) -> None:
     assert again.unchanged == len(parts)
 
 
+def test_a_rewrite_writes_an_entry_to_which_it_adds_nothing() -> None:  # R64
+    state = {("sms", "k1.a"): change("d1"), ("sms", "k1.b"): change("d2", address_key="k1.b")}
+    again = merge(state, [change("d1"), change("d2", address_key="k1.b")], rewrites={1})
+    assert again.entries == {("sms", "k1.b"): state["sms", "k1.b"]}
+    assert (again.rewrites, again.unchanged) == ({("sms", "k1.b")}, 1)
+
+
 def test_several_changes_to_one_address_are_written_once() -> None:
     chunk = [change(f"d{n}", purpose=purpose) for n, purpose in enumerate(("newsletter", "survey", "*"))]
     merged = merge({}, chunk)
