@@ -39,7 +39,7 @@ def merge(
     An entry to which a chunk adds nothing is not written, except for the changes at the positions `rewrites`: what the
     topic holds differs from the ledger, and so perhaps from `current`. `tenant_mismatches` holds the positions of
     changes that name another tenant than the entry of their address: two tenants never share an address key, so one of
-    them is wrong.
+    them is wrong; of a rewrite, which comes from the ledger, it is the entry, which is then replaced.
     """
     merged = Merged()
     entries = merged.entries
@@ -47,8 +47,10 @@ def merge(
         key = (change.channel, change.address_key)
         before = entries.get(key) or current.get(key)
         if before is not None and before.tenant != change.tenant:
-            merged.tenant_mismatches.append(position)
-            continue
+            if position not in rewrites:
+                merged.tenant_mismatches.append(position)
+                continue
+            before = None
         after = join(before, change)
         if position in rewrites:
             merged.rewrites.add(key)

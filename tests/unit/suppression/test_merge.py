@@ -134,6 +134,13 @@ def test_change_of_another_tenant_is_named_and_changes_nothing() -> None:  # R45
     assert merged.entries == {("sms", "k1.a"): change("d3", at=40 * SECOND)}
 
 
+def test_a_rewrite_replaces_an_entry_that_names_another_tenant() -> None:  # R64
+    wrong = {("sms", "k1.a"): change("d1", tenant="umbrella", status="given")}
+    merged = merge(wrong, [change("d2"), change("d3"), change("d4", tenant="umbrella")], rewrites={1})
+    assert merged.tenant_mismatches == [0, 2]
+    assert merged.entries == {("sms", "k1.a"): change("d3")}
+
+
 def test_lost_entry_voids_older_permissions_and_a_newer_one_counts_again() -> None:  # R4
     old_grant = change("d1", status="given", at=10 * SECOND)
     base = fail_closed_entry(old_grant, lost=b"\0garbage", now=100 * SECOND)
