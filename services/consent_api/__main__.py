@@ -7,5 +7,6 @@ from .cli.keys import keys
 from .cli.migrate import migrate
 from .cli.relay import relay
 from .cli.republish import republish
+from .cli.verify import verify
 
-__all__ = ["api", "dead_letters", "ingest", "keys", "migrate", "relay", "republish"]
+__all__ = ["api", "dead_letters", "ingest", "keys", "migrate", "relay", "republish", "verify"]

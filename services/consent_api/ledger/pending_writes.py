@@ -39,13 +39,13 @@ class PendingWrites:
         for inherited in channel.link(address):
             self.publish(inherited, address)
 
-    def publish(self, choice: Choice, address: Address) -> None:
-        """A decision reaches an address."""
+    def publish(self, choice: Choice, address: Address, *, rewrite: bool = False) -> None:
+        """A decision reaches an address. `rewrite`: the list holds something else of this address than the ledger."""
         slot = (address.address_id, choice.decision.decision_id)
         if slot not in self._reached:
             self._reached[slot] = (choice, address)
             self.current.add(address.address_id, choice.decision)
-            self._messages += self._outbox.changes(choice, address, self._lane)
+            self._messages += self._outbox.changes(choice, address, self._lane, rewrite=rewrite)
 
     def widen(self, connection: Connection, keyring: Keyring, *, now: int) -> Mapping[str, list[Address]]:
         """Let every refusal so far reach the aliases of its addresses too; the aliases, by decision id.
@@ -67,6 +67,14 @@ class PendingWrites:
     def publish_again(self, choice: Choice, address: Address) -> None:
         """A decision whose mark has changed since it reached the address."""
         self._messages += self._outbox.changes(choice, address, self._lane)
+
+    def rewrite(self, choice: Choice, address: Address) -> None:
+        """A decision that has reached the address before, and that the list lacks or holds beside something else."""
+        self._messages += self._outbox.changes(choice, address, self._lane, rewrite=True)
+
+    def send(self, message: Message) -> None:
+        """A message about an address that the ledger has nothing on."""
+        self._messages.append(message)
 
     def write(self, connection: Connection, decisions: Collection[NewDecision] = (), *, now: int) -> None:
         """Into the tables, together with the decisions from which these follow."""

@@ -29,13 +29,13 @@ def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int, 
     `now` (micros), which a clock gave that was fast. Raises MergedUnknownError, also when `topic` cannot be read to its
     end within READ_SECONDS.
     """
-    found = [_time_of(codec, topic, value, now=now) for value in _newest(consumer, topic, partitions)]
+    found = [_time_of(codec, topic, value, now=now) for value in newest_records(consumer, topic, partitions)]
     known = [each for each in found if each is not None]
     return min(known) if len(known) == partitions else None
 
 
-def _newest(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
-    """The last record of each partition that has one."""
+def newest_records(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
+    """The last record of each partition that has one. Raises MergedUnknownError."""
     newest: dict[int, bytes] = {}
     unread = set(range(partitions))
     consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in unread])

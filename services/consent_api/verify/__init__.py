@@ -1,0 +1,1 @@
+"""The list checked against the ledger: differences found, confirmed, and repaired from the ledger."""

@@ -1,0 +1,225 @@
+"""Repairs what differs: the ledger's decisions are published again, and a permission that it does not hold is ended.
+
+All of it goes by the bulk lane's outbox, marked `rewrite`: the merge writes the entry even where its own state is right
+already and only the topic is not. Nothing here makes anything permitted that the ledger does not permit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from uuid import UUID, uuid4, uuid5
+
+from sqlalchemy import Connection
+
+from consent_api.ledger import addresses, subjects
+from consent_api.ledger.addresses import Address
+from consent_api.ledger.fan_out import Choice
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE, Message
+from consent_api.ledger.pending_writes import PendingWrites
+from consent_api.ledger.recording import LedgerContext
+from consent_api.ledger.writes import NewDecision
+from consent_contracts.cloudevents import headers
+from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
+from consent_contracts.join import SKEW_MICROS, order
+from consent_contracts.records import PURPOSE
+from consent_runtime.keyring import KeyringError
+
+from . import ledger_entries
+from .compare import OVERFLOW_SUBJECT, Kind, ListEntry
+from .job import Checked
+
+SOURCE_SYSTEM = "consent-relay"
+EVIDENCE = {
+    "source_system": SOURCE_SYSTEM,
+    "actor": SOURCE_SYSTEM,
+    "capture_method": "verification: the list held a permission that the ledger does not",
+}
+_DENIAL = UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b57")
+
+
+class Repair(StrEnum):
+    """What was sent for an address."""
+
+    REWRITTEN = "rewritten"
+    """The ledger's decisions."""
+    INVALIDATED = "invalidated"
+    """Those, and a decision now recorded, which ends a permission that the ledger did not hold."""
+    DENIED = "denied"
+    """A mark that makes older permissions void: the ledger has nothing that could take the place of the entry."""
+    NONE = "none"
+
+
+def repair(connection: Connection, context: LedgerContext, found: Sequence[Checked]) -> list[Repair]:
+    """Send what repairs each of these addresses, within the caller's transaction, which is one of the bulk lane.
+
+    KeyringError when the keyring lacks what a stored address needs.
+    """
+    now = ledger_entries.clock(connection)
+    known = addresses.load(
+        connection,
+        context.keyring,
+        {each.ledger.address_id for each in found if each.ledger is not None},
+        now=now,
+        unknown_as_stored=True,
+    )
+    repairing = _Repairing(connection, context, now)
+    results = [
+        repairing.one(each, known.get(each.ledger.address_id) if each.ledger is not None else None) for each in found
+    ]
+    repairing.write()
+    return results
+
+
+class _Repairing:
+    """The writes of one transaction."""
+
+    def __init__(self, connection: Connection, context: LedgerContext, now: int) -> None:
+        self._connection = connection
+        self._context = context
+        self._now = now
+        self._pending = PendingWrites(context.outbox, Lane.BULK)
+        self._decisions: list[NewDecision] = []
+
+    def write(self) -> None:
+        self._pending.write(self._connection, self._decisions, now=self._now)
+
+    def one(self, checked: Checked, address: Address | None) -> Repair:
+        if not any(each.kind.is_defect for each in checked.differences):
+            return Repair.NONE
+        ended = denied = False
+        for forged in _permissions_without_ledger(checked):
+            if forged.effective_at - SKEW_MICROS > self._now:
+                continue  # Dated ahead of now: what is recorded now would be the older one.
+            address = address or self._found_by_seal(checked)
+            if address is None or not _can_be_recorded(forged):
+                denied = True
+            else:
+                self._invalidate(forged, address)
+                ended = True
+        choices = _current(checked.ledger.choices if checked.ledger is not None else ())
+        if address is not None and choices:
+            # Under the key whose entry differs alone; refusals first, as everywhere.
+            key = checked.place.address_key
+            limited = replace(address, sealed={key: address.sealed[key]} if key in address.sealed else {})
+            for choice in sorted(choices, key=lambda each: permits(each.decision)):
+                self._pending.rewrite(choice, limited)
+        if denied or not (choices or ended or _only_refusals(checked)):
+            return self._deny(checked)
+        return Repair.INVALIDATED if ended else Repair.REWRITTEN if choices else Repair.NONE
+
+    def _invalidate(self, forged: Decision, address: Address) -> None:
+        """Record the end of this permission on this address alone."""
+        subject_id = None
+        if forged.subject_ref is not None:
+            subject = (address.tenant, forged.subject_ref)
+            subject_id = subjects.lock(self._connection, [subject], now=self._now).ids[subject]
+        decision = Decision(
+            decision_id=str(self._context.ids.next(self._now)),
+            subject_ref=forged.subject_ref,
+            purpose=forged.purpose,
+            status="invalidated",
+            effective_at=self._now,
+            recorded_at=self._now,
+        )
+        choice = Choice(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
+        self._decisions.append(
+            NewDecision(
+                tenant=address.tenant,
+                channel=address.channel,
+                event_id=None,
+                subject_id=subject_id,
+                address_id=address.address_id,
+                choice=choice,
+                evidence=EVIDENCE,
+            )
+        )
+        self._pending.publish(choice, address, rewrite=True)
+
+    def _found_by_seal(self, checked: Checked) -> Address | None:
+        """The address that the entry holds sealed, recorded if it is new; None if it is not that of its key."""
+        place, found, keyring = checked.place, checked.found, self._context.keyring
+        if place.tenant is None or not isinstance(found, ListEntry) or found.entry.sealed_address is None:
+            return None
+        try:
+            canonical = keyring.open(place.address_key, found.entry.sealed_address)
+            if place.address_key not in keyring.live_address_keys(place.tenant, place.channel, canonical):
+                return None
+        except KeyringError:
+            return None
+        named = (place.tenant, place.channel, canonical)
+        return addresses.resolve(self._connection, keyring, [named], now=self._now)[named]
+
+    def _deny(self, checked: Checked) -> Repair:
+        place = checked.place
+        if place.tenant is None:
+            return Repair.NONE
+        decision_id = str(uuid5(_DENIAL, f"{place.address_key} {uuid4()}"))
+        event_id = str(uuid5(UUID(decision_id), place.address_key))
+        outbox = self._context.outbox
+        topic = Lane.BULK.changes(outbox.topics)
+        ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=self._now)
+        value = outbox.codec.encode(
+            topic,
+            {
+                "event_id": event_id,
+                "tenant": place.tenant,
+                "channel": place.channel,
+                "address_key": place.address_key,
+                "sealed_address": None,
+                # Of the address itself: it overrules whatever any subject gave before.
+                "subject_ref": None,
+                "purpose": EVERY_PURPOSE,
+                "status": "invalidated",
+                "effective_at": self._now,
+                "recorded_at": self._now,
+                "expires_at": None,
+                "decision_id": decision_id,
+                "source_system": SOURCE_SYSTEM,
+                "bulk": False,
+                "rewrite": True,
+            },
+        )
+        self._pending.send(
+            Message(
+                topic=topic,
+                partition=outbox.partition(place.address_key),
+                key=place.address_key.encode(),
+                value=value,
+                headers=json.dumps([[name, data.decode()] for name, data in ce]),
+            )
+        )
+        return Repair.DENIED
+
+
+def _permissions_without_ledger(checked: Checked) -> list[Decision]:
+    return [
+        each.decision
+        for each in checked.differences
+        if each.kind is Kind.PERMISSION_WITHOUT_LEDGER and each.decision is not None
+    ]
+
+
+def _only_refusals(checked: Checked) -> bool:
+    """Whether the entry only refuses what the ledger does not: it stays, as nobody is contacted for it."""
+    kinds = {each.kind for each in checked.differences if each.kind.is_defect}
+    return kinds == {Kind.REFUSAL_WITHOUT_LEDGER}
+
+
+def _can_be_recorded(decision: Decision) -> bool:
+    named = decision.purpose == EVERY_PURPOSE or PURPOSE.fullmatch(decision.purpose) is not None
+    return named and decision.subject_ref not in ("", OVERFLOW_SUBJECT)
+
+
+def _current(choices: Iterable[Choice]) -> list[Choice]:
+    """The newest of each subject and purpose."""
+    newest: dict[tuple[str | None, str], Choice] = {}
+    for choice in choices:
+        slot = (choice.decision.subject_ref, choice.decision.purpose)
+        held = newest.get(slot)
+        if held is None or order(held.decision) < order(choice.decision):
+            newest[slot] = choice
+    return list(newest.values())

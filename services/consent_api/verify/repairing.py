@@ -1,0 +1,47 @@
+"""Writes repairs as fast as the bulk lane takes them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from consent_api.ledger import backlog
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import Ledger
+from consent_api.republish.pacing import BulkPacing
+
+from .compare import Kind
+from .job import Checked
+from .repair import Repair, repair
+
+
+@dataclass(kw_only=True, slots=True)
+class Sent:
+    """Repairs: of how many addresses, and of how many differences of each kind."""
+
+    sent: int = 0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+
+
+class RepairWriter:
+    """Waits while a relay is alive that cannot keep the bulk lane's resolved timestamp within a minute."""
+
+    def __init__(self, ledger: Ledger, *, partitions: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._ledger = ledger
+        self._pacing = BulkPacing(
+            lambda: ledger.transact(partial(backlog.read, partitions=partitions)), lambda age: None, sleep=sleep
+        )
+
+    def repair(self, found: Sequence[Checked]) -> Sent:
+        """In one transaction: not more than some hundred addresses. Raises LedgerUnavailableError and KeyringError."""
+        self._pacing.wait()
+        results = self._ledger.write(Lane.BULK, lambda connection: repair(connection, self._ledger.context, found))
+        sent = Sent()
+        for checked, result in zip(found, results, strict=True):
+            if result is not Repair.NONE:
+                sent.sent += 1
+                sent.kinds.update(each.kind for each in checked.differences if each.kind.is_defect)
+        return sent
