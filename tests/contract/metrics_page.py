@@ -12,6 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.metrics import ApiMetrics, LaneMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.verify.metrics import ScrubMetrics
 from consent_runtime.dead_letters import DeadLetterMetrics
 from consent_runtime.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
@@ -36,7 +37,7 @@ This page is written from the code, and a test holds it to that:
 
 PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")), LaneMetrics.on],
-    "relay": [RelayMetrics.on],
+    "relay": [RelayMetrics.on, ScrubMetrics.on],
     "ingest": [IngestMetrics.on],
     "suppression": [MergeMetrics.on],
     "gate": [GateMetrics.on, lambda registry: registry.register(ViewMetrics([]))],

@@ -249,6 +249,24 @@ hole_repairs = Table(
     Column("marker_offset", BigInteger),
 )
 
+# How far the comparison of the lists with this ledger has come: one row, and one relay at a time.
+list_scrub = Table(
+    "list_scrub",
+    metadata,
+    Column("scrub_id", Integer, primary_key=True, autoincrement=False),
+    Column("taken_by", Text, nullable=False),
+    # The last sign of life of the relay that compares.
+    Column("taken_at", BigInteger, nullable=False),
+    # When the pass began that is under way, or the last one. Null before the first.
+    Column("started_at", BigInteger),
+    # [[channel, number, of], ...]: the parts of the pass, and how many of them are done.
+    Column("slices", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("done", Integer, nullable=False, server_default=text("0")),
+    # When a pass went through all of its parts last.
+    Column("completed_at", BigInteger),
+    CheckConstraint("scrub_id = 1", name="list_scrub_one_row"),
+)
+
 # Hash keys under which everything that the ledger holds has been published: promoting and retiring ask for it.
 key_republished = Table(
     "key_republished",
@@ -334,6 +352,7 @@ GRANTS: dict[str, str] = {
     "relay_partitions": "SELECT, INSERT, UPDATE",
     "ingest_positions": "SELECT, INSERT, UPDATE",
     "hole_repairs": "SELECT, INSERT, UPDATE, DELETE",
+    "list_scrub": "SELECT, INSERT, UPDATE",
     "key_republished": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, DELETE",
     "api_keys": "SELECT",

@@ -1,7 +1,8 @@
 """The relay's composition root: builds its clients from the settings and runs it until a signal.
 
 Each lane has threads, connections and producers of its own, so live never waits for bulk: one that publishes, one that
-tries the partitions that do not take records, one that takes turns. Another one repairs holes, and one measures.
+tries the partitions that do not take records, one that takes turns. Another one repairs holes, one compares the lists
+with the ledger, and one measures.
 """
 
 from __future__ import annotations
@@ -19,11 +20,20 @@ from pydantic import Field
 from sqlalchemy import Engine, event
 
 from consent_api.ledger.database import connect
+from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import DatabaseSettings
+from consent_api.verify import scrub
+from consent_api.verify.composition import opened
+from consent_api.verify.metrics import ScrubMetrics
+from consent_api.verify.repairing import RepairWriter
+from consent_api.verify.scrub import ScrubLoop
+from consent_api.verify.scrub_table import ScrubTable
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.progress import STALLED_SECONDS, Progress
@@ -48,6 +58,7 @@ from .turns import TurnTable
 
 log = logging.getLogger(__name__)
 
+_DAY_SECONDS = 86_400.0
 _BULK_POLL_FACTOR = 10
 _RETRY_INTERVAL = PollInterval(shortest=0.05, longest=0.5)
 
@@ -60,6 +71,9 @@ class OutboxRelaySettings(DatabaseSettings):
     relay_batch: int = Field(2_000, ge=1, le=20_000, description="outbox rows published in one transaction, at most")
     relay_poll_shortest: float = Field(0.003, gt=0, le=1, description="seconds between looks at a busy outbox")
     relay_poll_longest: float = Field(0.020, gt=0, le=1, description="seconds between looks at an idle outbox")
+    scrub_days: float = Field(
+        1.0, gt=0, le=30, description="days between two comparisons of all suppression lists with the ledger"
+    )
     metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
 
@@ -109,6 +123,8 @@ class _Composition:
         self.stack = stack
         self.relay_id = f"{settings.instance_id} {uuid4()}"
         self.metrics = RelayMetrics.on(registry)
+        self.scrub_metrics = ScrubMetrics.on(registry)
+        self.keyring = starting.keyring(settings)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
         self.codec = Codec(ConfluentRegistry(settings.registry))
         self.admin = kafka.admin(settings.kafka, {"log_level": 2})
@@ -160,6 +176,7 @@ class _Composition:
         loops[repair_loop.PART] = wait_for_topics(
             repair.run, self.settings, needed, health=self.health, part=repair_loop.PART
         )
+        loops[scrub.PART] = self._scrub().run
         return loops
 
     def _turn_table(self, lane: Lane) -> TurnTable:
@@ -251,7 +268,7 @@ class _Composition:
             reader=reader,
             table=RepairTable(engine, relay=self.relay_id),
             engine=engine,
-            keyring=starting.keyring(settings),
+            keyring=self.keyring,
             outbox=ChangeMessages(codec=self.codec, topics=topics, partitions=settings.partitions),
             codec=self.codec,
             publisher=self._publisher(),
@@ -261,6 +278,30 @@ class _Composition:
             end_offset=self.info[Lane.BULK].end_offset,
             metrics=self.metrics,
             health=self.health,
+        )
+
+    def _scrub(self) -> ScrubLoop:
+        settings = self.settings
+        engine = self._connect("scrub", pool_size=2)
+        outbox = ChangeMessages(codec=self.codec, topics=settings.topics, partitions=settings.partitions)
+        ledger = Ledger(engine=engine, context=LedgerContext(keyring=self.keyring, outbox=outbox, ids=DecisionIds()))
+        return ScrubLoop(
+            table=ScrubTable(engine, relay=self.relay_id),
+            opened=lambda pause, pace: opened(
+                settings,
+                engine=engine,
+                keyring=self.keyring,
+                codec=self.codec,
+                addresses_in_memory=scrub.ADDRESSES_IN_MEMORY,
+                page_size=scrub.STEP_ADDRESSES,
+                batch=scrub.STEP_RECORDS,
+                wait_seconds=scrub.WAIT_SECONDS,
+                pause=pause,
+                pace=pace,
+            ),
+            writer=lambda pause: RepairWriter(ledger, partitions=settings.partitions, sleep=pause),
+            metrics=self.scrub_metrics,
+            period_seconds=settings.scrub_days * _DAY_SECONDS,
         )
 
     def _report_loss(self, lane: Lane, partition: int) -> None:
@@ -276,8 +317,8 @@ class _Composition:
     def _publisher(self) -> Publisher:
         return Publisher(partial(kafka.producer, self.settings.kafka, **PRODUCER))
 
-    def _connect(self, purpose: str) -> Engine:
-        engine = connect(self.settings.database, pool_size=1, application=f"consent-relay {purpose}")
+    def _connect(self, purpose: str, *, pool_size: int = 1) -> Engine:
+        engine = connect(self.settings.database, pool_size=pool_size, application=f"consent-relay {purpose}")
         self.stack.callback(engine.dispose)
         return engine
 

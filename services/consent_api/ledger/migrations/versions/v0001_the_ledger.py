@@ -165,6 +165,17 @@ CREATE TABLE hole_repairs (
     marker_offset bigint
 );
 
+CREATE TABLE list_scrub (
+    scrub_id integer PRIMARY KEY,
+    taken_by text NOT NULL,
+    taken_at bigint NOT NULL,
+    started_at bigint,
+    slices jsonb NOT NULL DEFAULT '[]',
+    done integer NOT NULL DEFAULT 0,
+    completed_at bigint,
+    CONSTRAINT list_scrub_one_row CHECK (scrub_id = 1)
+);
+
 CREATE TABLE key_republished (
     tenant text NOT NULL,
     key_id text NOT NULL,

@@ -1,0 +1,201 @@
+"""The continuous comparison of the lists with the ledger, in the background of a relay: one relay at a time.
+
+It works in steps of milliseconds and sleeps much longer after each, so that the lanes of the same process never wait
+for it. Whatever goes wrong here ends neither the relay nor its readiness: the age of the last pass shows it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import islice
+
+from confluent_kafka import KafkaException
+from sqlalchemy.exc import SQLAlchemyError
+
+from consent_api.errors import LedgerUnavailableError
+from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_runtime.keyring import KeyringError
+
+from .composition import Opened
+from .job import Checked, Summary
+from .ledger_entries import Slice
+from .list_reader import ListUnreadableError
+from .metrics import ScrubMetrics
+from .repairing import RepairWriter
+from .scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
+
+log = logging.getLogger(__name__)
+
+PART = "scrub"
+SHARE = 0.03
+"""Of one processor."""
+START_DELAY_SECONDS = 60.0
+"""A relay that has just started has rows to publish."""
+ADDRESSES_IN_MEMORY = 100_000
+STEP_ADDRESSES = 100
+STEP_RECORDS = 200
+"""Compared or read between two pauses: some milliseconds, in which other threads may have to wait."""
+WAIT_SECONDS = 900.0
+"""For the list to get as far as the ledger was when it was read: during an import that takes minutes."""
+_POLL_SECONDS = 10.0
+_RETRY_SECONDS = 30.0
+_SIGN_OF_LIFE_SECONDS = LEASE_SECONDS / 6
+_REPAIRED_AT_ONCE = 100
+_LOGGED_OF_A_SLICE = 20
+_TRANSIENT = (
+    LedgerUnavailableError,
+    ListUnreadableError,
+    RegistryUnavailable,
+    NotRegistered,
+    KafkaException,
+    KeyringError,
+    SQLAlchemyError,
+)
+
+
+class Interrupted(Exception):
+    """The relay stops, or another one has taken over."""
+
+
+class Pacer:
+    """Sleeps after each step, for so long that this thread uses its share of a processor at most."""
+
+    def __init__(self, pause: Callable[[float], None], *, clock: Callable[[], float] = time.thread_time) -> None:
+        self._pause = pause
+        self._clock = clock
+        self._used = clock()
+
+    def __call__(self) -> None:
+        now = self._clock()
+        self._pause((now - self._used) * (1 / SHARE - 1))
+        self._used = self._clock()
+
+
+class ScrubLoop:
+    """One thread, with connections and consumers of its own."""
+
+    def __init__(
+        self,
+        *,
+        table: ScrubTable,
+        opened: Callable[[Callable[[float], None], Callable[[], None]], AbstractContextManager[Opened]],
+        writer: Callable[[Callable[[float], None]], RepairWriter],
+        metrics: ScrubMetrics,
+        period_seconds: float,
+    ) -> None:
+        """`opened` takes what pauses for so many seconds and what paces; `writer`, what pauses. A pass begins each
+        `period_seconds`."""
+        self._table = table
+        self._opened = opened
+        self._writer = writer
+        self._metrics = metrics
+        self._period = period_seconds
+        self._stop = threading.Event()
+        self._signed_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        self._stop = stop
+        stop.wait(min(START_DELAY_SECONDS, self._period))
+        failing = False
+        while not stop.is_set():
+            try:
+                self.step()
+            except Interrupted:
+                continue
+            except _TRANSIENT as error:
+                if not failing:
+                    log.warning("the comparison of the lists with the ledger is paused", extra={"error": _why(error)})
+                failing = True
+                self._metrics.failures.inc()
+                stop.wait(_RETRY_SECONDS)
+            except Exception:
+                # A bug here must not end the lanes with it. It shows: no pass is completed any more.
+                log.exception("the comparison of a part of the lists has failed")
+                self._metrics.failures.inc()
+                stop.wait(_RETRY_SECONDS)
+            else:
+                failing = False
+
+    def step(self) -> None:
+        """Compare the next part, if this relay is the one that does and a pass is due or under way; else wait."""
+        state = self._table.claim()
+        if state is None:
+            self._show(self._table.read())
+            self._pause(_POLL_SECONDS, sign=False)
+            return
+        self._signed_at = time.monotonic()
+        self._show(state)
+        if state.is_due(self._period):
+            with self._opened(self._pause, self._pause_nothing) as work:
+                self._show(self._table.begin(work.slices))
+        elif state.next is None:
+            self._pause(min(_POLL_SECONDS, self._period))
+        else:
+            self._compare(state.next)
+            self._show(self._table.advance())
+
+    def _compare(self, part: Slice) -> None:
+        summary, logged = Summary(), 0
+        writer = self._writer(self._pause)
+        with self._opened(self._pause, Pacer(self._pause)) as work:
+            found = work.verification.check(part, summary)
+            while some := list(islice(found, _REPAIRED_AT_ONCE)):
+                logged = self._report(some, logged)
+                for kind, count in writer.repair(some).kinds.items():
+                    self._metrics.repairs.labels(kind).inc(count)
+        self._metrics.compared.inc(summary.compared)
+        self._metrics.undecided.inc(summary.undecided)
+        if summary.defects:
+            kinds = {kind.value: count for kind, count in summary.differences.items()}
+            log.error(
+                "the list differs from the ledger",
+                extra={"channel": part.channel, "differences": kinds, "compared": summary.compared},
+            )
+
+    def _report(self, found: list[Checked], logged: int) -> int:
+        for checked in found:
+            for each in checked.differences:
+                self._metrics.differences.labels(each.kind).inc()
+                if each.kind.is_defect and logged < _LOGGED_OF_A_SLICE:
+                    logged += 1
+                    log.error(
+                        "an entry of the list differs from the ledger",
+                        extra={
+                            "kind": each.kind.value,
+                            "tenant": each.place.tenant,
+                            "channel": each.place.channel,
+                            "address_key": each.place.address_key,
+                            "detail": each.detail,
+                        },
+                    )
+        return logged
+
+    def _pause(self, seconds: float, *, sign: bool = True) -> None:
+        """Sleep, and give a sign of life now and then. Raises Interrupted."""
+        until = time.monotonic() + seconds
+        while True:
+            if sign and time.monotonic() - self._signed_at > _SIGN_OF_LIFE_SECONDS:
+                if self._table.claim() is None:
+                    raise Interrupted
+                self._signed_at = time.monotonic()
+            left = until - time.monotonic()
+            if self._stop.wait(max(0.0, min(left, _SIGN_OF_LIFE_SECONDS))):
+                raise Interrupted
+            if time.monotonic() >= until:
+                return
+
+    def _pause_nothing(self) -> None:
+        self._pause(0.0)
+
+    def _show(self, state: ScrubState | None) -> None:
+        if state is not None:
+            self._metrics.coverage.set(state.coverage)
+            self._metrics.last_pass_age.set(state.age_seconds)
+
+
+def _why(error: Exception) -> str:
+    return type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
