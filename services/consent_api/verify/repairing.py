@@ -12,6 +12,7 @@ from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.republish.pacing import BulkPacing
+from consent_runtime.keyring import KeyringError
 
 from .compare import Kind
 from .job import Checked
@@ -25,6 +26,10 @@ class Sent:
     sent: int = 0
     kinds: Counter[Kind] = field(default_factory=Counter)
 
+    def add(self, other: Sent) -> None:
+        self.sent += other.sent
+        self.kinds.update(other.kinds)
+
 
 class RepairWriter:
     """Waits while a relay is alive that cannot keep the bulk lane's resolved timestamp within a minute."""
@@ -36,9 +41,17 @@ class RepairWriter:
         )
 
     def repair(self, found: Sequence[Checked]) -> Sent:
-        """In one transaction: not more than some hundred addresses. Raises LedgerUnavailableError and KeyringError."""
+        """In one transaction: not more than some hundred addresses. Raises LedgerUnavailableError.
+
+        An address for which the keyring lacks what is stored is not repaired, and keeps no other from it."""
         self._pacing.wait()
-        results = self._ledger.write(Lane.BULK, lambda connection: repair(connection, self._ledger.context, found))
+        try:
+            results = self._ledger.write(Lane.BULK, lambda connection: repair(connection, self._ledger.context, found))
+        except KeyringError:
+            sent = Sent()
+            for each in found if len(found) > 1 else ():
+                sent.add(self.repair([each]))
+            return sent
         sent = Sent()
         for checked, result in zip(found, results, strict=True):
             if result is not Repair.NONE:

@@ -1,0 +1,49 @@
+"""One address that cannot be repaired keeps no other from it. # R64"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consent_api.verify import repairing
+from consent_api.verify.compare import Difference, Kind, Place
+from consent_api.verify.job import Checked
+from consent_api.verify.repair import Repair
+from consent_api.verify.repairing import RepairWriter
+from consent_runtime.keyring import Unsealable
+
+
+class ALedger:
+    context = None
+
+    def write(self, lane: object, work: Any) -> Any:
+        return work(None)
+
+
+class NoWait:
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def wait(self) -> None: ...
+
+
+def checked(key: str) -> Checked:
+    place = Place(tenant="acme", channel="sms", address_key=key, partition=0)
+    return Checked(
+        place=place,
+        differences=(Difference(kind=Kind.MISSING_ENTRY, place=place, detail=""),),
+        found=None,
+        ledger=None,
+    )
+
+
+def test_an_address_that_the_keyring_cannot_open_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def repair(connection: object, context: object, found: list[Checked]) -> list[Repair]:
+        if any(each.place.address_key == "h1.b" for each in found):
+            raise Unsealable("unknown_key")
+        return [Repair.REWRITTEN for _ in found]
+
+    monkeypatch.setattr(repairing, "repair", repair)
+    monkeypatch.setattr(repairing, "BulkPacing", NoWait)
+    sent = RepairWriter(ALedger(), partitions=4).repair([checked(key) for key in ("h1.a", "h1.b", "h1.c")])  # type: ignore[arg-type]
+    assert (sent.sent, sent.kinds) == (2, {Kind.MISSING_ENTRY: 2})
