@@ -28,7 +28,6 @@ from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.records import PURPOSE
 from consent_runtime.keyring import KeyringError
 
-from . import ledger_entries
 from .compare import OVERFLOW_SUBJECT, Kind, ListEntry
 from .job import Checked
 
@@ -53,12 +52,12 @@ class Repair(StrEnum):
     NONE = "none"
 
 
-def repair(connection: Connection, context: LedgerContext, found: Sequence[Checked]) -> list[Repair]:
+def repair(connection: Connection, context: LedgerContext, found: Sequence[Checked], *, now: int) -> list[Repair]:
     """Send what repairs each of these addresses, within the caller's transaction, which is one of the bulk lane.
+    ``now``: the database's clock (micros).
 
     KeyringError when the keyring lacks what a stored address needs.
     """
-    now = ledger_entries.clock(connection)
     known = addresses.load(
         connection,
         context.keyring,
@@ -130,10 +129,11 @@ class _Repairing:
             NewDecision(
                 tenant=address.tenant,
                 channel=address.channel,
-                event_id=None,
+                event=None,
                 subject_id=subject_id,
                 address_id=address.address_id,
                 choice=choice,
+                occurred_at=None,
                 evidence=EVIDENCE,
             )
         )

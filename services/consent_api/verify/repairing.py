@@ -46,7 +46,9 @@ class RepairWriter:
         An address for which the keyring lacks what is stored is not repaired, and keeps no other from it."""
         self._pacing.wait()
         try:
-            results = self._ledger.write(Lane.BULK, lambda connection: repair(connection, self._ledger.context, found))
+            results = self._ledger.write(
+                Lane.BULK, lambda connection, now: repair(connection, self._ledger.context, found, now=now)
+            )
         except KeyringError:
             sent = Sent()
             for each in found if len(found) > 1 else ():

@@ -18,7 +18,7 @@ class ALedger:
     context = None
 
     def write(self, lane: object, work: Any) -> Any:
-        return work(None)
+        return work(None, 0)
 
 
 class NoWait:
@@ -38,7 +38,7 @@ def checked(key: str) -> Checked:
 
 
 def test_an_address_that_the_keyring_cannot_open_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def repair(connection: object, context: object, found: list[Checked]) -> list[Repair]:
+    def repair(connection: object, context: object, found: list[Checked], *, now: int) -> list[Repair]:
         if any(each.place.address_key == "h1.b" for each in found):
             raise Unsealable("unknown_key")
         return [Repair.REWRITTEN for _ in found]
