@@ -85,4 +85,4 @@ def test_the_last_field_of_an_entry_is_the_time_of_writing_after_a_map() -> None
     fields = fastavro.parse_schema(schemas.current("SuppressionEntry"))["fields"]
     names = ["tenant", "channel", "address_key", "sealed_address", "decisions", "verdicts", "written_at"]
     assert [each["name"] for each in fields] == names
-    assert (fields[-2]["type"]["type"], fields[-1]["type"]) == ("map", "long")
+    assert (fields[-2]["type"]["type"], fields[-1]["type"]["type"]) == ("map", "long")
