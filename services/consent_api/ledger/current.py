@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -48,15 +48,16 @@ class CurrentDecisions:
         self._by_address: dict[int, dict[str | None, dict[str, Decision]]] = {}
         self._verdicts: dict[int, dict[str, Verdict]] = {}
         self._stored: set[str] = set()
-        self._known_addresses: set[int] = set()
-        self._known_subjects: set[int] = set()
+        self._added: set[str] = set()
+        self._known_addresses: dict[int, int] = {}
+        self._known_subjects: dict[int, int] = {}
         self._needed_addresses: dict[int, int] = {}
         self._needed_subjects: dict[int, int] = {}
 
     def created(self, *, addresses: Iterable[int], subjects: Iterable[int]) -> None:
         """Nothing has been decided there, or by them."""
-        self._known_addresses.update(addresses)
-        self._known_subjects.update(subjects)
+        self._known_addresses |= dict.fromkeys(addresses, _EVERYTHING)
+        self._known_subjects |= dict.fromkeys(subjects, _EVERYTHING)
 
     def need(self, status: str, effective_at: int, subject_id: int | None, address_ids: Iterable[int]) -> None:
         """`read` is to read what can change the outcome of a decision that reaches these addresses. A permission may
@@ -81,13 +82,19 @@ class CurrentDecisions:
             },
         )
         for row in rows:
-            self._stored.add(row.decision_id)
-            self.add(row.address_id, decision_of(row))
-        self.created(addresses=self._needed_addresses, subjects=self._needed_subjects)
+            if row.decision_id not in self._added:
+                self._stored.add(row.decision_id)
+            self._put(row.address_id, decision_of(row))
+        self._known_addresses |= self._needed_addresses
+        self._known_subjects |= self._needed_subjects
         self._needed_addresses, self._needed_subjects = {}, {}
 
     def add(self, address_id: int, decision: Decision) -> None:
-        """A decision reaches the address."""
+        """A decision reaches the address, in this transaction."""
+        self._added.add(decision.decision_id)
+        self._put(address_id, decision)
+
+    def _put(self, address_id: int, decision: Decision) -> None:
         register = self._by_address.setdefault(address_id, {}).setdefault(decision.subject_ref, {})
         current = register.get(decision.purpose)
         if current is None or order(current) < order(decision):
@@ -95,7 +102,7 @@ class CurrentDecisions:
             self._verdicts.pop(address_id, None)
 
     def was_stored(self, decision_id: str) -> bool:
-        """Whether the decision was in the ledger already, and was read."""
+        """Whether the decision was in the ledger before this transaction, and was read."""
         return decision_id in self._stored
 
     def at(self, address_id: int) -> list[Decision]:
@@ -122,9 +129,10 @@ class CurrentDecisions:
         return effects.of_refusal(decision, [self.beside(decision, each) for each in address_ids], now=now)
 
 
-def _earliest(needed: dict[int, int], known: Collection[int], ids: Iterable[int], moment: int) -> None:
+def _earliest(needed: dict[int, int], known: Mapping[int, int], ids: Iterable[int], moment: int) -> None:
+    """`known`: since when everything is."""
     for each in ids:
-        if each not in known:
+        if each not in known or moment < known[each]:
             needed[each] = min(moment, needed.get(each, moment))
 
 

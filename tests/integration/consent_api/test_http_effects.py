@@ -267,3 +267,38 @@ def _waiting(engine: Engine) -> bool:
     with engine.connect() as connection:
         query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         return bool(connection.execute(text(query)).scalar_one())
+
+
+def effects(ledger: Ledger, *batch: Accepted) -> list[tuple[Effect, bool]]:
+    recorded = ledger.record(batch)
+    return [(each.outcome.effect, each.without_effect) for each in recorded if isinstance(each, Recorded)]
+
+
+def dated(ledger: Ledger, status: str = "withdrawn", *, seconds_ago: float, **given: object) -> Accepted:
+    now = ledger.now()
+    moment = now - int(seconds_ago * 1_000_000)
+    return decision(status, effective_at=moment, recorded_at=now, **given)
+
+
+def test_what_was_read_since_a_moment_is_read_again_for_what_is_older(ledger: Ledger) -> None:
+    """A batch that reads an address for a refusal of yesterday, and learns only then that a permission reaches it."""
+    long_ago = ledger.now() - 9_000_000_000
+    ledger.record([decision(subject_ref="s2", address=A, effective_at=long_ago, recorded_at=long_ago)])
+    assert effects(
+        ledger,
+        dated(ledger, seconds_ago=60, address=A, purpose="survey"),
+        dated(ledger, seconds_ago=60, subject_ref="s1", address=A, purpose="survey"),
+        dated(ledger, "given", seconds_ago=30, subject_ref="s1"),
+    ) == [(Effect.IN_EFFECT, False), (Effect.IN_EFFECT, False), (Effect.SUPERSEDED, True)]
+
+
+def test_a_choice_that_its_person_changes_in_the_same_batch_had_an_effect(ledger: Ledger) -> None:
+    """The last is recorded after the first, although it is in the ledger when the first is evaluated: that it reaches
+    the other form of the number shows only then."""
+    ledger.record([dated(ledger, seconds_ago=9_000, subject_ref="s2", address="+5491155551234", purpose="survey")])
+    assert effects(
+        ledger,
+        dated(ledger, seconds_ago=60, address="+541155551234"),
+        dated(ledger, seconds_ago=60, subject_ref="s1", address="+5491155551234", purpose="survey"),
+        dated(ledger, "given", seconds_ago=30, subject_ref="s1"),
+    )[0] == (Effect.SUPERSEDED, False)
