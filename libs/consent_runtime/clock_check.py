@@ -11,16 +11,10 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from .clock import MAX_CLOCK_LEAD_MICROS, elapsed_micros, is_ahead, now_micros
+from .clock import MAX_CLOCK_LEAD_MICROS, elapsed_micros, now_micros
 
 _KEPT_MICROS = 60_000_000
 """A bound that is older than this is replaced by the next one, even if that is wider."""
-
-
-def judging_clock(own: int, append_time: int | None) -> int:
-    """By which ends of permissions are judged, micros: the later of our clock and the newest append time read. One that
-    is too far ahead is not followed: who asks `ClockCheck` hears of it."""
-    return own if append_time is None or is_ahead(append_time, clock=own) else max(own, append_time)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
