@@ -156,6 +156,8 @@ def of_keys(
     connection: Connection, channel: str, keys: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], LedgerAddress]:
     """The addresses with these (tenant, address key); those that there are not are missing."""
+    # A list may hold a text that PostgreSQL cannot.
+    keys = [each for each in keys if "\0" not in each[0] + each[1]]
     if not keys:
         return {}
     tenants, address_keys = zip(*keys, strict=True)

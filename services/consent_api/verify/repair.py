@@ -22,6 +22,7 @@ from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE, Message
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
+from consent_api.validate.references import LONGEST_REFERENCE
 from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order
@@ -89,26 +90,35 @@ class _Repairing:
     def one(self, checked: Checked, address: Address | None) -> Repair:
         if not any(each.kind.is_defect for each in checked.differences):
             return Repair.NONE
-        ended = denied = False
+        choices = _current(checked.ledger.choices if checked.ledger is not None else ())
+        newest = {_slot(each.decision): order(each.decision) for each in choices}
+        ended, denied_at = False, None
         for forged in _permissions_without_ledger(checked):
             if forged.effective_at - SKEW_MICROS > self._now:
                 continue  # Dated ahead of now: what is recorded now would be the older one.
+            if order(forged) < newest.get(_slot(forged), order(forged)):
+                continue  # The ledger's own decision takes its place.
             address = address or self._found_by_seal(checked)
             if address is None or not _can_be_recorded(forged):
-                denied = True
+                denied_at = max(denied_at or 0, self._end_of(forged))
             else:
                 self._invalidate(forged, address)
                 ended = True
-        choices = _current(checked.ledger.choices if checked.ledger is not None else ())
         if address is not None and choices:
             # Under the key whose entry differs alone; refusals first, as everywhere.
             key = checked.place.address_key
             limited = replace(address, sealed={key: address.sealed[key]} if key in address.sealed else {})
             for choice in sorted(choices, key=lambda each: permits(each.decision)):
                 self._pending.rewrite(choice, limited)
-        if denied or not (choices or ended or _only_refusals(checked)):
-            return self._deny(checked)
+        if denied_at is not None:
+            return self._deny(checked, denied_at)
+        if not (choices or ended or _only_refusals(checked)):
+            return self._deny(checked, self._now)
         return Repair.INVALIDATED if ended else Repair.REWRITTEN if choices else Repair.NONE
+
+    def _end_of(self, forged: Decision) -> int:
+        """From when a permission is ended: as it is dated, so that one which the person has given since stands."""
+        return min(forged.effective_at, self._now)
 
     def _invalidate(self, forged: Decision, address: Address) -> None:
         """Record the end of this permission on this address alone."""
@@ -121,7 +131,7 @@ class _Repairing:
             subject_ref=forged.subject_ref,
             purpose=forged.purpose,
             status="invalidated",
-            effective_at=self._now,
+            effective_at=self._end_of(forged),
             recorded_at=self._now,
         )
         choice = Choice(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
@@ -153,7 +163,8 @@ class _Repairing:
         named = (place.tenant, place.channel, canonical)
         return addresses.resolve(self._connection, keyring, [named], now=self._now)[named]
 
-    def _deny(self, checked: Checked) -> Repair:
+    def _deny(self, checked: Checked, moment: int) -> Repair:
+        """Make void what was permitted there before."""
         place = checked.place
         if place.tenant is None:
             return Repair.NONE
@@ -174,7 +185,7 @@ class _Repairing:
                 "subject_ref": None,
                 "purpose": EVERY_PURPOSE,
                 "status": "invalidated",
-                "effective_at": self._now,
+                "effective_at": moment,
                 "recorded_at": self._now,
                 "expires_at": None,
                 "decision_id": decision_id,
@@ -211,15 +222,23 @@ def _only_refusals(checked: Checked) -> bool:
 
 def _can_be_recorded(decision: Decision) -> bool:
     named = decision.purpose == EVERY_PURPOSE or PURPOSE.fullmatch(decision.purpose) is not None
-    return named and decision.subject_ref not in ("", OVERFLOW_SUBJECT)
+    ref = decision.subject_ref
+    # PostgreSQL has no text with a zero character, and its index takes none that is much longer than a reference.
+    return named and (
+        ref is None or (0 < len(ref) <= LONGEST_REFERENCE and "\0" not in ref and ref != OVERFLOW_SUBJECT)
+    )
 
 
 def _current(choices: Iterable[Choice]) -> list[Choice]:
     """The newest of each subject and purpose."""
     newest: dict[tuple[str | None, str], Choice] = {}
     for choice in choices:
-        slot = (choice.decision.subject_ref, choice.decision.purpose)
+        slot = _slot(choice.decision)
         held = newest.get(slot)
         if held is None or order(held.decision) < order(choice.decision):
             newest[slot] = choice
     return list(newest.values())
+
+
+def _slot(decision: Decision) -> tuple[str | None, str]:
+    return decision.subject_ref, decision.purpose

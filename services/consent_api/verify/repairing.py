@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from sqlalchemy.exc import DataError
+
 from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -43,13 +45,14 @@ class RepairWriter:
     def repair(self, found: Sequence[Checked]) -> Sent:
         """In one transaction: not more than some hundred addresses. Raises LedgerUnavailableError.
 
-        An address for which the keyring lacks what is stored is not repaired, and keeps no other from it."""
+        An address for which the keyring lacks what is stored, or whose entry holds what the database does not take, is
+        not repaired, and keeps no other from it."""
         self._pacing.wait()
         try:
             results = self._ledger.write(
                 Lane.BULK, lambda connection, now: repair(connection, self._ledger.context, found, now=now)
             )
-        except KeyringError:
+        except (KeyringError, DataError):
             sent = Sent()
             for each in found if len(found) > 1 else ():
                 sent.add(self.repair([each]))
