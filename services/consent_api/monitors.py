@@ -109,7 +109,7 @@ class LaneMonitor:
                     backlog.inbound_age(connection, self._inbound[lane]),
                 ),
             )
-        except LedgerUnavailableError:
+        except (LedgerUnavailableError, ProgrammingError):
             self._metrics.show(lane.value, pending=math.nan, oldest=math.nan, resolved=math.nan, inbound=math.nan)
             return  # The database monitor reports that.
         self._metrics.show(
