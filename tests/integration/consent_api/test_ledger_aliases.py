@@ -136,9 +136,7 @@ def test_a_repetition_explanation_and_republish_know_both_numbers(
     assert set(again.address_keys) == set(first.address_keys) == keys(keyring, A, B)
     for number in (A, B):
         named = ("acme", "sms", number)
-        found = ledger.transact(
-            lambda c, n=named: queries.explain(c, keyring, named=n, purpose="newsletter", now=now_micros())
-        )
+        found = ledger.transact(lambda c, n=named: queries.explain(c, keyring, named=n, purpose="newsletter"))
         assert found.deciding is not None
         assert found.deciding.decision.decision_id == first.decision_id
     messages = ChangeMessages(codec=codec, topics=Topics(), partitions=4)
