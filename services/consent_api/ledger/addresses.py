@@ -34,7 +34,7 @@ class Address:
 
     @property
     def key(self) -> str:
-        """The address_key under the tenant's primary hash key."""
+        """The address_key under the tenant's primary hash key, or under another live one where it has none there."""
         return next(iter(self.sealed))
 
 
@@ -184,7 +184,7 @@ def refresh(
     """Addresses by id, from rows of address_keys: under each live hash key, sealed again where one is missing.
 
     `unknown_as_stored`: those of a tenant that the keyring does not know under all their stored keys, in no order.
-    Raises UnknownTenant otherwise, and Unsealable when a key was retired before every address had its successor.
+    Raises UnknownTenant otherwise, and Unsealable when no live key has an address that cannot be opened.
     """
     stored: dict[int, dict[str, bytes]] = defaultdict(dict)
     whose: dict[int, tuple[str, str]] = {}
@@ -202,17 +202,28 @@ def refresh(
         live = live_key_ids(keyring, tenant)
         if not all(key_id in by_hash_key for key_id in live):
             any_key, any_sealed = next(iter(sealed.items()))
-            canonical = keyring.open(any_key, any_sealed)
-            for address_key in keyring.live_address_keys(tenant, channel, canonical):
-                if address_key not in sealed:
-                    sealed[address_key] = keyring.seal(address_key, canonical)
-                    by_hash_key[address_key.partition(".")[0]] = address_key
-                    new_keys.append((tenant, channel, address_key, address_id, sealed[address_key]))
+            try:
+                canonical = keyring.open(any_key, any_sealed)
+            except Unsealable as error:
+                if by_hash_key.keys().isdisjoint(live):
+                    raise
+                # A refusal under the keys that it has is worth more than none. A rotation does not end meanwhile:
+                # the new key counts as incomplete.
+                logger.warning(
+                    "an address stays under its older hash keys, because it cannot be opened",
+                    extra={"tenant": tenant, "channel": channel, "reason": error.reason},
+                )
+            else:
+                for address_key in keyring.live_address_keys(tenant, channel, canonical):
+                    if address_key not in sealed:
+                        sealed[address_key] = keyring.seal(address_key, canonical)
+                        by_hash_key[address_key.partition(".")[0]] = address_key
+                        new_keys.append((tenant, channel, address_key, address_id, sealed[address_key]))
         found[address_id] = Address(
             address_id=address_id,
             tenant=tenant,
             channel=channel,
-            sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live},
+            sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live if key_id in by_hash_key},
         )
     _add_keys(connection, new_keys, now=now, statement=_COMPLETE_KEYS)
     return found

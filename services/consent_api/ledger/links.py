@@ -92,9 +92,9 @@ def unlink(
     subject_id = subjects.lock(connection, [(tenant, subject_ref)], now=now).ids[tenant, subject_ref]
     # By key, not by number: an address whose hash key was retired too early is stored here under several numbers.
     names = [name for each in named for name in (each, *addresses.names_of_aliases(each))]
-    wanted = {context.keyring.address_key(*name) for name in names}
+    wanted = {key for name in names for key in context.keyring.live_address_keys(*name)}
     linked = addresses.linked(connection, context.keyring, [subject_id], now=now).get(subject_id, [])
-    leaving = {each.address_id: each for each in linked if each.key in wanted}
+    leaving = {each.address_id: each for each in linked if not wanted.isdisjoint(each.sealed)}
     if leaving:
         connection.execute(_UNLINK, {"subject_id": subject_id, "address_ids": list(leaving), "now": now})
         _invalidate(connection, context, tenant, subject_id, subject_ref, leaving, by=by, now=now)

@@ -10,8 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, inspect, text
 
-from consent_api.ledger import addresses, links, queries
+from consent_api.ledger import addresses, key_rotation, links, queries
 from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.effects import Effect
 from consent_api.ledger.ledger import Ledger
 from consent_api.republish import pages as past
 from consent_contracts.codec import Codec
@@ -145,6 +146,29 @@ def test_an_address_that_was_split_over_two_numbers_is_unlinked_under_both(
     newest = published(owner_engine, codec)[-1]
     assert (newest["status"], newest["subject_ref"]) == ("invalidated", "s1")
     assert newest["address_key"] == AFTER.address_key("acme", "sms", A)
+
+
+LOST_SEAL = Keyring(seal_keys=[Key(id="s2", secret=secrets.token_bytes(32))], hash_keys=DURING.hash_keys)
+
+
+def test_a_subject_can_refuse_although_an_address_cannot_be_opened_for_its_new_key(
+    ledger: Ledger, owner_engine: Engine, codec: Codec
+) -> None:
+    """Otherwise ingest would end at the record of one person, and all others would wait."""
+    decide(under(ledger, BEFORE), "given", A)
+    after = under(ledger, LOST_SEAL)
+    assert refuse(after, None).outcome.effect is Effect.IN_EFFECT
+    old = BEFORE.address_key("acme", "sms", A)
+    newest = published(owner_engine, codec)[-1]
+    assert (newest["status"], newest["address_key"]) == ("refused", old)
+    with owner_engine.connect() as connection:
+        assert key_rotation.incomplete(connection, LOST_SEAL, "acme", ["h2"]) == ["h2"]
+    remaining = after.transact(
+        lambda c: links.unlink(
+            c, after.context, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="test", now=now_micros()
+        )
+    )
+    assert remaining == []
 
 
 def test_no_table_holds_an_address_in_the_clear(client: TestClient, owner_engine: Engine) -> None:  # R13
