@@ -96,6 +96,8 @@ class ScrubLoop:
         self._period = period_seconds
         self._stop = threading.Event()
         self._signed_at = 0.0
+        self._failed: set[Slice] = set()
+        """Of this pass: parts that are tried again once the others have been compared."""
 
     def run(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -129,14 +131,27 @@ class ScrubLoop:
             return
         self._signed_at = time.monotonic()
         self._show(state)
-        if state.is_due(self._period):
+        if state.is_due(self._period, failed=self._failed):
             with self._opened(self._pause, self._pause_nothing) as work:
                 self._show(self._table.begin(work.slices))
+            self._failed.clear()
         elif state.next is None:
             self._pause(min(_POLL_SECONDS, self._period))
         else:
-            self._compare(state.next)
+            self._compare_or_defer(state.next)
             self._show(self._table.advance())
+
+    def _compare_or_defer(self, part: Slice) -> None:
+        """A channel whose list cannot be read, or an entry on which a bug shows, keeps no other from being compared."""
+        try:
+            self._compare(part)
+        except Interrupted:
+            raise
+        except Exception:
+            self._failed.add(part)
+            self._table.defer()
+            raise
+        self._failed.discard(part)
 
     def _compare(self, part: Slice) -> None:
         summary, logged = Summary(), 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ _ADVANCE = text(
     f" completed_at = CASE WHEN done + 1 >= jsonb_array_length(slices) THEN {_NOW} ELSE completed_at END"
     f" WHERE taken_by = :relay RETURNING {_COLUMNS}"
 )
+_DEFER = text(
+    "UPDATE list_scrub SET slices = (slices - done) || jsonb_build_array(slices -> done)"  # noqa: S608 - constants
+    f" WHERE taken_by = :relay AND done < jsonb_array_length(slices) RETURNING {_COLUMNS}"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +62,10 @@ class ScrubState:
         """Since everything was compared; NaN before the first time."""
         return float("nan") if self.completed_at is None else (self.now - self.completed_at) / 1e6
 
-    def is_due(self, period_seconds: float) -> bool:
-        """Whether the next pass begins now: a period after the last one began."""
-        return self.next is None and (
+    def is_due(self, period_seconds: float, *, failed: Collection[Slice] = ()) -> bool:
+        """Whether the next pass begins now: a period after the last one began, unless that still has parts to compare
+        that have not `failed`."""
+        return (self.next is None or self.next in failed) and (
             self.started_at is None or self.now - self.started_at >= period_seconds * 1_000_000
         )
 
@@ -87,6 +92,10 @@ class ScrubTable:
     def advance(self) -> ScrubState | None:
         """The next part was compared. None when another relay has taken over meanwhile."""
         return self._write(_ADVANCE)
+
+    def defer(self) -> ScrubState | None:
+        """The next part could not be compared: the others of the pass come first. None as for `advance`."""
+        return self._write(_DEFER)
 
     def _write(self, statement: Any, **values: Any) -> ScrubState | None:
         with self._engine.begin() as connection:

@@ -33,6 +33,13 @@ def test_a_pass_is_due_a_period_after_the_last_one_began_and_never_while_one_is_
     assert (state(done=1).coverage, state().coverage, state().age_seconds) == (0.5, 1.0, 10.0)
 
 
+def test_a_pass_of_which_only_failed_parts_remain_gives_way_to_the_next() -> None:
+    email = Slice(channel="email")
+    assert state(done=1).is_due(10, failed={email})
+    assert not state(done=1).is_due(11, failed={email})
+    assert not state(done=0).is_due(10, failed={email})
+
+
 def test_a_step_is_followed_by_a_pause_in_proportion() -> None:
     used = iter([0.0, 0.3, 0.3, 0.5, 0.5])
     pauses: list[float] = []
