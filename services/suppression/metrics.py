@@ -26,7 +26,6 @@ class MergeMetrics:
     restored_records: Counter
     state_rebuilds: Counter
     ready: Gauge
-    clock_behind: Gauge
     writers_opened: Counter
     fenced: Counter
     aborted: Counter
@@ -111,13 +110,6 @@ class MergeMetrics:
             ready=Gauge(
                 "consent_relay_suppression_partition_ready",
                 "1: this process merges the partition. 0: it restores its local state, or waits for the broker.",
-                ("partition",),
-                registry=registry,
-            ),
-            clock_behind=Gauge(
-                "consent_relay_suppression_clock_behind_seconds",
-                "By how much the clock of this host is behind the append times of the live records it reads. Beyond "
-                "2 s the process is not ready: one of the two clocks is wrong. 0: not behind.",
                 ("partition",),
                 registry=registry,
             ),

@@ -16,7 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS, now_micros
+from consent_runtime.clock import now_micros
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
 
 from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped, TopicsChanged
@@ -176,22 +176,13 @@ class MergePartition:
                 self._clear_state(Rebuild(RebuildReason.CORRUPTED, str(error)))
                 self._pause(failures, doing)
             else:
-                self._report(self._clock_state())
+                self._report(True)
                 self._metrics.ready.labels(str(self._partition)).set(1)
                 return result
 
     def _observe_clocks(self, last: Record, marks: Sequence[ResolvedMark]) -> None:
         if last.timestamp > 0:  # Kafka's word for "none" is -1.
             self._clock.observe(last.timestamp * 1_000, marks[-1].resolved_at if marks else None)
-        self._metrics.clock_behind.labels(str(self._partition)).set(self._clock.behind() / 1_000_000)
-
-    def _clock_state(self) -> bool | str:
-        """Readiness: a host whose clock is slow is to be repaired, although the merge does not go by it alone."""
-        behind = self._clock.behind()
-        return (
-            behind <= MAX_CLOCK_LEAD_MICROS
-            or f"the clock of this host is {behind / 1_000_000:.0f} s behind the brokers' append times"
-        )
 
     def _pause(self, failures: int, doing: str) -> None:
         if self._stopping.wait(_PAUSES[min(failures, len(_PAUSES)) - 1]):

@@ -2,7 +2,7 @@
 
 A merge whose host is an hour behind would keep a permission for an hour at every tool to which it was pushed. Two
 other clocks can be read from the records of the live lane: the brokers', as append times, and the ledger's, in
-ConsentResolved.
+ConsentResolved. That the own one is wrong is for ClockCheck to report.
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ class RecordClock:
         self._append_at_zero = append_time - self._elapsed()
         if resolved_at is not None:
             self._ledger_at_zero = resolved_at - self._elapsed()
-
-    def behind(self) -> int:
-        """By how many micros the own clock is behind the append times; 0 where it is not."""
-        return 0 if self._append_at_zero is None else max(0, self._append_at_zero + self._elapsed() - self._clock())
 
     def __call__(self) -> int:
         """The later of the own clock and the append times. More than 2 s later than the own clock are not followed

@@ -297,7 +297,6 @@ def test_a_permission_ends_in_time_on_a_host_whose_clock_is_an_hour_behind(bench
     resolved = {"resolved_at": true - 1_000_000, "inbound_resolved_at": None, "loss": 0, "repaired": None}
     mark = Change(b"", bench.codec.encode(TOPICS.changes, resolved, "ConsentResolved"), timestamp=true // 1_000)
     bench.merging.merge([mark])
-    assert bench.reports[-1] == "the clock of this host is 3600 s behind the brokers' append times"
     bench.merging.expire_permissions()
     _, again = (bench.codec.decode(row.topic, row.value) for row in bench.writer.rows)
     assert again["written_at"] >= true - 1_000_000, "by which the propagator judges it, whatever its own clock"
