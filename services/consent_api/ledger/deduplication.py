@@ -49,7 +49,8 @@ class Recorded:
     """A decision in the ledger. ``address_keys`` are those it reached, under the primary hash key.
 
     ``repeated``: its event had been recorded before, and this is what was recorded then. ``outcome``: its effect now.
-    ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did.
+    ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did. Of a
+    repetition without a time that is not known, as it may be a new choice: it counts as one that changed nothing.
     """
 
     decision_id: str

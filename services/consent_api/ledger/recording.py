@@ -260,7 +260,7 @@ class _Batch:
         self._need(each for each in written if each is not None)
         current.read(self._connection)
         outcomes: list[Outcome] = []
-        for result, each in zip(results, written, strict=True):
+        for submitted, result, each in zip(self._accepted, results, written, strict=True):
             if isinstance(result, SubmissionInvalidError):
                 outcomes.append(result)
                 continue
@@ -274,16 +274,21 @@ class _Batch:
                     recorded_at=each.decision.recorded_at,
                     address_keys=each.address_keys,
                     outcome=outcome,
-                    without_effect=self._never_counted(each, outcome, repeated=repeated),
+                    without_effect=self._without_effect(each, outcome, submitted, repeated=repeated),
                     repeated=repeated,
                 )
             )
         return outcomes
 
-    def _never_counted(self, written: Written, outcome: effects.Outcome, *, repeated: bool) -> bool:
-        """Whether it changed nothing from the first: what decides was recorded before it."""
+    def _without_effect(
+        self, written: Written, outcome: effects.Outcome, submitted: Accepted, *, repeated: bool
+    ) -> bool:
+        """Whether it changed nothing from the first: what decides was recorded before it. A repetition without a time
+        counts as such, since it may be a new choice, of a system that uses its ids again."""
         if outcome.superseded_by is None:
             return outcome.effect is not effects.Effect.IN_EFFECT
+        if repeated and submitted.occurred_at is None:
+            return True
         if not repeated and self._pending.current.was_stored(outcome.superseded_by):
             return True
         return outcome.superseded_by <= written.decision.decision_id

@@ -302,3 +302,16 @@ def test_a_choice_that_its_person_changes_in_the_same_batch_had_an_effect(ledger
         dated(ledger, seconds_ago=60, subject_ref="s1", address="+5491155551234", purpose="survey"),
         dated(ledger, "given", seconds_ago=30, subject_ref="s1"),
     )[0] == (Effect.SUPERSEDED, False)
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_superseded_event_that_comes_again_without_a_time_may_be_a_new_choice(ledger: Ledger, stated: bool) -> None:
+    """A system that sends a person's number as event_id: by Kafka nobody would hear that the second withdrawal is
+    taken for the first. With its time it cannot be a new one."""
+    moment = ledger.now() - 60_000_000
+    first = decision(effective_at=moment, recorded_at=moment, event_id="1001", subject_ref="s1", address=A)
+    assert effects(ledger, replace(first, recorded_at=moment + stated)) == [(Effect.IN_EFFECT, False)]
+    ledger.record([dated(ledger, "given", seconds_ago=30, subject_ref="s1", address=A)])
+    again = replace(first, recorded_at=ledger.now(), effective_at=moment if stated else ledger.now())
+    again = again if stated else replace(again, recorded_at=again.effective_at)
+    assert effects(ledger, again) == [(Effect.SUPERSEDED, not stated)]
