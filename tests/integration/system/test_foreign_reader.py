@@ -1,4 +1,4 @@
-"""The README's Python snippet, run as it stands by somebody who has nothing of ours (R24)."""
+"""The Python reader of docs/reading-the-list.md, run as it is shown, by somebody who has nothing of ours (R24)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from consent_runtime.keyring import Keyring
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
-from tests.readme import run_python_reader
+from tests.shown_readers import run_python_reader
 
 ADDRESS = "reader@example.com"
 ERASED = "h1.erased"
@@ -44,7 +44,7 @@ def address_key(system: Stack) -> str:
 
 
 @pytest.mark.parametrize(("purpose", "answer"), ANSWERS.items())
-def test_the_readme_shows_how_to_read_the_list(  # R24
+def test_the_documentation_shows_how_to_read_the_list(  # R24
     system: Stack, address_key: str, purpose: str, answer: str, tmp_path: Path
 ) -> None:
     endpoints = system.endpoints

@@ -1,4 +1,4 @@
-"""The readers that README.md shows, for tests that run them as they stand."""
+"""The readers that docs/reading-the-list.md shows, for tests that run them as they stand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reading-the-list.md"
 
 
 def python_reader() -> str:
     """The text of the one consumer in Python."""
-    found = [code for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S) if "Consumer" in code]
-    assert len(found) == 1, "README.md is to show one consumer in Python"
+    found = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S) if "Consumer" in code]
+    assert len(found) == 1, f"{PAGE.name} is to show one consumer in Python"
     return str(found[0])
 
 
