@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from rich.table import Table
 from local_stack.audit import Findings
 from local_stack.demo.population import Choice
 from local_stack.demo.story import Story
-from local_stack.demo.view import seconds
+from local_stack.demo.view import Row, seconds
 from local_stack.endpoints import Endpoints
 
 SHOWN = 10
@@ -20,29 +21,13 @@ SHOWN = 10
 
 def report(console: Console, story: Story, findings: Findings) -> bool:
     """Print the comparison; True when there is no difference at all."""
-    table = Table(
-        title="every decision against the state inside every tool",
-        title_justify="left",
-        caption="p50 and p99: of withdrawals, from our 2xx to the tool's; the outage and the kill included",
-        caption_justify="left",
-        box=None,
-        padding=(0, 2),
+    console.print(comparison(story.scene.rows, findings))
+    console.print(
+        "p50 and p99: of withdrawals, from our 2xx to the tool's; the outage and the kill included",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
     )
-    table.add_column("where", min_width=18)
-    for name in ("as decided", "lost", "wrongly permitted", "wrongly suppressed", "live p50", "live p99", "bulk p99"):
-        table.add_column(name, justify="right")
-    rows = {(row.destination, row.delivery_class): row for row in story.scene.rows}
-    for where in [*dict.fromkeys(destination for destination, _ in rows), "gate"]:
-        live, bulk = rows.get((where, "live")), rows.get((where, "bulk"))
-        table.add_row(
-            where,
-            f"{findings.told[where]:,}",
-            *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
-            seconds(live.p50) if live else "",
-            seconds(live.p99) if live else "",
-            seconds(bulk.p99) if bulk else "",
-        )
-    console.print(table)
     sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
     console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
     delivered = sum(findings.told.values()) - findings.told["gate"]
@@ -60,6 +45,40 @@ def report(console: Console, story: Story, findings: Findings) -> bool:
             highlight=False,
         )
     return not findings.differences
+
+
+def comparison(rows: Sequence[Row], findings: Findings) -> Table:
+    """A row for each destination and one for the gate. Complete on a terminal of 80 columns."""
+    table = Table(
+        title="every decision against the state inside every tool",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("\nwhere", min_width=18)
+    for above, below in (
+        ("as", "decided"),
+        ("", "lost"),
+        ("wrongly", "permitted"),
+        ("wrongly", "suppressed"),
+        ("live", "p50"),
+        ("live", "p99"),
+        ("bulk", "p99"),
+    ):
+        table.add_column(f"{above}\n{below}", justify="right")
+    by_class = {(row.destination, row.delivery_class): row for row in rows}
+    for where in [*dict.fromkeys(destination for destination, _ in by_class), "gate"]:
+        live, bulk = by_class.get((where, "live")), by_class.get((where, "bulk"))
+        table.add_row(
+            where,
+            f"{findings.told[where]:,}",
+            *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
+            seconds(live.p50) if live else "",
+            seconds(live.p99) if live else "",
+            seconds(bulk.p99) if bulk else "",
+        )
+    return table
 
 
 def explain(console: Console, endpoints: Endpoints, choice: Choice) -> None:

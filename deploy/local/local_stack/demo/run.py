@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,8 @@ from local_stack.supervisor import Supervisor
 from local_stack.tools import audit
 from local_stack.up import until_told_to_stop
 
+_LOG_WIDTH = 140  # Columns of a line where the output is a file or a pipe: nothing of it is to be wrapped or cut.
+
 
 def _clear(directory: Path) -> None:
     """Begin anew: an earlier demo's ledger would recognise a repeated seed's events."""
@@ -30,7 +33,7 @@ def _clear(directory: Path) -> None:
 
 def run(directory: Path, options: Options) -> int:
     """0: every decision arrived everywhere. 1: a difference, or something did not start or settle."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     began = time.monotonic()
     _clear(directory)
     stack = Stack(
