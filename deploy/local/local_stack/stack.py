@@ -114,7 +114,8 @@ class Stack(AbstractContextManager["Stack"]):
 
     def stop(self) -> None:
         """End all that was started, services before servers, and nothing else."""
-        (self.directory / "endpoints.json").unlink(missing_ok=True)
+        for name in ("endpoints.json", "env.sh"):
+            (self.directory / name).unlink(missing_ok=True)
         self.supervisor.stop_all()
 
     def remove(self) -> None:
@@ -248,3 +249,10 @@ class Stack(AbstractContextManager["Stack"]):
 
     def _publish(self) -> None:
         self.endpoints.write(self.directory / "endpoints.json")
+        site = self._started
+        operator = {
+            "CONSENT_RELAY_API_DATABASE": site.database,
+            "CONSENT_RELAY_API_DATABASE_OWNER": self._servers.addresses.database,
+            "CONSENT_RELAY_STATE_DIR": str(site.directory / "state" / "operator"),
+        }
+        self.endpoints.write_environment(self.directory / "env.sh", {**site.settings, **operator})

@@ -25,7 +25,8 @@ def run(directory: Path) -> int:
         _say("starting Kafka, the schema registry, PostgreSQL and the services")
         endpoints = stack.start()
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
-        _say(f"All of it, with the API key, is in {directory / 'endpoints.json'}. Ctrl-C stops everything.")
+        _say(f"In another shell, for the API keys and the consent-relay commands:  . {directory / 'env.sh'}")
+        _say(f"For programs: {directory / 'endpoints.json'}. Ctrl-C stops everything.")
         return _stay(stack, leave)
     return leave.code
 
