@@ -18,14 +18,15 @@ Policy = Literal["allow", "deny"]
 VALID_MICROS = 60_000_000
 """An answer may be used for as long at most."""
 
-_HINDRANCES = {
-    "loading": ("stale", "loading: the list is not loaded"),
-    "hole": ("hole", "hole: Kafka has lost records of this part of the list, which is being repaired"),
-    "unknown": ("stale", "unknown: no resolved timestamp has reached this part of the list yet"),
-    "stale": ("stale", "stale: live decisions may be missing; the relay, the merge or Kafka does not get on"),
-    "inbound_stale": ("stale", "inbound_stale: submissions on Kafka may not be recorded yet; ingest does not get on"),
-    "bulk_stale": ("stale", "bulk_stale: decisions recorded in bulk may be missing; the bulk lane does not get on"),
+HINDRANCES = {
+    "loading": "the list is not loaded",
+    "hole": "Kafka has lost records of this part of the list, which is being repaired",
+    "unknown": "no resolved timestamp has reached this part of the list yet",
+    "stale": "live decisions may be missing; the relay, the merge or Kafka makes no progress",
+    "inbound_stale": "submissions on Kafka may not be recorded yet; ingest makes no progress",
+    "bulk_stale": "decisions recorded in bulk may be missing; the bulk lane makes no progress",
 }
+"""Why a part of a list is not answered from, by stage."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +62,15 @@ class Basis:
         self._valid_until = valid_until
         self._elapsed_at_zero = elapsed - clock
         self._valid_until_elapsed = valid_until + self._elapsed_at_zero
-        self.hindered = None if hindrance is None else self.refused(*_HINDRANCES[hindrance])
+        self.hindered = None if hindrance is None else self._hindered(hindrance)
         """The denial of every address, where its part of the list may not be answered from."""
         self.no_decision = self._undecided(permitted=unknown == "allow", reason=UNKNOWN)
 
     def refused(self, reason: str, detail: str) -> Answer:
         return self._undecided(permitted=False, reason=reason, detail=detail)
+
+    def _hindered(self, stage: str) -> Answer:
+        return self.refused("hole" if stage == "hole" else "stale", f"{stage}: {HINDRANCES[stage]}")
 
     def answer(self, verdict: Verdict, *, reason: str | None = None) -> Answer:
         """The verdict's, or a denial for `reason`."""

@@ -42,10 +42,13 @@ def gate() -> None:
     """Answer POST /v1/check: may these addresses be contacted on this channel for this purpose?
 
     Reads suppression.<channel>.v1 into memory and answers from there; run as many as you like. While the list is
-    loading, or further behind the broker than CONSENT_RELAY_GATE_STALE_AFTER seconds, every answer is no.
+    loading, every answer is no; so is the answer for an address whose part of the list is older than
+    CONSENT_RELAY_GATE_STALE_AFTER (of live decisions), _GATE_INBOUND_STALE_AFTER (of submissions by Kafka) or
+    _GATE_BULK_STALE_AFTER seconds (of imports), or of which Kafka has lost records. Each answer has valid_until, after
+    which it is not to be used.
 
-    Who may ask stands in CONSENT_RELAY_GATE_KEYS_FILE, which `consent-relay keys export --scope check` writes and
-    which is read again when it changes.
+    The keys that may ask are in CONSENT_RELAY_GATE_KEYS_FILE, which `consent-relay keys export --scope check` writes
+    and which is read again when it changes.
     """
     import sys
 

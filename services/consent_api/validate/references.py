@@ -59,8 +59,8 @@ def reference(value: object, refused: Collection[str] = ()) -> str:
     if identifies_no_one(text, refused):
         raise InvalidValueError(
             "identifies_no_one",
-            "send a reference that only this one has, or leave it out: this one stands for a missing value, and would"
-            " make one of all that have none",
+            "send a reference that nothing else has, or leave it out: this is a placeholder for a missing value, which"
+            " all that have none would share",
         )
     return bounded(text, longest=LONGEST_REFERENCE)
 

@@ -72,13 +72,13 @@ class ViewMetrics(Collector):
         age = GaugeMetricFamily(
             "consent_relay_gate_view_age_seconds",
             "How old the ledger is that this channel's list reflects, in its oldest partition: every decision recorded "
-            "before is considered. Grows when the relay, the merge, Kafka or the gate does not get on; beyond "
+            "before is considered. Grows when the relay, the merge, Kafka or the gate makes no progress; beyond "
             "CONSENT_RELAY_GATE_STALE_AFTER the addresses of the partition are denied. Absent while not known.",
             labels=["channel"],
         )
         hindered = GaugeMetricFamily(
             "consent_relay_gate_view_hindered_partitions",
-            "Partitions whose addresses are all denied, by the stage that does not get on: stale (the relay, the "
+            "Partitions whose addresses are all denied, by the stage that makes no progress: stale (the relay, the "
             "merge, Kafka), inbound_stale (ingest), bulk_stale (the bulk lane), hole (Kafka has lost records, which "
             "are being repaired), unknown (no resolved timestamp has been read yet). Should be 0.",
             labels=["channel", "stage"],

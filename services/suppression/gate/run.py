@@ -11,7 +11,8 @@ from typing import NamedTuple
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from consent_client import ResolvedTimestamps, SuppressionView
+from consent_client import ResolvedTimestamps, SuppressionView, ViewState
+from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
 from consent_runtime import observability, provision, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
@@ -153,6 +154,11 @@ async def _read(server: uvicorn.Server, readers: _Readers, health: Health, setti
         raise
 
 
+def _why_unusable(state: ViewState) -> str:
+    causes = "; ".join(HINDRANCES[stage] for stage in state.hindrances)
+    return f"{state.reason} ({causes})" if causes else state.reason
+
+
 async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
     """Tell the health page how the parts are; end the process when one of them is broken beyond repair."""
     while not server.should_exit:
@@ -160,7 +166,7 @@ async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, key
         health.ready("http", server.started or "starting")
         for channel, view in readers.views.items():
             state = view.state
-            health.ready(_part(channel), state.usable or state.reason)
+            health.ready(_part(channel), state.usable or _why_unusable(state))
         health.ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
         health.ready("clock", _clock_state(readers.timestamps.clock_lead))
         server.should_exit |= readers.failed
