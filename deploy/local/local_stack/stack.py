@@ -114,9 +114,13 @@ class Stack(AbstractContextManager["Stack"]):
 
     def stop(self) -> None:
         """End all that was started, services before servers, and nothing else."""
+        self.withdraw()
+        self.supervisor.stop_all()
+
+    def withdraw(self) -> None:
+        """Remove the files that lead others here."""
         for name in ("endpoints.json", "env.sh"):
             (self.directory / name).unlink(missing_ok=True)
-        self.supervisor.stop_all()
 
     def remove(self) -> None:
         """Stop, and delete the data."""

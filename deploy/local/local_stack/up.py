@@ -27,7 +27,10 @@ def run(directory: Path) -> int:
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
         _say(f"In another shell, for the API keys and the consent-relay commands:  . {directory / 'env.sh'}")
         _say(f"For programs: {directory / 'endpoints.json'}. Ctrl-C stops everything.")
-        return _stay(stack, leave)
+        try:
+            return _stay(stack, leave)
+        finally:
+            stack.withdraw()
     return leave.code
 
 
