@@ -98,7 +98,7 @@ class MergePartition:
     def restore_anew(self) -> list[Rejected]:
         """As `open`, with nothing of the local state: the lists have lost entries, which must be written again although
         the merge has seen them before."""
-        self._clear_state(Rebuild(RebuildReason.OUT_OF_RANGE, "the suppression topics have lost entries"))
+        self._clear_state(Rebuild(RebuildReason.OUT_OF_RANGE, "the suppression topics are new or have lost entries"))
         return self.open()
 
     def merge(self, records: Sequence[Record], lane: Lane = Lane.LIVE) -> MergeOutcome:

@@ -95,7 +95,11 @@ class ResolvedPublisher:
                 break
         beginning = begin(recorded, facts, self._list_topics, _new_id)
         if recorded is None:
-            logger.warning("partition %d has a hole: nothing is recorded of it yet", self._partition)
+            logger.warning(
+                "partition %d has a hole: it is new, or Kafka was wiped; nothing is permitted in it until the relay has"
+                " published the ledger",
+                self._partition,
+            )
         elif beginning.losses:
             logger.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
         self._become(beginning.state)
