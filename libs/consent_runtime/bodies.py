@@ -12,6 +12,11 @@ from consent_runtime.problems import Problem
 T = TypeVar("T")
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _QUOTED = re.compile(r" '.*'", re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\(?:u(?P<half>[dD][89abAB][0-9a-fA-F]{2}(?P<other>\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[dD][c-fC-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape within JSON; `half`: of a surrogate, with its `other` half where it has one."""
 
 
 async def read_json(request: Request, decoder: msgspec.json.Decoder[T], *, limit: int) -> T:
@@ -47,9 +52,21 @@ async def read(request: Request, *, limit: int) -> bytes:
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Raises Problem 400 for what is no JSON, 422 for JSON of another shape."""
+    """Raises Problem 400 for what is no JSON, 422 for JSON of another shape.
+
+    A half of a surrogate pair is read as U+FFFD. JavaScript leaves one where it cuts a text within an emoji, and writes
+    it as an escape: it spoils its text, and must not refuse everything else in the body.
+    """
     try:
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            whole = _ESCAPE.sub(_without_half, body)
+            if whole == body:
+                raise
+            return decoder.decode(whole)
     except msgspec.ValidationError as error:
         text = str(error)
         at = _AT.search(text)
@@ -70,6 +87,10 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             field="body",
             cure="Send one JSON object, encoded in UTF-8.",
         ) from None
+
+
+def _without_half(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape["half"] is None or escape["other"] is not None else b"\\ufffd"
 
 
 def _too_large(limit: int) -> Problem:

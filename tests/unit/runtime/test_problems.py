@@ -96,6 +96,21 @@ async def test_deep_json_is_refused_and_not_followed(client: httpx.AsyncClient) 
     assert caught.value.kind == "malformed-json"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\ude00\uD83D", "\ufffd\ufffd"),
+        (r"\ud83d\ude00\ud83d", "\U0001f600\ufffd"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        (r"\ud83d\u0041", "\ufffdA"),
+    ],
+)
+def test_half_a_surrogate_pair_spoils_its_text_alone(written: str, read: str) -> None:
+    body = f'{{"whole": "\\u00e9", "text": "{written}"}}'.encode()
+    assert bodies.decode(body, msgspec.json.Decoder(dict[str, str])) == {"whole": "\u00e9", "text": read}
+
+
 async def test_a_body_without_declared_length_is_bounded_too(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(5):
