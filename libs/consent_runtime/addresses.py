@@ -41,7 +41,9 @@ _COMPATIBILITY = frozenset(
 """Unicode's kinds of compatibility characters that are only another form of a plain one: full-width letters, ligatures,
 circled and mathematical letters. The other kinds (superscripts, squared words, fractions) are refused."""
 _TYPOGRAPHIC = {
-    **dict.fromkeys(map(ord, "\u2018\u2019\u201b\u2032\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u055a\uff07"), "'"),
+    **dict.fromkeys(
+        map(ord, "\u2018\u2019\u201b\u2032\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u0374\u055a\ua78b\ua78c\uff07"), "'"
+    ),
     **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\uff02"), '"'),
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2212\ufe63\uff0d"), "-"),
     **dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), "."),
@@ -52,10 +54,16 @@ _TYPOGRAPHIC = {
 """What word processors and keyboards make of the signs of an address. A long dash is none of them: it may have been
 one hyphen or two."""
 _NAMED = re.compile(r"([^<>]*)<([^<>]+)>")
+_DOTTED_CAPITAL = re.compile("\u0130|[Ii]\u0307")
+"""The Turkish capital, which is İ also where a system has put a domain into capitals."""
 _MAILTO = re.compile(r"mailto:/{0,2}", re.IGNORECASE | re.ASCII)
 _QUOTED = re.compile(r"""(['"])([^'"].*)\1""")
 _ALPHABETS = ("LATIN ", "GREEK ", "CYRILLIC ", "ARMENIAN ")
 """Those whose letters are mistaken for one another's, as Unicode names them."""
+_WRITTEN_BESIDE_LATIN = ("LATIN ", "CJK ", "HIRAGANA ", "KATAKANA", "IDEOGRAPHIC ", "BOPOMOFO ", "HANGUL ")
+"""Scripts with which Latin letters share a word, as in Unicode's profile *Highly Restrictive* (UTS 39)."""
+_LETTER_FOR_A_HYPHEN = re.compile(r"(?<=[a-z0-9])[\u30fc\u1173\u4e00](?=[a-z0-9])", re.IGNORECASE | re.ASCII)
+"""What Japanese, Korean and Chinese keyboards give for a hyphen, compatibility forms resolved."""
 _ENCODED = re.compile(
     r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE
 )
@@ -131,9 +139,9 @@ def _email(address: str) -> str:
     text = _bare(_readable(address, REMOVED_BUT_JOINERS))
     if _ENCODED.search(text):
         raise InvalidAddress("encoded", "send the address decoded: @ for %40, + for %2B")
-    if _mixes_alphabets(text):
-        raise InvalidAddress("mixed_alphabets", "type the address again: one of its words has letters of two alphabets")
     local, at, domain = text.rpartition("@")
+    if _mixes_alphabets(text) or _mixes_latin(local):
+        raise InvalidAddress("mixed_alphabets", "type the address again: one of its words has letters of two alphabets")
     if not at or not domain:
         raise InvalidAddress("no_domain", "send the whole e-mail address, as in name@example.com")
     local = _local_part(local)
@@ -190,6 +198,7 @@ def _may_be_in_a_mailbox(character: str) -> bool:
     if character.isascii():
         return character in _LOCAL_ASCII
     is_plain = unicodedata.normalize("NFKC", character) == unicodedata.normalize("NFC", character)
+    is_plain = is_plain and "SMALL CAPITAL" not in unicodedata.name(character, "")
     return is_plain and unicodedata.category(character) in _LETTERS_MARKS_DIGITS
 
 
@@ -197,11 +206,36 @@ def _mixes_alphabets(text: str) -> bool:
     """Whether a word has letters of two alphabets that look alike: a Cyrillic а in a Latin name."""
     if text.isascii():
         return False
-    return any(len(_alphabets(word)) > 1 for word in re.split(r"[\W\d_]+", unicodedata.normalize("NFKC", text)))
+    text = unicodedata.normalize("NFKC", text)
+    return _LETTER_FOR_A_HYPHEN.search(text) is not None or any(len(_alphabets(word)) > 1 for word in _words(text))
+
+
+def _mixes_latin(local: str) -> bool:
+    """Whether a word has a letter beside its Latin ones that is none and is not written among them. Some look like an
+    apostrophe: o\u02beneil."""
+    if local.isascii():
+        return False
+    return any(
+        any(name.startswith("LATIN ") for name in names) and not all(map(_is_beside_latin, names))
+        for names in map(_letters, _words(unicodedata.normalize("NFKC", local)))
+    )
+
+
+def _is_beside_latin(name: str) -> bool:
+    return name.startswith(_WRITTEN_BESIDE_LATIN)
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[\W\d_]+", text)
+
+
+def _letters(word: str) -> list[str]:
+    """Their names."""
+    return [unicodedata.name(character, "") for character in word if unicodedata.category(character)[0] == "L"]
 
 
 def _alphabets(word: str) -> set[str]:
-    names = [unicodedata.name(character, "") for character in word]
+    names = _letters(word)
     return {alphabet for alphabet in _ALPHABETS if any(name.startswith(alphabet) for name in names)}
 
 
@@ -223,6 +257,7 @@ def _domain(domain: str) -> str:
     if len(domain) > _LONGEST:
         raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
     domain = "".join(each for at, each in enumerate(domain) if each not in JOINERS or _distinguishes(domain, at))
+    domain = _DOTTED_CAPITAL.sub("i", domain)
     try:
         ascii_domain = idna.encode(domain, uts46=True, transitional=False, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
