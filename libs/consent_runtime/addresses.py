@@ -16,7 +16,7 @@ PHONE_CHANNELS = frozenset({"sms", "voice"})
 
 # A sign in front or a % or ? takes the long way, which may refuse it.
 _PLAIN_EMAIL = re.compile(
-    r"(?=.{3,254}\Z)(?!['`])[a-z0-9!#$&'*+/=^_`{|}~.-]{1,64}@"
+    r"(?=.{3,254}\Z)(?!['`]|.*'')[a-z0-9!#$&'*+/=^_`{|}~.-]{1,64}@"
     r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?!..--)[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     re.ASCII,
 )
@@ -178,7 +178,7 @@ def _local_part(written: str) -> str:
     local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower().replace("i\u0307", "i"))
     if not local:
         raise InvalidAddress("no_local_part", "send the whole e-mail address, as in name@example.com")
-    if local[0] in "'`" or unicodedata.category(local[0])[0] == "M":
+    if local[0] in "'`" or "''" in local or unicodedata.category(local[0])[0] == "M":
         raise InvalidAddress("invalid_local_part", _BARE)
     if "?" in local:
         raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: a ? is in place of a letter")

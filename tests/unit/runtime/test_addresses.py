@@ -227,6 +227,8 @@ def test_an_email_has_one_spelling(written: str, expected: str) -> None:  # R11
         ("\u0430nn@example.com", "mixed_alphabets"),
         ("ann@ex\u0430mple.com", "mixed_alphabets"),
         ("ν\u03bfam@example.com", "mixed_alphabets"),
+        ("o''neil@example.com", "invalid_local_part"),
+        ("O\u2019'Neil@example.com", "invalid_local_part"),
         ("o\u02beneil@example.com", "mixed_alphabets"),
         ("o\u02caneil@example.com", "mixed_alphabets"),
         ("o\u07f4neil@example.com", "mixed_alphabets"),
