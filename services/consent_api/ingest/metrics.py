@@ -16,6 +16,7 @@ class IngestMetrics:
 
     records: Counter
     without_effect: Counter
+    repeats_after_lift: Counter
     batch_seconds: Histogram
     retries: Counter
     skipped: Counter
@@ -42,6 +43,14 @@ class IngestMetrics:
                 " superseded (one recorded before decides) or no_address (no address is known of the person). Each"
                 " refusal among them is a dead letter too (without_effect), which names the deciding decision.",
                 ["topic", "choice", "effect"],
+                registry=registry,
+            ),
+            repeats_after_lift=Counter(
+                "consent_relay_ingest_repeats_after_lift_total",
+                "Refusals under the event id of one that a later permission has lifted: as repetitions they change"
+                " nothing. The log names them. After a replay they are expected; else a producer gives every refusal of"
+                " a person the same event id, and has to give each its own.",
+                ["topic"],
                 registry=registry,
             ),
             batch_seconds=Histogram(

@@ -97,6 +97,7 @@ class Submissions:
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
         without_effect: list[tuple[Consumed, Recorded]] = []
+        after_lift: list[tuple[Consumed, Recorded]] = []
         for record in records:
             try:
                 accepted.append(self._read(record, now))
@@ -120,7 +121,10 @@ class Submissions:
                     dropped.append((record, each))
                 if outcome.without_effect:
                     without_effect.append((record, outcome))
+                elif outcome.repeated and outcome.status != GIVEN and outcome.outcome.effect is Effect.SUPERSEDED:
+                    after_lift.append((record, outcome))
         self._report_dropped(records[0].topic, dropped)
+        self._report_after_lift(records[0].topic, after_lift)
         lost = self._without_effect(without_effect)
         if rejected or lost:
             self._dead_letters.write([*rejected, *lost])
@@ -142,6 +146,21 @@ class Submissions:
                 "count": len(dropped),
                 "records": [f"{record.partition}:{record.offset}" for record, _ in dropped[:_MOST_NAMED]],
                 "fields": sorted({f"{fault.pointer}: {fault.code}" for _, each in dropped for fault in each.dropped}),
+            },
+        )
+
+    def _report_after_lift(self, topic: str, repeated: Sequence[tuple[Consumed, Recorded]]) -> None:
+        """Refusals whose event had its effect until the person permitted again. No dead letters: a replay has many."""
+        if not repeated:
+            return
+        self._metrics.repeats_after_lift.labels(topic).inc(len(repeated))
+        log.warning(
+            "refusals repeat events that a later permission has lifted, and change nothing",
+            extra={
+                "topic": topic,
+                "count": len(repeated),
+                "records": [f"{record.partition}:{record.offset}" for record, _ in repeated[:_MOST_NAMED]],
+                "decision_ids": [each.decision_id for _, each in repeated[:_MOST_NAMED]],
             },
         )
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision
+from consent_contracts.join import SKEW_MICROS
 from consent_runtime.addresses import aliases
 from consent_runtime.keyring import Keyring
 
@@ -134,7 +135,11 @@ def reused(known: ExistingEvent, again: Accepted, keyring: Keyring) -> Submissio
         again.subject_ref,
     )
     # The same choice at another moment is another choice: between the two the person may have changed their mind.
-    same = same and same_moment(known.occurred_at, again.occurred_at)
+    if known.occurred_at is None and again.occurred_at is not None:
+        # It was received first, so it cannot have been made after that.
+        same = same and again.occurred_at <= first.recorded_at + SKEW_MICROS
+    else:
+        same = same and same_moment(known.occurred_at, again.occurred_at)
     if same and again.address is not None:
         # A refusal reaches every form of a number, so another form of it is no other choice.
         others = () if again.status == GIVEN else aliases(again.channel, again.address)

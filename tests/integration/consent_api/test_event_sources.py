@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -103,6 +106,20 @@ def test_an_event_whose_time_was_cut_is_a_repeat(client: TestClient, again: str,
 def test_the_same_choice_at_another_moment_is_another_choice(client: TestClient, again: str) -> None:
     post(client, {**GRANT, "event_id": "e1", "occurred_at": "2026-01-05T09:00:00.123456Z"})
     assert post(client, {**GRANT, "event_id": "e1", "occurred_at": again}).status_code == 422
+
+
+def test_a_choice_made_after_the_first_was_received_is_another_one(client: TestClient) -> None:
+    """Of a system that gives every withdrawal of a person the same id: the second is no repetition."""
+    stop = {**WITHDRAWAL, "event_id": "stop-c-1"}
+    first = post(client, stop).json()
+    assert post(client, {**stop, "occurred_at": first["recorded_at"]}).json()["outcome"] == "repeated"
+    received = datetime.fromisoformat(first["recorded_at"])
+    later = (received + timedelta(seconds=3)).isoformat()
+    deadline = time.monotonic() + 30
+    while post(client, {**stop, "event_id": f"{uuid4()}"}).json()["recorded_at"] < later:
+        assert time.monotonic() < deadline, "the clock stands still"
+        time.sleep(0.1)
+    assert post(client, {**stop, "occurred_at": later}).status_code == 422
 
 
 def test_what_was_refused_takes_no_event_id(ledger: Ledger) -> None:

@@ -91,6 +91,21 @@ def test_a_withdrawal_without_effect_that_is_sent_again_is_heard_again(rig: Rig)
         until(lambda: len(letters(rig)) == 2)
 
 
+def test_a_repetition_of_what_was_lifted_since_is_counted_and_named_in_the_log(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = grant(subject_ref="c-1")
+    stop = refusal(subject_ref="c-1", occurred_at=given["occurred_at"] - HOUR)
+    submit(rig, [stop, stop, given, stop])
+    with rig.ingest() as ingest:
+        until(lambda: handled(rig, ingest) == 4)
+        # One batch or several: what is repeated before the permission is repeated after it where they share one.
+        assert 1 <= ingest.metric("consent_relay_ingest_repeats_after_lift_total", topic=rig.topics.inbound) <= 2
+    (line,) = [each for each in caplog.records if "repeat events that a later permission" in each.message]
+    assert line.records
+    assert letters(rig) == []
+
+
 def test_two_systems_with_the_same_event_id_are_both_recorded(rig: Rig) -> None:
     """By what they say of themselves in the evidence, or in the CloudEvents header, or not at all."""
     one, two, three = (refusal(event_id="1001", subject_ref=f"c-{each}") for each in range(3))
