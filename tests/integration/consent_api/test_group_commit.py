@@ -17,7 +17,7 @@ from consent_api.ledger.database import connect
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import KeyReused, Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.submissions import Completed, Results, Submission
+from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_api.validate import Accepted
 from consent_runtime.keyring import UnknownTenant
 from tests.integration.consent_api.accepted import decision
@@ -180,7 +180,7 @@ def _submission(number: int, *, key: str | None = None) -> Submission:
     return Submission(request=request, parse=lambda now: [_withdrawal(number)], answer=_answer)
 
 
-def _answer(results: Results) -> StoredResponse | None:
+def _answer(_: Parsed, results: Results) -> StoredResponse | None:
     (result,) = results
     return StoredResponse(status=201, body=result.decision_id.encode()) if isinstance(result, Recorded) else None
 

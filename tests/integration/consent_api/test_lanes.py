@@ -201,7 +201,7 @@ class TestLocks:
             submission = Submission(
                 request=Request(tenant="acme", key="k", content=b"x"),
                 parse=lambda now: [decision(subject_ref="imported", address=B)],
-                answer=lambda results: StoredResponse(status=201, body=b"{}"),
+                answer=lambda parsed, results: StoredResponse(status=201, body=b"{}"),
             )
             done = pool.submit(commits.commit_single, submission, Lane.LIVE).result(timeout=10)
         assert isinstance(done, Completed)

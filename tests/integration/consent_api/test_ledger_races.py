@@ -18,7 +18,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import InFlight, Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.submissions import Completed, Results, Submission
+from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
@@ -66,7 +66,7 @@ def execute(connection: Connection, ledger: Ledger) -> StoredResponse:
     return outcome.answer
 
 
-def _answer(results: Results) -> StoredResponse:
+def _answer(_: Parsed, results: Results) -> StoredResponse:
     (result,) = results
     assert isinstance(result, Recorded)
     return StoredResponse(status=201, body=result.decision_id.encode())
