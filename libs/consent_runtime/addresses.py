@@ -62,7 +62,7 @@ _ALPHABETS = ("LATIN ", "GREEK ", "CYRILLIC ", "ARMENIAN ")
 """Those whose letters are mistaken for one another's, as Unicode names them."""
 _WRITTEN_BESIDE_LATIN = ("LATIN ", "CJK ", "HIRAGANA ", "KATAKANA", "IDEOGRAPHIC ", "BOPOMOFO ", "HANGUL ")
 """Scripts with which Latin letters share a word, as in Unicode's profile *Highly Restrictive* (UTS 39)."""
-_LETTER_FOR_A_HYPHEN = re.compile(r"(?<=[a-z0-9])[\u30fc\u1173\u4e00](?=[a-z0-9])", re.IGNORECASE | re.ASCII)
+_LETTER_FOR_A_HYPHEN = re.compile(r"(?<=[a-z0-9])[\u30fc\u1173\u4e00]+(?=[a-z0-9])", re.IGNORECASE | re.ASCII)
 """What Japanese, Korean and Chinese keyboards give for a hyphen, compatibility forms resolved."""
 _ENCODED = re.compile(
     r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE

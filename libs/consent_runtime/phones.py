@@ -53,7 +53,8 @@ _FRENCH_ONLY = re.compile(
 )
 _NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
 _SCHEME = re.compile(r"\s*(?:tel|sms|callto):", re.IGNORECASE | re.ASCII)
-_DECIMAL = re.compile(r".*\d{5}\.0+", re.ASCII)
+_DECIMAL = re.compile(r".*\d{5}\.0+|[^.]*\d\s*\.0{1,2}", re.ASCII)
+"""The fraction of a spreadsheet. Written in pairs, `06.39.98.10.00` has other dots too."""
 _QUOTES = " '\"`"
 _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 _WHOLE = "send the whole number with its country code, as in +33639980001"
