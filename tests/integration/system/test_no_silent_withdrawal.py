@@ -319,10 +319,11 @@ def _plain(submission: Submission) -> Asked:
 
 
 def _asked(submission: Submission) -> list[Asked]:
-    """Plainly, and as it was spelt; for the channel that it names, where there is such a channel."""
+    """Plainly, and as it was spelt. A withdrawal is one for the channel that it names, where there is such a one."""
     channel, purpose, plain = _plain(submission)
     named = submission.fields.get("channel")
-    channel = named if named in ("sms", "voice", "email") else channel
+    if submission.is_withdrawal and named in ("sms", "voice", "email"):
+        channel = named
     return [(channel, purpose, plain), (channel, purpose, submission.address)]
 
 
