@@ -139,8 +139,12 @@ class FailingSystem:
                 return person
 
     def people(self) -> People:
-        """Everybody is permitted."""
-        staying, withdrawing = (self.person(), self.person("voice")), (self.person(), self.person("voice"))
+        """Everybody is permitted. Those of a channel share a partition, so that what hides one hides the other."""
+        staying = (self.person(), self.person("voice"))
+        withdrawing = (
+            self.person(partition=self.partition(staying[0])),
+            self.person("voice", partition=self.partition(staying[1])),
+        )
         for person, _ in (staying, withdrawing):
             self.permit(person)
         people = People(staying=staying, withdrawing=withdrawing)

@@ -112,7 +112,7 @@ CASES = [
     Case(name="list made anew while all run", damage=recreated(a_list), down=()),
     Case(name="resolved topic made anew", damage=recreated(resolved)),
     Case(name="resolved topic made anew while all run", damage=recreated(resolved), down=()),
-    Case(name="all of kafka wiped", damage=recreated(everything), down=("suppression", "gate", "propagator", "ingest")),
+    Case(name="all of kafka wiped", damage=recreated(everything), down=("ingest", "suppression", "gate", "propagator")),
     Case(name="all of kafka wiped while all run", damage=recreated(everything), down=()),
 ]
 
