@@ -36,7 +36,7 @@ SETTINGS = {
     "CONSENT_RELAY_GATE_UNKNOWN": "deny,voice=allow",
     "CONSENT_RELAY_SUPPRESSION_SESSION_TIMEOUT": str(SESSION_SECONDS),
 }
-PATIENCE = 60.0
+PATIENCE = 120.0
 PURPOSE = "promotions"
 PARTITIONS = 4
 SECOND = 1_000_000
@@ -323,6 +323,16 @@ class FailingSystem:
     # Inside
 
     def _submit(self, person: Person, **decision: Any) -> httpx.Response:
+        """Waits for an API that is about to listen."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._post(person, decision)
+            except httpx.ConnectError:
+                assert time.monotonic() < deadline, "the API does not listen"
+                time.sleep(0.2)
+
+    def _post(self, person: Person, decision: Mapping[str, Any]) -> httpx.Response:
         return self._client.post(
             f"{self.endpoints.api}/v1/decisions",
             json={
