@@ -33,13 +33,10 @@ _FALSE, _TRUE = b"\0", b"\1"
 def fingerprint(value: bytes) -> int:
     """Of a SuppressionEntry in Confluent framing. Two calls agree within one process only (Python's hash is keyed)."""
     try:
-        # Three texts, each after its length. Lengths of one byte are by far the most common.
-        tenant = value[_HEADER]
-        channel = value[at := _HEADER + 1 + (tenant >> 1)]
-        key = value[at := at + 1 + (channel >> 1)]
-        at += 1 + (key >> 1)
-        if (tenant | channel | key) & _MORE:
-            at = _after_bytes(value, _after_bytes(value, _after_bytes(value, _HEADER)))
+        at = _HEADER
+        for _ in range(3):  # Three texts, each after its length. Lengths of one byte are by far the most common.
+            length = value[at]
+            at = _after_bytes(value, at) if length & _MORE else at + 1 + (length >> 1)
         content_from = at + 1 if value[at] == 0 else _after_bytes(value, at + 1)
         # The last field is one number, and the byte before it ends the map of verdicts: it is zero.
         content_to = len(value) - 1

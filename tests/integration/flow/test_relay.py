@@ -59,7 +59,7 @@ def test_kill_9_in_the_middle_of_batches_loses_nothing(rig: Rig) -> None:
     for _ in range(3):
         before = rig.pending()
         relay = rig.command("relay", relay_batch=500)
-        until(lambda: rig.pending() < before - 1_000, what="the relay gets going")  # noqa: B023 - used at once
+        until(lambda: rig.pending() < before - 1_000, what="the relay gets going", seconds=90)  # noqa: B023 - used at once
         relay.send_signal(signal.SIGKILL)
         relay.communicate()
     assert rig.pending() > 0, "killed too late to prove anything"

@@ -50,6 +50,17 @@ def encoded(entry: Entry, written_at: int, sealed: bytes | None) -> bytes:
 sealed_addresses = st.sampled_from([None, b"", b"s1:x", b"s2:" + bytes(70), bytes(9_000)])
 
 
+def test_a_text_of_more_than_63_bytes_is_passed_over() -> None:
+    entry = Entry(
+        tenant="0" * 12 + "\x80" * 13 + "\U00010000" * 7,
+        channel="sms",
+        address_key="h1.a",
+        sealed_address=None,
+        decisions=(),
+    )
+    assert fingerprint(encoded(entry, 0, None)) == expected_fingerprint(b"\0\0\0\0\7", entry) >= 0
+
+
 @given(held(), times, times, sealed_addresses, sealed_addresses)
 def test_neither_the_sealed_address_nor_the_time_of_writing_counts(
     entry: Entry, one: int, other: int, sealed: bytes | None, other_sealed: bytes | None
