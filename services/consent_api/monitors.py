@@ -20,7 +20,7 @@ from consent_runtime.observability import Health
 from .errors import LedgerUnavailableError
 from .ledger import backlog, database, idempotency
 from .ledger.backlog import OutboxBacklog
-from .ledger.database import CLOCK_MICROS, transact
+from .ledger.database import transact
 from .ledger.lanes import Lane
 from .ledger.ledger import Ledger
 from .ledger.migrate import head_revision
@@ -34,7 +34,6 @@ CLOCK = "clock"
 TOLERATED_OFFSET_SECONDS = 1.0
 _CHECK_INTERVAL_SECONDS = 2.0
 _EXPIRY_INTERVAL_SECONDS = 600.0
-_DATABASE_CLOCK = text(f"SELECT {CLOCK_MICROS}")
 _SCHEMA_VERSION = text("SELECT max(version_num) FROM alembic_version")
 
 
@@ -42,9 +41,9 @@ def clock_offset(connection: Connection, clock: Callable[[], int]) -> float:
     """Seconds by which `clock` is certainly later than the database's, negative when it is earlier: the database may
     have read its own clock at any moment between question and answer."""
     before = clock()
-    database = int(connection.execute(_DATABASE_CLOCK).scalar_one())
+    theirs = database.clock(connection)
     after = clock()
-    return (max(before - database, 0) + min(after - database, 0)) / 1_000_000
+    return (max(before - theirs, 0) + min(after - theirs, 0)) / 1_000_000
 
 
 def offset_acceptable(offset: float) -> bool | str:

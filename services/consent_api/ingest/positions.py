@@ -35,9 +35,6 @@ _DECLARE = text(
     "INSERT INTO ingest_positions (topic, partition, next_offset, resolved_at, updated_at)"  # noqa: S608 - constants
     f" VALUES (:topic, :partition, 0, 0, {CLOCK_MICROS}) ON CONFLICT DO NOTHING"
 )
-# Not this process's clock: a fast one, even if it were bounded by the database's at the time of this statement, would
-# claim more than was read when the ends were asked for.
-_CLOCK = text(f"SELECT {CLOCK_MICROS}")
 # What is stored is kept if it is later, but not if it was given by a database's clock that has been set back since.
 _STORE = text(
     f"UPDATE ingest_positions SET next_offset = :next_offset, updated_at = {CLOCK_MICROS},"  # noqa: S608 - constants
@@ -142,7 +139,9 @@ class PositionsLoop:
         before = self._positions.snapshot()
         if not before:
             return
-        asked_at = self._ledger.transact(_database_clock)
+        # Not this process's clock: a fast one, even if it were bounded by the database's when the positions are stored,
+        # would claim more than was read when the ends were asked for.
+        asked_at = self._ledger.now()
         ends = self._ends(before.keys())
         after = self._positions.snapshot()
         resolved = resolved_times(before=before, ends=ends, after=after, asked_at=asked_at)
@@ -167,10 +166,6 @@ class PositionsLoop:
             for (topic, partition), resolved_at in sorted(resolved.items())
         ]
         connection.execute(_STORE, rows)
-
-
-def _database_clock(connection: Connection) -> int:
-    return int(connection.execute(_CLOCK).scalar_one())
 
 
 class EndOffsets:

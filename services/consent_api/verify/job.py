@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from consent_api.ledger import database
 from consent_api.ledger.database import transact
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
@@ -171,7 +172,7 @@ class Verification:
     ) -> Iterator[Checked]:
         """Read both again. `suspects`: (tenant, address key) of the ledger; `unrecorded`: hashes of other keys."""
         first = self._of_keys(channel, suspects)
-        moment = self._transact(ledger_entries.clock)
+        moment = self._transact(database.clock)
         topic = self._topics.suppression(channel)
         ends = self._wait_until_reached(topic, channel, moment)
         wanted = {key_hash(key.encode()) for _, key in suspects} | set(unrecorded)

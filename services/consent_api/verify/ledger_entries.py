@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.key_rotation import incomplete
 from consent_api.ledger.lanes import MARK
@@ -27,7 +26,6 @@ _PLAN = text(
     "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
     " set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)"
 )
-_CLOCK = text(f"SELECT {CLOCK_MICROS}")
 _DECISIONS = f"""
     SELECT k.tenant, k.address_key, k.address_id, d.decision_id::text AS decision_id, s.subject_ref, d.purpose,
            d.status, d.effective_at, d.recorded_at, d.expires_at, {MARK}, d.spreads, d.source_system
@@ -166,11 +164,6 @@ def of_keys(
         _OF_KEYS, {"channel": channel, "tenants": list(tenants), "keys": list(address_keys)}
     ).all()
     return {(each.tenant, each.address_key): each for each in _addresses(rows)}
-
-
-def clock(connection: Connection) -> int:
-    """The database's clock, in micros: that of the resolved timestamps."""
-    return int(connection.execute(_CLOCK).scalar_one())
 
 
 def _addresses(rows: Iterable[Row[Any]]) -> Iterator[LedgerAddress]:
