@@ -147,6 +147,11 @@ class Feed:
             raise StartAgain("the topic ends before what was read of it")
 
 
+def place(message: Message) -> dict[str, Any]:
+    """Where a record stands, for the log."""
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
 def _counts(message: Message) -> bool:
     """Whether `message` is a record or the end of a partition. Raises StartAgain when the place is lost."""
     error = message.error()

@@ -7,12 +7,12 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.feed import Feed
+from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_contracts.topics import Topics
-from consent_runtime.clock import elapsed_micros, now_micros
+from consent_runtime.clock import elapsed_seconds, now_micros
 from consent_runtime.resolved import ListResolved
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class ResolvedTimestamps:
             group=self._group,
             client_config=self._client_config,
             probe_seconds=_PROBE_SECONDS,
-            clock=lambda: elapsed_micros() / 1_000_000,
+            clock=elapsed_seconds,
         )
         live: set[int | None] = set()
         try:
@@ -112,15 +112,11 @@ class ResolvedTimestamps:
             except RegistryUnavailable:
                 self._thread.pause()
             except Unreadable as error:
-                logger.warning("a resolved record cannot be read", extra={**_place(message), "error": str(error)})
+                logger.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
                 return None
             else:
                 if record.partition == message.partition():
                     return record
-                logger.warning("a resolved record is not of its partition", extra=_place(message))
+                logger.warning("a resolved record is not of its partition", extra=place(message))
                 return None
         return None
-
-
-def _place(message: Message) -> dict[str, Any]:
-    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.feed import Feed, StartAgain
+from consent_client.feed import Feed, StartAgain, place
 from consent_client.packing import UNREADABLE, Packing, Unpackable
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
@@ -247,7 +247,7 @@ class SuppressionView:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.
-            logger.error("a record without key on the list", extra=_place(message))
+            logger.error("a record without key on the list", extra=place(message))
             return
         packed = None if value is None else self._packed(key, value, message)
         entries = reading.entries
@@ -267,7 +267,7 @@ class SuppressionView:
                 self._note_key_id(entry["tenant"], key)
                 return packed
             except (Unreadable, Unpackable) as error:
-                logger.error("an entry cannot be read and denies", extra={**_place(message), "error": str(error)})
+                logger.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
                 return UNREADABLE
             except RegistryUnavailable:
                 # A schema newer than this process, and no registry to ask. The reading waits until it is back, and
@@ -279,10 +279,6 @@ class SuppressionView:
         # What has not the form of a key id is not kept: it would get into logs, and could be anything.
         if key_id != newest and age(key_id) > age(newest) and _KEY_ID.match(key):
             self._newest_key_ids[tenant] = key_id
-
-
-def _place(message: Message) -> dict[str, Any]:
-    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
 
 
 def _numbers(partitions: list[int]) -> str:
