@@ -20,7 +20,6 @@ from consent_runtime.clock import now_micros
 from consent_state import RestoreFailed, TopicPartition, high_watermarks, topic_ids
 
 PARTITIONS = 4
-_PERIOD_SECONDS = 0.2
 
 
 class ResolvedWriter:
@@ -69,12 +68,12 @@ class ResolvedWriter:
         assert self._producer.flush(30) == 0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Writes several times a second within the block, as a merge and a relay that work do."""
+    def running(self, *, period: float = 0.2) -> Iterator[None]:
+        """Writes every `period` seconds within the block, as a merge and a relay that work do."""
         stopping = threading.Event()
 
         def run() -> None:
-            while not stopping.wait(_PERIOD_SECONDS):
+            while not stopping.wait(period):
                 try:
                     self.write()
                 except (RestoreFailed, KafkaException):

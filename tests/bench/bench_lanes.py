@@ -19,28 +19,17 @@ from tests.bench.figures import Figure, Servers
 from tests.bench.legacy import PARTITIONS, RECORDED, LegacyTopics
 from tests.bench.load import PURPOSE, Place, now, revoke
 from tests.bench.sandbox_client import SandboxClient
-from tests.bench.system import system
+from tests.bench.system import OWN_WEBHOOK, system
 
 BULK = 200_000
 RATE, SECONDS = 20.0, 20.0
 ACCOUNT = "webhook/own"
 PROMISE_SECONDS = 2.0
 
-DESTINATIONS = """\
-destinations:
-  - name: own-webhook
-    connector: webhook
-    channel: email
-    url: {sandbox}/webhook/own
-    credentials: {{secret: {{file: secrets/webhook}}}}
-    options: {{allow_private: true}}
-    purposes: same
-"""
-
 
 def measure(servers: Servers) -> list[Figure]:
     """Each stage is stopped while bulk is put before it, and started again; then people choose."""
-    with system(servers, DESTINATIONS) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
         endpoints = stack.endpoints
         topics = Topics(prefix=endpoints.topic_prefix)
         legacy = LegacyTopics(servers, topics, Keyring.load(Path(endpoints.keyring_file)))

@@ -17,7 +17,7 @@ from tests.bench.figures import Figure, Servers
 from tests.bench.load import PURPOSE, Place, revoke
 from tests.bench.processor_time import ProcessorTime
 from tests.bench.sandbox_client import SandboxClient
-from tests.bench.system import system
+from tests.bench.system import OWN_WEBHOOK, system
 
 RATE, SECONDS = 200.0, 20.0
 REST_SECONDS = 20.0
@@ -26,17 +26,6 @@ TARGET = 3.0
 ACCOUNT = "webhook/own"
 REPOSITORY = Path(__file__).parents[2]
 SWITCHED = ("relay", "suppression")
-
-DESTINATIONS = """\
-destinations:
-  - name: own-webhook
-    connector: webhook
-    channel: email
-    url: {sandbox}/webhook/own
-    credentials: {{secret: {{file: secrets/webhook}}}}
-    options: {{allow_private: true}}
-    purposes: same
-"""
 
 
 class _Bench:
@@ -88,7 +77,7 @@ class _Bench:
 
 def measure(servers: Servers) -> list[Figure]:
     """With and without by turns; each turn begins once a withdrawal has come through."""
-    with system(servers, DESTINATIONS) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
         sandbox.answer_at_once(ACCOUNT)
         bench = _Bench(stack, sandbox, ProcessorTime(stack, servers))
         resting, loaded, bare_resting, bare_loaded = [], [], [], []

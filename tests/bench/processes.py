@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from consent_contracts import Topics
+from consent_contracts import Codec, Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
@@ -24,14 +24,16 @@ from local_stack.ports import free_port
 from local_stack.scrape import Samples, scrape
 from tests.bench.figures import Servers
 from tests.bench.legacy import PARTITIONS, TENANT, LegacyTopics
-from tests.bench.list_writer import ListWriter, ResolvedWriter
+from tests.bench.list_writer import ListWriter
 from tests.bench.load import now
 from tests.bench.polling import until
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import delete_topics
+from tests.list_resolved import ResolvedWriter
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 SESSION_SECONDS = 6
+RESOLVED_SECONDS = 1.0
 """The session time-out, the shortest that is allowed."""
 
 
@@ -157,6 +159,8 @@ def rig(servers: Servers) -> Iterator[Rig]:
     try:
         with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as name, _sandbox(Path(name)) as sandbox:
             keyring = generate(Path(name) / "keyring.toml", [TENANT])
+            codec = Codec.connect(servers.registry, topics)
+            resolved = ResolvedWriter(bootstrap=servers.kafka, codec=codec, topics=topics)
             made = Rig(
                 servers=servers,
                 topics=topics,
@@ -167,7 +171,7 @@ def rig(servers: Servers) -> Iterator[Rig]:
                 directory=Path(name),
             )
             try:
-                with ResolvedWriter(servers, topics):
+                with resolved.running(period=RESOLVED_SECONDS):
                     yield made
             finally:
                 made.stop()

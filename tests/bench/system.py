@@ -16,6 +16,18 @@ from consent_contracts import Topics
 from local_stack.stack import Stack
 from tests.bench.figures import Servers
 
+OWN_WEBHOOK = """\
+destinations:
+  - name: own-webhook
+    connector: webhook
+    channel: email
+    url: {sandbox}/webhook/own
+    credentials: {{secret: {{file: secrets/webhook}}}}
+    options: {{allow_private: true}}
+    purposes: same
+"""
+"""The destinations file of one webhook with its default limits."""
+
 
 @contextmanager
 def system(servers: Servers, destinations: str) -> Iterator[Stack]:
