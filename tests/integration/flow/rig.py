@@ -35,6 +35,7 @@ from consent_runtime import kafka
 from consent_runtime.keyring import Key
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
+from tests.evidence import EVIDENCE
 from tests.recreated_topics import recreate
 
 TENANT = "acme"
@@ -80,17 +81,7 @@ def grant(**changes: Any) -> dict[str, Any]:
         "address": "+33639980001",
         "occurred_at": now - 1_000_000,
         "expires_at": now + 86_400_000_000,
-        "evidence": {
-            "controller": "Example SAS",
-            "notice_id": "n-1",
-            "notice_version": "3",
-            "notice_hash": "sha256:00",
-            "notice_language": "fr",
-            "capture_method": "web-form",
-            "source_system": "shop",
-            "actor": "data-subject",
-            "withdrawal_method": "link in every message",
-        },
+        "evidence": dict(EVIDENCE),
         **changes,
     }
 

@@ -25,6 +25,7 @@ from consent_runtime.keyring import Keyring
 from local_stack.audit import SUPPRESSED
 from local_stack.scrape import Samples, scrape
 from local_stack.stack import Stack
+from tests.evidence import EVIDENCE
 from tests.recreated_topics import recreate
 
 STALE_SECONDS = 6
@@ -42,17 +43,6 @@ PARTITIONS = 4
 SECOND = 1_000_000
 CLOCKS_DIFFER_SECONDS = 3.0
 """By so much a permission may seem to last longer at most: clocks may differ by 2 s, and the end is on its way."""
-EVIDENCE = {
-    "controller": "Example SAS",
-    "notice_id": "n-1",
-    "notice_version": "3",
-    "notice_hash": "sha256:00",
-    "notice_language": "fr",
-    "capture_method": "web-form",
-    "source_system": "shop",
-    "actor": "data-subject",
-    "withdrawal_method": "link in every message",
-}
 _NUMBERS = count()
 """No person is in two tests: they share one system."""
 _SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")

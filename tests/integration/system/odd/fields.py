@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.evidence import EVIDENCE
 from tests.integration.system.odd.model import (
     DAY,
-    EVIDENCE,
     HOUR,
     LONG_MAX,
     SECOND,

@@ -11,23 +11,14 @@ from enum import Enum
 from random import Random
 from typing import Any
 
+from tests.evidence import EVIDENCE
+
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
 LONG_MAX = 2**63 - 1
 PURPOSES = ("promotions", "newsletter", "survey")
 REFUSALS = ("withdrawn", "refused", "objected", "expired", "invalidated")
-EVIDENCE = {
-    "controller": "Example SAS",
-    "notice_id": "n-1",
-    "notice_version": "3",
-    "notice_hash": "sha256:00",
-    "notice_language": "fr",
-    "capture_method": "web-form",
-    "source_system": "shop",
-    "actor": "data-subject",
-    "withdrawal_method": "link in every message",
-}
 
 Fields = dict[str, Any]
 
