@@ -347,9 +347,11 @@ class FakeOwnership:
         return True
 
     def read_from(self, offset: int) -> None:
+        # Joining asks only whether the ownership is fresh.
         raise NotImplementedError
 
     def reopen(self) -> None:
+        # Joining never opens anew here.
         raise NotImplementedError
 
 
