@@ -25,8 +25,8 @@ from consent_contracts.join import join
 from consent_contracts.records import suppression_datum
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
+from consent_state import RestoreFailed, high_watermarks, topic_ids
 from consent_state import TopicPartition as At
-from consent_state import high_watermarks, topic_ids
 from local_stack.ports import free_port
 
 PARTITIONS = 4
@@ -264,8 +264,14 @@ class Rig:
         return self.keyring.address_key("acme", "sms", self.address(number))
 
     def ends(self, topic: str) -> dict[At, int]:
-        """The high watermarks of the topic's partitions."""
-        return high_watermarks(kafka.admin(self.bootstrap), [At(topic, each) for each in range(PARTITIONS)])
+        """The high watermarks of the topic's partitions. Asked again while the broker is busy with other tests."""
+        admin, deadline = kafka.admin(self.bootstrap), time.monotonic() + 60
+        while True:
+            try:
+                return high_watermarks(admin, [At(topic, each) for each in range(PARTITIONS)])
+            except RestoreFailed:
+                if time.monotonic() > deadline:
+                    raise
 
     def flush(self) -> None:
         assert self.producer.flush(30) == 0
