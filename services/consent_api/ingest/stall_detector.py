@@ -51,7 +51,10 @@ class StallDetector:
         """`end` is the partition's high watermark: no record exists at or after it. Records at or after `stable`, the
         last stable offset, cannot be read: a transaction is open."""
         progress, position = self._partitions[place]
-        self._stable[place] = stable
+        if stable < end:
+            self._stable[place] = stable
+        else:
+            self._stable.pop(place, None)  # Else a later stall, for which the broker gives no end, would be put to it.
         if end <= position:
             progress.moved()
 
@@ -63,7 +66,6 @@ class StallDetector:
         return "; ".join(self._reason(place, seconds) for place, seconds in stalled.items()) or True
 
     def _reason(self, place: Partition, seconds: float) -> str:
-        """The detector only hears of a last stable offset while the partition has records beyond its position."""
         stable, position = self._stable.get(place), self._partitions[place][1]
         if stable is not None and position >= stable:
             return open_transaction(*place, offset=stable, seconds=seconds)

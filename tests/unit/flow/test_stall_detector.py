@@ -73,6 +73,14 @@ def test_records_that_an_open_transaction_hides_are_a_reason_of_their_own(
     assert detector.readiness() is True
 
 
+def test_a_stall_without_an_end_is_not_put_to_a_transaction(detector: StallDetector, clock: Clock) -> None:
+    look(detector, 0, 7, 7)
+    clock.now += 61
+    look(detector, 1, 3, 3)
+    assert not detector.position((TOPIC, 0), 7)
+    assert detector.readiness() == f"{TOPIC}:0: not read for 61 s"
+
+
 def test_a_partition_of_which_nothing_is_heard_is_a_reason(detector: StallDetector, clock: Clock) -> None:
     clock.now += 61
     assert not detector.position((TOPIC, 0), -1001)
