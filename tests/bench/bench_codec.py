@@ -57,6 +57,7 @@ CHANGE = {
     "decision_id": "0198c0de-0000-7000-8000-000000000001",
     "source_system": "crm",
     "bulk": False,
+    "rewrite": False,
 }
 
 
