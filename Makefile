@@ -8,9 +8,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.requirements $(VENV)/.project
 N ?= 26
 SEED ?=
+TESTS := tests/unit tests/contract tests/integration
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up test lint format bench chaos clean distclean
+.PHONY: help demo up test again lint format bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -23,8 +24,13 @@ up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: . 
 	@$(VENV)/bin/consent-relay up
 
 test: $(READY)  ## unit, contract and integration tests, then 26 faults on the whole running system
-	@$(PY) -m pytest -n 4 tests/unit tests/contract tests/integration
+	@$(PY) -m pytest -n 4 $(TESTS) || { [ $$? = 1 ] && $(MAKE) --no-print-directory again; }
 	@$(MAKE) --no-print-directory chaos
+
+# What fails alone too fails the run (docs/decisions/0030-tests-that-failed-run-again-alone.md).
+again:
+	@echo "The tests that failed beside others run once more, with nothing beside them:"
+	@$(PY) -m pytest --verbose --last-failed --last-failed-no-failures none $(TESTS)
 
 lint: $(READY)  ## ruff, strict mypy and the import contracts
 	@$(VENV)/bin/ruff check .
