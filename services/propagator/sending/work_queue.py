@@ -154,8 +154,7 @@ class WorkQueue:
         if not was_watched and _is_live_revocation(push):
             self._live_revocations.append(push)
         push.apply(DeliveryEvent.CHANGED)
-        due_at = now + (row.not_before - now_micros) / 1_000_000 if row.not_before > now_micros else None
-        return self._put_in(push, due_at, now=now, now_micros=now_micros)
+        return self._put_in(push, _due_at(row, now, now_micros), now=now, now_micros=now_micros)
 
     def needs_refill(self, lane: Lane) -> bool:
         """Whether the index may hold pushes of the lane for which there is space."""
@@ -278,8 +277,8 @@ class WorkQueue:
     def end(self, push: QueuedPush, *, now: float, now_micros: int, retry_after: float | None = None) -> None:
         """Its call has ended. `retry_after`: seconds until another attempt; None: none.
 
-        A dirty push is looked at again at once, whatever came of the call: a suppression that has replaced a permission
-        does not wait for its backoff.
+        A dirty push is looked at again when its new row is due, whatever came of the call: a suppression that has
+        replaced a permission does not wait for its backoff.
         """
         dirty = push.state is DeliveryState.IN_FLIGHT_DIRTY
         if retry_after is not None:
@@ -290,7 +289,9 @@ class WorkQueue:
         else:
             if _is_live_revocation(push) and not push.queued_receipt:
                 self._live_revocations.append(push)
-            due_at = now + retry_after if retry_after and not dirty else None
+            due_at = now + retry_after if retry_after else None
+            if dirty:
+                due_at = _due_at(push.row, now, now_micros)
             self._put_in(push, due_at, now=now, now_micros=now_micros)
 
     # Within
@@ -379,6 +380,11 @@ class WorkQueue:
 
 def _action(row: PendingPush) -> Action:
     return PERMIT if row.kind == PERMIT else SUPPRESS
+
+
+def _due_at(row: PendingPush, now: float, now_micros: int) -> float | None:
+    """When it may be sent, seconds of the loop's clock; None: now."""
+    return now + (row.not_before - now_micros) / 1_000_000 if row.not_before > now_micros else None
 
 
 def _is_live_revocation(push: QueuedPush) -> bool:

@@ -37,6 +37,32 @@ def test_a_transition_is_in_the_table_or_refused(state: DeliveryState, event: De
         assert transition(state, event).value == following
 
 
+def test_a_push_that_changed_during_its_call_waits_until_its_new_row_is_due() -> None:
+    queue = WorkQueue(max_batch={SUPPRESS: 1, PERMIT: 1}, mixed=False)
+
+    def row(*, not_before: int) -> PendingPush:
+        return PendingPush(address_key="h1.a", target="t1", kind=PERMIT, live=True, since=0, not_before=not_before)
+
+    def take(now: float) -> list[QueuedPush]:
+        queue.promote(now, int(now * SECOND))
+        return queue.take(
+            LANES,
+            now=now,
+            now_micros=int(now * SECOND),
+            at_once=True,
+            probing=False,
+            outages=0,
+            admit=lambda _: Admission.ADMITTED,
+        )
+
+    queue.offer(row(not_before=0), now=100.0, now_micros=100 * SECOND)
+    [push] = take(100.0)
+    queue.offer(row(not_before=107 * SECOND), now=100.0, now_micros=100 * SECOND)
+    queue.end(push, now=100.0, now_micros=100 * SECOND)
+    assert take(106.0) == []
+    assert take(107.0) == [push]
+
+
 ADDRESSES = st.sampled_from([f"h1.{letter}" for letter in "abcdefgh"])
 TARGETS = st.sampled_from(["t1", "t2"])
 
