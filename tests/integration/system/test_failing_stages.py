@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.system.failing import PARTITIONS, STALE_SECONDS, Answers, FailingSystem
+from tests.integration.system.failing import PARTITIONS, PATIENCE, STALE_SECONDS, Answers, FailingSystem
 
 Fault = Callable[[FailingSystem], AbstractContextManager[None]]
 Names = Callable[[FailingSystem], bool]
@@ -109,12 +109,14 @@ NOWHERE: tuple[str, ...] = ()
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """`hides`: the channels of which, beyond the limits, nobody can know who is permitted; in the others answers go on
-    to be right. `by_kafka`: those who withdraw do so by the inbound topic. `names`: each holds sooner or later."""
+    to be right. `by_kafka`: those who withdraw do so by the inbound topic. `names`: each holds sooner or later.
+    `seconds`: for how long it lasts at least."""
 
     name: str
     fault: Fault
     hides: tuple[str, ...] = EVERYWHERE
     by_kafka: bool = False
+    seconds: float = STALE_SECONDS
     names: tuple[Names, ...] = ()
 
 
@@ -138,6 +140,7 @@ CASES = [
         "an open transaction that writes the outbox",
         statement,
         f"INSERT INTO outbox {OUTBOX_ROW}",
+        seconds=60.0,
         names=(age("relay", RELAYED, lane="live"), not_ready("gate")),
     ),
     case("rows that stay locked", locked_rows, names=(age("relay", RELAYED, lane="live"), not_ready("gate"))),
@@ -148,7 +151,7 @@ CASES = [
         hides=NOWHERE,
         names=(age("relay", RELAYED, lane="bulk"),),
     ),
-    case("an open transaction that has read", statement, "SELECT count(*) FROM decisions", hides=NOWHERE),
+    case("an open transaction that has read", statement, "SELECT count(*) FROM decisions", hides=NOWHERE, seconds=60.0),
     *(
         case(f"a foreign transaction on {name}", foreign_transaction, topic_of, **fields)
         for name, topic_of, fields in (
@@ -180,12 +183,14 @@ def test_nobody_is_permitted_beyond_the_limits_while_a_stage_fails(failing: Fail
                 failing.withdraw(person)
 
         def beyond_the_limits(answers: Answers) -> bool:
-            return time.monotonic() > began + STALE_SECONDS and all(
+            return time.monotonic() > began + case.seconds and all(
                 not answers[person].permitted if person.channel in case.hides else failing.is_right(answers[person])
                 for person in people
             )
 
-        failing.eventually("beyond the limits answers are as they should be", beyond_the_limits)
+        failing.eventually(
+            "beyond the limits answers are as they should be", beyond_the_limits, seconds=case.seconds + PATIENCE
+        )
         for number, names in enumerate(case.names):
             failing.eventually(f"a living process names it ({number})", lambda _, names=names: names(failing))
     failing.eventually("answers are right again", failing.are_right)
