@@ -2,38 +2,40 @@
 
 Ids come from a registry that speaks Confluent's REST interface. What has been looked up once is kept for ever, so
 the registry may vanish after the start without stopping anyone.
+
+Clients that may register a schema or produce a record decide what is decoded here. So a value is read only by a schema
+of ours, or by one that is registered for its topic and that `writer_schema` accepts; everything else is Unreadable.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
 import fastavro
-from fastavro.schema import SchemaParseException
 
-from . import schemas
+from . import schemas, writer_schema
 from .errors import NotRegistered, RegistryUnavailable, Unreadable
 from .topics import Topics, record_names, subject
+from .writer_schema import MAX_SCHEMA_CHARACTERS, SchemaRefused
 
-_UNITS = {"timestamp-millis": Fraction(1_000), "timestamp-nanos": Fraction(1, 1_000)}
-"""Microseconds in a unit of Avro's logical types for moments, but for our own."""
 _MAGIC = b"\x00"
 _HEADER = 5
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+"""Of a value. No topic of ours takes a larger one, but a compressed batch can hold it."""
+_VERSIONS_AT_ONCE = 200
 
 
 class Decoder(NamedTuple):
-    """Which record a schema id leads to, and what reads its body."""
+    """Which record a schema id leads to, and what reads a value: the datum, and the offset after its last byte."""
 
     record_name: str
-    read: Callable[[BytesIO], dict[str, Any]]
+    read: Callable[[bytes], tuple[dict[str, Any], int]]
 
 
 class SchemaIds(Protocol):
@@ -42,8 +44,15 @@ class SchemaIds(Protocol):
     def id_of(self, subject: str, schema_text: str) -> int:
         """The id under which this very schema is registered for ``subject``; NotRegistered when it is not."""
 
-    def schema_of(self, schema_id: int) -> str:
-        """The schema with this id as JSON text; LookupError when there is none."""
+    def schemas_of(self, subject: str) -> Mapping[int, str]:
+        """Every schema that is or was registered for ``subject``, by id, as JSON text; none for an unknown subject."""
+
+
+class _Listing(NamedTuple):
+    """The schemas of a subject, at a moment of the monotonic clock or later."""
+
+    asked_at: float
+    texts: Mapping[int, str]
 
 
 class Codec:
@@ -57,9 +66,12 @@ class Codec:
             for name in schemas.RECORD_NAMES
         }
         self._encoders: dict[tuple[str, str | None], tuple[bytes, Any]] = {}
-        self._decoders: dict[tuple[str, bytes], Decoder] = {}
+        self._decoders: dict[tuple[str, bytes], Decoder | Unreadable] = {}
+        """Also why a schema is refused. Only what the registry holds, so that invented ids do not fill the memory."""
         self._record_names: dict[str, tuple[str, ...]] = {}
-        self._texts: dict[bytes, str] = {}
+        self._own_names: dict[bytes, str] = {}
+        """By header, the records whose current schema is ours."""
+        self._listings: dict[str, _Listing] = {}
 
     @classmethod
     def connect(cls, registry_url: str, topics: Topics, *, wait_seconds: float = 60.0) -> Codec:
@@ -87,7 +99,7 @@ class Codec:
         for topic in topics:
             for name in self._names(topic):
                 header, _ = self._encoder(topic, name)
-                self._decoder(topic, header)
+                self._decoder(topic, header, None)
 
     def encode(self, topic: str, datum: Mapping[str, Any], record_name: str | None = None) -> bytes:
         """``datum`` framed for ``topic``, as the topic's main record unless ``record_name`` names another of its own.
@@ -101,31 +113,40 @@ class Codec:
         fastavro.schemaless_writer(out, schema, datum)
         return out.getvalue()
 
-    def decode(self, topic: str, data: bytes | None) -> dict[str, Any]:
+    def decode(self, topic: str, data: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
         """The datum of ``data``, the topic's main record, resolved to its current schema.
+
+        ``read_at``: when the record had been read from its topic, of the monotonic clock in seconds; None: now. What
+        the registry has answered since then holds for it, so a batch with unknown schema ids asks the registry once.
 
         Raises Unreadable with its reason, or RegistryUnavailable when an id is new and the registry is unavailable.
         """
-        name, datum = self.decode_record(topic, data)
+        name, datum = self.decode_record(topic, data, read_at=read_at)
         if name != self._names(topic)[0]:
             raise Unreadable("wrong_schema", f"the value is no {schemas.NAMESPACE}.{self._names(topic)[0]}")
         return datum
 
-    def decode_record(self, topic: str, data: bytes | None) -> tuple[str, dict[str, Any]]:
+    def decode_record(
+        self, topic: str, data: bytes | None, *, read_at: float | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """As ``decode``, for a topic that carries several records: the record's name (without namespace), its datum."""
         if not data:
             raise Unreadable("empty", "the record has no value")
-        header = data[:_HEADER]
-        decoder = self._decoders.get((topic, header)) or self._decoder(topic, header)
-        body = BytesIO(data)
-        body.seek(_HEADER)
+        if len(data) > MAX_RECORD_BYTES:
+            raise Unreadable("too_large", f"the value has more than {MAX_RECORD_BYTES} bytes")
+        decoder = self._decoders.get((topic, data[:_HEADER]))
+        if decoder is None:
+            decoder = self._decoder(topic, data[:_HEADER], read_at)
+        if isinstance(decoder, Unreadable):
+            raise Unreadable(decoder.reason, str(decoder))
         try:
-            datum = decoder.read(body)
+            datum, end = decoder.read(data)
         except EOFError:
             raise Unreadable("truncated", "the value ends before its last field") from None
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error):
+        except Exception:
+            # Whatever it is, the record is the cause: it must not end the process, and then the next one.
             raise Unreadable("undecodable", f"the bytes are not a {decoder.record_name}") from None
-        if body.tell() != len(data):
+        if end != len(data):
             raise Unreadable("undecodable", "bytes are left over after the last field")
         return decoder.record_name, datum
 
@@ -145,72 +166,94 @@ class Codec:
             if name not in self._names(topic):
                 raise ValueError(f"{topic} carries no {name}")
             header = _MAGIC + self._ids.id_of(subject(topic, name), schemas.text(name)).to_bytes(4, "big")
-            self._texts[header] = schemas.text(name)
+            self._own_names[header] = name
             found = (header, self._readers[name])
             if name == self._names(topic)[0]:
                 self._encoders[topic, None] = found
             self._encoders[topic, name] = found
         return found
 
-    def _decoder(self, topic: str, header: bytes) -> Decoder:
-        """Only what the registry knows is kept, so a stream of invented ids cannot fill the memory."""
+    def _decoder(self, topic: str, header: bytes, read_at: float | None) -> Decoder | Unreadable:
         if header[:1] != _MAGIC:
             raise Unreadable("not_framed", "the value does not begin with Confluent's magic byte 0")
         if len(header) < _HEADER:
             raise Unreadable("truncated", "the value ends within its header")
         with self._lock:
             found = self._decoders.get((topic, header))
-            if found is not None:
-                return found
-            decoder = self._decoder_from(self._names(topic), self._text(header))
-            self._decoders[(topic, header)] = decoder
-            return decoder
+            if found is None:
+                own = self._own_names.get(header)
+                if own is not None:
+                    found = self._own_decoder(topic, own)
+                else:
+                    schema_id = int.from_bytes(header[1:], "big")
+                    text = self._registered(topic, schema_id, time.monotonic() if read_at is None else read_at)
+                    found = self._registered_decoder(topic, schema_id, text)
+                self._decoders[(topic, header)] = found
+            return found
 
-    def _text(self, header: bytes) -> str:
-        found = self._texts.get(header)
-        if found is None:
-            try:
-                found = self._ids.schema_of(int.from_bytes(header[1:], "big"))
-            except LookupError:
-                raise Unreadable("unknown_schema", "the registry knows no schema with this id") from None
-            self._texts[header] = found
-        return found
+    def _own_decoder(self, topic: str, name: str) -> Decoder | Unreadable:
+        if name not in self._names(topic):
+            return Unreadable("wrong_schema", f"the value is no {self._expected(topic)}")
+        return Decoder(name, _fast_reader(self._readers[name], None))
 
-    def _decoder_from(self, names: tuple[str, ...], writer_text: str) -> Decoder:
+    def _registered(self, topic: str, schema_id: int, read_at: float) -> str:
+        """The text of a schema of the topic. All of a subject are listed together: invented ids cost nothing."""
+        subjects = [subject(topic, name) for name in self._names(topic)]
+        for each in subjects:
+            listing = self._listings.get(each)
+            if listing is None or (schema_id not in listing.texts and listing.asked_at < read_at):
+                asked_at = time.monotonic()
+                listing = self._listings[each] = _Listing(asked_at, self._ids.schemas_of(each))
+            if schema_id in listing.texts:
+                return listing.texts[schema_id]
+        raise Unreadable(
+            "unknown_schema",
+            f"schema id {schema_id} is not registered for {' or '.join(subjects)}: register the schema there, then"
+            " replay this record",
+        )
+
+    def _registered_decoder(self, topic: str, schema_id: int, text: str) -> Decoder | Unreadable:
+        """A schema that is not the current one of ours: of another release, or a producer's own."""
         try:
-            writer_json = json.loads(writer_text)
-            writer = fastavro.parse_schema(schemas.without_logical_types(writer_json), named_schemas={})
-        except (ValueError, SchemaParseException):
-            raise Unreadable("wrong_schema", "the registry holds no Avro schema under this id") from None
-        expected = {f"{schemas.NAMESPACE}.{name}": name for name in names}
-        name = expected.get(str(writer.get("name"))) if isinstance(writer, dict) else None
-        if name is None:
-            raise Unreadable("wrong_schema", f"the value is no {' or '.join(expected)}")
-        reader = self._readers[name]
-        read: Any = fastavro.schemaless_reader
-        units = _other_units(writer_json)
-        if units:
-            return Decoder(name, lambda body: _in_micros(read(body, writer, reader), units))
-        if _canonical(writer_json) == _canonical(schemas.current(name)):
-            return Decoder(name, lambda body: read(body, reader, None))
-        return Decoder(name, lambda body: read(body, writer, reader))
+            writer = writer_schema.parse(text)
+            namespace, _, name = writer.name.rpartition(".")
+            if namespace != schemas.NAMESPACE or name not in self._names(topic):
+                raise SchemaRefused(f"it describes no {self._expected(topic)}")
+            shape = _without_docs(json.loads(text))
+            if any(shape == _without_docs(each) for each in schemas.released(name)):
+                released = fastavro.parse_schema(schemas.without_logical_types(shape), named_schemas={})
+                return Decoder(name, _fast_reader(released, self._readers[name]))
+            read = writer_schema.resolve(writer, writer_schema.parse(schemas.text(name)))
+        except SchemaRefused as refused:
+            return Unreadable(
+                "wrong_schema",
+                f"schema id {schema_id} cannot be read: {refused}; register a schema that is compatible with ours for"
+                " this topic (docs/submitting.md), and send the record again with that",
+            )
+        return Decoder(name, _bounded_reader(read))
+
+    def _expected(self, topic: str) -> str:
+        return " or ".join(f"{schemas.NAMESPACE}.{name}" for name in self._names(topic))
 
 
-def _other_units(writer: Mapping[str, Any]) -> dict[str, Fraction]:
-    """The fields that a foreign producer declares as times in other units than ours, with the micros in a unit."""
-    found: dict[str, Fraction] = {}
-    for field in writer.get("fields", ()):
-        branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
-        for each in branches:
-            unit = _UNITS.get(str(each.get("logicalType"))) if isinstance(each, dict) else None
-            if unit is not None:
-                found[field["name"]] = unit
-    return found
+def _fast_reader(writer: Any, reader: Any) -> Callable[[bytes], tuple[dict[str, Any], int]]:
+    """For schemas of ours alone: the library is fast, and follows a schema wherever it leads."""
+    read: Any = fastavro.schemaless_reader
+
+    def datum_and_end(data: bytes) -> tuple[dict[str, Any], int]:
+        body = BytesIO(data)
+        body.seek(_HEADER)
+        return read(body, writer, reader), body.tell()
+
+    return datum_and_end
 
 
-def _in_micros(datum: dict[str, Any], units: Mapping[str, Fraction]) -> dict[str, Any]:
-    times = {name: int(datum[name] * unit) for name, unit in units.items() if datum.get(name) is not None}
-    return {**datum, **times}
+def _bounded_reader(read: writer_schema.Read) -> Callable[[bytes], tuple[dict[str, Any], int]]:
+    def datum_and_end(data: bytes) -> tuple[dict[str, Any], int]:
+        cursor = writer_schema.Cursor(data, _HEADER)
+        return read(cursor), cursor.at
+
+    return datum_and_end
 
 
 def register(registry_url: str, topics: Topics) -> None:
@@ -231,8 +274,12 @@ class ConfluentRegistry:
         from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
         self._schema = Schema
+        self._versions: dict[str, dict[int, tuple[int, str]]] = {}
+        """By subject and version, the schema's id and text."""
         self._client = SchemaRegistryClient.new_client(
-            {"url": url, "timeout": 5, "max.retries": 0} if not url.startswith("mock://") else {"url": url}
+            {"url": url, "timeout": 5, "max.retries": 0, "cache.capacity": 100}
+            if not url.startswith("mock://")
+            else {"url": url}
         )
         # A codec lives as long as its process; one that is dropped earlier leaves no open connection behind.
         weakref.finalize(self, self._client.close)
@@ -247,9 +294,30 @@ class ConfluentRegistry:
             raise NotRegistered(subject) from None
         return int(found.schema_id)
 
-    def schema_of(self, schema_id: int) -> str:
-        found = self._ask(lambda: self._client.get_schema(schema_id), f"no schema has the id {schema_id}")
-        return str(found.schema_str)
+    def schemas_of(self, subject: str) -> Mapping[int, str]:
+        """What was read before is not read again, unless the registry is another one than it was.
+
+        RegistryUnavailable also while many new versions are being read, some at each call.
+        """
+        try:
+            versions = set(self._ask(lambda: self._client.get_versions(subject, deleted=True), f"{subject}: not found"))
+            latest = self._version(subject, "latest")
+        except LookupError:
+            return {}
+        known = self._versions.setdefault(subject, {})
+        if not known.keys() <= versions or known.get(latest.version, (latest.schema_id,))[0] != latest.schema_id:
+            known.clear()
+            self._client.clear_caches()
+        missing = sorted(versions - known.keys(), reverse=True)
+        for version in missing[:_VERSIONS_AT_ONCE]:
+            found = self._version(subject, version)
+            known[version] = int(found.schema_id), str(found.schema.schema_str)[: MAX_SCHEMA_CHARACTERS + 1]
+        if len(missing) > _VERSIONS_AT_ONCE:
+            raise RegistryUnavailable(f"{subject}: {len(missing) - _VERSIONS_AT_ONCE} versions are still to be read")
+        return dict(known.values())
+
+    def _version(self, subject: str, version: Any) -> Any:
+        return self._ask(lambda: self._client.get_version(subject, version, deleted=True), f"{subject}: not found")
 
     def register(self, subject: str, schema_text: str) -> int:
         from confluent_kafka.schema_registry import ConfigCompatibilityLevel, ServerConfig
@@ -276,11 +344,6 @@ class ConfluentRegistry:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
                 raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
             raise
-
-
-def _canonical(schema: Any) -> Any:
-    """A schema without its docs and logical types, for comparison: what remains decides how bytes are read."""
-    return _without_docs(schemas.without_logical_types(schema))
 
 
 def _without_docs(schema: Any) -> Any:

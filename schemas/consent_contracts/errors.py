@@ -15,7 +15,7 @@ class ContractError(Exception):
 
 
 class Unreadable(ContractError):
-    """``reason`` is one of: empty, not_framed, truncated, unknown_schema, wrong_schema, undecodable."""
+    """``reason`` is one of: empty, not_framed, too_large, truncated, unknown_schema, wrong_schema, undecodable."""
 
     def __init__(self, reason: str, explanation: str) -> None:
         super().__init__(explanation)

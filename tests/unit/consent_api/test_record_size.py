@@ -12,7 +12,6 @@ from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.validate import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, Rules, validate
-from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision
 from consent_contracts.topics import Topics
@@ -30,8 +29,8 @@ class OneId:
     def id_of(self, subject: str, schema_text: str) -> int:
         return 1
 
-    def schema_of(self, schema_id: int) -> str:
-        return schemas.text("ConsentChanged")
+    def schemas_of(self, subject: str) -> dict[int, str]:
+        return {}
 
 
 def test_the_largest_decision_that_is_accepted_makes_a_small_record() -> None:

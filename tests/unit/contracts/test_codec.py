@@ -1,6 +1,8 @@
 """Confluent framing: what fits is read back, what does not says why, and the registry may vanish (R4, R16)."""
 
 import json
+import time
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -54,20 +56,22 @@ class Registry:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.subjects: defaultdict[str, set[int]] = defaultdict(set)
         self.away = False
+        self.asked = 0
 
     def id_of(self, subject: str, schema_text: str) -> int:
         self._answer()
         if schema_text not in self.texts:
             self.texts.append(schema_text)
-        return self.texts.index(schema_text) + 1
+        schema_id = self.texts.index(schema_text) + 1
+        self.subjects[subject].add(schema_id)
+        return schema_id
 
-    def schema_of(self, schema_id: int) -> str:
+    def schemas_of(self, subject: str) -> dict[int, str]:
         self._answer()
-        try:
-            return self.texts[schema_id - 1]
-        except IndexError:
-            raise LookupError(schema_id) from None
+        self.asked += 1
+        return {schema_id: self.texts[schema_id - 1] for schema_id in self.subjects[subject]}
 
     def _answer(self) -> None:
         if self.away:
@@ -130,9 +134,27 @@ def test_an_unknown_id_is_unreadable_only_when_the_registry_says_so(codec: Codec
     with pytest.raises(RegistryUnavailable):
         codec.decode(TOPICS.changes, unknown)
     registry.away = False
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Unreadable, match=r"schema id 99 .*consent\.changes\.v1-.*register") as refused:
         codec.decode(TOPICS.changes, unknown)
     assert refused.value.reason == "unknown_schema"
+
+
+def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Registry) -> None:
+    registry.away = False
+    read_at = time.monotonic()
+    for schema_id in range(1_000, 2_000):
+        with pytest.raises(Unreadable) as refused:
+            codec.decode(TOPICS.inbound, b"\0" + schema_id.to_bytes(4, "big") + b"abc", read_at=read_at)
+        assert refused.value.reason == "unknown_schema"
+    assert registry.asked == 1
+
+
+def test_a_schema_that_is_registered_after_the_last_request_is_found(codec: Codec, registry: Registry) -> None:
+    registry.away = False
+    with pytest.raises(Unreadable):
+        codec.decode(TOPICS.inbound, b"\0\0\0\x09\x09abc")
+    framed = produced_by_others(registry, {"occurred_at": "long"}, {**SUBMITTED, "occurred_at": 7})
+    assert codec.decode(TOPICS.inbound, framed, read_at=time.monotonic()) == {**SUBMITTED, "occurred_at": 7}
 
 
 @given(st.binary(max_size=64))
@@ -219,7 +241,7 @@ def test_a_topic_with_two_records_is_read_by_the_record_of_each(codec: Codec) ->
         codec.encode(TOPICS.changes, resolved, "ListResolved")
 
 
-SUBMITTED = {
+SUBMITTED: dict[str, Any] = {
     "event_id": "f990f0e7-2def-4f5c-801e-5bfeb12622b0",
     "tenant": None,
     "channel": "sms",
@@ -241,7 +263,7 @@ def produced_by_others(registry: Registry, change: dict[str, Any], datum: dict[s
             field["type"] = change[field["name"]]
             field.pop("default", None)
     registry.away = False
-    schema_id = registry.id_of("any", json.dumps(schema))
+    schema_id = registry.id_of(f"{TOPICS.inbound}-value", json.dumps(schema))
     out = BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
     out.seek(0, 2)
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema, named_schemas={}), datum)
@@ -261,7 +283,13 @@ MOMENT = datetime(2026, 1, 5, 9, 0, 0, 123_456, tzinfo=UTC)
         ({"type": "long", "logicalType": "timestamp-millis"}, MOMENT, 1_767_603_600_123_000),
         ({"type": "long", "logicalType": "timestamp-millis"}, 2**63 - 1, (2**63 - 1) * 1_000),
         ({"type": "long", "logicalType": "timestamp-nanos"}, 1_767_603_600_123_456_789, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "timestamp-nanos"}, -1, -1),
+        ({"type": "long", "logicalType": "local-timestamp-millis"}, 1_767_603_600_123, 1_767_603_600_123_000),
+        ({"type": "long", "logicalType": "local-timestamp-micros"}, 1_767_603_600_123_456, 1_767_603_600_123_456),
+        ({"type": "long", "logicalType": "local-timestamp-nanos"}, 1_767_603_600_123_456_789, 1_767_603_600_123_456),
+        ({"type": "int", "logicalType": "unheard-of"}, 7, 7),
         ({"type": "long", "logicalType": "unheard-of"}, 7, 7),
+        ({"type": "long", "logicalType": ["timestamp-millis"]}, 7, 7),
     ],
 )  # fmt: skip
 def test_a_time_is_read_in_the_unit_that_its_producer_declares(  # R16
@@ -274,9 +302,10 @@ def test_a_time_is_read_in_the_unit_that_its_producer_declares(  # R16
     assert codec.decode(TOPICS.inbound, framed)["expires_at"] is None
 
 
-def test_a_text_with_a_logical_type_is_read_as_text(codec: Codec, registry: Registry) -> None:
-    framed = produced_by_others(registry, {"event_id": {"type": "string", "logicalType": "uuid"}}, SUBMITTED)
-    assert codec.decode(TOPICS.inbound, framed) == SUBMITTED
+@pytest.mark.parametrize("kind", [{"type": "string", "logicalType": "uuid"}, "bytes"])
+def test_a_text_of_another_kind_is_read_as_text(codec: Codec, registry: Registry, kind: Any) -> None:
+    sent = {**SUBMITTED, "event_id": SUBMITTED["event_id"].encode() if kind == "bytes" else SUBMITTED["event_id"]}
+    assert codec.decode(TOPICS.inbound, produced_by_others(registry, {"event_id": kind}, sent)) == SUBMITTED
 
 
 @pytest.mark.parametrize("name", contracts.RECORD_NAMES)
