@@ -38,7 +38,7 @@ def entry_of_change(datum: Mapping[str, Any]) -> Entry:
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
-        sealed_address=datum["sealed_address"],
+        sealed_address=datum["sealed_address"] or None,
         decisions=(_decision(datum),),
     )
 
@@ -49,7 +49,7 @@ def entry_of(datum: Mapping[str, Any]) -> Entry:
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
-        sealed_address=datum["sealed_address"],
+        sealed_address=datum["sealed_address"] or None,
         decisions=tuple(_decision(each) for each in datum["decisions"]),
     )
 

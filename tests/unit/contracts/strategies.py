@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry
+from consent_contracts import STATUSES, Decision, Entry, entry_of, suppression_datum
 
 SECOND = 1_000_000
 purposes = st.sampled_from(["newsletter", "survey", "*"])
@@ -28,11 +28,13 @@ def decisions(draw: Any, statuses: Sequence[str] = tuple(sorted(STATUSES))) -> D
 
 @st.composite
 def entries(draw: Any) -> Entry:
-    """An entry of one decision: every larger entry is a join of these."""
-    return Entry(
+    """An entry of one decision, as it is read: every larger entry is a join of these."""
+    sealed = draw(st.sampled_from([None, b"", b"s1:a", b"s1:b", b"s2:a", b"\0", b"\xff" * 8]) | st.binary(max_size=8))
+    entry = Entry(
         tenant="acme",
         channel="sms",
         address_key="k1.q83v",
-        sealed_address=draw(st.sampled_from([None, b"s1:a", b"s1:b", b"s2:a"])),
+        sealed_address=sealed,
         decisions=(draw(decisions()),),
     )
+    return entry_of(suppression_datum(entry, written_at=0))
