@@ -1,6 +1,7 @@
 """The resolved timestamps of all lists, read once for all views of a process."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +11,8 @@ from confluent_kafka import Message
 from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_contracts.records import check_resolved
 from consent_contracts.topics import Topics
 from consent_runtime.clock import elapsed_seconds, now_micros
 from consent_runtime.resolved import ListResolved
@@ -84,39 +86,37 @@ class ResolvedTimestamps:
         try:
             while not self._thread.stopping.is_set():
                 self._on_turn()
-                for message in feed.read(TURN_SECONDS):
+                messages, read_at = feed.read(TURN_SECONDS), time.monotonic()
+                for message in messages:
                     if message.error() is not None:
                         live.add(message.partition())
                     else:
-                        self._take(message, live=message.partition() in live)
+                        self._take(message, read_at, live=message.partition() in live)
                     feed.done(message)
                 feed.freshness.settle()
         finally:
             feed.close()
 
-    def _take(self, message: Message, *, live: bool) -> None:
+    def _take(self, message: Message, read_at: float, *, live: bool) -> None:
         append_time = message.timestamp()[1] * 1_000
         if live:
             self._clock_leads.append(self._clock() - append_time)
-        record = self._decoded(message, append_time)
+        record = self._decoded(message, append_time, read_at)
         if record is not None:
             for receive in self._followers:
                 receive(record)
 
-    def _decoded(self, message: Message, append_time: int) -> ListResolved | None:
+    def _decoded(self, message: Message, append_time: int, read_at: float) -> ListResolved | None:
         """None for what is no statement about its partition: the list stays as old as it is."""
         value = message.value()
         while value is not None:
             try:
-                record = ListResolved.of(self._codec.decode(self._topic, value), append_time=append_time)
+                datum = self._codec.decode(self._topic, value, read_at=read_at)
+                check_resolved(datum, message.partition())
+                return ListResolved.of(datum, append_time=append_time)
             except RegistryUnavailable:
                 self._thread.pause()
-            except Unreadable as error:
+            except (Unreadable, InvalidRecord) as error:
                 logger.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
-                return None
-            else:
-                if record.partition == message.partition():
-                    return record
-                logger.warning("a resolved record is not of its partition", extra=place(message))
                 return None
         return None

@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -188,9 +189,10 @@ class SuppressionView:
             adopted_at = 0
             while not self._thread.stopping.is_set():
                 self._on_turn()
-                for message in feed.read(TURN_SECONDS):
+                messages, read_at = feed.read(TURN_SECONDS), time.monotonic()
+                for message in messages:
                     if message.error() is None:
-                        self._apply(reading, message)
+                        self._apply(reading, message, read_at)
                     feed.done(message)
                 feed.freshness.settle()
                 self._check_absence(feed)
@@ -243,13 +245,13 @@ class SuppressionView:
         with self._changed:
             self._changed.notify_all()
 
-    def _apply(self, reading: _Reading, message: Message) -> None:
+    def _apply(self, reading: _Reading, message: Message, read_at: float) -> None:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.
             logger.error("a record without key on the list", extra=place(message))
             return
-        packed = None if value is None else self._packed(key, value, message)
+        packed = None if value is None else self._packed(key, value, message, read_at)
         entries = reading.entries
         reading.unreadable += (packed == UNREADABLE) - (entries.get(key) == UNREADABLE)
         if packed is None:
@@ -257,10 +259,10 @@ class SuppressionView:
         else:
             entries[key] = packed
 
-    def _packed(self, key: bytes, value: bytes, message: Message) -> bytes:
+    def _packed(self, key: bytes, value: bytes, message: Message, read_at: float) -> bytes:
         while True:
             try:
-                entry = self._codec.decode(self._topic, value)
+                entry = self._codec.decode(self._topic, value, read_at=read_at)
                 if entry["address_key"].encode() != key or entry["channel"] != self.channel:
                     raise Unpackable("the entry is not that of its key and channel")
                 packed = self._packing.pack(entry)

@@ -12,6 +12,13 @@ from .verdict import Verdict, verdicts
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+HOLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+LAST_MOMENT = 253_402_300_799_999_999
+"""The end of the year 9999: RFC 3339, Python and PostgreSQL's clients can write no later time."""
+_MAX_LOSS = 2**53
+"""Far above any real number of losses, and sums of two still fit into a long."""
+_RESOLVED_TIMES = ("resolved_at", "bulk_resolved_at", "inbound_resolved_at", "written_at")
 
 
 def entry_of_change(datum: Mapping[str, Any]) -> Entry:
@@ -44,7 +51,8 @@ def entry_of_change(datum: Mapping[str, Any]) -> Entry:
 
 
 def entry_of(datum: Mapping[str, Any]) -> Entry:
-    """The decisions of a SuppressionEntry."""
+    """The decisions of a SuppressionEntry. Raises InvalidRecord for times that no calendar holds."""
+    check_moments(datum, "written_at")
     return Entry(
         tenant=datum["tenant"],
         channel=datum["channel"],
@@ -55,8 +63,42 @@ def entry_of(datum: Mapping[str, Any]) -> Entry:
 
 
 def verdicts_of(datum: Mapping[str, Any]) -> dict[str, Verdict]:
-    """The verdicts of a SuppressionEntry, by purpose."""
+    """The verdicts of a SuppressionEntry, by purpose. Raises InvalidRecord as `entry_of` does."""
+    for each in datum["verdicts"].values():
+        check_moments(each, "since", "expires_at")
     return {purpose: Verdict(**each) for purpose, each in datum["verdicts"].items()}
+
+
+def check_moments(datum: Mapping[str, Any], *names: str) -> None:
+    """Raises InvalidRecord for one of these times that no calendar holds: it could be neither shown nor sent."""
+    for name in names:
+        moment = datum[name]
+        if moment is not None and not 0 <= moment <= LAST_MOMENT:
+            raise InvalidRecord(name, "must be a time between 1970 and 9999, in microseconds")
+
+
+def check_resolved(datum: Mapping[str, Any], partition: int | None) -> None:
+    """Raises InvalidRecord for a ListResolved in this partition that no merge has written."""
+    if datum["partition"] != partition:
+        raise InvalidRecord("partition", "must be the record's partition")
+    check_moments(datum, *_RESOLVED_TIMES)
+    if not 0 <= datum["bulk_loss"] <= datum["loss"] <= _MAX_LOSS:
+        raise InvalidRecord("loss", "must be a number of losses, and not lower than bulk_loss")
+    ends = (offset for each in datum["lists"] for offset in (each["start_offset"], each["end_offset"]))
+    if any(offset < 0 for offset in (*ends, *(each["offset"] for each in datum["inputs"]))):
+        raise InvalidRecord("offset", "must not be negative")
+    if not all(CHANNEL.fullmatch(channel) for channel in datum["channel_holes"]):
+        raise InvalidRecord("channel_holes", "must name channels")
+    for hole in (datum["hole"], *datum["channel_holes"].values()):
+        if hole is not None and not HOLE_ID.fullmatch(hole):
+            raise InvalidRecord("hole", "must be the id of a hole")
+
+
+def check_mark(datum: Mapping[str, Any]) -> None:
+    """Raises InvalidRecord for a ConsentResolved that no relay has written."""
+    check_moments(datum, "resolved_at", "inbound_resolved_at")
+    if not 0 <= datum["loss"] <= _MAX_LOSS:
+        raise InvalidRecord("loss", "must be a number of losses")
 
 
 def suppression_datum(entry: Entry, written_at: int) -> dict[str, Any]:
@@ -94,6 +136,7 @@ def suppression_datum(entry: Entry, written_at: int) -> dict[str, Any]:
 
 
 def _decision(datum: Mapping[str, Any]) -> Decision:
+    check_moments(datum, "effective_at", "recorded_at", "expires_at")
     return Decision(
         decision_id=datum["decision_id"],
         subject_ref=datum["subject_ref"],

@@ -167,8 +167,9 @@ class Metrics:
             ),
             schemas_missing=gauge(
                 "propagation_partitions_without_schema",
-                "Partitions whose entries wait as the schema registry does not know their schema, or does not answer."
-                " Above 0: nothing of them is pushed; bring the registry back, or run `consent-relay topics apply`.",
+                "Partitions whose entries wait as the schema registry does not answer, or does not know their schema."
+                " Above 0: nothing of these entries is pushed; bring the registry back. While it answers without the"
+                " schema they become dead letters after 5 minutes.",
                 *_D,
             ),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
@@ -12,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import check_resolved
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer
@@ -68,10 +70,13 @@ class ResolvedTopic:
                     values += (message.value() for message in batch.messages)
         finally:
             reader.close()
+        read_at = time.monotonic()
         for value in reversed(values):
             try:
-                return from_datum(self._codec.decode(self._topic, value))
-            except Unreadable as error:
+                datum = self._codec.decode(self._topic, value, read_at=read_at)
+                check_resolved(datum, self._partition)
+                return from_datum(datum)
+            except (Unreadable, InvalidRecord) as error:
                 logger.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
         return None
 

@@ -7,6 +7,7 @@ watermarks that are read here remain the ends until this worker writes.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -113,13 +114,14 @@ class StateRestorer:
 
     def _apply(self, batch: Batch, writes: WriteBatch) -> None:
         prefix, known, ours = self._prefixes[batch.partition.topic], self._known_headers, self._our_headers
+        read_at = time.monotonic()
         for message in batch.messages:
             key, value = message.key(), message.value()
             if not key:
                 self._unrecognised.append((_unrecognised(message), Unreadable("not_framed", "the record has no key")))
             elif value is None:
                 writes.delete(prefix + key)
-            elif value[:5] in known or self._is_entry(message):
+            elif value[:5] in known or self._is_entry(message, read_at):
                 # Of values that are not laid out as this version writes them, only the headers give an expiry time.
                 expires = value[:5] not in ours or may_expire(value)
                 put_row(writes, prefix + key, value, read_next_expiry(message.headers()) if expires else None)
@@ -128,13 +130,13 @@ class StateRestorer:
                 # let the next old permission count alone.
                 writes.put(prefix + key, _UNREADABLE)
 
-    def _is_entry(self, message: Message) -> bool:
+    def _is_entry(self, message: Message, read_at: float) -> bool:
         """Decodes one record of each schema; the bodies of the others are read when first needed."""
         topic, value = message.topic(), message.value()
         assert topic is not None
         assert isinstance(value, bytes)
         try:
-            self._codec.decode(topic, value)
+            self._codec.decode(topic, value, read_at=read_at)
         except Unreadable as error:
             self._unrecognised.append((_unrecognised(message), error))
             return False

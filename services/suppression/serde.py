@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from consent_contracts import cloudevents, lane_header
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import entry_of, entry_of_change, suppression_datum
+from consent_contracts.records import check_mark, entry_of, entry_of_change, suppression_datum
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 
@@ -27,6 +28,9 @@ MAX_ENTRY_BYTES = 900_000
 
 MAX_CHANGE_BYTES = 64_000
 """The API accepts a hundredth of it. So an entry can always be reduced to its own limit."""
+
+MAX_LEAD_MICROS = 86_400_000_000
+"""By how much the ledger's clock can be ahead of the brokers'. A smaller difference is for the checks of clocks."""
 
 TARGET_FILL_RATIO = 0.9
 """How much of the limit a reduced entry fills: the next change to it need not be reduced again."""
@@ -100,17 +104,22 @@ class EntrySerde:
         """
         chunk = DecodedChanges()
         decode, topic, channels = self._codec.decode_record, self._changes_topic, self.topic_of
+        read_at = time.monotonic()
         for record in records:
             try:
                 if record.value is not None and len(record.value) > MAX_CHANGE_BYTES:
                     raise InvalidRecord("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")
-                name, datum = decode(topic, record.value)
+                name, datum = decode(topic, record.value, read_at=read_at)
                 if name == _RESOLVED:
+                    check_mark(datum)
                     chunk.marks.append(ResolvedMark(**datum))
                     continue
                 change = entry_of_change(datum)
                 if change.decisions[0].subject_ref == OVERFLOW_SUBJECT:
                     raise InvalidRecord("subject_ref", "must not be the reserved one")
+                if record.timestamp > 0 and datum["recorded_at"] > record.timestamp * 1_000 + MAX_LEAD_MICROS:
+                    # A time far ahead would outlive every later choice of the person.
+                    raise InvalidRecord("recorded_at", "must not be a day later than the record's append")
                 if change.channel not in channels:
                     raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
                 if record.key != change.address_key.encode():
@@ -128,7 +137,7 @@ class EntrySerde:
         """The entry of an address, as it came from the topic. Raises EntryUnreadable, with the reason."""
         try:
             entry = entry_of(self._codec.decode(self.topic_of[key[0]], data))
-        except Unreadable as error:
+        except (Unreadable, InvalidRecord) as error:
             raise EntryUnreadable(error.reason) from error
         if (entry.channel, entry.address_key) != key:
             raise EntryUnreadable("it is stored under another key")

@@ -11,7 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from consent_api.errors import KafkaUnavailableError
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import check_moments
 from consent_contracts.topics import SERVICES, Topics
 
 REPLAYED_AT = "replayed-at"
@@ -92,7 +93,8 @@ class DeadLetterReader:
     def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> DeadLetter:
         try:
             datum = self._codec.decode(record.topic, value)
-        except Unreadable as error:
+            check_moments(datum, "failed_at")
+        except (Unreadable, InvalidRecord) as error:
             # Another producer wrote it. It is shown; its topic is the dead letter topic, so it can be replayed nowhere.
             return DeadLetter(
                 place=f"{record.topic}:{record.partition}:{record.offset}",

@@ -1,5 +1,6 @@
 """The propagator's receipts into the ledger's tables (R28): which destination took what, and when."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, text
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import check_moments
 
 from .dead_letter_writer import DeadLetterWriter, Rejected
 from .metrics import IngestMetrics
@@ -64,9 +66,10 @@ class Receipts:
         """When this returns, each receipt is committed or acknowledged as a dead letter: none is left."""
         receipts: dict[str, Mapping[str, Any]] = {}
         rejected: list[Rejected] = []
+        read_at = time.monotonic()
         for record in records:
             try:
-                receipt = checked(self._codec.decode(record.topic, record.value))
+                receipt = checked(self._codec.decode(record.topic, record.value, read_at=read_at))
                 receipts.setdefault(receipt["receipt_id"], receipt)
             except (Unreadable, InvalidRecord) as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
@@ -91,9 +94,7 @@ def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
         value = receipt[name]
         if value is not None and "\x00" in value:
             raise InvalidRecord(name, "must hold no NUL")
-    for name in _TIMES:
-        if not 0 <= receipt[name] < 2**63:
-            raise InvalidRecord(name, "must be a non-negative 64-bit number")
+    check_moments(receipt, *_TIMES)
     if not 0 <= receipt["attempts"] < 2**31:
         raise InvalidRecord("attempts", "must be a non-negative 32-bit number")
     if receipt["action"] not in ACTIONS:

@@ -92,7 +92,7 @@ class Submissions:
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each record is committed in the ledger or acknowledged as a dead letter, but for those
         returned: another transaction holds the person that they concern."""
-        now = self._ledger.now()
+        now, read_at = self._ledger.now(), time.monotonic()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
@@ -100,7 +100,7 @@ class Submissions:
         after_lift: list[tuple[Consumed, Recorded]] = []
         for record in records:
             try:
-                accepted.append(self._read(record, now))
+                accepted.append(self._read(record, now, read_at))
                 readable.append(record)
             except Unreadable as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
@@ -264,8 +264,8 @@ class Submissions:
         self._too_long.pop(person, None)
         return outcome
 
-    def _read(self, record: Consumed, now: int) -> Accepted:
-        datum = self._codec.decode(record.topic, record.value)
+    def _read(self, record: Consumed, now: int, read_at: float) -> Accepted:
+        datum = self._codec.decode(record.topic, record.value, read_at=read_at)
         named = datum.pop("tenant")
         tenant: str | None = named if named is not None else self._default_tenant
         if tenant is None:

@@ -8,7 +8,8 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.records import check_resolved
 
 from .holes import ReportedHole, reported_holes
 
@@ -60,8 +61,10 @@ class HoleReader:
     def _read(self, partition: int, message: Message) -> None:
         value = message.value()
         try:
-            self._newest[partition] = self._codec.decode(self.topic, value if isinstance(value, bytes) else None)
-        except Unreadable as error:
+            datum = self._codec.decode(self.topic, value if isinstance(value, bytes) else None)
+            check_resolved(datum, partition)
+            self._newest[partition] = datum
+        except (Unreadable, InvalidRecord) as error:
             where = {"partition": partition, "offset": message.offset(), "error": str(error)}
             log.error("a record of the resolved topic cannot be read", extra=where)
 

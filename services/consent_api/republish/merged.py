@@ -8,7 +8,8 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_contracts.errors import ContractError
+from consent_contracts.records import check_resolved
 from consent_runtime.clock import is_ahead
 
 # Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.
@@ -29,12 +30,13 @@ def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int, 
     `now` (micros), which a clock gave that was fast. Raises MergedUnknownError, also when `topic` cannot be read to its
     end within READ_SECONDS.
     """
-    found = [_time_of(codec, topic, value, now=now) for value in newest_records(consumer, topic, partitions)]
+    newest = newest_records(consumer, topic, partitions)
+    found = [_time_of(codec, topic, partition, value, now=now) for partition, value in newest.items()]
     known = [each for each in found if each is not None]
     return min(known) if len(known) == partitions else None
 
 
-def newest_records(consumer: Consumer, topic: str, partitions: int) -> list[bytes]:
+def newest_records(consumer: Consumer, topic: str, partitions: int) -> dict[int, bytes]:
     """The last record of each partition that has one. Raises MergedUnknownError."""
     newest: dict[int, bytes] = {}
     unread = set(range(partitions))
@@ -51,13 +53,14 @@ def newest_records(consumer: Consumer, topic: str, partitions: int) -> list[byte
                 newest[partition] = value or b""
             elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard(partition)
-    return list(newest.values())
+    return newest
 
 
-def _time_of(codec: Codec, topic: str, value: bytes, *, now: int) -> int | None:
+def _time_of(codec: Codec, topic: str, partition: int, value: bytes, *, now: int) -> int | None:
     try:
         datum = codec.decode(topic, value)
-    except (Unreadable, RegistryUnavailable) as error:
+        check_resolved(datum, partition)
+    except ContractError as error:
         raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
     times = [datum[name] for name in _TIMES]
     if None in times or is_ahead(max(times), clock=now) or datum["hole"] or datum["channel_holes"]:

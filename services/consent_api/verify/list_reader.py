@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_of, verdicts_of
 
@@ -164,9 +164,9 @@ class ListReader:
         partition = next((each for each in values if each != expected), expected)
         try:
             datum = self._codec.decode(topic, values[partition])
-        except Unreadable as error:
+            return ListEntry(entry=entry_of(datum), verdicts=verdicts_of(datum), partition=partition)
+        except (Unreadable, InvalidRecord) as error:
             return UnreadableEntry(reason=str(error))
-        return ListEntry(entry=entry_of(datum), verdicts=verdicts_of(datum), partition=partition)
 
     def _read(self, topic: str, ends: Mapping[int, int], take: Take, progress: Callable[[float], None]) -> None:
         consumer = self._connect()

@@ -61,7 +61,9 @@ class TableDestinationState:
         stored = self._get(address_key)
         entry = None
         if stored.entry is not None:
-            entry = self._decoder.entry(destination.channel, address_key, stored.entry.value)
+            entry = self._decoder.entry(
+                destination.channel, address_key, stored.entry.value, append_time=stored.entry.append_time
+            )
         delivered = self._delivered(address_key, stored.delivered)
         fill = tables.fill(destination.name)
         began_at = 0 if fill is None else fill.began_at

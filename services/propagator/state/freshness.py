@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
+from consent_contracts.records import check_resolved
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.position import Position
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
@@ -48,10 +49,12 @@ class Freshness:
         """The partition is restored: what was adopted no longer describes the tables."""
         self._partitions[partition] = ResolvedPartition()
 
-    def receive(self, partition: int, append_time: int, value: bytes) -> None:
-        """A ListResolved record was read. One that cannot be read leaves the partition as old as it is."""
+    def receive(self, partition: int, append_time: int, value: bytes, *, read_at: float | None = None) -> None:
+        """A ListResolved record was read; `read_at` as for `Codec.decode`. One that cannot be read leaves the partition
+        as old as it is."""
         try:
-            datum = self._codec.decode(self._topic, value)
+            datum = self._codec.decode(self._topic, value, read_at=read_at)
+            check_resolved(datum, partition)
         except ContractError as error:
             logger.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
@@ -14,9 +14,9 @@ from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules,
 from propagator.desired.plan import plan
 from propagator.sending.ports import PendingPush
 
-from .rows import DestinationFill, delivered_of, fill_of
+from .rows import DestinationFill, check_row, delivered_of, fill_of
+from .unknown_schemas import UnknownSchemas
 
-_ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
 _CACHED_ENTRIES = 2_048
 
 
@@ -44,28 +44,42 @@ class RecordDecoder:
     Most entries are decoded two or three times within a second (read, delivered, read back), so the newest are kept.
     """
 
-    def __init__(self, codec: Codec, *, list_topics: Mapping[str, str], state_topic: str) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        list_topics: Mapping[str, str],
+        state_topic: str,
+        unknown_schemas: UnknownSchemas | None = None,
+    ) -> None:
         """`list_topics`: channel to topic."""
         self._codec = codec
         self._list_topics = list_topics
         self._state_topic = state_topic
+        self._unknown_schemas = unknown_schemas or UnknownSchemas()
         self._entries: OrderedDict[tuple[str, str], tuple[bytes, ListEntry]] = OrderedDict()
 
-    def entry(self, channel: str, address_key: str, value: bytes) -> ListEntry:
-        """The entry under this key. Raises Unreadable, InvalidRecord and RegistryUnavailable.
+    def entry(
+        self, channel: str, address_key: str, value: bytes, *, append_time: int, read_at: float | None = None
+    ) -> ListEntry:
+        """The entry under this key, appended at `append_time`, micros; `read_at` as for `Codec.decode`.
 
-        The schema of an entry is registered before the merge writes it: where the registry does not know the schema,
-        the registry is wrong and not the entry, so that is RegistryUnavailable too.
+        Raises Unreadable, InvalidRecord and RegistryUnavailable. The schema of an entry is registered before the merge
+        writes it: where the registry does not know the schema, the registry may be wrong and not the entry. That is
+        RegistryUnavailable too, for some minutes.
         """
         cached = self._entries.get((channel, address_key))
         if cached is not None and cached[0] == value:
             return cached[1]
         try:
-            datum = self._codec.decode(self._list_topics[channel], value)
+            datum = self._codec.decode(self._list_topics[channel], value, read_at=read_at)
+        except RegistryUnavailable:
+            self._unknown_schemas.no_answer()
+            raise
         except Unreadable as error:
-            if error.reason != "unknown_schema" or not _ADDRESS_KEY.fullmatch(address_key):
+            if error.reason != "unknown_schema" or not self._unknown_schemas.may_wait(append_time):
                 raise
-            raise RegistryUnavailable("the registry does not know the schema of an entry; run: topics apply") from error
+            raise RegistryUnavailable("the registry does not know the schema of an entry") from error
         decisions = entry_of(datum)
         if decisions.address_key != address_key or decisions.channel != channel:
             raise InvalidRecord("address_key", "the entry belongs under another key or to another channel")
@@ -86,9 +100,9 @@ class RecordDecoder:
                 break
         return entry
 
-    def delivered(self, value: bytes | None) -> dict[str, DeliveredTarget]:
+    def delivered(self, value: bytes | None, *, read_at: float | None = None) -> dict[str, DeliveredTarget]:
         """An address's row, by target. Raises Unreadable and RegistryUnavailable."""
-        return {} if value is None else delivered_of(self._codec.decode(self._state_topic, value))
+        return {} if value is None else delivered_of(self._own_row(value, read_at))
 
     def delivered_or_unknown(self, value: bytes | None) -> dict[str, DeliveredTarget]:
         """As `delivered`; a row that cannot be read holds nothing that is known. Raises RegistryUnavailable."""
@@ -99,7 +113,15 @@ class RecordDecoder:
 
     def fill(self, value: bytes | None) -> DestinationFill | None:
         """A destination's own row. Raises Unreadable and RegistryUnavailable."""
-        return None if value is None else fill_of(self._codec.decode(self._state_topic, value))
+        return None if value is None else fill_of(self._own_row(value, None))
+
+    def _own_row(self, value: bytes, read_at: float | None) -> dict[str, Any]:
+        datum = self._codec.decode(self._state_topic, value, read_at=read_at)
+        try:
+            check_row(datum)
+        except InvalidRecord as error:
+            raise Unreadable("undecodable", str(error)) from None
+        return datum
 
 
 def plan_address(

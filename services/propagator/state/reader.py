@@ -310,6 +310,7 @@ class StateReader:
 
     def _take(self, batches: Sequence[Batch]) -> None:
         by_partition: dict[int, list[Batch]] = {}
+        read_at = time.monotonic()
         for batch in batches:
             if batch.partition.topic == self.topics.resolved:  # Some each second, while all is well.
                 self._broker_watch.read(batch.partition, batch.messages)
@@ -321,7 +322,7 @@ class StateReader:
             self._positions = {**self._positions, **{batch.partition: batch.position for batch in read}}
             self.newest_append = max(self.newest_append, applied.newest_append)
             for append_time, value in applied.resolved:
-                self.freshness.receive(partition, append_time, value)
+                self.freshness.receive(partition, append_time, value, read_at=read_at)
             self._advance(tables)
             state = self._positions[TopicPartition(self.topics.state, partition)].offset
             self._publish(applied.offers, {partition: state})
@@ -372,7 +373,7 @@ class StateReader:
             self._events.schema_missing(name, waiting[name])
         if waiting:
             what = f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
-            logger.error("%s; bring it back, or run: consent-relay topics apply", what)
+            logger.error("%s; bring it back. If it answers without the schema they become dead letters", what)
             self._health.ready(NAME, what)
         else:
             self._health.ready(NAME)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from consent_contracts.records import check_moments
 from propagator.desired.decision_ids import compacted
 from propagator.desired.model import DeliveredTarget, RetryState
 
@@ -36,6 +37,16 @@ def parse_row_key(key: bytes) -> tuple[str, str] | None:
     except UnicodeDecodeError:
         return None
     return (destination, address_key) if destination and separator else None
+
+
+def check_row(datum: Mapping[str, Any]) -> None:
+    """Raises InvalidRecord for times that no calendar holds: they could be neither sent nor written again."""
+    for each in datum["targets"]:
+        check_moments(each, "version", "repeat_at", "delivered_at", "fill_began_at")
+        if each["retry"] is not None:
+            check_moments(each["retry"], "retry_at")
+    if datum["fill"] is not None:
+        check_moments(datum["fill"], "began_at")
 
 
 def delivered_of(datum: Mapping[str, Any]) -> dict[str, DeliveredTarget]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -407,15 +408,15 @@ class PartitionTables:
         counted: Counter[PendingKey] = Counter()
         if not touched:
             return counted
-        rows = self._read(touched, known)
+        rows, read_at = self._read(touched, known), time.monotonic()
         entries: dict[tuple[str, str], ListEntry | Exception | None] = {}
         for (name, address_key), destination in touched.items():
             at = (destination.channel, address_key)
             stored = rows[layout.entry_key(*at)]
             if at not in entries:
-                entries[at] = self._decode_entry(*at, stored, writes)
+                entries[at] = self._decode_entry(*at, stored, writes, read_at)
             since = 0 if stored is None else layout.unpack_entry(stored).append_time
-            row = self._decode_delivered(name, rows[layout.delivered_key(name, address_key)])
+            row = self._decode_delivered(name, rows[layout.delivered_key(name, address_key)], read_at)
             planned = self._plan(destination, address_key, entries[at], row, since)
             self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
             undurable = self._undurable(name, address_key)
@@ -439,13 +440,15 @@ class PartitionTables:
         return {key: known.get(key) for key in keys} | dict(zip(missing, self.store.get(missing), strict=True))
 
     def _decode_entry(
-        self, channel: str, address_key: str, stored: bytes | None, writes: WriteBatch
+        self, channel: str, address_key: str, stored: bytes | None, writes: WriteBatch, read_at: float
     ) -> ListEntry | Exception | None:
         if stored is None:
             return None
         entry = layout.unpack_entry(stored)
         try:
-            return self._decoder.entry(channel, address_key, entry.value)
+            return self._decoder.entry(
+                channel, address_key, entry.value, append_time=entry.append_time, read_at=read_at
+            )
         except (Unreadable, InvalidRecord) as error:
             if not entry.reported:
                 at = TopicPartition(self._channel_topic[channel], self.partition)
@@ -457,9 +460,11 @@ class PartitionTables:
         except Exception as error:
             return error
 
-    def _decode_delivered(self, name: str, stored: bytes | None) -> Mapping[str, DeliveredTarget] | Exception:
+    def _decode_delivered(
+        self, name: str, stored: bytes | None, read_at: float
+    ) -> Mapping[str, DeliveredTarget] | Exception:
         try:
-            return self._decoder.delivered(stored)
+            return self._decoder.delivered(stored, read_at=read_at)
         except Unreadable:
             self._events.delivered_unreadable(name)
             return {}

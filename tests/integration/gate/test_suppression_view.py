@@ -196,10 +196,10 @@ class OutOfReach(Codec):
         self._codec = codec
         self.away = True
 
-    def decode(self, topic: str, data: bytes | None) -> dict[str, object]:
+    def decode(self, topic: str, data: bytes | None, *, read_at: float | None = None) -> dict[str, object]:
         if self.away:
             raise RegistryUnavailable("away")
-        return self._codec.decode(topic, data)
+        return self._codec.decode(topic, data, read_at=read_at)
 
 
 def test_while_the_registry_is_away_a_new_schema_makes_the_view_stale_and_loses_nothing(
@@ -216,7 +216,7 @@ def test_while_the_registry_is_away_a_new_schema_makes_the_view_stale_and_loses_
 
 def test_a_fault_of_ours_is_kept_and_ends_all_answers(open_view: OpenView, entries: Entries, keyring: Keyring) -> None:
     class Broken(OutOfReach):
-        def decode(self, topic: str, data: bytes | None) -> dict[str, object]:
+        def decode(self, topic: str, data: bytes | None, *, read_at: float | None = None) -> dict[str, object]:
             raise ZeroDivisionError
 
     view = open_view(codec=Broken(entries.codec))

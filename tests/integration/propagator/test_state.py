@@ -460,10 +460,10 @@ async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(
     value = state_rig.codec.encode(state_rig.list_topic, suppression_datum(state_rig.entries[key], 2))
     real = Codec.decode
 
-    def decode(codec: Codec, topic: str, data: bytes | None) -> dict[str, Any]:
+    def decode(codec: Codec, topic: str, data: bytes | None, **options: Any) -> dict[str, Any]:
         if data is not None and data[1:5] == b"\x7f\xff\xff\xff":
             raise RegistryUnavailable("no answer")
-        return real(codec, topic, data)
+        return real(codec, topic, data, **options)
 
     monkeypatch.setattr(Codec, "decode", decode)
     state_rig.write(key, value[:1] + b"\x7f\xff\xff\xff" + value[5:])
@@ -473,8 +473,8 @@ async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(
     await until(lambda: process.state().counts() == {(True, "record"): 1})
     assert process.state().delivered_until() is None
 
-    def decode_again(codec: Codec, topic: str, data: bytes | None) -> dict[str, Any]:
-        return real(codec, topic, value if data is not None and data[1:2] == b"\x7f" else data)
+    def decode_again(codec: Codec, topic: str, data: bytes | None, **options: Any) -> dict[str, Any]:
+        return real(codec, topic, value if data is not None and data[1:2] == b"\x7f" else data, **options)
 
     monkeypatch.setattr(Codec, "decode", decode_again)
     await until(lambda: process.pending() == 0, what="it is planned again")

@@ -38,7 +38,9 @@ class Topic:
         return self._messages
 
     def decode(self, _: str, value: bytes) -> dict[str, Any]:
-        return {"resolved_at": int(value), "bulk_resolved_at": NOW, "hole": None, "channel_holes": {}}
+        times = {"resolved_at": int(value), "bulk_resolved_at": NOW, "inbound_resolved_at": None, "written_at": NOW}
+        counts = {"partition": 0, "loss": 0, "bulk_loss": 0, "lists": [], "inputs": []}
+        return {**times, **counts, "hole": None, "channel_holes": {}}
 
 
 @pytest.mark.parametrize(

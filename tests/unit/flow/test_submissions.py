@@ -64,7 +64,7 @@ class PlainCodec:
     def __init__(self, people: int) -> None:
         self._people = people
 
-    def decode(self, topic: str, value: bytes | None) -> dict[str, Any]:
+    def decode(self, topic: str, value: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
         return {
             "event_id": str(value),
             "tenant": "acme",
@@ -86,7 +86,7 @@ class ChangedCodec(PlainCodec):
         super().__init__(people=5)
         self._change = change
 
-    def decode(self, topic: str, value: bytes | None) -> dict[str, Any]:
+    def decode(self, topic: str, value: bytes | None, *, read_at: float | None = None) -> dict[str, Any]:
         return {**super().decode(topic, value), **self._change}
 
 

@@ -23,7 +23,8 @@ NOW = 1_000 * SECOND
 
 def datum(**changes: Any) -> dict[str, Any]:
     stated = {"resolved_at": 990 * SECOND, "bulk_resolved_at": 900 * SECOND, "inbound_resolved_at": None}
-    return {**stated, "hole": None, "channel_holes": {}, **changes}
+    counts = {"partition": 0, "loss": 0, "bulk_loss": 0, "lists": [], "inputs": [], "written_at": NOW}
+    return {**counts, **stated, "hole": None, "channel_holes": {}, **changes}
 
 
 class Rig:

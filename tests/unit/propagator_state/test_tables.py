@@ -11,6 +11,7 @@ import pytest
 from consent_contracts import lane_header, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
+from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.records import suppression_datum
 from consent_state import Batch, Position, StateStore, TopicPartition
 from propagator.desired.model import DeliveredTarget, DestinationRules, Purposes, RetryState
@@ -22,6 +23,7 @@ from propagator.state.rows import DestinationFill, address_datum, destination_da
 from propagator.state.scan import Scanner
 from propagator.state.session import SenderSession
 from propagator.state.tables import PLANNED_AT_ONCE, Applied, PartitionTables, TableTopics
+from propagator.state.unknown_schemas import UnknownSchemas
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
 MAIL = "suppression.email.v1"
@@ -34,13 +36,19 @@ class Ids:
     def id_of(self, subject: str, schema_text: str) -> int:
         return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
+    away = False
+
     def schemas_of(self, subject: str) -> dict[int, str]:
+        if self.away:
+            raise RegistryUnavailable("away")
         return {}
 
 
 class Message:
-    def __init__(self, topic: str, offset: int, key: str, value: bytes | None, *, bulk: bool = False) -> None:
-        self._topic, self._offset, self._key, self._value = topic, offset, key, value
+    def __init__(
+        self, topic: str, offset: int, key: str, value: bytes | None, *, bulk: bool = False, at: int = 1_000_000
+    ) -> None:
+        self._topic, self._offset, self._key, self._value, self._at = topic, offset, key, value, at
         self._headers = [lane_header.BULK_HEADER] if bulk else []
 
     def headers(self) -> list[tuple[str, bytes]]:
@@ -59,7 +67,7 @@ class Message:
         return self._value
 
     def timestamp(self) -> tuple[int, int]:
-        return 2, 1_000
+        return 2, self._at // 1_000
 
 
 class Counted:
@@ -91,7 +99,10 @@ def planned(name: str, *, fingerprint: str = "f", **changes: Any) -> PlannedDest
 
 class Bench:
     def __init__(self, directory: Path) -> None:
-        self.codec = Codec(Ids())
+        self.ids = Ids()
+        self.codec = Codec(self.ids)
+        self.clock = 1_000_000_000
+        self.appended_at = 1_000_000
         self.directory = directory
         self.offset = 0
         self.reported: list[int] = []
@@ -102,7 +113,12 @@ class Bench:
 
     def open(self, *destinations: PlannedDestination) -> PartitionTables:
         store = StateStore.open(self.directory, format_version=1, partitions=4)
-        decoder = RecordDecoder(self.codec, list_topics={"sms": LIST, "email": MAIL}, state_topic=STATE)
+        decoder = RecordDecoder(
+            self.codec,
+            list_topics={"sms": LIST, "email": MAIL},
+            state_topic=STATE,
+            unknown_schemas=UnknownSchemas(clock=lambda: self.clock, elapsed=lambda: self.clock),
+        )
         self.tables = PartitionTables(
             store,
             0,
@@ -119,6 +135,9 @@ class Bench:
     def reopen(self, *destinations: PlannedDestination) -> PartitionTables:
         self.tables.store.close()
         return self.open(*destinations)
+
+    def pass_seconds(self, seconds: int) -> None:
+        self.clock += seconds * 1_000_000
 
     def report(self, at: TopicPartition, offset: int, *_: Any) -> None:
         self.reported.append(offset)
@@ -142,7 +161,7 @@ class Bench:
     def apply(self, topic: str, *records: tuple[str, bytes | None], bulk: bool = False) -> Applied:
         messages = []
         for key, value in records:
-            messages.append(Message(topic, self.offset, key, value, bulk=bulk))
+            messages.append(Message(topic, self.offset, key, value, bulk=bulk, at=self.appended_at))
             self.offset += 1
         return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
 
@@ -292,6 +311,76 @@ def test_a_record_that_is_no_entry_is_reported_once_and_pushes_nothing(bench: Be
     bench.reopen(planned("crm", fingerprint="another"))
     bench.scan()
     assert bench.reported == [1]
+
+
+def unknown_schema(value: bytes) -> bytes:
+    return value[:1] + b"\x7f\xff\xff\xff" + value[5:]
+
+
+def test_an_entry_of_a_schema_that_the_registry_does_not_know_becomes_a_dead_letter_after_minutes(
+    bench: Bench,
+) -> None:  # R10
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
+    bench.apply(LIST, ("h1.b", bench.entry("h1.b", 70)))
+    assert bench.tables.counts("crm") == {(True, "record"): 1, (True, "suppress"): 1}, "another one goes out"
+    assert bench.tables.without_schema == {"crm"}
+    for _ in range(59):
+        bench.pass_seconds(5)
+        bench.tables.retry_unplanned(500)
+    assert bench.reported == []
+    bench.pass_seconds(5)
+    bench.tables.retry_unplanned(500)
+    assert bench.reported == [1]
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+    assert bench.tables.without_schema == set()
+
+
+def test_an_entry_waits_for_a_registry_that_does_not_answer(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
+    for away in (True, False):
+        bench.ids.away = away
+        for _ in range(59):
+            bench.pass_seconds(5)
+            bench.tables.retry_unplanned(500)
+    assert bench.reported == []
+    assert bench.tables.without_schema == {"crm"}
+
+
+def test_a_pause_in_which_nothing_was_asked_is_no_waiting(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
+    bench.pass_seconds(3_600)
+    bench.tables.retry_unplanned(500)
+    assert bench.reported == []
+
+
+def test_an_entry_that_was_just_appended_waits_however_long_others_have(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
+    for _ in range(58):
+        bench.pass_seconds(5)
+        bench.tables.retry_unplanned(500)
+    bench.appended_at = bench.clock
+    bench.apply(LIST, ("h1.b", unknown_schema(bench.entry("h1.b", 60))))
+    for _ in range(3):
+        bench.pass_seconds(5)
+        bench.tables.retry_unplanned(500)
+    assert bench.reported == [0]
+
+
+@pytest.mark.parametrize("moment", [-1, 300_000_000_000_000_000, 2**63 - 1])
+def test_a_time_that_no_calendar_holds_concerns_its_record_alone(bench: Bench, moment: int) -> None:  # R10
+    good = bench.entry("h1.b", 70)
+    entry = bench.codec.decode(LIST, bench.entry("h1.a", 60))
+    bench.apply(LIST, ("h1.a", bench.codec.encode(LIST, {**entry, "written_at": moment})), ("h1.b", good))
+    assert bench.reported == [0]
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}
+    row = {"target": "news", "action": "suppress", "version": moment}
+    defaults = {"decision_ids": [], "in_doubt": False, "fill_began_at": 0}
+    empty = dict.fromkeys(("repeat_at", "refused", "provider_reference", "delivered_at", "retry"))
+    state = {"destination": "crm", "tenant": "acme", "address_key": "h1.b", "fill": None, "written_at": 0}
+    value = bench.codec.encode(STATE, {**state, "targets": [{**row, **defaults, **empty}]})
+    bench.apply(STATE, ("crm/h1.b", value))
+    assert bench.tables.counts("crm") == {(True, "suppress"): 1}, "what it states is unknown"
 
 
 def test_times_that_cannot_be_ordered_become_the_nearest_that_can() -> None:
