@@ -23,7 +23,7 @@ from tests.bench.merge_subjects import Task
 RECORDS = 40_000
 STOCK_RECORDS = 8_000
 ROUNDS = 3
-START = 1_790_000_000_000_000
+START = 1_760_000_000_000_000
 
 
 def changes(count: int) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from propagator.sending.ports import PendingPush
 from .rows import DestinationFill, check_row, delivered_of, fill_of
 from .unknown_schemas import UnknownSchemas
 
+_ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
 _CACHED_ENTRIES = 2_048
 
 
@@ -77,7 +79,9 @@ class RecordDecoder:
             self._unknown_schemas.no_answer()
             raise
         except Unreadable as error:
-            if error.reason != "unknown_schema" or not self._unknown_schemas.may_wait(append_time):
+            if error.reason != "unknown_schema" or not _ADDRESS_KEY.fullmatch(address_key):
+                raise
+            if not self._unknown_schemas.may_wait(append_time):
                 raise
             raise RegistryUnavailable("the registry does not know the schema of an entry") from error
         decisions = entry_of(datum)

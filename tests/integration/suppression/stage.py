@@ -24,7 +24,7 @@ from suppression.serde import Rejected
 from tests.recreated_topics import recreate
 
 SECOND = 1_000_000
-NOW = 1_790_000_000 * SECOND
+NOW = 1_760_000_000 * SECOND
 
 
 class Change(NamedTuple):
