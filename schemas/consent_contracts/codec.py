@@ -307,7 +307,7 @@ class ConfluentRegistry:
         known = self._versions.setdefault(subject, {})
         if not known.keys() <= versions or known.get(latest.version, (latest.schema_id,))[0] != latest.schema_id:
             known.clear()
-            self._client.clear_caches()
+            self._client.clear_caches()  # type: ignore[no-untyped-call]
         missing = sorted(versions - known.keys(), reverse=True)
         for version in missing[:_VERSIONS_AT_ONCE]:
             found = self._version(subject, version)

@@ -14,6 +14,8 @@ KAFKA = (
     "org.apache.kafka:kafka-clients:4.3.1",
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.2",
 )
+# No server: the official reader, its generator of classes, and a compiler (contract test of Java readers).
+AVRO = ("org.apache.avro:avro:1.12.2", "org.apache.avro:avro-compiler:1.12.2", "org.eclipse.jdt:ecj:3.43.0")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3", "all", "tar.gz")
 HEADER = """\
 # What the local servers are made of: set, group, artifact, version, classifier, packaging, bytes, SHA-256.
@@ -23,10 +25,10 @@ HEADER = """\
 
 def lines(context: Any) -> Iterator[str]:
     """One line a package, downloaded for its checksum."""
-    asked, found = context.resolver.resolve([context.create_dependency(each) for each in KAFKA])
-    needed = [*asked, *(each for each in found if each.scope in ("compile", "runtime"))]
-    for each in needed:
-        yield _line("kafka", each.artifact)
+    for set_name, coordinates in (("kafka", KAFKA), ("avro", AVRO)):
+        asked, found = context.resolver.resolve([context.create_dependency(each) for each in coordinates])
+        for each in [*asked, *(each for each in found if each.scope in ("compile", "runtime"))]:
+            yield _line(set_name, each.artifact)
     group, artifact, version, classifier, packaging = REGISTRY
     component = context.project(group, artifact).at_version(version)
     yield _line("registry", component.artifact(classifier, packaging))
