@@ -38,7 +38,17 @@ _FRENCH_PLAN = frozenset({"FR", "RE", "YT", "GP", "BL", "MF", "MQ", "GF"})
 _FRENCH = re.compile(r"(?:0|\+33)([1-9]\d{8})", re.ASCII)
 _INTERNATIONAL = re.compile(r"\+([1-9]\d{6,14})", re.ASCII)
 _WRITTEN = re.compile(r"[(\s]*\+?[\d\s().\-/]*", re.ASCII)
-_AFTER_PLUS = re.compile(r"\+\d(?:[\s().-]*\d){7,14}\b", re.ASCII)
+_AFTER_PLUS = re.compile(r"\+[\s(\[{]{0,3}\d(?:[\s()\[\]{}./_-]{0,4}\d){7,14}(?!\d)", re.ASCII)
+_AFTER_SCHEME = re.compile(
+    r"(?:(?<![a-z])(?:tel|sms(?:to)?|mms(?:to)?|callto|sips?|whatsapp|fax|facetime|phone|msisdn|mobile)\s?[:=]|wa\.me)"
+    r"[\s/()\[\]{}<>\"']{0,4}\d(?:[\s()\[\]{}./_-]{0,4}\d){7,14}(?!\d)",
+    re.IGNORECASE | re.ASCII,
+)
+"""A number in a link, or named as one. Its country code has no + there."""
+_NUMBER_ALONE = re.compile(r"[\d\s()\[\]{}<>\"'./_-]+", re.ASCII)
+_AS_DIALLED = re.compile(r"[\s()\[\]{}<>]|\d[./_-]+\d+[./_-]+\d+[./_-]+\d", re.ASCII)
+"""What sets a number apart from an id: a blank, brackets, or four groups at least."""
+_FRENCH_GROUPED = re.compile(r"(?:(?:00)?33)?0?[1-9]\d{8}", re.ASCII)
 _FRENCH_ONLY = re.compile(
     r"""
     0 (?:
@@ -56,6 +66,7 @@ _SCHEME = re.compile(r"\s*(?:tel|sms|callto):", re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r".*\d{5}\.0+|[^.]*\d\s*\.0{1,2}", re.ASCII)
 """The fraction of a spreadsheet. Written in pairs, `06.39.98.10.00` has other dots too."""
 _QUOTES = " '\"`"
+_NO_REGION = "ZZ"
 _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 _WHOLE = "send the whole number with its country code, as in +33639980001"
 
@@ -131,13 +142,32 @@ def e164(written: str, region: str) -> str:
 
 
 def stands_in(text: str, region: str) -> bool:
-    """Whether a number stands in `text` that is written as nothing else is: after a +, or, where `region` is of the
-    French plan, from its 0 or 0033 in pairs or as a word of its own. Bare digits of any other form, and of the many
-    plans without a fixed form, could as well be a customer's number."""
+    """Whether a number stands in `text` that is written as nothing else is: after a + or `tel:`, or, where `region` is
+    of the French plan, from its 0 or 0033 in pairs or as a word of its own; or whether `text` is a number in groups
+    and nothing else. Bare digits of any other form, and of the many plans without a fixed form, could as well be a
+    customer's number."""
     plainly = _ascii(text)
-    if _AFTER_PLUS.search(plainly):
+    if _AFTER_PLUS.search(plainly) or _AFTER_SCHEME.search(plainly) or _is_grouped(plainly, region):
         return True
     return region in _FRENCH_PLAN and bool(_FRENCH_ONLY.search(plainly))
+
+
+def _is_grouped(text: str, region: str) -> bool:
+    """Whether `text` is a number as it is dialled, in groups: nationally, or with its country code without a +."""
+    if _NUMBER_ALONE.fullmatch(text) is None or _AS_DIALLED.search(text) is None:
+        return False
+    bare = digits(text)
+    if region in _FRENCH_PLAN and _FRENCH_GROUPED.fullmatch(bare):
+        return True
+    international = bare.removeprefix("00")
+    return 8 <= len(international) <= 15 and (_is_valid(bare, region) or _is_valid(f"+{international}", _NO_REGION))
+
+
+def _is_valid(number: str, region: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def digits(text: str) -> str:
@@ -158,24 +188,22 @@ def _french(national: str) -> str:
 
 def _ascii(written: str) -> str:
     """Digits of any script, full-width signs, every dash and space, as plain ASCII."""
-    if written.isascii():
-        return written
-    out: list[str] = []
-    for character in written:
-        if character.isascii():
-            out.append(character)
-            continue
-        category = unicodedata.category(character)
-        if category == "Nd":
-            out.append(str(unicodedata.decimal(character)))
-        elif category == "Zs":
-            out.append(" ")
-        elif category == "Pd" or character == "\u2212":
-            out.append("-")
-        else:
-            folded = unicodedata.normalize("NFKC", character)
-            out.append(folded if folded in ("+", "(", ")", ".", "/") else character)
-    return "".join(out)
+    return written if written.isascii() else "".join(map(_ascii_sign, written))
+
+
+@lru_cache(maxsize=4_096)
+def _ascii_sign(character: str) -> str:
+    if character.isascii():
+        return character
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category == "Zs":
+        return " "
+    if category == "Pd" or character == "\u2212":
+        return "-"
+    folded = unicodedata.normalize("NFKC", character)
+    return folded if folded in ("+", "(", ")", ".", "/") else character
 
 
 @lru_cache(maxsize=2048)

@@ -1,5 +1,6 @@
 """A subject's addresses, and its state now and then."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -45,7 +46,8 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         key: Annotated[ApiKey, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
-        ref, named = _subject(subject_ref, rules), _named(body, key.tenant, rules)
+        named = _named(body, key.tenant, rules)
+        ref = _subject(subject_ref, rules, addresses=[canonical for _, _, canonical in named])
         found = ledger.write(
             Lane.LIVE,
             lambda c, now: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
@@ -117,9 +119,9 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
     return router
 
 
-def _subject(subject_ref: str, rules: Rules) -> str:
+def _subject(subject_ref: str, rules: Rules, *, addresses: Collection[str] = ()) -> str:
     try:
-        return subject_reference(subject_ref, rules)
+        return subject_reference(subject_ref, rules, addresses=addresses)
     except SubmissionInvalidError as error:
         raise rendering.validation_problem(error.faults, kind="invalid-subject") from None
 

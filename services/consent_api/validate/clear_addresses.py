@@ -1,19 +1,128 @@
-"""Addresses in texts that are kept in the clear (R13)."""
+"""Addresses in texts that are kept in the clear (R13), whatever they are written as.
+
+`as_read` undoes what a system in between does to a text, and every rule looks at its result alone. Linear in the text:
+all of it comes from outside."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import html
 import re
+import unicodedata
+import urllib.parse
+from functools import lru_cache
+from itertools import pairwise
 
 from consent_runtime import phones
 
-_EMAIL = re.compile(r"[^\s@<>:;,]+@[^\s@<>:;,]+\.[^\s@<>:;,]+")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9.,:;/+'-]| (?! )|_(?!x00))*+", re.ASCII)
+"""As most texts are: nothing of it stands for anything else."""
+_ESCAPE = re.compile(r"(?:\\u00|\\x|%u00|_x00)([0-7][0-9a-f])_?", re.IGNORECASE | re.ASCII)
+"""`%40` and `&#64;` as programs, JavaScript and spreadsheets write them: \\u0040, %u0040, _x0040_."""
+_AT_IN_WORDS = re.compile(
+    r"[(\[{<] ?(?:at|arobase|chez|@) ?[)\]}>]|(?<=[a-z0-9])=40(?=[a-z0-9-]+\.[a-z])", re.IGNORECASE | re.ASCII
+)
+"""In mail, =40 is one too; id=40 is none."""
+_DOT_IN_WORDS = re.compile(r" ?[(\[{<] ?(?:dot|point|\.) ?[)\]}>] ?", re.IGNORECASE | re.ASCII)
+_IN_WORDS = re.compile(r"[(\[{<=]")
+_PLAINER = dict.fromkeys(map(ord, "\u3002\uff0e\uff61\u2024"), ".") | dict.fromkeys((0xFDFA, 0xFDFB))
+"""Dots; and the two Arabic characters whose plain forms are whole sentences, 18 times as long."""
+_WORDS = re.compile(r"[^\s<>:;,()\[\]{}\"]+")
+_LABEL = re.compile(r"[\w-]+")
+_MAILTO = re.compile(r"(?<![a-z])mailto:", re.IGNORECASE | re.ASCII)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}", re.ASCII)
+_HEXADECIMAL = re.compile(r"(?:[0-9a-f]{2}){6,}", re.IGNORECASE | re.ASCII)
+_TELLING_LETTERS = 8
+"""Fewer letters and digits of an address may stand in a text by chance, without the signs between them."""
+_LAYERS = 3
+"""Encodings of encodings that are undone: a proxy encodes again what a form has encoded."""
 
 
 def shows_address(text: str, region: str) -> bool:
     """Whether an e-mail address stands in ``text``, or a phone number as only phone numbers are written."""
-    return bool(_EMAIL.search(text)) or phones.stands_in(text, region)
+    return any(_has_email(read) or phones.stands_in(read, region) for read in _readings(text))
 
 
-def same_number(text: str, address: str | None) -> bool:
-    """Whether the digits of ``text`` hold the national part of ``address``, a canonical phone number."""
-    return address is not None and address.startswith("+") and phones.last_digits(address) in phones.digits(text)
+def holds_at_sign(text: str) -> bool:
+    """Whether ``text`` has an @ or what begins an e-mail address in a link, however it is encoded."""
+    return any("@" in read or _MAILTO.search(read) is not None for read in _readings(text))
+
+
+def same_address(text: str, address: str | None) -> bool:
+    """Whether ``text`` holds ``address``, which is canonical, whatever stands around and between its signs.
+
+    Of a phone number the national part."""
+    if address is None:
+        return False
+    if address.startswith("+"):
+        return any(phones.last_digits(address) in phones.digits(read) for read in _readings(text))
+    local, _, domain = map(_letters, address.rpartition("@"))
+    wanted = [each for each in (local + domain, f"{local}at{domain}") if len(each) >= _TELLING_LETTERS]
+    return any(address in read.lower() or any(each in _letters(read) for each in wanted) for read in _readings(text))
+
+
+def as_read(text: str) -> str:
+    """``text`` with its escapes undone, compatibility characters as the plain ones, and nothing that shows nothing."""
+    if _PLAIN.fullmatch(text) is not None:
+        return text
+    for _ in range(_LAYERS):
+        before = text
+        text = urllib.parse.unquote(html.unescape(_ESCAPE.sub(_unescaped, text)))
+        if text == before:
+            break
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_PLAINER))
+        text = "".join(filter(_shows, text))
+    text = " ".join(text.split())
+    if _IN_WORDS.search(text) is not None:
+        text = _DOT_IN_WORDS.sub(".", _AT_IN_WORDS.sub("@", text))
+    return text.replace(" @", "@").replace("@ ", "@")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16))
+
+
+@lru_cache(maxsize=4_096)
+def _shows(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cf", "Mn", "Me")
+
+
+def _readings(text: str) -> list[str]:
+    """``text`` as it is read, and what it says in base64 or hexadecimal if it is all that."""
+    read = as_read(text)
+    decoded = [
+        decode(read)
+        for pattern, decode in ((_BASE64, _from_base64), (_HEXADECIMAL, bytes.fromhex))
+        if pattern.fullmatch(read)
+    ]
+    return [read, *(as_read(each.decode()) for each in decoded if each.isascii() and each.decode().isprintable())]
+
+
+def _from_base64(text: str) -> bytes:
+    """Either alphabet, with or without padding; nothing where it is neither."""
+    body = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(body + "=" * (-len(body) % 4))
+    except binascii.Error:
+        return b""
+
+
+def _has_email(text: str) -> bool:
+    return any(_is_email(word) for word in _WORDS.findall(text) if "@" in word)
+
+
+def _is_email(word: str) -> bool:
+    """Whether a name stands before an @ of ``word``, and after it a domain with a dot."""
+    parts = word.split("@")
+    for local, after in pairwise(parts):
+        domain, dot, last = after.rstrip(".").rpartition(".")
+        label = _LABEL.match(last)
+        if local and domain.strip(".") and dot and label is not None and not label[0].isdigit():
+            return True
+    return False
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))

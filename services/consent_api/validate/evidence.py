@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .clear_addresses import same_number, shows_address
+from .clear_addresses import same_address, shows_address
 from .texts import InvalidValueError, bounded, printable
 
 EVIDENCE = (
@@ -44,7 +44,7 @@ def holds_address(name: str, text: str, *, raw: object, address: str | None, reg
     (``raw``) or canonical (``address``), or any other."""
     if isinstance(raw, str) and raw.strip() and raw.strip() in text:
         return True
-    if address is not None and (address in text.lower() or same_number(text, address)):
+    if same_address(text, address):
         return True
     # These name whom the person writes to, so they may well hold the controller's own addresses.
     return name not in ("controller", "withdrawal_method") and shows_address(text, region)

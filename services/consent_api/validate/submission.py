@@ -14,7 +14,7 @@ from consent_runtime.addresses import InvalidAddress, canonical
 
 from . import evidence, references, texts, times
 from .accepted import Accepted
-from .clear_addresses import same_number, shows_address
+from .clear_addresses import holds_at_sign, same_address, shows_address
 from .evidence import EVIDENCE
 from .rules import Rules
 from .texts import InvalidValueError
@@ -61,10 +61,11 @@ def validate(
     return _Submission(fields, rules, read_time).accepted(tenant, now, bulk=bulk)
 
 
-def subject_reference(value: str, rules: Rules) -> str:
-    """A subject's reference on its own, as in a URL. SubmissionInvalidError when it could not be recorded either."""
+def subject_reference(value: str, rules: Rules, *, addresses: Collection[str] = ()) -> str:
+    """A subject's reference on its own, as in a URL. SubmissionInvalidError when it could not be recorded either:
+    alone, or with ``addresses``, which are canonical."""
     reading = _Submission({"subject_ref": value}, rules, times.micros)
-    found = reading.read("subject_ref", reading.subject, reading.needed)
+    found = reading.opaque("subject_ref", reading.subject, addresses, reading.needed)
     if found is None:
         raise SubmissionInvalidError(reading.needed)
     return found
@@ -103,9 +104,9 @@ class _Submission:
         channel = self.read("channel", self.channel, self.needed)
         purpose = self._purpose(tenant, status)
         address, subject_ref = self._person(channel)
-        event_id = self._opaque("event_id", self.reference, address, self.spare)
-        if purpose is not None and same_number(purpose, address):
-            self.needed.append(_not_the_number("purpose"))
+        event_id = self.opaque("event_id", self.reference, () if address is None else (address,), self.spare)
+        if purpose is not None and same_address(purpose, address):
+            self.needed.append(_not_the_address("purpose"))
         occurred_at = self._occurred_at(now)
         effective_at = now if occurred_at is None else min(occurred_at, now)
         expires_at = self._time("expires_at")
@@ -158,7 +159,7 @@ class _Submission:
 
     def subject(self, value: object) -> str | None:
         found = self.reference(value)
-        if found is not None and "@" in found:
+        if found is not None and holds_at_sign(found):
             raise _holds_an_address()
         return found
 
@@ -179,7 +180,8 @@ class _Submission:
         """The address and the subject. One of them is enough for a refusal, whatever is wrong with the other."""
         faults: list[FieldError] = []
         address = self.address(channel, faults)
-        subject_ref = self._opaque("subject_ref", self.subject, address, faults)
+        own = () if address is None else (address,)
+        subject_ref = self.opaque("subject_ref", self.subject, own, faults)
         if address is not None or subject_ref is not None:
             self.spare += faults
         elif self._fields.get("subject_ref") is None and self._fields.get("address") is None:
@@ -189,14 +191,14 @@ class _Submission:
             self.needed += faults
         return address, subject_ref
 
-    def _opaque(
-        self, name: str, rule: Callable[[object], str | None], address: str | None, faults: list[FieldError]
+    def opaque(
+        self, name: str, rule: Callable[[object], str | None], addresses: Collection[str], faults: list[FieldError]
     ) -> str | None:
-        """A reference that does not hold the number of its own submission, whatever surrounds it."""
+        """A reference that holds none of ``addresses``, those it comes with, whatever surrounds them."""
         found = self.read(name, rule, faults)
-        if found is None or not same_number(found, address):
+        if found is None or not any(same_address(found, each) for each in addresses):
             return found
-        faults.append(_not_the_number(name))
+        faults.append(_not_the_address(name))
         return None
 
     def _purpose(self, tenant: str, status: str | None) -> str | None:
@@ -275,5 +277,5 @@ def _holds_an_address() -> InvalidValueError:
     return InvalidValueError("an_address", f"{cure} (digits that are none: with a word, as in customer-1)")
 
 
-def _not_the_number(name: str) -> FieldError:
-    return FieldError(pointer=f"/{name}", code="an_address", cure="leave the phone number out: it is in address")
+def _not_the_address(name: str) -> FieldError:
+    return FieldError(pointer=f"/{name}", code="an_address", cure="leave the address out: it is sent beside it")

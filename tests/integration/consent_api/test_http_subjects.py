@@ -145,6 +145,21 @@ def test_an_unknown_subject_is_404_and_an_address_is_no_reference(client: TestCl
     assert "someone" not in response.text
 
 
+@pytest.mark.parametrize(
+    "reference",
+    ["33639980001", "639980001", "crm-0639980001", "tel:33639980001", "%EF%BC%8B33639980001", "6%2D39980001"],
+)
+def test_no_address_is_linked_to_a_reference_that_holds_it(  # R13
+    client: TestClient, owner_engine: Engine, reference: str
+) -> None:
+    response = addresses(client, "PUT", reference, B, A)
+    assert response.status_code == 422
+    assert [each["field"] for each in response.json()["errors"]] == ["/subject_ref"]
+    assert "639980001" not in response.text
+    with owner_engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM subjects")).scalar() == 0
+
+
 def test_each_unreadable_address_of_a_list_is_named(client: TestClient) -> None:
     response = addresses(client, "PUT", "s1", A, "hello", "06")
     assert response.status_code == 422
