@@ -265,11 +265,13 @@ IN_90_SECONDS = "a date in 90 seconds"
         ("7", (7, 7)),
         ("0.5", (0.5, 0.5)),
         ("999999999", (3_600, 3_600)),
+        ("0", (None, None)),
+        ("0.0", (None, None)),
         ("-1", (None, None)),
         ("soon", (None, None)),
         (None, (None, None)),
         (IN_90_SECONDS, (1, 90)),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", (0, 0)),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", (None, None)),
     ],
 )
 async def test_429_is_throttled_with_the_providers_time_if_it_gave_one(

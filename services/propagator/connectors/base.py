@@ -111,6 +111,8 @@ class Retryable:
     call_failed: bool = False
     """The push was part of a split batch of which a later call failed, so the failure is not this address's own.
     Whether the provider executed it is not known."""
+    throttled: bool = False
+    """That later call was throttled: the destination waits, as if all of it had been."""
 
 
 Outcome = Accepted | Refused | Retryable

@@ -31,8 +31,9 @@ async def bisect_batch(pushes: Sequence[Push], attempt: Attempt) -> Sequence[Out
         except CallFailedError as failure:
             if not outcomes:
                 raise
+            throttled = isinstance(failure, ThrottledError)
             wish = failure.retry_after if isinstance(failure, ThrottledError) else None
-            rest = Retryable(reason=failure.reason, after_seconds=wish, call_failed=True)
+            rest = Retryable(reason=failure.reason, after_seconds=wish, call_failed=True, throttled=throttled)
             return [*outcomes, *[rest] * (len(pushes) - len(outcomes))]
         if not isinstance(answered, Refused | Retryable):
             outcomes.extend(answered)

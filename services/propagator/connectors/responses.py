@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -17,14 +18,22 @@ T = TypeVar("T")
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 """A longer `Retry-After` counts as this: a revocation cannot wait a day."""
 
+_RESET_HEADERS = ("Retry-After", "X-RateLimit-Reset", "RateLimit-Reset", "X-Rate-Limit-Reset", "inin-ratelimit-reset")
+"""Those that say when to come back, the standard's first. The last is Genesys Cloud's."""
+_EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))
+"""From this number on it is a moment, in units of so many seconds since 1970; below, it is seconds to go."""
+
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now by `Retry-After` (seconds or HTTP date) or else `X-RateLimit-Reset` (epoch seconds)."""
-    given = headers.get("Retry-After", "").strip()
-    if given:
-        return _bounded(float(given) if _is_number(given) else _until(given))
-    reset = headers.get("X-RateLimit-Reset", "").strip()
-    return _bounded(float(reset) - time.time()) if _is_number(reset) else None
+    """Seconds from now for which the provider asks us to wait, at most an hour, whatever form it says it in: seconds to
+    go, an HTTP or ISO date, or a moment since 1970. None where it asks for none: no such header, one that cannot be
+    read, 0, or a moment that has passed."""
+    for name in _RESET_HEADERS:
+        given = headers.get(name, "").strip()
+        seconds = _until(float(given)) if _is_number(given) else _until_date(given)
+        if seconds is not None and seconds > 0.0:
+            return min(seconds, MAX_RETRY_AFTER_SECONDS)
+    return None
 
 
 def raise_for_status(response: HttpResponse) -> None:
@@ -58,12 +67,18 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.replace(".", "", 1).isdigit()
 
 
-def _until(date: str) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
+def _until(number: float) -> float:
+    for least, seconds in _EPOCH_UNITS:
+        if number >= least:
+            return number * seconds - time.time()
+    return number
 
 
-def _bounded(seconds: float | None) -> float | None:
-    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+def _until_date(date: str) -> float | None:
+    for read in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(date)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            continue
+    return None

@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable, Mapping
 
 from propagator.connectors.base import Connector
-from propagator.errors import CallFailedError, MisconfiguredError, UnknownTargetsError
-from propagator.sending.backoff import full_jitter
+from propagator.errors import CallFailedError, MisconfiguredError, ThrottledError, UnknownTargetsError
+from propagator.sending.backoff import full_jitter, throttle_backoff
 from propagator.sending.rate_limiter import RateLimiter
-from propagator.timing import BACKOFF_SECONDS, HOLD_SECONDS, VERIFY_MIN_SECONDS
+from propagator.timing import BACKOFF_SECONDS, HOLD_SECONDS, MAX_REVOCATION_INTERVAL_SECONDS, VERIFY_MIN_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +51,7 @@ class AccountCheck:
                 reason = error.reason if isinstance(error, CallFailedError) else type(error).__name__
                 log.error("destination not verified", extra={"destination": self._destination, "why": str(error)})
                 self._on_verified(f"not verified: {reason}")
-                await self._pause(
-                    HOLD_SECONDS
-                    if isinstance(error, MisconfiguredError)
-                    else max(VERIFY_MIN_SECONDS, full_jitter(BACKOFF_SECONDS[:9], failures, self._rng))
-                )
+                await self._pause(self._seconds_after(error, failures))
                 continue
             self.verified = True
             self._on_verified(True)
@@ -75,6 +71,17 @@ class AccountCheck:
         except UnknownTargetsError as error:
             return error.targets
         return {}
+
+    def _seconds_after(self, error: Exception, failures: int) -> float:
+        """Until the next attempt: our own schedule, or what the provider asks for within a revocation's interval."""
+        match error:
+            case MisconfiguredError():
+                return HOLD_SECONDS
+            case ThrottledError():
+                wish = min(error.retry_after or 0.0, MAX_REVOCATION_INTERVAL_SECONDS)
+                return max(throttle_backoff(failures, self._rng), wish)
+            case _:
+                return max(VERIFY_MIN_SECONDS, full_jitter(BACKOFF_SECONDS[:9], failures, self._rng))
 
     async def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds

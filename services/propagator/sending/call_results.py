@@ -71,6 +71,10 @@ class CallResults:
         """The provider answered for each push. Returns the result for the metric. Live outcomes are recorded first, and
         those of bulk in slices where they are many, between which live work has its turn."""
         self._throttle.record_answered(call.started_at)
+        for each in outcomes:
+            if isinstance(each, Retryable) and each.throttled:
+                self._record_throttled(each.after_seconds)
+                break
         refused = all(isinstance(each, Refused) for each in outcomes)
         if refused and (len(outcomes) > 1 or self._refuses_everything):
             return self._refused_together(call, outcomes)
@@ -106,8 +110,7 @@ class CallResults:
                     self._isolated(item, self._again, call.written)
                 return "not_allowed"
             case ThrottledError():
-                wait = self._throttle.record_throttled(error.retry_after)
-                self._metrics.throttled.labels(self._destination).inc(wait)
+                self._record_throttled(error.retry_after)
                 for item in call.items:
                     self._isolated(item, self._again, False)
                 return "throttled"
@@ -133,6 +136,9 @@ class CallResults:
                 self._report_bug("call", "call ended by a bug", error)
                 self._fail_call(call, error.reason if isinstance(error, CallFailedError) else "error")
                 return "error"
+
+    def _record_throttled(self, wish: float | None) -> None:
+        self._metrics.throttled.labels(self._destination).inc(self._throttle.record_throttled(wish))
 
     def abandon(self, call: Call) -> None:
         """The call was cancelled, or this process is not the active sender any more: no further outcome is recorded."""

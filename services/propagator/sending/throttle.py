@@ -27,9 +27,10 @@ class Throttle:
         return max(0.0, until - self._clock())
 
     def record_throttled(self, retry_after: float | None) -> float:
-        """The provider throttled a call. Returns the seconds that it asks us to wait."""
+        """The provider throttled a call. Returns the seconds to wait: what it asks for (`retry_after`), and never less
+        than our own schedule, which grows while it throttles everything."""
         self._in_a_row += 1
-        wait = throttle_backoff(self._in_a_row, self._rng) if retry_after is None else retry_after
+        wait = max(throttle_backoff(self._in_a_row, self._rng), retry_after or 0.0)
         now = self._throttled_at = self._clock()
         self._revocation_at = now + MAX_REVOCATION_INTERVAL_SECONDS
         self._not_before = max(self._not_before, now + wait)

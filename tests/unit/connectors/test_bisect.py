@@ -60,7 +60,7 @@ async def test_a_failure_before_any_push_is_settled_is_the_calls(push: MakePush)
 async def test_a_later_failure_costs_only_the_pushes_without_an_outcome(push: MakePush) -> None:
     provider = Provider(push(4).push_id, failures={3: ThrottledError("throttled", retry_after=3)})
     outcomes = await bisect_batch([push(each) for each in range(1, 5)], provider.attempt)
-    rest = Retryable(reason="throttled", after_seconds=3, call_failed=True)
+    rest = Retryable(reason="throttled", after_seconds=3, call_failed=True, throttled=True)
     assert outcomes == [Accepted(), Accepted(), rest, rest]
 
 

@@ -135,6 +135,29 @@ def test_two_invalid_addresses_that_met_in_a_call_end_once_the_destination_accep
     virtually(scenario())
 
 
+@pytest.mark.parametrize("wish", [0.0, 0.001, 1.0])
+@pytest.mark.parametrize("accepts_first", [False, True])
+def test_a_destination_that_throttles_without_a_real_wait_is_not_hammered(wish: float, accepts_first: bool) -> None:
+    """205 calls a second were seen, for as long as it lasted."""
+
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=2, per_second=300, burst=300))
+        rest = Retryable(reason="throttled", after_seconds=wish, call_failed=True, throttled=True)
+        if accepts_first:
+            answers = itertools.cycle([Accepted(), rest])
+            rig.provider.answer = lambda _push: next(answers)
+        else:
+            rig.provider.fails = lambda _pushes: ThrottledError("throttled", retry_after=wish)
+        await rig.start()
+        for number in range(500):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await asyncio.sleep(120)
+        assert 5 <= len(rig.provider.calls) <= 240
+        await rig.stop()
+
+    virtually(scenario())
+
+
 def test_throttling_is_honoured_and_revocations_are_at_most_a_minute_apart() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(push_permissions=True))

@@ -161,6 +161,17 @@ def test_a_throttled_destination_gets_a_revocation_a_minute_and_no_permission() 
     assert throttle.seconds_until_permitted(PERMIT) == 0.0
 
 
+@pytest.mark.parametrize("wish", [None, 0.0, -5.0, 0.001, 1.0])
+def test_a_wish_never_makes_it_faster_than_its_own_schedule(wish: float | None) -> None:
+    clock = Clock()
+    throttle = Throttle(clock=clock, rng=rng())
+    calls = 0
+    while clock.now < 600.0:
+        calls += 1
+        clock.now += max(throttle.record_throttled(wish), throttle.seconds_until_permitted(PERMIT), 1e-6)
+    assert calls < 60
+
+
 def test_an_answer_to_a_call_before_the_throttling_does_not_end_the_wait() -> None:
     clock = Clock()
     throttle = Throttle(clock=clock, rng=rng())
