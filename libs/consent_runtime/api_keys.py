@@ -6,12 +6,13 @@ password hash would only slow the callers down."""
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from consent_runtime import private_files
 
 SCOPES = frozenset({"submit", "read", "check", "admin"})
 _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -68,15 +69,14 @@ def bearer(authorization: str | None) -> str | None:
 
 
 def write(path: Path, keys: Iterable[ApiKey]) -> None:
-    """The keys' digests for a process without a database. Replaced as a whole, so a reader never sees half."""
+    """The keys' digests for a process without a database. Replaced as a whole, so a reader never sees half; a
+    new file is for its owner alone, one that is replaced stays readable for whom it was."""
     document = {
         "keys": [
             {"id": key.id, "sha256": key.digest, "tenant": key.tenant, "scopes": sorted(key.scopes)} for key in keys
         ]
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    private_files.replace(path, json.dumps(document, indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, ApiKey]:

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select, update
+from sqlalchemy import Connection, Engine, Row, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from consent_runtime.api_keys import ApiKey, mint, parse, write
 
 from .ledger.database import transact
-from .ledger.tables import api_keys
+from .ledger.tables import api_keys, key_exports
 
 CACHED_SECONDS = 5.0
 """A revoked key is refused after this long at the latest."""
+
+_ONE_AT_A_TIME = text("LOCK TABLE key_exports IN EXCLUSIVE MODE")
+"""Until the transaction ends: an export that runs beside a revocation would write the key that it has read before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +35,16 @@ class ApiKeyInfo:
     may_lift: bool
     created_at: int
     revoked_at: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyExport:
+    """A file that `keys export` wrote, on which host and for which scope; the time in microseconds, UTC."""
+
+    host: str
+    path: Path
+    scope: str
+    exported_at: int
 
 
 def create(
@@ -73,16 +87,46 @@ def listed(connection: Connection, *, tenant: str | None = None) -> list[ApiKeyI
 
 def revoke(connection: Connection, key_id: str, *, now: int) -> bool:
     """False when no live key has this id."""
+    connection.execute(_ONE_AT_A_TIME)
     live = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
     return connection.execute(update(api_keys).where(live).values(revoked_at=now)).rowcount == 1
 
 
-def export(connection: Connection, *, scope: str, path: Path) -> int:
-    """Write the digests of the live keys with ``scope`` to ``path``; how many there were."""
+def export(connection: Connection, *, scope: str, path: Path, host: str, now: int) -> int:
+    """Write the digests of the live keys with ``scope`` to ``path``; how many there were. The file is remembered,
+    so that whoever revokes a key later learns of it."""
+    connection.execute(_ONE_AT_A_TIME)
     live = api_keys.c.revoked_at.is_(None) & api_keys.c.scopes.any(scope)
     keys = [_key(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]
+    path = path.resolve()
     write(path, keys)
+    stored = insert(key_exports).values(host=host, path=str(path), scope=scope, exported_at=now)
+    connection.execute(
+        stored.on_conflict_do_update(
+            index_elements=["host", "path"], set_={"scope": stored.excluded.scope, "exported_at": now}
+        )
+    )
     return len(keys)
+
+
+def exports_of(connection: Connection, key_id: str) -> list[KeyExport]:
+    """The files that were written for a scope of this key."""
+    query = (
+        select(key_exports)
+        .join(api_keys, api_keys.c.scopes.any(key_exports.c.scope))
+        .where(api_keys.c.key_id == key_id)
+        .order_by(key_exports.c.host, key_exports.c.path)
+    )
+    return [
+        KeyExport(host=row.host, path=Path(row.path), scope=row.scope, exported_at=row.exported_at)
+        for row in connection.execute(query)
+    ]
+
+
+def forget_export(connection: Connection, *, host: str, path: Path) -> bool:
+    """False when no such file is remembered."""
+    named = (key_exports.c.host == host) & (key_exports.c.path == str(path))
+    return connection.execute(delete(key_exports).where(named)).rowcount == 1
 
 
 class ApiKeyStore:

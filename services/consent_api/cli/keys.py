@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,27 +70,81 @@ def list_keys(tenant: str | None) -> None:
 @keys.command("revoke")
 @click.argument("key_id")
 def revoke_key(key_id: str) -> None:
-    """Revoke the key with this id (the part between the underscores). The API refuses it within seconds."""
+    """Revoke the key with this id (the part between the underscores).
+
+    The API refuses it within 5 seconds. It is also taken out of every file that `keys export` wrote on this host, which
+    the gate reads again at its next request. Files on other hosts, and those that cannot be written, are named with
+    what is to be run there; the command then ends with 1.
+    """
     from consent_api import keys as store
     from consent_runtime.clock import now_micros
 
+    host = platform.node()
     with _owner() as connection:
         revoked = store.revoke(connection, key_id, now=now_micros())
+        exports = store.exports_of(connection, key_id)
+    if not revoked and not exports:
+        raise click.ClickException("no live key has this id; see: consent-relay keys list")
+    click.echo("revoked" if revoked else "was revoked before")
+    left = []
+    for each in exports:
+        why = f"on host {each.host}" if each.host != host else _export_again(each.scope, each.path)
+        if why is None:
+            click.echo(f"taken out of {each.path}")
+        else:
+            left.append(f"{each.path} ({why}): consent-relay keys export --scope {each.scope} {each.path}")
+    if left:
+        cure = (
+            "The key is still accepted by who reads these files. Run there, and copy the file again if it was copied:"
+        )
+        forget = "(of a file that is gone: consent-relay keys forget-export HOST PATH)"
+        raise click.ClickException("\n  ".join([cure, *left, forget]))
     if not revoked:
         raise click.ClickException("no live key has this id; see: consent-relay keys list")
-    click.echo("revoked")
 
 
 @keys.command("export")
 @click.option("--scope", required=True, type=click.Choice(SCOPES), help="Only keys with this scope.")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def export_keys(scope: str, path: Path) -> None:
-    """Write the digests of the live keys to PATH, for a process without a database such as the gate."""
+    """Write the digests of the live keys to PATH, for a process without a database such as the gate.
+
+    Host and PATH are kept in the database: `keys revoke` writes the file again, or says that it has to be.
+    """
+    from consent_api import keys as store
+    from consent_runtime.clock import now_micros
+
+    with _owner() as connection:
+        written = store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
+    click.echo(f"{written} keys written to {path}")
+
+
+@keys.command("forget-export")
+@click.argument("host")
+@click.argument("path", type=click.Path(path_type=Path))
+def forget_export(host: str, path: Path) -> None:
+    """Forget a file that `keys export` wrote and that nobody reads any more."""
     from consent_api import keys as store
 
     with _owner() as connection:
-        written = store.export(connection, scope=scope, path=path)
-    click.echo(f"{written} keys written to {path}")
+        if not store.forget_export(connection, host=host, path=path):
+            raise click.ClickException("no such export is known")
+    click.echo("forgotten")
+
+
+def _export_again(scope: str, path: Path) -> str | None:
+    """None, or why the file could not be written."""
+    from consent_api import keys as store
+    from consent_runtime.clock import now_micros
+
+    if not path.exists():
+        return "not on this host any more"
+    try:
+        with _owner() as connection:
+            store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
+    except OSError as error:
+        return f"cannot be written: {error.strerror}"
+    return None
 
 
 @contextmanager

@@ -308,6 +308,17 @@ api_keys = Table(
     Column("revoked_at", BigInteger),
 )
 
+key_exports = Table(
+    "key_exports",
+    metadata,
+    Column("host", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("exported_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("host", "path"),
+)
+"""The files of digests that processes without a database read: a key is revoked in them too. For the owner alone."""
+
 receipts = Table(
     "receipts",
     metadata,

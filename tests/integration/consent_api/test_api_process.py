@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from consent_contracts.topics import Topics
+from consent_runtime.api_keys import KeyFile
 from local_stack.ports import free_port
 from local_stack.servers import Addresses
 
@@ -126,3 +127,42 @@ def test_the_api_serves_and_ends_as_it_should(
     log = (tmp_path / "api.log").read_text()
     assert "Traceback" not in log
     assert "639980001" not in log
+
+
+def test_a_revoked_key_is_taken_out_of_what_was_exported_or_the_command_names_what_is_left(  # R15
+    environment: Environment, tmp_path: Path, owner_engine: Engine
+) -> None:
+    def created(scope: str) -> str:
+        made = run(environment, "keys", "create", "--tenant", "acme", "--scope", scope, "--name", "crm")
+        return made.stdout.strip()
+
+    file, gone = tmp_path / "gate.json", tmp_path / "gone.json"
+    for each in (file, gone):
+        assert run(environment, "keys", "export", "--scope", "check", str(each)).returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    token, kept, reader = created("check"), created("check"), created("read")
+    assert run(environment, "keys", "export", "--scope", "check", str(file)).returncode == 0
+    file.chmod(0o640)
+    gate = KeyFile(file)
+    assert gate.find(token) is not None
+    gone.unlink()
+
+    revoked = run(environment, "keys", "revoke", token.split("_")[1])
+    assert gate.find(token) is None
+    assert gate.find(kept) is not None
+    assert file.stat().st_mode & 0o777 == 0o640, "whoever read it still may"
+    assert (revoked.returncode, revoked.stdout.splitlines()) == (1, ["revoked", f"taken out of {file}"])
+    assert f"consent-relay keys export --scope check {gone}" in revoked.stderr
+
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE key_exports SET host = 'elsewhere' WHERE path = :path"), {"path": str(gone)})
+    repeated = run(environment, "keys", "revoke", token.split("_")[1])
+    assert repeated.returncode == 1
+    assert "on host elsewhere" in repeated.stderr
+    assert run(environment, "keys", "forget-export", "elsewhere", str(gone)).returncode == 0
+    assert run(environment, "keys", "forget-export", "elsewhere", str(gone)).returncode == 1
+
+    done = run(environment, "keys", "revoke", kept.split("_")[1])
+    assert (done.returncode, gate.find(kept)) == (0, None)
+    of_no_file = run(environment, "keys", "revoke", reader.split("_")[1])
+    assert (of_no_file.returncode, of_no_file.stdout) == (0, "revoked\n")

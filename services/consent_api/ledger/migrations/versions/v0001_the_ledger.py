@@ -206,6 +206,14 @@ CREATE TABLE api_keys (
     revoked_at bigint
 );
 
+CREATE TABLE key_exports (
+    host text NOT NULL,
+    path text NOT NULL,
+    scope text NOT NULL,
+    exported_at bigint NOT NULL,
+    PRIMARY KEY (host, path)
+);
+
 CREATE TABLE receipts (
     receipt_id text PRIMARY KEY,
     tenant text NOT NULL,
