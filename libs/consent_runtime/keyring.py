@@ -7,13 +7,15 @@ import hashlib
 import hmac
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, AnyStr
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from consent_runtime import private_files
 
 _ID = re.compile(r"[a-z][a-z0-9]{0,15}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -25,7 +27,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class KeyringError(Exception):
-    """InvalidKeyring, UnknownTenant and Unsealable. None of them holds a secret or an address."""
+    """InvalidKeyring, UnknownTenant, SealKeysMissing and Unsealable. None of them holds a secret or an address."""
 
 
 class InvalidKeyring(KeyringError):
@@ -58,33 +60,53 @@ class Key:
     primary: bool = False
 
 
+class SealKeysMissing(KeyringError):
+    def __init__(self) -> None:
+        super().__init__("this keyring was exported with hash keys only: it neither seals nor opens")
+
+
 class Keyring:
     """Immutable once loaded; safe in threads."""
 
-    def __init__(self, *, seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]]) -> None:
-        """`seal_keys` oldest first: the last one seals. `hash_keys` by tenant, exactly one primary each."""
-        _check(seal_keys, hash_keys)
+    def __init__(
+        self, *, seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exported: bool = False
+    ) -> None:
+        """`seal_keys` oldest first: the last one seals. `hash_keys` by tenant, exactly one primary each.
+
+        `exported`: what a process needs of the installation's keyring, which alone is changed. Seal keys may lack."""
+        _check(seal_keys, hash_keys, exported)
+        self.exported = exported
         self.seal_keys = tuple(seal_keys)
         self.hash_keys = {tenant: tuple(keys) for tenant, keys in hash_keys.items()}
         self._live = {
             tenant: tuple(sorted(keys, key=lambda key: not key.primary)) for tenant, keys in self.hash_keys.items()
         }
         self._sealers = {key.id: _Sealer(key) for key in seal_keys}
-        self._newest = self._sealers[seal_keys[-1].id]
+        self._newest = self._sealers[seal_keys[-1].id] if seal_keys else None
         self._hashers: dict[tuple[str, str], tuple[AddressHasher, ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
+        """The keyring of a file that nobody else may read. Raises InvalidKeyring."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
+            cure = private_files.cure(path)
         except OSError as error:
             raise InvalidKeyring(f"{path}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
             # Neither error is passed on: a parser likes to quote the line, and the line is a secret.
             raise InvalidKeyring(f"{path}: is no valid TOML") from None
+        if cure is not None:
+            raise InvalidKeyring(
+                f"{path}: other users can read or change these secrets; run: {cure} (Kubernetes: defaultMode: 0400)"
+            )
+        exported = document.get("exported", False)
         try:
+            if not isinstance(exported, bool):
+                raise InvalidKeyring("exported is true or false")
             return cls(
-                seal_keys=_keys(document, "seal_keys"),
+                exported=exported,
+                seal_keys=[] if exported and "seal_keys" not in document else _keys(document, "seal_keys"),
                 hash_keys={
                     name: _keys(tenant, f"tenants.{name}.hash_keys") for name, tenant in _tenants(document).items()
                 },
@@ -95,6 +117,18 @@ class Keyring:
     @property
     def tenants(self) -> tuple[str, ...]:
         return tuple(self._live)
+
+    def export(self, tenants: Collection[str], *, hash_only: bool) -> "Keyring":
+        """What a process needs that serves these tenants, and computes address keys only (`hash_only`) or opens sealed
+        addresses too. Raises UnknownTenant."""
+        for tenant in tenants:
+            if tenant not in self.hash_keys:
+                raise UnknownTenant(tenant)
+        return Keyring(
+            seal_keys=() if hash_only else self.seal_keys,
+            hash_keys={tenant: self.hash_keys[tenant] for tenant in tenants},
+            exported=True,
+        )
 
     def address_key(self, tenant: str, channel: str, canonical: str) -> str:
         """The key under which the address is stored: of the tenant's primary hash key."""
@@ -131,9 +165,13 @@ class Keyring:
 
     def seal_record(self, data: bytes, aad: bytes) -> bytes:
         """Equal data under equal `aad` seals to equal bytes, so a repeated event changes nothing downstream."""
+        if self._newest is None:
+            raise SealKeysMissing
         return self._newest.seal(data, aad)
 
     def open_record(self, sealed: bytes, aad: bytes) -> bytes:
+        if self._newest is None:
+            raise SealKeysMissing
         length = sealed[0] if sealed else 0
         body = sealed[1 + length :]
         if not length or len(body) < _NONCE_BYTES + 16:
@@ -226,8 +264,8 @@ def _keys(table: Any, where: str) -> list[Key]:
     return keys
 
 
-def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]]) -> None:
-    if not seal_keys:
+def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exported: bool) -> None:
+    if not seal_keys and not exported:
         raise InvalidKeyring("[[seal_keys]] needs at least one key")
     if not hash_keys:
         raise InvalidKeyring("[tenants.<name>] needs at least one tenant")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from consent_runtime import private_files
 from consent_runtime.keyring import InvalidKeyring, Key, Keyring, age
 
 
@@ -20,17 +21,40 @@ def generate(path: Path, tenants: Sequence[str]) -> Keyring:
     return keyring
 
 
+def export(path: Path, target: Path, tenants: Sequence[str], *, hash_only: bool) -> None:
+    """Write to `target` what a process needs that serves these tenants; an earlier export is replaced. Raises
+    FileExistsError rather than replace anything else."""
+    wanted = _installations(path).export(tenants, hash_only=hash_only)
+    try:
+        replaceable = Keyring.load(target).exported
+    except InvalidKeyring:
+        replaceable = not target.exists()
+    if not replaceable:
+        raise FileExistsError(target)
+    private_files.replace(target, _document(wanted))
+
+
+def add_tenant(path: Path, tenant: str) -> None:
+    """A first hash key for a tenant that has none."""
+    keyring = _installations(path)
+    if tenant in keyring.hash_keys:
+        raise InvalidKeyring(
+            f"tenant {tenant} has hash keys; a newer one is added by: keyring rotate --tenant {tenant}"
+        )
+    _replace_hash_keys(path, keyring, tenant, [_new("h1", primary=True)])
+
+
 def add_seal_key(path: Path) -> str:
     """A newer seal key: everything sealed from now on is sealed with it, the older ones still open."""
-    keyring = Keyring.load(path)
+    keyring = _installations(path)
     key = _new(_next_id("s", keyring.seal_keys))
-    _replace(path, Keyring(seal_keys=[*keyring.seal_keys, key], hash_keys=keyring.hash_keys))
+    private_files.replace(path, _document(Keyring(seal_keys=[*keyring.seal_keys, key], hash_keys=keyring.hash_keys)))
     return key.id
 
 
 def add_hash_key(path: Path, tenant: str) -> str:
     """A second live hash key, not yet primary: publish everything under it before promoting it."""
-    keyring = Keyring.load(path)
+    keyring = _installations(path)
     key = _new(_next_id("h", _hash_keys(keyring, tenant)))
     _replace_hash_keys(path, keyring, tenant, [*_hash_keys(keyring, tenant), key])
     return key.id
@@ -38,7 +62,7 @@ def add_hash_key(path: Path, tenant: str) -> str:
 
 def promote(path: Path, tenant: str, key_id: str) -> None:
     """Make a live hash key the primary one."""
-    keyring = Keyring.load(path)
+    keyring = _installations(path)
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys}:
         raise InvalidKeyring(f"tenant {tenant} has no hash key {key_id}")
@@ -48,13 +72,21 @@ def promote(path: Path, tenant: str, key_id: str) -> None:
 def retire(path: Path, tenant: str, key_id: str) -> None:
     """Forget a hash key that is no longer primary: entries under it are no longer found. The newest one stays:
     readers take entries under a newer key than theirs for proof that their keyring is outdated, and deny."""
-    keyring = Keyring.load(path)
+    keyring = _installations(path)
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys if not key.primary}:
         raise InvalidKeyring(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
     if key_id == max((key.id for key in keys), key=age):
         raise InvalidKeyring(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
     _replace_hash_keys(path, keyring, tenant, [key for key in keys if key.id != key_id])
+
+
+def _installations(path: Path) -> Keyring:
+    """The keyring of a file that may be changed, and that others are made from."""
+    keyring = Keyring.load(path)
+    if keyring.exported:
+        raise InvalidKeyring(f"{path} is an export: change the installation's keyring, and export again")
+    return keyring
 
 
 def _hash_keys(keyring: Keyring, tenant: str) -> tuple[Key, ...]:
@@ -64,17 +96,8 @@ def _hash_keys(keyring: Keyring, tenant: str) -> tuple[Key, ...]:
 
 
 def _replace_hash_keys(path: Path, keyring: Keyring, tenant: str, keys: Sequence[Key]) -> None:
-    _replace(path, Keyring(seal_keys=keyring.seal_keys, hash_keys={**keyring.hash_keys, tenant: keys}))
-
-
-def _replace(path: Path, keyring: Keyring) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(_document(keyring))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    changed = Keyring(seal_keys=keyring.seal_keys, hash_keys={**keyring.hash_keys, tenant: keys})
+    private_files.replace(path, _document(changed))
 
 
 def _new(key_id: str, *, primary: bool = False) -> Key:
@@ -88,6 +111,9 @@ def _next_id(letter: str, keys: Sequence[Key]) -> str:
 
 def _document(keyring: Keyring) -> str:
     lines = ["# Secrets of Consent Relay. Lost hash keys: no address is found again. Lost seal keys: none is opened."]
+    if keyring.exported:
+        lines += ["# Written by `consent-relay keyring export`: after each change of the keyring, export it again.", ""]
+        lines.append("exported = true")
     for key in keyring.seal_keys:
         lines += ["", "[[seal_keys]]", *_key(key)]
     for tenant, keys in keyring.hash_keys.items():

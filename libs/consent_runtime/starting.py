@@ -4,6 +4,7 @@ cure."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .settings import ProcessSettings, RelaySettings
 
 
+log = logging.getLogger(__name__)
+
+
 def refuse(lines: Iterable[str]) -> NoReturn:
     """Say each of these lines and exit with code 2."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))
@@ -22,7 +26,28 @@ def refuse(lines: Iterable[str]) -> NoReturn:
 
 
 def keyring(settings: RelaySettings) -> Keyring:
-    """The keyring of this installation."""
+    """The keyring of this installation, for a process that seals or opens."""
+    found = _keyring(settings)
+    if not found.seal_keys:
+        refuse(
+            [f"CONSENT_RELAY_KEYRING_FILE: {settings.keyring_file} has hash keys only: this process needs seal keys"]
+        )
+    return found
+
+
+def hash_keys(settings: RelaySettings) -> Keyring:
+    """The keyring of a process that only hashes: without seal keys, whatever the file holds."""
+    found = _keyring(settings)
+    if found.seal_keys:
+        log.warning(
+            "the keyring holds seal keys, which this process does not need: give it what"
+            " `consent-relay keyring export --hash-only` writes",
+            extra={"keyring": str(settings.keyring_file)},
+        )
+    return found.export(found.tenants, hash_only=True)
+
+
+def _keyring(settings: RelaySettings) -> Keyring:
     from .keyring import InvalidKeyring, Keyring
 
     try:

@@ -77,11 +77,16 @@ def test_its_command_and_options_exist(service: str) -> None:
     assert {word for word in rest if word.startswith("--")} <= known
 
 
-def test_the_keyring_is_made_by_a_command_that_exists() -> None:
+def test_the_keyring_is_made_by_commands_that_exist() -> None:
     [script] = OURS["keyring"]["command"]
-    words = script.partition("|| consent-relay ")[2].split()
-    [(command, _)] = commands(words)
-    assert command.name == "generate"
+    for name, words in zip(("generate", "export"), re.findall(r"consent-relay (keyring [^)&]+)", script), strict=True):
+        [(command, _)] = commands(words.split())
+        assert command.name == name
+
+
+def test_the_gate_is_given_hash_keys_alone() -> None:
+    assert OURS["gate"]["volumes"] == ["gate:/run/consent-relay:ro"]
+    assert "/run/consent-relay-gate/keyring.toml --hash-only" in " ".join(OURS["keyring"]["command"][0].split())
 
 
 @pytest.mark.parametrize("service", SETTINGS)

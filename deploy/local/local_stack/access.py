@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-from consent_runtime.keyring_file import generate
+from consent_runtime.keyring_file import export, generate
 from local_stack import commands
 
 TENANT = "acme"
@@ -34,11 +34,14 @@ class Access:
         file.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
-def ensure_keyring(file: Path) -> None:
-    """A keyring for the tenant, generated once: without it the stored addresses could not be opened."""
+def ensure_keyring(file: Path, gate: Path) -> None:
+    """A keyring for the tenant, generated once: without it the stored addresses could not be opened. What the gate
+    needs of it goes to `gate`."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         generate(file, [TENANT])
+    gate.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    export(file, gate, [TENANT], hash_only=True)
 
 
 def open_ledger(directory: Path, which: str, owner_url: str) -> Access:

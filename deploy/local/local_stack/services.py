@@ -26,6 +26,7 @@ class Site:
     ports: Mapping[str, int]
     database: str
     gate_keys: Path
+    gate_keyring: Path
     destinations: Path
     sandbox: Path
 
@@ -75,6 +76,7 @@ def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Se
     if kind == "gate":
         settings["CONSENT_RELAY_GATE_PORT"] = str(ports["http"])
         settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(site.gate_keys)
+        settings["CONSENT_RELAY_KEYRING_FILE"] = str(site.gate_keyring)
     if kind == "lag":
         settings.setdefault("CONSENT_RELAY_LAG_INTERVAL", "1")  # Somebody is watching.
     if kind == "propagator":

@@ -74,7 +74,7 @@ class Stack(AbstractContextManager["Stack"]):
         self.download()
         files = write_destinations(self.directory, f"http://127.0.0.1:{self._ports['sandbox']}", self._destinations)
         keyring = self.directory / "keyring.toml"
-        access.ensure_keyring(keyring)
+        access.ensure_keyring(keyring, self.gate_keyring)
         self.supervisor.layer()
         keys: list[access.Access] = []
         self.supervisor.together(self._servers.start_kafka, lambda: keys.append(self._start_storage(keyring)))
@@ -87,6 +87,7 @@ class Stack(AbstractContextManager["Stack"]):
             ports=self._ports,
             database=access.service_url(servers.database, keys[0].role, keys[0].password),
             gate_keys=self.directory / "secrets" / access.GATE_KEYS,
+            gate_keyring=self.gate_keyring,
             destinations=files.destinations,
             sandbox=files.sandbox,
         )
@@ -144,6 +145,11 @@ class Stack(AbstractContextManager["Stack"]):
         """Kill it unless it is dead already, start it the same, wait until it is ready."""
         self.supervisor.restart(name, seconds=seconds)
         self._publish()
+
+    @property
+    def gate_keyring(self) -> Path:
+        """The gate's export of the keyring: to be written again when that changes."""
+        return self.directory / "secrets" / "gate-keyring.toml"
 
     def add_worker(self, kind: str) -> str:
         """Start one more instance of a service that shares its work; returns its name, such as `suppression-2`."""

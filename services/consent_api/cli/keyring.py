@@ -19,10 +19,10 @@ def keyring() -> None:
     """Create and rotate the keys that hide addresses.
 
     \b
-    To rotate a tenant's hash key, restart the services after each step that changes FILE, always in this order: what
-    reads the list (gates, every process that embeds consent_client, propagators), then the merge, the relay and ingest,
-    the API last. So a reader has a new key before an entry exists under it (without it, it denies), and needs a retired
-    one no longer when decisions cease to be published under it.
+    To rotate a tenant's hash key, export FILE again and restart the services after each step that changes it, always
+    in this order: what reads the list (gates, every process that embeds consent_client, propagators), then the merge,
+    the relay and ingest, the API last. So a reader has a new key before an entry exists under it (without it, it
+    denies), and needs a retired one no longer when decisions cease to be published under it.
       1. consent-relay keyring rotate FILE --tenant acme   (a second live key: from now on both are published)
       2. consent-relay republish --tenant acme             (after the restart: all earlier decisions under the new key)
       3. consent-relay keyring promote FILE acme h2        (new key first; the old one is still found)
@@ -54,6 +54,44 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
     except (InvalidKeyring, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"wrote {file}")
+
+
+@keyring.command("add-tenant")
+@_FILE
+@click.argument("tenant")
+def add_tenant(file: Path, tenant: str) -> None:
+    """Add TENANT to FILE with a first hash key. Restart the services, or those that serve this tenant."""
+    from consent_runtime import keyring_file
+    from consent_runtime.keyring import InvalidKeyring
+
+    try:
+        keyring_file.add_tenant(file, tenant)
+    except (InvalidKeyring, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"added {tenant}")
+
+
+@keyring.command("export")
+@_FILE
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant that is served; may be repeated.")
+@click.option("--hash-only", is_flag=True, help="Leave the seal keys out: for the gate, and tools with consent_client.")
+def export(file: Path, target: Path, tenants: tuple[str, ...], hash_only: bool) -> None:
+    """Write to TARGET what one process needs of FILE, readable by you only.
+
+    Without --hash-only it also opens sealed addresses: for a propagator that serves these tenants alone. After each
+    change of FILE, export again. An earlier export is replaced, nothing else.
+    """
+    from consent_runtime import keyring_file
+    from consent_runtime.keyring import KeyringError
+
+    try:
+        keyring_file.export(file, target, tenants, hash_only=hash_only)
+    except FileExistsError:
+        raise click.ClickException(f"{target} exists and is no export: name another file") from None
+    except (KeyringError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"wrote {target}")
 
 
 @keyring.command("rotate")

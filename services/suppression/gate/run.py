@@ -62,7 +62,7 @@ def run_gate(settings: GateSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=["http", _TIMESTAMPS, *(_part(channel) for channel in settings.channels)])
     metrics_server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
-    keyring = starting.keyring(settings)
+    keyring = starting.hash_keys(settings)
     keys = KeyFile(settings.gate_keys_file)
     keys.refresh()
     codec = starting.codec(settings)

@@ -100,6 +100,7 @@ def write_keyring(path: Path, seal_keys: Sequence[Key], tenants: Mapping[str, Se
     parts = [section("seal_keys", key) for key in seal_keys]
     for tenant, keys in tenants.items():
         parts += [section(f"tenants.{tenant}.hash_keys", key, f"primary = {str(key.primary).lower()}") for key in keys]
+    path.touch(mode=0o600)
     path.write_text("\n\n".join(parts), encoding="utf-8")
     return path
 

@@ -17,6 +17,7 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys
 from consent_runtime.keyring import Key, Keyring
+from consent_runtime.keyring_file import export
 from local_stack.ports import free_port
 from tests.integration.gate.entries import Entries, decision, eventually, now
 from tests.integration.proxy import Proxy
@@ -115,6 +116,17 @@ def test_it_becomes_ready_answers_and_ends_cleanly(start: Callable[..., GateProc
     assert gate.process.wait(20) == 0
     for line in gate.log.read_text().splitlines():
         assert json.loads(line)["service"] == "gate"
+
+
+def test_hash_keys_are_all_that_it_needs_and_all_that_it_keeps(  # R13
+    start: Callable[..., GateProcess], entries: Entries, keyring_file: Path, tmp_path: Path
+) -> None:
+    export(keyring_file, tmp_path / "hashes.toml", ["acme"], hash_only=True)
+    entries.write("sms", PHONE, decision())
+    gate = start(CONSENT_RELAY_KEYRING_FILE=str(tmp_path / "hashes.toml"))
+    eventually(gate.ready, 60)
+    assert gate.reason() == "given"
+    assert "seal keys" not in gate.log.read_text()
 
 
 def test_a_hash_key_that_it_lacks_is_named_with_the_cure(start: Callable[..., GateProcess], entries: Entries) -> None:

@@ -69,6 +69,7 @@ class Rotation:
 
     def restart_in_order(self) -> None:
         """Every service is ended by SIGTERM and started with the keyring as it is now."""
+        self.keyring("export", str(self._stack.gate_keyring), "--hash-only", "--tenant", self._endpoints.tenant)
         for names in RESTART_ORDER:
             self._stack.supervisor.together(*(partial(self._restart, name) for name in names))
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from consent_contracts import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
-from consent_runtime.keyring_file import generate
+from consent_runtime.keyring_file import export, generate
 from propagator.cli.propagator import propagator
 from tests.one_destination import declare
 
@@ -35,6 +35,15 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr("consent_runtime.provision.require_topics", lambda *_: None)
     monkeypatch.setattr("consent_runtime.logs.configure", lambda *_: None)
     return lambda: CliRunner().invoke(propagator)
+
+
+def test_a_keyring_without_the_seal_keys_that_it_needs(start: Start, tmp_path: Path) -> None:
+    export(tmp_path / "keyring.toml", tmp_path / "hashes.toml", ["acme"], hash_only=True)
+    (tmp_path / "hashes.toml").replace(tmp_path / "keyring.toml")
+    result = start()
+    assert result.exit_code == 2
+    assert result.stderr.startswith("CONSENT_RELAY_KEYRING_FILE: ")
+    assert "needs seal keys" in result.stderr
 
 
 def test_a_keyring_that_cannot_be_used(start: Start, tmp_path: Path) -> None:

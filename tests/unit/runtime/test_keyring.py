@@ -2,14 +2,16 @@
 
 import hashlib
 import hmac
+import re
 import stat
+import subprocess
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
 from consent_runtime import keyring_file
-from consent_runtime.keyring import InvalidKeyring, Key, Keyring, UnknownTenant, Unsealable
+from consent_runtime.keyring import InvalidKeyring, Key, Keyring, SealKeysMissing, UnknownTenant, Unsealable
 from consent_runtime.keyring_file import generate
 
 PHONE = "+33639981234"
@@ -130,6 +132,9 @@ HASH = '[[tenants.acme.hash_keys]]\nid = "h1"\nsecret = "' + "B" * 43 + '="\npri
         ("", "seal_keys"),
         (SEAL, "tenant"),
         (HASH, "seal_keys"),
+        ("exported = false\n" + HASH, "seal_keys"),
+        ("exported = 1\n" + HASH, "exported"),
+        ("exported = true\n" + HASH.replace("B", "C", 3).replace('="', '"'), "base64"),
         (SEAL + HASH.replace("true", "false"), "acme"),
         (SEAL + HASH + HASH, "same id"),
         (SEAL + HASH.replace("B", "C", 3).replace('="', '"'), "base64"),
@@ -143,6 +148,7 @@ HASH = '[[tenants.acme.hash_keys]]\nid = "h1"\nsecret = "' + "B" * 43 + '="\npri
 )
 def test_a_wrong_keyring_is_refused_without_showing_a_secret(tmp_path: Path, text: str, names: str) -> None:
     path = tmp_path / "keyring.toml"
+    path.touch(mode=0o600)
     path.write_text(text)
     with pytest.raises(InvalidKeyring, match=names) as caught:
         Keyring.load(path)
@@ -157,3 +163,90 @@ def test_a_missing_keyring_is_named(tmp_path: Path) -> None:
 
 def test_secrets_do_not_show_in_a_representation() -> None:
     assert "\\x" not in repr(Key(id="s1", secret=bytes(32)))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o620, 0o601, 0o777])
+def test_a_keyring_that_others_can_read_or_change_is_refused_with_the_cure(tmp_path: Path, mode: int) -> None:  # R13
+    path = tmp_path / "keyring.toml"
+    generate(path, ["acme"])
+    path.chmod(mode)
+    with pytest.raises(InvalidKeyring) as caught:
+        Keyring.load(path)
+    cure = re.search(r"run: (chmod \d+ \S+)", str(caught.value))
+    assert cure is not None
+    subprocess.run(cure[1].split(), check=True)
+    Keyring.load(path)
+
+
+def test_a_link_is_as_open_as_what_it_leads_to(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.toml"
+    generate(path, ["acme"])
+    (tmp_path / "link").symlink_to(path)
+    Keyring.load(tmp_path / "link")
+    path.chmod(0o604)
+    with pytest.raises(InvalidKeyring, match="chmod 600"):
+        Keyring.load(tmp_path / "link")
+
+
+def test_an_export_holds_one_tenant_and_hash_keys_only(tmp_path: Path) -> None:  # R13 R45
+    path, target = tmp_path / "keyring.toml", tmp_path / "gate.toml"
+    whole = generate(path, ["acme", "other"])
+    keyring_file.export(path, target, ["acme"], hash_only=True)
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert "seal_keys" not in target.read_text()
+    exported = Keyring.load(target)
+    assert exported.tenants == ("acme",)
+    assert exported.address_key("acme", "sms", PHONE) == whole.address_key("acme", "sms", PHONE)
+    with pytest.raises(UnknownTenant):
+        exported.address_key("other", "sms", PHONE)
+    sealed = whole.seal("h1.x", PHONE)
+    for use in (lambda: exported.seal("h1.x", PHONE), lambda: exported.open("h1.x", sealed)):
+        with pytest.raises(SealKeysMissing):
+            use()
+
+    keyring_file.add_hash_key(path, "acme")
+    keyring_file.export(path, target, ["acme"], hash_only=True)
+    assert [key.id for key in Keyring.load(target).hash_keys["acme"]] == ["h1", "h2"]
+    keyring_file.export(path, target, ["other"], hash_only=False)
+    opening = Keyring.load(target)
+    assert (opening.tenants, opening.open("h1.x", sealed)) == (("other",), PHONE)
+
+
+def test_an_export_replaces_no_keyring_and_is_not_changed(tmp_path: Path) -> None:
+    path, another, target = tmp_path / "keyring.toml", tmp_path / "another.toml", tmp_path / "gate.toml"
+    for each in (path, another):
+        generate(each, ["acme"])
+    for taken in (path, another, tmp_path / "notes"):
+        taken.touch()
+        before = taken.read_bytes()
+        with pytest.raises(FileExistsError):
+            keyring_file.export(path, taken, ["acme"], hash_only=True)
+        assert taken.read_bytes() == before
+    with pytest.raises(UnknownTenant, match="nobody"):
+        keyring_file.export(path, target, ["nobody"], hash_only=True)
+    assert not target.exists()
+    keyring_file.export(path, target, ["acme"], hash_only=True)
+    for change in (
+        lambda: keyring_file.add_seal_key(target),
+        lambda: keyring_file.add_hash_key(target, "acme"),
+        lambda: keyring_file.add_tenant(target, "new"),
+        lambda: keyring_file.promote(target, "acme", "h1"),
+        lambda: keyring_file.retire(target, "acme", "h1"),
+        lambda: keyring_file.export(target, tmp_path / "second.toml", ["acme"], hash_only=True),
+    ):
+        with pytest.raises(InvalidKeyring, match="export again"):
+            change()
+
+
+def test_a_tenant_is_added_with_a_key_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.toml"
+    before = generate(path, ["acme"])
+    keyring_file.add_tenant(path, "new")
+    after = Keyring.load(path)
+    assert after.hash_keys["acme"] == before.hash_keys["acme"]
+    assert after.seal_keys == before.seal_keys
+    assert after.address_key("new", "sms", PHONE) != after.address_key("acme", "sms", PHONE)
+    for tenant, complaint in (("acme", "has hash keys"), ("A B", "tenant's name")):
+        with pytest.raises(InvalidKeyring, match=complaint):
+            keyring_file.add_tenant(path, tenant)
+    assert Keyring.load(path).tenants == ("acme", "new")
