@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from propagator.connectors.ssrf import credentials_url_error
 from propagator.desired.model import PERMIT, SUPPRESS, Action
-from propagator.errors import TenantMismatchError
+from propagator.errors import MisconfiguredError, TenantMismatchError
 
 __all__ = [
     "PERMIT",
@@ -207,7 +208,7 @@ class ConnectorType:
     """The boolean option without which the address itself is not sent; None: it always is."""
     target_error: Callable[[str], str | None]
     """None when the target is well-formed, else what is wrong with it and the fix."""
-    url_error: Callable[[str, Options], str | None] = lambda _url, _options: None
+    url_error: Callable[[str, Options], str | None] = lambda url, _options: credentials_url_error(url)
     """None when the URL may be called with these options, else what is wrong with it and the fix."""
     open: Callable[[ConnectionSettings], Connector]
     """Opens the bare connector; everything outside the connectors' own files goes through `build`."""
@@ -223,6 +224,8 @@ class ConnectorType:
 
         Raises MisconfiguredError for a secret or URL of the wrong form.
         """
+        if connection.url is not None and (wrong := self.url_error(connection.url, connection.options)) is not None:
+            raise MisconfiguredError("url", wrong)
         return _OneTenant(self.open(connection), connection)
 
 

@@ -22,6 +22,7 @@ from propagator.connectors.base import (
     ConnectorType,
     Guard,
     Option,
+    Options,
     Outcome,
     Push,
     Refused,
@@ -31,6 +32,7 @@ from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.oauth import ClientCredentials
 from propagator.connectors.responses import parsed, raise_for_status
+from propagator.connectors.ssrf import credentials_url_error
 from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 CONNECTIONS = 4
@@ -162,6 +164,14 @@ def _login_host(connection: ConnectionSettings) -> str:
     return f"{parts.scheme}://{parts.netloc.replace('api.', 'login.', 1)}"
 
 
+def _url_error(url: str, options: Options) -> str | None:
+    if (wrong := credentials_url_error(url)) is not None:
+        return wrong
+    login = str(options["login_url"])
+    wrong = credentials_url_error(login) if login else None
+    return None if wrong is None else f"`login_url`: {wrong}"
+
+
 def _target_error(target: str) -> str | None:
     try:
         uuid.UUID(target)
@@ -191,5 +201,6 @@ TYPE = ConnectorType(
         scope="target",
     ),
     target_error=_target_error,
+    url_error=_url_error,
     open=Genesys,
 )

@@ -44,8 +44,6 @@ class Webhook:
         allow_private = bool(connection.options["allow_private"])
         if connection.url is None:
             raise MisconfiguredError("url", "a webhook has no host of its own: set `url`")
-        if (wrong := url_error(connection.url, allow_private=allow_private)) is not None:
-            raise MisconfiguredError("url", wrong)
         self._url = connection.url
         self._secrets = _secrets(connection.credentials)
         self._clear = bool(connection.options["clear_addresses"])
