@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it has no login.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8090, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--config",
@@ -28,9 +28,13 @@ def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) 
     See what they were told http://HOST:PORT/_state, /_state/twilio, /_journal/twilio
     Make them misbehave     POST /_control/faults, PUT /_control/outage/sendgrid
 
-    For trying and testing only: whoever reaches the port can read and change everything.
+    The latter two ask for HTTP Basic credentials: user `control`, and `control_token` of the configuration as password.
+    Without one there, one is made up and printed. For trying and testing only.
     """
     import asyncio
+    import secrets
+
+    import msgspec
 
     from provider_sandbox.config import load
     from provider_sandbox.serving import serve
@@ -39,6 +43,9 @@ def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) 
         accounts = load(config)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--config") from error
+    if not accounts.control_token:
+        accounts = msgspec.structs.replace(accounts, control_token=secrets.token_urlsafe(16))
+        click.echo(f"control token: {accounts.control_token}", err=True)
     asyncio.run(serve(accounts, host=host, port=port, state_file=state_file))
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from provider_sandbox.beliefs import Beliefs, ChangeLog
 from provider_sandbox.config import SandboxConfig
-from provider_sandbox.control import Control
+from provider_sandbox.control import Control, restricted_to
 from provider_sandbox.faults import Faults
 from provider_sandbox.genesys import Genesys
 from provider_sandbox.guard import Guard
@@ -33,7 +33,8 @@ def create_app(config: SandboxConfig, log: ChangeLog | None = None) -> web.Appli
         webhook,
     )
     guard = Guard(providers, journal, faults)
-    app = web.Application(middlewares=[guard.middleware], client_max_size=_LARGEST_BODY)
+    middlewares = [restricted_to(config.control_token)] if config.control_token else []
+    app = web.Application(middlewares=[*middlewares, guard.middleware], client_max_size=_LARGEST_BODY)
     for provider in providers:
         app.add_routes(provider.routes())
     app.add_routes(Control(beliefs, journal, faults, guard, genesys, webhook).routes())

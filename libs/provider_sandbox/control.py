@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Literal, TypeVar
 
+import aiohttp
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from provider_sandbox.beliefs import Beliefs
 from provider_sandbox.config import Latency, Limit
@@ -17,6 +20,24 @@ from provider_sandbox.provider import json_answer
 from provider_sandbox.webhook import Webhook
 
 T = TypeVar("T")
+
+
+PATHS = ("/_control", "/_state", "/_journal")
+USER = "control"
+
+
+def restricted_to(token: str) -> Middleware:
+    """Answers 401 to requests for PATHS without HTTP Basic credentials of USER and this token."""
+    expected = aiohttp.encode_basic_auth(USER, token).encode()
+
+    @web.middleware
+    async def through(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+        if request.path.startswith(PATHS) and not hmac.compare_digest(given, expected):
+            return web.Response(status=401, text="needs the control token", headers={"WWW-Authenticate": "Basic"})
+        return await handler(request)
+
+    return through
 
 
 class _Outage(msgspec.Struct, forbid_unknown_fields=True):

@@ -74,7 +74,7 @@ destinations:
 
 def measure(servers: Servers) -> list[Figure]:
     """The services are started beside the given servers, with a database and a topic prefix of their own."""
-    with system(servers, DESTINATIONS) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, DESTINATIONS) as stack, closing(SandboxClient.of(stack.endpoints)) as sandbox:
         endpoints = stack.endpoints
         for account in (ACCOUNT, BARE_ACCOUNT):
             sandbox.answer_at_once(account)

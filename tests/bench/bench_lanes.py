@@ -29,7 +29,7 @@ PROMISE_SECONDS = 2.0
 
 def measure(servers: Servers) -> list[Figure]:
     """Each stage is stopped while bulk is put before it, and started again; then people choose."""
-    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient.of(stack.endpoints)) as sandbox:
         endpoints = stack.endpoints
         topics = Topics(prefix=endpoints.topic_prefix)
         legacy = LegacyTopics(servers, topics, Keyring.load(Path(endpoints.keyring_file)))

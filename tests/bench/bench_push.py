@@ -135,7 +135,7 @@ TOOLS = (
 
 def measure(servers: Servers) -> list[Figure]:
     """Bulk is written to the lists while the destinations are paused; the propagator is then started again."""
-    with system(servers, DESTINATIONS) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, DESTINATIONS) as stack, closing(SandboxClient.of(stack.endpoints)) as sandbox:
         endpoints = stack.endpoints
         keyring = Keyring.load(Path(endpoints.keyring_file))
         legacy = LegacyTopics(servers, Topics(prefix=endpoints.topic_prefix), keyring)

@@ -77,7 +77,7 @@ class _Bench:
 
 def measure(servers: Servers) -> list[Figure]:
     """With and without by turns; each turn begins once a withdrawal has come through."""
-    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient(stack.endpoints.sandbox)) as sandbox:
+    with system(servers, OWN_WEBHOOK) as stack, closing(SandboxClient.of(stack.endpoints)) as sandbox:
         sandbox.answer_at_once(ACCOUNT)
         bench = _Bench(stack, sandbox, ProcessorTime(stack, servers))
         resting, loaded, bare_resting, bare_loaded = [], [], [], []

@@ -182,11 +182,13 @@ def rig(servers: Servers) -> Iterator[Rig]:
 @contextmanager
 def _sandbox(directory: Path) -> Iterator[SandboxClient]:
     config = directory / "sandbox.toml"
-    config.write_text(f'[webhook]\nsecrets = ["{SECRET}"]\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n')
+    config.write_text(
+        f'control_token = "{SECRET}"\n[webhook]\nsecrets = ["{SECRET}"]\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n'
+    )
     command = [sys.executable, "-m", "consent_runtime", "sandbox", "--port", "0", "--config", str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    client = SandboxClient(process.stdout.readline().strip().rpartition(" ")[2])
+    client = SandboxClient(process.stdout.readline().strip().rpartition(" ")[2], token=SECRET)
     try:
         yield client
     finally:

@@ -8,13 +8,20 @@ from typing import Any
 
 import httpx
 
+from local_stack.endpoints import Endpoints
+
 
 class SandboxClient:
     """`url` has no slash at its end."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=60)
+        self._client = httpx.Client(base_url=url, auth=("control", token), timeout=60)
+
+    @classmethod
+    def of(cls, endpoints: Endpoints) -> SandboxClient:
+        """The sandbox of a local stack."""
+        return cls(endpoints.sandbox, token=endpoints.sandbox_token)
 
     def put(self, path: str, body: object) -> None:
         self._client.put(path, json=body).raise_for_status()

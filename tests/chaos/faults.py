@@ -296,5 +296,5 @@ def _providers(scene: Scene, what: str, body: object) -> None:
 
 
 def _control(stack: Stack, what: str, account: str, body: object) -> None:
-    answer = httpx.put(f"{stack.endpoints.sandbox}/_control/{what}/{account}", json=body, timeout=10)
+    answer = httpx.put(f"{stack.endpoints.sandbox_control}/_control/{what}/{account}", json=body, timeout=10)
     answer.raise_for_status()

@@ -39,7 +39,9 @@ def stale_permissions(
         if not tool.push_permissions:
             continue
         entries = _entries(endpoints, codec, topics.suppression(tool.channel))
-        states = httpx.get(f"{endpoints.sandbox}/_state/{tool.account}", params={"details": 1}, timeout=30).json()
+        states = httpx.get(
+            f"{endpoints.sandbox_control}/_state/{tool.account}", params={"details": 1}, timeout=30
+        ).json()
         for place, known in expected.items():
             if place[0] != tool.channel:
                 continue

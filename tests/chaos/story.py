@@ -26,7 +26,9 @@ def story(endpoints: Endpoints, codec: Codec, difference: Difference) -> str:
 def _history(endpoints: Endpoints, difference: Difference) -> Iterator[str]:
     for tool in tools(endpoints):
         if tool.destination == difference.where:
-            answer = httpx.get(f"{endpoints.sandbox}/_state/{tool.account}", params={"details": 1}, timeout=30).json()
+            answer = httpx.get(
+                f"{endpoints.sandbox_control}/_state/{tool.account}", params={"details": 1}, timeout=30
+            ).json()
             belief = answer["states"].get(tool.name_of(difference.place), {}).get(difference.asked, {})
             for at, state in belief.get("changes", ()):
                 yield f"  {at / 1e6:.3f} the tool: {state}"

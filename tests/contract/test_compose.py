@@ -41,7 +41,7 @@ SETTINGS: dict[str, type[ProcessSettings]] = {
 }
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == "consent-relay"}
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("consent-relay")}
 
 
 def text_of(value: str) -> str:
@@ -130,6 +130,13 @@ def test_the_files_and_volumes_it_mounts_exist(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_it_listens_on_this_machine_alone(service: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", []))
+
+
+def test_the_sandbox_is_no_part_of_the_production_image() -> None:
+    assert OURS["sandbox"]["image"] == "consent-relay-demo"
+    assert all(service["image"] == "consent-relay" for name, service in OURS.items() if name != "sandbox")
+    last = (ROOT / "deploy/images/Dockerfile").read_text().rpartition("FROM ")[2]
+    assert "rm -r provider_sandbox local_stack" in last
 
 
 def test_prometheus_asks_every_process() -> None:

@@ -5,6 +5,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from consent_runtime import private_files
+
 PURPOSES = ("newsletter", "promotions", "survey")
 
 DESTINATIONS = """\
@@ -58,6 +60,8 @@ ADDED_DESTINATION = """\
 
 SANDBOX = """\
 # Written by `consent-relay up`: the accounts that destinations.yaml names. Limits are the providers' documented ones.
+control_token = "{sandbox-control}"
+
 [twilio]
 account_sid = "{twilio-account}"
 auth_token = "{twilio-token}"
@@ -86,6 +90,7 @@ class DestinationFiles:
 
     destinations: Path
     sandbox: Path
+    sandbox_token: str
 
 
 def write_destinations(directory: Path, sandbox_url: str, declared: str = DESTINATIONS) -> DestinationFiles:
@@ -96,14 +101,17 @@ def write_destinations(directory: Path, sandbox_url: str, declared: str = DESTIN
         "sendgrid": f"SG.{secrets.token_urlsafe(32)}",
         "genesys-id": secrets.token_hex(16),
         "genesys-secret": secrets.token_urlsafe(32),
+        "sandbox-control": secrets.token_urlsafe(16),
         "webhook": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }
     (directory / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, secret in credentials.items():
-        (directory / "secrets" / name).write_text(secret)
+        private_files.replace(directory / "secrets" / name, secret)
     files = DestinationFiles(
-        destinations=directory / "destinations.yaml", sandbox=directory / "secrets" / "sandbox.toml"
+        destinations=directory / "destinations.yaml",
+        sandbox=directory / "secrets" / "sandbox.toml",
+        sandbox_token=credentials["sandbox-control"],
     )
-    files.destinations.write_text(declared.format(sandbox=sandbox_url))
-    files.sandbox.write_text(SANDBOX.format(**credentials))
+    private_files.replace(files.destinations, declared.format(sandbox=sandbox_url))
+    private_files.replace(files.sandbox, SANDBOX.format(**credentials))
     return files

@@ -28,6 +28,12 @@ class Endpoints:
     topic_prefix: str
     logs: str
     pids: Mapping[str, int]
+    sandbox_token: str = ""
+
+    @property
+    def sandbox_control(self) -> str:
+        """The sandbox's address with the credentials of /_control, /_state and /_journal."""
+        return self.sandbox.replace("://", f"://control:{self.sandbox_token}@", 1)
 
     def write(self, file: Path) -> None:
         """Replace the file as a whole; it holds secrets, so only its owner may read it."""
@@ -53,7 +59,7 @@ class Endpoints:
             "Kafka": self.kafka,
             "schema registry": self.registry,
             "PostgreSQL": _without_password(self.database),
-            "provider sandbox": f"{self.sandbox}/_state",
+            "provider sandbox": f"{self.sandbox}/_state  (user control, password: sandbox_token in endpoints.json)",
             "logs": self.logs,
         }
         rows |= {f"{name} metrics": f"{url}/metrics" for name, url in self.metrics.items()}

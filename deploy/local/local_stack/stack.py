@@ -100,6 +100,7 @@ class Stack(AbstractContextManager["Stack"]):
             api=self._site.url("api-http"),
             gate=self._site.url("gate-http"),
             sandbox=self._site.url("sandbox"),
+            sandbox_token=files.sandbox_token,
             metrics={each.name: each.metrics for each in services if each.name != "sandbox"},
             tenant=access.TENANT,
             api_key=keys[0].api_key,

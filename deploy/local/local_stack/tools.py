@@ -42,7 +42,7 @@ def audit(
     all_findings = Findings()
     with httpx.Client(timeout=60) as client:
         found = [
-            compare(expected, tool, _beliefs(client, endpoints.sandbox, tool.account), now=now)
+            compare(expected, tool, _beliefs(client, endpoints.sandbox_control, tool.account), now=now)
             for tool in tools(endpoints)
             if tool.destination not in but
         ]

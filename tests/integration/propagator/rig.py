@@ -69,7 +69,7 @@ class Sandbox:
     def __init__(self, directory: Path) -> None:
         config = directory / "sandbox.toml"
         config.write_text(
-            f'[twilio]\nsenders = ["{SENDER}"]\n'
+            f'control_token = "{SECRET}"\n[twilio]\nsenders = ["{SENDER}"]\n'
             f'[twilio.limit]\ncalls = 0\nseconds = 60\n[webhook]\nsecrets = ["{SECRET}"]\n'
             "[twilio.latency]\np50_ms = 5\np99_ms = 20\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n"
         )
@@ -83,9 +83,11 @@ class Sandbox:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
-        )
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": f"Basic {base64.b64encode(f'control:{SECRET}'.encode()).decode()}",
+        }
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             text = answer.read()
         return json.loads(text) if text else None

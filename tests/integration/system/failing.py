@@ -211,7 +211,7 @@ class FailingSystem:
 
     def is_suppressed_at_the_tool(self, person: Person) -> bool:
         """By SMS alone."""
-        states = self._client.get(f"{self.endpoints.sandbox}/_state/twilio").json()["states"]
+        states = self._client.get(f"{self.endpoints.sandbox_control}/_state/twilio").json()["states"]
         return SUPPRESSED in states.get(person.address, {}).values()
 
     # The processes

@@ -133,7 +133,7 @@ class Rotation:
         tool = replace(declared, name_of=key, push_permissions=False)
 
         def findings() -> Findings:
-            answer = httpx.get(f"{self._endpoints.sandbox}/_state/{tool.account}", timeout=60)
+            answer = httpx.get(f"{self._endpoints.sandbox_control}/_state/{tool.account}", timeout=60)
             return compare(self._load.book.verdicts(), tool, answer.json()["states"], now=_now())
 
         assert self._once_right(f"under {key_id}", findings).told[BY_KEY]

@@ -118,7 +118,7 @@ def _trouble_at_the_tools(client: httpx.Client, endpoints: Endpoints) -> None:
         {"account": "sendgrid", "kind": "status", "times": 1, "status": 503, "body": EMAIL[0].canonical},
         {"account": "genesys", "kind": "malformed", "times": 1},
     ]
-    client.post(f"{endpoints.sandbox}/_control/faults", json=faults).raise_for_status()
+    client.post(f"{endpoints.sandbox_control}/_control/faults", json=faults).raise_for_status()
 
 
 def _good_traffic(client: httpx.Client, endpoints: Endpoints) -> None:
@@ -232,7 +232,7 @@ def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
 
     def told() -> bool:
         states = {
-            account: client.get(f"{endpoints.sandbox}/_state/{account}").json()["states"]
+            account: client.get(f"{endpoints.sandbox_control}/_state/{account}").json()["states"]
             for account in ("twilio", "sendgrid", "genesys", "webhook/crm")
         }
         return (
@@ -255,7 +255,7 @@ def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
         return any(line.startswith(name) and float(line.split()[-1]) > 0 for line in page.splitlines())
 
     _eventually(failing, "the address that keeps failing backs off")
-    client.delete(f"{endpoints.sandbox}/_control/faults").raise_for_status()
+    client.delete(f"{endpoints.sandbox_control}/_control/faults").raise_for_status()
     lag = f"{endpoints.metrics['lag']}/metrics"
     inbound = Topics(prefix=endpoints.topic_prefix).inbound
 

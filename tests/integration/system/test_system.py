@@ -44,7 +44,7 @@ def receipts(endpoints: Endpoints, decision_id: str) -> dict[str, str]:
 
 
 def told(endpoints: Endpoints, account: str) -> dict[str, Any]:
-    found = httpx.get(f"{endpoints.sandbox}/_state/{account}").json()
+    found = httpx.get(f"{endpoints.sandbox_control}/_state/{account}").json()
     return dict(found["states"])
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from click.testing import CliRunner
 
 from provider_sandbox.__main__ import sandbox
+from provider_sandbox.app import create_app, start
 from provider_sandbox.beliefs import SUPPRESSED, Beliefs
 from provider_sandbox.change_log import FileChangeLog
 from provider_sandbox.config import SandboxConfig, load
@@ -152,3 +154,31 @@ def test_a_wrong_config_names_the_field(tmp_path: Path) -> None:
     assert "items_per_call" in result.output
     path.write_text("[twilio]\nitems_per_call = 30\n[genesys]\ntoken_seconds = 2\n")
     assert load(path).twilio.items_per_call == 30
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": aiohttp.encode_basic_auth(user, password)}
+
+
+async def test_control_and_what_it_holds_need_the_token() -> None:
+    running = await start(create_app(SandboxConfig(control_token="hush-77")))
+    async with aiohttp.ClientSession() as session:
+        for method, path in [
+            ("POST", "/_control/faults"),
+            ("PUT", "/_control/outage/twilio"),
+            ("POST", "/_control/reset"),
+            ("GET", "/_state"),
+            ("GET", "/_state/twilio"),
+            ("GET", "/_journal/twilio"),
+            ("GET", "/%5Fstate"),
+        ]:
+            for headers in ({}, basic("control", "hush"), basic("other", "hush-77"), {"Authorization": "Basic \xe9"}):
+                url = yarl.URL(running.url + path, encoded=True)
+                async with session.request(method, url, headers=headers) as answer:
+                    assert answer.status == 401
+                    assert "hush" not in await answer.text()
+        async with session.get(running.url + "/_state", headers=basic("control", "hush-77")) as answer:
+            assert answer.status == 200
+        async with session.get(running.url + "/readyz") as answer:
+            assert answer.status == 200
+    await running.close()

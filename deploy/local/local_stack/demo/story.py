@@ -178,7 +178,7 @@ class Story:
 
     def _outage(self, mode: str, news: str) -> None:
         answer = httpx.put(
-            f"{self._stack.endpoints.sandbox}/_control/outage/{OUTAGE_OF}", json={"mode": mode}, timeout=5
+            f"{self._stack.endpoints.sandbox_control}/_control/outage/{OUTAGE_OF}", json={"mode": mode}, timeout=5
         )
         answer.raise_for_status()
         self._report(news)
