@@ -1,6 +1,7 @@
 """The one command line. Commands come from the entry points `consent_relay.commands`, so that no service
 needs to import another, and a command's imports cost nothing until it runs."""
 
+import os
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -54,4 +55,6 @@ def cli() -> None:
 
 
 def main() -> None:
+    # Local state, checkpoints and exports are for the user that runs a process alone: files 0600, directories 0700.
+    os.umask(0o077)
     cli(prog_name="consent-relay")

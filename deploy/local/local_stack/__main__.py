@@ -1,8 +1,12 @@
 """`consent-relay up` and `consent-relay demo`: the whole system on one machine."""
 
+import os
 from pathlib import Path
 
 import click
+
+_SERVERS_UMASK = 0o022
+"""PostgreSQL may run as another account than ours, and reads its programs. What holds secrets has a mode of its own."""
 
 
 @click.command()
@@ -24,6 +28,8 @@ def up(directory: Path, servers_only: bool) -> None:
     the end of its log, and started again.
     """
     from local_stack.up import run, run_servers
+
+    os.umask(_SERVERS_UMASK)
 
     raise SystemExit((run_servers if servers_only else run)(directory.absolute()))
 
@@ -57,6 +63,7 @@ def demo(people: int, seconds: float, rate: float, imported: int, seed: int | No
     from local_stack.demo.run import run
     from local_stack.demo.story import Options
 
+    os.umask(_SERVERS_UMASK)
     if not 1 <= people <= MOST_PEOPLE:
         raise click.BadParameter(
             f"between 1 and {MOST_PEOPLE}: the reserved numbers go no further", param_hint="people"

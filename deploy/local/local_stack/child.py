@@ -76,7 +76,7 @@ class Child:
         with self._lock:
             if self.running:
                 return
-            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._log_start = self.log.stat().st_size if self.log.exists() else 0
             self._process = _spawner.submit(self._spawn).result()
             self._wanted = True

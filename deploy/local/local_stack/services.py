@@ -58,7 +58,7 @@ def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Se
     metrics = f"http://127.0.0.1:{ports['metrics']}"
     if kind == "sandbox":
         state = site.directory / "state" / "sandbox"
-        state.parent.mkdir(parents=True, exist_ok=True)
+        state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         arguments = ("sandbox", "--port", str(ports["metrics"]), "--config", str(site.sandbox))
         return Service(name=name, arguments=(*arguments, "--state-file", str(state)), metrics=metrics)
     settings = {

@@ -14,7 +14,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import errors, sql
 from sqlalchemy import URL, Connection, create_engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
 
 from consent_api.errors import MisconfiguredError
 
@@ -75,10 +76,12 @@ def _create_role(connection: Connection, service: URL) -> None:
             raise MisconfiguredError(
                 f"CONSENT_RELAY_API_DATABASE: role {name} is a superuser and could change the ledger."
             )
+        if service.password and not _lets_in(service):
+            _change_password(connection, service)
         return
     statement = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(name))
     if service.password:
-        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(str(service.password)))
+        statement += sql.SQL(" PASSWORD {}").format(_verifier(connection, service))
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(_rendered(connection, statement))
@@ -86,6 +89,43 @@ def _create_role(connection: Connection, service: URL) -> None:
         # Roles belong to the cluster: another database's migration may have just created this one.
         if not isinstance(error.orig, errors.DuplicateObject):
             raise
+
+
+def _lets_in(service: URL) -> bool:
+    """Whether the role's password is that of the URL."""
+    engine = create_engine(service, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    try:
+        engine.connect().close()
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
+
+
+def _change_password(connection: Connection, service: URL) -> None:
+    """The URL has a newer password than the role: one that was rotated."""
+    name = str(service.username)
+    statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), _verifier(connection, service))
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(_rendered(connection, statement))
+    except ProgrammingError as error:
+        if not isinstance(error.orig, errors.InsufficientPrivilege):
+            raise
+        raise MisconfiguredError(
+            f"CONSENT_RELAY_API_DATABASE: role {name} cannot log in with this password, and the owner of the database"
+            " may not change it: have an administrator do so."
+        ) from None
+    log.warning("the role did not let its own URL in: its password was changed", extra={"role": name})
+
+
+def _verifier(connection: Connection, service: URL) -> sql.Literal:
+    """What PostgreSQL keeps of the password. Made here, as psql's \\password does: a statement with the password itself
+    would stand in the server's log and in its statistics."""
+    pgconn = connection.connection.driver_connection.pgconn  # type: ignore[union-attr]
+    made = pgconn.encrypt_password(str(service.password).encode(), str(service.username).encode(), b"scram-sha-256")
+    return sql.Literal(made.decode("ascii"))
 
 
 def _grant(connection: Connection, role: str) -> None:

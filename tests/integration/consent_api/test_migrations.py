@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from prometheus_client import Gauge
-from sqlalchemy import URL, Engine, text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy import URL, Engine, create_engine, event, text
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
 
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger import tables
@@ -28,6 +30,46 @@ def test_the_tables_in_code_are_those_that_the_migrations_make(owner_engine: Eng
 
 def test_migrate_may_be_repeated(owner: URL, service: URL) -> None:
     migrate(owner, service)
+
+
+def test_a_rotated_password_is_applied_and_none_stands_in_a_statement(owner: URL, service: URL) -> None:  # R42
+    """The server writes statements into its log."""
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        statements.append(f"{statement} {parameters}")
+
+    role, first, second = f"svc_{uuid4().hex[:12]}", "first % ' secret", "second é secret"
+    one, other = (owner.set(username=role, password=each) for each in (first, second))
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        migrate(owner, one)
+        assert lets_in(one)
+        migrate(owner, other)
+        assert lets_in(other)
+        assert not lets_in(one)
+        migrate(owner, other)
+        assert lets_in(other)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+        engine = create_engine(owner)
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+        engine.dispose()
+    assert sum("SCRAM-SHA-256$" in each for each in statements) == 2, "created once, changed once"
+    assert not any("secret" in each for each in statements)
+
+
+def lets_in(url: URL) -> bool:
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        engine.connect().close()
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
 
 
 def test_the_services_may_not_use_the_owner_role(owner: URL) -> None:
