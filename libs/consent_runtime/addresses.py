@@ -58,6 +58,9 @@ _DOTTED_CAPITAL = re.compile("\u0130|[Ii]\u0307")
 """The Turkish capital, which is İ also where a system has put a domain into capitals."""
 _MAILTO = re.compile(r"mailto:/{0,2}", re.IGNORECASE | re.ASCII)
 _QUOTED = re.compile(r"""(['"])([^'"].*)\1""")
+_MOST_LABELS_ENCODED = 36
+"""Labels of a domain that are not ASCII: each takes seven bytes or more of the 254, and as long as fifty letters to
+encode."""
 _ALPHABETS = ("LATIN ", "GREEK ", "CYRILLIC ", "ARMENIAN ")
 """Those whose letters are mistaken for one another's, as Unicode names them."""
 _WRITTEN_BESIDE_LATIN = ("LATIN ", "CJK ", "HIRAGANA ", "KATAKANA", "IDEOGRAPHIC ", "BOPOMOFO ", "HANGUL ")
@@ -65,14 +68,16 @@ _WRITTEN_BESIDE_LATIN = ("LATIN ", "CJK ", "HIRAGANA ", "KATAKANA", "IDEOGRAPHIC
 _LETTER_FOR_A_HYPHEN = re.compile(r"(?<=[a-z0-9])[\u30fc\u1173\u4e00]+(?=[a-z0-9])", re.IGNORECASE | re.ASCII)
 """What Japanese, Korean and Chinese keyboards give for a hyphen, compatibility forms resolved."""
 _ENCODED = re.compile(
-    r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])|=\?.*\?=", re.IGNORECASE
+    r"%(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[c-f][0-9a-f]%[89ab][0-9a-f])", re.IGNORECASE
 )
-"""Percent-encoding of what has to be encoded, and words encoded for a mail header (RFC 2047). `50%deal` is neither."""
+"""Percent-encoding of what has to be encoded. `50%deal` is none."""
 _NO_REGION = "ZZ"
 _UNREADABLE = "\ufffd"
 _BARE = "send the bare address, without name, quotes or spaces"
 _LONGEST = 254  # RFC 5321 through RFC 3696 erratum 1690
 _LONGEST_LOCAL_PART = 64
+_LONGEST_WRITTEN = 4 * _LONGEST
+"""Characters of an address as it is sent, with all that comes along."""
 
 
 class InvalidAddress(ValueError):
@@ -86,7 +91,11 @@ class InvalidAddress(ValueError):
 
 def canonical(channel: str, address: str, *, default_region: str) -> str:
     """The one spelling of `address` on `channel`: e-mail on `email`, E.164 on `sms` and `voice`, the trimmed
-    NFC text on any other. National numbers are read in `default_region`. Raises InvalidAddress."""
+    NFC text on any other. National numbers are read in `default_region`. Raises InvalidAddress.
+
+    Whatever is sent, the work is bounded: length comes before any pattern, and no pattern takes quadratic time."""
+    if len(address) > _LONGEST_WRITTEN:
+        raise InvalidAddress("too_long", "send one address")
     if channel == "email":
         if address.isascii():
             lowered = address.strip().lower()
@@ -137,9 +146,11 @@ def _email(address: str) -> str:
     if _decoded_wrongly(address):
         raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: it was read as Latin-1")
     text = _bare(_readable(address, REMOVED_BUT_JOINERS))
-    if _ENCODED.search(text):
+    if _ENCODED.search(text) or _holds_encoded_word(text):
         raise InvalidAddress("encoded", "send the address decoded: @ for %40, + for %2B")
     local, at, domain = text.rpartition("@")
+    if len(unicodedata.normalize("NFKC", text)) > 2 * _LONGEST:
+        raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
     if _mixes_alphabets(text) or _mixes_latin(local):
         raise InvalidAddress("mixed_alphabets", "type the address again: one of its words has letters of two alphabets")
     if not at or not domain:
@@ -149,6 +160,12 @@ def _email(address: str) -> str:
     if len(spelled.encode()) > _LONGEST:
         raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
     return spelled
+
+
+def _holds_encoded_word(text: str) -> bool:
+    """Whether a word of it is encoded for a mail header (RFC 2047)."""
+    begin = text.find("=?")
+    return begin >= 0 and text.find("?=", begin + 2) >= 0
 
 
 def _bare(text: str) -> str:
@@ -254,7 +271,7 @@ def _decoded_wrongly(text: str) -> bool:
 
 def _domain(domain: str) -> str:
     """IDNA 2008 with the mapping of UTS 46, non-transitional: ß stays itself and is never taken for ss."""
-    if len(domain) > _LONGEST:
+    if len(domain) > _LONGEST or sum(not label.isascii() for label in domain.split(".")) > _MOST_LABELS_ENCODED:
         raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
     domain = "".join(each for at, each in enumerate(domain) if each not in JOINERS or _distinguishes(domain, at))
     domain = _DOTTED_CAPITAL.sub("i", domain)
@@ -286,8 +303,6 @@ def _text(address: str) -> str:
 def _readable(address: str, removed: Mapping[int, None] = REMOVED) -> str:
     """Trimmed and without invisible characters; refuses what no address holds: controls, halves of surrogates, and
     the sign that stands for what could not be decoded."""
-    if len(address) > 4 * _LONGEST:
-        raise InvalidAddress("too_long", "send one address")
     text = address.translate(removed).strip()
     if not text:
         raise InvalidAddress("empty", "send an address")

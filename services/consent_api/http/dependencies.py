@@ -1,6 +1,5 @@
 """What every route depends on: the caller's API key, and, where there is one, the body within its bounds."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,8 +12,6 @@ from consent_api.keys import ApiKeyStore
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
-
-BODY_SECONDS = 20.0
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
@@ -48,17 +45,7 @@ def read_body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Ca
     """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415."""
 
     async def read(request: Request, _: Annotated[ApiKey, Depends(authenticated)]) -> bytes:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await bodies.read(request, limit=limit)
-        except TimeoutError:
-            raise Problem(
-                408,
-                "body-too-slow",
-                f"The body did not arrive within {BODY_SECONDS:.0f} s.",
-                cure="Send it again.",
-                headers={"Connection": "close"},
-            ) from None
+        return await bodies.read(request, limit=limit)
 
     return read
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from consent_api.errors import FieldError
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
@@ -15,6 +16,7 @@ from .texts import InvalidValueError, required
 
 _DIALLED = re.compile(r"_*(?:\d[_-]*){8,15}", re.ASCII)
 _LISTED = 20
+_LONGEST_COMPARED = 64
 
 
 class UnknownPurpose(Enum):
@@ -59,8 +61,10 @@ def _slug(purpose: str) -> str:
     return purpose
 
 
+@lru_cache(maxsize=1024)
 def _nearest(purpose: str, declared: frozenset[str]) -> str:
-    """The cure for a purpose that is not declared: the nearest names, or all."""
-    near = difflib.get_close_matches(purpose.strip().casefold(), sorted(declared), n=3)
+    """The cure for a purpose that is not declared: the nearest names, or all. An import repeats the same mistakes."""
+    short = len(purpose) <= _LONGEST_COMPARED
+    near = difflib.get_close_matches(purpose.strip().casefold(), sorted(declared), n=3) if short else []
     names = near or sorted(declared)[:_LISTED]
     return f"send a declared purpose: {', '.join(names)}{', ...' if not near and len(declared) > _LISTED else ''}"

@@ -37,12 +37,10 @@ _NO_ONE = frozenset(
 _ONE_DIGIT_UUID = re.compile(r"(?:urn:uuid:)?\W?([0-9a-f])\1{7}(?:-?\1{4}){3}-?\1{12}\W?")
 _MISSING_PART = re.compile(r".*[\W_](?:undefined|null|NULL|None|NaN|object Object)[\W_]*", re.DOTALL)
 """What comes of a template whose value was missing: crm-undefined, user:null. By case, as Nan is a name."""
-_TEMPLATE = re.compile(
-    r"\$\{[^}]*\}|\{\{.*\}\}|\{[a-z_.]+\}|<%.*%>|<[a-z_ ]+>|%\([a-z_]+\)s|%s(?!\w)|%%\w+%%|\*\|\w+\|\*|\[\[.*\]\]",
-    re.DOTALL | re.IGNORECASE | re.ASCII,
-)
+_TEMPLATE = re.compile(r"\{[a-z_.]+\}|<[a-z_ ]+>|%\([a-z_]+\)s|%s(?!\w)|%%\w+%%|\*\|\w+\|\*", re.IGNORECASE | re.ASCII)
+_TEMPLATE_BRACKETS = (("${", "}"), ("{{", "}}"), ("<%", "%>"), ("[[", "]]"))
 """A template that was never filled in: {{ customer_id }}, ${id}, %s."""
-_PUNCTUATION_AROUND = re.compile(r"^[\W_]+|[\W_]+$")
+_PUNCTUATION_AROUND = re.compile(r"^[\W_]+|(?<![\W_])[\W_]+$")
 
 
 def reference(value: object, refused: Collection[str] = ()) -> str:
@@ -51,7 +49,7 @@ def reference(value: object, refused: Collection[str] = ()) -> str:
     ``refused``: further references that identify no one, in this installation.
     """
     # The limit counts what is kept; much more than that is not even normalised.
-    text = printable(normalised(bounded(value, longest=_LONGEST_RAW)))
+    text = printable(bounded(normalised(bounded(value, longest=_LONGEST_RAW)), longest=LONGEST_REFERENCE))
     if not text:
         raise InvalidValueError("empty", "send the reference, or leave it out")
     if "\ufffd" in text:
@@ -62,7 +60,7 @@ def reference(value: object, refused: Collection[str] = ()) -> str:
             "send a reference that nothing else has, or leave it out: this is a placeholder for a missing value, which"
             " all that have none would share",
         )
-    return bounded(text, longest=LONGEST_REFERENCE)
+    return text
 
 
 def identifies_no_one(text: str, refused: Collection[str] = ()) -> bool:
@@ -75,5 +73,11 @@ def identifies_no_one(text: str, refused: Collection[str] = ()) -> bool:
         or _ONE_DIGIT_UUID.fullmatch(folded) is not None
         or _MISSING_PART.fullmatch(text) is not None
         or _TEMPLATE.search(text) is not None
+        or any(_encloses(text, *brackets) for brackets in _TEMPLATE_BRACKETS)
         or any(folded == normalised(each).casefold() for each in refused)
     )
+
+
+def _encloses(text: str, opening: str, closing: str) -> bool:
+    begin = text.find(opening)
+    return begin >= 0 and text.find(closing, begin + len(opening)) >= 0

@@ -1,5 +1,6 @@
 """Every HTTP error is an RFC 9457 problem that names the field and the cure, and quotes nothing (R13, R15)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -150,3 +151,29 @@ def test_openapi_describes_the_problems() -> None:
     answers = create().openapi()["paths"]["/orders"]["post"]["responses"]
     for status in ("400", "413", "415", "422"):
         assert list(answers[status]["content"]) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "Deflate", "gzip, identity"])
+async def test_a_compressed_body_is_refused_by_name(client: httpx.AsyncClient, encoding: str) -> None:
+    answer = await client.post("/orders", content=b"\x1f\x8b", headers={**JSON, "content-encoding": encoding})
+    check(answer, 415, "unsupported-content-encoding", "Content-Encoding")
+    assert answer.headers["accept-encoding"] == "identity"
+    plain = await client.post("/orders", content=b'{"channel":"sms"}', headers={**JSON, "content-encoding": "identity"})
+    assert plain.status_code == 200
+
+
+async def test_a_byte_order_mark_is_skipped(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", content=b'\xef\xbb\xbf{"channel":"sms"}', headers=JSON)
+    assert answer.json() == {"channel": "sms"}
+
+
+async def test_a_body_has_a_deadline(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    answer = await client.post("/orders", content=never(), headers=JSON)
+    check(answer, 408, "body-too-slow")
+    assert answer.headers["connection"] == "close"
