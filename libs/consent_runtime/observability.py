@@ -1,14 +1,20 @@
 """/metrics, /healthz and /readyz of a process, served by a thread of their own, so that a hung loop
 still answers, and says that it hangs (R39, R41)."""
 
+import contextlib
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+
+_MOST_CONNECTIONS = 32
+_CONNECTION_SECONDS = 15.0
 
 
 class Health:
@@ -79,6 +85,42 @@ class Health:
         ]
 
 
+class _PagesServer(ThreadingHTTPServer):
+    """A thread a connection: so few of them at once, and each only for so long, whatever the client sends or reads."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._slots = threading.Semaphore(_MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._slots.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = threading.Timer(_CONNECTION_SECONDS, self._end, [request])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._slots.release()
+
+    @staticmethod
+    def _end(request: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is worth no traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """A running metrics and health server; `port` is the real one."""
 
@@ -90,8 +132,7 @@ class Server:
             GCCollector(registry=registry),
         ]
         handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
-        self._http = ThreadingHTTPServer((host, port), handler)
-        self._http.daemon_threads = True
+        self._http = _PagesServer((host, port), handler)
         self.port: int = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, name="observability", daemon=True)
         self._thread.start()

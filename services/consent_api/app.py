@@ -113,6 +113,8 @@ def serve(settings: ApiSettings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what has begun. The exit code; MisconfiguredError before the start."""
     import uvicorn
 
+    from consent_runtime import http_server
+
     logs.configure(settings.log_level, settings.service)
     ledger = connect_ledger(settings)
     rules = settings.rules(ledger.context.keyring.tenants)
@@ -144,18 +146,7 @@ def serve(settings: ApiSettings) -> int:
         threads=settings.api_threads,
     )
     server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.api_host,
-            port=settings.api_port,
-            http="httptools",
-            ws="none",
-            # Paths hold the caller's references, and every request is in the metrics.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)
     )
 
     def on_signal(_: int, __: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from consent_client import ResolvedTimestamps, SuppressionView, ViewState
 from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
-from consent_runtime import observability, provision, starting
+from consent_runtime import http_server, observability, provision, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
 from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 from consent_runtime.observability import Health
@@ -81,14 +81,8 @@ def run_gate(settings: GateSettings) -> int:
         unknown=settings.unknown,
     )
     server = _Server(
-        uvicorn.Config(
-            create_app(gate, metrics),
-            host=settings.gate_host,
-            port=settings.gate_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        http_server.config(
+            create_app(gate, metrics), host=settings.gate_host, port=settings.gate_port, grace_seconds=_DRAIN_SECONDS
         )
     )
     try:

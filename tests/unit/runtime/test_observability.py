@@ -1,6 +1,7 @@
 """A hung loop is not ready, an idle one is, and the page that says so answers in either case (R39, R41)."""
 
 import asyncio
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from consent_runtime import observability
 from consent_runtime.observability import Health, Server, serve
 
 
@@ -130,3 +132,26 @@ def test_a_part_that_is_watched_is_asked_each_time() -> None:
     assert health.check() == (True, [])
     assert health.check() == (False, ["clock: the clock is wrong"])
     assert health.check() == (False, ["clock: not ready"])
+
+
+def test_a_client_that_sends_nothing_or_a_little_at_a_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:  # R43
+    monkeypatch.setattr(observability, "_CONNECTION_SECONDS", 0.1)
+    server = serve(CollectorRegistry(), Health(), "127.0.0.1", 0)
+    try:
+        for sent in (b"", b"GET /healthz HTTP/1.0\r\nX: "):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+                client.sendall(sent)
+                assert client.recv(1) == b""
+    finally:
+        server.close()
+
+
+def test_few_connections_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:  # R43
+    monkeypatch.setattr(observability, "_MOST_CONNECTIONS", 1)
+    server = serve(CollectorRegistry(), Health(), "127.0.0.1", 0)
+    try:
+        address = ("127.0.0.1", server.port)
+        with socket.create_connection(address, timeout=30), socket.create_connection(address, timeout=30) as second:
+            assert second.recv(1) == b""
+    finally:
+        server.close()
