@@ -121,13 +121,8 @@ class _Batch:
         return Lane.BULK if self.bulk else Lane.LIVE
 
     def answer(self, parsed: Parsed, results: Results) -> StoredResponse:
-        rendered = [
-            rendering.to_batch_result(result, position, _dropped(read))
-            for position, (read, result) in enumerate(zip(parsed, results, strict=True))
-        ]
-        return StoredResponse(
-            status=200, body=msgspec.json.encode(models.BatchResponse(bulk=self.bulk, results=rendered))
-        )
+        pairs = [(result, _dropped(read)) for read, result in zip(parsed, results, strict=True)]
+        return StoredResponse(status=200, body=msgspec.json.encode(rendering.to_batch_response(pairs, bulk=self.bulk)))
 
 
 class DecisionHandler:

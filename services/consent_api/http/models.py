@@ -155,11 +155,14 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     errors: list[FieldError] | None = None
 
 
-class BatchResponse(Struct, kw_only=True):
+class BatchResponse(Struct, kw_only=True, omit_defaults=True):
     """One result for each decision, in the order in which they were sent; and whether they were recorded as bulk."""
 
     bulk: bool
     results: list[BatchResult]
+    faults_not_listed: Annotated[
+        int, Meta(description="An answer lists 100 faults, the first of each decision before the second of any.")
+    ] = 0
 
 
 class NamedAddress(Struct, kw_only=True, forbid_unknown_fields=True):

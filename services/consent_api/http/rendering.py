@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,6 +20,9 @@ from consent_runtime.problems import Problem
 
 from . import models
 
+MOST_FAULTS = 100
+"""Faults that one answer lists: a body of a megabyte can have a hundred thousand."""
+
 
 def respond(answer: msgspec.Struct, *, status: int = 200) -> Response:
     """``answer`` as JSON."""
@@ -33,7 +37,7 @@ def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-d
         f"{len(faults)} part(s) of the request break a rule; nothing was recorded.",
         field=faults[0].pointer,
         cure=faults[0].cure,
-        errors=[{"field": each.pointer, "detail": each.code, "cure": each.cure} for each in faults],
+        errors=[{"field": each.pointer, "detail": each.code, "cure": each.cure} for each in faults[:MOST_FAULTS]],
     )
 
 
@@ -48,24 +52,57 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Reco
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
-        dropped=_field_errors(dropped) or msgspec.UNSET,
+        dropped=_field_errors(dropped[:MOST_FAULTS]) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
 
 
-def to_batch_result(
-    outcome: Recorded | SubmissionInvalidError, position: int, dropped: Sequence[FieldError]
+Result = tuple[Recorded | SubmissionInvalidError, Sequence[FieldError]]
+"""What became of a decision, and what it was recorded without."""
+
+
+def to_batch_response(results: Sequence[Result], *, bulk: bool) -> models.BatchResponse:
+    """The first fault of each decision is listed before any other's second, in all `MOST_FAULTS`."""
+    faults = [
+        outcome.faults if isinstance(outcome, SubmissionInvalidError) else dropped for outcome, dropped in results
+    ]
+    listed = _shares(list(map(len, faults)))
+    return models.BatchResponse(
+        bulk=bulk,
+        results=[
+            _batch_result(outcome, position, faults[position][: listed[position]])
+            for position, (outcome, _) in enumerate(results)
+        ],
+        faults_not_listed=sum(map(len, faults)) - sum(listed),
+    )
+
+
+def _shares(counts: Sequence[int]) -> list[int]:
+    """How many of each to list."""
+    shares = [0] * len(counts)
+    for position in islice((position for position, count in enumerate(counts) if count), MOST_FAULTS):
+        shares[position] = 1
+    left = MOST_FAULTS - sum(shares)
+    for position, count in enumerate(counts):
+        more = min(count - shares[position], left)
+        shares[position] += more
+        left -= more
+    return shares
+
+
+def _batch_result(
+    outcome: Recorded | SubmissionInvalidError, position: int, faults: Sequence[FieldError]
 ) -> models.BatchResult:
     """The result of one decision of a batch; pointers lead from the whole body."""
     within = f"/decisions/{position}"
     if isinstance(outcome, SubmissionInvalidError):
-        return models.BatchResult(outcome="refused", errors=_field_errors(outcome.faults, within=within))
+        return models.BatchResult(outcome="refused", errors=_field_errors(faults, within=within))
     return models.BatchResult(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
-        dropped=_field_errors(dropped, within=within) or msgspec.UNSET,
+        dropped=_field_errors(faults, within=within) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
 

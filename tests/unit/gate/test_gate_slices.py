@@ -1,0 +1,60 @@
+"""One caller's addresses, however hard they are to read, do not keep another caller waiting (R43, R45)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consent_client import Answer
+from consent_runtime.api_keys import ApiKey
+from suppression.gate import app
+from suppression.gate.app import Gate
+from suppression.gate.contract import CheckRequest
+from suppression.gate.metrics import GateMetrics
+
+ANSWER = Answer(permitted=False, reason="unknown", as_of=None, valid_until=0, valid_until_elapsed=0)
+
+
+class Clock:
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class View:
+    channel = "sms"
+
+
+class SlowChecker:
+    """Takes a millisecond for each address."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def check(self, addresses: Sequence[str], purpose: str) -> list[Answer]:
+        self._clock.now += 0.001 * len(addresses)
+        return [ANSWER] * len(addresses)
+
+
+async def test_a_short_question_is_answered_between_slices_of_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(app, "time", clock)
+    gate = object.__new__(Gate)
+    gate.__dict__.update(
+        _views={"sms": View()},
+        _metrics=GateMetrics.on(CollectorRegistry()),
+        _checkers={("acme", "sms"): SlowChecker(clock)},
+    )
+    caller = ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
+    answered: list[tuple[int, float]] = []
+
+    async def ask(count: int) -> None:
+        request: Any = CheckRequest(channel="sms", purpose="news", addresses=["a"] * count)
+        answered.append((len(await gate.check(caller, request)), clock.now))
+
+    await asyncio.gather(ask(3_000), ask(1))
+    assert [count for count, _ in answered] == [1, 3_000]
+    assert answered[0][1] <= 0.1
