@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime import logs, observability, problems, starting
 from consent_runtime.observability import Health
+from consent_runtime.rate_limits import RateLimits
 
 from .errors import LedgerUnavailableError
 from .http import decisions, explain, subjects
@@ -53,14 +54,15 @@ def create_app(
     health: Health,
     longest_body: int = 1_048_576,
     threads: int = 16,
+    limits: RateLimits | None = None,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # One of the connections is the group commit's, some are the bulk requests'.
-        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 1 - bulk_threads)
+        # One of the connections is the group commit's, one is for keys not seen before, some are the bulk requests'.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - bulk_threads)
         beating = asyncio.create_task(_beat(health))
         health.ready(_LOOP)
         yield
@@ -70,7 +72,10 @@ def create_app(
     app = FastAPI(title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     dependencies = RequestDependencies.build(
-        key_store, tenants=frozenset(ledger.context.keyring.tenants), longest_body=longest_body
+        key_store,
+        tenants=frozenset(ledger.context.keyring.tenants),
+        longest_body=longest_body,
+        limits=limits or RateLimits({}),
     )
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, bulk_threads=bulk_threads))
     app.include_router(subjects.routes(ledger, rules, dependencies))
@@ -144,6 +149,7 @@ def serve(settings: ApiSettings) -> int:
         health=health,
         longest_body=settings.api_max_body,
         threads=settings.api_threads,
+        limits=RateLimits(settings.rates),
     )
     server = uvicorn.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)

@@ -155,13 +155,22 @@ class ApiKeyStore:
             until, key = self._known.get(parsed[0], (0.0, None))
         return key if key is not None and self._clock() < until and key.matches(parsed[1]) else None
 
+    def has_known(self, token: str | None) -> bool:
+        """Whether this was the token of a key when it was last looked up."""
+        parsed = parse(token or "")
+        if parsed is None:
+            return False
+        with self._lock:
+            _, key = self._known.get(parsed[0], (0.0, None))
+        return key is not None and key.matches(parsed[1])
+
     def _look_up(self, key_id: str) -> ApiKey | None:
         live = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
         row = transact(self._engine, lambda connection: connection.execute(select(api_keys).where(live)).one_or_none())
         with self._lock:
             # Only keys that exist are remembered: invented ones cannot fill the memory.
-            self._known.pop(key_id, None)
             if row is None:
+                self._known.pop(key_id, None)
                 return None
             key = _key(row)
             self._known[key_id] = (self._clock() + CACHED_SECONDS, key)

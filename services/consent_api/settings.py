@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from consent_runtime.rate_limits import Rates
 from consent_runtime.settings import CommaSeparated, ProcessSettings, RelaySettings
 
 from .errors import MisconfiguredError
@@ -123,7 +124,27 @@ class ApiSettings(SubmissionSettings):
     api_threads: int = Field(
         8, ge=1, le=200, description="requests worked on at once, a quarter of them bulk; no more than connections"
     )
+    api_key_live_rate: float = Field(
+        200.0,
+        ge=0,
+        description="requests a second that record one decision or change links, of one API key, at one process, on"
+        " average over 10 s; more are answered 429. 0: no limit",
+    )
+    api_tenant_live_rate: float = Field(400.0, ge=0, description="the same, of all API keys of a tenant")
+    api_key_bulk_rate: float = Field(2_000.0, ge=0, description="decisions a second in batches, of one API key")
+    api_tenant_bulk_rate: float = Field(4_000.0, ge=0, description="the same, of all API keys of a tenant")
+    api_key_read_rate: float = Field(50.0, ge=0, description="questions a second, of one API key")
+    api_tenant_read_rate: float = Field(100.0, ge=0, description="the same, of all API keys of a tenant")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+    @property
+    def rates(self) -> Mapping[str, Rates]:
+        """By the budgets of http/dependencies.py."""
+        return {
+            "live": Rates(per_key=self.api_key_live_rate, per_tenant=self.api_tenant_live_rate),
+            "bulk": Rates(per_key=self.api_key_bulk_rate, per_tenant=self.api_tenant_bulk_rate),
+            "read": Rates(per_key=self.api_key_read_rate, per_tenant=self.api_tenant_read_rate),
+        }
 
 
 class OwnerSettings(ProcessSettings):

@@ -108,6 +108,8 @@ def _gate(servers: Servers, topics: Topics, directory: Path) -> Iterator[_Gate]:
         "GATE_PORT": port,
         "METRICS_PORT": metrics_port,
         "LOG_LEVEL": "WARNING",
+        **dict.fromkeys(("GATE_KEY_REQUEST_RATE", "GATE_TENANT_REQUEST_RATE"), 0),
+        **dict.fromkeys(("GATE_KEY_ADDRESS_RATE", "GATE_TENANT_ADDRESS_RATE"), 0),
     }
     environment = {**os.environ, **{f"CONSENT_RELAY_{name}": str(value) for name, value in settings.items()}}
     began = time.perf_counter()

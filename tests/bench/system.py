@@ -28,6 +28,10 @@ destinations:
 """
 """The destinations file of one webhook with its default limits."""
 
+_UNLIMITED = {
+    f"CONSENT_RELAY_API_{whose}_{what}_RATE": "0" for whose in ("KEY", "TENANT") for what in ("LIVE", "BULK", "READ")
+}
+
 
 @contextmanager
 def system(servers: Servers, destinations: str) -> Iterator[Stack]:
@@ -43,6 +47,7 @@ def system(servers: Servers, destinations: str) -> Iterator[Stack]:
                     "CONSENT_RELAY_REGISTRY": servers.registry,
                     "CONSENT_RELAY_DATABASE": f"{servers.database.rpartition('/')[0]}/{name}",
                     "CONSENT_RELAY_TOPIC_PREFIX": prefix,
+                    **_UNLIMITED,
                 }
                 stack = Stack(Path(directory), environ=environ, destinations=destinations)
                 with stack:

@@ -64,7 +64,7 @@ def routes(
         responses={
             201: json_response(models.Recorded, "Recorded."),
             200: json_response(models.Recorded, "Known already: the first decision."),
-            **responses(400, 401, 403, 408, 409, 413, 415, 422, 503),
+            **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.SubmittedDecision),
     )
@@ -89,16 +89,19 @@ def routes(
         openapi_extra=request_body(models.SubmittedBatch),
     )
     async def submit_batch(
-        key: Annotated[ApiKey, Depends(dependencies.submit)],
-        body: Annotated[bytes, Depends(dependencies.submit_body)],
+        key: Annotated[ApiKey, Depends(dependencies.submit_batch)],
+        body: Annotated[bytes, Depends(dependencies.batch_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body)
+        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body, charge=dependencies.charge)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
         summary="Which destinations have received a decision, and when",
-        responses={200: json_response(models.Receipts, "All receipts so far."), **responses(401, 403, 404, 422, 503)},
+        responses={
+            200: json_response(models.Receipts, "All receipts so far."),
+            **responses(401, 403, 404, 422, 429, 503),
+        },
     )
     def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
         found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id))
@@ -150,9 +153,12 @@ class DecisionHandler:
             )
         return _response(done.answer)
 
-    async def submit_batch(self, caller: ApiKey, key: str, body: bytes) -> Response:
+    async def submit_batch(
+        self, caller: ApiKey, key: str, body: bytes, *, charge: Callable[[ApiKey, int], None]
+    ) -> Response:
         """One result for each, refused or not."""
         batch = await anyio.to_thread.run_sync(_read_batch, body)
+        charge(caller, len(batch.items))
         limiter = self._bulk_threads if batch.bulk else None
         return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
 

@@ -4,41 +4,69 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
+import anyio.to_thread
 from fastapi import Depends, Request, Security
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from consent_api.keys import ApiKeyStore
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
+from consent_runtime.rate_limits import RateLimits
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
 
-def require_api_key(key_store: ApiKeyStore, tenants: frozenset[str], scope: str) -> Callable[..., Awaitable[ApiKey]]:
-    """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``."""
+LIVE, BULK, READ = "live", "bulk", "read"
+"""Budgets: requests of one decision and links; decisions in batches; questions."""
 
-    async def authenticated(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    ) -> ApiKey:
-        token = credentials.credentials if credentials is not None else None
-        key = key_store.cached(token) or await run_in_threadpool(key_store.find, token)
-        if key is None:
-            raise missing_api_key()
-        if not key.allows(scope):
-            raise missing_scope(scope)
-        if key.tenant not in tenants:
-            raise Problem(
-                503,
-                "tenant-without-keys",
-                "This installation's keyring has no hash keys for the tenant of this API key.",
-                cure="Ask the operator to add them, or for a key of another tenant.",
-                headers={"Retry-After": "60"},
-            )
-        return key
 
-    return authenticated
+class Callers:
+    """Who calls, and how often they may."""
+
+    def __init__(self, key_store: ApiKeyStore, tenants: frozenset[str], limits: RateLimits) -> None:
+        self._key_store = key_store
+        self._tenants = tenants
+        self._limits = limits
+        self._strangers = anyio.CapacityLimiter(1)
+        """Looked up in one thread, so that invented keys take none from those whose key is known."""
+
+    def require(self, scope: str, budget: str) -> Callable[..., Awaitable[ApiKey]]:
+        """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when the budget of
+        the key, or of its tenant, is used up."""
+
+        async def authenticated(
+            credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        ) -> ApiKey:
+            key = await self._find(credentials.credentials if credentials is not None else None)
+            if key is None:
+                raise missing_api_key()
+            if not key.allows(scope):
+                raise missing_scope(scope)
+            if key.tenant not in self._tenants:
+                raise _tenant_without_keys()
+            self._limits.admit(budget, key)
+            return key
+
+        return authenticated
+
+    async def _find(self, token: str | None) -> ApiKey | None:
+        store = self._key_store
+        if (key := store.cached(token)) is not None:
+            return key
+        limiter = None if store.has_known(token) else self._strangers
+        return await anyio.to_thread.run_sync(store.find, token, limiter=limiter)
+
+
+def _tenant_without_keys() -> Problem:
+    return Problem(
+        503,
+        "tenant-without-keys",
+        "This installation's keyring has no hash keys for the tenant of this API key.",
+        cure="Ask the operator to add them, or for a key of another tenant.",
+        headers={"Retry-After": "60"},
+    )
 
 
 def read_body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callable[..., Awaitable[bytes]]:
@@ -56,15 +84,27 @@ class RequestDependencies:
 
     submit: Callable[..., Awaitable[ApiKey]]
     submit_body: Callable[..., Awaitable[bytes]]
+    submit_batch: Callable[..., Awaitable[ApiKey]]
+    batch_body: Callable[..., Awaitable[bytes]]
+    charge: Callable[[ApiKey, int], None]
+    """For the decisions of a batch beyond its first."""
     read: Callable[..., Awaitable[ApiKey]]
     read_body: Callable[..., Awaitable[bytes]]
 
     @classmethod
-    def build(cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int) -> "RequestDependencies":
-        submit, read = require_api_key(key_store, tenants, "submit"), require_api_key(key_store, tenants, "read")
+    def build(
+        cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int, limits: RateLimits
+    ) -> "RequestDependencies":
+        callers = Callers(key_store, tenants, limits)
+        submit, batch, read = (
+            callers.require(scope, budget) for scope, budget in (("submit", LIVE), ("submit", BULK), ("read", READ))
+        )
         return cls(
             submit=submit,
             submit_body=read_body(longest_body, submit),
+            submit_batch=batch,
+            batch_body=read_body(longest_body, batch),
+            charge=lambda caller, decisions: limits.charge(BULK, caller, decisions - 1),
             read=read,
             read_body=read_body(longest_body, read),
         )

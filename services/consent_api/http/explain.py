@@ -32,7 +32,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         description="From the ledger, for people and their questions. Before sending ask the gate: it is faster.",
         responses={
             200: json_response(models.Explanation, "The verdict and what it rests on."),
-            **responses(400, 401, 403, 408, 413, 415, 422, 503),
+            **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.ExplainRequest),
     )

@@ -37,7 +37,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
         responses={
             200: json_response(models.Addresses, "All that are linked now."),
-            **responses(400, 401, 403, 408, 413, 415, 422, 503),
+            **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.SubmittedAddresses),
     )
@@ -60,7 +60,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         description="For a number that moved on: what the subject permitted there ends, what it refused there stays.",
         responses={
             200: json_response(models.Addresses, "All that remain linked."),
-            **responses(400, 401, 403, 404, 408, 413, 415, 422, 503),
+            **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.SubmittedAddresses),
     )
@@ -85,7 +85,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         summary="List a subject's addresses",
         responses={
             200: json_response(models.Addresses, "All that are linked now."),
-            **responses(401, 403, 404, 422, 503),
+            **responses(401, 403, 404, 422, 429, 503),
         },
     )
     def listed(subject_ref: SubjectRef, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
@@ -99,7 +99,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         "/v1/subjects/{subject_ref:path}/state",
         summary="What a subject chose, as of a moment",
         description="The current decisions with their evidence, and for each address what could be done with it.",
-        responses={200: json_response(models.SubjectState, "The state."), **responses(401, 403, 404, 422, 503)},
+        responses={200: json_response(models.SubjectState, "The state."), **responses(401, 403, 404, 422, 429, 503)},
     )
     def state(
         subject_ref: SubjectRef,

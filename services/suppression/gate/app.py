@@ -15,6 +15,7 @@ from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
+from consent_runtime.rate_limits import RateLimits
 
 from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
@@ -25,6 +26,8 @@ _AT_ONCE = 25
 _SLICE_SECONDS = 0.005
 """For which a request may keep others waiting."""
 _SCOPE = "check"
+REQUESTS, ADDRESSES = "requests", "addresses"
+"""Budgets."""
 
 
 class Gate:
@@ -39,8 +42,10 @@ class Gate:
         metrics: GateMetrics,
         default_region: str,
         unknown: Callable[[str], Policy],
+        limits: RateLimits | None = None,
     ) -> None:
         self._views = views
+        self._limits = limits or RateLimits({})
         self._keys = keys
         self._metrics = metrics
         self._checkers = {
@@ -56,7 +61,7 @@ class Gate:
         return not named or f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring"
 
     def caller(self, authorization: str | None) -> ApiKey:
-        """Who asks. Raises Problem 401, 403, or 503 when the file of keys cannot be read."""
+        """Who asks. Raises Problem 401, 403, 429, or 503 when the file of keys cannot be read."""
         try:
             key = self._keys.find(bearer(authorization))
         except InvalidApiKeys:
@@ -71,6 +76,8 @@ class Gate:
             raise problems.missing_api_key()
         if not key.allows(_SCOPE):
             raise problems.missing_scope(_SCOPE)
+        self._limits.admit(ADDRESSES, key, 0.0)
+        self._limits.admit(REQUESTS, key)
         return key
 
     async def check(self, caller: ApiKey, request: CheckRequest) -> list[Answer]:
@@ -87,6 +94,7 @@ class Gate:
                 field="addresses",
                 cure="Send one of the two lists.",
             )
+        self._limits.charge(ADDRESSES, caller, len(addresses))
         answers: list[Answer] = []
         began = time.perf_counter()
         for start in range(0, len(addresses), _AT_ONCE):
@@ -144,7 +152,7 @@ def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:
         metrics.refused.labels(str(problem.status)).inc()
         return problems.render(problem)
 
-    @app.post("/v1/check", responses=problems.responses(400, 401, 403, 413, 415, 422, 503), tags=["check"])
+    @app.post("/v1/check", responses=problems.responses(400, 401, 403, 408, 413, 415, 422, 429, 503), tags=["check"])
     async def check(request: Request) -> Response:
         """May these addresses be contacted on this channel for this purpose, now?
 

@@ -18,6 +18,7 @@ from consent_runtime import http_server, observability, provision, starting
 from consent_runtime.api_keys import InvalidApiKeys, KeyFile
 from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 from consent_runtime.observability import Health
+from consent_runtime.rate_limits import RateLimits
 from consent_runtime.topic_admin import ProvisionError
 
 from .app import Gate, create_app
@@ -79,6 +80,7 @@ def run_gate(settings: GateSettings) -> int:
         metrics=metrics,
         default_region=settings.default_region,
         unknown=settings.unknown,
+        limits=RateLimits(settings.rates),
     )
     server = _Server(
         http_server.config(

@@ -1,12 +1,14 @@
 """What the gate is told at start."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, cast
 
 from pydantic import Field, field_validator
 
 from consent_client.answers import Policy
+from consent_runtime.rate_limits import Rates
 from consent_runtime.resolved import StalenessLimits
 from consent_runtime.settings import RelaySettings
 
@@ -37,6 +39,16 @@ class GateSettings(RelaySettings):
     )
     gate_bulk_stale_after: float = Field(900.0, ge=1, le=86_400, description="the same for decisions recorded in bulk")
 
+    gate_key_request_rate: float = Field(
+        500.0,
+        ge=0,
+        description="requests a second of one API key, at one process, on average over 10 s; more are answered 429."
+        " 0: no limit",
+    )
+    gate_tenant_request_rate: float = Field(1_000.0, ge=0, description="the same, of all API keys of a tenant")
+    gate_key_address_rate: float = Field(50_000.0, ge=0, description="addresses a second, of one API key")
+    gate_tenant_address_rate: float = Field(100_000.0, ge=0, description="the same, of all API keys of a tenant")
+
     @field_validator("gate_keys_file")
     @classmethod
     def _keys_readable(cls, path: Path) -> Path:
@@ -59,6 +71,14 @@ class GateSettings(RelaySettings):
             inbound=_micros(self.gate_inbound_stale_after),
             bulk=_micros(self.gate_bulk_stale_after),
         )
+
+    @property
+    def rates(self) -> Mapping[str, Rates]:
+        """By the budgets of gate/app.py."""
+        return {
+            "requests": Rates(per_key=self.gate_key_request_rate, per_tenant=self.gate_tenant_request_rate),
+            "addresses": Rates(per_key=self.gate_key_address_rate, per_tenant=self.gate_tenant_address_rate),
+        }
 
     def unknown(self, channel: str) -> Policy:
         """The policy of one channel: its own, else the one without a channel, else deny."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_client import Answer
 from consent_runtime.api_keys import ApiKey
+from consent_runtime.rate_limits import RateLimits
 from suppression.gate import app
 from suppression.gate.app import Gate
 from suppression.gate.contract import CheckRequest
@@ -46,6 +47,7 @@ async def test_a_short_question_is_answered_between_slices_of_a_long_one(monkeyp
     gate.__dict__.update(
         _views={"sms": View()},
         _metrics=GateMetrics.on(CollectorRegistry()),
+        _limits=RateLimits({}),
         _checkers={("acme", "sms"): SlowChecker(clock)},
     )
     caller = ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))

@@ -1,0 +1,73 @@
+"""How many requests an API key and its tenant may send to one process, by budget (R45). Pure, but for the clock.
+
+Budgets are apart: whoever imports, or reads, as fast as they may leaves the room of live decisions as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from consent_runtime.api_keys import ApiKey
+from consent_runtime.problems import Problem
+
+BURST_SECONDS = 10.0
+"""A caller that was quiet may send at once what it may send in so many seconds."""
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """Units a second on average; 0: no limit."""
+
+    per_key: float
+    per_tenant: float
+
+
+class RateLimits:
+    """For one thread. It remembers callers that have a key, and so holds little."""
+
+    def __init__(self, rates: Mapping[str, Rates], *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`rates` by budget; one without is not limited."""
+        self._rates = rates
+        self._clock = clock
+        self._paid_until: dict[tuple[str, str, str], float] = {}
+        """When what was taken will have been paid for, by budget, and by whose it is."""
+
+    def admit(self, budget: str, caller: ApiKey, cost: float = 1.0) -> None:
+        """Take `cost` units, or raise a Problem with status 429 and take none."""
+        now = self._clock()
+        for whose, name, rate in self._limited(budget, caller):
+            taken_seconds = max(self._paid_until.get((budget, whose, name), 0.0) - now, 0.0)
+            excess = taken_seconds + cost / rate - max(BURST_SECONDS, cost / rate)
+            if excess > _ROUNDING:
+                raise _too_many(budget, whose, excess)
+        self.charge(budget, caller, cost)
+
+    def charge(self, budget: str, caller: ApiKey, cost: float) -> None:
+        """Take what a request costs beyond what it was admitted for. Who takes too many waits before the next."""
+        now = self._clock()
+        for whose, name, rate in self._limited(budget, caller):
+            account = budget, whose, name
+            self._paid_until[account] = max(self._paid_until.get(account, 0.0), now) + cost / rate
+
+    def _limited(self, budget: str, caller: ApiKey) -> Iterator[tuple[str, str, float]]:
+        rates = self._rates.get(budget)
+        if rates is not None and rates.per_key:
+            yield "API key", caller.id, rates.per_key
+        if rates is not None and rates.per_tenant:
+            yield "tenant", caller.tenant, rates.per_tenant
+
+
+def _too_many(budget: str, whose: str, seconds: float) -> Problem:
+    return Problem(
+        429,
+        "rate-limited",
+        f"This {whose} sends more than it may ({budget}). This request is not carried out.",
+        field="Authorization",
+        cure="Send it again after Retry-After seconds, with the same Idempotency-Key if it has one.",
+        headers={"Retry-After": str(math.ceil(seconds))},
+    )
