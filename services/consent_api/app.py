@@ -19,7 +19,7 @@ from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
 from .errors import LedgerUnavailableError
-from .http import decisions, explain, subjects
+from .http import decisions, explain, rendering, subjects
 from .http.dependencies import RequestDependencies
 from .http.metrics_middleware import RequestMetricsMiddleware
 from .http.openapi import add_schemas
@@ -86,15 +86,7 @@ def create_app(
     @app.exception_handler(LedgerUnavailableError)
     async def unavailable(_: Request, error: LedgerUnavailableError) -> Response:
         metrics.unavailable.inc()
-        return problems.render(
-            problems.Problem(
-                503,
-                "ledger-unavailable",
-                "The database does not answer. Nothing of this request was acknowledged.",
-                cure="Send it again, with the same Idempotency-Key and event_id: it is carried out once.",
-                headers={"Retry-After": str(error.retry_after)},
-            )
-        )
+        return problems.render(rendering.unavailable(error))
 
     return app
 
@@ -110,6 +102,7 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
             keyring=keyring,
             outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
+            most_addresses=settings.subject_addresses,
         ),
     )
 

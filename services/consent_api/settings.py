@@ -75,6 +75,10 @@ class SubmissionSettings(DatabaseSettings):
         None, description="path of a YAML file with the purposes of tenants that have others: docs/submitting.md"
     )
 
+    subject_addresses: int = Field(
+        50, ge=1, le=1_000, description="addresses of one subject, on all channels together; more are refused"
+    )
+
     @field_validator("refused_references", "purposes", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:

@@ -251,7 +251,7 @@ def _too_long(batch: _Batch, error: TransactionTooLongError) -> Problem:
         503,
         "transaction-too-long",
         "The database did not record these decisions within the time that such a request has. Nothing was recorded.",
-        cure="Send it again later, or fewer decisions at once."
+        cure="Send fewer decisions at once: as they are, they would probably take as long again."
         if batch.bulk
         else "Send fewer decisions at once, or bulk: true if no person waits for them.",
         headers={"Retry-After": str(error.retry_after)},

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import (
+    FieldError,
+    LedgerContendedError,
+    LedgerUnavailableError,
+    SubmissionInvalidError,
+    TransactionTooLongError,
+)
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Outcome
@@ -44,6 +50,25 @@ def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-d
 def not_found(what: str, cure: str) -> Problem:
     """404, for this tenant."""
     return Problem(404, "not-found", f"There is no such {what}.", cure=cure)
+
+
+def unavailable(error: LedgerUnavailableError) -> Problem:
+    """503, which says whether the request can succeed when it is sent again as it is."""
+    headers = {"Retry-After": str(error.retry_after)}
+    again = "Send it again, with the same Idempotency-Key and event_id: it is carried out once."
+    if isinstance(error, TransactionTooLongError):
+        return Problem(
+            503,
+            "transaction-too-long",
+            "The database did not finish this request within the time that such a request has. Nothing was recorded.",
+            cure="Send fewer decisions or addresses at once: as it is, it would probably take as long again.",
+            headers=headers,
+        )
+    if isinstance(error, LedgerContendedError):
+        detail = "Other requests hold what this one needs. Nothing of it was acknowledged."
+        return Problem(503, "ledger-contended", detail, cure=again, headers=headers)
+    detail = "The database does not answer. Nothing of this request was acknowledged."
+    return Problem(503, "ledger-unavailable", detail, cure=again, headers=headers)
 
 
 def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Recorded:

@@ -48,10 +48,13 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
     ) -> Response:
         named = _named(body, key.tenant, rules)
         ref = _subject(subject_ref, rules, addresses=[canonical for _, _, canonical in named])
-        found = ledger.write(
-            Lane.LIVE,
-            lambda c, now: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
-        )
+        try:
+            found = ledger.write(
+                Lane.LIVE,
+                lambda c, now: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
+            )
+        except SubmissionInvalidError as error:
+            raise rendering.validation_problem(error.faults, kind="too-many-addresses") from None
         return rendering.respond(rendering.to_linked(found))
 
     @router.delete(

@@ -104,6 +104,7 @@ def composed(
             keyring=keyring,
             outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
+            most_addresses=settings.subject_addresses,
         ),
     )
     letters = Letters(

@@ -26,8 +26,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 # Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
 _CONTENDED = frozenset({"40001", "40P01", "23505"})
 _LOCKED = "55P03"
-# The transaction's time was up, or a statement's: PostgreSQL has ended it, with the session or without.
-_TOO_LONG = frozenset({"25P04", "57014"})
+# The transaction's time was up, or a statement's, or ours between two statements: PostgreSQL has ended it, with the
+# session or without.
+_TOO_LONG = frozenset({"25P03", "25P04", "57014"})
 # Connection lost, out of resources, shut down, system error, and a server that has become a standby.
 _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
 _STANDBY = "25006"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from consent_api.errors import SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import order
 
@@ -15,7 +16,7 @@ from .addresses import Address, Named, live_key_ids
 from .fan_out import Choice, SubjectChannel
 from .lanes import Lane
 from .pending_writes import PendingWrites
-from .recording import LedgerContext
+from .recording import LedgerContext, links_exceeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +52,15 @@ def link(
     """Link addresses, which inherit the subject's current refusals before their first use; then all that are linked.
 
     The subject is created when new: a tenant may name a person before the first decision. Writes the live outbox,
-    whose time limits the caller has set; so does `unlink`.
+    whose time limits the caller has set; so does `unlink`. SubmissionInvalidError when it would have too many.
     """
     locked = subjects.lock(connection, [(tenant, subject_ref)], now=now)
     subject_id = locked.ids[tenant, subject_ref]
     found = addresses.resolve(connection, context.keyring, dict.fromkeys(named), now=now)
     before = addresses.linked(connection, context.keyring, locked.existing, now=now).get(subject_id, [])
+    new = {each.address_id for each in found.values()} - {each.address_id for each in before}
+    if new and len(before) + len(new) > context.most_addresses:
+        raise SubmissionInvalidError([links_exceeded("/addresses", context)])
     channels = {
         channel: SubjectChannel(each for each in before if each.channel == channel)
         for channel in {c for _, c, _ in named}

@@ -8,6 +8,7 @@ statements is the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,8 @@ class LedgerContext:
     keyring: Keyring
     outbox: ChangeMessages
     ids: DecisionIds
+    most_addresses: int = 50
+    """Of one subject, on all channels together: a refusal of it reaches them all, with a message about each."""
 
 
 def record(
@@ -130,6 +133,7 @@ class _Batch:
     def _read_channels(self) -> dict[tuple[int, str], SubjectChannel]:
         """Each subject on each channel of the batch, as it is before the batch."""
         linked = addresses.linked(self._connection, self._context.keyring, self._locked.existing, now=self._now)
+        self._links = Counter({subject_id: len(of_subject) for subject_id, of_subject in linked.items()})
         channels: dict[tuple[int, str], SubjectChannel] = {}
         gaining: set[int] = set()
         for each in self._fresh:
@@ -191,7 +195,10 @@ class _Batch:
         channel = self._channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
         if not each.may_lift and self._may_not_lift(each, channel, address):
             return SubmissionInvalidError([_MAY_NOT_LIFT])
-        if subject_id is not None and address is not None:
+        if subject_id is not None and address is not None and not channel.is_linked(address.address_id):
+            if self._links[subject_id] >= self._context.most_addresses:
+                return SubmissionInvalidError([links_exceeded("/address", self._context)])
+            self._links[subject_id] += 1
             self._pending.link(subject_id, channel, address)
         choice = self._choice(each, channel, address)
         reached = channel.addresses_for(choice, address)
@@ -339,6 +346,16 @@ def _decision(each: Accepted, *, decision_id: str) -> Decision:
         recorded_at=each.recorded_at,
         expires_at=each.expires_at,
         bulk=each.bulk,
+    )
+
+
+def links_exceeded(pointer: str, context: LedgerContext) -> FieldError:
+    """What is wrong where a subject would have more addresses than it may."""
+    return FieldError(
+        pointer=pointer,
+        code="too_many_addresses",
+        cure=f"a subject has at most {context.most_addresses} addresses: is this reference one person's? Withdraw by"
+        " address alone (leave subject_ref out), or unlink addresses that are no longer the person's",
     )
 
 

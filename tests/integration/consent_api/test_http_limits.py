@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from consent_api import keys
 from consent_api.app import create_app
+from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
+from consent_api.http import rendering
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
@@ -31,7 +35,7 @@ Serve = Callable[..., AbstractContextManager[TestClient]]
 @pytest.fixture
 def serve(ledger: Ledger, api_key: str) -> Serve:
     @contextmanager
-    def serving(limits: RateLimits | None = None) -> Iterator[TestClient]:
+    def serving(limits: RateLimits | None = None, ledger: Ledger = ledger) -> Iterator[TestClient]:
         app = create_app(
             ledger=ledger,
             key_store=keys.ApiKeyStore(ledger.engine),
@@ -88,3 +92,89 @@ def test_a_batch_pays_for_its_decisions(serve: Serve) -> None:
         batch = {"decisions": [{**STOP, "subject_ref": f"s{number}"} for number in range(1_000)], "bulk": True}
         assert not limited(post(client, batch, "/v1/decisions/batch"))
         assert limited(post(client, {"decisions": [STOP], "bulk": True}, "/v1/decisions/batch"))
+
+
+@pytest.fixture
+def small(ledger: Ledger) -> Ledger:
+    """A ledger in which a subject has three addresses at most."""
+    return replace(ledger, context=replace(ledger.context, most_addresses=3))
+
+
+def number(last: int) -> str:
+    return f"+336399800{last:02}"
+
+
+def link(client: TestClient, *numbers: str) -> Any:
+    body = {"addresses": [{"channel": "sms", "address": each} for each in numbers]}
+    return client.put("/v1/subjects/s1/addresses", json=body)
+
+
+def test_a_subject_has_few_addresses_and_the_refusal_says_how_to_withdraw(serve: Serve, small: Ledger) -> None:
+    with serve(ledger=small) as client:
+        for last in (1, 2):
+            assert post(client, {**STOP, "address": number(last)}).status_code == 201
+        mail = {**STOP, "channel": "email", "address": "marked77@example.com"}
+        assert post(client, mail).status_code == 201
+        for body in ({**STOP, "address": number(3)}, {**mail, "address": "other@example.com"}):
+            refused = post(client, body)
+            assert refused.status_code == 422
+            (fault,) = refused.json()["errors"]
+            assert (fault["field"], fault["detail"]) == ("/address", "too_many_addresses")
+            assert "leave subject_ref out" in fault["cure"]
+        assert post(client, {**STOP, "address": number(1)}).status_code == 201
+        assert post(client, STOP).status_code == 201
+        assert post(client, {**STOP, "address": number(3), "subject_ref": None}).status_code == 201
+        assert post(client, {**STOP, "address": number(3), "subject_ref": "s2"}).status_code == 201
+
+
+def test_a_batch_cannot_give_a_subject_more_addresses(serve: Serve, small: Ledger) -> None:
+    with serve(ledger=small) as client:
+        body = {"decisions": [{**STOP, "address": number(last)} for last in (1, 1, 2, 3, 4, 3, 5)], "bulk": True}
+        results = post(client, body, "/v1/decisions/batch").json()["results"]
+        refused = [at for at, each in enumerate(results) if each["outcome"] == "refused"]
+        assert refused == [4, 6]
+
+
+def test_linking_is_bounded_too_and_unlinking_makes_room(serve: Serve, small: Ledger) -> None:
+    with serve(ledger=small) as client:
+        refused = link(client, *map(number, range(1, 5)))
+        assert refused.status_code == 422
+        assert refused.json()["type"] == "urn:consent-relay:problem:too-many-addresses"
+        assert client.get("/v1/subjects/s1/addresses").status_code == 404, "nothing was recorded"
+        assert link(client, number(1), number(1), number(2), number(3)).status_code == 200
+        assert link(client, number(1), number(2)).status_code == 200
+        assert link(client, number(4)).status_code == 422
+        body = {"addresses": [{"channel": "sms", "address": number(1)}]}
+        assert client.request("DELETE", "/v1/subjects/s1/addresses", json=body).status_code == 200
+        assert link(client, number(4)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "again"),
+    [
+        (TransactionTooLongError("x"), "transaction-too-long", False),
+        (LedgerContendedError("x"), "ledger-contended", True),
+        (LedgerUnavailableError("x"), "ledger-unavailable", True),
+    ],
+)
+def test_a_time_out_names_itself(error: LedgerUnavailableError, kind: str, again: bool) -> None:
+    problem = rendering.unavailable(error)
+    assert (problem.status, problem.kind) == (503, kind)
+    assert str(problem.cure).startswith("Send it again") == again
+
+
+def test_a_session_that_we_left_idle_for_too_long_is_a_time_out(ledger: Ledger) -> None:
+    """A batch whose own work takes ten seconds ends so: sending it again would not help."""
+
+    def idle(connection: Connection) -> None:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with ledger.engine.connect() as other:
+            gone = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+            deadline = time.monotonic() + 30
+            while other.execute(gone, {"pid": pid}).scalar_one() and time.monotonic() < deadline:
+                other.rollback()
+        connection.execute(text("SELECT 1"))
+
+    with pytest.raises(TransactionTooLongError):
+        ledger.transact(idle)
