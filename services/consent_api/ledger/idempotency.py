@@ -38,7 +38,8 @@ FROM unnest(CAST(:tenants AS text[]), CAST(:keys AS text[]), CAST(:requests AS t
 """)
 _FORGET = text("""
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM idempotency_keys WHERE created_at < :before ORDER BY created_at LIMIT :most))
+    SELECT ctid FROM idempotency_keys WHERE created_at < :before ORDER BY created_at LIMIT :most
+    FOR UPDATE SKIP LOCKED))
 """)
 
 
@@ -129,8 +130,8 @@ def store(connection: Connection, answered: Sequence[tuple[IdempotencyClaim, Sto
     )
 
 
-def delete_expired(connection: Connection, *, now: int, most: int = 10_000) -> int:
-    """Delete answers older than `KEPT_MICROS`, a bounded number at a time; how many."""
+def delete_expired(connection: Connection, *, now: int, most: int) -> int:
+    """Delete up to `most` answers older than `KEPT_MICROS`, but for those that another process deletes; how many."""
     return connection.execute(_FORGET, {"before": now - KEPT_MICROS, "most": most}).rowcount
 
 

@@ -365,7 +365,7 @@ GRANTS: dict[str, str] = {
     "hole_repairs": "SELECT, INSERT, UPDATE, DELETE",
     "list_scrub": "SELECT, INSERT, UPDATE",
     "key_republished": "SELECT, INSERT, UPDATE",
-    "idempotency_keys": "SELECT, INSERT, DELETE",
+    "idempotency_keys": "SELECT, INSERT, UPDATE (created_at), DELETE",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",
