@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consent_contracts.topics import PROPAGATOR, Topics
 
@@ -19,6 +19,8 @@ from .starting import refuse
 PREFIX = "CONSENT_RELAY_"
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
+"""What Kubernetes and Docker put into CONSENT_RELAY_API_PORT beside a service named consent-relay-api."""
 
 
 class WrongSettings(Exception):
@@ -102,7 +104,7 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls)
+        return init_settings, _EnvironmentSource(settings_cls), _FileSource(settings_cls)
 
 
 class RelaySettings(ProcessSettings):
@@ -116,6 +118,13 @@ class RelaySettings(ProcessSettings):
         if not os.access(path, os.R_OK):
             raise ValueError("names a file that is missing or cannot be read by this user")
         return path
+
+
+class _EnvironmentSource(EnvSettingsSource):
+    """Without the links to services, which nobody has set."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if not _is_service_link(name, value)}
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -143,12 +152,17 @@ def _from_file(variable: str, environment: Mapping[str, str]) -> tuple[str | Non
     path = environment.get(f"{variable}_FILE")
     if not path:
         return None, None
-    if environment.get(variable):
+    beside = environment.get(variable)
+    if beside and not _is_service_link(variable, beside):
         return None, f"{variable}: is given twice. Unset {variable} or {variable}_FILE."
     try:
-        return Path(path).read_text(encoding="utf-8").strip(), None
+        return Path(path).read_text(encoding="utf-8-sig").strip(), None
     except (OSError, UnicodeDecodeError):
         return None, f"{variable}_FILE: names a file that cannot be read as text. Correct the path or its mode."
+
+
+def _is_service_link(name: str, value: object) -> bool:
+    return name.lower().endswith("_port") and isinstance(value, str) and _SERVICE_LINK.match(value) is not None
 
 
 def _variable(field: str) -> str:

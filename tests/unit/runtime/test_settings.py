@@ -88,3 +88,43 @@ def test_a_keyring_that_is_not_there_is_named(
 
 def test_a_process_without_secrets_needs_no_keyring() -> None:
     assert load(ProcessSettings).partitions == 4
+
+
+@pytest.mark.parametrize("link", ["tcp://10.3.240.7:8080", "udp://10.3.240.7:53", "TCP://[fd00::7]:8080"])
+@pytest.mark.parametrize("name", ["DOOR_PORT", "METRICS_PORT"])
+def test_the_link_to_a_service_of_the_setting_s_name_is_none(
+    keyring_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, link: str
+) -> None:
+    """Kubernetes sets it in every pod beside a service named consent-relay-door."""
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN", "a-long-secret")
+    monkeypatch.setenv(f"CONSENT_RELAY_{name}", link)
+    for beside in ("SERVICE_HOST", "SERVICE_PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"):
+        monkeypatch.setenv(f"CONSENT_RELAY_DOOR_{beside}", "10.3.240.7")
+    settings = load(DoorSettings)
+    assert (settings.door_port, settings.metrics_port) == (8080, 9464)
+
+
+def test_a_port_that_is_none_is_still_refused(
+    keyring_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN", "a-long-secret")
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_PORT", "http://10.3.240.7:8080")
+    assert any("CONSENT_RELAY_DOOR_PORT" in line for line in refused(capsys))
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(
+    keyring_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfa-long-secret\r\n")
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN_FILE", str(tmp_path / "token"))
+    assert load(DoorSettings).door_token.get_secret_value() == "a-long-secret"
+
+
+def test_a_file_holds_beside_a_service_link(
+    keyring_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "port").write_text("81")
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN", "a-long-secret")
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_PORT", "tcp://10.3.240.7:8080")
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_PORT_FILE", str(tmp_path / "port"))
+    assert load(DoorSettings).door_port == 81
