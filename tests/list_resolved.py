@@ -30,7 +30,7 @@ class ResolvedWriter:
         self._topics = topics
         self._lists = [topics.suppression(channel) for channel in topics.channels]
         # As the merge does: not every client of strangers knows every codec.
-        self._producer = kafka.producer(bootstrap, compression_type="none")
+        self._producer = kafka.producer(bootstrap)
         self._admin = kafka.admin(bootstrap)
         self.fields: dict[int, Mapping[str, Any]] = {}
         """By partition: fields of its records that differ from the usual ones."""

@@ -16,6 +16,8 @@ from typing import Any
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from .batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_reader
+
 logger = logging.getLogger(__name__)
 
 SESSION_SECONDS = 8.0
@@ -37,7 +39,8 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
             "enable.idempotence": True,
             # librdkafka's own default (CRC32) would send most keys to another partition than Java does.
             "partitioner": "murmur2_random",
-            "compression.type": "lz4",
+            # Strangers read our topics, and not every client knows every codec (kafkajs: gzip alone).
+            "compression.type": "none",
             "linger.ms": 5,
             "queue.buffering.max.messages": 200_000,
             # A dead letter holds a whole record and some more; the broker's default for a record is 1 MiB.
@@ -61,9 +64,18 @@ def transactional_producer(
     return producer(bootstrap, client_config, **{**fencing, **overrides})
 
 
-def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> Consumer:
-    """A consumer that sees committed records only, starts at the earliest, and commits only when told."""
-    return Consumer(
+def consumer(
+    bootstrap: str,
+    group: str,
+    client_config: Mapping[str, Any] | None = None,
+    *,
+    on_unfetchable: OnUnfetchable = lambda *_: None,
+    **overrides: Any,
+) -> Consumer:
+    """A consumer that sees committed records only, starts at the earliest, and commits only when told.
+
+    It passes over batches that cannot be unpacked; `on_unfetchable` is told of each."""
+    return BoundedConsumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": group,
@@ -74,9 +86,14 @@ def consumer(bootstrap: str, group: str, client_config: Mapping[str, Any] | None
             "session.timeout.ms": int(SESSION_SECONDS * 1_000),
             "heartbeat.interval.ms": 1_500,
             "fetch.wait.max.ms": 250,
+            "fetch.max.bytes": MAX_UNPACKED_BYTES // 2,
+            # Also how much librdkafka unpacks of a zstd batch; of gzip and lz4 it unpacks all that a topic takes.
+            "receive.message.max.bytes": MAX_UNPACKED_BYTES,
             **(client_config or {}),
             **_dotted(overrides),
         },
+        read_batch=batch_reader(bootstrap, lambda: aiokafka_security(client_config or {})),
+        on_unfetchable=on_unfetchable,
         logger=logger,
     )
 

@@ -17,6 +17,7 @@ from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 
 from consent_runtime import kafka
+from consent_runtime.batches import RecordBatch
 
 from .lag import Bounds, BrokerAway, Place
 
@@ -31,11 +32,13 @@ class KafkaBroker:
         """`group` is only the name that librdkafka wants a consumer to have."""
         self._bootstrap = bootstrap
         self._askers: dict[str, Any] = {}
+        self._passed_over: dict[Place, int] = {}
         self._admin = self._new_admin()
         self._readers: dict[bool, Any] = {
             committed: kafka.consumer(
                 bootstrap,
                 group,
+                on_unfetchable=self._pass_over,
                 auto_offset_reset="earliest",
                 enable_partition_eof=True,
                 isolation_level="read_committed" if committed else "read_uncommitted",
@@ -131,25 +134,29 @@ class KafkaBroker:
     def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
         found: dict[Place, int | None] = {}
         reader = self._readers[committed]
+        self._passed_over.clear()
         reader.assign([TopicPartition(*place, offset) for place, offset in positions.items()])
         deadline = time.monotonic() + _ASK_SECONDS
         try:
-            while len(found) < len(positions):
-                if time.monotonic() > deadline:
-                    raise BrokerAway("the oldest uncommitted records cannot be read")
+            while len(found) < len(positions) and time.monotonic() < deadline:
                 for message in reader.consume(100, timeout=0.2):
                     place, error = Place(message.topic(), message.partition()), message.error()
                     if error is None:
                         found.setdefault(place, message.timestamp()[1])
                     elif error.code() == KafkaError._PARTITION_EOF:
                         found.setdefault(place, None)
-                    elif not error.retriable():
+                    elif error.fatal():
                         raise BrokerAway(error.name())
+                # A batch that nobody can unpack is work that is left all the same.
+                found = {**found, **self._passed_over}
         except KafkaException as error:
             raise BrokerAway(error.args[0].name()) from error
         finally:
             reader.unassign()
         return found
+
+    def _pass_over(self, topic: str, partition: int, batch: RecordBatch) -> None:
+        self._passed_over.setdefault(Place(topic, partition), batch.timestamp)
 
     def _offsets(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
         asked = self._admin.list_offsets(

@@ -86,8 +86,8 @@ class Broker(Protocol):
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]: ...
 
     def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
-        """Milliseconds since the epoch of the first record at or after each offset; None: there is none. `committed`:
-        records of open and aborted transactions do not count."""
+        """Milliseconds since the epoch of the first record at or after each offset; None: there is none; absent: that
+        cannot be found out. `committed`: records of open and aborted transactions do not count."""
 
 
 class BrokerAway(Exception):
@@ -124,7 +124,9 @@ class Lags:
             }
             oldest = self._oldest(at, bounds)
             for place, offset in at.items():
-                timestamp = oldest.get(place)
+                if place not in oldest:
+                    continue  # Not known, which is not 0.
+                timestamp = oldest[place]
                 if timestamp is not None:
                     ages[(place, offset)] = timestamp
                 lags.append(
@@ -161,18 +163,22 @@ class Lags:
         return {place: now - since for place, (_, since) in self._standing.items()}
 
     def _oldest(self, positions: Mapping[Place, int], bounds: Mapping[Place, Bounds]) -> dict[Place, int | None]:
-        """Of those that are below the end: when the first record that is left to read was appended."""
+        """When the first record that is left to read was appended; None where nothing is left, absent where that is not
+        known."""
         below = {place: offset for place, offset in positions.items() if offset < bounds[place].end}
         known = {place: self._ages[at] for place, offset in below.items() if (at := (place, offset)) in self._ages}
-        found: dict[Place, int | None] = dict(known)
+        found: dict[Place, int | None] = {place: None for place in positions if place not in below} | known
         readable = {p: offset for p, offset in below.items() if p not in known and offset < bounds[p].stable}
         if readable:
             found |= self.broker.oldest(readable, committed=True)
+        unknown = readable.keys() - found.keys()
         hidden = {
             place: max(offset, bounds[place].stable)
             for place, offset in below.items()
-            if found.get(place) is None and bounds[place].stable < bounds[place].end
+            if place not in unknown and found.get(place) is None and bounds[place].stable < bounds[place].end
         }
-        if hidden:
-            found |= self.broker.oldest(hidden, committed=False)
-        return found
+        if not hidden:
+            return found
+        return {place: at for place, at in found.items() if place not in hidden} | self.broker.oldest(
+            hidden, committed=False
+        )

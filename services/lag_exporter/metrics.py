@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,8 @@ class LagMetrics:
                 "consent_relay_consumer_lag_records",
                 "Offsets between what the group has committed and the high watermark of the partition: how much is "
                 "left to do, at most (transaction markers and compacted records count, and so do records that an open "
-                "transaction hides). 0: nothing is left to read. Absent: the broker does not answer.",
+                "transaction hides). 0: nothing is left to read. Absent: the broker does not answer, or not for that "
+                "partition.",
                 _LABELS,
                 registry=registry,
             ),
@@ -75,7 +77,8 @@ class LagMetrics:
             ),
             groups=Gauge(
                 "consent_relay_consumer_lag_groups",
-                "Consumer groups of ours that the broker knows. Fewer than usual: a service has never run, or a group "
+                "Consumer groups of ours that the broker knows; NaN: it does not answer. Fewer than usual: a service "
+                "has never run, or a group "
                 "has been forgotten.",
                 registry=registry,
             ),
@@ -104,6 +107,7 @@ class LagMetrics:
         """The broker has not answered for too long: show nothing rather than how things were."""
         for gauge in (self.records, self.seconds, self.stable, self.resolved_age, self.holes):
             self._set(gauge, {})
+        self.groups.set(math.nan)
 
     def _set(self, gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
         for labels, value in values.items():

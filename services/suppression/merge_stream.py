@@ -141,7 +141,6 @@ class MergePartitionFactory:
             self._resolved_producer = kafka.AsyncProducer(
                 self._bootstrap,
                 self._client_config,
-                compression_type="none",  # As for the lists.
                 delivery_timeout_ms=_RESOLVED_DELIVERY_MS,
             )
         return ResolvedPublisher(
@@ -205,9 +204,6 @@ class MergePartitionFactory:
             self._client_config,
             transaction_timeout_ms=self._transaction_timeout_ms,
             delivery_timeout_ms=self._transaction_timeout_ms,
-            # Strangers read these topics, and not every client knows every codec (kafkajs: gzip alone). A topic's own
-            # compression.type still decides how the broker keeps them.
-            compression_type="none",
         )
 
     def _consumer(self) -> Consumer:

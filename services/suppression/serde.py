@@ -15,6 +15,8 @@ from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.records import check_mark, entry_of, entry_of_change, suppression_datum
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
+from consent_runtime.batches import UNFETCHABLE
+from consent_runtime.transport.unpacking import unfetchable_reason
 
 from .errors import EntryUnreadable
 from .expiry import next_expiry, next_expiry_header
@@ -50,6 +52,8 @@ class Record(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class Rejected(NamedTuple):
@@ -106,6 +110,9 @@ class EntrySerde:
         decode, topic, channels = self._codec.decode_record, self._changes_topic, self.topic_of
         read_at = time.monotonic()
         for record in records:
+            if record.value is None and (reason := unfetchable_reason(record.headers)) is not None:
+                chunk.rejected.append(Rejected(record, UNFETCHABLE, reason))
+                continue
             try:
                 if record.value is not None and len(record.value) > MAX_CHANGE_BYTES:
                     raise InvalidRecord("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")

@@ -82,7 +82,7 @@ def run(servers: Servers, subject: str, records: int, *, profile: str = "") -> f
     topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
     provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
     codec = Codec.connect(servers.registry, topics)
-    producer: Any = kafka.producer(servers.kafka, compression_type="none")
+    producer: Any = kafka.producer(servers.kafka)
     for change in changes(records):
         producer.produce(topics.changes, codec.encode(topics.changes, change), change["address_key"].encode())
         producer.poll(0)

@@ -84,7 +84,7 @@ class LegacyTopics:
         self._topics = topics
         self._keyring = keyring
         self._codec = Codec.connect(servers.registry, topics)
-        self._producer: Any = kafka.producer(servers.kafka, linger_ms=50, compression_type="none")
+        self._producer: Any = kafka.producer(servers.kafka, linger_ms=50)
         self._failures: list[str] = []
 
     def entries(

@@ -23,7 +23,7 @@ class ListWriter:
         self._topics = topics
         self._keyring = keyring
         self._codec = Codec.connect(servers.registry, topics)
-        self._producer: Any = kafka.producer(servers.kafka, linger_ms=1, compression_type="none")
+        self._producer: Any = kafka.producer(servers.kafka, linger_ms=1)
 
     def decide(self, channel: str, address: str, purpose: str, status: str, *, bulk: bool = False) -> tuple[str, int]:
         """Write the entry with this decision alone; the address key, and when the decision was recorded (micros)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiokafka
+import aiokafka.consumer.fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -25,6 +26,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
@@ -34,11 +36,14 @@ from consent_runtime.kafka import aiokafka_security
 from .chunk_app import ChunkApp
 from .contract import Record
 from .membership import Lease
+from .unpacking import bounded
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
+# aiokafka unpacks whatever a broker sends; here, before it does, is the only place to bound that.
+aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(bounded(raw))  # type: ignore[assignment, misc]
 _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from consent_api.errors import NotReplayedError
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
+from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.dead_letters import TOO_LARGE, Original, original
 from consent_runtime.keyring import Keyring, Unsealable
 
@@ -44,6 +45,8 @@ def not_replayable_reason(letter: DeadLetter, topics: Topics) -> str | None:
     """
     if letter.reason == TOO_LARGE:
         return "it was too large to be kept whole; let its source send it again, smaller"
+    if letter.reason == UNFETCHABLE:
+        return "only its place could be kept; let its source send it again, in batches that unpack to less"
     if letter.topic in (topics.inbound, topics.inbound_bulk, topics.changes, topics.changes_bulk, topics.receipts):
         return None
     return f"{letter.topic} takes no old record back: it could replace a newer one; use consent-relay republish"

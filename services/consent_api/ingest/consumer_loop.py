@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consent_runtime.batches import RecordBatch
 from consent_runtime.instance_watch import WATCH_SECONDS, InstanceWatch
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
@@ -69,6 +70,9 @@ class ConsumerLoop:
     another process under the same identity leaves `run` with InstanceTaken, while a member that nobody stands behind
     (a broker that was killed leaves such) is waited for until it is gone.
 
+    A batch that the client cannot unpack is passed over (it calls `pass_over`): one record that is `unfetchable` stands
+    for it.
+
     A partition that holds more than was read of it, and gives nothing for `stalled_after` seconds although nothing
     holds the loop up, makes the loop unready: stopped by mistake, or by a client that has lost its way.
     """
@@ -101,6 +105,7 @@ class ConsumerLoop:
         self._metrics = metrics
         self._instance = instance
         self._high_watermarks = high_watermarks
+        self._passed_over: list[Consumed] = []
         self._size = batch_size
         self._batch: list[Consumed] = []
         self._handled: dict[Partition, int] = {}
@@ -135,6 +140,7 @@ class ConsumerLoop:
         log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
         self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
         self._batch = []
+        self._passed_over = []
         self._handled = {}
         self._note_left()
         self._ends = {}
@@ -172,26 +178,34 @@ class ConsumerLoop:
     def _fetch(self, timeout: float) -> None:
         """Adds what has arrived: waits for a first record only, so that a lone revocation is not held up."""
         first = self._consumer.poll(timeout)
-        if first is None:
-            return
-        self._take([first])
-        if not self._paused:
-            self._take(self._consumer.consume(max(self._size - len(self._batch), 1), 0))
+        if first is not None:
+            self._take([first])
+            if not self._paused:
+                self._take(self._consumer.consume(max(self._size - len(self._batch), 1), 0))
+        while self._passed_over:
+            self._add(self._passed_over.pop(0))
+
+    def pass_over(self, topic: str, partition: int, batch: RecordBatch) -> None:
+        """The consumer, in a poll, has gone on behind a batch that it cannot unpack."""
+        self._passed_over.append(Consumed.standing_for(topic, partition, batch))
 
     def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:
             error = message.error()
             if error is None:
-                record = Consumed.of(message)
-                self._reached((record.topic, record.partition), record.offset, then=record.offset + 1)
-                self._ends.pop((record.topic, record.partition), None)  # It has not ended there any more.
-                self._batch.append(record)
+                self._add(Consumed.of(message))
             elif error.fatal() or error.code() in _FENCED_CODES:
                 raise _ConsumerFencedError(error)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended(message)
             else:
                 log.warning("consumer error", extra={"loop": self._name, "error": error.str()})
+
+    def _add(self, record: Consumed) -> None:
+        place = record.topic, record.partition
+        self._reached(place, record.first, then=record.offset + 1)
+        self._ends.pop(place, None)  # It has not ended there any more.
+        self._batch.append(record)
 
     def _ended(self, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -375,6 +389,7 @@ class ConsumerLoop:
         self._ends = {partition: end for partition, end in self._ends.items() if partition not in gone}
         self._handled = {partition: end for partition, end in self._handled.items() if partition not in gone}
         self._batch = [each for each in self._batch if (each.topic, each.partition) not in gone]
+        self._passed_over = [each for each in self._passed_over if (each.topic, each.partition) not in gone]
         self._note_left()
 
 

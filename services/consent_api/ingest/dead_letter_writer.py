@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consent_api.errors import DeadLettersNotWrittenError
+from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.dead_letters import TOO_LARGE, Cut, Letters, cut_error
 
 if TYPE_CHECKING:
     from consent_runtime.transport.contract import Record
+
+    from .record import Consumed
 
 SERVICE = "consent-api"
 
@@ -27,6 +30,14 @@ class Rejected:
     record: "Record"
     reason: str
     error: str
+
+
+def without_unfetchable(records: Sequence["Consumed"]) -> tuple[list["Consumed"], list[Rejected]]:
+    """The records that have been fetched, and the others as dead letters that hold their places."""
+    rejected = [
+        Rejected(record=each, reason=UNFETCHABLE, error=each.unfetchable) for each in records if each.unfetchable
+    ]
+    return [each for each in records if not each.unfetchable], rejected
 
 
 class DeadLetterWriter:

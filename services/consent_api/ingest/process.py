@@ -167,7 +167,11 @@ def composed(
             name=name,
             topic=topic,
             open_consumer=lambda: kafka.consumer(
-                settings.kafka, group, group_instance_id=instance_id, **{**CONSUMER, **(fetching or {})}
+                settings.kafka,
+                group,
+                on_unfetchable=lambda *passed_over: consumer_loop.pass_over(*passed_over),
+                group_instance_id=instance_id,
+                **{**CONSUMER, **(fetching or {})},
             ),
             handle=handle,
             transient=NOT_NOW,

@@ -12,7 +12,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.records import check_moments
 
-from .dead_letter_writer import DeadLetterWriter, Rejected
+from .dead_letter_writer import DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -65,9 +65,9 @@ class Receipts:
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each receipt is committed or acknowledged as a dead letter: none is left."""
         receipts: dict[str, Mapping[str, Any]] = {}
-        rejected: list[Rejected] = []
+        fetched, rejected = without_unfetchable(records)
         read_at = time.monotonic()
-        for record in records:
+        for record in fetched:
             try:
                 receipt = checked(self._codec.decode(record.topic, record.value, read_at=read_at))
                 receipts.setdefault(receipt["receipt_id"], receipt)

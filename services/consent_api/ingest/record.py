@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from confluent_kafka import Message
 
+from consent_runtime.batches import MAX_RECORD_BYTES, RecordBatch
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumed:
-    """`timestamp` in milliseconds since the epoch, -1 when the record has none."""
+    """`timestamp` in milliseconds since the epoch, -1 when the record has none. `unfetchable`: why nothing is
+    known of it but its place; it then stands for all records up to it that nobody could take."""
 
     topic: str
     partition: int
@@ -19,21 +22,51 @@ class Consumed:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    unfetchable: str | None = None
+    unfetchable_from: int | None = None
+    """The first of the offsets that it stands for."""
+
+    @property
+    def first(self) -> int:
+        return self.offset if self.unfetchable_from is None else self.unfetchable_from
 
     @classmethod
     def of(cls, message: Message) -> Consumed:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is None or partition is None or offset is None:
             raise ValueError("not a record but an event of the client")
+        value, timestamp = _bytes(message.value()), message.timestamp()[1]
+        if value is not None and len(value) > MAX_RECORD_BYTES:
+            reason = f"its value of {len(value)} bytes is larger than any of ours"
+            return cls._unfetchable(topic, partition, offset, timestamp, reason)
         headers = cast("list[tuple[str, str | bytes | None]] | None", message.headers())
         return cls(
             topic=topic,
             partition=partition,
             offset=offset,
-            timestamp=message.timestamp()[1],
+            timestamp=timestamp,
             key=_bytes(message.key()),
-            value=_bytes(message.value()),
+            value=value,
             headers=tuple((name, _bytes(value)) for name, value in headers) if headers else (),
+        )
+
+    @classmethod
+    def standing_for(cls, topic: str, partition: int, batch: RecordBatch) -> Consumed:
+        """The last record of a batch that could not be unpacked."""
+        record = cls._unfetchable(topic, partition, batch.last, batch.timestamp, batch.description)
+        return replace(record, unfetchable_from=batch.first)
+
+    @classmethod
+    def _unfetchable(cls, topic: str, partition: int, offset: int, timestamp: int, reason: str) -> Consumed:
+        return cls(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            timestamp=timestamp,
+            key=None,
+            value=None,
+            headers=(),
+            unfetchable=reason,
         )
 
     @property

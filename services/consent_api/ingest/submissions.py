@@ -26,7 +26,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
 from consent_contracts.errors import Unreadable
 
-from .dead_letter_writer import DeadLetterWriter, Rejected
+from .dead_letter_writer import DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -95,10 +95,10 @@ class Submissions:
         now, read_at = self._ledger.now(), time.monotonic()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
-        rejected: list[Rejected] = []
+        fetched, rejected = without_unfetchable(records)
         without_effect: list[tuple[Consumed, Recorded]] = []
         after_lift: list[tuple[Consumed, Recorded]] = []
-        for record in records:
+        for record in fetched:
             try:
                 accepted.append(self._read(record, now, read_at))
                 readable.append(record)

@@ -47,9 +47,7 @@ class Entries:
         self.codec = codec
         self.topics = topics
         self.keyring = keyring
-        self._producer = kafka.transactional_producer(
-            bootstrap, topics.group(f"entries-{uuid4().hex[:8]}"), compression_type="none"
-        )
+        self._producer = kafka.transactional_producer(bootstrap, topics.group(f"entries-{uuid4().hex[:8]}"))
         self._producer.init_transactions(30)
 
     def key(self, channel: str, address: str, *, tenant: str = TENANT) -> str:

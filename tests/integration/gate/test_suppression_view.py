@@ -14,6 +14,7 @@ from consent_runtime.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
 from tests.integration.proxy import Proxy
 from tests.list_resolved import ResolvedWriter
+from tests.unpacking_bombs import send_bomb
 
 pytestmark = pytest.mark.usefixtures("resolving")
 
@@ -244,3 +245,18 @@ def test_a_missing_topic_is_waited_for(
         admin = AdminClient({"bootstrap.servers": kafka})
         for deleted in admin.delete_topics([spec.name for spec in absent.specs()]).values():
             deleted.result()
+
+
+def test_a_batch_that_nobody_can_unpack_is_passed_over(
+    kafka: str, open_view: OpenView, entries: Entries, keyring: Keyring
+) -> None:  # R4
+    topic = entries.topics.suppression("sms")
+    for partition in range(4):
+        send_bomb(kafka, topic, partition)
+    entries.write("sms", PHONE, decision())
+    view = open_view()
+    assert ask(view, keyring).permitted
+    for partition in range(4):
+        send_bomb(kafka, topic, partition)
+    entries.write("sms", PHONE, decision(status="withdrawn"))
+    eventually(lambda: not ask(view, keyring).permitted)

@@ -18,6 +18,7 @@ from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import BrokerAway, Lags, Place
 from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
+from tests.unpacking_bombs import send_bomb
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def lags(kafka: str, topics: Topics) -> Iterator[Lags]:
 
 def write(kafka: str, topics: Topics, count: int, *, abort: bool = False) -> None:
     """One transaction on partition 1."""
-    producer: Any = kafka_clients.transactional_producer(kafka, topics.group("writer"), compression_type="none")
+    producer: Any = kafka_clients.transactional_producer(kafka, topics.group("writer"))
     producer.init_transactions(10)
     producer.begin_transaction()
     for n in range(count):
@@ -181,3 +182,15 @@ def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str,
     assert holes(reader.partitions) == {("2", "sms")}
     assert check.readiness() is True
     assert not math.isnan(check.offset_seconds())
+
+
+def test_a_batch_that_nobody_can_unpack_is_lag_of_its_age(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+    commit(kafka, topics, 0)
+    send_bomb(kafka, topics.changes, 1)
+    [lag] = lags.look(time.time() + 100).lags
+    assert lag.records == 1
+    assert lag.seconds > 95
+    write(kafka, topics, 3)
+    [lag] = lags.look(time.time() + 100).lags
+    assert lag.records == 5
+    assert lag.seconds > 95

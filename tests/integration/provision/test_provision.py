@@ -151,3 +151,20 @@ def test_unreachable_broker_names_the_setting(names: Topics) -> None:
 def test_unreachable_registry_names_the_setting(kafka: str, names: Topics) -> None:
     with pytest.raises(ProvisionError, match="CONSENT_RELAY_REGISTRY"):
         provision.apply(bootstrap=kafka, registry="http://127.0.0.1:1", topics=names, wait_seconds=0.5)
+
+
+@pytest.mark.parametrize(("setting", "wrong"), [("message.timestamp.type", "CreateTime"), ("compression.type", "zstd")])
+def test_every_topic_is_held_to_append_times_and_to_the_codec_of_its_producers(
+    command: Any, kafka: str, names: Topics, setting: str, wrong: str
+) -> None:  # R16 R43
+    assert command("apply").exit_code == 0
+    admin = TopicAdmin(kafka, wait_seconds=10)
+    every = [spec.name for spec in names.specs()]
+    for name in every:
+        admin.configure(name, {setting: wrong})
+    checked = command("check")
+    assert checked.exit_code == 1
+    assert [name for name in every if f"{name}: {setting}={wrong}, wanted" in checked.stderr] == every
+    assert command("apply").exit_code == 0
+    right = {"message.timestamp.type": "LogAppendTime", "compression.type": "producer"}
+    assert all(right.items() <= each.config.items() for each in admin.existing(every).values())

@@ -32,6 +32,7 @@ from consent_state import (
 )
 from tests.integration.state.table import Table, apply, rows, until
 from tests.unit.state.damage import flip_bit
+from tests.unpacking_bombs import send_bomb
 
 
 @pytest.fixture
@@ -312,4 +313,15 @@ def test_broker_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     store = StateStore.open(tmp_path / "0", format_version=1, partitions=1)
     with pytest.raises(RestoreFailed):
         start_positions(store, admin, [TopicPartition("any", 0)])
+    store.close()
+
+
+def test_a_batch_that_nobody_can_unpack_is_passed_over(table: Table) -> None:  # R43
+    table.commit(people(0, 5))
+    send_bomb(table.bootstrap, table.first.topic, table.first.partition)
+    table.commit(people(5, 10))
+    send_bomb(table.bootstrap, table.first.topic, table.first.partition)
+    store = table.open()
+    table.restore(store)
+    assert rows(store, table.first) == people(0, 10)
     store.close()

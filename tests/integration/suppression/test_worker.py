@@ -20,6 +20,7 @@ from consent_runtime.keyring import Keyring
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import PEOPLE, Installation, until
 from tests.unit.state.damage import flip_tables
+from tests.unpacking_bombs import send_bomb
 
 
 def test_killed_again_and_again_under_load_nothing_is_lost(installation: Installation) -> None:
@@ -189,3 +190,38 @@ def test_missing_topics_are_named_and_end_the_start(
 
 def test_keys_of_the_tests_reach_every_partition() -> None:
     assert {partition_of(f"k1.{n}".encode(), 4) for n in range(PEOPLE)} == {0, 1, 2, 3}
+
+
+def test_a_batch_that_nobody_can_unpack_is_passed_over_and_the_rest_is_merged(
+    installation: Installation,
+) -> None:  # R16
+    rig = installation.rig
+    worker = installation.start("a")
+    until(worker.ready, 30, "the worker is ready")
+    installation.send(1)
+    installation.flush()
+    places = [
+        (topic, partition, send_bomb(rig.kafka, topic, partition, codec=codec))
+        for topic in (rig.topics.changes, rig.topics.changes_bulk)
+        for partition, codec in enumerate(("zstd", "gzip", "lz4"))
+    ]
+    for person in range(20):
+        installation.send(person, bulk=bool(person % 2))
+    installation.flush()
+    until(installation.settled, 60, "what is readable is merged")
+    assert worker.end() == 0
+
+    topic = rig.topics.dead_letters("suppression")
+    reader: Any = kafka_clients.consumer(rig.kafka, "dead-letters")
+    reader.assign([TopicPartition(topic, 0, 0)])
+    letters: dict[tuple[str, int, int], str] = {}
+
+    def read() -> bool:
+        for message in reader.consume(100, timeout=0.3):
+            content = rig.codec.decode(topic, message.value())
+            letters[content["topic"], content["partition"], content["offset"]] = content["reason"]
+        return len(letters) == len(places)
+
+    until(read, 30, "each has its dead letter")
+    reader.close()
+    assert letters == dict.fromkeys(places, "unfetchable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ class FakeBroker:
         self.away = False
         self.now = 0.0
         self.known: list[str] = []
+        self.silent: set[Place] = set()
 
     def groups(self, prefix: str) -> list[str]:
         if self.away:
@@ -48,11 +50,12 @@ class FakeBroker:
 
     def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
         self.looked_at.append(positions)
-        found = {}
+        found: dict[Place, int | None] = {}
         for place, position in positions.items():
             end = self.ends[place].stable if committed else self.ends[place].end
             ahead = [at for offset, at in sorted(self.records.get(place, {}).items()) if position <= offset < end]
-            found[place] = ahead[0] if ahead else None
+            if place not in self.silent:
+                found[place] = ahead[0] if ahead else None
         return found
 
 
@@ -194,3 +197,35 @@ def test_vanished_group_is_shown_no_more_and_an_absent_broker_ends_nothing(broke
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) is None
     assert registry.get_sample_value("consent_relay_consumer_lag_groups") == 0
     assert broker.known == []
+
+
+def test_a_lag_that_cannot_be_found_out_is_shown_no_more_and_others_are(broker: FakeBroker) -> None:  # R39
+    p1 = Place(CHANGES, 1)
+    broker.offsets["acme.suppression"] = {P0: 10, p1: 10}
+    broker.ends[p1] = broker.ends[P0]
+    broker.records[p1] = dict(broker.records[P0])
+    broker.silent = {P0}
+    [lag] = lags(broker).look(100.0).lags
+    assert (lag.partition, lag.records) == (1, 4)
+
+
+def test_what_an_open_transaction_hides_and_cannot_be_read_is_no_lag_of_nothing(broker: FakeBroker) -> None:
+    broker.records[P0] = {13: 99_000}
+    broker.ends[P0] = Bounds(low=0, stable=12, end=14)
+    watching = lags(broker)
+    answers = broker.oldest
+    broker.oldest = lambda positions, *, committed: answers(positions, committed=True) if committed else {}  # type: ignore[method-assign]
+    assert watching.look(100.0).lags == []
+
+
+def test_the_number_of_groups_is_unknown_while_nobody_answers(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = CollectorRegistry()
+    watch = Watch(lags(broker), nothing_resolved(), Health(expected=["broker"]), registry)
+    watch.turn()
+    assert registry.get_sample_value("consent_relay_consumer_lag_groups") == 1
+    broker.away = True
+    monkeypatch.setattr("lag_exporter.app.STALE_SECONDS", -1.0)
+    watch.turn()
+    assert math.isnan(registry.get_sample_value("consent_relay_consumer_lag_groups") or 0.0)

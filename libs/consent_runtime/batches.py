@@ -1,0 +1,178 @@
+"""Batches of records that no client of ours may unpack: where they end, and how librdkafka goes on behind them.
+
+A few kilobytes can unpack to gigabytes, and a client that cannot unpack a batch asks for it again for ever. So what is
+unpacked is bounded (here, and in `transport.unpacking`), and a batch beyond that is passed over, known by its place
+alone. No producer of ours compresses: such a batch is always somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+"""Of one batch. What our own topics take is 1 to 2 MiB, and a producer fills a batch by its size before compression."""
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+"""Of one value: several times what any topic of ours takes."""
+UNFETCHABLE = "unfetchable"
+"""The reason of a dead letter that holds a place and no record."""
+
+HEADER = struct.Struct(">qiibIhiqqqhii")
+"""Of a batch: first offset, length, leader epoch, format, checksum, attributes, offset delta, two times, three numbers
+of the producer, count."""
+_AFTER_LENGTH = 12
+_CODEC = 0x07
+_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+_TRIES = 3
+"""A batch is passed over once the client has failed with it so often: the first failure may be the network's."""
+_ANSWER_SECONDS = 5.0
+_ONE_BATCH = 1  # byte: a broker answers with one whole batch however little was asked for
+_HOPELESS = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordBatch:
+    """The header of a batch as it lies in the topic: its offsets, both included; `timestamp`, the latest in it, in
+    milliseconds; `size` in bytes, as compressed."""
+
+    first: int
+    last: int
+    codec: str
+    size: int
+    records: int
+    timestamp: int
+
+    @property
+    def description(self) -> str:
+        return (
+            f"the batch of offsets {self.first} to {self.last} ({self.size} bytes, {self.codec},"
+            f" {self.records} records) cannot be unpacked within {MAX_UNPACKED_BYTES // 2**20} MiB:"
+            " have its producer send again what it held"
+        )
+
+
+ReadBatch = Callable[[str, int, int], RecordBatch | None]
+"""The batch that holds an offset of a partition; None when the broker does not say."""
+
+OnUnfetchable = Callable[[str, int, RecordBatch], None]
+"""Called with topic, partition and batch when one was passed over, in the thread that polls."""
+
+
+def whole_batches(raw: bytes) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
+    """Where each begins and ends, and its `HEADER`. Batches of the formats before Kafka 0.11 end it: brokers have
+    converted them."""
+    at = 0
+    while at + HEADER.size <= len(raw):
+        header = HEADER.unpack_from(raw, at)
+        end = at + _AFTER_LENGTH + header[1]
+        if header[3] != 2 or not at + HEADER.size <= end <= len(raw):
+            return
+        yield at, end, header
+        at = end
+
+
+def described(header: tuple[Any, ...]) -> RecordBatch:
+    first, length, codec = header[0], header[1], header[5] & _CODEC
+    return RecordBatch(
+        first=first,
+        last=first + header[6],
+        codec=_CODECS[codec] if codec < len(_CODECS) else str(codec),
+        size=_AFTER_LENGTH + length,
+        records=header[12],
+        timestamp=header[8],
+    )
+
+
+class BoundedConsumer(Consumer):
+    """librdkafka's consumer, which reports a batch that it cannot unpack again and again. Here it is passed over and
+    logged, and its errors are not given to the caller."""
+
+    def __init__(
+        self, config: Mapping[str, Any], *, read_batch: ReadBatch, on_unfetchable: OnUnfetchable, **arguments: Any
+    ) -> None:
+        super().__init__(dict(config), **arguments)
+        self._read_batch = read_batch
+        self._on_unfetchable = on_unfetchable
+        self._failures: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        deadline = time.monotonic() + timeout
+        while (message := super().poll(timeout)) is not None and self._passed(message):
+            if timeout >= 0:
+                timeout = max(0.0, deadline - time.monotonic())
+        return message
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        received = super().consume(num_messages, timeout)
+        return [each for each in received if each.error() is None or not self._passed(each)]
+
+    def _passed(self, message: Message) -> bool:
+        """Whether `message` is such an error. The client tries a few times more before the batch is passed over."""
+        error, topic, partition, offset = message.error(), message.topic(), message.partition(), message.offset()
+        if error is None or error.code() not in _HOPELESS or topic is None or partition is None or offset is None:
+            return False
+        failed_at, times = self._failures.get((topic, partition), (offset, 0))
+        times = times + 1 if failed_at == offset else 1
+        self._failures[topic, partition] = offset, times
+        batch = self._read_batch(topic, partition, offset) if times >= _TRIES else None
+        if batch is not None:
+            with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
+                self.seek(TopicPartition(topic, partition, batch.last + 1))
+                where = {"topic": topic, "partition": partition, "offset": offset}
+                logger.error("%s; reading goes on behind it", batch.description, extra=where)
+                self._on_unfetchable(topic, partition, batch)
+        return True
+
+
+def batch_reader(bootstrap: str, security: Callable[[], Mapping[str, Any]]) -> ReadBatch:
+    """Reads headers and unpacks nothing; `security` as aiokafka names it. For a thread that runs no event loop."""
+
+    def read(topic: str, partition: int, offset: int) -> RecordBatch | None:
+        from aiokafka.errors import KafkaError as AiokafkaError
+
+        try:
+            return asyncio.run(_read(bootstrap, security(), topic, partition, offset))
+        except (AiokafkaError, OSError, TimeoutError) as error:
+            where = {"topic": topic, "partition": partition, "offset": offset}
+            logger.warning("a batch cannot be looked at: %s", error, extra=where)
+            return None
+
+    return read
+
+
+async def _read(
+    bootstrap: str, security: Mapping[str, Any], topic: str, partition: int, offset: int
+) -> RecordBatch | None:
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.protocol.fetch import FetchRequest
+    from aiokafka.structs import TopicPartition as Place
+
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(_ANSWER_SECONDS * 1_000), **security)
+    try:
+        async with asyncio.timeout(2 * _ANSWER_SECONDS):
+            await client.bootstrap()
+            await client.set_topics([topic])
+            leader = client.cluster.leader_for_partition(Place(topic, partition))
+            if leader is None or leader < 0:
+                return None
+            asked = [(topic, [(partition, offset, _ONE_BATCH)])]
+            response = await client.send(leader, FetchRequest(0, 0, _ONE_BATCH, 0, asked))
+            for _, partitions in response.topics:
+                for _, error_code, *_, raw in partitions:
+                    found = next(whole_batches(raw or b""), None) if error_code == 0 else None
+                    if found is not None:
+                        return described(found[2])
+            return None
+    finally:
+        await client.close()

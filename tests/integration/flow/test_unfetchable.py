@@ -1,0 +1,45 @@
+"""Batches that nobody can take: a dead letter by their place, and on with what follows. # R16"""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer
+
+from tests.integration.flow.rig import Rig, refusal, until
+from tests.integration.flow.test_ingest import decisions, letters, outcome
+from tests.unpacking_bombs import send_bomb
+
+
+def _submit(rig: Rig, partition: int) -> None:
+    producer = Producer({"bootstrap.servers": rig.kafka})
+    for value in rig.encoded([refusal()]):
+        producer.produce(rig.topics.inbound, value, partition=partition)
+    assert producer.flush(20) == 0
+
+
+def test_ingest_passes_over_a_batch_that_unpacks_to_too_much(rig: Rig) -> None:
+    _submit(rig, 1)
+    offset = send_bomb(rig.kafka, rig.topics.inbound, 1)
+    _submit(rig, 1)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 2)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: rig.committed() == 3)
+        until(lambda: ingest.health.check() == (True, []))
+    assert decisions(rig) == 2
+    [(place, letter)] = letters(rig)
+    assert place == f"{rig.topics.inbound}:1:{offset}".encode()
+    assert letter["reason"] == "unfetchable"
+    assert f"offsets {offset} to {offset} (" in str(letter["error"])
+
+
+def test_ingest_puts_aside_a_record_that_is_larger_than_any_of_ours(rig: Rig) -> None:
+    """gzip is unpacked whatever it comes to; the record is not copied."""
+    _submit(rig, 1)
+    offset = send_bomb(rig.kafka, rig.topics.inbound, 1, codec="gzip")
+    _submit(rig, 1)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 2)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+    [(place, letter)] = letters(rig)
+    assert place == f"{rig.topics.inbound}:1:{offset}".encode()
+    assert letter["reason"] == "unfetchable"
