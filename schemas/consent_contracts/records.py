@@ -13,12 +13,15 @@ from .verdict import Verdict, verdicts
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 HOLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
 LAST_MOMENT = 253_402_300_799_999_999
 """The end of the year 9999: RFC 3339, Python and PostgreSQL's clients can write no later time."""
 _MAX_LOSS = 2**53
 """Far above any real number of losses, and sums of two still fit into a long."""
 _RESOLVED_TIMES = ("resolved_at", "bulk_resolved_at", "inbound_resolved_at", "written_at")
+LONGEST_TEXT = 200
+"""Characters of a name, a reference or an id in a change."""
+LONGEST_SEAL = 1_024
+"""Bytes: a mailbox has 254 at most, and a seal adds some forty."""
 
 
 def entry_of_change(datum: Mapping[str, Any]) -> Entry:
@@ -39,6 +42,11 @@ def entry_of_change(datum: Mapping[str, Any]) -> Entry:
     for name in ("tenant", "address_key", "decision_id"):
         if not datum[name]:
             raise InvalidRecord(name, "must not be empty")
+    for name in ("tenant", "address_key", "decision_id", "subject_ref"):
+        if len(datum[name] or "") > LONGEST_TEXT:
+            raise InvalidRecord(name, f"must not exceed {LONGEST_TEXT} characters")
+    if len(datum["sealed_address"] or b"") > LONGEST_SEAL:
+        raise InvalidRecord("sealed_address", f"must not exceed {LONGEST_SEAL} bytes")
     if datum["effective_at"] > datum["recorded_at"]:
         raise InvalidRecord("effective_at", "must not be later than recorded_at")
     return Entry(

@@ -22,6 +22,9 @@ PRODUCER: dict[str, Any] = {"delivery_timeout_ms": 5_000, "message_max_bytes": 2
 
 _WAIT = 7.0
 
+NOT_STORABLE = "not_storable"
+"""The reason of a readable record that the database refuses."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:

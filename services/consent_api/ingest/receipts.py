@@ -6,13 +6,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
+from consent_api.ledger.database import refusal
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.records import check_moments
 
-from .dead_letter_writer import DeadLetterWriter, Rejected, without_unfetchable
+from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -31,6 +33,10 @@ _TEXTS = (
     "provider_reference",
     "detail",
 )
+LONGEST = dict.fromkeys(_TEXTS, 200) | {"target": 1_000, "provider_reference": 1_000, "detail": 2_000}
+"""Characters. What a provider said is cut: the proof stands without the rest."""
+MAX_DECISIONS = 1_000
+_CUT = ("provider_reference", "detail")
 _TIMES = ("version", "accepted_at", "queued_at", "occurred_at")
 _COLUMNS = {
     **dict.fromkeys(_TEXTS, "text"),
@@ -64,16 +70,17 @@ class Receipts:
 
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each receipt is committed or acknowledged as a dead letter: none is left."""
-        receipts: dict[str, Mapping[str, Any]] = {}
+        receipts: dict[str, tuple[Consumed, Mapping[str, Any]]] = {}
         fetched, rejected = without_unfetchable(records)
         read_at = time.monotonic()
         for record in fetched:
             try:
                 receipt = checked(self._codec.decode(record.topic, record.value, read_at=read_at))
-                receipts.setdefault(receipt["receipt_id"], receipt)
+                receipts.setdefault(receipt["receipt_id"], (record, receipt))
             except (Unreadable, InvalidRecord) as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
-        stored = self._ledger.transact(lambda connection: store(connection, list(receipts.values())))
+        stored, refused = self._store(list(receipts.values()))
+        rejected += refused
         if rejected:
             self._dead_letters.write(rejected)
         self._metrics.count(
@@ -84,16 +91,31 @@ class Receipts:
         )
         return ()
 
+    def _store(self, receipts: Sequence[tuple[Consumed, Mapping[str, Any]]]) -> tuple[int, list[Rejected]]:
+        """How many were added, and those that the database cannot hold. All together if it can hold all."""
+        try:
+            return self._ledger.transact(lambda connection: store(connection, [each for _, each in receipts])), []
+        except DBAPIError as error:
+            if (code := refusal(error)) is None:
+                raise
+        if len(receipts) == 1:
+            return 0, [Rejected(record=receipts[0][0], reason=NOT_STORABLE, error=f"the database refuses it: {code}")]
+        one_by_one = [self._store([each]) for each in receipts]
+        return sum(added for added, _ in one_by_one), [each for _, refused in one_by_one for each in refused]
+
 
 def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The receipt, if PostgreSQL can hold it and R28 knows its stage. Raises InvalidRecord.
+    """The receipt, if PostgreSQL can hold it and R28 knows its stage; what a provider said, cut. Raises InvalidRecord.
 
     Avro's varints can carry more than the 32 or 64 bits of their type, and its strings a NUL.
     """
+    receipt = {**receipt, **{name: receipt[name] and receipt[name][: LONGEST[name]] for name in _CUT}}
     for name in _TEXTS:
         value = receipt[name]
         if value is not None and "\x00" in value:
             raise InvalidRecord(name, "must hold no NUL")
+        if value is not None and len(value) > LONGEST[name]:
+            raise InvalidRecord(name, f"must not exceed {LONGEST[name]} characters")
     check_moments(receipt, *_TIMES)
     if not 0 <= receipt["attempts"] < 2**31:
         raise InvalidRecord("attempts", "must be a non-negative 32-bit number")
@@ -104,6 +126,8 @@ def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("receipt_id", "tenant", "destination", "channel", "address_key"):
         if not receipt[name]:
             raise InvalidRecord(name, "must not be empty")
+    if len(receipt["decision_ids"]) > MAX_DECISIONS:
+        raise InvalidRecord("decision_ids", f"must not be more than {MAX_DECISIONS}")
     for decision_id in receipt["decision_ids"]:
         try:
             UUID(decision_id)

@@ -9,12 +9,15 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from sqlalchemy.exc import DBAPIError
+
 from consent_api.errors import (
     FieldError,
     LedgerContendedError,
     SubmissionInvalidError,
     TransactionTooLongError,
 )
+from consent_api.ledger.database import refusal
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
@@ -26,7 +29,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
 from consent_contracts.errors import Unreadable
 
-from .dead_letter_writer import DeadLetterWriter, Rejected, without_unfetchable
+from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
 from .record import Consumed
 
@@ -203,6 +206,12 @@ class Submissions:
             part = [at for at in window if _person(accepted[at]) not in self._waiting]
             try:
                 recorded = self._ledger.attempt([accepted[at] for at in part], lane=self._lane)
+            except DBAPIError as error:
+                if refusal(error) is None:
+                    raise
+                # Some record among them: the others are recorded without it.
+                until = min(until, time.monotonic() + _SINGLY_SECONDS)
+                self._record_singly(accepted, part, outcomes, until=until)
             except (TransactionTooLongError, LedgerContendedError) as error:
                 if isinstance(error, TransactionTooLongError) and len(part) > 1:
                     self._most = len(part) // 2
@@ -240,6 +249,16 @@ class Submissions:
                 return
 
     def _record_one(self, each: Accepted) -> Outcome | None:
+        """None: it has to wait. A record that the database cannot hold is refused."""
+        try:
+            return self._record_or_wait(each)
+        except DBAPIError as error:
+            if (code := refusal(error)) is None:
+                raise
+            cure = f"send it without what the database cannot hold ({code})"
+            return SubmissionInvalidError([FieldError(pointer="", code=NOT_STORABLE, cure=cure)])
+
+    def _record_or_wait(self, each: Accepted) -> Outcome | None:
         """None: it has to wait. Where it keeps exceeding the live lane's time it goes by the bulk lane, with its own
         mark: it takes effect later, but is not tried for ever. Not at once, as the database may be slow for seconds."""
         person = _person(each)
@@ -305,7 +324,8 @@ def _person(each: Accepted) -> _Person:
 
 def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:
     """A readable record that breaks rules: every one of them is named, with its cure."""
-    return Rejected(record=record, reason="invalid", error=str(refused))
+    reason = NOT_STORABLE if NOT_STORABLE in {fault.code for fault in refused.faults} else "invalid"
+    return Rejected(record=record, reason=reason, error=str(refused))
 
 
 _MISSING_TENANT = FieldError(

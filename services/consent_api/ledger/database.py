@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
@@ -31,6 +31,8 @@ _LOCKED = "55P03"
 _TOO_LONG = frozenset({"25P03", "25P04", "57014"})
 # Connection lost, out of resources, shut down, system error, and a server that has become a standby.
 _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
+# A value that its type does not have, a row that breaks a constraint, more than an index or a row takes.
+_VALUE_CLASSES = frozenset({"22", "23", "54"})
 _STANDBY = "25006"
 
 _OPTIONS = " ".join(
@@ -111,6 +113,15 @@ def transact(
                 raise
         time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter
     raise AssertionError("unreachable")
+
+
+def refusal(error: DBAPIError) -> str | None:
+    """What PostgreSQL says of values that it cannot hold, as a code; None where the values are not to blame. The same
+    statement is refused again and again."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state if state[:2] in _VALUE_CLASSES else None
+    return type(error.orig).__name__ if isinstance(error, DataError) else None
 
 
 def _away(error: DBAPIError, state: str | None) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import Producer
+from sqlalchemy import text
 
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
@@ -293,3 +294,17 @@ def test_a_record_without_a_tenant_belongs_to_the_only_one(rig: Rig, tenant: str
     with rig.ingest():
         until(lambda: decisions(rig) == 1)
     assert rig.ask("SELECT tenant FROM decisions") == TENANT
+
+
+def test_a_submission_that_the_database_cannot_hold_goes_aside_alone(rig: Rig) -> None:  # R16
+    with rig.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE decisions ADD CONSTRAINT odd CHECK (purpose <> 'odd')"))
+    rig.submit(rig.encoded([refusal(), refusal(purpose="odd"), *(refusal() for _ in range(20))]))
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 21)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: rig.committed() == 22)
+    assert decisions(rig) == 21
+    [(_, letter)] = letters(rig)
+    assert letter["reason"] == "not_storable"
+    assert "23514" in str(letter["error"])

@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import text
+
 from tests.integration.flow.rig import TENANT, Rig, Running, until
 
 
@@ -74,3 +76,30 @@ def test_poison_among_receipts_goes_aside_and_holds_up_nothing(rig: Rig) -> None
     codec = rig.codec()
     reasons = Counter(codec.decode(topic, each.value())["reason"] for each in rig.records(topic))
     assert reasons == {"invalid": 7, "empty": 1, "not_framed": 1}
+
+
+def test_receipts_longer_than_anything_of_ours_go_aside_and_what_a_provider_said_is_cut(rig: Rig) -> None:  # R16 R28
+    long = "x" * 8_000
+    texts = ("receipt_id", "tenant", "destination", "channel", "address_key", "target")
+    wrong = [receipt(**{name: long}) for name in texts]
+    wrong.append(receipt(decision_ids=[str(uuid4()) for _ in range(1_001)]))
+    with rig.ingest() as ingest:
+        produce(rig, [*wrong, receipt(detail=long, provider_reference=long), receipt()])
+        until(lambda: outcome(rig, ingest, "dead_letter") == len(wrong))
+        until(lambda: outcome(rig, ingest, "recorded") == 2)
+        until(lambda: rig.committed("receipts") == len(wrong) + 2)
+    assert rig.ask("SELECT max(length(detail)) FROM receipts") == 2_000
+    assert rig.ask("SELECT max(length(provider_reference)) FROM receipts") == 1_000
+
+
+def test_a_receipt_that_the_database_cannot_hold_goes_aside_alone(rig: Rig) -> None:  # R16
+    with rig.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE receipts ADD CONSTRAINT odd CHECK (target <> 'odd')"))
+    with rig.ingest() as ingest:
+        produce(rig, [receipt(), receipt(target="odd"), receipt()])
+        until(lambda: outcome(rig, ingest, "recorded") == 2)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: rig.committed("receipts") == 3)
+    topic = rig.topics.dead_letters("consent-api")
+    [letter] = [rig.codec().decode(topic, each.value()) for each in rig.records(topic)]
+    assert (letter["reason"], letter["error"]) == ("not_storable", "the database refuses it: 23514")

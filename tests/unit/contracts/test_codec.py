@@ -189,6 +189,11 @@ def test_an_entry_survives_its_topic_with_its_verdicts(entry: Entry) -> None:
         ("address_key", ""),
         ("decision_id", ""),
         ("effective_at", 3),
+        ("tenant", "t" * 201),
+        ("address_key", "k" * 201),
+        ("decision_id", "d" * 201),
+        ("subject_ref", "s" * 201),
+        ("sealed_address", bytes(1_025)),
     ],
 )
 def test_a_change_that_breaks_a_rule_names_the_field(field: str, value: Any) -> None:
