@@ -54,8 +54,8 @@ class Checker:
     def outdated_by(self) -> str | None:
         """The id of a hash key that is in use and newer than all in the keyring. Where there is one, decisions may
         stand under it alone, out of our sight, and every answer is `unavailable`."""
-        newest = self._view.newest_key_id(self._tenant)
-        if newest is None or not self._keyring.outdated_by(self._tenant, newest):
+        newest = self._view.newer_key_in_use(self._tenant, self._keyring)
+        if newest is None:
             return None
         if newest != self._told_of:
             self._told_of = newest

@@ -1,7 +1,6 @@
 """SuppressionView: one channel's list in memory, which knows how old the ledger in it is (R31, R63)."""
 
 import logging
-import re
 import threading
 import time
 from collections import defaultdict
@@ -12,6 +11,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from consent_client.feed import Feed, StartAgain, place
+from consent_client.key_ids import KeyIds
 from consent_client.packing import UNREADABLE, Packing, Unpackable
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
@@ -21,7 +21,7 @@ from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import Verdict
 from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.keyring import age
+from consent_runtime.keyring import Keyring
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ _ADOPT_MICROS = 50_000
 """Between two looks for records whose offsets are reached; a batch of records may take less."""
 
 _READ_AGAIN_AFTER = 86_400.0
-_KEY_ID = re.compile(rb"([a-z][a-z0-9]{0,15})\.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +94,7 @@ class SuppressionView:
         self._clock = clock
         self._on_turn = on_turn
         self._packing = Packing()
-        self._newest_key_ids: dict[str, bytes] = {}
+        self._key_ids = KeyIds()
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
         self._resolved: defaultdict[int, ResolvedPartition] = defaultdict(ResolvedPartition)
@@ -170,10 +169,12 @@ class SuppressionView:
         return self._packing.tenant(packed) if packed else None
 
     def newest_key_id(self, tenant: str) -> str | None:
-        """The id of the newest hash key that any entry of `tenant` was seen under. Also of one that has gone since:
-        it has been in use, which is what matters."""
-        key_id = self._newest_key_ids.get(tenant)
-        return None if key_id is None else key_id.decode("ascii")
+        """The id of the newest hash key that any entry of `tenant` was seen under."""
+        return self._key_ids.newest(tenant)
+
+    def newer_key_in_use(self, tenant: str, keyring: Keyring) -> str | None:
+        """The id of a hash key of `tenant` that is in use and newer than all that `keyring` has."""
+        return self._key_ids.newer_in_use(tenant, keyring)
 
     def _read(self) -> None:
         feed = Feed(
@@ -209,6 +210,8 @@ class SuppressionView:
         """What the last reading has adopted says nothing of another one."""
         with self._lock:
             self._reading = reading
+            if reading is not None:
+                self._key_ids = KeyIds()
             for resolved in self._resolved.values():
                 resolved.restart()
             self._adopt(())
@@ -253,7 +256,12 @@ class SuppressionView:
             return
         packed = None if value is None else self._packed(key, value, message, read_at)
         entries = reading.entries
-        reading.unreadable += (packed == UNREADABLE) - (entries.get(key) == UNREADABLE)
+        before = entries.get(key)
+        reading.unreadable += (packed == UNREADABLE) - (before == UNREADABLE)
+        if before:
+            self._key_ids.remove(self._packing.tenant(before), key)
+        if packed:
+            self._note_key_id(self._packing.tenant(packed), key)
         if packed is None:
             entries.pop(key, None)
         else:
@@ -265,9 +273,7 @@ class SuppressionView:
                 entry = self._codec.decode(self._topic, value, read_at=read_at)
                 if entry["address_key"].encode() != key or entry["channel"] != self.channel:
                     raise Unpackable("the entry is not that of its key and channel")
-                packed = self._packing.pack(entry)
-                self._note_key_id(entry["tenant"], key)
-                return packed
+                return self._packing.pack(entry)
             except (Unreadable, Unpackable) as error:
                 logger.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
                 return UNREADABLE
@@ -277,10 +283,7 @@ class SuppressionView:
                 self._thread.pause()
 
     def _note_key_id(self, tenant: str, key: bytes) -> None:
-        newest, key_id = self._newest_key_ids.get(tenant, b""), key.partition(b".")[0]
-        # What has not the form of a key id is not kept: it would get into logs, and could be anything.
-        if key_id != newest and age(key_id) > age(newest) and _KEY_ID.match(key):
-            self._newest_key_ids[tenant] = key_id
+        self._key_ids.add(tenant, key)
 
 
 def _numbers(partitions: list[int]) -> str:

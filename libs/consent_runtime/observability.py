@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -38,6 +38,7 @@ class Health:
         self._beats: dict[str, tuple[float, str]] = {}
         self._reasons: dict[str, str | None] = dict.fromkeys(expected, "not started")
         self._probes: dict[str, Callable[[], bool | str]] = {}
+        self._notes: dict[str, str] = {}
 
     def beat(self, name: str, busy: str = "") -> None:
         """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it."""
@@ -53,6 +54,15 @@ class Health:
         """Part `name` is as `probe` answers, as for `ready`, whenever somebody asks. It is called from any thread."""
         with self._lock:
             self._probes[name] = probe
+
+    def note(self, name: str, text: str) -> None:
+        """What a person should know of part `name` although the process can do its work; empty: nothing."""
+        with self._lock:
+            self._notes[name] = text
+
+    def notes(self) -> list[str]:
+        with self._lock:
+            return [f"{name}: {text}" for name, text in self._notes.items() if text]
 
     def forget(self, name: str) -> None:
         """Part `name` has ended as it should and is no longer watched."""
@@ -163,12 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/healthz":
             self._state(*self.health.alive())
         elif path == "/readyz":
-            self._state(*self.health.check())
+            ok, reasons = self.health.check()
+            self._state(ok, reasons, self.health.notes())
         else:
             self._answer(404, "text/plain; charset=utf-8", b"/metrics, /healthz and /readyz are here\n")
 
-    def _state(self, ok: bool, reasons: list[str]) -> None:
-        text = "ok\n" if ok else "".join(f"{reason}\n" for reason in reasons)
+    def _state(self, ok: bool, reasons: list[str], notes: Sequence[str] = ()) -> None:
+        text = "".join(f"{line}\n" for line in (*(["ok"] if ok else reasons), *notes))
         self._answer(200 if ok else 503, "text/plain; charset=utf-8", text.encode())
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:

@@ -55,10 +55,10 @@ class Gate:
         }
 
     def keyring_state(self) -> bool | str:
-        """True, or which hash key is in use that this gate lacks; the tenant's every answer then is no."""
+        """True, or which hash key is in use that this gate lacks; that tenant's every answer then is no."""
         lacking = {(tenant, checker.outdated_by()) for (tenant, _), checker in self._checkers.items()}
         named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
-        return not named or f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring"
+        return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
 
     def caller(self, authorization: str | None) -> ApiKey:
         """Who asks. Raises Problem 401, 403, 429, or 503 when the file of keys cannot be read."""

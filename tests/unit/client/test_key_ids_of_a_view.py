@@ -64,3 +64,30 @@ def test_it_is_said_once_for_each_key(
         see(view, "acme", key_id + MAC)
         behind.outdated_by()
     assert [record.__dict__["key_id"] for record in caplog.records] == ["h2", "h3"]
+
+
+def test_a_forged_key_id_makes_no_tenant_unavailable(
+    view: SuppressionView, checker: Callable[..., Checker]
+) -> None:  # R4 R45
+    """Whoever writes one record can name any key in it; a key that is in use has as many entries as the older one."""
+    see(view, "acme", *(b"h1." + b"%043d" % number for number in range(6)))
+    see(view, "acme", b"z9" + MAC, b"h77" + MAC)
+    assert checker("h1").outdated_by() is None
+    see(view, "acme", b"h2" + MAC)
+    assert checker("h1").outdated_by() == "h77"
+    assert checker("h1", tenant="other").outdated_by() is None
+
+
+def test_entries_that_have_gone_leave_their_key_in_use(view: SuppressionView, checker: Callable[..., Checker]) -> None:
+    see(view, "acme", b"h1" + MAC, b"h2" + MAC)
+    view._key_ids.remove("acme", b"h2" + MAC)
+    assert checker("h1").outdated_by() == "h2"
+    see(view, "acme", b"h1" + MAC, b"h1" + MAC, b"h2" + MAC)
+    assert checker("h1").outdated_by() is None
+
+
+def test_an_entry_that_is_written_again_counts_once(view: SuppressionView) -> None:
+    for _ in range(3):
+        see(view, "acme", b"h2" + MAC)
+        view._key_ids.remove("acme", b"h2" + MAC)
+    assert view._key_ids._most["acme"] == {b"h2": 1}
