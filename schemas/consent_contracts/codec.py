@@ -219,10 +219,10 @@ class Codec:
             namespace, _, name = writer.name.rpartition(".")
             if namespace != schemas.NAMESPACE or name not in self._names(topic):
                 raise SchemaRefused(f"it describes no {self._expected(topic)}")
-            shape = _without_docs(json.loads(text))
-            if any(shape == _without_docs(each) for each in schemas.released(name)):
-                released = fastavro.parse_schema(schemas.without_logical_types(shape), named_schemas={})
-                return Decoder(name, _fast_reader(released, self._readers[name]))
+            for released in schemas.released(name):
+                if writer_schema.parse(json.dumps(released)) == writer:
+                    parsed = fastavro.parse_schema(schemas.without_logical_types(released), named_schemas={})
+                    return Decoder(name, _fast_reader(parsed, self._readers[name]))
             read = writer_schema.resolve(writer, writer_schema.parse(schemas.text(name)))
         except SchemaRefused as refused:
             return Unreadable(
@@ -340,15 +340,10 @@ class ConfluentRegistry:
             raise RegistryUnavailable(f"the registry answered {error.http_status_code}") from None
         except OSError as error:
             raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # Such as the page of a proxy that stands in for it.
+            raise RegistryUnavailable(f"the registry's answer cannot be read: {type(error).__name__}") from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
                 raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
             raise
-
-
-def _without_docs(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {key: _without_docs(value) for key, value in schema.items() if key != "doc"}
-    if isinstance(schema, list):
-        return [_without_docs(each) for each in schema]
-    return schema

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -81,7 +81,7 @@ class Cursor:
 Read = Callable[[Cursor], Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WriterSchema:
     """One type of a schema, with all that it is made of. `parts`: items, values, branches or the types of the fields.
 
@@ -94,7 +94,7 @@ class WriterSchema:
     size: int = 0
     fields: tuple[str, ...] = ()
     parts: tuple[WriterSchema, ...] = ()
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(compare=False)
     depth: int
     types: int
     empty: bool
@@ -202,17 +202,27 @@ class _Parser:
         namespace = full.rpartition(".")[0]
         names: dict[str, WriterSchema] = {}
         defaults: dict[str, Any] = {}
-        for field in fields:
-            name = field.get("name") if isinstance(field, dict) else None
+        for each in fields:
+            name = each.get("name") if isinstance(each, dict) else None
             if not isinstance(name, str) or not _NAME.fullmatch(name) or name in names:
                 raise SchemaRefused("a field's name is no name of Avro, or is given twice")
-            # Some producers write a field's logical type beside its type, where Avro ignores it.
-            names[name] = self.type(field.get("type"), namespace=namespace, level=level + 1)
-            if "default" in field:
-                defaults[name] = field["default"]
+            names[name] = self.type(_with_unit(each), namespace=namespace, level=level + 1)
+            if "default" in each:
+                defaults[name] = each["default"]
         parts = tuple(names.values())
-        empty = not parts or any(each.empty for each in parts)
+        empty = not parts or any(part.empty for part in parts)
         return _composed("record", parts, name=full, fields=tuple(names), defaults=defaults, empty=empty)
+
+
+def _with_unit(declared: Mapping[str, Any]) -> Any:
+    """The type of a field. Many producers write its unit beside it, where Avro ignores it: what they meant is clear."""
+    type_, logical = declared.get("type"), declared.get("logicalType")
+    if not isinstance(logical, str) or logical not in _UNITS:
+        return type_
+    in_unit = {"type": "long", "logicalType": logical}
+    if isinstance(type_, list):
+        return [in_unit if branch == "long" else branch for branch in type_]
+    return in_unit if type_ == "long" else type_
 
 
 def _primitive(kind: str, logical: str | None = None) -> WriterSchema:

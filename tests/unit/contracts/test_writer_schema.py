@@ -275,6 +275,55 @@ def test_a_type_in_an_object_of_its_own_is_read() -> None:
     assert read == {**SUBMITTED, "occurred_at": 1_767_603_600_123_000}
 
 
+@pytest.mark.parametrize(
+    ("kind", "unit", "sent", "read"),
+    [
+        ("long", "timestamp-millis", 1_767_603_600_123, 1_767_603_600_123_000),
+        (["null", "long"], "timestamp-millis", 1_767_603_600_123, 1_767_603_600_123_000),
+        (["null", "long"], "timestamp-micros", 1_767_603_600_123_456, 1_767_603_600_123_456),
+        ("long", "local-timestamp-nanos", 1_767_603_600_123_456_789, 1_767_603_600_123_456),
+        ("long", "date", 7, 7),
+        ("long", "uuid", 7, 7),
+        ("long", 7, 7, 7),
+    ],
+)
+def test_a_unit_that_stands_beside_the_type_is_meant(kind: Any, unit: Any, sent: int, read: int) -> None:  # R16
+    schema = submitted(occurred_at=kind)
+    for field in schema["fields"]:
+        if field["name"] == "occurred_at":
+            field["logicalType"] = unit
+    data = written(submitted(occurred_at=kind), {**SUBMITTED, "occurred_at": sent})
+    assert codec_with(json.dumps(schema)).decode(TOPICS.inbound, framed(data)) == {**SUBMITTED, "occurred_at": read}
+
+
+@pytest.mark.parametrize("depth", [100, 450, 900, 4_000, 20_000])
+@pytest.mark.parametrize("place", ["doc", "default", "x"])
+def test_what_avro_ignores_may_be_deep(place: str, depth: int) -> None:
+    """Read or refused: neither ends the process."""
+    schema = submitted("string")
+    (schema if place != "default" else schema["fields"][-1])[place] = "@"
+    text = json.dumps(schema).replace('"@"', "[" * depth + "]" * depth)
+    codec, data = codec_with(text), written(submitted("string"), {**SUBMITTED, "extra0": ""})
+    outcome: object
+    try:
+        outcome = codec.decode(TOPICS.inbound, framed(data))
+    except Unreadable as refused:
+        outcome = refused.reason
+    assert outcome in (SUBMITTED, "wrong_schema")
+
+
+@pytest.mark.parametrize("name", schemas.RECORD_NAMES)
+def test_a_schema_of_a_release_is_read_by_the_library_whatever_its_docs(name: str) -> None:
+    topic = next(spec.name for spec in TOPICS.specs() if name in spec.record_names)
+    [*_, released] = schemas.released(name)
+    registry = Registry()
+    registry.foreign[subject(topic, name)] = {77: json.dumps({**released, "doc": "another"}, indent=1)}
+    codec = Codec(registry)
+    datum = generate_one(fastavro.parse_schema(schemas.without_logical_types(released), named_schemas={}))
+    own = codec.encode(topic, datum, name)
+    assert codec.decode_record(topic, framed(own[5:])) == (name, datum)
+
+
 def test_a_type_that_is_used_twice_is_read() -> None:
     pair = {"type": "record", "name": "Pair", "namespace": "com.example", "fields": [{"name": "a", "type": "long"}]}
     schema = submitted(pair, "com.example.Pair")
