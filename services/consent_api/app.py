@@ -14,7 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import logs, observability, problems, starting
+from consent_runtime import api_docs, logs, observability, problems, starting
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
@@ -55,6 +55,7 @@ def create_app(
     longest_body: int = 1_048_576,
     threads: int = 16,
     limits: RateLimits | None = None,
+    docs: bool = True,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
@@ -69,7 +70,9 @@ def create_app(
         health.ready(_LOOP, "is shutting down")
         beating.cancel()
 
-    app = FastAPI(title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
+    )
     problems.install(app)
     dependencies = RequestDependencies.build(
         key_store,
@@ -82,6 +85,7 @@ def create_app(
     app.include_router(explain.routes(ledger, rules, dependencies))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     add_schemas(app)
+    api_docs.serve(app)
 
     @app.exception_handler(LedgerUnavailableError)
     async def unavailable(_: Request, error: LedgerUnavailableError) -> Response:
@@ -143,6 +147,7 @@ def serve(settings: ApiSettings) -> int:
         longest_body=settings.api_max_body,
         threads=settings.api_threads,
         limits=RateLimits(settings.rates),
+        docs=settings.api_docs,
     )
     server = uvicorn.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)

@@ -139,6 +139,7 @@ class ApiSettings(SubmissionSettings):
     api_tenant_bulk_rate: float = Field(4_000.0, ge=0, description="the same, of all API keys of a tenant")
     api_key_read_rate: float = Field(50.0, ge=0, description="questions a second, of one API key")
     api_tenant_read_rate: float = Field(100.0, ge=0, description="the same, of all API keys of a tenant")
+    api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
     @property

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
-from consent_runtime import bodies, problems
+from consent_runtime import api_docs, bodies, problems
 from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
@@ -142,9 +142,9 @@ class Gate:
         return self._checkers.get((caller.tenant, view.channel))
 
 
-def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:
+def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAPI:
     """The application; `gate` may be anything that answers."""
-    app = FastAPI(title="Consent Relay gate", version="1", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
     problems.install(app)
 
     @app.exception_handler(Problem)
@@ -172,6 +172,7 @@ def create_app(gate: Gate, metrics: GateMetrics) -> FastAPI:
             app.openapi_schema = describe(app)
         return app.openapi_schema
 
+    api_docs.serve(app)
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 

@@ -84,7 +84,10 @@ def run_gate(settings: GateSettings) -> int:
     )
     server = _Server(
         http_server.config(
-            create_app(gate, metrics), host=settings.gate_host, port=settings.gate_port, grace_seconds=_DRAIN_SECONDS
+            create_app(gate, metrics, docs=settings.gate_docs),
+            host=settings.gate_host,
+            port=settings.gate_port,
+            grace_seconds=_DRAIN_SECONDS,
         )
     )
     try:

@@ -24,6 +24,9 @@ class GateSettings(RelaySettings):
     gate_keys_file: Path = Field(
         description="file of API key digests that `consent-relay keys export --scope check` writes"
     )
+    gate_docs: bool = Field(
+        True, description="whether the gate describes itself at /docs and /openapi.json, to anybody"
+    )
     gate_unknown: str = Field(
         "deny",
         description="answer where no decision is known, deny or allow, by channel where they differ: deny,voice=allow",

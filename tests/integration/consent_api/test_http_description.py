@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -53,6 +54,16 @@ CALLS: list[tuple[str, str, str, object, int]] = [
 def document(client: TestClient) -> dict[str, Any]:
     found: dict[str, Any] = client.get("/openapi.json").json()
     return found
+
+
+def test_the_page_of_the_description_has_every_path_and_no_script(client: TestClient, document: dict[str, Any]) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    for path, item in document["paths"].items():
+        for method in item:
+            assert f"{method.upper()} {path}" in page.text
+    assert "<script" not in page.text
+    assert not re.search(r"(?:src|href)=.?(?:https?:|//)", page.text), "nothing from another host"
 
 
 def test_the_description_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
