@@ -25,7 +25,7 @@ from .resolved import ResolvedMark
 from .size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 from .writer import Row
 
-MAX_ENTRY_BYTES = 900_000
+MAX_ENTRY_BYTES = 131_072
 """Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
 
 MAX_CHANGE_BYTES = 64_000

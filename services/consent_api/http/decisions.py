@@ -9,7 +9,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import msgspec
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
 from consent_api.ledger import queries
@@ -103,8 +103,14 @@ def routes(
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def receipts(decision_id: UUID, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
-        found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id))
+    def receipts(
+        decision_id: UUID,
+        key: Annotated[ApiKey, Depends(dependencies.read)],
+        after: Annotated[
+            str | None, Query(description="more_after of the answer before.", max_length=255, pattern="^[!-~]+$")
+        ] = None,
+    ) -> Response:
+        found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id, after=after))
         if found is None:
             raise rendering.not_found("decision", "Use a decision_id that this API answered.")
         return rendering.respond(rendering.to_receipts(str(decision_id), found))

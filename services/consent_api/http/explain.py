@@ -49,7 +49,13 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             raise rendering.validation_problem(error.faults, kind="invalid-question") from None
         named = (key.tenant, question.channel, canonical)
         found = ledger.transact(
-            lambda c: queries.explain(c, ledger.context.keyring, named=named, purpose=question.purpose)
+            lambda c: queries.explain(
+                c,
+                ledger.context.keyring,
+                named=named,
+                purpose=question.purpose,
+                after=str(question.after) if question.after is not None else None,
+            )
         )
         return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found))
 

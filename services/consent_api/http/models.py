@@ -4,6 +4,7 @@ from them, so that the two cannot drift apart. Times are RFC 3339 in UTC."""
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -50,6 +51,9 @@ SupersededSince = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
+
+
+MoreAfter = Annotated[str, Meta(description="There are more: ask again with this as after, and with the same at.")]
 
 
 class Evidence(Struct, kw_only=True, omit_defaults=True):
@@ -248,7 +252,8 @@ class SubjectState(Struct, kw_only=True):
 
     subject_ref: str
     at: Time
-    decisions: list[Decision]
+    decisions: Annotated[list[Decision], Meta(description="By decision_id, 100 at most.")]
+    more_after: MoreAfter | None
     addresses: list[AddressState]
 
 
@@ -276,7 +281,8 @@ class Receipts(WithEffect, kw_only=True, omit_defaults=True):
 
     decision_id: DecisionId
     bulk: Bulk
-    receipts: list[Receipt]
+    receipts: Annotated[list[Receipt], Meta(description="100 at most.")]
+    more_after: MoreAfter | None = None
 
 
 class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -285,6 +291,9 @@ class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     channel: Channel
     address: str
     purpose: Purpose
+    after: (
+        Annotated[UUID, Meta(description="more_after of the answer before: the other decisions after it.")] | None
+    ) = None
 
 
 class Explanation(Struct, kw_only=True):
@@ -297,8 +306,9 @@ class Explanation(Struct, kw_only=True):
     verdict: Verdict
     deciding: Decision | None
     age_seconds: Annotated[float | None, Meta(description="Since the deciding decision took effect.")]
-    others: list[OtherDecision]
-    receipts: list[Receipt]
+    others: Annotated[list[OtherDecision], Meta(description="By decision_id, 100 at most.")]
+    more_after: MoreAfter | None
+    receipts: Annotated[list[Receipt], Meta(description="The newest, 100 at most.")]
 
 
 SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest)

@@ -150,6 +150,7 @@ def to_state(subject_ref: str, found: queries.SubjectState) -> models.SubjectSta
         subject_ref=subject_ref,
         at=rfc3339(found.at),
         decisions=[to_decision(each) for each in found.entries],
+        more_after=found.more_after,
         addresses=[
             models.AddressState(
                 channel=each.channel,
@@ -175,6 +176,7 @@ def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> mo
             models.OtherDecision(**msgspec.structs.asdict(to_decision(each)), **_effect(outcome))
             for each, outcome in found.others
         ],
+        more_after=found.more_after,
         receipts=[to_receipt(each) for each in found.receipts],
     )
 
@@ -184,6 +186,7 @@ def to_receipts(decision_id: str, found: queries.DecisionReceipts) -> models.Rec
         decision_id=decision_id,
         bulk=found.bulk,
         receipts=[to_receipt(each) for each in found.receipts],
+        more_after=found.more_after,
         **_effect(found.outcome),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -108,11 +109,17 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         subject_ref: SubjectRef,
         key: Annotated[ApiKey, Depends(dependencies.read)],
         at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
+        after: Annotated[UUID | None, Query(description="more_after of the answer before.")] = None,
     ) -> Response:
         ref = _subject(subject_ref, rules)
         found = ledger.transact(
             lambda c: queries.state(
-                c, ledger.context.keyring, tenant=key.tenant, subject_ref=ref, at=_moment(at, database.clock(c))
+                c,
+                ledger.context.keyring,
+                tenant=key.tenant,
+                subject_ref=ref,
+                at=_moment(at, database.clock(c)),
+                after=str(after) if after is not None else None,
             )
         )
         if found is None:

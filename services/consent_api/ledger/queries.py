@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -21,6 +21,10 @@ from .effects import Outcome
 from .lanes import MARK
 from .rows import decision_of
 
+T = TypeVar("T")
+
+PAGE = 100
+"""Decisions, or receipts, of one answer: an address may be shared by thousands of subjects."""
 MOST_REPLACED = 100
 """Of the decisions that newer ones have replaced, those that were recorded last are looked at."""
 _END_OF_TIME = 2**63 - 1
@@ -50,10 +54,12 @@ class AddressState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubjectState:
-    """A subject at the moment ``at``: its current decisions and its addresses."""
+    """A subject at the moment ``at``: a page of its current decisions, by id, and its addresses. ``more_after``: the id
+    after which the next page begins."""
 
     at: int
     entries: tuple[LedgerDecision, ...]
+    more_after: str | None
     addresses: tuple[AddressState, ...]
 
 
@@ -79,27 +85,29 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionReceipts:
-    """The receipts of one decision, its mark and its effect now."""
+    """A page of the receipts of one decision, its mark and its effect now."""
 
     bulk: bool
     outcome: Outcome
     receipts: tuple[Receipt, ...]
+    more_after: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
     """The verdict on an address for a purpose at ``at``, the decision from which it follows, and the receipts of that.
 
-    ``others``: the other current decisions on the address, and those replaced ones that wanted something else than what
-    holds now, each with its effect there.
+    ``others``: of the other current decisions on the address, and those replaced ones that wanted something else than
+    what holds now, a page, by id, each with its effect there. The newest receipts are there, a page of them.
     """
 
     at: int
     address_key: str
     verdict: Verdict
     deciding: LedgerDecision | None
-    others: tuple[tuple[LedgerDecision, Outcome], ...]
-    receipts: tuple[Receipt, ...]
+    others: tuple[tuple[LedgerDecision, Outcome], ...] = ()
+    more_after: str | None = None
+    receipts: tuple[Receipt, ...] = ()
 
 
 _LINKED_AT = text("""
@@ -108,10 +116,11 @@ FROM subject_addresses l JOIN address_keys k USING (address_id)
 WHERE l.subject_id = :subject_id AND l.linked_at <= :at AND (l.unlinked_at IS NULL OR l.unlinked_at > :at)
 ORDER BY l.linked_at, l.address_id
 """)
-_COLUMNS = f"""
-d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.occurred_at, d.effective_at,
-d.recorded_at, d.expires_at, d.spreads, d.source_system, d.evidence, {MARK}
+_DECISION = f"""
+d.decision_id::text AS decision_id, s.subject_ref, d.purpose, d.status, d.effective_at, d.recorded_at, d.expires_at,
+{MARK}
 """
+_COLUMNS = f"{_DECISION}, d.channel, d.occurred_at, d.spreads, d.source_system, d.evidence"
 _OF_SUBJECT = text(f"""
 SELECT {_COLUMNS},
        ARRAY(SELECT r.address_id FROM decision_addresses r
@@ -120,11 +129,12 @@ FROM decisions d JOIN subjects s USING (subject_id)
 WHERE d.subject_id = :subject_id AND d.recorded_at <= :at
 ORDER BY d.recorded_at, d.decision_id
 """)  # noqa: S608 - constants
-_OF_ADDRESSES = text(f"""
-SELECT r.address_id, {_COLUMNS}
+_ON_ADDRESSES = """
 FROM decision_addresses r JOIN decisions d USING (decision_id) LEFT JOIN subjects s USING (subject_id)
 WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND r.reached_at <= :at AND d.recorded_at <= :at
-""")  # noqa: S608 - constants
+"""
+_OF_ADDRESSES = text(f"SELECT r.address_id, {_COLUMNS} {_ON_ADDRESSES}")
+_DECISIONS_OF_ADDRESSES = text(f"SELECT r.address_id, {_DECISION} {_ON_ADDRESSES}")
 _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
@@ -134,32 +144,46 @@ SELECT {_COLUMNS}, subject_id,
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = :decision_id AND d.tenant = :tenant
 """)  # noqa: S608 - constants
-_RECEIPTS = text("""
+_RECEIPTS_OF = """
 SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.accepted_at,
        r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
 FROM receipt_decisions d JOIN receipts r USING (receipt_id)
 WHERE d.decision_id = :decision_id AND r.tenant = :tenant
-ORDER BY r.occurred_at, r.receipt_id
+"""
+_RECEIPTS = text(f"""
+{_RECEIPTS_OF}
+  AND (CAST(:after AS text) IS NULL OR (r.occurred_at, r.receipt_id) >
+       (SELECT a.occurred_at, a.receipt_id FROM receipts a WHERE a.receipt_id = :after AND a.tenant = :tenant))
+ORDER BY r.occurred_at, r.receipt_id LIMIT :most
+""")  # noqa: S608 - constants
+_NEWEST_RECEIPTS = text(f"""
+{_RECEIPTS_OF} AND r.address_key = ANY(CAST(:address_keys AS text[]))
+ORDER BY r.occurred_at DESC, r.receipt_id DESC LIMIT :most
 """)
 
 
-def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref: str, at: int) -> SubjectState | None:
-    """The subject as the ledger knew it at ``at`` (microseconds), with the evidence. None: no such subject. R8."""
+def state(
+    connection: Connection, keyring: Keyring, *, tenant: str, subject_ref: str, at: int, after: str | None = None
+) -> SubjectState | None:
+    """The subject as the ledger knew it at ``at`` (microseconds), with the evidence. None: no such subject. R8.
+
+    ``after``: the id of a decision; the page that begins after it.
+    """
     subject_id = subjects.find(connection, tenant, subject_ref)
     if subject_id is None:
         return None
     own = connection.execute(_OF_SUBJECT, {"subject_id": subject_id, "at": at}).all()
     linked = _preferred(connection.execute(_LINKED_AT, {"subject_id": subject_id, "at": at}), keyring, tenant)
     on_address: dict[int, list[Decision]] = {address_id: [] for address_id in linked}
-    for row in connection.execute(_OF_ADDRESSES, {"address_ids": list(linked), "at": at}):
+    for row in connection.execute(_DECISIONS_OF_ADDRESSES, {"address_ids": list(linked), "at": at}):
         on_address[row.address_id].append(decision_of(row))
-    reached = {address_id for row in own for address_id in row.reached}
+    shown, more_after = _page(_current(own), lambda row: str(row.decision_id), after)
+    reached = {address_id for row in shown for address_id in row.reached}
     keys = _preferred(connection.execute(_KEYS, {"address_ids": list(reached)}), keyring, tenant)
     return SubjectState(
         at=at,
-        entries=tuple(
-            _entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in _current(own)
-        ),
+        entries=tuple(_entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in shown),
+        more_after=more_after,
         addresses=tuple(
             AddressState(
                 channel=row.channel,
@@ -172,15 +196,15 @@ def state(connection: Connection, keyring: Keyring, *, tenant: str, subject_ref:
     )
 
 
-def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: str) -> Explanation:
-    """Why this address may, or may not, be contacted for this purpose now. R9."""
+def explain(
+    connection: Connection, keyring: Keyring, *, named: Named, purpose: str, after: str | None = None
+) -> Explanation:
+    """Why this address may, or may not, be contacted for this purpose now. R9. ``after``: as for `state`."""
     tenant, now = named[0], database.clock(connection)
     address = addresses.find(connection, keyring, named)
     address_key = keyring.address_key(*named)
     if address is None:
-        return Explanation(
-            at=now, address_key=address_key, verdict=applicable({}, purpose, now), deciding=None, others=(), receipts=()
-        )
+        return Explanation(at=now, address_key=address_key, verdict=applicable({}, purpose, now), deciding=None)
     # Of all times, as the database's clock may have been set back: what is recorded decides.
     rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": _END_OF_TIME}).all()
     current = {row.decision_id: row for row in _current_on_address(rows)}
@@ -190,27 +214,43 @@ def explain(connection: Connection, keyring: Keyring, *, named: Named, purpose: 
     verdict = applicable(verdicts(there.at(address.address_id)), purpose, now)
     replaced = _distinct(row for row in rows if row.decision_id not in current)[-MOST_REPLACED:]
     others: list[tuple[LedgerDecision, Outcome]] = []
-    deciding: LedgerDecision | None = None
     for row in _distinct([*current.values(), *replaced]):
-        entry = _entry(row, [address_key])
-        outcome = there.outcome(entry.decision, [address.address_id], now=now)
-        if row.decision_id == verdict.decision_id:
-            deciding = entry
-        elif row.decision_id in current or outcome.effect is effects.Effect.SUPERSEDED:
-            others.append((entry, outcome))
-    receipts = _receipts(connection, tenant, verdict.decision_id) if verdict.decision_id is not None else []
+        outcome = there.outcome(decision_of(row), [address.address_id], now=now)
+        is_current = row.decision_id in current
+        if row.decision_id != verdict.decision_id and (is_current or outcome.effect is effects.Effect.SUPERSEDED):
+            others.append((_entry(row, [address_key]), outcome))
+    shown, more_after = _page(others, lambda each: each[0].decision.decision_id, after)
+    deciding = next((_entry(row, [address_key]) for row in rows if row.decision_id == verdict.decision_id), None)
+    receipts: list[Receipt] = []
+    if verdict.decision_id is not None:
+        newest = connection.execute(
+            _NEWEST_RECEIPTS,
+            {
+                "decision_id": UUID(verdict.decision_id),
+                "tenant": tenant,
+                "address_keys": list(address.sealed),
+                "most": PAGE,
+            },
+        )
+        receipts = [Receipt(**row) for row in newest.mappings()]
     return Explanation(
         at=now,
         address_key=address_key,
         verdict=verdict,
         deciding=deciding,
-        others=tuple(others),
-        receipts=tuple(each for each in receipts if each.address_key in address.sealed),
+        others=tuple(shown),
+        more_after=more_after,
+        receipts=tuple(reversed(receipts)),
     )
 
 
-def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> DecisionReceipts | None:
-    """Which destinations have received a decision, in the order of time. None: no such decision. R28."""
+def receipts(
+    connection: Connection, *, tenant: str, decision_id: UUID, after: str | None = None
+) -> DecisionReceipts | None:
+    """Which destinations have received a decision, in the order of time. None: no such decision. R28.
+
+    ``after``: the id of a receipt; the page that begins after it.
+    """
     known = connection.execute(_BY_ID, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
     if known is None:
         return None
@@ -218,16 +258,23 @@ def receipts(connection: Connection, *, tenant: str, decision_id: UUID) -> Decis
     current = CurrentDecisions()
     current.need(decision.status, decision.effective_at, known.subject_id, known.reached)
     current.read(connection)
+    rows = connection.execute(
+        _RECEIPTS, {"decision_id": decision_id, "tenant": tenant, "after": after, "most": PAGE + 1}
+    )
+    found = [Receipt(**row) for row in rows.mappings()]
     return DecisionReceipts(
         bulk=known.bulk,
         outcome=current.outcome(decision, known.reached, now=database.clock(connection)),
-        receipts=tuple(_receipts(connection, tenant, str(decision_id))),
+        receipts=tuple(found[:PAGE]),
+        more_after=found[PAGE - 1].receipt_id if len(found) > PAGE else None,
     )
 
 
-def _receipts(connection: Connection, tenant: str, decision_id: str) -> list[Receipt]:
-    rows = connection.execute(_RECEIPTS, {"decision_id": UUID(decision_id), "tenant": tenant})
-    return [Receipt(**row) for row in rows.mappings()]
+def _page(items: Iterable[T], id_of: Callable[[T], str], after: str | None) -> tuple[list[T], str | None]:
+    """The first items, by id, after one of them, and the id of the last where there are more."""
+    following = sorted((item for item in items if after is None or id_of(item) > after), key=id_of)
+    shown = following[:PAGE]
+    return shown, id_of(shown[-1]) if len(following) > PAGE else None
 
 
 def _current(rows: Iterable[Row[Any]]) -> list[Row[Any]]:

@@ -18,7 +18,7 @@ from consent_contracts.verdict import Verdict, verdicts
 
 OVERFLOW_SUBJECT = "@overflow"
 """The subject of the refusals with which the merge replaces decisions of an entry that no broker would take."""
-MAX_ENTRY_BYTES = 900_000
+MAX_ENTRY_BYTES = 131_072
 """Above this size the merge reduces an entry. Both as in the merge; a test compares them."""
 
 

@@ -12,7 +12,7 @@ from propagator.desired.model import DeliveredTarget, RetryState
 
 MAX_ID_CHARACTERS = 200_000
 """Of the decision ids of all targets of a row together, and again of those of its retries: with the widest targets that
-an entry of 900 kB can have it still fits into a record of the state topic, 2 MiB."""
+an entry of 128 KiB can have it still fits into a record of the state topic, 2 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,3 +178,68 @@ def test_a_session_that_we_left_idle_for_too_long_is_a_time_out(ledger: Ledger) 
 
     with pytest.raises(TransactionTooLongError):
         ledger.transact(idle)
+
+
+def pages(ask: Callable[[str | None], Any], name: str) -> list[list[Any]]:
+    found, after = [], None
+    for _ in range(20):
+        answer = ask(after)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.content) < 200_000
+        found.append(answer.json()[name])
+        if (after := answer.json().get("more_after")) is None:
+            return found
+    raise AssertionError("the pages do not end")
+
+
+def test_an_address_of_many_subjects_is_explained_in_pages(serve: Serve) -> None:
+    with serve() as client:
+        shared = [{**STOP, "subject_ref": f"s{each}", "address": number(1)} for each in range(250)]
+        assert post(client, {"decisions": shared, "bulk": True}, "/v1/decisions/batch").status_code == 200
+        question = {"channel": "sms", "address": number(1), "purpose": "newsletter"}
+        found = pages(
+            lambda after: client.post("/v1/explain", json={**question, **({"after": after} if after else {})}), "others"
+        )
+        assert [len(each) for each in found] == [100, 100, 49]
+        decisions = [each["decision_id"] for page in found for each in page]
+        assert len(set(decisions)) == 249
+        assert client.post("/v1/explain", json={**question, "after": "x"}).status_code == 422
+
+
+def test_the_state_of_a_subject_comes_in_pages(serve: Serve) -> None:
+    with serve() as client:
+        many = [{**STOP, "address": number(1), "purpose": f"p{each}"} for each in range(130)]
+        assert post(client, {"decisions": many, "bulk": True}, "/v1/decisions/batch").status_code == 200
+        found = pages(
+            lambda after: client.get("/v1/subjects/s1/state", params={"after": after} if after else {}), "decisions"
+        )
+        assert [len(each) for each in found] == [100, 30]
+        assert len({each["decision_id"] for page in found for each in page}) == 130
+
+
+def test_receipts_come_in_pages(serve: Serve, owner_engine: Engine) -> None:
+    with serve() as client:
+        recorded = post(client, {**STOP, "address": number(1)}).json()
+        with owner_engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO receipts (receipt_id, tenant, destination, channel, address_key, action, stage,"
+                    " version, accepted_at, queued_at, occurred_at, attempts)"
+                    " SELECT 'r' || n, 'acme', 'd', 'sms', :key, 'suppress', 'failed', 1, 1, 1, 1000 - n / 2, 1"
+                    " FROM generate_series(1, 230) n"
+                ),
+                {"key": recorded["addresses"][0]},
+            )
+            connection.execute(
+                text("INSERT INTO receipt_decisions SELECT CAST(:id AS uuid), receipt_id FROM receipts"),
+                {"id": recorded["decision_id"]},
+            )
+        path = f"/v1/decisions/{recorded['decision_id']}/receipts"
+        found = pages(lambda after: client.get(path, params={"after": after} if after else {}), "receipts")
+        assert [len(each) for each in found] == [100, 100, 30]
+        ids = [each["receipt_id"] for page in found for each in page]
+        assert len(set(ids)) == 230
+        question = {"channel": "sms", "address": number(1), "purpose": "newsletter"}
+        newest = client.post("/v1/explain", json=question).json()["receipts"]
+        assert [each["receipt_id"] for each in newest] == ids[-100:]
+        assert client.get(path, params={"after": "a\x00"}).status_code == 422
