@@ -1,12 +1,17 @@
 """The verdicts of one entry in few bytes: a million addresses have to fit into a few hundred megabytes.
 
 A packed value is: tenant (2 bytes), number of verdicts (2), a code for each verdict (2), then what differs from
-entry to entry: times (8 bytes each) and decision ids (16). A code stands for all that repeats: purpose,
-permitted, reason, and which of the times and ids follow."""
+entry to entry: times (8 bytes each) and decision ids (16). A code stands for all that repeats among the entries of one
+tenant: purpose, permitted, reason, and which of the times and ids follow.
+
+Where a table of codes is full, an entry is written out instead: whoever invents purposes or tenants makes entries
+larger, and none unreadable. Nor does it matter in which order a replica read them."""
 
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import msgspec
 
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.verdict import NO_DECISION, Verdict
@@ -20,6 +25,12 @@ _TEXT = struct.Struct("<II")
 _LATEST = 253_402_300_800_000_000  # the year 10000, which no calendar of ours can write
 _SHAPES_KEPT = 10_000
 _CODES = 0xFFFF
+_KINDS_KEPT = 4_096
+_WRITTEN_OUT = b"\xff\xff"
+"""Begins an entry without codes, where others have the tenant's."""
+
+_write_out = msgspec.msgpack.Encoder().encode
+_read_out = msgspec.msgpack.Decoder(tuple[str, dict[str, Verdict]]).decode
 
 
 class Unpackable(ValueError):
@@ -46,22 +57,45 @@ class _Slot(NamedTuple):
     text: int
 
 
+class _Tenant:
+    """The codes of one tenant's entries, and where to find things in them."""
+
+    def __init__(self, name: str, code: int) -> None:
+        self.name = name
+        self.code = code
+        self.kinds: list[_Kind] = []
+        self.codes: dict[_Kind, int] = {}
+        self.shapes: dict[bytes, dict[str, _Slot]] = {}
+
+    def code_of(self, kind: _Kind) -> int | None:
+        """None: there is no room for another."""
+        code = self.codes.get(kind)
+        if code is None and len(self.kinds) < _KINDS_KEPT:
+            code = len(self.kinds)
+            self.kinds.append(kind)
+            self.codes[kind] = code
+        return code
+
+
 class Packing:
     """Packs and unpacks; one for all the entries of a view. One thread packs, any number may unpack."""
 
     def __init__(self) -> None:
-        self._kinds: list[_Kind] = []
-        self._codes: dict[_Kind, int] = {}
-        self._tenants: list[str] = []
-        self._tenant_codes: dict[str, int] = {}
-        self._shapes: dict[bytes, dict[str, _Slot]] = {}
+        self._tenants: list[_Tenant] = []
+        self._by_name: dict[str, _Tenant] = {}
 
     def pack(self, entry: Mapping[str, Any]) -> bytes:
         """`entry` is a decoded SuppressionEntry. Raises Unpackable."""
         verdicts: Mapping[str, Mapping[str, Any]] = entry["verdicts"]
         if len(verdicts) > _CODES:
             raise Unpackable("too many verdicts in one entry")
-        codes = [self._tenant(entry["tenant"]), len(verdicts)]
+        tenant = self._tenant(entry["tenant"])
+        packed = None if tenant is None else self._pack(tenant, verdicts)
+        return _written_out(entry["tenant"], verdicts) if packed is None else packed
+
+    def _pack(self, tenant: _Tenant, verdicts: Mapping[str, Mapping[str, Any]]) -> bytes | None:
+        """None: the tenant has too many kinds of verdicts already."""
+        codes = [tenant.code, len(verdicts)]
         parts: list[bytes] = [b""]
         texts: dict[int, bytes] = {}  # by the index of the part that will say where the text is
         for purpose, verdict in verdicts.items():
@@ -80,7 +114,10 @@ class Packing:
             kind = _Kind(
                 purpose, verdict["permitted"], verdict["reason"], since is not None, expires is not None, id_as
             )
-            codes.append(self._code(kind))
+            code = tenant.code_of(kind)
+            if code is None:
+                return None
+            codes.append(code)
         parts[0] = struct.pack(f"<{len(codes)}H", *codes)
         end = sum(map(len, parts)) if texts else 0
         for index, text in texts.items():
@@ -90,12 +127,18 @@ class Packing:
         return b"".join(parts)
 
     def tenant(self, packed: bytes) -> str:
-        return self._tenants[packed[0] | packed[1] << 8]
+        if packed[:2] == _WRITTEN_OUT:
+            return _read_out(packed[2:])[0]
+        return self._tenants[packed[0] | packed[1] << 8].name
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict:
         """The verdict for `purpose`, or that for every purpose not named."""
+        if packed[:2] == _WRITTEN_OUT:
+            verdicts = _read_out(packed[2:])[1]
+            return verdicts.get(purpose) or verdicts.get(EVERY_PURPOSE) or NO_DECISION
         header = packed[: 4 + 2 * (packed[2] | packed[3] << 8)]
-        shape = self._shapes.get(header) or self._shape(header)
+        tenant = self._tenants[packed[0] | packed[1] << 8]
+        shape = tenant.shapes.get(header) or _shape(tenant, header)
         slot = shape.get(purpose) or shape.get(EVERY_PURPOSE)
         if slot is None:
             return NO_DECISION
@@ -114,47 +157,44 @@ class Packing:
             decision_id=decision_id,
         )
 
-    def _shape(self, header: bytes) -> dict[str, _Slot]:
-        """Where to find things in every value with this header. Few shapes make up a list; should there be
-        many after all, the cache starts anew rather than grow with them."""
-        at = len(header)
-        shape: dict[str, _Slot] = {}
-        for (code,) in struct.iter_unpack("<H", header[_HEAD.size :]):
-            kind = self._kinds[code]
-            since = expires = uuid = text = -1
-            if kind.has_since:
-                since, at = at, at + 8
-            if kind.has_expires:
-                expires, at = at, at + 8
-            if kind.id_as == "uuid":
-                uuid, at = at, at + 16
-            elif kind.id_as == "text":
-                text, at = at, at + 8
-            shape[kind.purpose] = _Slot(kind.permitted, kind.reason, since, expires, uuid, text)
-        if len(self._shapes) >= _SHAPES_KEPT:
-            self._shapes.clear()
-        self._shapes[header] = shape
-        return shape
-
-    def _code(self, kind: _Kind) -> int:
-        code = self._codes.get(kind)
-        if code is None:
-            code = len(self._kinds)
-            if code > _CODES:
-                raise Unpackable("too many different purposes and reasons in one list")
-            self._kinds.append(kind)
-            self._codes[kind] = code
-        return code
-
-    def _tenant(self, tenant: str) -> int:
-        code = self._tenant_codes.get(tenant)
-        if code is None:
-            code = len(self._tenants)
-            if code > _CODES:
-                raise Unpackable("too many tenants in one list")
+    def _tenant(self, name: str) -> _Tenant | None:
+        """None: there is no room for another."""
+        tenant = self._by_name.get(name)
+        if tenant is None and len(self._tenants) < _CODES:
+            tenant = self._by_name[name] = _Tenant(name, len(self._tenants))
             self._tenants.append(tenant)
-            self._tenant_codes[tenant] = code
-        return code
+        return tenant
+
+
+def _shape(tenant: _Tenant, header: bytes) -> dict[str, _Slot]:
+    """Where to find things in every value with this header. Few shapes make up a list; should there be many after all,
+    the cache starts anew rather than grow with them."""
+    at = len(header)
+    shape: dict[str, _Slot] = {}
+    for (code,) in struct.iter_unpack("<H", header[_HEAD.size :]):
+        kind = tenant.kinds[code]
+        since = expires = uuid = text = -1
+        if kind.has_since:
+            since, at = at, at + 8
+        if kind.has_expires:
+            expires, at = at, at + 8
+        if kind.id_as == "uuid":
+            uuid, at = at, at + 16
+        elif kind.id_as == "text":
+            text, at = at, at + 8
+        shape[kind.purpose] = _Slot(kind.permitted, kind.reason, since, expires, uuid, text)
+    if len(tenant.shapes) >= _SHAPES_KEPT:
+        tenant.shapes.clear()
+    tenant.shapes[header] = shape
+    return shape
+
+
+def _written_out(tenant: str, verdicts: Mapping[str, Mapping[str, Any]]) -> bytes:
+    for verdict in verdicts.values():
+        for micros in (verdict["since"], verdict["expires_at"]):
+            if micros is not None:
+                _time(micros)
+    return _WRITTEN_OUT + _write_out((tenant, {purpose: Verdict(**each) for purpose, each in verdicts.items()}))
 
 
 def _time(micros: int) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_client import packing as packing_module
 from consent_client.packing import Packing, Unpackable
 from consent_contracts.verdict import NO_DECISION, Verdict
 
@@ -61,12 +62,10 @@ def test_a_time_that_no_calendar_holds_is_refused(micros: int) -> None:  # R4
 
 def test_invented_purposes_cannot_fill_the_memory() -> None:
     packing = Packing()
-    for number in range(0x10000):
+    for number in range(packing_module._KINDS_KEPT + 100):
         packing.pack(entry({f"p{number}": NO_DECISION}))
-    with pytest.raises(Unpackable):
-        packing.pack(entry({"one more": NO_DECISION}))
-    # What was known before goes on working.
-    assert packing.verdict(packing.pack(entry({"p1": NO_DECISION})), "p1") == NO_DECISION
+    [tenant] = packing._tenants
+    assert len(tenant.kinds) == len(tenant.codes) == packing_module._KINDS_KEPT
 
 
 def test_many_shapes_are_forgotten_and_found_again() -> None:
@@ -81,3 +80,44 @@ def test_many_shapes_are_forgotten_and_found_again() -> None:
     for (a, b), value in packed.items():
         assert packing.verdict(value, a) == NO_DECISION
         assert packing.verdict(value, b).permitted
+
+
+def test_one_tenant_s_invented_purposes_leave_every_entry_readable(monkeypatch: pytest.MonkeyPatch) -> None:  # R45
+    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 20)
+    packing = Packing()
+    held = {}
+    for number in range(100):
+        verdict = Verdict(permitted=bool(number % 2), reason="given", since=number, expires_at=number + 1)
+        held[number] = packing.pack(entry({f"p{number}": verdict, "*": NO_DECISION}, "noisy"))
+    other = packing.pack(entry({"newsletter": Verdict(permitted=True, reason="given", since=1)}, "quiet"))
+    assert len(other) == 14
+    assert (packing.tenant(other), packing.verdict(other, "newsletter").permitted) == ("quiet", True)
+    for number, packed in held.items():
+        assert packing.tenant(packed) == "noisy"
+        assert packing.verdict(packed, f"p{number}").since == number
+        assert packing.verdict(packed, "another") == NO_DECISION
+
+
+def test_invented_tenants_leave_every_entry_readable(monkeypatch: pytest.MonkeyPatch) -> None:  # R45
+    monkeypatch.setattr(packing_module, "_CODES", 5)
+    packing = Packing()
+    refused = Verdict(permitted=False, reason="withdrawn", since=3, decision_id="d-1")
+    held = {f"t{number}": packing.pack(entry({"*": refused}, f"t{number}")) for number in range(12)}
+    assert {name: packing.tenant(packed) for name, packed in held.items()} == {name: name for name in held}
+    assert all(packing.verdict(packed, "any") == refused for packed in held.values())
+
+
+def test_a_replica_that_read_them_in_another_order_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 3)
+    entries = [entry({f"p{number}": Verdict(permitted=True, reason="given", since=number)}) for number in range(10)]
+    one, two = Packing(), Packing()
+    first = [one.pack(each) for each in entries]
+    second = [two.pack(each) for each in reversed(entries)][::-1]
+    for number, (here, there) in enumerate(zip(first, second, strict=True)):
+        assert one.verdict(here, f"p{number}") == two.verdict(there, f"p{number}")
+
+
+def test_what_is_written_out_is_held_to_the_calendar_too(monkeypatch: pytest.MonkeyPatch) -> None:  # R4
+    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 0)
+    with pytest.raises(Unpackable):
+        Packing().pack(entry({"*": Verdict(permitted=True, reason="given", since=-1)}))
