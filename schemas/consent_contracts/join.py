@@ -6,12 +6,15 @@ commutative, associative and idempotent; part of the contract, so it lives besid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from .decisions import Decision, Entry, permits
 
 SKEW_MICROS = 2_000_000
 """A permission counts as this much older than it says: at a near tie the person is left alone."""
+
+_KEY_ID = re.compile(rb"[a-z][a-z0-9]{0,15}")
 
 Order = tuple[int, int, str, int, str, int, int]
 
@@ -39,7 +42,8 @@ def join(state: Entry | None, other: Entry) -> Entry:
     """Join ``other`` into ``state``. Returns ``state`` itself, the same object, when ``other`` adds nothing.
 
     Both describe one (tenant, channel, address_key); ValueError when they do not. Of two sealed forms of the
-    address the greater bytes stand: key ids lead the bytes and ascend with age, so the newest key wins.
+    address a well-formed one stands, and then the greater bytes: key ids lead them and ascend with age, so the newest
+    key wins.
     """
     if state is None:
         return other
@@ -53,7 +57,7 @@ def join(state: Entry | None, other: Entry) -> Entry:
         if standing is None or order(standing) < order(decision):
             register[slot] = decision
             changed = True
-    sealed = max(state.sealed_address or b"", other.sealed_address or b"") or None
+    sealed = _seal(state.sealed_address, other.sealed_address)
     if not changed and sealed == state.sealed_address:
         return state
     return Entry(
@@ -63,6 +67,18 @@ def join(state: Entry | None, other: Entry) -> Entry:
         sealed_address=sealed,
         decisions=_sorted(register.values()) if changed else state.decisions,
     )
+
+
+def well_formed(sealed: bytes) -> bool:
+    """Whether it is laid out as a sealed address: length of the key id, key id, nonce (12 bytes), text and tag (16)."""
+    length = sealed[0] if sealed else 0
+    return _KEY_ID.fullmatch(sealed[1 : 1 + length]) is not None and len(sealed) > 1 + length + 28
+
+
+def _seal(one: bytes | None, other: bytes | None) -> bytes | None:
+    if one == other or not one or not other:
+        return one or other or None
+    return max(one, other, key=lambda sealed: (well_formed(sealed), sealed))
 
 
 def _sorted(decisions: Iterable[Decision]) -> tuple[Decision, ...]:

@@ -12,6 +12,7 @@ from consent_runtime.transport import TransportMetrics, build, run
 
 from .merge_stream import GROUP, MergePartitionFactory
 from .metrics import MergeMetrics
+from .seals import seal_rank
 from .settings import SuppressionSettings
 
 
@@ -52,6 +53,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             health=health,
             bootstrap=settings.kafka,
             clock_check=clock_check,
+            seal_rank=seal_rank(keyring),
         )
         app = build(
             stage.stream(),

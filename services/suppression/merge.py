@@ -12,8 +12,12 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry
 from consent_contracts.join import join
+
+from .seals import SealRank, any_seal
 
 EntryKey = tuple[str, str]
 """Where an entry lives: its channel and address key."""
@@ -32,14 +36,19 @@ class Merged:
 
 
 def merge(
-    current: Mapping[EntryKey, Entry], changes: Iterable[Entry], *, rewrites: Collection[int] = frozenset()
+    current: Mapping[EntryKey, Entry],
+    changes: Iterable[Entry],
+    *,
+    rewrites: Collection[int] = frozenset(),
+    rank: SealRank = any_seal,
 ) -> Merged:
     """Join `changes`, in any order, into the `current` entries of their addresses.
 
     An entry to which a chunk adds nothing is not written, except for the changes at the positions `rewrites`: what the
     topic holds differs from the ledger, and so perhaps from `current`. `tenant_mismatches` holds the positions of
     changes that name another tenant than the entry of their address: two tenants never share an address key, so one of
-    them is wrong; of a rewrite, which comes from the ledger, it is the entry, which is then replaced.
+    them is wrong; of a rewrite, which comes from the ledger, it is the entry, which is then replaced. Of two seals the
+    one of the higher `rank` stands.
     """
     merged = Merged()
     entries = merged.entries
@@ -51,6 +60,8 @@ def merge(
                 merged.tenant_mismatches.append(position)
                 continue
             before = None
+        if before is not None and before.sealed_address != change.sealed_address:
+            before, change = _without_the_lesser_seal(before, change, rank)
         after = join(before, change)
         if position in rewrites:
             merged.rewrites.add(key)
@@ -60,6 +71,16 @@ def merge(
         else:
             entries[key] = after
     return merged
+
+
+def _without_the_lesser_seal(before: Entry, change: Entry, rank: SealRank) -> tuple[Entry, Entry]:
+    if before.sealed_address and change.sealed_address:
+        held, brought = (rank(each.address_key, each.sealed_address or b"") for each in (before, change))
+        if held < brought:
+            before = msgspec.structs.replace(before, sealed_address=None)
+        elif brought < held:
+            change = msgspec.structs.replace(change, sealed_address=None)
+    return before, change
 
 
 def fail_closed_entry(change: Entry, *, lost: bytes, now: int) -> Entry:

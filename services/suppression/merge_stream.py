@@ -32,6 +32,7 @@ from .resolved import ListTopics
 from .resolved_publisher import ResolvedPublisher
 from .resolved_topic import ResolvedTopic
 from .restore import StateRestorer
+from .seals import SealRank, any_seal
 from .store import EntryStore
 from .writer import FencedWriter
 
@@ -59,6 +60,7 @@ class MergePartitionFactory:
         bootstrap: str,
         clock_check: ClockCheck | None = None,
         client_config: Mapping[str, Any] | None = None,
+        seal_rank: SealRank = any_seal,
     ) -> None:
         """`open_dead_letters` is called in the loop; `client_config` holds security settings by librdkafka's names."""
         self._topics = topics
@@ -74,6 +76,7 @@ class MergePartitionFactory:
         self._bootstrap = bootstrap
         self._clock_check = clock_check or ClockCheck()
         self._client_config = client_config
+        self._seal_rank = seal_rank
         self._admin = kafka.admin(bootstrap, {"log_level": 2, **(client_config or {})})
         self._list_topics = ListTopics(
             inputs={Lane.LIVE: topics.changes, Lane.BULK: topics.changes_bulk},
@@ -190,6 +193,7 @@ class MergePartitionFactory:
                 partitions=self._partitions,
                 on_rebuild=lambda rebuild: self._metrics.state_rebuilds.labels(rebuild.reason).inc(),
             ),
+            seal_rank=self._seal_rank,
             metrics=self._metrics,
             owned=owned,
             report=report,

@@ -26,6 +26,7 @@ from .metrics import MergeMetrics
 from .record_clock import RecordClock
 from .resolved import ResolvedMark
 from .restore import StateRestorer
+from .seals import SealRank, any_seal
 from .serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
 from .store import EntryStore, decode_compact, is_compact
 from .writer import FencedWriter
@@ -68,6 +69,7 @@ class MergePartition:
         report: Callable[[bool | str], None],
         stopping: threading.Event,
         clock: Callable[[], int] = now_micros,
+        seal_rank: SealRank = any_seal,
     ) -> None:
         """`owned` returns whether this worker surely owns the partition now; `report` takes its readiness.
 
@@ -81,6 +83,7 @@ class MergePartition:
         self._owned = owned
         self._report = report
         self._stopping = stopping
+        self._seal_rank = seal_rank
         self._clock = RecordClock(clock)
         self._serde = EntrySerde(codec, topics, partition)
         self._store: EntryStore | None = None
@@ -234,7 +237,7 @@ class MergePartition:
     def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
         now = self._clock()
         current, was_due = self._load_current(chunk.changes, now)
-        merged = merge(current, chunk.changes, rewrites=chunk.rewrites)
+        merged = merge(current, chunk.changes, rewrites=chunk.rewrites, rank=self._seal_rank)
         rejected = [
             *chunk.rejected,
             *(tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches),

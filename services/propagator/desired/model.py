@@ -157,6 +157,23 @@ class DeliveredTarget:
     retry: RetryState | None = None
 
 
+SEAL_FAULTS = frozenset({"no_address", "unsealable"})
+"""Why a push could not be made although the destination would take it: the entry has no address that opens here."""
+
+
+def seal_fault(code: str, sealed_address: bytes | None) -> str:
+    """`code` as a row keeps it: with the seal that it is about, as another one may open. Other codes as they are."""
+    if code not in SEAL_FAULTS or not sealed_address:
+        return code
+    return f"{code}:{hashlib.blake2b(sealed_address, digest_size=8).hexdigest()}"
+
+
+def is_of_another_seal(fault: str | None, sealed_address: bytes | None) -> bool:
+    """Whether a row's fault was about another seal than the entry has now."""
+    code = (fault or "").partition(":")[0]
+    return code in SEAL_FAULTS and fault != seal_fault(code, sealed_address)
+
+
 Delivered = Mapping[str, DeliveredTarget]
 """One address at one destination, by target. Empty: nothing is known."""
 

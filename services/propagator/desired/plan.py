@@ -13,6 +13,7 @@ A row is compared by action and decision ids, under the destination's current fi
 | in doubt                          | deliver, at repeat_at where it has one| deliver                         |
 | refused for good, same decisions  | nothing                              | nothing                          |
 | refused for good, other decisions | deliver                              | deliver                          |
+| without an address, another seal  | deliver                              | deliver                          |
 
 Where a row holds a digest of its decisions, as they are too many, all of other ones count as undelivered.
 
@@ -22,6 +23,7 @@ A permission is sent again for other decisions as a suppression may have taken e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from consent_contracts.decisions import Decision, permits
 
@@ -40,6 +42,7 @@ from .model import (
     Plan,
     PlannedPush,
     TargetState,
+    is_of_another_seal,
 )
 
 LEAVING = "unmapped"
@@ -73,6 +76,7 @@ def plan(
         now=now,
         permissions=rules.push_permissions and oldest,
     )
+    delivered = {target: _without_mended_faults(row, entry.sealed_address) for target, row in delivered.items()}
     return _difference(state, entry.decisions, delivered, rules, fill_began_at, entry.written_at)
 
 
@@ -112,6 +116,15 @@ def _difference(
     if not (pushes or adoptions or unmapped):
         return NOTHING
     return Plan(pushes=tuple(pushes), adoptions=tuple(adoptions), unmapped=unmapped)
+
+
+def _without_mended_faults(row: DeliveredTarget, sealed_address: bytes | None) -> DeliveredTarget:
+    """What failed for want of an address is tried again once the entry has another seal."""
+    if is_of_another_seal(row.refused, sealed_address):
+        row = replace(row, action=None, decision_ids=(), refused=None)
+    if row.retry is not None and is_of_another_seal(row.retry.reason, sealed_address):
+        row = replace(row, retry=None)
+    return row
 
 
 def _row(delivered: Delivered, target: str, fill_began_at: int) -> DeliveredTarget:

@@ -13,7 +13,15 @@ from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes
 from propagator.desired.decision_ids import matches
 from propagator.desired.latency import latency_starts_at
-from propagator.desired.model import PERMIT, SUPPRESS, DeliveredTarget, ListEntry, PlannedPush
+from propagator.desired.model import (
+    PERMIT,
+    SEAL_FAULTS,
+    SUPPRESS,
+    DeliveredTarget,
+    ListEntry,
+    PlannedPush,
+    seal_fault,
+)
 from propagator.desired.receipt import Receipt, Stage
 from propagator.errors import PushNotBuildableError, TenantMismatchError
 from propagator.metrics import Metrics
@@ -54,6 +62,7 @@ class Delivery:
         return (
             row is not None
             and row.delivered_at is not None
+            and row.refused is None
             and row.action == self.planned.state.action == SUPPRESS
             and matches(row.decision_ids, self.planned.state.decision_ids)
             and row.fill_began_at == self.fill_began_at
@@ -186,12 +195,12 @@ class DeliveryPolicy:
 
     def on_refused(self, delivery: Delivery, outcome: Refused) -> None:
         """The destination will never take it for this address."""
-        known = outcome.code if outcome.code in ("no_address", "unsealable") else "refused"
+        known = outcome.code if outcome.code in SEAL_FAULTS else "refused"
         now = self._now_micros()
         row = outcomes.refused(
             delivery.row_before,
             delivery.planned,
-            code=outcome.code,
+            code=seal_fault(outcome.code, delivery.entry.sealed_address),
             version=delivery.version,
             now=now,
             fill_began_at=delivery.fill_began_at,
@@ -210,7 +219,7 @@ class DeliveryPolicy:
         row = outcomes.failed(
             self._row_after(delivery, sent=sent),
             delivery.planned,
-            reason=reason,
+            reason=seal_fault(reason, delivery.entry.sealed_address),
             retry_at=now + int(seconds * SECOND),
         )
         receipts = []

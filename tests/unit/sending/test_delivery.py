@@ -83,6 +83,26 @@ def test_an_entry_without_an_address_is_impossible_where_the_address_is_required
     virtually(scenario())
 
 
+@pytest.mark.parametrize("wrong", [None, b"\xff" * 40, b"\x02z9" + b"\xff" * 40])
+def test_what_could_not_be_unsealed_is_delivered_once_the_entry_has_another_seal(wrong: bytes | None) -> None:  # R28
+    async def scenario() -> None:
+        rig = Rig()
+        genuine = rig.state.seal
+        rig.state.seal = lambda _key: wrong
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        await until(lambda: len(rig.state.stages(key(1))) == 1)
+        assert not rig.provider.calls
+        rig.state.seal = genuine
+        rig.state.decide(key(1), decision("d1"))
+        await until(lambda: rig.state.nothing_pending)
+        assert rig.state.rows[key(1)]["t1"].refused is None
+        assert rig.state.stages(key(1))[1:] == ["accepted", "effective"]
+        await rig.stop()
+
+    virtually(scenario())
+
+
 def test_where_the_address_is_not_required_it_is_not_unsealed() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(address_required=False))
