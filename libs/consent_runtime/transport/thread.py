@@ -177,13 +177,14 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         return fetched
 
     def _from_the_beginning(self, tp: TP, state: Any, nowhere: KafkaError) -> None:
-        """A group that never committed begins with what the topic holds. One that did was to go on elsewhere."""
-        if isinstance(nowhere, OffsetOutOfRangeError):
-            self._gone[tp] = nowhere.args[0][tp]
+        """A group that never committed was to begin with the first record there was. One that did, elsewhere."""
+        self._gone[tp] = nowhere.args[0][tp] if isinstance(nowhere, OffsetOutOfRangeError) else 0
         state.await_reset(OffsetResetStrategy.EARLIEST)
 
     def _tell_gap(self, tp: TP, wanted: int, begins: int) -> None:
         """Nothing is repeated that was committed, but what was deleted before it was read is lost to this group."""
+        if wanted == begins:
+            return
         stream = self.app.relay.name
         self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
         logger.error(

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -224,9 +225,18 @@ class ConsumerLoop:
             log.warning(what, extra={"topic": topic, "partition": partition, "offset": offset, "error": str(error)})
             return
         if lost:
-            self._metrics.skipped.labels(topic).inc(lost)
-            what = "records were deleted before they were read"
-            log.error(what, extra={"topic": topic, "partition": partition, "offset": offset, "records": lost})
+            self._log_deleted("records were deleted before they were read", place, offset, lost)
+        if deleted := self._deleted.before_first_start(place):
+            what = "this group has never read the partition, and records were deleted before its first start"
+            self._log_deleted(what, place, offset, deleted)
+            # All before it is gone or read, so that the next start is not the first one.
+            with suppress(KafkaException):
+                self._consumer.store_offsets(offsets=[TopicPartition(topic, partition, offset)])
+
+    def _log_deleted(self, what: str, place: Partition, offset: int, records: int) -> None:
+        topic, partition = place
+        self._metrics.skipped.labels(topic).inc(records)
+        log.error(what, extra={"topic": topic, "partition": partition, "offset": offset, "records": records})
 
     def _finish(self, stop: threading.Event) -> None:
         pause = _FIRST_RETRY

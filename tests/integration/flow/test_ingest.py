@@ -73,6 +73,30 @@ def test_submissions_that_were_deleted_before_they_were_read_are_told(
     assert sum(vars(each)["records"] for each in told) == 40
 
 
+def test_a_first_start_that_finds_deleted_records_says_so_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """R43: stamped by their producers, or older than the retention, they are gone before anybody has read them."""
+    rig.submit(rig.encoded([refusal() for _ in range(40)]))
+    rig.delete_records(rig.topics.inbound)
+    rig.submit(rig.encoded([refusal()]))
+    with rig.ingest():
+        until(lambda: rig.committed() == 41)
+    with rig.ingest("two") as ingest:
+        until(lambda: ingest.health.check() == (True, []))
+    told = [each for each in caplog.records if "deleted before its first start" in each.getMessage()]
+    assert {each.levelname for each in told} == {"ERROR"}
+    assert sum(vars(each)["records"] for each in told) == 40
+
+
+def test_records_dated_by_their_event_are_kept(rig: Rig) -> None:  # R43
+    """The broker dates them: with the producer's time, retention would delete what was just submitted."""
+    long_ago = int((time.time() - 24 * 86_400) * 1_000)
+    producer = Producer({"bootstrap.servers": rig.kafka})
+    for value in rig.encoded([refusal() for _ in range(3)]):
+        producer.produce(rig.topics.inbound, value, timestamp=long_ago)
+    assert producer.flush(20) == 0
+    assert all(each.timestamp()[1] > long_ago + 86_400_000 for each in rig.records(rig.topics.inbound))
+
+
 def test_a_refusal_is_recorded_without_what_cannot_be_read(rig: Rig) -> None:  # R4 R7
     now = time.time_ns() // 1_000
     changes: list[dict[str, object]] = [

@@ -30,6 +30,23 @@ def test_where_a_group_was_to_go_on(committed: int | None, begins: int, offset: 
     assert gaps(committed, begins).before(PLACE, offset, then=offset + 1) == lost
 
 
+def test_a_first_start_that_finds_deleted_records_tells_them_once() -> None:  # R43
+    found = gaps(None, 25)
+    assert found.before_first_start(PLACE) == 0
+    found.before(PLACE, 27, then=28)
+    assert [found.before_first_start(PLACE) for _ in range(2)] == [25, 0]
+    found.forget([PLACE])
+    found.before(PLACE, 27, then=28)
+    assert found.before_first_start(PLACE) == 0
+
+
+@pytest.mark.parametrize(("committed", "begins", "offset"), [(None, 0, 3), (None, 0, 0), (None, 25, 3), (10, 25, 25)])
+def test_nothing_was_deleted_before_a_first_start(committed: int | None, begins: int, offset: int) -> None:
+    found = gaps(committed, begins)
+    found.before(PLACE, offset, then=offset + 1)
+    assert found.before_first_start(PLACE) == 0
+
+
 def test_a_gap_is_found_in_the_middle_and_counted_once() -> None:
     found = gaps(None, 25)
     assert [found.before(PLACE, offset, then=offset + 1) for offset in (3, 4, 25, 26)] == [0, 0, 20, 0]
