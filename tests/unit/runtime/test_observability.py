@@ -155,3 +155,17 @@ def test_few_connections_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> No
             assert second.recv(1) == b""
     finally:
         server.close()
+
+
+def test_a_note_is_on_the_page_of_a_process_that_is_ready() -> None:  # R41
+    health = Health()
+    health.ready("list")
+    health.note("keyring", "lacks a key of one tenant")
+    server = serve(CollectorRegistry(), health, "127.0.0.1", 0)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=30) as answer:
+            assert (answer.status, answer.read()) == (200, b"ok\nkeyring: lacks a key of one tenant\n")
+    finally:
+        server.close()
+    health.note("keyring", "")
+    assert health.notes() == []
