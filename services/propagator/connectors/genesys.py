@@ -31,7 +31,7 @@ from propagator.connectors.base import (
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.oauth import ClientCredentials
-from propagator.connectors.responses import parsed, raise_for_status
+from propagator.connectors.responses import parsed, parsed_error, raise_for_status, reference
 from propagator.connectors.ssrf import credentials_url_error
 from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
@@ -95,8 +95,8 @@ class Genesys:
             if response.status != 204:
                 # A sign-in page answers 200 as well: only the documented empty response is an acknowledgement.
                 raise DestinationDownError("malformed", f"{response.status} where 204 was due")
-            reference = response.headers.get("ININ-Correlation-Id")
-            return [Accepted(reference=reference, effective=True)] * len(part)
+            correlation_id = reference(response.headers.get("ININ-Correlation-Id"))
+            return [Accepted(reference=correlation_id, effective=True)] * len(part)
 
         return await bisect_batch(pushes, attempt)
 
@@ -148,12 +148,8 @@ def _unknown_target(target: str, why: str) -> UnknownTargetsError:
 
 
 def _code(response: HttpResponse) -> str:
-    if response.status < 400:
-        return ""
-    try:
-        return msgspec.json.decode(response.body, type=_Problem).code
-    except msgspec.DecodeError:
-        return ""
+    problem = parsed_error(response, _Problem) if response.status >= 400 else None
+    return "" if problem is None else reference(problem.code) or ""
 
 
 def _login_host(connection: ConnectionSettings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Annotated
 
 import msgspec
 
@@ -14,7 +15,8 @@ from propagator.errors import MisconfiguredError
 
 
 class _Token(msgspec.Struct):
-    access_token: str
+    access_token: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._~+/-]{1,8000}=*$(?!\n)")]
+    """As RFC 6750 spells it: anything else could not be, or would change, the header that carries it."""
     expires_in: float = 0.0
 
 

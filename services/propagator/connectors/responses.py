@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from consent_runtime.logs import redact
 from propagator.connectors.http import HttpResponse
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError
 
@@ -22,6 +23,7 @@ _RESET_HEADERS = ("Retry-After", "X-RateLimit-Reset", "RateLimit-Reset", "X-Rate
 """Those that say when to come back, the standard's first. The last is Genesys Cloud's."""
 _EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))
 """From this number on it is a moment, in units of so many seconds since 1970; below, it is seconds to go."""
+MAX_REFERENCE_CHARACTERS = 200
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -59,8 +61,24 @@ def parsed(response: HttpResponse, format_: type[T]) -> T:
     """The body as `format_`. A response that is not the provider's format proves nothing: DestinationDownError."""
     try:
         return msgspec.json.decode(response.body, type=format_)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise DestinationDownError("malformed", f"{response.status} with a body that is not the provider's") from None
+
+
+def parsed_error(response: HttpResponse, format_: type[T]) -> T | None:
+    """The body of an error as `format_`; None when it is of another form: the status alone says what happened then."""
+    try:
+        return parsed(response, format_)
+    except DestinationDownError:
+        return None
+
+
+def reference(given: str | None) -> str | None:
+    """What a provider calls a request, as a receipt can keep it. None for what is long, unprintable, or could be an
+    address: receipts are stored in the clear."""
+    if given is None or len(given) > MAX_REFERENCE_CHARACTERS or not (given.isascii() and given.isprintable()):
+        return None
+    return given if redact(given) == given else None
 
 
 def _is_number(text: str) -> bool:

@@ -30,7 +30,7 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
-from propagator.connectors.responses import parsed, raise_for_status
+from propagator.connectors.responses import parsed, parsed_error, raise_for_status
 from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 HOST = "https://api.sendgrid.com"
@@ -149,10 +149,8 @@ def _unknown_target(target: str, why: str) -> UnknownTargetsError:
 
 def _batch_refused(response: HttpResponse) -> BatchRefused:
     """What it means for a single address. Only an error about the address is final; any other may succeed later."""
-    try:
-        errors = msgspec.json.decode(response.body, type=_Errors).errors
-    except msgspec.DecodeError:
-        errors = []
+    problem = parsed_error(response, _Errors)
+    errors = [] if problem is None else problem.errors
     if response.status == 400 and any("email" in error.message.lower() for error in errors):
         return Refused(code="http_400", detail="SendGrid does not take this address")
     return Retryable(reason=f"http_{response.status}")

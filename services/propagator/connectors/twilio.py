@@ -9,6 +9,7 @@ import datetime
 import json
 import re
 from collections.abc import Sequence
+from typing import Annotated
 from urllib.parse import urlencode
 
 import msgspec
@@ -44,7 +45,7 @@ _STATUS = {SUPPRESS: "opt-out", PERMIT: "opt-in"}
 
 class _Item(msgspec.Struct):
     correlation_id: str
-    error_code: int
+    error_code: Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)]
     error_messages: list[str] = []
 
 
