@@ -85,7 +85,7 @@ def read(path: Path) -> dict[str, ApiKey]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidApiKeys(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidApiKeys(f"{path}: is no JSON") from error
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):

@@ -93,7 +93,7 @@ class Keyring:
             cure = private_files.cure(path)
         except OSError as error:
             raise InvalidKeyring(f"{path}: cannot be read ({error.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
             # Neither error is passed on: a parser likes to quote the line, and the line is a secret.
             raise InvalidKeyring(f"{path}: is no valid TOML") from None
         if cure is not None:

@@ -37,7 +37,7 @@ def read_tenant_purposes(path: Path, everywhere: Purposes) -> dict[str, Purposes
     """The purposes by tenant. ValueError says what is wrong with the file."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except Exception:  # PyYAML checks little: it raises whatever it runs into, for `!!int x` or a deep nesting.
         raise ValueError("names a file that cannot be read as YAML") from None
     try:
         tenants = _FILE.validate_python(content)

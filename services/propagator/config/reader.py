@@ -231,7 +231,7 @@ class _Reader:
         path = self._base / reference
         try:
             secret = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             source.error(f"the file cannot be read ({type(error).__name__}): check path and permissions")
             return None
         if not secret:

@@ -5,6 +5,7 @@ Only what the destinations file needs: mappings with string keys, lists, scalars
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,8 +28,14 @@ class YamlNode:
 
     @property
     def value(self) -> Any:
-        """The scalar as YAML reads it (str, int, float, bool or None); for anything else, the bare structure."""
-        return yaml.SafeLoader("").construct_object(self._node, deep=True)
+        """The scalar as YAML reads it (str, int, float, bool or None); for anything else, the bare structure.
+
+        What YAML cannot read as what it looks like or is tagged (`2026-13-45`, `!!int x`) is what was written.
+        """
+        try:
+            return yaml.SafeLoader("").construct_object(self._node, deep=True)
+        except Exception:  # PyYAML checks little: its constructors raise whatever they run into.
+            return self._node.value
 
     def fields(self) -> dict[str, YamlNode]:
         """A mapping's values by key; a repeated key is an error."""
@@ -37,6 +44,9 @@ class YamlNode:
             return {}
         found: dict[str, YamlNode] = {}
         for key, node in self._node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.error("has a list or a mapping for a name: use plain names")
+                continue
             text = str(key.value)
             child = YamlNode(node, f"{self.name}.{text}" if self.name else text, self._errors)
             child.line = key.start_mark.line + 1
@@ -61,6 +71,9 @@ class YamlNode:
         """A scalar as it was written (a group id 12345 is "12345"), not empty."""
         if not isinstance(self._node, yaml.ScalarNode) or not str(self._node.value).strip():
             self.error("must be a text that is not empty")
+            return None
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in self._node.value):
+            self.error("must be a text without control characters and halves of surrogates")
             return None
         return str(self._node.value)
 
@@ -92,6 +105,13 @@ def parse(text: str, errors: list[FileError]) -> YamlNode | None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         errors.append(FileError(line, "yaml", f"{error.problem or 'not YAML'}: correct the indentation or quoting"))
+        return None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        errors.append(FileError(line, "yaml", "holds a character that YAML does not allow: remove it"))
+        return None
+    except RecursionError:
+        errors.append(FileError(1, "yaml", "is nested too deeply: declare a list of destinations"))
         return None
     if node is None:
         errors.append(FileError(1, "destinations", "the file is empty: declare at least one destination"))
