@@ -38,7 +38,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
         responses={
             200: json_response(models.Addresses, "All that are linked now."),
-            **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
+            **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.SubmittedAddresses),
     )
