@@ -8,10 +8,11 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.requirements $(VENV)/.project
 N ?= 26
 SEED ?=
-TESTS := tests/unit tests/contract tests/integration
+EXAMPLES ?= 100
+TESTS := tests/unit tests/contract tests/integration tests/fuzz
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up test again lint format bench chaos clean distclean
+.PHONY: help demo up test again fuzz lint format bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -23,7 +24,7 @@ demo: $(READY)  ## start everything, play a scenario, compare every decision (DE
 up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: . .local/env.sh
 	@$(VENV)/bin/consent-relay up
 
-test: $(READY)  ## unit, contract and integration tests, then 26 faults on the whole running system
+test: $(READY)  ## unit, contract, integration and short fuzz tests, then 26 faults on the whole running system
 	@$(PY) -m pytest -n 4 $(TESTS) || { [ $$? = 1 ] && $(MAKE) --no-print-directory again; }
 	@$(MAKE) --no-print-directory chaos
 
@@ -31,6 +32,12 @@ test: $(READY)  ## unit, contract and integration tests, then 26 faults on the w
 again:
 	@echo "The tests that failed beside others run once more, with nothing beside them:"
 	@$(PY) -m pytest --verbose --last-failed --last-failed-no-failures none $(TESTS)
+
+fuzz: $(READY)  ## hostile input for both APIs and every reader of foreign bytes (EXAMPLES=..., SEED=... repeats a run)
+	@seed="$(SEED)"; seed="$${seed:-$$((RANDOM * 32768 + RANDOM))}"; \
+	echo "A few minutes; the same again: make fuzz EXAMPLES=$(EXAMPLES) SEED=$$seed"; \
+	FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest --verbose --durations=5 --hypothesis-seed="$$seed" tests/fuzz || \
+		{ echo "Failed. The same again: make fuzz EXAMPLES=$(EXAMPLES) SEED=$$seed" >&2; exit 1; }
 
 lint: $(READY)  ## ruff, strict mypy and the import contracts
 	@$(VENV)/bin/ruff check .

@@ -61,6 +61,8 @@ class OneStart(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/integration/system/"):
             return "system"
+        if path.startswith("tests/fuzz/http/"):
+            return "fuzz"
         return path if path == "tests/integration/local_stack/test_servers.py" else nodeid
 
 

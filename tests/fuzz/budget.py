@@ -21,6 +21,6 @@ def fuzzed(*, share: float = 1.0) -> Any:
         derandomize=not _CHOSEN,
         deadline=None,
         database=None,
-        print_blob=bool(_CHOSEN),
+        report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     )
