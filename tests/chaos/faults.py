@@ -23,7 +23,7 @@ from tests.recreated_topics import recreate
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0
 """The session timeout of the workers: a frozen one is known to have lost its partitions after it."""
-TAKEOVER_SECONDS = 60.0
+TAKEOVER_SECONDS = 240.0
 READY_SECONDS = 180.0
 """For a restart on a machine that has much else to do: the registry alone takes ten seconds on two idle cores."""
 FREEZE_WITHDRAWALS = 12
