@@ -28,6 +28,18 @@ _ANY_PARTITION = -1
 Headers = Sequence[tuple[str, bytes | None]]
 
 
+def headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers of a record; none at all if a name among them is not UTF-8, for which the client raises SystemError.
+
+    Ask once for each message: after that error the client gives a list that ends the process when it is read.
+    """
+    try:
+        found: Any = message.headers()  # Annotated as if values were text.
+    except (SystemError, UnicodeError):
+        return []
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in found or ()]
+
+
 def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> Producer:
     """An idempotent producer that waits for all replicas and partitions as Java does.
 

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import Unreadable
+from consent_runtime import kafka
 from consent_state import (
     Batch,
     RestoreFailed,
@@ -117,14 +118,15 @@ class StateRestorer:
         read_at = time.monotonic()
         for message in batch.messages:
             key, value = message.key(), message.value()
-            if not key:
-                self._unrecognised.append((_unrecognised(message), Unreadable("not_framed", "the record has no key")))
+            if not key or not key.isascii():
+                wrong = Unreadable("not_framed", "the record's key is no address key")
+                self._unrecognised.append((_unrecognised(message), wrong))
             elif value is None:
                 writes.delete(prefix + key)
             elif value[:5] in known or self._is_entry(message, read_at):
                 # Of values that are not laid out as this version writes them, only the headers give an expiry time.
                 expires = value[:5] not in ours or may_expire(value)
-                put_row(writes, prefix + key, value, read_next_expiry(message.headers()) if expires else None)
+                put_row(writes, prefix + key, value, read_next_expiry(kafka.headers(message)) if expires else None)
             else:
                 # It may have been an entry under a schema id that the registry has forgotten. Passing over it would
                 # let the next old permission count alone.
@@ -150,7 +152,6 @@ _UNREADABLE = b"\x00\x00\x00\x00"
 
 def _unrecognised(message: Message) -> UnrecognisedRecord:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
-    headers: Any = message.headers() or []
     assert topic is not None
     assert partition is not None
     assert offset is not None
@@ -160,7 +161,7 @@ def _unrecognised(message: Message) -> UnrecognisedRecord:
         offset=offset,
         key=_bytes(message.key()),
         value=_bytes(message.value()),
-        headers=[(name, _bytes(data)) for name, data in headers],
+        headers=kafka.headers(message),
         timestamp=message.timestamp()[1],
     )
 

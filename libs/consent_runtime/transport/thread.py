@@ -14,7 +14,7 @@ from typing import Any
 
 import aiokafka
 import aiokafka.consumer.fetcher as aiokafka_fetcher
-from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
@@ -36,7 +36,7 @@ from consent_runtime.kafka import aiokafka_security
 from .chunk_app import ChunkApp
 from .contract import Record
 from .membership import Lease
-from .unpacking import bounded
+from .unpacking import UNFETCHABLE_HEADER, bounded
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,19 @@ COMMIT_SECONDS = 5.0
 # aiokafka unpacks whatever a broker sends; here, before it does, is the only place to bound that.
 aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(bounded(raw))  # type: ignore[assignment, misc]
 _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnparsedRecord:
+    """Stands for a record that the client cannot parse."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = -1
+    key: None = None
+    value: None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ((UNFETCHABLE_HEADER, b"the name of a header is not UTF-8"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         super().__post_init__()
         self.lease = Lease(generation=-1, member_id="")
         self._gone: dict[TP, int] = {}
+        self._singly: set[TP] = set()
+        """Partitions whose records are taken one by one, as one among them cannot be parsed."""
         """Where partitions were to be read on, and the topic no longer holds that offset."""
 
     async def on_start(self) -> None:
@@ -117,6 +132,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         coordinator = self._ensure_consumer()._coordinator
         self.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
         self._gone.clear()
+        self._singly.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def check_errors(self) -> None:
@@ -165,16 +181,48 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             if tp in self._gone and state.has_valid_position:
                 self._tell_gap(tp, self._gone.pop(tp), state.position)
             records: Sequence[Record] = ()
-            if tp in fetcher._records:
+            if tp in self._singly and type(fetcher._records.get(tp)) is FetchResult:
+                records = self._fetched_singly(fetcher, tp, state)
+            elif tp in fetcher._records:
                 try:
                     found = await fetcher.fetched_records({tp}, 0, self.app.options.max_chunk)
                 except (NoOffsetForPartitionError, OffsetOutOfRangeError) as nowhere:
                     self._from_the_beginning(tp, state, nowhere)
                     continue
+                except UnicodeDecodeError:
+                    # What was read before the record in this call is lost with it: it is fetched again.
+                    self._singly.add(tp)
+                    self._fetch_again(fetcher, tp)
+                    continue
                 records = found.get(tp, ())
             if state.has_valid_position:
                 fetched[tp] = Fetched(records, state.position, state.lso, state.highwater)
         return fetched
+
+    def _fetched_singly(self, fetcher: Fetcher, tp: TP, state: Any) -> list[Record]:
+        """What was fetched, up to a record that aiokafka cannot parse: one with a header whose name is not UTF-8. By
+        itself, that one is replaced by a record that holds only its place."""
+        result, records = fetcher._records[tp], list[Record]()
+        try:
+            while len(records) < self.app.options.max_chunk and (record := result.getone()) is not None:
+                records.append(record)
+        except UnicodeDecodeError:
+            if not records:
+                offset = result._partition_records.next_fetch_offset
+                logger.error("the headers of %s:%d:%d cannot be read: its name is not UTF-8", *tp, offset)
+                records.append(UnparsedRecord(topic=tp.topic, partition=tp.partition, offset=offset))
+                state.consumed_to(offset + 1)
+            self._fetch_again(fetcher, tp)
+            return records
+        if not result.has_more():
+            self._singly.discard(tp)
+            self._fetch_again(fetcher, tp)
+        return records
+
+    def _fetch_again(self, fetcher: Fetcher, tp: TP) -> None:
+        """From the present position."""
+        del fetcher._records[tp]
+        fetcher._notify(fetcher._wait_consume_future)
 
     def _from_the_beginning(self, tp: TP, state: Any, nowhere: KafkaError) -> None:
         """A group that never committed was to begin with the first record there was. One that did, elsewhere."""

@@ -16,7 +16,8 @@ MAX_RECORDS = 250_000
 """In one batch: more do not fit into what a topic takes unless they are compressed and next to empty."""
 
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
-_MARK = "consent-relay-unfetchable"
+UNFETCHABLE_HEADER = "consent-relay-unfetchable"
+"""Says why a record has no content: it stands for what cannot be read."""
 
 
 def bounded(raw: bytes) -> bytes:
@@ -35,7 +36,7 @@ def bounded(raw: bytes) -> bytes:
 def unfetchable_reason(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
     """Why the record stands in for a batch, if it does."""
     for name, value in headers or ():
-        if name == _MARK:
+        if name == UNFETCHABLE_HEADER:
             return (value or b"").decode("utf-8", "replace")[:500]
     return None
 
@@ -71,7 +72,7 @@ def _stand_in(batch: RecordBatch, header: tuple[Any, ...]) -> bytes:
         base_sequence=header[11],
         batch_size=1 << 20,
     )
-    headers: list[tuple[str, bytes | None]] = [(_MARK, batch.description.encode())]
+    headers: list[tuple[str, bytes | None]] = [(UNFETCHABLE_HEADER, batch.description.encode())]
     builder.append(batch.last - batch.first, batch.timestamp, None, None, headers)
     built = builder.build()
     struct.pack_into(">q", built, 0, batch.first)  # Not part of what the checksum covers.

@@ -14,6 +14,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.records import check_moments
 from consent_contracts.topics import SERVICES, Topics
+from consent_runtime import kafka
 
 REPLAYED_AT = "replayed-at"
 
@@ -138,7 +139,7 @@ class DeadLetterReader:
                         timestamp=message.timestamp()[1],
                         key=_bytes(message.key()) or b"",
                         value=_bytes(message.value()),
-                        mark=_mark(message.headers()),
+                        mark=_mark(kafka.headers(message)),
                     )
         finally:
             consumer.close()

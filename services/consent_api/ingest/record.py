@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 from confluent_kafka import Message
 
+from consent_runtime import kafka
 from consent_runtime.batches import MAX_RECORD_BYTES, RecordBatch
 
 
@@ -39,7 +39,6 @@ class Consumed:
         if value is not None and len(value) > MAX_RECORD_BYTES:
             reason = f"its value of {len(value)} bytes is larger than any of ours"
             return cls._unfetchable(topic, partition, offset, timestamp, reason)
-        headers = cast("list[tuple[str, str | bytes | None]] | None", message.headers())
         return cls(
             topic=topic,
             partition=partition,
@@ -47,7 +46,7 @@ class Consumed:
             timestamp=timestamp,
             key=_bytes(message.key()),
             value=value,
-            headers=tuple((name, _bytes(value)) for name, value in headers) if headers else (),
+            headers=tuple(kafka.headers(message)),
         )
 
     @classmethod

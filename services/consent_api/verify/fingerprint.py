@@ -23,6 +23,8 @@ BITS = 52
 _HEADER = 5
 _MASK = (1 << BITS) - 1
 _MORE = 0x80
+_MAX_SHIFT = 63
+"""Of Avro's longest numbers. Each further byte would cost time in proportion to all before it."""
 _NULL, _PRESENT = b"\0", b"\2"
 """The branches of Avro's union [null, ...], zigzag encoded."""
 _END = b"\0"
@@ -129,3 +131,5 @@ def _after_bytes(value: bytes, at: int) -> int:
         if not group & _MORE:
             return at + (length >> 1)
         shift += 7
+        if shift > _MAX_SHIFT:
+            raise IndexError("no length of an entry takes so many bytes")

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from consent_contracts import schemas
+from tests import odd_headers
 from tests.integration.flow.rig import Rig, refusal, until
 from tests.poisoned_records import YEAR_11476, poisoned
 
@@ -35,6 +36,16 @@ def test_no_schema_and_no_record_stops_the_submissions_behind_it(rig: Rig) -> No
     assert {each["reason"] for each in letters} == {"unknown_schema", "wrong_schema"}
     assert len(letters) == len(poison)
     assert all("schema id " in each["error"] and "register" in each["error"] for each in letters)
+
+
+def test_a_header_that_no_client_can_read_stops_no_submission(rig: Rig) -> None:
+    values = rig.encoded([refusal(), refusal()])
+    for value in values:
+        assert value is not None
+        odd_headers.produce(rig.kafka, rig.topics.inbound, 0, b"k", value)
+    rig.submit(rig.encoded([refusal()]))
+    with rig.ingest():
+        until(lambda: rig.ask("SELECT count(*) FROM decisions") == 3, seconds=60, what="all are recorded")
 
 
 def test_no_receipt_stops_those_behind_it(rig: Rig) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import entry_of_change, suppression_datum
+from consent_contracts import entry_of_change, partition_of, suppression_datum
 from consent_runtime import kafka as kafka_clients
+from suppression.expiry import next_expiry_header
+from tests import odd_headers
 from tests.integration.suppression.stage import NOW, datum
 from tests.integration.suppression.workers import Installation, until
 from tests.poisoned_records import YEAR_11476, poisoned
@@ -51,6 +53,20 @@ def test_no_schema_and_no_change_stops_the_changes_behind_it(installation: Insta
     assert worker.end() == 0
 
 
+def test_a_header_that_no_client_can_read_stops_no_change(installation: Installation) -> None:
+    rig = installation.rig
+    numbers = [number for number in range(400) if partition_of(b"k1.%d" % number, 4) == 0][:6]
+    worker = installation.start("a")
+    installation.send(numbers[0])
+    for number in numbers[1:]:
+        odd_headers.produce(rig.kafka, rig.topics.changes, 0, b"k1.0", rig.change(0).value or b"")
+        installation.send(number)
+        installation.flush()
+    until(installation.settled, 60, "the other changes are merged")
+    assert set(reasons(installation, len(numbers) - 1)) <= {"empty", "unfetchable"}
+    assert worker.end() == 0
+
+
 def test_no_record_on_the_list_stops_a_worker_that_restores_it(installation: Installation) -> None:
     rig = installation.rig
     worker = installation.start("a")
@@ -61,14 +77,18 @@ def test_no_record_on_the_list_stops_a_worker_that_restores_it(installation: Ins
     topic = rig.topics.suppression("sms")
     entry = suppression_datum(entry_of_change(datum(1)), NOW)
     values = poisoned(rig.registry_url, topic, "SuppressionEntry", entry, "written_at")
+    ending = suppression_datum(entry_of_change(datum(1, status="given", expires_at=NOW + 9)), NOW)
     producer: Any = kafka_clients.producer(rig.kafka)
     for number, value in enumerate(values):
         producer.produce(topic, value, f"k1.poison{number}".encode())
+    for key in (b"\xff\xfe", b"k1.\xe9"):
+        producer.produce(topic, rig.codec.encode(topic, ending), key, headers=[next_expiry_header(NOW + 9)])
     assert producer.flush(20) == 0
+    odd_headers.produce(rig.kafka, topic, 0, b"k1.odd", rig.codec.encode(topic, entry))
     other = installation.start("b")
     installation.send(2)
     installation.flush()
     until(other.ready, 60, "it has restored the list")
     until(lambda: other.metric(MERGED) >= 1, 60, "another change is merged")
-    assert set(reasons(installation, len(values))) == {"unknown_schema", "wrong_schema"}
+    assert set(reasons(installation, len(values) + 2)) == {"unknown_schema", "wrong_schema", "not_framed"}
     assert other.end() == 0

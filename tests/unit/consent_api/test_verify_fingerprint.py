@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -97,3 +99,14 @@ def test_the_last_field_of_an_entry_is_the_time_of_writing_after_a_map() -> None
     names = ["tenant", "channel", "address_key", "sealed_address", "decisions", "verdicts", "written_at"]
     assert [each["name"] for each in fields] == names
     assert (fields[-2]["type"]["type"], fields[-1]["type"]["type"]) == ("map", "long")
+
+
+_FRAMING = b"\0\0\0\0\1"
+
+
+@pytest.mark.parametrize("value", [_FRAMING + b"\xff" * 2_000_000, _FRAMING + b"\xff" * 9 + b"\x7f"], ids=len)
+def test_bytes_that_are_no_entry_take_no_time(value: bytes) -> None:  # R16
+    began = time.monotonic()
+    assert fingerprint(value) == NO_ENTRY
+    assert len(tenant_of(value)) < 20
+    assert time.monotonic() - began < 30, "it took minutes while the length grew with the bytes"

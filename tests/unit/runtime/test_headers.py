@@ -1,0 +1,27 @@
+"""Headers as a stranger can send them."""
+
+from typing import Any
+
+from consent_runtime import kafka
+
+
+class Message:
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    def headers(self) -> Any:
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+def test_headers_are_bytes_by_name() -> None:
+    found: list[tuple[str, Any]] = [("a", b"1"), ("b", "2"), ("c", None), ("a", b"")]
+    expected = [("a", b"1"), ("b", b"2"), ("c", None), ("a", b"")]
+    assert kafka.headers(Message(found)) == expected  # type: ignore[arg-type]
+    assert kafka.headers(Message(None)) == []  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_not_utf8_hides_all_headers_and_ends_nothing() -> None:  # R16
+    for error in (SystemError("returned a result with an exception set"), UnicodeDecodeError("utf-8", b"x", 0, 1, "")):
+        assert kafka.headers(Message(error)) == []  # type: ignore[arg-type]
