@@ -33,6 +33,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
     from consent_api.dead_letters.reader import Filter
     from consent_api.errors import KafkaUnavailableError
     from consent_contracts.cloudevents import rfc3339
+    from consent_runtime.terminal import shown
 
     _, keyring, codec, box = _open()
     number = 0
@@ -48,9 +49,9 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
                 state,
                 letter.error,
             )
-            click.echo("\t".join(columns))
+            click.echo("\t".join(map(shown, columns)))
             if show:
-                click.echo(f"    {_content(letter, keyring, codec)}")
+                click.echo(f"    {shown(_content(letter, keyring, codec))}")
     except KafkaUnavailableError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{number} dead letters", err=True)
@@ -75,6 +76,7 @@ def replay(
     from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
     from consent_api.errors import KafkaUnavailableError, NotReplayedError
     from consent_runtime import kafka
+    from consent_runtime.terminal import shown
 
     if bool(places) == every:
         raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
@@ -100,7 +102,7 @@ def replay(
                 done += 1
             else:
                 kept += 1
-                click.echo(f"{outcome.letter.place}\t{outcome.obstacle}", err=True)
+                click.echo(f"{shown(outcome.letter.place)}\t{shown(outcome.obstacle)}", err=True)
     except KafkaUnavailableError as error:
         raise click.ClickException(str(error)) from None
     except NotReplayedError as error:

@@ -156,3 +156,29 @@ def test_of_two_replays_at_once_the_older_one_is_fenced(rig: Rig, keyring: Keyri
     with pytest.raises(NotReplayedError):
         list(older.replay(found))
     assert len(rig.records(rig.topics.inbound)) == 6
+
+
+def test_a_listing_obeys_nothing_that_a_record_says(rig: Rig) -> None:
+    """A forged letter is listed too, and a record may hold anything."""
+    odd = "\x1b]0;owned\x07\u202e\n"
+    codec, topic = rig.codec(), rig.topics.dead_letters("consent-api")
+    datum = {
+        "service": "consent-api",
+        "topic": rig.topics.inbound,
+        "partition": 0,
+        "offset": 1,
+        "reason": f"invalid{odd}",
+        "error": f"wrong{odd}",
+        "sealed_record": b"",
+        "failed_at": 1,
+    }
+    rig.submit([codec.encode(topic, datum)], topic=topic)
+    wrong = rig.encoded([refusal(tenant=f"newcomer{odd}", address=ADDRESS)])
+    rig.submit(wrong)
+    with rig.ingest() as ingest:
+        name = "consent_relay_ingest_records_total"
+        until(lambda: ingest.metric(name, topic=rig.topics.inbound, outcome="dead_letter") == 1)
+    listing = rig.run("dead-letters", "list", "--show")
+    assert not {"\x1b", "\x07", "\u202e"} & set(listing)
+    assert "wrong\\u001b]0;owned\\u0007\\u202e\\n" in listing
+    assert len(places(listing)) == 2
