@@ -29,6 +29,7 @@ from .ledger.ids import DecisionIds
 from .ledger.lanes import Lane
 from .ledger.ledger import Ledger
 from .ledger.outbox_messages import ChangeMessages
+from .ledger.purposes import PurposeLimit
 from .ledger.recording import LedgerContext
 from .metrics import ApiMetrics, LaneMetrics
 from .monitors import DatabaseMonitor, LaneMonitor
@@ -107,6 +108,7 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
             outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
             most_addresses=settings.subject_addresses,
+            purposes=PurposeLimit(most=settings.max_purposes),
         ),
     )
 

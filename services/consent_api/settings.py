@@ -15,6 +15,7 @@ from consent_runtime.rate_limits import Rates
 from consent_runtime.settings import CommaSeparated, ProcessSettings, RelaySettings
 
 from .errors import MisconfiguredError
+from .ledger.purposes import MAX_PURPOSES
 from .tenant_purposes import declared, read_tenant_purposes
 from .validate import Purposes, Rules, UnknownPurpose, midnight
 
@@ -67,6 +68,9 @@ class SubmissionSettings(DatabaseSettings):
     )
     purposes: CommaSeparated | None = Field(
         None, description="the purposes that there are, comma separated; unset: every slug is one"
+    )
+    max_purposes: int = Field(
+        MAX_PURPOSES, ge=1, le=10_000, description="purposes that a tenant may have; what names one more is refused"
     )
     unknown_purpose: UnknownPurpose = Field(
         UnknownPurpose.REFUSE, description="a refusal for an undeclared purpose: refuse it, or take it for everything"

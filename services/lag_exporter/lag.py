@@ -179,6 +179,5 @@ class Lags:
         }
         if not hidden:
             return found
-        return {place: at for place, at in found.items() if place not in hidden} | self.broker.oldest(
-            hidden, committed=False
-        )
+        known_now = {place: at for place, at in found.items() if place not in hidden}
+        return {**known_now, **self.broker.oldest(hidden, committed=False)}

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
 # aiokafka unpacks whatever a broker sends; here, before it does, is the only place to bound that.
-aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(bounded(raw))  # type: ignore[assignment, misc]
+aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(bounded(raw))
 _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
 
 

@@ -19,6 +19,7 @@ from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
@@ -105,6 +106,7 @@ def composed(
             outbox=ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions),
             ids=DecisionIds(),
             most_addresses=settings.subject_addresses,
+            purposes=PurposeLimit(most=settings.max_purposes),
         ),
     )
     letters = Letters(

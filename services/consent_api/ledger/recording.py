@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from sqlalchemy import Connection
@@ -29,6 +29,7 @@ from .ids import DecisionIds
 from .lanes import Lane
 from .outbox_messages import ChangeMessages
 from .pending_writes import PendingWrites
+from .purposes import PurposeLimit
 
 Outcome = Recorded | SubmissionInvalidError
 
@@ -42,6 +43,7 @@ class LedgerContext:
     ids: DecisionIds
     most_addresses: int = 50
     """Of one subject, on all channels together: a refusal of it reaches them all, with a message about each."""
+    purposes: PurposeLimit = field(default_factory=PurposeLimit)
 
 
 def record(
@@ -58,6 +60,18 @@ def record(
     """
     if not accepted:
         return []
+    excess = context.purposes.admit(connection, ((each.tenant, each.purpose) for each in accepted))
+    if not excess:
+        return _record(connection, context, accepted, lane=lane)
+    admitted = [each for each in accepted if (each.tenant, each.purpose) not in excess]
+    outcomes = iter(_record(connection, context, admitted, lane=lane) if admitted else ())
+    refused = context.purposes.refusal()
+    return [refused if (each.tenant, each.purpose) in excess else next(outcomes) for each in accepted]
+
+
+def _record(
+    connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane
+) -> list[Outcome]:
     known = deduplication.find(connection, context.keyring, accepted)
     return _Batch(connection, context, accepted, known, lane=lane).write()
 

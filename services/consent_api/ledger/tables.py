@@ -143,6 +143,15 @@ decision_addresses = Table(
 )
 
 # Bulk decisions that a live request has repeated since: they are live from then on.
+purposes = Table(
+    "purposes",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    # Not unique: a live decision would wait for a bulk one that names the same new purpose.
+    Index("purposes_of_tenant", "tenant", "purpose"),
+)
+
 live_repeats = Table(
     "live_repeats",
     metadata,
@@ -355,6 +364,7 @@ GRANTS: dict[str, str] = {
     "subject_addresses": "SELECT, INSERT, UPDATE (unlinked_at)",
     "decisions": "SELECT, INSERT",
     "decision_addresses": "SELECT, INSERT",
+    "purposes": "SELECT, INSERT",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
     "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",

@@ -171,8 +171,8 @@ async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, key
         server.should_exit |= readers.failed
         health.ready("keys", _keys_state(keys))
         # Not its readiness: it answers for the other tenants.
-        state = gate.keyring_state()
-        health.note("keyring", "" if state is True else str(state))
+        keyring = gate.keyring_state()
+        health.note("keyring", "" if keyring is True else str(keyring))
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -85,6 +85,12 @@ CREATE TABLE decision_addresses (
 );
 CREATE INDEX decision_addresses_of_decision ON decision_addresses (decision_id);
 
+CREATE TABLE purposes (
+    tenant text NOT NULL,
+    purpose text NOT NULL
+);
+CREATE INDEX purposes_of_tenant ON purposes (tenant, purpose);
+
 CREATE TABLE live_repeats (
     decision_id uuid PRIMARY KEY REFERENCES decisions,
     repeated_at bigint NOT NULL

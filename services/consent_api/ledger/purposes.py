@@ -1,0 +1,73 @@
+"""How many purposes a tenant may have: each is in every reader's memory, and no person makes up a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, text
+
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_contracts.decisions import EVERY_PURPOSE
+
+MAX_PURPOSES = 1_000
+
+Named = tuple[str, str]
+"""A tenant and a purpose of it."""
+
+_KNOWN = text(
+    "SELECT DISTINCT tenant, purpose FROM purposes JOIN"
+    " unnest(CAST(:tenants AS text[]), CAST(:purposes AS text[])) AS named (tenant, purpose) USING (tenant, purpose)"
+)
+_COUNTS = text(
+    "SELECT tenant, count(DISTINCT purpose) FROM purposes WHERE tenant = ANY(CAST(:tenants AS text[])) GROUP BY tenant"
+)
+# Two transactions that add the same one leave two rows, and neither waits for the other.
+_ADD = text(
+    "INSERT INTO purposes (tenant, purpose)"
+    " SELECT * FROM unnest(CAST(:tenants AS text[]), CAST(:purposes AS text[])) AS new (tenant, purpose)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PurposeLimit:
+    """Safe in threads. Two transactions that add at the same moment may exceed it by what one of them adds."""
+
+    most: int = MAX_PURPOSES
+    _recorded: set[Named] = field(default_factory=set)
+    """Those that were found in the ledger: no statement asks for them again."""
+
+    def admit(self, connection: Connection, named: Iterable[Named]) -> Collection[Named]:
+        """Those of `named` that are one too many for their tenant. The others are recorded within the transaction."""
+        unknown = {each for each in named if each[1] != EVERY_PURPOSE and each not in self._recorded}
+        if not unknown:
+            return ()
+        known = {(row.tenant, row.purpose) for row in connection.execute(_KNOWN, _columns(unknown))}
+        self._recorded.update(known)
+        new = sorted(unknown - known)
+        if not new:
+            return ()
+        tenants = sorted({tenant for tenant, _ in new})
+        counts = {tenant: int(count) for tenant, count in connection.execute(_COUNTS, {"tenants": tenants})}
+        admitted: list[Named] = []
+        refused: set[Named] = set()
+        for tenant, purpose in new:
+            if counts.get(tenant, 0) < self.most:
+                counts[tenant] = counts.get(tenant, 0) + 1
+                admitted.append((tenant, purpose))
+            else:
+                refused.add((tenant, purpose))
+        if admitted:
+            connection.execute(_ADD, _columns(admitted))
+        return refused
+
+    def refusal(self) -> SubmissionInvalidError:
+        cure = (
+            f"name one of the tenant's purposes, or * for a refusal of all: it has {self.most} already"
+            " (CONSENT_RELAY_MAX_PURPOSES)"
+        )
+        return SubmissionInvalidError([FieldError(pointer="/purpose", code="too_many_purposes", cure=cure)])
+
+
+def _columns(named: Collection[Named]) -> dict[str, list[str]]:
+    return {"tenants": [tenant for tenant, _ in named], "purposes": [purpose for _, purpose in named]}
