@@ -47,8 +47,8 @@ _AFTER_SCHEME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """A number in a link, or named as one. Its country code has no + there."""
-_NUMBER_ALONE = re.compile(r"[\d\s()\[\]{}<>\"'./_-]+", re.ASCII)
-_AS_DIALLED = re.compile(r"[\s()\[\]{}<>]|\d[./_-]+\d+[./_-]+\d+[./_-]+\d", re.ASCII)
+_NUMBER_ALONE = re.compile(r"[\d\W_]+", re.ASCII)
+_AS_DIALLED = re.compile(r"[\s()\[\]{}<>]|(?:\d+[\W_]+){3}\d", re.ASCII)
 """What sets a number apart from an id: a blank, brackets, or four groups at least."""
 _FRENCH_GROUPED = re.compile(r"(?:(?:00)?33)?0?[1-9]\d{8}", re.ASCII)
 _FRENCH_ONLY = re.compile(
@@ -60,6 +60,8 @@ _FRENCH_ONLY = re.compile(
       | (?: (?<![\w:/.\#-]0) | (?<=tel:0) | (?<=sms:0) )         # no part of a name: crm-0639980001
         (?:033)? [1-9]\d{8} (?![\w:/\#-])                        # 0639980001
     )
+    | (?<![\w./-]) 33 [\s./-] (?:\(0\)[\s./-]?)? [1-9]
+      ([\s./-]) \d\d (?:\2\d\d){3} (?!\d) (?![./-]\d)           # 33 6 39 98 00 01
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
@@ -156,13 +158,13 @@ def stands_in(text: str, region: str) -> bool:
 
 def _is_grouped(text: str, region: str) -> bool:
     """Whether `text` is a number as it is dialled, in groups: nationally, or with its country code without a +."""
-    if _NUMBER_ALONE.fullmatch(text) is None or _AS_DIALLED.search(text) is None:
-        return False
     bare = digits(text)
+    if not 8 <= len(bare) <= 17 or _NUMBER_ALONE.fullmatch(text) is None or _AS_DIALLED.search(text) is None:
+        return False
     if region in _FRENCH_PLAN and _FRENCH_GROUPED.fullmatch(bare):
         return True
     international = bare.removeprefix("00")
-    return 8 <= len(international) <= 15 and (_is_valid(bare, region) or _is_valid(f"+{international}", _NO_REGION))
+    return len(international) <= 15 and (_is_valid(bare, region) or _is_valid(f"+{international}", _NO_REGION))
 
 
 def _is_valid(number: str, region: str) -> bool:

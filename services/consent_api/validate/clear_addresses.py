@@ -35,7 +35,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}", re.ASCII)
 _HEXADECIMAL = re.compile(r"(?:[0-9a-f]{2}){6,}", re.IGNORECASE | re.ASCII)
 _TELLING_LETTERS = 8
 """Fewer letters and digits of an address may stand in a text by chance, without the signs between them."""
-_LAYERS = 3
+_LAYERS = 8
 """Encodings of encodings that are undone: a proxy encodes again what a form has encoded."""
 
 
@@ -68,12 +68,12 @@ def as_read(text: str) -> str:
         return text
     for _ in range(_LAYERS):
         before = text
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", text.translate(_PLAINER))
+            text = "".join(filter(_shows, text))
         text = urllib.parse.unquote(html.unescape(_ESCAPE.sub(_unescaped, text)))
         if text == before:
             break
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_PLAINER))
-        text = "".join(filter(_shows, text))
     text = " ".join(text.split())
     if _IN_WORDS.search(text) is not None:
         text = _DOT_IN_WORDS.sub(".", _AT_IN_WORDS.sub("@", text))
