@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from consent_runtime.api_keys import ApiKey
@@ -60,6 +62,31 @@ class RateLimits:
             yield "API key", caller.id, rates.per_key
         if rates is not None and rates.per_tenant:
             yield "tenant", caller.tenant, rates.per_tenant
+
+
+class AtOnce:
+    """How many requests of a tenant are held at once, each with its body. For one thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def held(self, caller: ApiKey) -> Iterator[None]:
+        """While a request is read and answered. Raises a Problem with status 429."""
+        if self._held[caller.tenant] >= self._most:
+            raise Problem(
+                429,
+                "too-many-at-once",
+                f"This tenant has {self._most} such requests under way. This one is not carried out.",
+                cure="Send it again after Retry-After seconds, with the same Idempotency-Key if it has one.",
+                headers={"Retry-After": "1"},
+            )
+        self._held[caller.tenant] += 1
+        try:
+            yield
+        finally:
+            self._held[caller.tenant] -= 1
 
 
 def _too_many(budget: str, whose: str, seconds: float) -> Problem:

@@ -1,6 +1,6 @@
 """What every route depends on: the caller's API key, and, where there is one, the body within its bounds."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,11 +13,15 @@ from consent_api.keys import ApiKeyStore
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
-from consent_runtime.rate_limits import RateLimits
+from consent_runtime.rate_limits import AtOnce, RateLimits
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
 
+_SMALL_BODY = 262_144
+"""Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
+_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 128, 8, 32
+"""Of one tenant: a decoded body takes ten times its size."""
 LIVE, BULK, READ = "live", "bulk", "read"
 """Budgets: requests of one decision and links; decisions in batches; questions."""
 
@@ -69,11 +73,14 @@ def _tenant_without_keys() -> Problem:
     )
 
 
-def read_body(limit: int, authenticated: Callable[..., Awaitable[ApiKey]]) -> Callable[..., Awaitable[bytes]]:
-    """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415."""
+def read_body(
+    limit: int, authenticated: Callable[..., Awaitable[ApiKey]], *, at_once: AtOnce
+) -> Callable[..., AsyncIterator[bytes]]:
+    """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415, 429."""
 
-    async def read(request: Request, _: Annotated[ApiKey, Depends(authenticated)]) -> bytes:
-        return await bodies.read(request, limit=limit)
+    async def read(request: Request, caller: Annotated[ApiKey, Depends(authenticated)]) -> AsyncIterator[bytes]:
+        with at_once.held(caller):
+            yield await bodies.read(request, limit=limit)
 
     return read
 
@@ -83,28 +90,28 @@ class RequestDependencies:
     """The dependencies of the routes."""
 
     submit: Callable[..., Awaitable[ApiKey]]
-    submit_body: Callable[..., Awaitable[bytes]]
+    submit_body: Callable[..., AsyncIterator[bytes]]
     submit_batch: Callable[..., Awaitable[ApiKey]]
-    batch_body: Callable[..., Awaitable[bytes]]
+    batch_body: Callable[..., AsyncIterator[bytes]]
     charge: Callable[[ApiKey, int], None]
     """For the decisions of a batch beyond its first."""
     read: Callable[..., Awaitable[ApiKey]]
-    read_body: Callable[..., Awaitable[bytes]]
+    read_body: Callable[..., AsyncIterator[bytes]]
 
     @classmethod
     def build(
         cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int, limits: RateLimits
     ) -> "RequestDependencies":
-        callers = Callers(key_store, tenants, limits)
+        callers, small = Callers(key_store, tenants, limits), min(longest_body, _SMALL_BODY)
         submit, batch, read = (
             callers.require(scope, budget) for scope, budget in (("submit", LIVE), ("submit", BULK), ("read", READ))
         )
         return cls(
             submit=submit,
-            submit_body=read_body(longest_body, submit),
+            submit_body=read_body(small, submit, at_once=AtOnce(_SUBMITTED_AT_ONCE)),
             submit_batch=batch,
-            batch_body=read_body(longest_body, batch),
+            batch_body=read_body(longest_body, batch, at_once=AtOnce(_BATCHES_AT_ONCE)),
             charge=lambda caller, decisions: limits.charge(BULK, caller, decisions - 1),
             read=read,
-            read_body=read_body(longest_body, read),
+            read_body=read_body(small, read, at_once=AtOnce(_QUESTIONS_AT_ONCE)),
         )

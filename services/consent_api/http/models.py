@@ -151,7 +151,8 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated", "refused"]})]
     decision_id: DecisionId | None = None
     recorded_at: Time | None = None
-    addresses: list[AddressKey] | None = None
+    addresses: Annotated[list[AddressKey], Meta(description="10 at most.")] | None = None
+    addresses_not_listed: int = 0
     dropped: Dropped | UnsetType = UNSET
     effect: Effect | None = None
     superseded_by: SupersededBy | None = None

@@ -29,6 +29,9 @@ from . import models
 MOST_FAULTS = 100
 """Faults that one answer lists: a body of a megabyte can have a hundred thousand."""
 
+MOST_ADDRESSES = 10
+"""Addresses that a result of a batch lists: the answer is stored for a day."""
+
 
 def respond(answer: msgspec.Struct, *, status: int = 200) -> Response:
     """``answer`` as JSON."""
@@ -126,7 +129,8 @@ def _batch_result(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
         recorded_at=rfc3339(outcome.recorded_at),
-        addresses=list(outcome.address_keys),
+        addresses=list(outcome.address_keys[:MOST_ADDRESSES]),
+        addresses_not_listed=max(len(outcome.address_keys) - MOST_ADDRESSES, 0),
         dropped=_field_errors(faults, within=within) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )

@@ -15,7 +15,7 @@ from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
-from consent_runtime.rate_limits import RateLimits
+from consent_runtime.rate_limits import AtOnce, RateLimits
 
 from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
@@ -26,6 +26,8 @@ _AT_ONCE = 25
 _SLICE_SECONDS = 0.005
 """For which a request may keep others waiting."""
 _SCOPE = "check"
+_CHECKED_AT_ONCE = 64
+"""Requests of one tenant, with bodies of up to 4 MiB."""
 REQUESTS, ADDRESSES = "requests", "addresses"
 """Budgets."""
 
@@ -146,6 +148,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
     problems.install(app)
+    at_once = AtOnce(_CHECKED_AT_ONCE)
 
     @app.exception_handler(Problem)
     async def refuse(_: Request, problem: Problem) -> Response:
@@ -159,11 +162,12 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         Every address gets an answer in its place. Contact only where `permitted` is true, and until `valid_until`;
         any other answer, any error and no answer at all mean no."""
         caller = gate.caller(request.headers.get("authorization"))
-        body = await bodies.read(request, limit=MOST_BYTES)
-        began = time.perf_counter()
-        asked = bodies.decode(body, REQUEST)
-        answers = await gate.check(caller, asked)
-        content = RESPONSE.encode(CheckResponse(results=results_of(answers)))
+        with at_once.held(caller):
+            body = await bodies.read(request, limit=MOST_BYTES)
+            began = time.perf_counter()
+            asked = bodies.decode(body, REQUEST)
+            answers = await gate.check(caller, asked)
+            content = RESPONSE.encode(CheckResponse(results=results_of(answers)))
         metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)
         return Response(content, media_type="application/json")
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from consent_api import keys
 from consent_api.app import create_app
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_api.http import rendering
+from consent_api.http import dependencies, rendering
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
@@ -243,3 +243,20 @@ def test_receipts_come_in_pages(serve: Serve, owner_engine: Engine) -> None:
         newest = client.post("/v1/explain", json=question).json()["receipts"]
         assert [each["receipt_id"] for each in newest] == ids[-100:]
         assert client.get(path, params={"after": "a\x00"}).status_code == 422
+
+
+def test_a_batch_lists_ten_addresses_of_each_decision(serve: Serve) -> None:
+    with serve() as client:
+        assert link(client, *map(number, range(1, 13))).status_code == 200
+        (result,) = post(client, {"decisions": [STOP]}, "/v1/decisions/batch").json()["results"]
+        assert (len(result["addresses"]), result["addresses_not_listed"]) == (10, 2)
+        assert len(post(client, STOP).json()["addresses"]) == 12
+
+
+def test_a_single_decision_has_a_short_body_and_requests_end_their_place(serve: Serve) -> None:
+    with serve() as client:
+        too_long = post(client, {**STOP, "x": "a" * 300_000})
+        assert too_long.status_code == 413
+        for _ in range(dependencies._BATCHES_AT_ONCE + 1):
+            assert post(client, {"decisions": [STOP]}, "/v1/decisions/batch").status_code == 200
+            assert post(client, {"decisions": 7}, "/v1/decisions/batch").status_code == 422

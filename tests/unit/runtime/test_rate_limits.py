@@ -4,7 +4,7 @@ import pytest
 
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem
-from consent_runtime.rate_limits import BURST_SECONDS, RateLimits, Rates
+from consent_runtime.rate_limits import BURST_SECONDS, AtOnce, RateLimits, Rates
 
 
 class Clock:
@@ -83,3 +83,16 @@ def test_a_slow_rate_admits_one(clock: Clock) -> None:
     assert admitted(limits, "live", key()) == 1
     clock.now += 100
     assert admitted(limits, "live", key()) == 1
+
+
+def test_a_tenant_has_so_many_requests_under_way() -> None:
+    at_once = AtOnce(2)
+    with at_once.held(key("k1")), at_once.held(key("k2")):
+        with pytest.raises(Problem, match="too-many-at-once"), at_once.held(key("k3")):
+            pass
+        with at_once.held(key("k4", "other")):
+            pass
+    with at_once.held(key("k3")), pytest.raises(ZeroDivisionError), at_once.held(key("k3")):
+        raise ZeroDivisionError
+    with at_once.held(key("k3")), at_once.held(key("k3")):
+        pass
