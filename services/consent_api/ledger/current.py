@@ -18,6 +18,12 @@ from .rows import decision_of
 
 _EVERYTHING = 0
 
+NEWEST_FIRST = f"""
+d.effective_at - CASE WHEN d.status = 'given' THEN {SKEW_MICROS} ELSE 0 END DESC, d.status <> 'given' DESC,
+d.decision_id DESC
+"""
+"""The order of decisions (`join.order`, reversed), for a SELECT whose ``d`` is ``decisions``."""
+
 # Only what can change an outcome is read, so that neither an address that thousands of people share nor one with a long
 # history slows a refusal down. A permission's id begins with the time at which it was recorded, which is never before
 # the choice.
@@ -35,9 +41,7 @@ FROM (
     JOIN decisions o ON o.subject_id = wanted.subject_id AND o.recorded_at >= wanted.since
     JOIN decision_addresses a USING (decision_id)
 ) AS r JOIN decisions d USING (decision_id) LEFT JOIN subjects s USING (subject_id)
-ORDER BY r.address_id, d.subject_id, d.purpose,
-         d.effective_at - CASE WHEN d.status = 'given' THEN {SKEW_MICROS} ELSE 0 END DESC,
-         d.status <> 'given' DESC, d.decision_id DESC
+ORDER BY r.address_id, d.subject_id, d.purpose, {NEWEST_FIRST}
 """)  # noqa: S608 - constants
 
 

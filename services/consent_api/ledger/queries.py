@@ -16,7 +16,7 @@ from consent_runtime.keyring import Keyring
 
 from . import addresses, database, effects, subjects
 from .addresses import Named, live_key_ids
-from .current import CurrentDecisions
+from .current import NEWEST_FIRST, CurrentDecisions
 from .effects import Outcome
 from .lanes import MARK
 from .rows import decision_of
@@ -122,7 +122,7 @@ d.decision_id::text AS decision_id, s.subject_ref, d.purpose, d.status, d.effect
 """
 _COLUMNS = f"{_DECISION}, d.channel, d.occurred_at, d.spreads, d.source_system, d.evidence"
 _OF_SUBJECT = text(f"""
-SELECT {_COLUMNS},
+SELECT {_DECISION}, d.channel, d.spreads,
        ARRAY(SELECT r.address_id FROM decision_addresses r
              WHERE r.decision_id = d.decision_id AND r.reached_at <= :at) AS reached
 FROM decisions d JOIN subjects s USING (subject_id)
@@ -133,8 +133,18 @@ _ON_ADDRESSES = """
 FROM decision_addresses r JOIN decisions d USING (decision_id) LEFT JOIN subjects s USING (subject_id)
 WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND r.reached_at <= :at AND d.recorded_at <= :at
 """
-_OF_ADDRESSES = text(f"SELECT r.address_id, {_COLUMNS} {_ON_ADDRESSES}")
-_DECISIONS_OF_ADDRESSES = text(f"SELECT r.address_id, {_DECISION} {_ON_ADDRESSES}")
+_CURRENT_ON_ADDRESSES = text(f"""
+SELECT DISTINCT ON (r.address_id, d.subject_id, d.purpose) r.address_id, {_DECISION} {_ON_ADDRESSES}
+ORDER BY r.address_id, d.subject_id, d.purpose, {NEWEST_FIRST}
+""")
+_REPLACED_ON_ADDRESS = text(f"""
+SELECT {_DECISION} {_ON_ADDRESSES} AND NOT d.decision_id = ANY(CAST(:current AS uuid[]))
+ORDER BY d.recorded_at DESC, d.decision_id DESC LIMIT :most
+""")
+_WHOLE = text(f"""
+SELECT {_COLUMNS} FROM decisions d LEFT JOIN subjects s USING (subject_id)
+WHERE d.decision_id = ANY(CAST(:ids AS uuid[]))
+""")  # noqa: S608 - constants
 _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
@@ -175,14 +185,18 @@ def state(
     own = connection.execute(_OF_SUBJECT, {"subject_id": subject_id, "at": at}).all()
     linked = _preferred(connection.execute(_LINKED_AT, {"subject_id": subject_id, "at": at}), keyring, tenant)
     on_address: dict[int, list[Decision]] = {address_id: [] for address_id in linked}
-    for row in connection.execute(_DECISIONS_OF_ADDRESSES, {"address_ids": list(linked), "at": at}):
+    for row in connection.execute(_CURRENT_ON_ADDRESSES, {"address_ids": list(linked), "at": at}):
         on_address[row.address_id].append(decision_of(row))
     shown, more_after = _page(_current(own), lambda row: str(row.decision_id), after)
     reached = {address_id for row in shown for address_id in row.reached}
     keys = _preferred(connection.execute(_KEYS, {"address_ids": list(reached)}), keyring, tenant)
+    whole = _whole(connection, [row.decision_id for row in shown])
     return SubjectState(
         at=at,
-        entries=tuple(_entry(row, [keys[address_id].address_key for address_id in row.reached]) for row in shown),
+        entries=tuple(
+            _entry(whole[row.decision_id], [keys[address_id].address_key for address_id in row.reached])
+            for row in shown
+        ),
         more_after=more_after,
         addresses=tuple(
             AddressState(
@@ -206,21 +220,23 @@ def explain(
     if address is None:
         return Explanation(at=now, address_key=address_key, verdict=applicable({}, purpose, now), deciding=None)
     # Of all times, as the database's clock may have been set back: what is recorded decides.
-    rows = connection.execute(_OF_ADDRESSES, {"address_ids": [address.address_id], "at": _END_OF_TIME}).all()
-    current = {row.decision_id: row for row in _current_on_address(rows)}
+    on_address = {"address_ids": [address.address_id], "at": _END_OF_TIME}
+    current = {row.decision_id: row for row in connection.execute(_CURRENT_ON_ADDRESSES, on_address)}
     there = CurrentDecisions()
     for row in current.values():
         there.add(address.address_id, decision_of(row))
     verdict = applicable(verdicts(there.at(address.address_id)), purpose, now)
-    replaced = _distinct(row for row in rows if row.decision_id not in current)[-MOST_REPLACED:]
-    others: list[tuple[LedgerDecision, Outcome]] = []
-    for row in _distinct([*current.values(), *replaced]):
+    replaced = connection.execute(
+        _REPLACED_ON_ADDRESS, {**on_address, "current": list(map(UUID, current)), "most": MOST_REPLACED}
+    )
+    others: list[tuple[str, Outcome]] = []
+    for row in (*current.values(), *replaced):
         outcome = there.outcome(decision_of(row), [address.address_id], now=now)
         is_current = row.decision_id in current
         if row.decision_id != verdict.decision_id and (is_current or outcome.effect is effects.Effect.SUPERSEDED):
-            others.append((_entry(row, [address_key]), outcome))
-    shown, more_after = _page(others, lambda each: each[0].decision.decision_id, after)
-    deciding = next((_entry(row, [address_key]) for row in rows if row.decision_id == verdict.decision_id), None)
+            others.append((row.decision_id, outcome))
+    shown, more_after = _page(others, lambda each: each[0], after)
+    whole = _whole(connection, [*(each for each, _ in shown), *filter(None, [verdict.decision_id])])
     receipts: list[Receipt] = []
     if verdict.decision_id is not None:
         newest = connection.execute(
@@ -237,8 +253,8 @@ def explain(
         at=now,
         address_key=address_key,
         verdict=verdict,
-        deciding=deciding,
-        others=tuple(shown),
+        deciding=_entry(whole[verdict.decision_id], [address_key]) if verdict.decision_id is not None else None,
+        others=tuple((_entry(whole[decision_id], [address_key]), outcome) for decision_id, outcome in shown),
         more_after=more_after,
         receipts=tuple(reversed(receipts)),
     )
@@ -290,11 +306,9 @@ def _current(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
     return _distinct(newest.values())
 
 
-def _current_on_address(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
-    newest: dict[tuple[object, ...], Row[Any]] = {}
-    for row in rows:
-        _keep_newer(newest, (row.subject_ref, row.purpose), row)
-    return _distinct(newest.values())
+def _whole(connection: Connection, ids: Collection[str]) -> dict[str, Row[Any]]:
+    """Decisions with their evidence, of one page: of a long history it is not even read."""
+    return {row.decision_id: row for row in connection.execute(_WHOLE, {"ids": list(map(UUID, ids))})}
 
 
 def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, ...], row: Row[Any]) -> None:
