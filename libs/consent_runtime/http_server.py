@@ -63,6 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._read_deadline: asyncio.TimerHandle | None = None
+        self._since = 0.0
         self._in_head = False
         self._received = 0
         self._body = 0
@@ -70,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MOST_CONNECTIONS and not self._make_room():
             self._refuse(_TOO_MANY_CONNECTIONS)
         else:
             self._expect(HEAD_SECONDS)
@@ -139,7 +140,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _make_room(self) -> bool:
+        """End the connection that has waited for its next request longest: whoever opens many keeps nobody out."""
+        waiting = (each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self)
+        idle = min((each for each in waiting if not each._is_answering), key=lambda each: each._since, default=None)
+        if idle is not None:
+            self.connections.discard(idle)
+            idle.transport.abort()
+        return idle is not None
+
     def _expect(self, seconds: float) -> None:
+        self._since = self.loop.time()
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(seconds, self._expired)

@@ -216,13 +216,30 @@ async def test_good_requests_share_a_connection(port: int) -> None:
     assert answered.count(b'"bytes":500000') == 2
 
 
-async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_opens_many_connections_keeps_nobody_out(
+    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 2)
-    open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-    for _, writer in open_ones:
-        writer.write(GET + b"\r\n")
-    for reader, _ in open_ones:
-        await reader.readuntil(b"\r\n\r\n")
+    (first, one), (second, two) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    await until(lambda: len(server.server_state.connections) == 2)
+    assert status(await exchange(port, GET + b"Connection: close\r\n\r\n")) == 200
+    assert await rest(first) == b""
+    two.write(GET + b"\r\n")
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await second.readuntil(b"}")
+    one.close()
+    two.close()
+
+
+async def test_requests_under_way_are_not_ended_for_others(
+    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n")
+    await until(lambda: len(server.server_state.tasks) == 1)
     assert status(await exchange(port)) == 503
-    for _, writer in open_ones:
-        writer.close()
+    writer.write(b"{}")
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await reader.readuntil(b"}")
+    writer.close()
