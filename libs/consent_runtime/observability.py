@@ -2,6 +2,7 @@
 still answers, and says that it hangs (R39, R41)."""
 
 import contextlib
+import io
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 _MOST_CONNECTIONS = 32
 _CONNECTION_SECONDS = 15.0
+_MOST_HEAD_BYTES = 16_384
 
 
 class Health:
@@ -160,10 +162,31 @@ def serve(registry: CollectorRegistry, health: Health, host: str, port: int) -> 
     return Server(registry, health, host, port)
 
 
+class _Head(io.BufferedIOBase):
+    """The lines of a request, which end where it gets long: nothing beyond is read."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = _MOST_HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = self._file.readline(self._left if size is None or size < 0 else min(size, self._left))
+        self._left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     registry: ClassVar[CollectorRegistry]
     health: ClassVar[Health]
     timeout = 10
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = _Head(self.rfile)
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

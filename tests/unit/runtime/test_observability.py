@@ -169,3 +169,14 @@ def test_a_note_is_on_the_page_of_a_process_that_is_ready() -> None:  # R41
         server.close()
     health.note("keyring", "")
     assert health.notes() == []
+
+
+@pytest.mark.parametrize(("head", "status"), [(b"X: " + b"a" * 60_000 + b"\r\n", b"200"), (b"X: a\r\n" * 90, b"200")])
+def test_a_long_head_is_read_in_part(head: bytes, status: bytes) -> None:  # R43
+    server = serve(CollectorRegistry(), Health(), "127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n" + head + b"\r\n")
+            assert client.recv(12).split()[1] == status
+    finally:
+        server.close()
