@@ -304,7 +304,7 @@ async def test_the_description_is_openapi_3_1_and_matches(house: House) -> None:
     assert document["openapi"].startswith("3.1")
     validate(document)
     check = document["paths"]["/v1/check"]["post"]
-    assert set(check["responses"]) == {"200", "400", "401", "403", "413", "415", "422", "503"}
+    assert set(check["responses"]) == {"200", "400", "401", "403", "408", "413", "415", "422", "429", "503"}
     request = document["components"]["schemas"]["CheckRequest"]
     assert request["required"] == ["channel", "purpose"]
     results = document["components"]["schemas"]["Result"]["properties"]
