@@ -1,5 +1,6 @@
 """One reading of a topic from its beginning, by plain assignment: no group, nothing committed."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -17,10 +18,12 @@ from confluent_kafka.admin import OffsetSpec
 
 from consent_client.freshness import Freshness
 from consent_runtime import kafka
+from consent_runtime.links import kafka_refusal
 from consent_runtime.position import Position
 
 _ANSWER_SECONDS = 3.0
 _BATCH = 1_000
+_ERRORS = 50
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _DESCRIPTION = -1  # among the answers of a probe, which otherwise go by partition
 _LOST_ITS_PLACE = frozenset(
@@ -45,13 +48,15 @@ class Feed:
         probe_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        """Raises StartAgain when the broker does not answer or the topic is not there."""
+        """Raises StartAgain when the broker does not answer or the topic is not there; its cause is a LinkRefused when
+        the broker refuses us, or we the broker."""
+        self._errors: deque[KafkaError] = deque(maxlen=_ERRORS)
         self._topic = topic
         self._probe_seconds = probe_seconds
         self._clock = clock
         self._next_probe = clock()
         self._asked: dict[int, Future[Any]] = {}
-        self._admin = kafka.admin(bootstrap, client_config)
+        self._admin = kafka.admin(bootstrap, {"error_cb": self._errors.append, **client_config})
         # The group is never joined; librdkafka wants a name. Positions past the last record (transaction
         # markers count as records) are known only from the event at the end of a partition. Should our place be
         # gone we start again, rather than go on from another place and miss what lay between.
@@ -73,8 +78,12 @@ class Feed:
             self._topic_id, self.partitions = self._describe()
             self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(self.partitions)])
         except KafkaException as error:
+            self._admin.poll(0)  # For the errors.
             self.close()
-            raise StartAgain(error.args[0].name()) from None
+            refusal = kafka_refusal(bootstrap, client_config, self._errors) or kafka.unauthorized(
+                error.args[0], f"reading {topic}"
+            )
+            raise StartAgain(str(refusal or error.args[0].name())) from refusal
         self.freshness = Freshness(self.partitions)
 
     def read(self, seconds: float) -> list[Message]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from consent_client.feed import StartAgain
+from consent_runtime.starting import LinkRefused
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,8 @@ RETRY_SECONDS = 1.0
 class ReadingThread:
     """Calls `read`, which reads until `stopping` is set, again after each StartAgain.
 
-    Any other exception is a fault of ours: the thread ends and `failure` holds it.
+    Any other exception is a fault of ours, and LinkRefused as the cause of the first ones a wrong setting: the thread
+    ends and `failure` holds it.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class ReadingThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.stopping = threading.Event()
         self.failure: BaseException | None = None
+        self.connected = False
+        """To be set once the broker has let us read: from then on what it refuses may be corrected there."""
 
     def start(self) -> None:
         self._thread.start()
@@ -62,6 +66,8 @@ class ReadingThread:
                 try:
                     self._read()
                 except StartAgain as reason:
+                    if isinstance(reason.__cause__, LinkRefused) and not self.connected:
+                        raise reason.__cause__ from None
                     self._wait_to_start_again(reason)
         except BaseException as failure:
             self.failure = failure

@@ -64,7 +64,7 @@ class ResolvedTimestamps:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended the reading thread: a fault of ours."""
+        """What has ended the reading thread: a fault of ours, or LinkRefused before it has read anything."""
         return self._thread.failure
 
     @property
@@ -82,6 +82,7 @@ class ResolvedTimestamps:
             probe_seconds=_PROBE_SECONDS,
             clock=elapsed_seconds,
         )
+        self._thread.connected = True
         live: set[int | None] = set()
         try:
             while not self._thread.stopping.is_set():

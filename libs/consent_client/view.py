@@ -114,7 +114,7 @@ class SuppressionView:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended the reading thread: a fault of ours."""
+        """What has ended the reading thread: a fault of ours, or LinkRefused before it has read anything."""
         return self._thread.failure
 
     def wait_until_usable(self, seconds: float) -> bool:
@@ -185,6 +185,7 @@ class SuppressionView:
             probe_seconds=_PROBE_SECONDS,
             clock=self._elapsed_seconds,
         )
+        self._thread.connected = True
         try:
             self._begin(reading := _Reading(feed))
             adopted_at = 0

@@ -6,6 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from .starting import LinkRefused, refuse
+
 
 class Commands(click.Group):
     """Every installed command by name."""
@@ -55,6 +57,10 @@ def cli() -> None:
 
 
 def main() -> None:
+    """Runs the command line. What a server refuses ends it with code 2, whichever command it is."""
     # Local state, checkpoints and exports are for the user that runs a process alone: files 0600, directories 0700.
     os.umask(0o077)
-    cli(prog_name="consent-relay")
+    try:
+        cli(prog_name="consent-relay")
+    except LinkRefused as refusal:
+        refuse([str(refusal)])

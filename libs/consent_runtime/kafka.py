@@ -17,6 +17,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from confluent_kafka.admin import AdminClient
 
 from .batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_reader
+from .starting import LinkRefused
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,13 @@ SESSION_SECONDS = 8.0
 """After which a group goes on without a `consumer` that is silent."""
 
 _ANY_PARTITION = -1
+
+_UNAUTHORIZED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -115,6 +123,13 @@ def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **over
     polls it now and then."""
     config = {"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)}
     return AdminClient(config, logger=logger)
+
+
+def unauthorized(error: KafkaError, doing: str) -> LinkRefused | None:
+    """What to say where the broker has no ACL for what was asked, and waiting does not help; else None."""
+    if error.code() not in _UNAUTHORIZED:
+        return None
+    return LinkRefused(f"CONSENT_RELAY_KAFKA: {doing}: {error.str()}: add the ACL (docs/security-settings.md)")
 
 
 def aiokafka_security(client_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,18 @@ not compacted, and is found out months later. Those that read or write what must
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from consent_contracts.topics import Topics, TopicSpec
 
-from .starting import refuse
+from . import access
+from .starting import LinkRefused, refuse
 from .topic_admin import Existing, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
@@ -52,14 +55,17 @@ def apply(
     partitions: int = 4,
     replication: int = 1,
     min_insync: int | None = None,
+    client_config: Mapping[str, Any] | None = None,
+    registry_config: Mapping[str, Any] | None = None,
     wait_seconds: float = 60.0,
 ) -> list[str]:
-    """Create what is missing, correct settings that differ, register the schemas; safe to repeat.
+    """Create what is missing, correct settings that differ, register the schemas; safe to repeat. `client_config` and
+    `registry_config` hold the security settings of the two connections.
 
     Returns what was done, one line each. Raises ProvisionError where the repair needs a person: the number of
     partitions cannot change under keys that are already written.
     """
-    admin = TopicAdmin(bootstrap, wait_seconds=wait_seconds)
+    admin = TopicAdmin(bootstrap, client_config, wait_seconds=wait_seconds)
     specs = _wanted(topics, partitions, min_insync)
     names = [spec.name for spec in specs]
     existing = admin.existing(names)
@@ -76,7 +82,7 @@ def apply(
             done += [f"changed {spec.name}: {name}={value}" for name, value in settings.items()]
     if wrong := [each for spec in specs for each in _partition_difference(spec, existing[spec.name])]:
         raise ProvisionError("\n".join(map(str, wrong)))
-    _register(registry, topics, wait_seconds)
+    _register(registry, topics, registry_config, wait_seconds)
     return [*done, "registered the schemas"]
 
 
@@ -87,6 +93,7 @@ def differences(
     partitions: int,
     min_insync: int | None = None,
     only: Collection[str] | None = None,
+    client_config: Mapping[str, Any] | None = None,
     wait_seconds: float = 60.0,
 ) -> list[Difference]:
     """How the broker's topics differ from the wanted ones; `only` narrows to these topic names."""
@@ -95,7 +102,8 @@ def differences(
         if unknown := set(only) - {spec.name for spec in specs}:
             raise ValueError(f"not topics of ours: {sorted(unknown)}")
         specs = [spec for spec in specs if spec.name in only]
-    existing = TopicAdmin(bootstrap, wait_seconds=wait_seconds).existing([spec.name for spec in specs])
+    admin = TopicAdmin(bootstrap, client_config, wait_seconds=wait_seconds)
+    existing = admin.existing([spec.name for spec in specs])
     found = []
     for spec in specs:
         if spec.name in existing:
@@ -116,25 +124,63 @@ def require_topics(
     """
     try:
         compare(settings, names, wait_seconds=wait_seconds)
-    except (ProvisionError, WrongTopics) as error:
+    except (ProvisionError, WrongTopics, LinkRefused) as error:
         refuse([str(error)])
 
 
 def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 5.0) -> None:
     """Ask the broker for these topics (default: all).
 
-    Raises WrongTopics where records could be lost or come to stand in another partition, ProvisionError when the broker
-    cannot say.
+    Raises WrongTopics where records could be lost or come to stand in another partition, LinkRefused where the broker
+    refuses us or something that the process needs, and ProvisionError when it cannot say.
     """
+    process = settings.service.removeprefix("consent-api-")
+    if process in access.PROCESSES:
+        # A propagator needs the lists of its own destinations only.
+        require_access(settings, process, names if process == "propagator" else None, wait_seconds=wait_seconds)
     found = differences(
         bootstrap=settings.kafka,
         topics=settings.topics,
         partitions=settings.partitions,
         only=names,
+        client_config=settings.kafka_client,
         wait_seconds=wait_seconds,
     )
     if wrong := [each for each in found if not each.harmless]:
         raise WrongTopics("\n".join(map(str, wrong)))
+
+
+def require_access(
+    settings: ProcessSettings, process: str, only: Collection[str] | None = None, *, wait_seconds: float = 0.0
+) -> None:
+    """Raises LinkRefused where the broker refuses the connection, or something that `process` needs (a name of
+    `access`); ProvisionError when it cannot say. `only` narrows to these topics."""
+    propagator = str(getattr(settings, "propagator_name", "default"))
+    admin = TopicAdmin(settings.kafka, settings.kafka_client, wait_seconds=wait_seconds)
+    acls = [
+        acl
+        for acl in access.required(process, settings.topics, propagator=propagator)
+        if acl.resource != "topic" or only is None or acl.name in only
+    ]
+    groups = [acl.name for acl in acls if acl.resource == "group" and not acl.prefixed]
+    lacking = access.missing(
+        acls,
+        topics=admin.granted([acl.name for acl in acls if acl.resource == "topic"]),
+        # Where everybody is anonymous there are seldom ACLs, and asking about groups takes their coordinator.
+        groups=admin.hidden_groups(groups) if settings.kafka_client else (),
+    )
+    if lacking is not None:
+        acl, operations = lacking
+        raise LinkRefused(
+            f"CONSENT_RELAY_KAFKA: {settings.kafka} does not grant {' and '.join(operations)} on {acl.resource}"
+            f" {acl.name} to {settings.kafka_user}: add the ACL (docs/security-settings.md), or correct the user"
+        )
+
+
+def refuse_without_access(settings: ProcessSettings, process: str) -> None:
+    """For commands: as `require_access`, and goes on when the broker does not answer, which they report themselves."""
+    with suppress(ProvisionError):
+        require_access(settings, process)
 
 
 def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
@@ -145,14 +191,18 @@ def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence
     return [replace(spec, config=spec.config | extra) for spec in specs]
 
 
-def _register(registry: str, topics: Topics, wait_seconds: float) -> None:
+def _register(registry: str, topics: Topics, client_config: Mapping[str, Any] | None, wait_seconds: float) -> None:
     from consent_contracts import codec
-    from consent_contracts.errors import RegistryUnavailable
+    from consent_contracts.errors import RegistryRefused, RegistryUnavailable
 
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            codec.register(registry, topics)
+            codec.register(registry, topics, client_config)
+        except RegistryRefused as error:
+            from .links import registry_refusal
+
+            raise registry_refusal(registry, error) from None
         except RegistryUnavailable as error:
             if time.monotonic() >= deadline:
                 cure = "check CONSENT_RELAY_REGISTRY, and that the registry runs"
@@ -235,6 +285,8 @@ def apply_command(replication: int, min_insync: int | None) -> None:
             partitions=settings.partitions,
             replication=replication,
             min_insync=min_insync,
+            client_config=settings.kafka_client,
+            registry_config=settings.registry_client,
         )
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None
@@ -255,6 +307,7 @@ def check_command(min_insync: int | None) -> None:
                 topics=settings.topics,
                 partitions=settings.partitions,
                 min_insync=min_insync,
+                client_config=settings.kafka_client,
                 wait_seconds=10,
             )
         ]
@@ -268,12 +321,32 @@ def check_command(min_insync: int | None) -> None:
     click.echo("topics and schemas are as wanted")
 
 
+@topics.command("acls")
+@click.argument("names", nargs=-1, type=click.Choice([*access.PROCESSES, *access.COMMANDS]), metavar="[NAME]...")
+def acls_command(names: tuple[str, ...]) -> None:
+    """List the ACLs that each process and command requires, by its NAME; by default all.
+
+    A line has, between tabs: name, kind of resource, resource, literal or prefixed, operations. The resources are those
+    of this installation (CONSENT_RELAY_TOPIC_PREFIX, _CHANNELS, _PROPAGATORS).
+    """
+    settings = _settings()
+    for name in names or (*access.PROCESSES, *access.COMMANDS):
+        found = [access.required(name, settings.topics, propagator=each) for each in settings.propagators]
+        for acl in dict.fromkeys(chain.from_iterable(found)):
+            pattern = "prefixed" if acl.prefixed else "literal"
+            click.echo("\t".join((name, acl.resource, acl.name, pattern, ",".join(acl.operations))))
+
+
 def _schema_differences(settings: ProcessSettings) -> list[str]:
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import ContractError
+    from consent_contracts.errors import ContractError, RegistryRefused
 
     try:
-        Codec.connect(settings.registry, settings.topics, wait_seconds=10)
+        Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
+    except RegistryRefused as error:
+        from .links import registry_refusal
+
+        raise registry_refusal(settings.registry, error) from None
     except ContractError as error:
         return [str(error)]
     return []

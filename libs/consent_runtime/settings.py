@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 
 from consent_contracts.topics import PROPAGATOR, Topics
 
+from .links import LinkSettings
 from .starting import refuse
 
 PREFIX = "CONSENT_RELAY_"
@@ -31,7 +32,7 @@ class WrongSettings(Exception):
         self.problems = problems
 
 
-class ProcessSettings(BaseSettings):
+class ProcessSettings(LinkSettings):
     """What every process needs. A service subclasses it, sets `service`, and adds fields that carry its name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
@@ -172,7 +173,8 @@ def _variable(field: str) -> str:
 def _line(settings: type[BaseSettings], error: Mapping[str, Any]) -> str:
     """One error of pydantic as NAME: what is wrong; cure. Never the value: it may be a secret."""
     if not error["loc"]:
-        return f"{PREFIX}*: {error['msg'].removeprefix('Value error, ')}."
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{message}." if message.startswith(PREFIX) else f"{PREFIX}*: {message}."
     name = str(error["loc"][0])
     variable = _variable(name)
     wrong = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+class LinkRefused(Exception):
+    """A server is there and refuses this process, or this process refuses the server: waiting does not help. Ends the
+    process with code 2. The message begins with the setting to correct."""
 
 
 def refuse(lines: Iterable[str]) -> NoReturn:
@@ -59,9 +65,30 @@ def _keyring(settings: RelaySettings) -> Keyring:
 def codec(settings: ProcessSettings, *, wait_seconds: float = 60.0) -> Codec:
     """A codec that knows the schema ids. Waits up to `wait_seconds` for the registry, which may start beside us."""
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import NotRegistered, RegistryUnavailable
+    from consent_contracts.errors import NotRegistered, RegistryRefused, RegistryUnavailable
+
+    from .links import registry_refusal
 
     try:
-        return Codec.connect(settings.registry, settings.topics, wait_seconds=wait_seconds)
+        return Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=wait_seconds)
+    except RegistryRefused as error:
+        refuse([str(registry_refusal(settings.registry, error))])
     except (NotRegistered, RegistryUnavailable) as error:
         refuse([f"CONSENT_RELAY_REGISTRY: {error}"])
+
+
+def lazy_codec(settings: ProcessSettings) -> Codec:
+    """A codec that looks ids up when it needs them, for a process that works while the registry does not answer. A
+    registry that refuses us ends it all the same."""
+    from consent_contracts.codec import Codec, ConfluentRegistry
+    from consent_contracts.errors import RegistryRefused, RegistryUnavailable
+
+    from .links import registry_refusal
+
+    registry = ConfluentRegistry(settings.registry, settings.registry_client)
+    with suppress(RegistryUnavailable):
+        try:
+            registry.schemas_of("consent-relay")  # Any subject: the answer itself does not matter.
+        except RegistryRefused as error:
+            refuse([str(registry_refusal(settings.registry, error))])
+    return Codec(registry)

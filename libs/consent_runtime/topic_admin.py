@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,12 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from consent_contracts.topics import TopicSpec
 from consent_runtime import kafka
+from consent_runtime.links import kafka_refusal
 
 _REQUEST_SECONDS = 10.0
+_NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+_ERRORS = 50
+"""The last that the client has reported, among which the reason is why a broker does not answer."""
 
 
 class ProvisionError(Exception):
@@ -29,10 +34,14 @@ class Existing:
 
 
 class TopicAdmin:
-    """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting."""
+    """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting; raises LinkRefused
+    when one is there and the connection is refused."""
 
-    def __init__(self, bootstrap: str, *, wait_seconds: float) -> None:
-        self._admin = kafka.admin(bootstrap, {"log_level": 2})
+    def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, wait_seconds: float) -> None:
+        self._bootstrap = bootstrap
+        self._client_config = dict(client_config or {})
+        self._errors: deque[KafkaError] = deque(maxlen=_ERRORS)
+        self._admin = kafka.admin(bootstrap, {"log_level": 2, "error_cb": self._errors.append, **(client_config or {})})
         self._wait_seconds = wait_seconds
 
     def existing(self, names: Sequence[str]) -> dict[str, Existing]:
@@ -54,6 +63,43 @@ class TopicAdmin:
                 config={name: str(entry.value) for name, entry in entries.items()},
             )
         return found
+
+    def granted(self, names: Sequence[str]) -> dict[str, frozenset[str]]:
+        """The operations on each of ``names`` that the broker permits us, in the words of Kafka's documentation. Topics
+        that do not exist are left out."""
+        self._listed()  # Waits for the broker.
+        described = self._admin.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=_REQUEST_SECONDS
+        )
+        found: dict[str, frozenset[str]] = {}
+        for name, future in described.items():
+            try:
+                operations = future.result(timeout=2 * _REQUEST_SECONDS).authorized_operations
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    found[name] = frozenset()
+                elif error.args[0].code() not in _NO_SUCH_TOPIC:
+                    raise ProvisionError(f"describing {name}: {error.args[0].str()}") from error
+            except TimeoutError:
+                raise ProvisionError(f"describing {name}: no answer") from None
+            else:
+                if operations is not None:
+                    found[name] = frozenset(each.name.title().replace("_", "") for each in operations)
+        return found
+
+    def hidden_groups(self, names: Sequence[str]) -> frozenset[str]:
+        """Those of the consumer groups ``names`` that the broker does not let us see."""
+        described = self._admin.describe_consumer_groups(list(names), request_timeout=_REQUEST_SECONDS)
+        found = set()
+        for name, future in described.items():
+            try:
+                future.result(timeout=2 * _REQUEST_SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    found.add(name)
+            except TimeoutError:
+                raise ProvisionError(f"describing group {name}: no answer") from None
+        return frozenset(found)
 
     def ids(self, names: Sequence[str]) -> dict[str, str]:
         """The broker's id of each topic: one that was deleted and created again has another."""
@@ -91,6 +137,9 @@ class TopicAdmin:
             try:
                 listed = self._admin.list_topics(timeout=5)
             except KafkaException as error:
+                self._admin.poll(0)
+                if (refusal := kafka_refusal(self._bootstrap, self._client_config, self._errors)) is not None:
+                    raise refusal from None
                 if time.monotonic() >= deadline:
                     raise ProvisionError(
                         f"no answer from Kafka ({error.args[0].name()}): "

@@ -10,6 +10,7 @@ of ours, or by one that is registered for its topic and that `writer_schema` acc
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 import weakref
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import fastavro
 
 from . import schemas, writer_schema
-from .errors import NotRegistered, RegistryUnavailable, Unreadable
+from .errors import NotRegistered, RegistryRefused, RegistryUnavailable, Unreadable
 from .topics import Topics, record_names, subject
 from .writer_schema import MAX_SCHEMA_CHARACTERS, SchemaRefused
 
@@ -74,18 +75,27 @@ class Codec:
         self._listings: dict[str, _Listing] = {}
 
     @classmethod
-    def connect(cls, registry_url: str, topics: Topics, *, wait_seconds: float = 60.0) -> Codec:
+    def connect(
+        cls,
+        registry_url: str,
+        topics: Topics,
+        client_config: Mapping[str, Any] | None = None,
+        *,
+        wait_seconds: float = 60.0,
+    ) -> Codec:
         """A codec that knows the ids of all our schemas already, so that it can do without the registry.
 
-        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable. NotRegistered when it does not
-        know a schema of ours.
+        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable; RegistryRefused at once.
+        NotRegistered when it does not know a schema of ours. ``client_config``: security settings of its client.
         """
-        codec = cls(ConfluentRegistry(registry_url))
+        codec = cls(ConfluentRegistry(registry_url, client_config))
         deadline = time.monotonic() + wait_seconds
         pause = 0.1
         while True:
             try:
                 codec.prepare(spec.name for spec in topics.specs())
+            except RegistryRefused:
+                raise
             except RegistryUnavailable:
                 if time.monotonic() + pause > deadline:
                     raise
@@ -256,12 +266,12 @@ def _bounded_reader(read: writer_schema.Read) -> Callable[[bytes], tuple[dict[st
     return datum_and_end
 
 
-def register(registry_url: str, topics: Topics) -> None:
+def register(registry_url: str, topics: Topics, client_config: Mapping[str, Any] | None = None) -> None:
     """Register every topic's current schema, compatibility FULL_TRANSITIVE set first and so enforced.
 
     Repeatable. Raises RegistryUnavailable, or ValueError with the registry's differences when it refuses.
     """
-    registry = ConfluentRegistry(registry_url)
+    registry = ConfluentRegistry(registry_url, client_config)
     for spec in topics.specs():
         for name in spec.record_names:
             registry.register(subject(spec.name, name), schemas.text(name))
@@ -270,14 +280,15 @@ def register(registry_url: str, topics: Topics) -> None:
 class ConfluentRegistry:
     """SchemaIds over Confluent's own client."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, client_config: Mapping[str, Any] | None = None) -> None:
+        """``client_config``: security settings by the names of Confluent's client (basic.auth.*, ssl.*)."""
         from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
         self._schema = Schema
         self._versions: dict[str, dict[int, tuple[int, str]]] = {}
         """By subject and version, the schema's id and text."""
         self._client = SchemaRegistryClient.new_client(
-            {"url": url, "timeout": 5, "max.retries": 0, "cache.capacity": 100}
+            {"url": url, "timeout": 5, "max.retries": 0, "cache.capacity": 100, **(client_config or {})}
             if not url.startswith("mock://")
             else {"url": url}
         )
@@ -337,6 +348,8 @@ class ConfluentRegistry:
                 raise LookupError(not_found) from None
             if error.http_status_code in (409, 422):
                 raise ValueError(f"{not_found}: {error.error_message}") from None
+            if error.http_status_code in (401, 403):
+                raise RegistryRefused(f"it answered {error.http_status_code}", credentials=True) from None
             raise RegistryUnavailable(f"the registry answered {error.http_status_code}") from None
         except OSError as error:
             raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
@@ -345,5 +358,18 @@ class ConfluentRegistry:
             raise RegistryUnavailable(f"the registry's answer cannot be read: {type(error).__name__}") from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+                if (refusal := _tls_refusal(error)) is not None:
+                    raise refusal from None
                 raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
             raise
+
+
+def _tls_refusal(error: BaseException) -> RegistryRefused | None:
+    """What TLS has to say among the causes of ``error``; None where no handshake has failed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            reason = getattr(cause, "verify_message", None) or cause.reason or type(cause).__name__
+            return RegistryRefused(f"TLS: {reason}", credentials=False)
+        cause = cause.__cause__ or cause.__context__
+    return None

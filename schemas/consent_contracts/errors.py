@@ -5,6 +5,7 @@ ContractError
 ├── InvalidRecord        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
 ├── NotRegistered        the registry does not know a schema of ours: run ``consent-relay topics apply``
 └── RegistryUnavailable  the registry did not answer: transient, try again, never a dead letter
+    └── RegistryRefused  it is there, and refuses us or we it: at the start that is a wrong setting
 """
 
 from __future__ import annotations
@@ -43,3 +44,13 @@ class NotRegistered(ContractError):
 
 class RegistryUnavailable(ContractError):
     """The schema registry did not answer and the schema is not known yet."""
+
+
+class RegistryRefused(RegistryUnavailable):
+    """Credentials or a certificate are wrong. At the start that is a wrong setting. Later it may be corrected at the
+    registry, so a record waits as if it did not answer."""
+
+    def __init__(self, explanation: str, *, credentials: bool) -> None:
+        """``credentials``: the registry refuses us; else its certificate, or ours, is refused."""
+        super().__init__(explanation)
+        self.credentials = credentials

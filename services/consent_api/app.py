@@ -101,6 +101,7 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
     keyring = starting.keyring(settings)
     codec = starting.codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
+    database.refuse_denied(engine)
     return Ledger(
         engine=engine,
         context=LedgerContext(

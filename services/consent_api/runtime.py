@@ -9,7 +9,7 @@ from types import FrameType
 from consent_runtime import provision
 from consent_runtime.observability import Health
 from consent_runtime.settings import ProcessSettings
-from consent_runtime.starting import refuse
+from consent_runtime.starting import LinkRefused, refuse
 from consent_runtime.topic_admin import ProvisionError
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def wait_for_topics(
     loop: Loop, settings: ProcessSettings, topics: Collection[str], *, health: Health, part: str
 ) -> Loop:
     """Wraps `loop` so that it starts only after the settings of these topics were verified. Until then its part is not
-    ready, and the health page has the reason. Raises WrongTopics when one has other settings."""
+    ready, and the health page has the reason. Raises WrongTopics when one has other settings, and LinkRefused."""
 
     def run(stop: threading.Event) -> None:
         reported = ""
@@ -51,7 +51,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     """Call from the main thread. Each loop gets an event that is set on SIGTERM or SIGINT, or when another loop ends.
 
     Returns the exit code: 0 after a signal and an orderly end, 1 when a loop crashed or hung. Topics with wrong
-    settings end the process with 2 and a line for each difference.
+    settings end the process with 2 and a line for each difference; so does a server that refuses it.
     """
     stop = threading.Event()
     crashed: list[str] = []
@@ -64,7 +64,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except provision.WrongTopics as error:
+        except (provision.WrongTopics, LinkRefused) as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)

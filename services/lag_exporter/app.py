@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from consent_contracts.codec import Codec, ConfluentRegistry
-from consent_runtime import kafka, observability
+from consent_runtime import kafka, observability, provision, starting
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.observability import Health
+from consent_runtime.topic_admin import ProvisionError
 
 from .kafka_broker import KafkaBroker
 from .lag import BrokerAway, Lags, OpenTransaction
@@ -90,7 +90,7 @@ def run_lag(settings: LagSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=[PART], stale_after=60.0, dead_after=120.0)
     topics = settings.topics
-    broker = KafkaBroker(settings.kafka, group=topics.group("lag"))
+    broker = KafkaBroker(settings.kafka, settings.kafka_client, group=topics.group("lag"))
     lags = Lags(
         broker=broker,
         prefix=topics.prefix,
@@ -99,15 +99,17 @@ def run_lag(settings: LagSettings) -> int:
     clock_check = ClockCheck()
     health.watch("clock", clock_check.readiness)
     resolved = ResolvedReader(
-        consumer=kafka.consumer(settings.kafka, topics.group("lag"), enable_partition_eof=True),
-        codec=Codec(ConfluentRegistry(settings.registry)),
+        consumer=kafka.consumer(settings.kafka, topics.group("lag"), settings.kafka_client, enable_partition_eof=True),
+        codec=starting.lazy_codec(settings),
         topic=topics.resolved,
         clock_check=clock_check,
     )
     watch = Watch(lags, resolved, health, registry)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    access_known = False
     try:
         while not stop.is_set():
+            access_known = access_known or _has_access(settings)
             watch.turn()
             stop.wait(settings.lag_interval)
     finally:
@@ -115,3 +117,12 @@ def run_lag(settings: LagSettings) -> int:
         resolved.close()
         broker.close()
     return 0
+
+
+def _has_access(settings: LagSettings) -> bool:
+    """False while the broker does not answer. Raises LinkRefused."""
+    try:
+        provision.require_access(settings, "lag")
+    except ProvisionError:
+        return False
+    return True

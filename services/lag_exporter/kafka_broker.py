@@ -28,9 +28,11 @@ _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs d
 class KafkaBroker:
     """Joins no group and commits nothing, so it disturbs nobody and outlives every consumer."""
 
-    def __init__(self, bootstrap: str, *, group: str) -> None:
-        """`group` is only the name that librdkafka wants a consumer to have."""
+    def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, group: str) -> None:
+        """`group` is only the name that librdkafka wants a consumer to have; `client_config` holds security settings by
+        librdkafka's names."""
         self._bootstrap = bootstrap
+        self._client_config = {"log_level": 2, **(client_config or {})}
         self._askers: dict[str, Any] = {}
         self._passed_over: dict[Place, int] = {}
         self._admin = self._new_admin()
@@ -38,6 +40,7 @@ class KafkaBroker:
             committed: kafka.consumer(
                 bootstrap,
                 group,
+                client_config,
                 on_unfetchable=self._pass_over,
                 auto_offset_reset="earliest",
                 enable_partition_eof=True,
@@ -106,7 +109,7 @@ class KafkaBroker:
             raise
 
     def _new_admin(self) -> AdminClient:
-        return kafka.admin(self._bootstrap, {"log_level": 2})
+        return kafka.admin(self._bootstrap, self._client_config)
 
     def forget(self, groups: Collection[str]) -> None:
         for group in [each for each in self._askers if each not in groups]:
@@ -114,7 +117,7 @@ class KafkaBroker:
 
     def _asking(self, group: str) -> Any:
         if group not in self._askers:
-            self._askers[group] = kafka.consumer(self._bootstrap, group, {"log_level": 2})
+            self._askers[group] = kafka.consumer(self._bootstrap, group, self._client_config)
         return self._askers[group]
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:

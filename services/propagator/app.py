@@ -85,7 +85,7 @@ class Propagator:
         self._metrics = Metrics.on(registry)
         self._state_metrics = StateMetrics.on(registry)
         self._events = StateEvents(self._metrics, self._state_metrics)
-        self._admin = kafka.admin(settings.kafka)
+        self._admin = kafka.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()
         self._session = SenderSession()
         self._codec: Codec = starting.codec(settings)
@@ -116,7 +116,9 @@ class Propagator:
             destinations=self._planned,
             make_worker=self._make_worker,
             make_producer=lambda: kafka.transactional_producer(
-                settings.kafka, self._topics.group(f"propagator.{settings.propagator_name}")
+                settings.kafka,
+                self._topics.group(f"propagator.{settings.propagator_name}"),
+                settings.kafka_client,
             ),
             admin=self._admin,
             health=self._health,
@@ -134,6 +136,7 @@ class Propagator:
                 open=self.sender().open,
             ),
             bootstrap=settings.kafka,
+            client_config=settings.kafka_client,
             instance_id=settings.instance_id,
             health=self._health,
             metrics=TransportMetrics.on(self._registry),
@@ -171,7 +174,7 @@ class Propagator:
             resolved=topics.resolved,
         )
         letters = BlockingDeadLetters(
-            producer=kafka.producer(settings.kafka),
+            producer=kafka.producer(settings.kafka, settings.kafka_client),
             codec=self._codec,
             keyring=self._keyring,
             topics=topics,
@@ -200,6 +203,7 @@ class Propagator:
             make_consumer=lambda: table_consumer(
                 settings.kafka,
                 topics.group(f"propagator.{settings.propagator_name}.tables"),
+                settings.kafka_client,
                 queued_max_messages_kbytes=QUEUED_KIB,
                 max_partition_fetch_bytes=2 * MIB,
             ),

@@ -29,7 +29,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
 
         def open_dead_letters() -> DeadLetters:
             return DeadLetters(
-                producer=kafka.AsyncProducer(settings.kafka),
+                producer=kafka.AsyncProducer(settings.kafka, settings.kafka_client),
                 codec=codec,
                 keyring=keyring,
                 topics=topics,
@@ -52,12 +52,14 @@ def run_suppression(settings: SuppressionSettings) -> int:
             metrics=metrics,
             health=health,
             bootstrap=settings.kafka,
+            client_config=settings.kafka_client,
             clock_check=clock_check,
             seal_rank=seal_rank(keyring),
         )
         app = build(
             stage.stream(),
             bootstrap=settings.kafka,
+            client_config=settings.kafka_client,
             instance_id=settings.instance_id,
             health=health,
             metrics=TransportMetrics.on(registry),

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from consent_runtime.kafka import unauthorized
+
 from .errors import Aborted, Fenced, MergeError, Retriable, Stopped
 
 _WAIT_SECONDS = 1.0
@@ -38,7 +40,8 @@ class FencedWriter:
         self._producer: Any = None
 
     def open(self) -> None:
-        """Take over the partition: fence any other writer, abort what it left open. Raises Retriable."""
+        """Take over the partition: fence any other writer, abort what it left open. Raises Retriable, and LinkRefused
+        where the transactional id is not ours to use."""
         self._producer = None
         producer = self._make_producer()
         waits = 0
@@ -49,7 +52,8 @@ class FencedWriter:
             except KafkaException as error:
                 waits += 1
                 if waits == _OPEN_WAITS or not error.args[0].retriable():
-                    raise Retriable(f"opening the writer: {_name(error)}") from error
+                    refusal = unauthorized(error.args[0], f"the writer of partition {self._partition}")
+                    raise refusal or Retriable(f"opening the writer: {_name(error)}") from error
                 self._raise_if_stopping()
             else:
                 self._producer = producer

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from consent_api.ingest.process import IngestSettings
@@ -78,6 +79,8 @@ def _default(name: str, field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if isinstance(value, tuple):
         value = ",".join(value)
     if isinstance(value, Path):

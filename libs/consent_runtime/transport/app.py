@@ -41,7 +41,7 @@ def build(
     instance_id: str,
     health: Health,
     metrics: TransportMetrics,
-    client_config: Mapping[str, str] | None = None,
+    client_config: Mapping[str, Any] | None = None,
     session_timeout: float = 8.0,
     max_chunk: int = 1_000,
     max_outstanding: int = 5_000,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from consent_runtime.progress import STALLED_SECONDS
 
@@ -14,7 +15,7 @@ class Options:
 
     bootstrap: str
     instance_id: str
-    client_config: Mapping[str, str] = field(default_factory=dict)
+    client_config: Mapping[str, Any] = field(default_factory=dict, repr=False)  # It holds a password.
     session_timeout: float = 8.0
     commit_interval: float = 0.5
     max_chunk: int = 1_000

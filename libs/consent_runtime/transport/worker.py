@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
+from consent_runtime.starting import LinkRefused, refuse
+
 from .chunk_app import ChunkApp
 from .session import SessionStuck
 
@@ -71,7 +73,8 @@ class StreamsWorker(Worker):
 
 
 def run(apps: Sequence[ChunkApp]) -> int:
-    """Run the apps until SIGTERM or SIGINT (drain, then 0) or until one of them fails (1, and the reason is logged).
+    """Run the apps until SIGTERM or SIGINT (drain, then 0) or until one of them fails (1, and the reason is logged; 2
+    when a server refuses this process).
 
     A process that does not come to its end within 30 s is ended with 70: what is unacknowledged is done again.
     """
@@ -89,6 +92,8 @@ def run(apps: Sequence[ChunkApp]) -> int:
         worker.ended()
         asyncio.set_event_loop(None)
     reason = worker.failure or worker.crash_reason
+    if isinstance(reason, LinkRefused):
+        refuse([str(reason)])
     if reason is not None:
         logger.critical("the streams have failed", exc_info=reason)
         return EXIT_FAILED

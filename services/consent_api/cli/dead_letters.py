@@ -82,7 +82,7 @@ def replay(
         raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
     if again and not places:
         raise click.UsageError("--again requires the records to be named: what goes back twice goes back on purpose")
-    settings, keyring, _, box = _open()
+    settings, keyring, _, box = _open("dead-letters-replay")
     wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
     try:
         if not yes:
@@ -92,7 +92,9 @@ def replay(
             click.confirm(f"Replay {found} records?", abort=True)
         # Made before the letters are read: from here on no other replay can mark one of them.
         replayer = Replayer(
-            producer=kafka.transactional_producer(settings.kafka, settings.topics.group(TRANSACTIONAL_ID), **PRODUCER),
+            producer=kafka.transactional_producer(
+                settings.kafka, settings.topics.group(TRANSACTIONAL_ID), settings.kafka_client, **PRODUCER
+            ),
             keyring=keyring,
             topics=settings.topics,
         )
@@ -112,18 +114,23 @@ def replay(
         raise SystemExit(1)
 
 
-def _open() -> tuple[RelaySettings, Keyring, Codec, DeadLetterReader]:
+def _open(process: str = "dead-letters") -> tuple[RelaySettings, Keyring, Codec, DeadLetterReader]:
     from consent_api.dead_letters.reader import DeadLetterReader
     from consent_runtime import kafka, starting
+    from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import RelaySettings, load
 
     settings = load(RelaySettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
+    refuse_without_access(settings, process)
     box = DeadLetterReader(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
         connect=lambda: kafka.consumer(
-            settings.kafka, settings.topics.group("dead-letters-reader"), enable_partition_eof=True
+            settings.kafka,
+            settings.topics.group("dead-letters-reader"),
+            settings.kafka_client,
+            enable_partition_eof=True,
         ),
         codec=codec,
         topics=settings.topics,

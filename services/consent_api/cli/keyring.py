@@ -160,7 +160,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
     from sqlalchemy.exc import ProgrammingError
 
     from consent_api.errors import LedgerUnavailableError
-    from consent_api.ledger.database import connect, transact
+    from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.ledger.key_rotation import completed_at, incomplete
     from consent_api.settings import LedgerSettings
     from consent_runtime.settings import load
@@ -169,6 +169,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
         return
     settings = load(LedgerSettings)
     engine = connect(settings.database, pool_size=1, application="consent-relay keyring")
+    refuse_denied(engine)
     try:
         missing = transact(engine, lambda connection: incomplete(connection, current, tenant, key_ids))
         if not missing:
@@ -192,10 +193,12 @@ def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
     from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
     from consent_runtime import kafka, starting
     from consent_runtime.clock import now_micros
+    from consent_runtime.provision import refuse_without_access
 
     codec = starting.codec(settings, wait_seconds=10)
+    refuse_without_access(settings, "keyring")
     topics = settings.topics
-    consumer = kafka.consumer(settings.kafka, topics.group("keyring"), **CONSUMER)
+    consumer = kafka.consumer(settings.kafka, topics.group("keyring"), settings.kafka_client, **CONSUMER)
     try:
         merged = merged_until(consumer, codec, topics.resolved, settings.partitions, now=now_micros())
     except MergedUnknownError as error:

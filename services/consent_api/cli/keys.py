@@ -153,11 +153,13 @@ def _owner() -> Iterator[Connection]:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import OperationalError
 
+    from consent_api.ledger.database import refuse_denied
     from consent_api.settings import OwnerSettings
     from consent_runtime.settings import load
 
     engine = create_engine(load(OwnerSettings).owner)
     try:
+        refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
         with engine.begin() as connection:
             yield connection
     except OperationalError as error:

@@ -53,7 +53,7 @@ def republish(
     """
     from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger import backlog
-    from consent_api.ledger.database import connect, transact
+    from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.ledger.outbox_messages import ChangeMessages
     from consent_api.outbox_relay.publisher import Publisher
     from consent_api.republish import job, pages
@@ -62,6 +62,7 @@ def republish(
     from consent_api.settings import DatabaseSettings
     from consent_runtime import kafka, starting
     from consent_runtime.keyring import KeyringError
+    from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import load
     from consent_runtime.topic_admin import ProvisionError, TopicAdmin
 
@@ -69,12 +70,13 @@ def republish(
     settings = load(DatabaseSettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
+    refuse_without_access(settings, "republish")
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
     if tenant is not None and tenant not in keyring.tenants:
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
     try:
-        topics = TopicAdmin(settings.kafka, wait_seconds=10).ids(_rebuilt(settings.topics))
+        topics = TopicAdmin(settings.kafka, settings.kafka_client, wait_seconds=10).ids(_rebuilt(settings.topics))
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None
     notes = CheckpointFile(
@@ -84,6 +86,7 @@ def republish(
         topics=topics,
     )
     engine = connect(settings.database, pool_size=1, application="consent-relay republish")
+    refuse_denied(engine)
     outbox = ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions)
     pacing = BulkPacing(
         lambda: transact(engine, lambda connection: backlog.read(connection, partitions=settings.partitions)),
@@ -92,7 +95,7 @@ def republish(
     # Its consumer only asks, so there is nothing to close but the connection, which ends with the process.
     merge = MergePacing(
         MergedOffsets(
-            kafka.consumer(settings.kafka, settings.topics.group(MERGE_GROUP)),
+            kafka.consumer(settings.kafka, settings.topics.group(MERGE_GROUP), settings.kafka_client),
             topic=settings.topics.changes_bulk,
             partitions=settings.partitions,
         ),
@@ -122,7 +125,7 @@ def republish(
             engine=engine,
             keyring=keyring,
             outbox=outbox,
-            publisher=Publisher(partial(kafka.producer, settings.kafka, linger_ms=20)),
+            publisher=Publisher(partial(kafka.producer, settings.kafka, settings.kafka_client, linger_ms=20)),
             selection=selection,
             start=start or pages.Cursor(),
             report=report,

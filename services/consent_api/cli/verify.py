@@ -55,7 +55,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
     from consent_api.errors import LedgerUnavailableError
-    from consent_api.ledger.database import connect
+    from consent_api.ledger.database import connect, refuse_denied
     from consent_api.ledger.ids import DecisionIds
     from consent_api.ledger.ledger import Ledger
     from consent_api.ledger.outbox_messages import ChangeMessages
@@ -67,16 +67,19 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.verify.repairing import RepairWriter
     from consent_runtime import starting
     from consent_runtime.keyring import KeyringError
+    from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import load
 
     settings = load(DatabaseSettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
+    refuse_without_access(settings, "verify")
     if channel is not None and channel not in settings.channels:
         raise click.BadParameter(f"there are {', '.join(settings.channels)}", param_hint="--channel")
     if tenant is not None and tenant not in keyring.tenants:
         raise click.BadParameter("the keyring has no hash keys for this tenant", param_hint="--tenant")
     engine = connect(settings.database, pool_size=2, application="consent-relay verify")
+    refuse_denied(engine)
     outbox = ChangeMessages(codec=codec, topics=settings.topics, partitions=settings.partitions)
     ledger = Ledger(engine=engine, context=LedgerContext(keyring=keyring, outbox=outbox, ids=DecisionIds()))
     writer = RepairWriter(ledger, partitions=settings.partitions)

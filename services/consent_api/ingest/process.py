@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from consent_api.errors import DeadLettersNotWrittenError, LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
-from consent_api.ledger.database import connect
+from consent_api.ledger.database import connect, refuse_denied
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -62,6 +62,10 @@ class IngestSettings(SubmissionSettings):
     ingest_tenant: str | None = Field(
         None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
     )
+    ingest_live_tenants: CommaSeparated = Field(
+        (), description="tenants that consent.inbound.v1 takes submissions of, comma separated; unset: all"
+    )
+    ingest_bulk_tenants: CommaSeparated = Field((), description="the same of consent.inbound.bulk.v1")
     ingest_no_lift: CommaSeparated = Field(
         (),
         description="topics and source systems (evidence.source_system or ce_source), comma separated, whose"
@@ -69,14 +73,14 @@ class IngestSettings(SubmissionSettings):
     )
     metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 
-    @field_validator("ingest_no_lift", mode="before")
+    @field_validator("ingest_live_tenants", "ingest_bulk_tenants", "ingest_no_lift", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
 def run(settings: IngestSettings) -> int:
-    """Until SIGTERM; the exit code. MisconfiguredError when the default tenant has no keys."""
+    """Until SIGTERM; the exit code. MisconfiguredError when a tenant in the settings has no keys."""
     logs.configure(settings.log_level, settings.service)
     registry = CollectorRegistry()
     health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
@@ -94,11 +98,16 @@ def composed(
 ) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
     keyring = starting.keyring(settings)
-    default_tenant = _default_tenant(settings, keyring)
+    bound = {
+        Lane.LIVE: _bound(settings.ingest_live_tenants, "CONSENT_RELAY_INGEST_LIVE_TENANTS", keyring),
+        Lane.BULK: _bound(settings.ingest_bulk_tenants, "CONSENT_RELAY_INGEST_BULK_TENANTS", keyring),
+    }
+    default_tenants = {lane: _default_tenant(settings, tenants) for lane, tenants in bound.items()}
     rules = settings.rules(keyring.tenants)
     metrics = IngestMetrics.on(registry)
     codec = starting.codec(settings)
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
+    refuse_denied(engine)
     ledger = Ledger(
         engine=engine,
         context=LedgerContext(
@@ -124,10 +133,12 @@ def composed(
     topics = settings.topics
 
     def dead_letters() -> DeadLetterWriter:
-        return DeadLetterWriter(producer=kafka.producer(settings.kafka, **PRODUCER), letters=letters)
+        return DeadLetterWriter(
+            producer=kafka.producer(settings.kafka, settings.kafka_client, **PRODUCER), letters=letters
+        )
 
     def end_offsets() -> EndOffsets:
-        return EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2}))
+        return EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2, **settings.kafka_client}))
 
     def submissions(lane: Lane) -> Submissions:
         return Submissions(
@@ -136,7 +147,8 @@ def composed(
             ledger=ledger,
             rules=rules,
             tenants=keyring.tenants,
-            default_tenant=default_tenant,
+            bound=bound[lane],
+            default_tenant=default_tenants[lane],
             dead_letters=dead_letters(),
             metrics=metrics,
             no_lift=settings.ingest_no_lift,
@@ -171,6 +183,7 @@ def composed(
             open_consumer=lambda: kafka.consumer(
                 settings.kafka,
                 group,
+                settings.kafka_client,
                 on_unfetchable=lambda *passed_over: consumer_loop.pass_over(*passed_over),
                 group_instance_id=instance_id,
                 **{**CONSUMER, **(fetching or {})},
@@ -182,7 +195,7 @@ def composed(
             instance=InstanceWatch(
                 instance_id=instance_id,
                 session_timeout=kafka.SESSION_SECONDS,
-                look=partial(find_holder, settings.kafka, group, instance_id),
+                look=partial(find_holder, settings.kafka, group, instance_id, settings.kafka_client),
             ),
             high_watermarks=end_offsets(),
             positions=positions,
@@ -213,10 +226,21 @@ def composed(
         engine.dispose()
 
 
-def _default_tenant(settings: IngestSettings, keyring: Keyring) -> str | None:
+def _bound(named: Sequence[str], setting: str, keyring: Keyring) -> tuple[str, ...]:
+    """The tenants that an inbound topic takes submissions of."""
+    if set(named) - set(keyring.tenants):
+        raise MisconfiguredError(f"{setting}: names a tenant that the keyring has no hash keys for.")
+    return tuple(named or keyring.tenants)
+
+
+def _default_tenant(settings: IngestSettings, bound: Sequence[str]) -> str | None:
+    """Of submissions by a topic that names no tenant; `bound` are the tenants that it takes."""
     named = settings.ingest_tenant
     if named is None:
-        return keyring.tenants[0] if len(keyring.tenants) == 1 else None
-    if named not in keyring.tenants:
-        raise MisconfiguredError("CONSENT_RELAY_INGEST_TENANT: names a tenant that the keyring has no hash keys for.")
+        return bound[0] if len(bound) == 1 else None
+    if named not in bound:
+        raise MisconfiguredError(
+            "CONSENT_RELAY_INGEST_TENANT: names a tenant that the keyring has no hash keys for, or that is not in"
+            " CONSENT_RELAY_INGEST_LIVE_TENANTS or _BULK_TENANTS."
+        )
     return named

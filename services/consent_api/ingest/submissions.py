@@ -71,13 +71,14 @@ class Submissions:
         rules: Rules,
         tenants: Collection[str],
         default_tenant: str | None,
+        bound: Collection[str] | None = None,
         dead_letters: DeadLetterWriter,
         metrics: IngestMetrics,
         no_lift: Collection[str] = (),
         most: int = 10_000,
     ) -> None:
-        """`no_lift`: topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction
-        at first."""
+        """`tenants`: all of the installation; `bound`: those that this lane's topic takes, by default all. `no_lift`:
+        topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction at first."""
         self._no_lift = frozenset(name.casefold() for name in no_lift)
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
@@ -88,6 +89,7 @@ class Submissions:
         self._ledger = ledger
         self._rules = rules
         self._tenants = tenants
+        self._bound = tenants if bound is None else bound
         self._default_tenant = default_tenant
         self._dead_letters = dead_letters
         self._metrics = metrics
@@ -291,6 +293,8 @@ class Submissions:
             raise SubmissionInvalidError([_MISSING_TENANT])
         if tenant not in self._tenants:
             raise SubmissionInvalidError([_UNKNOWN_TENANT])
+        if tenant not in self._bound:
+            raise SubmissionInvalidError([_OTHER_TENANT])
         accepted = validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
         sender = _sender(record)
         named = {name.casefold() for name in (record.topic, sender, accepted.source_system) if name}
@@ -335,4 +339,10 @@ _MISSING_TENANT = FieldError(
 )
 _UNKNOWN_TENANT = FieldError(
     pointer="/tenant", code="unknown_tenant", cure="send a tenant that the keyring has hash keys for"
+)
+_OTHER_TENANT = FieldError(
+    pointer="/tenant",
+    code="other_tenant",
+    cure="send it where its tenant's submissions are taken, by HTTP with a key of that tenant: this topic takes others"
+    " only (CONSENT_RELAY_INGEST_LIVE_TENANTS, _BULK_TENANTS)",
 )

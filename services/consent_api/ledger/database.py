@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
+from consent_runtime.starting import LinkRefused
 
 T = TypeVar("T")
 
@@ -34,6 +35,31 @@ _AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
 # A value that its type does not have, a row that breaks a constraint, more than an index or a row takes.
 _VALUE_CLASSES = frozenset({"22", "23", "54"})
 _STANDBY = "25006"
+
+# What libpq and PostgreSQL write where a new connection is refused for good, and what to correct then: libpq gives no
+# codes before there is a session. A server that writes another language (lc_messages) is taken for one that does not
+# answer.
+_REFUSALS = {
+    "does not match host name": "connect to a name that the server's certificate has",
+    # libpq has one text for both.
+    "certificate verify failed": "correct sslrootcert, where another authority has signed the server's certificate, or"
+    " renew that certificate, where it has expired",
+    "root certificate file": "correct sslrootcert: it names no file that can be read here",
+    "root.crt": "name the authority's file as sslrootcert",
+    "server does not support SSL": "set ssl=on at the server",
+    "no pg_hba.conf entry": "permit this role, host and encryption in pg_hba.conf, or set sslmode=verify-full",
+    "pg_hba.conf rejects": "permit this role, host and encryption in pg_hba.conf, or set sslmode=verify-full",
+    "requires a valid client certificate": "set sslcert and sslkey",
+    "alert": "correct sslcert and sslkey: the server refuses our certificate",
+    "could not load private key file": "correct sslkey",
+    "private key file": "correct sslkey",
+    "certificate file": "correct sslcert",
+    "authentication failed": "correct the role or its password",
+    "no password supplied": "give the role's password",
+    "is not permitted to log in": "name a role that may log in",
+    "permission denied for database": "grant CONNECT on the database to the role",
+    "invalid sslmode value": "set sslmode=verify-full",
+}
 
 _OPTIONS = " ".join(
     (
@@ -68,6 +94,20 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
             "application_name": application,
         },
     )
+
+
+def refuse_denied(engine: Engine, setting: str = "CONSENT_RELAY_API_DATABASE") -> None:
+    """Raises LinkRefused where the server refuses this role, or where its certificate is refused; goes on while it does
+    not answer. ``setting`` holds the engine's URL."""
+    try:
+        engine.connect().close()
+    except (OperationalError, PoolTimeout) as error:
+        text = str(getattr(error, "orig", error))
+        cure = next((cure for part, cure in _REFUSALS.items() if part in text), None)
+        if cure is not None:
+            raise LinkRefused(f"{setting}: {' '.join(text.split())}: {cure}") from None
+    except ProgrammingError as error:
+        raise LinkRefused(f"{setting}: {' '.join(str(error.orig).split())}: correct the URL") from None
 
 
 def clock(connection: Connection) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from consent_api.errors import MisconfiguredError
 
+from .database import refuse_denied
 from .tables import GRANTS
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def migrate(owner: URL, service: URL) -> None:
         )
     engine = create_engine(owner)
     try:
+        refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _ONE_AT_A_TIME})
             connection.commit()

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import Field
 from sqlalchemy import Engine, event
 
-from consent_api.ledger.database import connect
+from consent_api.ledger.database import connect, refuse_denied
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -34,7 +34,6 @@ from consent_api.verify.metrics import ScrubMetrics
 from consent_api.verify.repairing import RepairWriter
 from consent_api.verify.scrub import ScrubLoop
 from consent_api.verify.scrub_table import ScrubTable
-from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_runtime import kafka, logs, observability, starting
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
@@ -126,10 +125,11 @@ class _Composition:
         self.scrub_metrics = ScrubMetrics.on(registry)
         self.keyring = starting.keyring(settings)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
-        self.codec = Codec(ConfluentRegistry(settings.registry))
-        self.admin = kafka.admin(settings.kafka, {"log_level": 2})
+        self.codec = starting.lazy_codec(settings)
+        self.admin = kafka.admin(settings.kafka, {"log_level": 2, **settings.kafka_client})
         self.info = {lane: TopicInfo(self.admin, lane.changes(settings.topics)) for lane in Lane}
         self.monitor_engine = self._connect("outbox monitor")
+        refuse_denied(self.monitor_engine)
 
     def loops(self) -> dict[str, Loop]:
         loops: dict[str, Loop] = {}
@@ -257,7 +257,9 @@ class _Composition:
 
         def reader() -> HoleReader:
             return HoleReader(
-                consumer=kafka.consumer(settings.kafka, topics.group("consent-api-holes"), **CONSUMER),
+                consumer=kafka.consumer(
+                    settings.kafka, topics.group("consent-api-holes"), settings.kafka_client, **CONSUMER
+                ),
                 codec=self.codec,
                 topic=topics.resolved,
                 bulk_topic=topics.changes_bulk,
@@ -315,7 +317,7 @@ class _Composition:
         return lambda connection, row: denial_of(connection, self.codec, row, lane)
 
     def _publisher(self) -> Publisher:
-        return Publisher(partial(kafka.producer, self.settings.kafka, **PRODUCER))
+        return Publisher(partial(kafka.producer, self.settings.kafka, self.settings.kafka_client, **PRODUCER))
 
     def _connect(self, purpose: str, *, pool_size: int = 1) -> Engine:
         engine = connect(self.settings.database, pool_size=pool_size, application=f"consent-relay {purpose}")

@@ -56,14 +56,14 @@ def opened(
     the others as of `Verification`. Raises ListUnreadableError and LedgerUnavailableError."""
     topics = settings.topics
     lists = ListReader(
-        partial(kafka.consumer, settings.kafka, topics.group(_GROUP), **CONSUMER),
+        partial(kafka.consumer, settings.kafka, topics.group(_GROUP), settings.kafka_client, **CONSUMER),
         codec,
         partitions=settings.partitions,
         batch=batch,
         pace=pace,
     )
     reached = ReachedReader(
-        kafka.consumer(settings.kafka, topics.group(_GROUP), **RESOLVED_CONSUMER),
+        kafka.consumer(settings.kafka, topics.group(_GROUP), settings.kafka_client, **RESOLVED_CONSUMER),
         codec,
         topics.resolved,
         partitions=settings.partitions,

@@ -61,8 +61,8 @@ def forget(name: str, yes: bool) -> None:
 
 def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
     """All rows of the state topic, up to its end as it is now."""
-    from confluent_kafka.admin import AdminClient
-
+    from consent_runtime import kafka
+    from consent_runtime.provision import refuse_without_access
     from consent_state import (
         Position,
         RestoreFailed,
@@ -79,12 +79,14 @@ def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
     partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
     # By partition too: a destination's own row has the same key in each.
     live: dict[tuple[int, bytes], StoredRow] = {}
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    refuse_without_access(settings, "destinations-forget")
+    admin = kafka.admin(settings.kafka, settings.kafka_client)
     try:
         topic_id = topic_ids(admin, [topic])[topic]
         starts = {at: Position(topic_id, low) for at, low in low_watermarks(admin, partitions).items()}
         ends = high_watermarks(admin, partitions)
-        reader = TableReader(lambda: table_consumer(settings.kafka, "destinations-forget"), starts)
+        group = settings.topics.group("destinations-forget")
+        reader = TableReader(lambda: table_consumer(settings.kafka, group, settings.kafka_client), starts)
         try:
             deadline = time.monotonic() + READ_STALL_SECONDS
             while remaining := reader.remaining(ends):
@@ -114,7 +116,7 @@ def _write_tombstones(settings: PropagatorSettings, topic: str, rows: Sequence[S
     from consent_runtime import kafka
 
     failures: Counter[str] = Counter()
-    producer = kafka.producer(settings.kafka)
+    producer = kafka.producer(settings.kafka, settings.kafka_client)
     for row in rows:
         while True:
             try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_runtime.kafka import unauthorized
 from propagator.errors import SenderFencedError
 
 from .overlay import UndurableRow
@@ -89,7 +90,8 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Fence every earlier producer of this name. Raises KafkaException; retriable when its error is."""
+        """Fence every earlier producer of this name. Raises KafkaException, retriable when its error is; LinkRefused
+        where the transactional id is not ours to use."""
         try:
             await self._in_thread(self._open)
         except BaseException:
@@ -213,7 +215,10 @@ class Committer:
 
     def _open(self) -> None:
         producer: Any = self._make_producer()
-        producer.init_transactions(TRANSACTION_SECONDS)
+        try:
+            producer.init_transactions(TRANSACTION_SECONDS)
+        except KafkaException as error:
+            raise unauthorized(error.args[0], "the writer of delivered state") or error from None
         self._producer = producer
 
     def _commit(self, batch: _Waiting) -> list[int]:

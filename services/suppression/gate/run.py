@@ -55,7 +55,8 @@ class _Server(uvicorn.Server):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeys, and WrongTopics as soon as the broker has said so: until then every answer is no.
+    Raises InvalidApiKeys, and WrongTopics or LinkRefused as soon as the broker has said so: until then every answer is
+    no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -68,7 +69,11 @@ def run_gate(settings: GateSettings) -> int:
     keys.refresh()
     codec = starting.codec(settings)
     timestamps = ResolvedTimestamps(
-        topics=settings.topics, codec=codec, bootstrap=settings.kafka, on_turn=lambda: health.beat(_TIMESTAMPS)
+        topics=settings.topics,
+        codec=codec,
+        bootstrap=settings.kafka,
+        client_config=settings.kafka_client,
+        on_turn=lambda: health.beat(_TIMESTAMPS),
     )
     views = {channel: _view(channel, settings, codec, timestamps, health) for channel in settings.channels}
     registry.register(ViewMetrics(views.values()))
@@ -198,6 +203,7 @@ def _view(
         topics=settings.topics,
         codec=codec,
         bootstrap=settings.kafka,
+        client_config=settings.kafka_client,
         timestamps=timestamps,
         limits=settings.limits,
         on_turn=lambda: health.beat(_part(channel)),

@@ -3,7 +3,7 @@
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,10 +55,14 @@ class Kafka:
 
     name = "kafka"
 
-    def __init__(self, directory: Path, port: int, controller_port: int) -> None:
+    def __init__(
+        self, directory: Path, port: int, controller_port: int, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings` are set on top of ours."""
         self._address = ("127.0.0.1", port)
         self.bootstrap = f"127.0.0.1:{port}"
         self._controller = f"127.0.0.1:{controller_port}"
+        self._settings = dict(settings or {})
         self._directory = directory / "kafka"
         self._properties = self._directory / "server.properties"
         self._logs = self._directory / "log"
@@ -72,6 +76,7 @@ class Kafka:
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "controller.quorum.voters": f"1@{self._controller}",
             "log.dirs": str(self._logs),
+            **self._settings,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         formatted = self._directory / "formatted"
