@@ -16,7 +16,7 @@ from consent_api.validate import Rules, validate
 from consent_client.packing import Packing, Unpackable
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
 from consent_contracts.topics import Topics, record_names
 from consent_runtime.position import Position
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
@@ -48,11 +48,8 @@ class Registry:
     def id_of(self, subject: str, schema_text: str) -> int:
         return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
-    def schema_of(self, schema_id: int) -> str:
-        known = [*map(schemas.text, schemas.RECORD_NAMES), *self.foreign]
-        if not 1 <= schema_id <= len(known):
-            raise LookupError(schema_id)
-        return known[schema_id - 1]
+    def schemas_of(self, subject: str) -> dict[int, str]:
+        return dict(enumerate([*map(schemas.text, schemas.RECORD_NAMES), *self.foreign], start=1))
 
 
 CODEC = Codec(Registry())
@@ -155,7 +152,7 @@ DESTINATION = PlannedDestination(
 def _plan(entry: bytes | None, delivered: bytes | None) -> None:
     planned = plan_address(
         DESTINATION,
-        None if entry is None else DECODER.entry(CHANNEL, ADDRESS_KEY, entry),
+        None if entry is None else DECODER.entry(CHANNEL, ADDRESS_KEY, entry, append_time=NOW),
         DECODER.delivered_or_unknown(delivered),
         fill_began_at=0,
         now=NOW,
@@ -186,7 +183,9 @@ READERS = {
     "changes": Reader(TOPICS.changes, _changes, ()),
     "entries of the merge": Reader(TOPICS.suppression(CHANNEL), _merged_entry, (EntryUnreadable,)),
     "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (Unreadable, Unpackable)),
-    "entries of the push": Reader(TOPICS.suppression(CHANNEL), lambda value: _plan(value, None)),
+    "entries of the push": Reader(
+        TOPICS.suppression(CHANNEL), lambda value: _plan(value, None), (Unreadable, InvalidRecord, RegistryUnavailable)
+    ),
     "delivered state": Reader(TOPICS.propagation_state("default"), _state),
     "resolved timestamps": Reader(TOPICS.resolved, _resolved),
     "receipts": Reader(TOPICS.receipts, lambda value: checked(CODEC.decode(TOPICS.receipts, value))),
@@ -228,7 +227,17 @@ def _schema_nodes(schema: Any) -> list[dict[str, Any]]:
     return [schema, *(node for each in schema.values() for node in _schema_nodes(each))]
 
 
+def _nested(depth: int) -> Any:
+    nested: Any = "string"
+    for _ in range(depth):
+        nested = {"type": "array", "items": nested}
+    return nested
+
+
 _TYPES: tuple[Any, ...] = (
+    *({"type": "array", "items": "null"}, {"type": "map", "values": "null"}, _nested(40), _nested(400)),
+    *(f"{schemas.NAMESPACE}.{name}" for name in schemas.RECORD_NAMES),  # Of itself too, which has no end.
+    *([f"{schemas.NAMESPACE}.{name}", "null"] for name in schemas.RECORD_NAMES),
     *("null", "boolean", "int", "long", "float", "double", "string", "bytes", "", "nothing", None, 7, {}, []),
     *(["null", "string"], ["null"], ["string", "null", "long"], ["null", "null"]),
     *(
