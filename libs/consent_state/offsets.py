@@ -58,6 +58,9 @@ def _list_offsets(
         return {}
     listed = admin.list_offsets(asked, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
     found = _results(admin, listed, "asking for the offsets of {}")
+    for at, info in found.items():
+        if info.offset < 0:  # On a busy broker librdkafka gives -1001 without an error, which is no end of a topic.
+            raise RestoreFailed(f"asking for the offsets of {_name(at)}: the broker gave none")
     return {TopicPartition(at.topic, at.partition): int(info.offset) for at, info in found.items()}
 
 

@@ -71,7 +71,7 @@ long_texts = st.builds(
 )
 """One fragment, very often: what a pattern or a loop that is not linear takes seconds for."""
 
-texts = st.one_of(st.text(max_size=300), pieces, long_texts, st.text(st.characters(), max_size=40))
+texts = st.one_of(st.text(max_size=300), pieces, long_texts, st.text(st.characters(codec="utf-8"), max_size=40))
 """Any text that UTF-8 can carry."""
 
 broken_texts = st.one_of(texts, st.text(st.characters(categories=["Cs", "Ll", "Nd"]), max_size=40))

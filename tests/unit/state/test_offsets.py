@@ -1,0 +1,40 @@
+"""What the broker reports about offsets, or that it reports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import confluent_kafka
+import pytest
+
+from consent_state import RestoreFailed, TopicPartition, high_watermarks, low_watermarks
+from consent_state.offsets import last_stable_offsets
+
+AT = [TopicPartition("t", 0), TopicPartition("t", 1)]
+
+
+class Admin:
+    """Answers each partition with the offset given."""
+
+    def __init__(self, *offsets: int) -> None:
+        self._offsets = offsets
+
+    def list_offsets(self, asked: Mapping[confluent_kafka.TopicPartition, Any], **_: Any) -> dict[Any, Future[Any]]:
+        answers: dict[Any, Future[Any]] = {}
+        for at, offset in zip(asked, self._offsets, strict=True):
+            answers[at] = Future()
+            answers[at].set_result(SimpleNamespace(offset=offset))
+        return answers
+
+    def poll(self, _: float) -> None: ...
+
+
+@pytest.mark.parametrize("ask", [low_watermarks, high_watermarks, last_stable_offsets])
+def test_the_client_s_mark_of_an_offset_that_is_not_known_is_no_offset(ask: Callable[..., Any]) -> None:
+    assert ask(Admin(0, 7), AT) == {AT[0]: 0, AT[1]: 7}
+    for unknown in (confluent_kafka.OFFSET_INVALID, confluent_kafka.OFFSET_END):
+        with pytest.raises(RestoreFailed, match="t:1"):
+            ask(Admin(7, unknown), AT)
