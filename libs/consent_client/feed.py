@@ -147,6 +147,8 @@ class Feed:
             ends = {partition: answer.result().offset for partition, answer in answers.items()}
         except KafkaException:
             return  # No answer this time: the view ages until there is one.
+        if min(ends.values()) < 0:
+            return  # The mark of an offset that is not known, without an error: no answer either.
         if len(description.partitions) != self.partitions:
             raise StartAgain("the number of partitions has changed")
         if self._topic_id != str(description.topic_id):

@@ -170,9 +170,12 @@ class KafkaBroker:
         offsets = {}
         for tp, future in asked.items():
             try:
-                offsets[Place(tp.topic, tp.partition)] = _answer(future).offset
+                offset = _answer(future).offset
             except UnknownTopic:
                 continue  # Deleted, while the group still has an offset there.
+            if offset < 0:
+                raise BrokerAway("an offset is not known")
+            offsets[Place(tp.topic, tp.partition)] = offset
         return offsets
 
 

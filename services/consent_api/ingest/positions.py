@@ -192,10 +192,13 @@ class EndOffsets:
         )
         for place, answer in listed.items():
             try:
-                found[place.topic, place.partition] = int(answer.result().offset)
+                offset = int(answer.result().offset)
             except KafkaException as error:
                 log.debug("an end offset is not known", extra={"topic": place.topic, "error": str(error)})
                 reason = str(error)
+            else:
+                if offset >= 0:  # On a busy broker librdkafka gives -1001, which is no end, without an error.
+                    found[place.topic, place.partition] = offset
         if not found:
             self._admin = None
             log.warning("no end offset is known", extra={"error": reason})

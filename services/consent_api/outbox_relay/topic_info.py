@@ -30,6 +30,7 @@ class TopicInfo:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         try:
             listed = self._admin.list_offsets({place: latest}, request_timeout=_REQUEST_SECONDS)
-            return int(listed[place].result().offset)
+            offset = int(listed[place].result().offset)
         except KafkaException:
             return None
+        return offset if offset >= 0 else None  # -1001 is librdkafka's mark of an offset that is not known.
