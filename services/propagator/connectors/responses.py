@@ -23,7 +23,6 @@ _RESET_HEADERS = ("Retry-After", "X-RateLimit-Reset", "RateLimit-Reset", "X-Rate
 """Those that say when to come back, the standard's first. The last is Genesys Cloud's."""
 _EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))
 """From this number on it is a moment, in units of so many seconds since 1970; below, it is seconds to go."""
-MAX_REFERENCE_CHARACTERS = 200
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -71,6 +70,9 @@ def parsed_error(response: HttpResponse, format_: type[T]) -> T | None:
         return parsed(response, format_)
     except DestinationDownError:
         return None
+
+
+MAX_REFERENCE_CHARACTERS = 200
 
 
 def reference(given: str | None) -> str | None:

@@ -30,6 +30,10 @@ from tests.conftest import TENANT, own_database
 MAX_SECONDS = 60.0
 """For an answer. No answer takes a hundredth of that; the machine may stand still in between."""
 MAX_ANSWER_BYTES = 1_000_000
+RATES = (
+    *(f"API_{of}_{what}_RATE" for of in ("KEY", "TENANT") for what in ("LIVE", "BULK", "READ")),
+    *(f"GATE_{of}_{what}_RATE" for of in ("KEY", "TENANT") for what in ("REQUEST", "ADDRESS")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,7 @@ def running(servers: Addresses, keyring_file: Path, directory: Path) -> Iterator
             "CONSENT_RELAY_API_DATABASE": database,
             "CONSENT_RELAY_GATE_KEYS_FILE": str(keys_file),
             "CONSENT_RELAY_STATE_DIR": str(directory / "state"),
+            **{f"CONSENT_RELAY_{name}": "0" for name in RATES},  # Not limited: every answer would soon be 429.
         }
         tokens = {"relay": "", "suppression": "", "api": token, "gate": check_token}
         services = {

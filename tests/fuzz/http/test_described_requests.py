@@ -71,7 +71,7 @@ def test_every_operation_answers_as_it_is_described(
         operation = result.ok()
         called.append(operation.label)
 
-        @fuzzed()
+        @fuzzed(share=0.6)
         @given(operation.as_strategy(generation_mode=mode))
         def holds(case: schemathesis.Case) -> None:
             headers = {"Authorization": service.authorization}
