@@ -1,7 +1,7 @@
 """POST /v1/decisions and /v1/decisions/batch; the receipts of a decision."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from consent_contracts.decisions import GIVEN
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
+from consent_runtime.rate_limits import AtOnce
 
 from . import models, rendering
 from .back_pressure import BackPressure
@@ -35,6 +36,8 @@ MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
 """A larger batch is an import, unless the request decides otherwise."""
 _LONGEST_KEY = 255
+_BULK_AT_ONCE = 32
+"""Bulk requests of one tenant that wait for a thread: half of its batches under way, so that a live one has room."""
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -140,6 +143,7 @@ class DecisionHandler:
     def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
+        self._bulk_at_once = AtOnce(_BULK_AT_ONCE)
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
@@ -166,7 +170,8 @@ class DecisionHandler:
         batch = await anyio.to_thread.run_sync(_read_batch, body)
         charge(caller, len(batch.items))
         limiter = self._bulk_threads if batch.bulk else None
-        return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
+        with self._bulk_at_once.held(caller) if batch.bulk else nullcontext():
+            return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)
 
     def _record_batch(self, caller: ApiKey, key: str, body: bytes, batch: _Batch) -> Response:
         if batch.bulk:

@@ -20,7 +20,7 @@ _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent
 
 _SMALL_BODY = 262_144
 """Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
-_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 128, 8, 32
+_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 128, 64, 32
 """Of one tenant: a decoded body takes ten times its size."""
 LIVE, BULK, READ = "live", "bulk", "read"
 """Budgets: requests of one decision and links; decisions in batches; questions."""
