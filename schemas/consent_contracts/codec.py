@@ -142,13 +142,13 @@ class Codec:
         """As ``decode``, for a topic that carries several records: the record's name (without namespace), its datum."""
         if not data:
             raise Unreadable("empty", "the record has no value")
-        if len(data) > MAX_RECORD_BYTES:
-            raise Unreadable("too_large", f"the value has more than {MAX_RECORD_BYTES} bytes")
         decoder = self._decoders.get((topic, data[:_HEADER]))
         if decoder is None:
             decoder = self._decoder(topic, data[:_HEADER], read_at)
         if isinstance(decoder, Unreadable):
             raise Unreadable(decoder.reason, str(decoder))
+        if len(data) > MAX_RECORD_BYTES:
+            raise Unreadable("too_large", f"the value has more than {MAX_RECORD_BYTES} bytes")
         try:
             datum, end = decoder.read(data)
         except EOFError:
