@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, Producer
@@ -36,13 +37,17 @@ _UNAUTHORIZED = (
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-def headers(message: Message) -> list[tuple[str, bytes | None]]:
-    """The headers of a record; none at all if a name among them is not UTF-8, for which the client raises SystemError.
+_call_headers = methodcaller("headers")
 
-    Ask once for each message: after that error the client gives a list that ends the process when it is read.
+
+def headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers of a record; none at all if a name among them is not UTF-8. Ask once for each message.
+
+    For such a name the client sets an error and returns a list that ends the process when it is read. A call from C
+    finds that out and raises SystemError; the interpreter, once it has specialised a call, hands out the list.
     """
     try:
-        found: Any = message.headers()  # Annotated as if values were text.
+        found = _call_headers(message)
     except (SystemError, UnicodeError):
         return []
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in found or ()]

@@ -1,5 +1,6 @@
 """Headers as a stranger can send them."""
 
+from pathlib import Path
 from typing import Any
 
 from consent_runtime import kafka
@@ -25,3 +26,10 @@ def test_headers_are_bytes_by_name() -> None:
 def test_a_name_that_is_not_utf8_hides_all_headers_and_ends_nothing() -> None:  # R16
     for error in (SystemError("returned a result with an exception set"), UnicodeDecodeError("utf-8", b"x", 0, 1, "")):
         assert kafka.headers(Message(error)) == []  # type: ignore[arg-type]
+
+
+def test_headers_are_asked_for_in_one_place() -> None:
+    """Anywhere else, a record of a stranger ends the process."""
+    root = Path(__file__).parents[3]
+    files = [each for folder in ("libs", "services") for each in (root / folder).rglob("*.py")]
+    assert [each.name for each in files if "message.headers()" in each.read_text("utf-8")] == []
