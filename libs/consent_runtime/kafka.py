@@ -131,7 +131,7 @@ def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **over
 
 
 def unauthorized(error: KafkaError, doing: str) -> LinkRefused | None:
-    """What to say where the broker has no ACL for what was asked, and waiting does not help; else None."""
+    """The message where the broker has no ACL for what was asked, and waiting does not help; else None."""
     if error.code() not in _UNAUTHORIZED:
         return None
     return LinkRefused(f"CONSENT_RELAY_KAFKA: {doing}: {error.str()}: add the ACL (docs/security-settings.md)")

@@ -1,5 +1,5 @@
 """How this process reaches Kafka and the schema registry: one group of settings, checked here and given to each client
-in its own words; and what is said when a server refuses the process, or the process a server.
+in its own words; and the message for a server that refuses the process, or that the process refuses.
 
 Secrets are settings like others, so that `CONSENT_RELAY_..._FILE` gives them by file. They are in no message."""
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _GROUP = "CONSENT_RELAY_KAFKA_"
 _REGISTRY = "CONSENT_RELAY_REGISTRY"
 _PEM = "path of a PEM file with"
-# What librdkafka writes where the two sides speak different protocols, where the broker ends a handshake, and before it
-# says of which broker it speaks.
+# What librdkafka writes where the two sides speak different protocols, where the broker ends a handshake, and as the
+# address in front of an error.
 _WRONG_PROTOCOL = ("incorrect security.protocol", "PLAINTEXT broker listener")
 _ALERT = "SSL alert number"
 _BROKER = re.compile(r"s(?:asl_s)?sl://(?P<host>[^/]+):(?P<port>[0-9]+)/")
@@ -163,7 +163,7 @@ def _check_files(group: str, ca: Path | None, certificate: Path | None, key: Pat
 
 
 def kafka_refusal(bootstrap: str, client_config: Mapping[str, Any], errors: Iterable[KafkaError]) -> LinkRefused | None:
-    """What to say where `errors`, which librdkafka reported while no request was answered, do not pass by themselves;
+    """The message where `errors`, which librdkafka reported while no request was answered, do not pass by themselves;
     None where they may: no connection, a broker that starts or stops. May look at a broker's certificate."""
     for error in errors:
         text = error.str()
@@ -233,7 +233,7 @@ def _of_certificate(fault: str, address: str, authority: str) -> str:
 
 
 def registry_refusal(url: str, error: RegistryRefused) -> LinkRefused:
-    """What to say when the registry refuses us, or we the registry."""
+    """The message for a registry that refuses us, or that we refuse."""
     if error.credentials:
         setting = f"{_REGISTRY}_USERNAME, {_REGISTRY}_PASSWORD"
     elif "alert" in str(error).lower():

@@ -365,7 +365,7 @@ class ConfluentRegistry:
 
 
 def _tls_refusal(error: BaseException) -> RegistryRefused | None:
-    """What TLS has to say among the causes of ``error``; None where no handshake has failed."""
+    """What TLS reports among the causes of ``error``; None where no handshake has failed."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):

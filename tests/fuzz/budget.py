@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-_SHORT = 30
+_SHORT = 20
 _CHOSEN = int(os.environ.get("FUZZ_EXAMPLES") or 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -260,17 +261,18 @@ _TYPES: tuple[Any, ...] = (
 def writer_schemas(draw: Any, name: str) -> str:
     """A schema of ours as a stranger changes it: other types, names and defaults; fields gone and added."""
     schema = schemas.current(name)
+    types = st.sampled_from(_TYPES).map(copy.deepcopy)
     for _ in range(draw(st.integers(1, 3))):
         nodes = _schema_nodes(schema)
         node = draw(st.sampled_from(nodes))
         member = draw(st.sampled_from(["type", "name", "default", "fields", "logicalType", "aliases", "namespace"]))
         match member:
             case "type":
-                node["type"] = draw(st.sampled_from(_TYPES))
+                node["type"] = draw(types)
             case "fields" if isinstance(node.get("fields"), list):
-                extra = {"name": draw(st.sampled_from(["extra", "tenant", ""])), "type": draw(st.sampled_from(_TYPES))}
+                extra = {"name": draw(st.sampled_from(["extra", "tenant", ""])), "type": draw(types)}
                 kept = draw(st.lists(st.sampled_from(node["fields"]), max_size=20)) if node["fields"] else []
-                node["fields"] = draw(st.sampled_from([[*node["fields"], extra], kept]))
+                node["fields"] = copy.deepcopy(draw(st.sampled_from([[*node["fields"], extra], kept])))
             case "default" | "fields":
                 node["default"] = draw(st.sampled_from([None, "", 0, [], {}, "null"]))
             case "aliases":

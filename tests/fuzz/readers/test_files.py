@@ -158,7 +158,7 @@ def test_a_file_is_read_or_its_error_is_named(name: str, tmp_path: Path, monkeyp
     path.write_text(valid)
     read(path)
 
-    @fuzzed(share=5)
+    @fuzzed(share=3)
     @given(files(valid))
     def holds(content: bytes) -> None:
         path.write_bytes(content)
