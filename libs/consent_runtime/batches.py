@@ -96,7 +96,7 @@ def described(header: tuple[Any, ...]) -> RecordBatch:
 
 class BoundedConsumer(Consumer):
     """librdkafka's consumer, which reports a batch that it cannot unpack again and again. Here it is passed over and
-    logged, and its errors are not given to the caller."""
+    logged, and its errors are not given to the caller. One that is not compressed is not passed over."""
 
     def __init__(
         self, config: Mapping[str, Any], *, read_batch: ReadBatch, on_unfetchable: OnUnfetchable, **arguments: Any
@@ -126,6 +126,8 @@ class BoundedConsumer(Consumer):
         times = times + 1 if failed_at == offset else 1
         self._failures[topic, partition] = offset, times
         batch = self._read_batch(topic, partition, offset) if times >= _TRIES else None
+        if batch is not None and batch.codec == "none":
+            return False  # It may be ours and damaged: behind it, a list would lack refusals, and nobody would know.
         if batch is not None:
             with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
                 self.seek(TopicPartition(topic, partition, batch.last + 1))
