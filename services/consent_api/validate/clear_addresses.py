@@ -45,8 +45,11 @@ def shows_address(text: str, region: str) -> bool:
 
 
 def holds_at_sign(text: str) -> bool:
-    """Whether ``text`` has an @ or what begins an e-mail address in a link, however it is encoded."""
-    return any("@" in read or _MAILTO.search(read) is not None for read in _readings(text))
+    """Whether ``text`` has an @ or what begins an e-mail address in a link, however it is encoded.
+
+    What base64 or hexadecimal says must be a whole e-mail address: of the numbers of customers, one in 200 has an @."""
+    read, *decoded = _readings(text)
+    return "@" in read or _MAILTO.search(read) is not None or any(_has_email(each) for each in decoded)
 
 
 def same_address(text: str, address: str | None) -> bool:
