@@ -51,6 +51,9 @@ _NUMBER_ALONE = re.compile(r"[\d\W_]+", re.ASCII)
 _AS_DIALLED = re.compile(r"[\s()\[\]{}<>]|(?:\d+[\W_]+){3}\d", re.ASCII)
 """What sets a number apart from an id: a blank, brackets, or four groups at least."""
 _FRENCH_GROUPED = re.compile(r"(?:(?:00)?33)?0?[1-9]\d{8}", re.ASCII)
+_THIRDS = re.compile(r"\s*\d{3}[\W_]\d{3}[\W_]\d{3}\s*", re.ASCII)
+"""Written so, nine digits are the number of a company (SIREN)."""
+_DIGITS = re.compile(r"\d+", re.ASCII)
 _FRENCH_ONLY = re.compile(
     r"""
     0 (?:
@@ -157,21 +160,32 @@ def stands_in(text: str, region: str) -> bool:
 
 
 def _is_grouped(text: str, region: str) -> bool:
-    """Whether `text` is a number as it is dialled, in groups: nationally, or with its country code without a +."""
+    """Whether `text` is a number as it is dialled, in groups: nationally, from the 0 where there is one, or with its
+    country code without a + as a group of its own. Most digits in other groups are valid numbers of some country."""
     bare = digits(text)
     if not 8 <= len(bare) <= 17 or _NUMBER_ALONE.fullmatch(text) is None or _AS_DIALLED.search(text) is None:
         return False
-    if region in _FRENCH_PLAN and _FRENCH_GROUPED.fullmatch(bare):
+    if region in _FRENCH_PLAN and _FRENCH_GROUPED.fullmatch(bare) and _THIRDS.fullmatch(text) is None:
         return True
-    international = bare.removeprefix("00")
-    return len(international) <= 15 and (_is_valid(bare, region) or _is_valid(f"+{international}", _NO_REGION))
+    national = _parsed(bare, region) if bare.startswith(_trunk_prefix(region)) else None
+    international = _parsed(f"+{bare.removeprefix('00')}", _NO_REGION)
+    first = _DIGITS.findall(text)[0].removeprefix("00")
+    return national is not None or (international is not None and first in ("", str(international.country_code)))
 
 
-def _is_valid(number: str, region: str) -> bool:
+def _parsed(number: str, region: str) -> phonenumbers.PhoneNumber | None:
+    """None unless it is valid."""
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
+        found = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
-        return False
+        return None
+    return found if phonenumbers.is_valid_number(found) else None
+
+
+def _trunk_prefix(region: str) -> str:
+    """What stands before a national number; empty where there is nothing, or may be."""
+    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    return "0" if plan is not None and plan.national_prefix == "0" else ""
 
 
 def digits(text: str) -> str:

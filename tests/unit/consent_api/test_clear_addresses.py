@@ -45,6 +45,7 @@ REFERENCES = [
     "12-345-678", "123-45-6789", "4711 0815", "DE 12 345", "1 234 567", "2026 01 05", "2026/11/22 09:30",
     "20261122-093000-0001", "4929-1234-5678-9012", "GB29 NWBK 6016", "01J9ZQ3K4V5W6X7Y8Z9A0B1C2D", "7f3a9c2e4b5d",
     "f990f0e7-2def-4f5c-801e-5bfeb12622b0", "639980012", "33639980012",
+    "732 829 320", "9253 6483 0662", "2 49 01 23 712 150",
     # In base64 or hexadecimal, these say something that has an @.
     "534720554240", "655849394079", "7261472755406678", "563a2b453f40", "QSFQTCRA", "VEFgemtAfE",
 ]  # fmt: skip
@@ -76,6 +77,19 @@ def test_a_subject_has_no_at_sign(written: str) -> None:
 def test_what_is_no_address_stays_a_reference(reference: str) -> None:
     taken = read({**GRANT, "subject_ref": reference, "event_id": reference})
     assert (taken.subject_ref, taken.event_id) == (reference, reference)
+
+
+@pytest.mark.parametrize("reference", ["2024-11-26-0012", "20241126 1234", "4711 0815", "1234 5678 9012"])
+@pytest.mark.parametrize("region", ["DE", "AT", "GB", "BE"])
+def test_nor_is_a_customers_number_in_groups_a_phone_number_of_another_region(region: str, reference: str) -> None:
+    assert not shows_address(reference, region)
+
+
+@pytest.mark.parametrize(
+    ("written", "region"), [("030 1234 5678", "DE"), ("020 7946 0018", "GB"), ("49 30 12345678", "DE")]
+)
+def test_a_number_in_groups_is_one_in_each_region(written: str, region: str) -> None:
+    assert shows_address(written, region)
 
 
 @pytest.mark.parametrize(
