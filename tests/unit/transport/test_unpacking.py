@@ -9,6 +9,7 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from consent_runtime.batches import HEADER
 from consent_runtime.transport import unpacking
 from consent_runtime.transport.unpacking import bounded, unfetchable_reason
 
@@ -30,6 +31,14 @@ def batch(first: int, *values: bytes, codec: str = "") -> bytes:
     built = builder.build()
     struct.pack_into(">q", built, 0, first)
     return bytes(built)
+
+
+def packed_as(codec: str, packed: bytes, raw: bytes) -> bytes:
+    """The batch `raw`, which is not compressed, with `packed` in the place of its records."""
+    header = bytearray(raw[: HEADER.size])
+    struct.pack_into(">i", header, 8, HEADER.size - 12 + len(packed))
+    struct.pack_into(">h", header, 21, CODECS[codec])
+    return bytes(header) + packed
 
 
 def records(raw: bytes) -> list[Any]:
@@ -82,6 +91,26 @@ def test_a_batch_that_is_no_compressed_data_is_beyond_the_bound_too() -> None:
         struct.pack_into(">h", raw, 21, codec)
         [stand_in] = records(bounded(bytes(raw)))
         assert stand_in.offset == 1
+
+
+def test_of_several_gzip_members_each_counts(monkeypatch: pytest.MonkeyPatch) -> None:  # R16
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 100_000)
+    raw = batch(5, b"small", bytes(200_000))
+    members = gzip.compress(raw[HEADER.size : 1_000]) + gzip.compress(raw[1_000:])
+
+    [stand_in] = records(bounded(packed_as("gzip", members, raw)))
+
+    assert unfetchable_reason(stand_in.headers) is not None
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_bytes_behind_the_compressed_data_end_no_process(codec: str) -> None:
+    # Java passes over them where it reads gzip or snappy, and so the broker takes them.
+    raw = batch(5, b"one", codec=codec)
+
+    [stand_in] = records(bounded(packed_as(codec, raw[HEADER.size :] + b"xy", raw)))
+
+    assert (stand_in.offset, unfetchable_reason(stand_in.headers) is not None) == (5, True)
 
 
 def test_a_codec_that_nobody_knows_is_beyond_the_bound() -> None:
