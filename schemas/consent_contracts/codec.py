@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -321,8 +322,9 @@ class ConfluentRegistry:
             self._client.clear_caches()  # type: ignore[no-untyped-call]
         missing = sorted(versions - known.keys(), reverse=True)
         for version in missing[:_VERSIONS_AT_ONCE]:
-            found = self._version(subject, version)
-            known[version] = int(found.schema_id), str(found.schema.schema_str)[: MAX_SCHEMA_CHARACTERS + 1]
+            with suppress(LookupError):  # Deleted for good since it was listed.
+                found = self._version(subject, version)
+                known[version] = int(found.schema_id), str(found.schema.schema_str)[: MAX_SCHEMA_CHARACTERS + 1]
         if len(missing) > _VERSIONS_AT_ONCE:
             raise RegistryUnavailable(f"{subject}: {len(missing) - _VERSIONS_AT_ONCE} versions are still to be read")
         return dict(known.values())

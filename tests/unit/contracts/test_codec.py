@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import fastavro
 import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -233,6 +235,22 @@ def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
     topic = Topics().changes
     with pytest.raises(NotRegistered, match=r"consent\.changes\.v1-relay\.consent\.v1\.ConsentChanged: .*topics apply"):
         Codec(ConfluentRegistry("mock://nothing registered")).prepare([topic])
+
+
+def test_a_version_that_is_deleted_while_the_registry_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ConfluentRegistry("mock://deleted meanwhile")
+    client: Any = registry._client
+    kept = SimpleNamespace(version=2, schema_id=7, schema=SimpleNamespace(schema_str="{}"))
+
+    def get_version(_: str, version: Any, **__: Any) -> Any:
+        if version == 1:
+            raise SchemaRegistryError(404, 40402, "Version not found.")
+        return kept
+
+    monkeypatch.setattr(client, "get_versions", lambda *_, **__: [1, 2])
+    monkeypatch.setattr(client, "get_version", get_version)
+
+    assert registry.schemas_of("any") == {7: "{}"}
 
 
 def test_a_topic_with_two_records_is_read_by_the_record_of_each(codec: Codec) -> None:
