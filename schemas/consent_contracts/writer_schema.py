@@ -172,7 +172,9 @@ class _Parser:
         return found
 
     def _definition(self, kind: str, schema: Mapping[str, Any], namespace: str, level: int) -> WriterSchema:
-        name, given = schema.get("name"), schema.get("namespace", namespace)
+        name, given = schema.get("name"), schema.get("namespace")
+        if given is None:  # Java reads a null as none given.
+            given = namespace
         if not isinstance(name, str) or not isinstance(given, str):
             raise SchemaRefused(f"a {kind} has no name")
         full = name if "." in name or not given else f"{given}.{name}"

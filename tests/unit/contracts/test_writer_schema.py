@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from consent_contracts import Codec, Topics, Unreadable, schemas
 from consent_contracts.topics import subject
+from consent_contracts.writer_schema import parse
 
 TOPICS = Topics()
 PROMPT_SECONDS = 30.0
@@ -443,3 +444,11 @@ def test_a_further_field_changes_nothing_of_what_the_library_reads(name: str, da
     sent = framed(written(extended, {**datum, "extra": data.draw(st.text(max_size=5))}))
     own = codec.encode(topic, datum, name)
     assert codec.decode_record(topic, sent) == codec.decode_record(topic, own) == (name, datum)
+
+
+def test_a_namespace_of_null_is_that_of_the_record_around_it() -> None:
+    extra = {"type": "record", "name": "Extra", "namespace": None, "fields": [{"name": "f", "type": "int"}]}
+
+    found = parse(json.dumps(submitted(extra)))
+
+    assert found.parts[-1].name == f"{schemas.NAMESPACE}.Extra"
