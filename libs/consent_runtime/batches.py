@@ -11,6 +11,7 @@ import asyncio
 import logging
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,6 +81,17 @@ def whole_batches(raw: bytes) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
             return
         yield at, end, header
         at = end
+
+
+def is_one_gzip_member(packed: bytes, most: int) -> bool:
+    """Whether it is gzip of at most ``most`` bytes and nothing else. Kafka takes several members, and bytes behind
+    them; librdkafka reads the first alone and waits for the rest for ever, aiokafka unpacks all of them or fails."""
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        unpacking.decompress(packed, most)
+    except zlib.error:
+        return False
+    return unpacking.eof and not unpacking.unused_data
 
 
 def described(header: tuple[Any, ...]) -> RecordBatch:
