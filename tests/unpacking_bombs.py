@@ -1,8 +1,19 @@
-"""A few kilobytes that unpack to more than any client of ours may unpack."""
+"""Batches that a broker takes and no client of ours may, or can, unpack."""
 
+from __future__ import annotations
+
+import asyncio
+import gzip
+import struct
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
 from confluent_kafka import Message, Producer
 
-from consent_runtime.batches import MAX_UNPACKED_BYTES
+from consent_runtime.batches import HEADER, MAX_UNPACKED_BYTES
 
 
 def send_bomb(bootstrap: str, topic: str, partition: int, *, key: bytes = b"bomb", codec: str = "zstd") -> int:
@@ -23,3 +34,46 @@ def send_bomb(bootstrap: str, topic: str, partition: int, *, key: bytes = b"bomb
     offset = message.offset()
     assert offset is not None
     return offset
+
+
+def send_split(bootstrap: str, topic: str, partition: int) -> int:
+    """The offset of two records in a batch of gzip whose first of two members ends within the first record."""
+    return asyncio.run(_produce(bootstrap, topic, partition, _split_batch()))
+
+
+def _split_batch() -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=1 << 20,
+    )
+    for number in range(2):
+        builder.append(number, 1_760_000_000_000, b"key", b"value", [])
+    plain = bytes(builder.build())
+    content = plain[HEADER.size :]
+    raw = bytearray(plain[: HEADER.size] + gzip.compress(content[:5]) + gzip.compress(content[5:]))
+    struct.pack_into(">i", raw, 8, len(raw) - 12)
+    struct.pack_into(">h", raw, 21, 1)
+    struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+    return bytes(raw)
+
+
+async def _produce(bootstrap: str, topic: str, partition: int, batch: bytes) -> int:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    try:
+        await client.bootstrap()
+        await client.set_topics([topic])
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        request = ProduceRequest(
+            transactional_id=None, required_acks=-1, timeout=30_000, topics=[(topic, [(partition, batch)])]
+        )
+        response = await client.send(leader, request)
+        [(_, [(_, error, offset, *_)])] = response.topics
+        assert error == 0
+        return int(offset)
+    finally:
+        await client.close()

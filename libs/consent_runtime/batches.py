@@ -14,10 +14,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 _TRIES = 3
 """A batch is passed over once the client has failed with it so often: the first failure may be the network's."""
+_SILENT_SECONDS = 15.0
+"""For which reading stands still, although there is more, before the batch is looked at that would come next."""
 _ANSWER_SECONDS = 5.0
 _ONE_BATCH = 1  # byte: a broker answers with one whole batch however little was asked for
 _HOPELESS = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED})
@@ -53,13 +55,15 @@ class RecordBatch:
     size: int
     records: int
     timestamp: int
+    is_awaited: bool = False
+    """Whether librdkafka would wait for the rest of it for ever, without an error."""
 
     @property
     def description(self) -> str:
         return (
             f"the batch of offsets {self.first} to {self.last} ({self.size} bytes, {self.codec},"
-            f" {self.records} records) cannot be unpacked within {MAX_UNPACKED_BYTES // 2**20} MiB:"
-            " have its producer send again what it held"
+            f" {self.records} records) cannot be unpacked, or not within"
+            f" {MAX_UNPACKED_BYTES // 2**20} MiB: have its producer send again what it held"
         )
 
 
@@ -107,8 +111,9 @@ def described(header: tuple[Any, ...]) -> RecordBatch:
 
 
 class BoundedConsumer(Consumer):
-    """librdkafka's consumer, which reports a batch that it cannot unpack again and again. Here it is passed over and
-    logged, and its errors are not given to the caller. One that is not compressed is not passed over."""
+    """librdkafka's consumer, which reports a batch that it cannot unpack again and again, or waits for the rest of it
+    without a word. Here it is passed over and logged, and its errors are not given to the caller. One that is not
+    compressed is not passed over."""
 
     def __init__(
         self, config: Mapping[str, Any], *, read_batch: ReadBatch, on_unfetchable: OnUnfetchable, **arguments: Any
@@ -117,8 +122,13 @@ class BoundedConsumer(Consumer):
         self._read_batch = read_batch
         self._on_unfetchable = on_unfetchable
         self._failures: dict[tuple[str, int], tuple[int, int]] = {}
+        self._look_at = time.monotonic() + _SILENT_SECONDS
+        self._still: dict[tuple[str, int], tuple[int, bool]] = {}
+        """By partition, where reading stood at the last look, and whether the batch there is known to be none that is
+        waited for."""
 
     def poll(self, timeout: float = -1) -> Message | None:
+        self._pass_awaited()
         deadline = time.monotonic() + timeout
         while (message := super().poll(timeout)) is not None and self._passed(message):
             if timeout >= 0:
@@ -126,6 +136,7 @@ class BoundedConsumer(Consumer):
         return message
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        self._pass_awaited()
         received = super().consume(num_messages, timeout)
         return [each for each in received if each.error() is None or not self._passed(each)]
 
@@ -141,12 +152,49 @@ class BoundedConsumer(Consumer):
         if batch is not None and batch.codec == "none":
             return False  # It may be ours and damaged: behind it, a list would lack refusals, and nobody would know.
         if batch is not None:
-            with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
-                self.seek(TopicPartition(topic, partition, batch.last + 1))
-                where = {"topic": topic, "partition": partition, "offset": offset}
-                logger.error("%s; reading goes on behind it", batch.description, extra=where)
-                self._on_unfetchable(topic, partition, batch)
+            self._pass_over(topic, partition, offset, batch)
         return True
+
+    def _pass_awaited(self) -> None:
+        """Pass over batches of which the client waits for the rest. Looks now and then, and at each offset once."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _SILENT_SECONDS
+        before, self._still = self._still, {}
+        with suppress(KafkaException):
+            for each in self.assignment():
+                place, offset = (each.topic, each.partition), self._next(each)
+                _, end = self.get_watermark_offsets(each, cached=True)
+                if offset is None or offset >= end:
+                    continue
+                was_at, known = before.get(place, (None, False))
+                if was_at != offset or known:
+                    self._still[place] = offset, was_at == offset
+                    continue
+                batch = self._read_batch(*place, offset)
+                if batch is not None and batch.is_awaited:
+                    self._pass_over(*place, offset, batch)
+                else:
+                    self._still[place] = offset, batch is not None
+
+    def _next(self, at: TopicPartition) -> int | None:
+        """The offset that is read next; None where that is not known."""
+        [position] = self.position([at])
+        if position.offset >= 0:
+            return position.offset
+        if at.offset >= 0:
+            return at.offset
+        low, _ = self.get_watermark_offsets(at, cached=True)
+        [committed] = self.committed([at], timeout=_ANSWER_SECONDS) if at.offset == OFFSET_INVALID else [at]
+        offset = max(low, committed.offset)
+        return offset if offset >= 0 else None
+
+    def _pass_over(self, topic: str, partition: int, offset: int, batch: RecordBatch) -> None:
+        with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
+            self.seek(TopicPartition(topic, partition, batch.last + 1))
+            where = {"topic": topic, "partition": partition, "offset": offset}
+            logger.error("%s; reading goes on behind it", batch.description, extra=where)
+            self._on_unfetchable(topic, partition, batch)
 
 
 def batch_reader(bootstrap: str, security: Callable[[], Mapping[str, Any]]) -> ReadBatch:
@@ -186,7 +234,11 @@ async def _read(
                 for _, error_code, *_, raw in partitions:
                     found = next(whole_batches(raw or b""), None) if error_code == 0 else None
                     if found is not None:
-                        return described(found[2])
+                        start, end, header = found
+                        batch = described(header)
+                        packed = raw[start + HEADER.size : end]
+                        awaited = batch.codec == "gzip" and not is_one_gzip_member(packed, MAX_UNPACKED_BYTES)
+                        return replace(batch, is_awaited=awaited)
             return None
     finally:
         await client.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from confluent_kafka import Producer
 
+from consent_runtime import batches
 from tests.integration.flow.rig import Rig, refusal, until
 from tests.integration.flow.test_ingest import decisions, letters, outcome
-from tests.unpacking_bombs import send_bomb
+from tests.unpacking_bombs import send_bomb, send_split
 
 
 def _submit(rig: Rig, partition: int) -> None:
@@ -43,3 +45,21 @@ def test_ingest_puts_aside_a_record_that_is_larger_than_any_of_ours(rig: Rig) ->
     [(place, letter)] = letters(rig)
     assert place == f"{rig.topics.inbound}:1:{offset}".encode()
     assert letter["reason"] == "unfetchable"
+
+
+def test_ingest_passes_over_a_batch_of_which_the_client_waits_for_the_rest(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client says nothing of it, and would ask for it again for ever."""
+    monkeypatch.setattr(batches, "_SILENT_SECONDS", 1.0)
+    _submit(rig, 1)
+    offset = send_split(rig.kafka, rig.topics.inbound, 1)
+    _submit(rig, 1)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 2)
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: ingest.health.check() == (True, []))
+    assert decisions(rig) == 2
+    [(place, letter)] = letters(rig)
+    assert place == f"{rig.topics.inbound}:1:{offset + 1}".encode()
+    assert f"offsets {offset} to {offset + 1} (" in str(letter["error"])
