@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import SplitResult, urlsplit
@@ -29,6 +30,8 @@ _TUNNELS = tuple(map(ipaddress.ip_network, ("2001::/32", "2002::/16")))
 """Teredo and 6to4: what is at the other end is an IPv4 address of the relay's choice, and no provider is there."""
 _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001:db8::/32", "3fff::/20")))
 """What some versions of Python take for global: protocol assignments, the 6to4 relay, documentation."""
+_ENDS_IN_NUMBER = re.compile(r"(?:\A|\.)(?:\d+|0x[0-9a-f]*)\.?\Z", re.ASCII)
+"""No name of a host does. Clients take 127.1, 0x7f000001 and 2130706433 for addresses, each in its own way."""
 _ISATAP = (0x00005EFE, 0x02005EFE)
 """The first half of an interface's identifier that holds an IPv4 address (RFC 5214)."""
 
@@ -86,6 +89,8 @@ def _parts(url: str) -> SplitResult | str:
         return "not an http(s) URL: write https://host/path"
     if parts.username is not None or parts.password is not None:
         return "a URL with a login shows up in logs: leave the login out, credentials have a place of their own"
+    if _literal(parts) is None and _ENDS_IN_NUMBER.search(host):
+        return "not a host's name, and no IPv4 address as it is sent: write four numbers, as in 192.0.2.1"
     if "#" in url:
         return "a fragment is never sent: leave out everything from `#` on"
     if not url.isascii() or not url.isprintable() or set(url) & set(" \\"):

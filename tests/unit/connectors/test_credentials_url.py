@@ -17,11 +17,13 @@ REFUSED = [
     "http://localhost@example.com", "http://127.0.0.1@example.com", "http://127.0.0.1#@example.com", "http://[2001:db8::1]",
     "http://127.0.0.1.example.com", "http://\uff11\uff12\uff17.0.0.1",
     "http://localhost\\@example.com", "http://0.0.0.0", "http://[::]",
+    "https://2130706433", "https://10.1", "https://0x7f.1", "http://127.0.0.1.",
     "ftp://127.0.0.1", "https://user:secret@example.com", "HTTP://example.com", "//example.com", "http://",
 ]  # fmt: skip
 PERMITTED = [
     "https://api.example.com", "https://10.0.0.1/x", "https://example.com:8443", "http://127.0.0.1:8090/twilio",
     "http://127.0.0.2", "http://[::1]:8090", "http://localhost:8090", "HTTPS://api.example.com",
+    "https://4711.example.com", "https://api.2x", "https://0xab.example",
 ]  # fmt: skip
 
 

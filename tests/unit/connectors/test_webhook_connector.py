@@ -204,6 +204,13 @@ def test_private_addresses_are_known_in_every_disguise(address: str, public: boo
         "https://127\u30020.0.1/x",
         "https://example.com\\@127.0.0.1/x",
         "https://exam ple.com/x",
+        "https://2130706433/x",
+        "https://127.1/x",
+        "https://0177.0.0.1/x",
+        "https://0x7f000001/x",
+        "https://127.0.0.0x1/x",
+        "https://127.0.0.1./x",
+        "https://0/x",
     ],
 )
 def test_a_target_that_may_not_be_called_is_refused_with_the_fix(url: str) -> None:
