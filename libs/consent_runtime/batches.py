@@ -1,8 +1,8 @@
 """Batches of records that no client of ours may unpack: where they end, and how librdkafka goes on behind them.
 
 A few kilobytes can unpack to gigabytes, and a client that cannot unpack a batch asks for it again for ever. So what is
-unpacked is bounded (here, and in `transport.unpacking`), and a batch beyond that is passed over, known by its place
-alone. No producer of ours compresses: such a batch is always somebody else's.
+unpacked is bounded, and a batch beyond that is passed over, known by its place alone. (aiokafka is given nothing to
+unpack: `transport.compressed_batches`.) No producer of ours compresses: such a batch is always somebody else's.
 """
 
 from __future__ import annotations
@@ -59,11 +59,15 @@ class RecordBatch:
     """Whether librdkafka would wait for the rest of it for ever, without an error."""
 
     @property
+    def place(self) -> str:
+        contents = f"{self.size} bytes, {self.codec}, {self.records} records"
+        return f"the batch of offsets {self.first} to {self.last} ({contents})"
+
+    @property
     def description(self) -> str:
         return (
-            f"the batch of offsets {self.first} to {self.last} ({self.size} bytes, {self.codec},"
-            f" {self.records} records) cannot be unpacked, or not within"
-            f" {MAX_UNPACKED_BYTES // 2**20} MiB: have its producer send again what it held"
+            f"{self.place} cannot be unpacked, or not within {MAX_UNPACKED_BYTES // 2**20} MiB: have its producer send"
+            " again what it held"
         )
 
 

@@ -16,7 +16,7 @@ from consent_contracts.records import check_mark, entry_of, entry_of_change, sup
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.transport.unpacking import unfetchable_reason
+from consent_runtime.transport.compressed_batches import unfetchable_reason
 
 from .errors import EntryUnreadable
 from .expiry import next_expiry, next_expiry_header

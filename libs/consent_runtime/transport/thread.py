@@ -34,16 +34,16 @@ from faust.types import TP
 from consent_runtime.kafka import aiokafka_security
 
 from .chunk_app import ChunkApp
+from .compressed_batches import UNFETCHABLE_HEADER, without_compressed
 from .contract import Record
 from .membership import Lease
-from .unpacking import UNFETCHABLE_HEADER, bounded
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
-# aiokafka unpacks whatever a broker sends; here, before it does, is the only place to bound that.
-aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(bounded(raw))
+# aiokafka unpacks whatever a broker sends; here, before it does, is the only place to prevent that.
+aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(without_compressed(raw))
 _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
 
 
