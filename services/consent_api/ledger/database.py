@@ -50,7 +50,7 @@ _REFUSALS = {
     "no pg_hba.conf entry": "permit this role, host and encryption in pg_hba.conf, or set sslmode=verify-full",
     "pg_hba.conf rejects": "permit this role, host and encryption in pg_hba.conf, or set sslmode=verify-full",
     "requires a valid client certificate": "set sslcert and sslkey",
-    "alert": "correct sslcert and sslkey: the server refuses our certificate",
+    " alert ": "correct sslcert and sslkey: the server refuses our certificate",
     "could not load private key file": "correct sslkey",
     "private key file": "correct sslkey",
     "certificate file": "correct sslcert",
