@@ -205,13 +205,12 @@ def batch_reader(bootstrap: str, security: Callable[[], Mapping[str, Any]]) -> R
     """Reads headers and unpacks nothing; `security` as aiokafka names it. For a thread that runs no event loop."""
 
     def read(topic: str, partition: int, offset: int) -> RecordBatch | None:
-        from aiokafka.errors import KafkaError as AiokafkaError
-
         try:
             return asyncio.run(_read(bootstrap, security(), topic, partition, offset))
-        except (AiokafkaError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Also settings of a tool that only librdkafka understands: then the partition waits, and no thread ends.
             where = {"topic": topic, "partition": partition, "offset": offset}
-            logger.warning("a batch cannot be looked at: %s", error, extra=where)
+            logger.warning("a batch cannot be looked at: %r", error, extra=where)
             return None
 
     return read

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from consent_runtime import kafka
+from consent_runtime.batches import batch_reader
 
 
 def test_nothing_of_ours_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:  # R24
@@ -15,3 +16,11 @@ def test_nothing_of_ours_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     kafka.producer("localhost:1")
     kafka.transactional_producer("localhost:1", "id")
     assert [each["compression.type"] for each in configured] == ["none", "none"]
+
+
+def test_a_batch_that_cannot_be_looked_at_ends_no_reader() -> None:
+    unknown_to_aiokafka = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "none that there is"}
+
+    read = batch_reader("127.0.0.1:1", lambda: unknown_to_aiokafka)
+
+    assert read("topic", 0, 0) is None
