@@ -61,6 +61,8 @@ _QUOTED = re.compile(r"""(['"])([^'"].*)\1""")
 _MOST_LABELS_ENCODED = 36
 """Labels of a domain that are not ASCII: each takes seven bytes or more of the 254, and as long as fifty letters to
 encode."""
+_LONGEST_LABEL = 63
+"""Some rules for digits take quadratic time in the length of a label, and are applied before it is looked at."""
 _ALPHABETS = ("LATIN ", "GREEK ", "CYRILLIC ", "ARMENIAN ")
 """Those whose letters are mistaken for one another's, as Unicode names them."""
 _WRITTEN_BESIDE_LATIN = ("LATIN ", "CJK ", "HIRAGANA ", "KATAKANA", "IDEOGRAPHIC ", "BOPOMOFO ", "HANGUL ")
@@ -276,7 +278,10 @@ def _domain(domain: str) -> str:
     domain = "".join(each for at, each in enumerate(domain) if each not in JOINERS or _distinguishes(domain, at))
     domain = _DOTTED_CAPITAL.sub("i", domain)
     try:
-        ascii_domain = idna.encode(domain, uts46=True, transitional=False, std3_rules=True).decode("ascii")
+        mapped = idna.uts46_remap(domain, std3_rules=True, transitional=False)
+        if any(len(label) > _LONGEST_LABEL for label in mapped.split(".")):
+            raise InvalidAddress("invalid_domain", "send an e-mail address whose domain can exist")
+        ascii_domain = idna.encode(mapped, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         raise InvalidAddress("invalid_domain", "send an e-mail address whose domain can exist") from None
     ascii_domain = ascii_domain.rstrip(".").lower()

@@ -1,6 +1,7 @@
 """One caller's addresses, however hard they are to read, do not keep another caller waiting (R43, R45)."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,17 +41,26 @@ class SlowChecker:
         return [ANSWER] * len(addresses)
 
 
-async def test_a_short_question_is_answered_between_slices_of_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
+def gate_of(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(app, "time", clock)
     gate = object.__new__(Gate)
     gate.__dict__.update(
         _views={"sms": View()},
         _metrics=GateMetrics.on(CollectorRegistry()),
         _limits=RateLimits({}),
-        _checkers={("acme", "sms"): SlowChecker(clock)},
+        _checkers={(tenant, "sms"): SlowChecker(clock) for tenant in ("acme", "other")},
+        _turns=defaultdict(asyncio.Lock),
     )
-    caller = ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
+    return gate
+
+
+def caller_of(tenant: str) -> ApiKey:
+    return ApiKey(id="k", digest="", tenant=tenant, scopes=frozenset({"check"}))
+
+
+async def test_a_short_question_is_answered_between_slices_of_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    gate, caller = gate_of(clock, monkeypatch), caller_of("acme")
     answered: list[tuple[int, float]] = []
 
     async def ask(count: int) -> None:
@@ -60,3 +70,20 @@ async def test_a_short_question_is_answered_between_slices_of_a_long_one(monkeyp
     await asyncio.gather(ask(3_000), ask(1))
     assert [count for count, _ in answered] == [1, 3_000]
     assert answered[0][1] <= 0.1
+
+
+async def test_many_long_questions_of_a_tenant_hold_up_another_tenant_as_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    gate = gate_of(clock, monkeypatch)
+    answered: list[tuple[str, float]] = []
+
+    async def ask(tenant: str, count: int) -> None:
+        request: Any = CheckRequest(channel="sms", purpose="news", addresses=["a"] * count)
+        await gate.check(caller_of(tenant), request)
+        answered.append((tenant, clock.now))
+
+    await asyncio.gather(*(ask("acme", 1_000) for _ in range(64)), ask("other", 100))
+    assert answered[0][0] == "other"
+    assert answered[0][1] <= 0.5

@@ -100,6 +100,15 @@ def test_what_is_refused_of_an_address_costs_little() -> None:
     assert time.process_time() - began < PROCESSOR_SECONDS
 
 
+def test_a_label_that_no_domain_has_costs_little() -> None:
+    """Whether a digit may stand beside the others was asked of each of them."""
+    began = time.process_time()
+    for _ in range(500):
+        with pytest.raises(InvalidAddress, match="invalid_domain"):
+            email("a@" + "\u0660" * 252)
+    assert time.process_time() - began < PROCESSOR_SECONDS / 5
+
+
 def test_a_domain_of_many_scripts_is_still_read() -> None:
     assert canonical("email", "a@b\u00fccher.caf\u00e9.example.com", default_region="FR").endswith(".example.com")
     with pytest.raises(InvalidAddress, match="too_long"):
