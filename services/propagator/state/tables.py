@@ -36,6 +36,7 @@ PLANNED_AT_ONCE = 100
 """Records in one application, beyond which bulk entries are stored first and planned afterwards: planning takes ten
 times as long, and a live entry may follow them."""
 _MILLI = 1_000
+_FOREIGN_ROW = "a record of the state topic has a key that is not ours"
 
 
 class UnreadableRecords(Protocol):
@@ -317,11 +318,13 @@ class PartitionTables:
         topic, put, delete = batch.partition.topic, writes.put, writes.delete
         if topic == self.topics.state:
             for message in batch.messages:
-                key, value = b"d" + (message.key() or b"").replace(b"/", b"\0", 1), message.value()
-                if value is None:
-                    delete(key)
+                parsed, value = parse_row_key(message.key() or b""), message.value()
+                if parsed is None:
+                    logger.error(_FOREIGN_ROW)
+                elif value is None:
+                    delete(layout.delivered_key(*parsed))
                 else:
-                    put(key, value)
+                    put(layout.delivered_key(*parsed), value)
         elif topic == self.topics.resolved:
             for message in batch.messages:
                 if message.value():
@@ -385,7 +388,7 @@ class PartitionTables:
     ) -> None:
         parsed = parse_row_key(key)
         if parsed is None:
-            logger.error("a record of the state topic has a key that is not ours")
+            logger.error(_FOREIGN_ROW)
             return
         name, address_key = parsed
         changes[layout.delivered_key(name, address_key)] = value

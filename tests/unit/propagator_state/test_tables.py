@@ -298,6 +298,19 @@ def test_a_bulk_restore_is_planned_by_the_scan_after_it(bench: Bench) -> None:
     assert [each.address_key for each in bench.pending(kind="forget", live=False)] == ["h1.erased"]
 
 
+@pytest.mark.parametrize("key", [b"", b"crm", b"crm/\xff", b"\xff/k1.a", b"/k1.a", b"\xff"])
+def test_a_row_under_a_key_that_is_not_ours_ends_no_scan(bench: Bench, key: bytes) -> None:  # R10
+    bench.tables.begin_bulk()
+    writes = bench.tables.store.batch()
+    record = Message(STATE, 7, "", bench.row("h1.a", "d1")[1])
+    record.key = lambda: key  # type: ignore[method-assign]
+    bench.tables.apply_unplanned(Batch(TopicPartition(STATE, 0), [record], Position("id", 8)), writes)
+    bench.tables.store.write(writes)
+    bench.tables.load()
+    bench.scan()
+    assert list(bench.tables.store.scan(b"d", b"e")) == []
+
+
 def test_a_target_that_cannot_be_part_of_a_key_concerns_its_address_alone(bench: Bench) -> None:
     bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, purpose="a\0b")), ("h1.b", bench.entry("h1.b", 60)))
     assert bench.events.failed == ["crm"]
