@@ -47,7 +47,8 @@ _AFTER_SCHEME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """A number in a link, or named as one. Its country code has no + there."""
-_NUMBER_ALONE = re.compile(r"[\d\W_]+", re.ASCII)
+_NUMBER_ALONE = re.compile(r"[\d\W_]+")
+"""Without letters of any script."""
 _AS_DIALLED = re.compile(r"[\s()\[\]{}<>]|(?:\d+[\W_]+){3}\d", re.ASCII)
 """What sets a number apart from an id: a blank, brackets, or four groups at least."""
 _FRENCH_GROUPED = re.compile(r"(?:(?:00)?33)?0?[1-9]\d{8}", re.ASCII)
