@@ -20,6 +20,7 @@ EMAILS = [
     "jean.dupont_x0040_example.com", "jean.dupont=40example.com", "jean.du\u200bpont@exam\u200dple.com",
     "jean.dupont\u06dd@example.com", "jean.dupont @ example.com", "jean.dupont@example\uff0ecom",
     "jean.dupont(at)example.com", "jean.dupont [AT] example [dot] com", "crm:jean.dupont@example.com/1",
+    "jean.dupont@@example.com", "jean.dupont@example.com/v1.2", "jean.dupont@example\uff61com",
     "mailto:jean.dupont@example.com", "mailto:jean.dupont%40example.com", "<jean.dupont@example.com>",
     base64.b64encode(b"jean.dupont@example.com").decode(), b"jean.dupont@example.com".hex(),
 ]  # fmt: skip
