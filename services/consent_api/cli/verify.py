@@ -136,9 +136,14 @@ def _parts(found: Iterable[Checked]) -> Iterator[list[Checked]]:
 
 
 def _line(difference: Difference, *, as_json: bool) -> str:
+    from consent_runtime.terminal import shown
+
     place = difference.place
     if not as_json:
-        return f"{difference.kind}: {place.tenant or '?'} {place.channel} {place.address_key}: {difference.detail}"
+        # Key, tenant and purposes may be those of a forged entry.
+        return shown(
+            f"{difference.kind}: {place.tenant or '?'} {place.channel} {place.address_key}: {difference.detail}"
+        )
     return json.dumps(
         {
             "kind": difference.kind,
