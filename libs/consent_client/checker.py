@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
+from consent_contracts.decisions import KEY_ID
 from consent_contracts.verdict import UNKNOWN, applicable
 from consent_runtime.addresses import InvalidAddress, canonical
 from consent_runtime.clock import now_micros
@@ -14,7 +15,7 @@ from consent_runtime.keyring import Keyring
 logger = logging.getLogger(__name__)
 
 _SKEW_MICROS = 2_000_000
-_ADDRESS_KEY = re.compile(r"([a-z][a-z0-9]{0,15})\.[A-Za-z0-9_-]{43}", re.ASCII)
+_ADDRESS_KEY = re.compile(rf"({KEY_ID})\.[A-Za-z0-9_-]{{43}}")
 
 _UNREADABLE = "the entry of this address cannot be read"
 _NOT_A_KEY = "not_an_address_key"

@@ -1,22 +1,23 @@
-"""Which hash keys the entries of a list stand under, tenant by tenant: a newer one than a process has hides decisions
-from it."""
+"""The hash keys under which the entries of a list are stored, by tenant. A process that lacks a newer one does not see
+all decisions."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 
+from consent_contracts.decisions import KEY_ID
 from consent_runtime.keyring import Keyring, age
 
-_KEY_ID = re.compile(rb"([a-z][a-z0-9]{0,15})\.")
+_BEFORE_DOT = re.compile(f"({KEY_ID})\\.".encode())
 _SHARE = 2
 
 
 class KeyIds:
     """Counts entries. One thread counts, any may ask.
 
-    One record proves nothing: whoever may write to the list may name any key in it. But no key is retired before every
-    address has an entry under the newer one (docs/decisions/0009), so one that is in use has many.
+    One record proves nothing: a client that may write to the list may name any key in it. But no key is retired before
+    every address has an entry under the newer one (docs/decisions/0009), so one that is in use has many.
     """
 
     def __init__(self) -> None:
@@ -25,16 +26,16 @@ class KeyIds:
         """The highest that each count has been: what is erased has been in use all the same."""
 
     def add(self, tenant: str, key: bytes) -> None:
-        """An entry has come to stand under `key`."""
+        """There is an entry under `key`."""
         # What has not the form of a key id is not kept: it would get into logs, and could be anything.
-        if (match := _KEY_ID.match(key)) is not None:
+        if (match := _BEFORE_DOT.match(key)) is not None:
             present, most, key_id = self._present[tenant], self._most[tenant], match[1]
             present[key_id] += 1
             most[key_id] = max(most[key_id], present[key_id])
 
     def remove(self, tenant: str, key: bytes) -> None:
-        """It stands there no more."""
-        if (match := _KEY_ID.match(key)) is not None:
+        """It is there no more."""
+        if (match := _BEFORE_DOT.match(key)) is not None:
             self._present[tenant][match[1]] -= 1
 
     def newest(self, tenant: str) -> str | None:

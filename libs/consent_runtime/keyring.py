@@ -15,9 +15,10 @@ from typing import Any, AnyStr
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from consent_contracts.decisions import KEY_ID
 from consent_runtime import private_files
 
-_ID = re.compile(r"[a-z][a-z0-9]{0,15}")
+_ID = re.compile(KEY_ID)
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SECRET_BYTES = 32
 _NONCE_BYTES = 12

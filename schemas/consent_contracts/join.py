@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .decisions import Decision, Entry, permits
+from .decisions import KEY_ID, Decision, Entry, permits
 
 SKEW_MICROS = 2_000_000
 """A permission counts as this much older than it says: at a near tie the person is left alone."""
 
-_KEY_ID = re.compile(rb"[a-z][a-z0-9]{0,15}")
+_KEY_ID = re.compile(KEY_ID.encode())
 
 Order = tuple[int, int, str, int, str, int, int]
 

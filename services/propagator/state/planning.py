@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consent_contracts.codec import Codec
+from consent_contracts.decisions import KEY_ID
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
 from consent_contracts.records import entry_of, verdicts_of
 from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
@@ -18,7 +19,7 @@ from propagator.sending.ports import PendingPush
 from .rows import DestinationFill, check_row, delivered_of, fill_of
 from .unknown_schemas import UnknownSchemas
 
-_ADDRESS_KEY = re.compile(r"[a-z][a-z0-9]{0,15}\.[A-Za-z0-9_-]+")
+_ADDRESS_KEY = re.compile(rf"{KEY_ID}\.[A-Za-z0-9_-]+")
 _CACHED_ENTRIES = 2_048
 
 
