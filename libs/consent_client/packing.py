@@ -4,8 +4,8 @@ A packed value is: tenant (2 bytes), number of verdicts (2), a code for each ver
 entry to entry: times (8 bytes each) and decision ids (16). A code stands for all that repeats among the entries of one
 tenant: purpose, permitted, reason, and which of the times and ids follow.
 
-Where a table of codes is full, an entry is written out instead: whoever invents purposes or tenants makes entries
-larger, and none unreadable. Nor does it matter in which order a replica read them."""
+Where a table of codes is full, an entry is written out instead: invented purposes or tenants make entries larger, and
+none unreadable, in whichever order a replica reads them."""
 
 import struct
 from collections.abc import Mapping
@@ -168,7 +168,7 @@ class Packing:
 
 def _shape(tenant: _Tenant, header: bytes) -> dict[str, _Slot]:
     """Where to find things in every value with this header. Few shapes make up a list; should there be many after all,
-    the cache starts anew rather than grow with them."""
+    the cache is emptied rather than grow with them."""
     at = len(header)
     shape: dict[str, _Slot] = {}
     for (code,) in struct.iter_unpack("<H", header[_HEAD.size :]):

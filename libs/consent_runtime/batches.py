@@ -1,4 +1,4 @@
-"""Batches of records that no client of ours may unpack: where they end, and how librdkafka goes on behind them.
+"""Batches of records that no client of ours may unpack: where they end, and how librdkafka goes on after them.
 
 A few kilobytes can unpack to gigabytes, and a client that cannot unpack a batch asks for it again for ever. So what is
 unpacked is bounded, and a batch beyond that is passed over, known by its place alone. (aiokafka is given nothing to
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 """Of one batch. What our own topics take is 1 to 2 MiB, and a producer fills a batch by its size before compression."""
-MAX_RECORD_BYTES = 8 * 1024 * 1024
-"""Of one value: several times what any topic of ours takes."""
+MAX_VALUE_BYTES = 8 * 1024 * 1024
+"""Of a record's value: several times what any topic of ours takes."""
 UNFETCHABLE = "unfetchable"
 """The reason of a dead letter that holds a place and no record."""
 
@@ -197,7 +197,7 @@ class BoundedConsumer(Consumer):
         with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
             self.seek(TopicPartition(topic, partition, batch.last + 1))
             where = {"topic": topic, "partition": partition, "offset": offset}
-            logger.error("%s; reading goes on behind it", batch.description, extra=where)
+            logger.error("%s; reading goes on after it", batch.description, extra=where)
             self._on_unfetchable(topic, partition, batch)
 
 

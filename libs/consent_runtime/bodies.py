@@ -121,7 +121,7 @@ def _of_another_shape(text: str) -> Problem:
         name = _MEMBER.match(text, len(_UNKNOWN_MEMBER))
         detail = f"{_UNKNOWN_MEMBER}{name[0]}`" if name is not None else "Object contains an unknown field"
     else:
-        # The value in quotes goes, too: whoever mixes up two members may have put an address there.
+        # The value in quotes goes, too: it may be an address, where a caller has mixed up two members.
         detail = (what or text)[:_LONGEST_DETAIL].partition(" '")[0]
     return Problem(
         422,

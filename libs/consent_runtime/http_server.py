@@ -56,7 +56,7 @@ class _Refused(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Its deadline is set anew by each step of a request; when it passes, the connection ends unless an
+    """One connection. Each step of a request sets a new deadline; when it passes, the connection ends unless an
     answer is being prepared, which has deadlines of its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _make_room(self) -> bool:
-        """End the connection that has waited for its next request longest: whoever opens many keeps nobody out."""
+        """End the connection that has waited for its next request longest: opening many keeps no other client out."""
         waiting = (each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self)
         idle = min((each for each in waiting if not each._is_answering), key=lambda each: each._since, default=None)
         if idle is not None:
@@ -164,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._close()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer for the request that is being read, unless that would stand within the answer to one before it."""
+        """Answer the request that is being read, unless the answer to an earlier one is still being written."""
         if self._is_answering or self.transport.is_closing():
             self._close()
             return

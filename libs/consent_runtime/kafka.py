@@ -64,7 +64,7 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
             "enable.idempotence": True,
             # librdkafka's own default (CRC32) would send most keys to another partition than Java does.
             "partitioner": "murmur2_random",
-            # Strangers read our topics, and not every client knows every codec (kafkajs: gzip alone).
+            # Clients of other languages read our topics, and not each knows every codec (kafkajs: gzip alone).
             "compression.type": "none",
             "linger.ms": 5,
             "queue.buffering.max.messages": 200_000,
@@ -97,9 +97,9 @@ def consumer(
     on_unfetchable: OnUnfetchable = lambda *_: None,
     **overrides: Any,
 ) -> Consumer:
-    """A consumer that sees committed records only, starts at the earliest, and commits only when told.
+    """A consumer that sees committed records only, starts at the earliest, and commits only when asked to.
 
-    It passes over batches that cannot be unpacked; `on_unfetchable` is told of each."""
+    It passes over batches that cannot be unpacked and calls `on_unfetchable` for each."""
     return BoundedConsumer(
         {
             "bootstrap.servers": bootstrap,

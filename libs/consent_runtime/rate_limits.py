@@ -1,6 +1,6 @@
 """How many requests an API key and its tenant may send to one process, by budget (R45). Pure, but for the clock.
 
-Budgets are apart: whoever imports, or reads, as fast as they may leaves the room of live decisions as it is.
+Each budget is its own: an import, or reading, at the full rate leaves that of live decisions untouched.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def join(state: Entry | None, other: Entry) -> Entry:
     """Join ``other`` into ``state``. Returns ``state`` itself, the same object, when ``other`` adds nothing.
 
     Both describe one (tenant, channel, address_key); ValueError when they do not. Of two sealed forms of the
-    address a well-formed one stands, and then the greater bytes: key ids lead them and ascend with age, so the newest
-    key wins.
+    address a well-formed one is kept, and of two such the greater bytes: key ids lead them and ascend with age, so the
+    newest key wins.
     """
     if state is None:
         return other

@@ -94,7 +94,7 @@ def revoke(connection: Connection, key_id: str, *, now: int) -> bool:
 
 def export(connection: Connection, *, scope: str, path: Path, host: str, now: int) -> int:
     """Write the digests of the live keys with ``scope`` to ``path``; how many there were. The file is remembered,
-    so that whoever revokes a key later learns of it."""
+    so that `keys revoke` can name it later."""
     connection.execute(_ONE_AT_A_TIME)
     live = api_keys.c.revoked_at.is_(None) & api_keys.c.scopes.any(scope)
     keys = [_key(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]

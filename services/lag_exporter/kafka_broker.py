@@ -150,7 +150,7 @@ class KafkaBroker:
                         found.setdefault(place, None)
                     elif error.fatal():
                         raise BrokerAway(error.name())
-                # A batch that nobody can unpack is work that is left all the same.
+                # A batch that cannot be unpacked is unread all the same.
                 found = {**found, **self._passed_over}
         except KafkaException as error:
             raise BrokerAway(error.args[0].name()) from error

@@ -48,7 +48,7 @@ def merge(
     topic holds differs from the ledger, and so perhaps from `current`. `tenant_mismatches` holds the positions of
     changes that name another tenant than the entry of their address: two tenants never share an address key, so one of
     them is wrong; of a rewrite, which comes from the ledger, it is the entry, which is then replaced. Of two seals the
-    one of the higher `rank` stands.
+    one of the higher `rank` is kept.
     """
     merged = Merged()
     entries = merged.entries

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from consent_runtime.keyring import Keyring, Unsealable
 
 SealRank = Callable[[str, bytes], int]
-"""Of a sealed address under its address key; the higher one stands, whatever came first."""
+"""Of a sealed address under its address key; the higher one is kept, whichever came first."""
 
 OPENS, UNKNOWN_KEY, FORGED = 2, 1, 0
 
 
 def any_seal(_address_key: str, _sealed: bytes) -> int:
-    """Where there are no keys to tell by."""
+    """For a merge without seal keys."""
     return OPENS
 
 

@@ -16,7 +16,7 @@ from consent_runtime.batches import RecordBatch, described, whole_batches
 
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
 UNFETCHABLE_HEADER = "consent-relay-unfetchable"
-"""Says why a record has no content: it stands for what cannot be read."""
+"""Holds why a record is empty: it takes the place of a batch that must not be unpacked."""
 
 
 def without_compressed(raw: bytes) -> bytes:
@@ -33,7 +33,7 @@ def without_compressed(raw: bytes) -> bytes:
 
 
 def unfetchable_reason(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
-    """Why the record stands in for a batch, if it does."""
+    """Why the record takes the place of a batch; None for any other record."""
     for name, value in headers or ():
         if name == UNFETCHABLE_HEADER:
             return (value or b"").decode("utf-8", "replace")[:500]

@@ -83,9 +83,9 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         super().__post_init__()
         self.lease = Lease(generation=-1, member_id="")
         self._gone: dict[TP, int] = {}
+        """Where partitions were to be read on, and the topic no longer holds that offset."""
         self._singly: set[TP] = set()
         """Partitions whose records are taken one by one, as one among them cannot be parsed."""
-        """Where partitions were to be read on, and the topic no longer holds that offset."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -209,7 +209,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         except UnicodeDecodeError:
             if not records:
                 offset = result._partition_records.next_fetch_offset
-                logger.error("the headers of %s:%d:%d cannot be read: its name is not UTF-8", *tp, offset)
+                logger.error("%s:%d:%d cannot be read: the name of a header is not UTF-8", *tp, offset)
                 records.append(UnparsedRecord(topic=tp.topic, partition=tp.partition, offset=offset))
                 state.consumed_to(offset + 1)
             self._fetch_again(fetcher, tp)

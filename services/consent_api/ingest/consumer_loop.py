@@ -71,8 +71,8 @@ class ConsumerLoop:
     another process under the same identity leaves `run` with InstanceTaken, while a member that nobody stands behind
     (a broker that was killed leaves such) is waited for until it is gone.
 
-    A batch that the client cannot unpack is passed over (it calls `pass_over`): one record that is `unfetchable` stands
-    for it.
+    A batch that the client cannot unpack is passed over (it calls `pass_over`): its last record is handled as
+    `unfetchable`.
 
     A partition that holds more than was read of it, and gives nothing for `stalled_after` seconds although nothing
     holds the loop up, makes the loop unready: stopped by mistake, or by a client that has lost its way.
@@ -187,8 +187,8 @@ class ConsumerLoop:
             self._add(self._passed_over.pop(0))
 
     def pass_over(self, topic: str, partition: int, batch: RecordBatch) -> None:
-        """The consumer, in a poll, has gone on behind a batch that it cannot unpack."""
-        self._passed_over.append(Consumed.standing_for(topic, partition, batch))
+        """The consumer, in a poll, has gone on after a batch that it cannot unpack."""
+        self._passed_over.append(Consumed.last_of(topic, partition, batch))
 
     def _take(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -36,7 +36,7 @@ class DeletedRecords:
         self._quiet_until: dict[Partition, float] = {}
         self._silent_until = float("-inf")
         self._before_first_start: dict[Partition, int] = {}
-        self._told: set[Partition] = set()
+        self._seen: set[Partition] = set()
 
     def forget(self, places: Iterable[Partition]) -> None:
         """They are somebody else's, or were meanwhile."""
@@ -59,9 +59,9 @@ class DeletedRecords:
         if not known:
             wanted = self._committed(place)
         lost = 0
-        if wanted is None and offset > 0 and place not in self._told and 0 < (begins := self._begins(place)) <= offset:
+        if wanted is None and offset > 0 and place not in self._seen and 0 < (begins := self._begins(place)) <= offset:
             self._before_first_start[place] = begins
-            self._told.add(place)
+            self._seen.add(place)
         if wanted is not None and offset > wanted and self._worth_asking(place, offset - wanted, now):
             begins = self._begins(place)
             lost = begins - wanted if wanted < begins <= offset else 0
@@ -69,8 +69,7 @@ class DeletedRecords:
         return lost
 
     def before_first_start(self, place: Partition) -> int:
-        """How many offsets had been deleted when this group, which has never been there, came to the partition. They
-        are told once; 0 otherwise."""
+        """How many offsets had been deleted before this group first read the partition. Returned once, then 0."""
         return self._before_first_start.pop(place, 0)
 
     def _worth_asking(self, place: Partition, missing: int, now: float) -> bool:

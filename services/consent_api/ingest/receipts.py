@@ -34,7 +34,7 @@ _TEXTS = (
     "detail",
 )
 LONGEST = dict.fromkeys(_TEXTS, 200) | {"target": 1_000, "provider_reference": 1_000, "detail": 2_000}
-"""Characters. What a provider said is cut: the proof stands without the rest."""
+"""Characters. A provider's own text is cut: the receipt proves the delivery without the rest."""
 MAX_DECISIONS = 1_000
 _CUT = ("provider_reference", "detail")
 _TIMES = ("version", "accepted_at", "queued_at", "occurred_at")

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from confluent_kafka import Message
 
 from consent_runtime import kafka
-from consent_runtime.batches import MAX_RECORD_BYTES, RecordBatch
+from consent_runtime.batches import MAX_VALUE_BYTES, RecordBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumed:
-    """`timestamp` in milliseconds since the epoch, -1 when the record has none. `unfetchable`: why nothing is
-    known of it but its place; it then stands for all records up to it that nobody could take."""
+    """`timestamp` in milliseconds since the epoch, -1 when the record has none. `unfetchable`: why only its place is
+    known. It is then the last record of a batch that could not be unpacked, or one that is too large."""
 
     topic: str
     partition: int
@@ -24,7 +24,7 @@ class Consumed:
     headers: tuple[tuple[str, bytes | None], ...]
     unfetchable: str | None = None
     unfetchable_from: int | None = None
-    """The first of the offsets that it stands for."""
+    """The first offset of that batch."""
 
     @property
     def first(self) -> int:
@@ -36,7 +36,7 @@ class Consumed:
         if topic is None or partition is None or offset is None:
             raise ValueError("not a record but an event of the client")
         value, timestamp = _bytes(message.value()), message.timestamp()[1]
-        if value is not None and len(value) > MAX_RECORD_BYTES:
+        if value is not None and len(value) > MAX_VALUE_BYTES:
             reason = f"its value of {len(value)} bytes is larger than any of ours"
             return cls._unfetchable(topic, partition, offset, timestamp, reason)
         return cls(
@@ -50,7 +50,7 @@ class Consumed:
         )
 
     @classmethod
-    def standing_for(cls, topic: str, partition: int, batch: RecordBatch) -> Consumed:
+    def last_of(cls, topic: str, partition: int, batch: RecordBatch) -> Consumed:
         """The last record of a batch that could not be unpacked."""
         record = cls._unfetchable(topic, partition, batch.last, batch.timestamp, batch.description)
         return replace(record, unfetchable_from=batch.first)

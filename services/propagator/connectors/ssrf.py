@@ -99,7 +99,7 @@ def _parts(url: str) -> SplitResult | str:
 
 
 def _literal(parts: SplitResult) -> str | None:
-    """The IP address that stands in the URL in the place of a name."""
+    """The IP address in the URL; None where it has a name."""
     host = (parts.hostname or "").partition("%")[0]
     try:
         return str(ipaddress.ip_address(host))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from consent_runtime.clock import elapsed_micros, now_micros
 
-PATIENCE_MICROS = 300_000_000
+WAIT_MICROS = 300_000_000
 """Of a registry that answers. One that is being restored, or is one of several, may know the schema by then."""
 
 _QUIET_MICROS = 60_000_000
@@ -15,7 +15,7 @@ _QUIET_MICROS = 60_000_000
 
 class UnknownSchemas:
     """An entry's schema is registered before the entry is written. If the registry does not know it for
-    `PATIENCE_MICROS`, although it answers, the merge has not written that entry. For several threads."""
+    `WAIT_MICROS`, although it answers, the merge has not written that entry. For several threads."""
 
     def __init__(self, *, clock: Callable[[], int] = now_micros, elapsed: Callable[[], int] = elapsed_micros) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class UnknownSchemas:
         if since is None or elapsed - self._last_answer > _QUIET_MICROS:
             self._answers_since = since = elapsed
         self._last_answer = elapsed
-        return min(elapsed - since, self._clock() - append_time) < PATIENCE_MICROS
+        return min(elapsed - since, self._clock() - append_time) < WAIT_MICROS
 
     def no_answer(self) -> None:
         """The registry has not answered: waiting begins again."""

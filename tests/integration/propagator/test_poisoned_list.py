@@ -14,7 +14,7 @@ async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(
     state_rig: StateRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(unknown_schemas, "PATIENCE_MICROS", 3_000_000)
+    monkeypatch.setattr(unknown_schemas, "WAIT_MICROS", 3_000_000)
     process = state_rig.process()
     await process.activate()
     key = state_rig.decide(1)
