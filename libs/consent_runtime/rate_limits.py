@@ -64,7 +64,7 @@ class RateLimits:
             yield "tenant", caller.tenant, rates.per_tenant
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """How many requests of a tenant are held at once, each with its body. For one thread."""
 
     def __init__(self, most: int) -> None:

@@ -19,6 +19,8 @@ from .ledger.purposes import MAX_PURPOSES
 from .tenant_purposes import declared, read_tenant_purposes
 from .validate import Purposes, Rules, UnknownPurpose, midnight
 
+LIVE, BULK, READ = "live", "bulk", "read"
+"""Budgets of the API: requests with one decision or links; decisions in batches; questions."""
 _DATABASE = "postgresql://role:password@host:port/database of a role that `consent-relay migrate` created"
 
 
@@ -148,11 +150,10 @@ class ApiSettings(SubmissionSettings):
 
     @property
     def rates(self) -> Mapping[str, Rates]:
-        """By the budgets of http/dependencies.py."""
         return {
-            "live": Rates(per_key=self.api_key_live_rate, per_tenant=self.api_tenant_live_rate),
-            "bulk": Rates(per_key=self.api_key_bulk_rate, per_tenant=self.api_tenant_bulk_rate),
-            "read": Rates(per_key=self.api_key_read_rate, per_tenant=self.api_tenant_read_rate),
+            LIVE: Rates(per_key=self.api_key_live_rate, per_tenant=self.api_tenant_live_rate),
+            BULK: Rates(per_key=self.api_key_bulk_rate, per_tenant=self.api_tenant_bulk_rate),
+            READ: Rates(per_key=self.api_key_read_rate, per_tenant=self.api_tenant_read_rate),
         }
 
 

@@ -24,7 +24,7 @@ from consent_contracts.decisions import GIVEN
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, responses
-from consent_runtime.rate_limits import AtOnce
+from consent_runtime.rate_limits import ConcurrencyLimit
 
 from . import models, rendering
 from .back_pressure import BackPressure
@@ -143,7 +143,7 @@ class DecisionHandler:
     def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
-        self._bulk_at_once = AtOnce(_BULK_AT_ONCE)
+        self._bulk_at_once = ConcurrencyLimit(_BULK_AT_ONCE)
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics

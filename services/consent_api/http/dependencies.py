@@ -10,10 +10,11 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from consent_api.keys import ApiKeyStore
+from consent_api.settings import BULK, LIVE, READ
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
-from consent_runtime.rate_limits import AtOnce, RateLimits
+from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
@@ -22,8 +23,6 @@ _SMALL_BODY = 262_144
 """Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
 _SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 128, 64, 32
 """Of one tenant: a decoded body takes ten times its size."""
-LIVE, BULK, READ = "live", "bulk", "read"
-"""Budgets: requests of one decision and links; decisions in batches; questions."""
 
 
 class Callers:
@@ -33,8 +32,8 @@ class Callers:
         self._key_store = key_store
         self._tenants = tenants
         self._limits = limits
-        self._strangers = anyio.CapacityLimiter(1)
-        """Looked up in one thread, so that invented keys take none from those whose key is known."""
+        self._unknown_keys = anyio.CapacityLimiter(1)
+        """They are looked up in one thread, so that invented keys take none from callers whose key is known."""
 
     def require(self, scope: str, budget: str) -> Callable[..., Awaitable[ApiKey]]:
         """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when the budget of
@@ -59,7 +58,7 @@ class Callers:
         store = self._key_store
         if (key := store.cached(token)) is not None:
             return key
-        limiter = None if store.has_known(token) else self._strangers
+        limiter = None if store.has_known(token) else self._unknown_keys
         return await anyio.to_thread.run_sync(store.find, token, limiter=limiter)
 
 
@@ -74,7 +73,7 @@ def _tenant_without_keys() -> Problem:
 
 
 def read_body(
-    limit: int, authenticated: Callable[..., Awaitable[ApiKey]], *, at_once: AtOnce
+    limit: int, authenticated: Callable[..., Awaitable[ApiKey]], *, at_once: ConcurrencyLimit
 ) -> Callable[..., AsyncIterator[bytes]]:
     """A dependency: the bytes of a JSON body, read only for callers who may send one. 408, 413, 415, 429."""
 
@@ -108,10 +107,10 @@ class RequestDependencies:
         )
         return cls(
             submit=submit,
-            submit_body=read_body(small, submit, at_once=AtOnce(_SUBMITTED_AT_ONCE)),
+            submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
             submit_batch=batch,
-            batch_body=read_body(longest_body, batch, at_once=AtOnce(_BATCHES_AT_ONCE)),
+            batch_body=read_body(longest_body, batch, at_once=ConcurrencyLimit(_BATCHES_AT_ONCE)),
             charge=lambda caller, decisions: limits.charge(BULK, caller, decisions - 1),
             read=read,
-            read_body=read_body(small, read, at_once=AtOnce(_QUESTIONS_AT_ONCE)),
+            read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
         )

@@ -15,11 +15,12 @@ from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
-from consent_runtime.rate_limits import AtOnce, RateLimits
+from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
 
 from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
 from .openapi import describe
+from .settings import ADDRESSES, REQUESTS
 
 _AT_ONCE = 25
 """Addresses between two looks at the clock: those that are hard to read take a millisecond each."""
@@ -28,8 +29,6 @@ _SLICE_SECONDS = 0.005
 _SCOPE = "check"
 _CHECKED_AT_ONCE = 64
 """Requests of one tenant, with bodies of up to 4 MiB."""
-REQUESTS, ADDRESSES = "requests", "addresses"
-"""Budgets."""
 
 
 class Gate:
@@ -153,7 +152,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
     problems.install(app)
-    at_once = AtOnce(_CHECKED_AT_ONCE)
+    at_once = ConcurrencyLimit(_CHECKED_AT_ONCE)
 
     @app.exception_handler(Problem)
     async def refuse(_: Request, problem: Problem) -> Response:

@@ -12,6 +12,9 @@ from consent_runtime.rate_limits import Rates
 from consent_runtime.resolved import StalenessLimits
 from consent_runtime.settings import RelaySettings
 
+REQUESTS, ADDRESSES = "requests", "addresses"
+"""Budgets of the gate."""
+
 
 class GateSettings(RelaySettings):
     """`CONSENT_RELAY_...`; fields of the gate alone begin with its name."""
@@ -77,10 +80,9 @@ class GateSettings(RelaySettings):
 
     @property
     def rates(self) -> Mapping[str, Rates]:
-        """By the budgets of gate/app.py."""
         return {
-            "requests": Rates(per_key=self.gate_key_request_rate, per_tenant=self.gate_tenant_request_rate),
-            "addresses": Rates(per_key=self.gate_key_address_rate, per_tenant=self.gate_tenant_address_rate),
+            REQUESTS: Rates(per_key=self.gate_key_request_rate, per_tenant=self.gate_tenant_request_rate),
+            ADDRESSES: Rates(per_key=self.gate_key_address_rate, per_tenant=self.gate_tenant_address_rate),
         }
 
     def unknown(self, channel: str) -> Policy:

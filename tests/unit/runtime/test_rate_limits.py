@@ -4,7 +4,7 @@ import pytest
 
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem
-from consent_runtime.rate_limits import BURST_SECONDS, AtOnce, RateLimits, Rates
+from consent_runtime.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits, Rates
 
 
 class Clock:
@@ -86,7 +86,7 @@ def test_a_slow_rate_admits_one(clock: Clock) -> None:
 
 
 def test_a_tenant_has_so_many_requests_under_way() -> None:
-    at_once = AtOnce(2)
+    at_once = ConcurrencyLimit(2)
     with at_once.held(key("k1")), at_once.held(key("k2")):
         with pytest.raises(Problem, match="too-many-at-once"), at_once.held(key("k3")):
             pass
