@@ -133,7 +133,7 @@ class MergeMetrics:
             ),
             truncated_entries=counter(
                 "truncated_entries",
-                "Entries that no broker would have taken, written with some of their decisions drawn together: old "
+                "Entries above 128 KiB, written with some of their decisions drawn together: old "
                 "permissions given up, refusals of one purpose made one. Always at least as strict. One address with "
                 "thousands of decisions is hardly a person's.",
             ),
