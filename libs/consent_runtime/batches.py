@@ -35,8 +35,9 @@ _AFTER_LENGTH = 12
 _CODEC = 0x07
 _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
-_TRIES = 3
-"""A batch is passed over once the client has failed with it so often: the first failure may be the network's."""
+_TRIES, _NEXT_TRIES = 3, 60
+"""A batch is passed over once the client has failed with it so often: the first failure may be the network's. Where the
+broker does not say what it is, it is asked again only after so many more: each time other partitions wait for it."""
 _SILENT_SECONDS = 15.0
 """For which reading stands still, although there is more, before the batch is looked at that would come next."""
 _ANSWER_SECONDS = 5.0
@@ -152,7 +153,8 @@ class BoundedConsumer(Consumer):
         failed_at, times = self._failures.get((topic, partition), (offset, 0))
         times = times + 1 if failed_at == offset else 1
         self._failures[topic, partition] = offset, times
-        batch = self._read_batch(topic, partition, offset) if times >= _TRIES else None
+        asks = times >= _TRIES and (times - _TRIES) % _NEXT_TRIES == 0
+        batch = self._read_batch(topic, partition, offset) if asks else None
         if batch is not None and batch.codec == "none":
             return False  # It may be ours and damaged: behind it, a list would lack refusals, and nobody would know.
         if batch is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from consent_runtime.api_keys import ApiKey
@@ -48,6 +48,14 @@ class RateLimits:
             if excess > _ROUNDING:
                 raise _too_many(budget, whose, excess)
         self.charge(budget, caller, cost)
+
+    def admit_any(self, budgets: Sequence[str], caller: ApiKey, cost: float) -> None:
+        """As `admit`, from the first of these budgets that has room."""
+        for budget in budgets[:-1]:
+            with suppress(Problem):
+                self.admit(budget, caller, cost)
+                return
+        self.admit(budgets[-1], caller, cost)
 
     def charge(self, budget: str, caller: ApiKey, cost: float) -> None:
         """Take what a request costs beyond what it was admitted for. Who takes too many waits before the next."""

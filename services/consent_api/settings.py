@@ -19,7 +19,7 @@ from .ledger.purposes import MAX_PURPOSES
 from .tenant_purposes import declared, read_tenant_purposes
 from .validate import Purposes, Rules, UnknownPurpose, midnight
 
-LIVE, BULK, READ = "live", "bulk", "read"
+LIVE, LIVE_BATCHES, BULK, READ = "live", "live_batches", "bulk", "read"
 """Budgets of the API: requests with one decision or links; decisions in batches; questions."""
 _DATABASE = "postgresql://role:password@host:port/database of a role that `consent-relay migrate` created"
 
@@ -141,7 +141,9 @@ class ApiSettings(SubmissionSettings):
         " average over 10 s; more are answered 429. 0: no limit",
     )
     api_tenant_live_rate: float = Field(400.0, ge=0, description="the same, of all API keys of a tenant")
-    api_key_bulk_rate: float = Field(2_000.0, ge=0, description="decisions a second in batches, of one API key")
+    api_key_bulk_rate: float = Field(
+        2_000.0, ge=0, description="decisions a second in bulk batches, and as many in live ones, of one API key"
+    )
     api_tenant_bulk_rate: float = Field(4_000.0, ge=0, description="the same, of all API keys of a tenant")
     api_key_read_rate: float = Field(50.0, ge=0, description="questions a second, of one API key")
     api_tenant_read_rate: float = Field(100.0, ge=0, description="the same, of all API keys of a tenant")
@@ -152,6 +154,7 @@ class ApiSettings(SubmissionSettings):
     def rates(self) -> Mapping[str, Rates]:
         return {
             LIVE: Rates(per_key=self.api_key_live_rate, per_tenant=self.api_tenant_live_rate),
+            LIVE_BATCHES: Rates(per_key=self.api_key_bulk_rate, per_tenant=self.api_tenant_bulk_rate),
             BULK: Rates(per_key=self.api_key_bulk_rate, per_tenant=self.api_tenant_bulk_rate),
             READ: Rates(per_key=self.api_key_read_rate, per_tenant=self.api_tenant_read_rate),
         }

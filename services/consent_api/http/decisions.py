@@ -96,7 +96,7 @@ def routes(
         body: Annotated[bytes, Depends(dependencies.batch_body)],
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body, charge=dependencies.charge)
+        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body, admit=dependencies.admit_batch)
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
@@ -164,11 +164,11 @@ class DecisionHandler:
         return _response(done.answer)
 
     async def submit_batch(
-        self, caller: ApiKey, key: str, body: bytes, *, charge: Callable[[ApiKey, int], None]
+        self, caller: ApiKey, key: str, body: bytes, *, admit: Callable[[ApiKey, int, bool], None]
     ) -> Response:
         """One result for each, refused or not."""
         batch = await anyio.to_thread.run_sync(_read_batch, body)
-        charge(caller, len(batch.items))
+        admit(caller, len(batch.items), batch.bulk)
         limiter = self._bulk_threads if batch.bulk else None
         with self._bulk_at_once.held(caller) if batch.bulk else nullcontext():
             return await anyio.to_thread.run_sync(self._record_batch, caller, key, body, batch, limiter=limiter)

@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from consent_api.keys import ApiKeyStore
-from consent_api.settings import BULK, LIVE, READ
+from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
 from consent_runtime.problems import Problem, missing_api_key, missing_scope
@@ -21,7 +21,7 @@ _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent
 
 _SMALL_BODY = 262_144
 """Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
-_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 128, 64, 32
+_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 400, 64, 32
 """Of one tenant: a decoded body takes ten times its size."""
 
 
@@ -35,9 +35,9 @@ class Callers:
         self._unknown_keys = anyio.CapacityLimiter(1)
         """They are looked up in one thread, so that invented keys take none from callers whose key is known."""
 
-    def require(self, scope: str, budget: str) -> Callable[..., Awaitable[ApiKey]]:
-        """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when the budget of
-        the key, or of its tenant, is used up."""
+    def require(self, scope: str, *budgets: str, cost: float = 1.0) -> Callable[..., Awaitable[ApiKey]]:
+        """A dependency: the caller's key, 401 without a live one, 403 when it lacks ``scope``, 429 when each of the
+        budgets of the key, or of its tenant, is used up. Takes ``cost`` from the first that is not."""
 
         async def authenticated(
             credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
@@ -49,7 +49,7 @@ class Callers:
                 raise missing_scope(scope)
             if key.tenant not in self._tenants:
                 raise _tenant_without_keys()
-            self._limits.admit(budget, key)
+            self._limits.admit_any(budgets, key, cost)
             return key
 
         return authenticated
@@ -92,8 +92,8 @@ class RequestDependencies:
     submit_body: Callable[..., AsyncIterator[bytes]]
     submit_batch: Callable[..., Awaitable[ApiKey]]
     batch_body: Callable[..., AsyncIterator[bytes]]
-    charge: Callable[[ApiKey, int], None]
-    """For the decisions of a batch beyond its first."""
+    admit_batch: Callable[[ApiKey, int, bool], None]
+    """The decisions of a batch, by whether it is bulk: 429 when that budget is used up."""
     read: Callable[..., Awaitable[ApiKey]]
     read_body: Callable[..., AsyncIterator[bytes]]
 
@@ -102,15 +102,15 @@ class RequestDependencies:
         cls, key_store: ApiKeyStore, *, tenants: frozenset[str], longest_body: int, limits: RateLimits
     ) -> "RequestDependencies":
         callers, small = Callers(key_store, tenants, limits), min(longest_body, _SMALL_BODY)
-        submit, batch, read = (
-            callers.require(scope, budget) for scope, budget in (("submit", LIVE), ("submit", BULK), ("read", READ))
-        )
+        submit, read = callers.require("submit", LIVE), callers.require("read", READ)
+        # Which budget a batch takes from shows in its body, which is not read where neither has room.
+        batch = callers.require("submit", LIVE_BATCHES, BULK, cost=0.0)
         return cls(
             submit=submit,
             submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
             submit_batch=batch,
             batch_body=read_body(longest_body, batch, at_once=ConcurrencyLimit(_BATCHES_AT_ONCE)),
-            charge=lambda caller, decisions: limits.charge(BULK, caller, decisions - 1),
+            admit_batch=lambda caller, decisions, bulk: limits.admit(BULK if bulk else LIVE_BATCHES, caller, decisions),
             read=read,
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
         )

@@ -64,10 +64,11 @@ def limited(response: Any) -> bool:
 
 
 def test_a_caller_has_a_rate_for_each_budget(serve: Serve) -> None:
-    with serve(RateLimits({"live": ONE, "bulk": ONE, "read": ONE})) as client:
-        batch = {"decisions": [STOP], "bulk": False}
-        assert not limited(post(client, batch, "/v1/decisions/batch"))
-        assert limited(post(client, batch, "/v1/decisions/batch"))
+    with serve(RateLimits({"live": ONE, "live_batches": ONE, "bulk": ONE, "read": ONE})) as client:
+        for bulk in (True, False):
+            batch = {"decisions": [STOP], "bulk": bulk}
+            assert not limited(post(client, batch, "/v1/decisions/batch")), "an import leaves the room of live batches"
+            assert limited(post(client, batch, "/v1/decisions/batch"))
         assert not limited(post(client, STOP)), "an import leaves the room of a live decision"
         assert limited(post(client, STOP))
         assert limited(client.put("/v1/subjects/s1/addresses", json={"addresses": []}))

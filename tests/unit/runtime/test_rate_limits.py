@@ -78,6 +78,14 @@ def test_a_large_request_is_admitted_and_paid_for_afterwards(limits: RateLimits,
     assert admitted(limits, "bulk", key()) > 0
 
 
+def test_one_of_several_budgets_is_enough(limits: RateLimits) -> None:
+    assert admitted(limits, "live", key()) > 0
+    limits.admit_any(["live", "bulk"], key(), 1.0)
+    assert admitted(limits, "bulk", key()) == 2 * BURST_SECONDS - 1
+    with pytest.raises(Problem, match="rate-limited"):
+        limits.admit_any(["live", "bulk"], key(), 1.0)
+
+
 def test_a_slow_rate_admits_one(clock: Clock) -> None:
     limits = RateLimits({"live": Rates(per_key=0.01, per_tenant=0)}, clock=clock)
     assert admitted(limits, "live", key()) == 1
