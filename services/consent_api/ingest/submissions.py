@@ -3,6 +3,7 @@
 What comes by the live topic is live, what comes by the bulk topic is bulk.
 """
 
+import hashlib
 import logging
 import math
 import time
@@ -24,6 +25,8 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
 from consent_api.validate import Accepted, Rules, dropped_field, validate
+from consent_api.validate.clear_addresses import same_address, shows_address
+from consent_api.validate.references import LONGEST_REFERENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
@@ -298,12 +301,21 @@ class Submissions:
         accepted = validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
         sender = _sender(record)
         named = {name.casefold() for name in (record.topic, sender, accepted.source_system) if name}
-        return replace(accepted, sender=sender, may_lift=named.isdisjoint(self._no_lift))
+        kept = _kept_in_the_clear(sender, accepted.address, self._rules.default_region)
+        return replace(accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift))
 
 
 def _sender(record: Consumed) -> str:
     """The source that the record's CloudEvents header names; empty: none."""
     return (dict(record.headers).get("ce_source") or b"").decode(errors="replace").strip()
+
+
+def _kept_in_the_clear(sender: str, address: str | None, region: str) -> str:
+    """What is kept of a source's name with each event: of one that shows an address, its hash (R13). A long one, of
+    which the hash is kept anyway, is not looked at."""
+    if len(sender) > LONGEST_REFERENCE or not (shows_address(sender, region) or same_address(sender, address)):
+        return sender
+    return hashlib.sha256(sender.encode()).hexdigest()
 
 
 def _explained(recorded: Recorded) -> str:

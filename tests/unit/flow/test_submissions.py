@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,25 @@ def records(count: int) -> list[Consumed]:
         )
         for number in range(count)
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        (b"/crm", True),
+        (b"/users/jean.dupont@example.com", False),
+        (b"tel:33639980002", False),
+        (b"/users/33639980001", False),
+    ],
+)
+def test_the_name_of_a_source_that_shows_an_address_is_not_kept(source: bytes, kept: bool) -> None:  # R13
+    ledger = TimedLedger(most=1)
+    [record] = records(1)
+    submissions(ledger, Lane.LIVE).handle([replace(record, headers=(("ce_source", source),))])
+    [[accepted]] = ledger.transactions
+    assert accepted.event is not None
+    assert (accepted.event[1] == source.decode()) is kept
+    assert accepted.event[1]
 
 
 @pytest.mark.parametrize("lane", list(Lane))
