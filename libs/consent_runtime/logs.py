@@ -6,6 +6,8 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from .terminal import shown
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 # The second net, for text we did not write (a driver's exception, a server's answer). It prefers to hide
@@ -57,7 +59,8 @@ class JsonLines(logging.Formatter):
                 line.setdefault(name, _field(value))
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = redact(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+        # People read logs on terminals, which obey more than what JSON has to escape.
+        return shown(json.dumps(line, ensure_ascii=False))
 
 
 def _field(value: object) -> object:

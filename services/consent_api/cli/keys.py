@@ -57,6 +57,7 @@ def list_keys(tenant: str | None) -> None:
     """List the keys: id, tenant, scopes, name, since when, whether they may lift a refusal, and whether revoked."""
     from consent_api import keys as store
     from consent_contracts.cloudevents import rfc3339
+    from consent_runtime.terminal import shown
 
     with _owner() as connection:
         found = store.listed(connection, tenant=tenant)
@@ -64,7 +65,8 @@ def list_keys(tenant: str | None) -> None:
         state = "live" if key.revoked_at is None else f"revoked {rfc3339(key.revoked_at)}"
         since = rfc3339(key.created_at)
         lifts = "may-lift" if key.may_lift else "no-lift"
-        click.echo("\t".join((key.id, key.tenant, ",".join(key.scopes), key.name, since, lifts, state)))
+        columns = key.id, key.tenant, ",".join(key.scopes), key.name, since, lifts, state
+        click.echo("\t".join(map(shown, columns)))
 
 
 @keys.command("revoke")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consent_runtime.terminal import shown
+
 if TYPE_CHECKING:
     from consent_api.verify.compare import Difference
     from consent_api.verify.job import Checked, Summary

@@ -97,3 +97,13 @@ def test_what_has_the_shape_of_an_address_is_redacted(address: str) -> None:  # 
 )
 def test_what_we_need_to_read_stays(text: str) -> None:
     assert logs.redact(text) == text
+
+
+def test_nothing_in_a_line_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a\x1b[2J\x9b31m\u202e\u2028é"
+    logs.configure("INFO", "door")
+    logging.getLogger("a").info(text, extra={"error": text})
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.isprintable()
+    assert "é" in line
+    assert json.loads(line)["message"] == json.loads(line)["error"] == text

@@ -1,0 +1,22 @@
+"""How `consent-relay verify` shows a difference: whoever writes to a list chooses its keys and tenants. # R13 R64"""
+
+from __future__ import annotations
+
+import json
+
+from consent_api.cli.verify import _line
+from consent_api.verify.compare import Difference, Kind, Place
+
+FORGED = "h1.\x1b[2J\u202eab\nmissing_entry: acme"
+DIFFERENCE = Difference(
+    kind=Kind.UNREADABLE_ENTRY,
+    place=Place(tenant="ac\x9bme", channel="sms", address_key=FORGED, partition=0),
+    detail="undecodable",
+)
+
+
+def test_a_line_is_one_line_that_no_terminal_obeys() -> None:
+    assert _line(DIFFERENCE, as_json=False).isprintable()
+    as_json = _line(DIFFERENCE, as_json=True)
+    assert as_json.isprintable()
+    assert json.loads(as_json)["address_key"] == FORGED
