@@ -18,7 +18,7 @@ from consent_api.ledger.effects import (
     of_refusal,
 )
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision
-from consent_contracts.join import SKEW_MICROS
+from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.verdict import applicable, verdict, verdicts
 
 SECOND = 1_000_000
@@ -144,7 +144,7 @@ def test_what_is_older_than_a_refusal_or_of_another_person_need_not_be_read(ther
             each
             for each in there
             if each is refusal
-            or (each.effective_at > refusal.effective_at and refusal.subject_ref in (None, each.subject_ref))
+            or (order(each) > order(refusal) and refusal.subject_ref in (None, each.subject_ref))
         ]
         assert outcome(refusal, [there], now=NOW) == outcome(refusal, [newer], now=NOW)
 
