@@ -42,7 +42,7 @@ _LONGEST_WRITTEN = 128
 """Characters of a number with all that people write around its fifteen digits at most."""
 _AFTER_PLUS = re.compile(r"\+[\s(\[{]{0,3}\d(?:[\s()\[\]{}./_-]{0,4}\d){7,14}(?!\d)", re.ASCII)
 _AFTER_SCHEME = re.compile(
-    r"(?:(?<![a-z])(?:tel|sms(?:to)?|mms(?:to)?|callto|sips?|whatsapp|fax|facetime|phone|msisdn|mobile)\s?[:=]|wa\.me)"
+    r"(?:(?<![a-z])(?:tel|sms(?:to)?|mms(?:to)?|callto|sips?|whatsapp|fax|facetime|(?:tele)?phone|msisdn|mobile|gsm|cell|portable)\s?[:=]|wa\.me)"
     r"[\s/()\[\]{}<>\"']{0,4}\d(?:[\s()\[\]{}./_-]{0,4}\d){7,14}(?!\d)",
     re.IGNORECASE | re.ASCII,
 )
