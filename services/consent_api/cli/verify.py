@@ -138,8 +138,6 @@ def _parts(found: Iterable[Checked]) -> Iterator[list[Checked]]:
 
 
 def _line(difference: Difference, *, as_json: bool) -> str:
-    from consent_runtime.terminal import shown
-
     place = difference.place
     if not as_json:
         # Key, tenant and purposes may be those of a forged entry.
