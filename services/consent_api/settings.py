@@ -130,7 +130,11 @@ class ApiSettings(SubmissionSettings):
 
     api_host: str = Field("127.0.0.1", description="address on which the HTTP API listens")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP API; 0: any free one")
-    api_max_body: int = Field(1_048_576, ge=1024, description="longest request body in bytes; longer ones get 413")
+    api_max_body: int = Field(
+        1_048_576,
+        ge=1024,
+        description="longest body of a batch in bytes (of any other request: 256 KiB, or this if less)",
+    )
     api_threads: int = Field(
         8, ge=1, le=200, description="requests worked on at once, a quarter of them bulk; no more than connections"
     )

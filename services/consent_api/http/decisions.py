@@ -28,7 +28,7 @@ from consent_runtime.rate_limits import ConcurrencyLimit
 
 from . import models, rendering
 from .back_pressure import BackPressure
-from .dependencies import RequestDependencies
+from .dependencies import BATCHES_AT_ONCE, RequestDependencies
 from .group_commit import GroupCommit
 from .openapi import json_response, request_body
 
@@ -36,8 +36,8 @@ MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
 """A larger batch is an import, unless the request decides otherwise."""
 _LONGEST_KEY = 255
-_BULK_AT_ONCE = 32
-"""Bulk requests of one tenant that wait for a thread: half of its batches under way, so that a live one has room."""
+_BULK_AT_ONCE = BATCHES_AT_ONCE // 2
+"""Bulk requests of one tenant that wait for a thread: the other half of its batches is for live ones."""
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 

@@ -21,7 +21,8 @@ _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent
 
 _SMALL_BODY = 262_144
 """Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
-_SUBMITTED_AT_ONCE, _BATCHES_AT_ONCE, _QUESTIONS_AT_ONCE = 400, 64, 32
+BATCHES_AT_ONCE = 64
+_SUBMITTED_AT_ONCE, _QUESTIONS_AT_ONCE = 400, 32
 """Of one tenant: a decoded body takes ten times its size."""
 
 
@@ -109,7 +110,7 @@ class RequestDependencies:
             submit=submit,
             submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
             submit_batch=batch,
-            batch_body=read_body(longest_body, batch, at_once=ConcurrencyLimit(_BATCHES_AT_ONCE)),
+            batch_body=read_body(longest_body, batch, at_once=ConcurrencyLimit(BATCHES_AT_ONCE)),
             admit_batch=lambda caller, decisions, bulk: limits.admit(BULK if bulk else LIVE_BATCHES, caller, decisions),
             read=read,
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),

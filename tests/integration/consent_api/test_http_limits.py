@@ -258,6 +258,6 @@ def test_a_single_decision_has_a_short_body_and_requests_end_their_place(serve: 
     with serve() as client:
         too_long = post(client, {**STOP, "x": "a" * 300_000})
         assert too_long.status_code == 413
-        for _ in range(dependencies._BATCHES_AT_ONCE + 1):
+        for _ in range(dependencies.BATCHES_AT_ONCE + 1):
             assert post(client, {"decisions": [STOP]}, "/v1/decisions/batch").status_code == 200
             assert post(client, {"decisions": 7}, "/v1/decisions/batch").status_code == 422
