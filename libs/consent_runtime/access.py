@@ -8,7 +8,7 @@ from typing import Literal
 
 from consent_contracts.topics import SERVICES, Topics
 
-Resource = Literal["topic", "group", "transactional-id", "cluster"]
+Resource = Literal["topic", "group", "transactional-id"]
 
 PROCESSES = ("relay", "ingest", "suppression", "gate", "propagator", "lag", "client")
 """Those that run all the time. The API process uses no Kafka."""

@@ -13,7 +13,7 @@ _COMMANDS = {
     "republish": "`republish`",
     "verify": "`verify`",
     "keyring": "`keyring promote`, `retire`",
-    "dead-letters": "`dead-letters list`, `show`",
+    "dead-letters": "`dead-letters list`",
     "dead-letters-replay": "`dead-letters replay`",
     "destinations-forget": "`destinations forget`",
 }
