@@ -110,10 +110,7 @@ class Topics:
             _kept(self.inbound_bulk, partitions, days=3),
             _kept(self.receipts, partitions, days=30),
             *(replace(spec, copartitioned=True) for spec in copartitioned),
-            *(
-                replace(_kept(self.propagation_active(name), 1, days=1), copartitioned=True)
-                for name in self.propagators
-            ),
+            *(_one_partition(self.propagation_active(name)) for name in self.propagators),
             *(_dead_letters(self.dead_letters(service)) for service in SERVICES),
         ]
 
