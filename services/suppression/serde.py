@@ -26,7 +26,7 @@ from .size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 from .writer import Row
 
 MAX_ENTRY_BYTES = 131_072
-"""Brokers take 1 MiB by default, headers included. An entry that large holds thousands of decisions."""
+"""Some 1,700 decisions. Each change of an address writes its whole entry again (docs/decisions/0012)."""
 
 MAX_CHANGE_BYTES = 64_000
 """The API accepts a hundredth of it. So an entry can always be reduced to its own limit."""

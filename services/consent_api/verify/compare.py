@@ -17,7 +17,7 @@ from consent_contracts.join import join, order
 from consent_contracts.verdict import Verdict, verdicts
 
 OVERFLOW_SUBJECT = "@overflow"
-"""The subject of the refusals with which the merge replaces decisions of an entry that no broker would take."""
+"""The subject of the refusals with which the merge replaces decisions of an entry that is too large."""
 MAX_ENTRY_BYTES = 131_072
 """Above this size the merge reduces an entry. Both as in the merge; a test compares them."""
 
