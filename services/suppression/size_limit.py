@@ -1,4 +1,4 @@
-"""Reduces an entry that exceeds the broker's record size. The reduced entry never permits what the full one suppressed.
+"""Reduces an entry that is too large. The reduced entry never permits what the full one suppressed.
 
 Pure. The state of an address may only lose what permits. So nothing is cut off a refusal: what is given up is
 replaced by one refusal, in the name of a subject that no submission can name (`OVERFLOW_SUBJECT`). Because no
