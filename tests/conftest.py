@@ -59,10 +59,9 @@ class OneStart(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        if path.startswith("tests/integration/system/"):
-            return "system"
-        if path.startswith("tests/fuzz/http/"):
-            return "fuzz"
+        for started_once in ("integration/system", "integration/security", "fuzz/http"):
+            if path.startswith(f"tests/{started_once}/"):
+                return started_once
         return path if path == "tests/integration/local_stack/test_servers.py" else nodeid
 
 

@@ -11,7 +11,7 @@ from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now, wait_for
 from tests.integration.proxy import Proxy
 from tests.list_resolved import ResolvedWriter
 from tests.unpacking_bombs import send_bomb
@@ -51,6 +51,7 @@ def test_a_view_is_not_used_before_it_holds_what_was_there_at_its_start(
         assert set(reasons(view, keyring, phones)) <= {"stale", "unknown"}
         assert view.wait_until_usable(30)
     assert set(reasons(view, keyring, phones)) == {"unknown"}
+    wait_for(view)  # Usable as of some seconds ago, it may still have to read what was written since.
     answers = Checker(view, keyring, TENANT, default_region="FR").check(phones, "newsletter")
     assert {answer.reason for answer in answers} == {"withdrawn"}
     assert view.state.entries == 40

@@ -15,11 +15,11 @@ from sqlalchemy import create_engine, make_url, text
 
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys, provision
-from consent_runtime.access import COMMANDS, PROCESSES
+from consent_runtime.access import COMMANDS, PROCESSES, required
 from local_stack.servers import Addresses
 from tests.certificates import HERE
 from tests.conftest import own_database
-from tests.integration.security.secured import Certificates, Secured, SecuredBroker, acls, secured_broker
+from tests.integration.security.secured import Certificates, Secured, SecuredBroker, secured_broker
 from tests.integration.security.tls_fronts import postgres_front, registry_front
 from tests.one_destination import SECRET
 
@@ -100,7 +100,7 @@ def secured(
     for name in ("api", *PROCESSES, *COMMANDS):
         passwords[name] = broker.add_user(name)
         if name != "api":
-            broker.grant(name, acls(name, topics))
+            broker.grant(name, required(name, topics))
     _, key = api_keys.mint(tenant="acme", scopes=["check"])
     gate_keys, destinations = directory / "gate-keys.json", directory / "destinations.yaml"
     api_keys.write(gate_keys, [key])

@@ -30,7 +30,7 @@ from confluent_kafka.admin import (
 )
 
 from consent_contracts.topics import Topics
-from consent_runtime.access import Acl, required
+from consent_runtime.access import Acl
 from local_stack.ports import free_port
 from local_stack.servers.kafka import Kafka
 from local_stack.supervisor import Supervisor
@@ -302,7 +302,3 @@ class Process:
 
     def logged(self) -> list[Any]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
-
-def acls(process: str, topics: Topics) -> list[Acl]:
-    return required(process, topics)

@@ -26,6 +26,7 @@ from tests.certificates import HERE
 from tests.integration.flow.rig import refusal
 from tests.integration.security.conftest import Tool
 from tests.integration.security.secured import PLAIN_USER, Secured, until
+from tests.integration.security.tls_fronts import postgres_front, registry_front
 
 RUNNING = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 ON_KAFKA = RUNNING[1:]
@@ -70,7 +71,7 @@ def test_every_process_and_command_works_with_its_own_user(migrated: Secured, to
         _submit(secured, refusal(address="+33639980002"))
         until(lambda: tool.received > 1, what="the push of what came by Kafka")
         _submit(secured, b"unreadable")
-        until(lambda: "unknown_schema" in _letters(secured) or "not_framed" in _letters(secured), what="a dead letter")
+        until(lambda: "not_framed" in _letters(secured), what="a dead letter")
         _by_client(secured)
         _by_commands(secured)
         for process in started:
@@ -133,7 +134,8 @@ def _by_client(secured: Secured) -> None:
         view.timestamps.start()
         view.start()
         assert view.wait_until_usable(60)
-        assert view.state.entries >= 2
+        # Usable as of some seconds ago, it may still have to read what has come since.
+        until(lambda: view.state.entries >= 2, what="both entries")
     finally:
         view.close()
         view.timestamps.close()
@@ -164,7 +166,7 @@ def _by_commands(secured: Secured) -> None:
     assert "has no row of destination gone" in forgotten.stderr, forgotten.stderr
 
 
-@pytest.mark.parametrize("process", ON_KAFKA)
+@pytest.mark.parametrize("process", ["ingest", "gate", "lag"])
 def test_a_wrong_password_for_kafka_ends_the_process(migrated: Secured, process: str) -> None:  # R42
     said = migrated.refused(process, kafka_sasl_password="wrong", kafka_sasl_password_file="")
     assert said.startswith("CONSENT_RELAY_KAFKA_SASL_USERNAME, CONSENT_RELAY_KAFKA_SASL_PASSWORD: Kafka at ")
@@ -327,8 +329,6 @@ def test_so_does_one_whose_certificate_nobody_known_has_signed(migrated: Secured
 
 
 def test_a_registry_under_another_name_or_with_an_old_certificate_is_named(secured: Secured) -> None:  # R42
-    from tests.integration.security.tls_fronts import registry_front
-
     found = {}
     for identity in (secured.certificates.other_host, secured.certificates.expired):
         with registry_front("http://127.0.0.1:1/", identity, user="relay", password="x") as url:
@@ -346,8 +346,6 @@ def test_a_wrong_password_for_the_database_ends_the_process(migrated: Secured, p
 
 
 def test_so_does_a_database_whose_certificate_is_refused(migrated: Secured) -> None:  # R42
-    from tests.integration.security.tls_fronts import postgres_front
-
     certificates, url = migrated.certificates, make_url(migrated.database)
     other = url.update_query_dict({"sslrootcert": str(certificates.other.file)})
     said = migrated.refused("api", api_database=other.render_as_string(hide_password=False))
