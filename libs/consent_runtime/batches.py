@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -190,10 +190,11 @@ class BoundedConsumer(Consumer):
             return position.offset
         if at.offset >= 0:
             return at.offset
+        [committed] = self.committed([at], timeout=_ANSWER_SECONDS) if at.offset != OFFSET_BEGINNING else [at]
+        if committed.offset >= 0:
+            return committed.offset
         low, _ = self.get_watermark_offsets(at, cached=True)
-        [committed] = self.committed([at], timeout=_ANSWER_SECONDS) if at.offset == OFFSET_INVALID else [at]
-        offset = max(low, committed.offset)
-        return offset if offset >= 0 else None
+        return low if low >= 0 else None
 
     def _pass_over(self, topic: str, partition: int, offset: int, batch: RecordBatch) -> None:
         with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.

@@ -63,3 +63,17 @@ def test_ingest_passes_over_a_batch_of_which_the_client_waits_for_the_rest(
     [(place, letter)] = letters(rig)
     assert place == f"{rig.topics.inbound}:1:{offset + 1}".encode()
     assert f"offsets {offset} to {offset + 1} (" in str(letter["error"])
+
+
+def test_it_passes_over_such_a_batch_also_where_it_begins_there(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_SILENT_SECONDS", 1.0)
+    _submit(rig, 1)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "recorded") == 1)
+        until(lambda: rig.committed() == 1)
+    send_split(rig.kafka, rig.topics.inbound, 1)
+    _submit(rig, 1)
+    with rig.ingest() as ingest:
+        until(lambda: outcome(rig, ingest, "dead_letter") == 1)
+        until(lambda: outcome(rig, ingest, "recorded") >= 1)
+    assert decisions(rig) == 2

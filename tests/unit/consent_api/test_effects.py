@@ -143,8 +143,7 @@ def test_what_is_older_than_a_refusal_or_of_another_person_need_not_be_read(ther
         newer = [
             each
             for each in there
-            if each is refusal
-            or (order(each) > order(refusal) and refusal.subject_ref in (None, each.subject_ref))
+            if each is refusal or (order(each) > order(refusal) and refusal.subject_ref in (None, each.subject_ref))
         ]
         assert outcome(refusal, [there], now=NOW) == outcome(refusal, [newer], now=NOW)
 
