@@ -144,15 +144,16 @@ class Feed:
         answers, self._asked = self._asked, {}
         try:
             description = answers.pop(_DESCRIPTION).result()
+            # Before the ends: of a topic that was made anew, this client may never be given one.
+            if len(description.partitions) != self.partitions:
+                raise StartAgain("the number of partitions has changed")
+            if self._topic_id != str(description.topic_id):
+                raise StartAgain("the topic was deleted and created again")
             ends = {partition: answer.result().offset for partition, answer in answers.items()}
         except KafkaException:
             return  # No answer this time: the view ages until there is one.
         if min(ends.values()) < 0:
             return  # The mark of an offset that is not known, without an error: no answer either.
-        if len(description.partitions) != self.partitions:
-            raise StartAgain("the number of partitions has changed")
-        if self._topic_id != str(description.topic_id):
-            raise StartAgain("the topic was deleted and created again")
         self.freshness.answered(ends)
         if self.freshness.rewound:
             raise StartAgain("the topic ends before what was read of it")
