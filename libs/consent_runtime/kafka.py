@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import methodcaller
@@ -123,11 +124,45 @@ def consumer(
     )
 
 
+class LastingAdmin(AdminClient):
+    """librdkafka's admin client, which keeps the leader epochs that it saw first. Once the broker was restarted, or a
+    topic made anew, it is refused the offsets of a partition (FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH) again and
+    again. Then a new client asks in its place."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(dict(config), logger=logger)
+        self._config = dict(config)
+        self._successor: AdminClient | None = None
+        self._refused = threading.Event()
+
+    def list_offsets(self, *asked: Any, **arguments: Any) -> Any:
+        if self._refused.is_set():
+            self._refused.clear()
+            self._successor = AdminClient(self._config, logger=logger)
+        ask = super().list_offsets if self._successor is None else self._successor.list_offsets
+        answers = ask(*asked, **arguments)
+        for answer in answers.values():
+            answer.add_done_callback(self._look_at)
+        return answers
+
+    def poll(self, timeout: float = -1) -> Any:
+        if self._successor is not None:
+            self._successor.poll(0)
+        return super().poll(timeout)
+
+    def _look_at(self, answer: Future[Any]) -> None:
+        error = answer.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() in _OTHER_EPOCH:
+            self._refused.set()
+
+
+_OTHER_EPOCH = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
+
+
 def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> AdminClient:
     """Asks for and changes what the broker knows. Its log lines wait in it until it is polled, so whoever keeps one
     polls it now and then."""
-    config = {"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)}
-    return AdminClient(config, logger=logger)
+    return LastingAdmin({"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)})
 
 
 def unauthorized(error: KafkaError, doing: str) -> LinkRefused | None:

@@ -124,16 +124,10 @@ class KafkaBroker:
         places = list(places)
         if not places:
             return {}
-        try:
-            # The end is asked for before the last stable offset: what lies between the two is hidden, not younger.
-            low = self._offsets(places, _OFFSET_SPEC.earliest(), IsolationLevel.READ_UNCOMMITTED)
-            end = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_UNCOMMITTED)
-            stable = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_COMMITTED)
-        except BrokerAway:
-            # A client that has seen a topic's leaders change asks the one of that name that is made anew for a later
-            # leader epoch than it has, for ever; a new client does not.
-            self._admin = self._new_admin()
-            raise
+        # The end is asked for before the last stable offset: what lies between the two is hidden, not younger.
+        low = self._offsets(places, _OFFSET_SPEC.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        end = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(places, _OFFSET_SPEC.latest(), IsolationLevel.READ_COMMITTED)
         return {
             place: Bounds(low=low[place], stable=stable[place], end=end[place])
             for place in places

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 PART = "inbound-positions"
 INTERVAL_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
-_RECONNECT_SECONDS = 15.0
 
 # An ingest that is configured and has recorded nothing yet is not one that does not exist.
 _DECLARE = text(
@@ -175,19 +173,15 @@ class EndOffsets:
     has an append time too."""
 
     def __init__(self, connect: Callable[[], AdminClient]) -> None:
-        """`connect` makes a client. It is called again when one gives no end at all, and now and then while it gives
-        some only: a client was seen to give none for minutes after the broker had been killed and started again, and
-        none of a topic that was deleted and made anew, while new clients did."""
+        """`connect` makes a client. It is called again when one gives no end at all: a client was seen to give none for
+        minutes after the broker had been killed and started again, while others did."""
         self._connect = connect
         self._admin: AdminClient | None = None
-        self._connected_at = 0.0
 
     def __call__(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Absent where the broker did not answer in time."""
-        admin = self._admin
-        if admin is None:
-            admin = self._admin = self._connect()
-            self._connected_at = time.monotonic()
+        admin = self._admin or self._connect()
+        self._admin = admin
         admin.poll(0)  # for its log lines
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, partition): latest for topic, partition in partitions}
@@ -208,6 +202,4 @@ class EndOffsets:
         if not found:
             self._admin = None
             log.warning("no end offset is known", extra={"error": reason})
-        elif reason and time.monotonic() - self._connected_at > _RECONNECT_SECONDS:
-            self._admin = None
         return found
