@@ -12,7 +12,7 @@ from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_contracts.topics import Topics
 from consent_runtime.clock import elapsed_seconds, now_micros
 from consent_runtime.resolved import ListResolved
@@ -112,8 +112,7 @@ class ResolvedTimestamps:
         value = message.value()
         while value is not None:
             try:
-                datum = self._codec.decode(self._topic, value, read_at=read_at)
-                check_resolved(datum, message.partition())
+                datum = decode_resolved(self._codec, self._topic, value, partition=message.partition(), read_at=read_at)
                 return ListResolved.of(datum, append_time=append_time)
             except RegistryUnavailable:
                 self._thread.pause()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
 from .errors import InvalidRecord
 from .verdict import Verdict, verdicts
+
+if TYPE_CHECKING:
+    from .codec import Codec
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -83,6 +86,17 @@ def check_moments(datum: Mapping[str, Any], *names: str) -> None:
         moment = datum[name]
         if moment is not None and not 0 <= moment <= LAST_MOMENT:
             raise InvalidRecord(name, "must be a time between 1970 and 9999, in microseconds")
+
+
+def decode_resolved(
+    codec: Codec, topic: str, value: bytes | None, *, partition: int | None, read_at: float | None = None
+) -> dict[str, Any]:
+    """A ListResolved that the merge has written to this partition; `read_at` as for `Codec.decode`.
+
+    Raises as that does, and InvalidRecord for one that no merge has written."""
+    datum = codec.decode(topic, value, read_at=read_at)
+    check_resolved(datum, partition)
+    return datum
 
 
 def check_resolved(datum: Mapping[str, Any], partition: int | None) -> None:

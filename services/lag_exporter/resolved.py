@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError, RegistryUnavailable
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 
@@ -113,8 +113,9 @@ class ResolvedReader:
             message = self._newest[partition]
             value = message.value()
             try:
-                datum = self._codec.decode(self._topic, value if isinstance(value, bytes) else None)
-                check_resolved(datum, partition)
+                datum = decode_resolved(
+                    self._codec, self._topic, value if isinstance(value, bytes) else None, partition=partition
+                )
             except RegistryUnavailable as error:
                 logger.warning("the resolved topic cannot be decoded yet: %s", error)
                 return

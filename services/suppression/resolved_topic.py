@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer
@@ -73,9 +73,9 @@ class ResolvedTopic:
         read_at = time.monotonic()
         for value in reversed(values):
             try:
-                datum = self._codec.decode(self._topic, value, read_at=read_at)
-                check_resolved(datum, self._partition)
-                return from_datum(datum)
+                return from_datum(
+                    decode_resolved(self._codec, self._topic, value, partition=self._partition, read_at=read_at)
+                )
             except (Unreadable, InvalidRecord) as error:
                 logger.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
         return None

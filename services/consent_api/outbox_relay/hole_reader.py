@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 
 from .holes import ReportedHole, reported_holes
 
@@ -61,9 +61,9 @@ class HoleReader:
     def _read(self, partition: int, message: Message) -> None:
         value = message.value()
         try:
-            datum = self._codec.decode(self.topic, value if isinstance(value, bytes) else None)
-            check_resolved(datum, partition)
-            self._newest[partition] = datum
+            self._newest[partition] = decode_resolved(
+                self._codec, self.topic, value if isinstance(value, bytes) else None, partition=partition
+            )
         except (Unreadable, InvalidRecord) as error:
             where = {"partition": partition, "offset": message.offset(), "error": str(error)}
             log.error("a record of the resolved topic cannot be read", extra=where)

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_runtime.clock import is_ahead
 
 # Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.
@@ -58,8 +58,7 @@ def newest_records(consumer: Consumer, topic: str, partitions: int) -> dict[int,
 
 def _time_of(codec: Codec, topic: str, partition: int, value: bytes, *, now: int) -> int | None:
     try:
-        datum = codec.decode(topic, value)
-        check_resolved(datum, partition)
+        datum = decode_resolved(codec, topic, value, partition=partition)
     except ContractError as error:
         raise MergedUnknownError(f"a record of {topic} cannot be read: {error}") from error
     times = [datum[name] for name in _TIMES]

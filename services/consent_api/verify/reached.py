@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from consent_api.republish.merged import MergedUnknownError, newest_records
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_runtime.clock import is_ahead, now_micros
 
 from .list_reader import ListUnreadableError
@@ -40,18 +40,16 @@ class ReachedReader:
         Raises ListUnreadableError."""
         try:
             newest = newest_records(self._consumer, self._topic, self._partitions)
-            data = [self._decoded(partition, value) for partition, value in newest.items()]
+            data = [
+                decode_resolved(self._codec, self._topic, value, partition=partition)
+                for partition, value in newest.items()
+            ]
         except (ContractError, MergedUnknownError) as error:
             raise ListUnreadableError(f"{self._topic}: {error}") from error
         return reached(data, list_topic, channel, now=now_micros())
 
     def close(self) -> None:
         self._consumer.close()
-
-    def _decoded(self, partition: int, value: bytes) -> Mapping[str, Any]:
-        datum = self._codec.decode(self._topic, value)
-        check_resolved(datum, partition)
-        return datum
 
 
 def reached(data: Iterable[Mapping[str, Any]], list_topic: str, channel: str, *, now: int) -> dict[int, Reached]:

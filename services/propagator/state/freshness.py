@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_contracts.records import check_resolved
+from consent_contracts.records import decode_resolved
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.position import Position
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
@@ -53,8 +53,7 @@ class Freshness:
         """A ListResolved record was read; `read_at` as for `Codec.decode`. One that cannot be read leaves the partition
         as old as it is."""
         try:
-            datum = self._codec.decode(self._topic, value, read_at=read_at)
-            check_resolved(datum, partition)
+            datum = decode_resolved(self._codec, self._topic, value, partition=partition, read_at=read_at)
         except ContractError as error:
             logger.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
             return

@@ -37,7 +37,7 @@ class Topic:
     def consume(self, *_: Any) -> list[Message]:
         return self._messages
 
-    def decode(self, _: str, value: bytes) -> dict[str, Any]:
+    def decode(self, _: str, value: bytes, *, read_at: float | None = None) -> dict[str, Any]:
         times = {"resolved_at": int(value), "bulk_resolved_at": NOW, "inbound_resolved_at": None, "written_at": NOW}
         counts = {"partition": 0, "loss": 0, "bulk_loss": 0, "lists": [], "inputs": []}
         return {**times, **counts, "hole": None, "channel_holes": {}}

@@ -81,7 +81,7 @@ class Rig:
 
     # The codec.
 
-    def decode(self, _: str, value: bytes | None) -> Any:
+    def decode(self, _: str, value: bytes | None, *, read_at: float | None = None) -> Any:
         if self.fault is not None:
             raise self.fault
         return json.loads(value or b"")
