@@ -8,12 +8,12 @@ import struct
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Message, Producer
 
 from consent_runtime.batches import HEADER, MAX_UNPACKED_BYTES
+from tests.record_batches import uncompressed
 
 
 def send_bomb(bootstrap: str, topic: str, partition: int, *, key: bytes = b"bomb", codec: str = "zstd") -> int:
@@ -42,18 +42,7 @@ def send_split(bootstrap: str, topic: str, partition: int) -> int:
 
 
 def _split_batch() -> bytes:
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=0,
-        is_transactional=0,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=1 << 20,
-    )
-    for number in range(2):
-        builder.append(number, 1_760_000_000_000, b"key", b"value", [])
-    plain = bytes(builder.build())
+    plain = uncompressed(b"value", b"value")
     content = plain[HEADER.size :]
     raw = bytearray(plain[: HEADER.size] + gzip.compress(content[:5]) + gzip.compress(content[5:]))
     struct.pack_into(">i", raw, 8, len(raw) - 12)

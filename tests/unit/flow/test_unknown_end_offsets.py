@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future
-from types import SimpleNamespace
 from typing import Any
 
 import confluent_kafka
 
 from consent_api.ingest.positions import EndOffsets
 from consent_api.outbox_relay.topic_info import TopicInfo
-
-
-class Admin:
-    """Answers each partition with the offset given."""
-
-    def __init__(self, *offsets: int) -> None:
-        self._offsets = offsets
-
-    def list_offsets(self, asked: Mapping[confluent_kafka.TopicPartition, Any], **_: Any) -> dict[Any, Future[Any]]:
-        answers: dict[Any, Future[Any]] = {}
-        for at, offset in zip(asked, self._offsets, strict=True):
-            answers[at] = Future()
-            answers[at].set_result(SimpleNamespace(offset=offset))
-        return answers
-
-    def poll(self, _: float) -> None: ...
+from tests.offset_answers import Admin
 
 
 def test_ingest_does_not_take_an_unknown_end_for_the_end_of_a_topic() -> None:  # R63

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import confluent_kafka
@@ -12,24 +10,9 @@ import pytest
 
 from consent_state import RestoreFailed, TopicPartition, high_watermarks, low_watermarks
 from consent_state.offsets import last_stable_offsets
+from tests.offset_answers import Admin
 
 AT = [TopicPartition("t", 0), TopicPartition("t", 1)]
-
-
-class Admin:
-    """Answers each partition with the offset given."""
-
-    def __init__(self, *offsets: int) -> None:
-        self._offsets = offsets
-
-    def list_offsets(self, asked: Mapping[confluent_kafka.TopicPartition, Any], **_: Any) -> dict[Any, Future[Any]]:
-        answers: dict[Any, Future[Any]] = {}
-        for at, offset in zip(asked, self._offsets, strict=True):
-            answers[at] = Future()
-            answers[at].set_result(SimpleNamespace(offset=offset))
-        return answers
-
-    def poll(self, _: float) -> None: ...
 
 
 @pytest.mark.parametrize("ask", [low_watermarks, high_watermarks, last_stable_offsets])

@@ -4,27 +4,16 @@ import struct
 from typing import Any
 
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from consent_runtime.transport.compressed_batches import unfetchable_reason, without_compressed
+from tests.record_batches import uncompressed
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "6": 6}
 
 
 def batch(first: int, *values: bytes, codec: str = "") -> bytes:
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=0,
-        is_transactional=0,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=-1,
-        batch_size=1 << 30,
-    )
-    for number, value in enumerate(values):
-        builder.append(number, 1_760_000_000_000, b"key", value, [])
-    built = builder.build()
+    built = bytearray(uncompressed(*values))
     struct.pack_into(">q", built, 0, first)
     if codec:  # What is in it does not matter.
         struct.pack_into(">h", built, 21, CODECS[codec])
