@@ -1,7 +1,7 @@
 """Refuse the words that docs/glossary.md lists as not used. `make lint` runs it over every file under version control.
 
-A word in backticks in a document, or in a URL, is a quotation and is passed over. In code, names are split at underscores
-and capitals, so that `is_told` and `ToldStates` are found too.
+A word in backticks in a document, or in a URL, is a quotation and is passed over. In code, names are split at
+underscores and capitals, so that `is_told` and `ToldStates` are found too.
 """
 
 import re

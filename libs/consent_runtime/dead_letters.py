@@ -7,7 +7,7 @@ cannot be passed off as another.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,12 @@ from prometheus_client import CollectorRegistry, Counter
 
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
+from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecord
 from consent_contracts.topics import Topics
+from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.kafka import AsyncProducer, DeliveryFailed, Headers
 from consent_runtime.keyring import Keyring
+from consent_runtime.zero_series import from_zero
 
 if TYPE_CHECKING:
     from consent_runtime.transport.contract import Record
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 TOO_LARGE = "too_large"
 """The reason of a letter that does not hold its record whole."""
+READER_REASONS = (*UNREADABLE_REASONS, InvalidRecord.reason, UNFETCHABLE)
+"""The reasons that every reader of records has."""
 
 _KEPT = 262_144
 _NO_ROOM = "MSG_SIZE_TOO_LARGE"
@@ -86,8 +91,16 @@ class DeadLetterMetrics:
     dead_letters: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> DeadLetterMetrics:
-        return cls(
+    def on(
+        cls,
+        registry: CollectorRegistry,
+        *,
+        service: str = "",
+        topics: Collection[str] = (),
+        reasons: Iterable[str] = (),
+    ) -> DeadLetterMetrics:
+        """`topics`: those that `service` reads. `reasons`: its own, besides those of every reader."""
+        metrics = cls(
             dead_letters=Counter(
                 "consent_relay_dead_letters",
                 "Records set aside because they could not be read or broke a rule. Each needs a person.",
@@ -95,6 +108,8 @@ class DeadLetterMetrics:
                 registry=registry,
             )
         )
+        from_zero(metrics.dead_letters, [service], topics, [*READER_REASONS, *reasons])
+        return metrics
 
 
 def original(datum: Mapping[str, Any], keyring: Keyring) -> Original:

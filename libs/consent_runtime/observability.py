@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from typing import Any, ClassVar
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 _MOST_CONNECTIONS = 32
 _CONNECTION_SECONDS = 15.0
@@ -138,10 +140,11 @@ class Server:
 
     def __init__(self, registry: CollectorRegistry, health: Health, host: str, port: int) -> None:
         self._registry = registry
-        self._collectors = [
+        self._collectors: list[Collector] = [
             ProcessCollector(registry=registry),
             PlatformCollector(registry=registry),
             GCCollector(registry=registry),
+            _build_info(registry),
         ]
         handler = type("Handler", (_Handler,), {"registry": registry, "health": health})
         self._http = _PagesServer((host, port), handler)
@@ -155,6 +158,12 @@ class Server:
         self._http.server_close()
         for collector in self._collectors:
             self._registry.unregister(collector)
+
+
+def _build_info(registry: CollectorRegistry) -> Info:
+    found = Info("consent_relay_build", "The version of Consent Relay that this process runs.", registry=registry)
+    found.info({"version": version("consent-relay")})
+    return found
 
 
 def serve(registry: CollectorRegistry, health: Health, host: str, port: int) -> Server:

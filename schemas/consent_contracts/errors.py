@@ -15,8 +15,19 @@ class ContractError(Exception):
     """Base of this module. No message ever holds a value of the record: it could be an address."""
 
 
+UNREADABLE_REASONS = (
+    "empty",
+    "not_framed",
+    "too_large",
+    "truncated",
+    "unknown_schema",
+    "wrong_schema",
+    "undecodable",
+)
+
+
 class Unreadable(ContractError):
-    """``reason`` is one of: empty, not_framed, too_large, truncated, unknown_schema, wrong_schema, undecodable."""
+    """``reason`` is one of UNREADABLE_REASONS."""
 
     def __init__(self, reason: str, explanation: str) -> None:
         super().__init__(explanation)

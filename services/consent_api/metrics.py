@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from consent_runtime.zero_series import from_zero
+
 SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_CLASSES = ("live", "bulk")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +32,7 @@ class ApiMetrics:
 
     @classmethod
     def on(cls, registry: CollectorRegistry, *, channels: Collection[str]) -> ApiMetrics:
-        return cls(
+        metrics = cls(
             decisions=Counter(
                 "consent_relay_api_decisions_total",
                 "Decisions submitted by HTTP, by class (live or bulk) and outcome: recorded (committed, with its"
@@ -104,6 +107,10 @@ class ApiMetrics:
             ),
             channels=frozenset(channels),
         )
+        from_zero(metrics.decisions, [*channels, "other"], _CLASSES, ("recorded", "repeated", "refused"))
+        from_zero(metrics.no_effect, _CLASSES, ("refusal", "permission"), ("superseded", "no_address"))
+        from_zero(metrics.idempotency_conflicts, ("in_flight", "reused"))
+        return metrics
 
     def without_effect(self, effect: str, *, permission: bool, bulk: bool) -> None:
         """Count a decision that changes nothing."""

@@ -8,13 +8,18 @@ offset, beyond which any record counts.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+_OURS = re.compile(r"suppression|consent-api-[a-z-]+|propagator\.[a-z0-9-]+(\.tables)?")
+"""The groups of our processes, after the prefix. Tools that read the lists have groups of their own, whose lag is
+theirs to watch: each group costs a time series a partition."""
+
 MAX_GROUPS = 200
-"""More than that are not groups of ours, and each would cost a time series per partition."""
+"""More groups than this are not looked at, whatever their names."""
 
 OPEN_TRANSACTION_SECONDS = 60.0
 """A last stable offset that has stood still for longer is somebody's who has left a transaction open: ours end within
@@ -107,9 +112,9 @@ class Lags:
     _standing: dict[Place, tuple[int, float]] = field(default_factory=dict)
 
     def look(self, now: float) -> Look:
-        """The lag of every group whose name begins with the prefix, on our topics, and open transactions on these.
-        `now`: seconds since the epoch."""
-        groups = self.broker.groups(self.prefix)[:MAX_GROUPS]
+        """The lag of each of our groups on our topics, and open transactions on these. `now`: seconds since 1970."""
+        found = self.broker.groups(self.prefix)
+        groups = [each for each in found if _OURS.fullmatch(each.removeprefix(self.prefix))][:MAX_GROUPS]
         self.broker.forget(groups)
         places = self.broker.places(self.topics)
         committed = {group: self.broker.committed(group, places) for group in groups}

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from consent_runtime.zero_series import from_zero
+
 from .lag import Look
 from .resolved import PartitionResolved, ages, holes
 
@@ -35,7 +37,7 @@ class LagMetrics:
             "Age of the lag figures. Growing: the broker does not answer, and the figures are those of before.",
             registry=registry,
         ).set_function(age_seconds)
-        return cls(
+        metrics = cls(
             records=Gauge(
                 "consent_relay_consumer_lag_records",
                 "Offsets between what the group has committed and the high watermark of the partition: how much is "
@@ -89,6 +91,8 @@ class LagMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.looks, ("done", "failed"))
+        return metrics
 
     def show(self, look: Look) -> None:
         """Exactly this; what has vanished from the broker is shown no more."""

@@ -82,8 +82,9 @@ class Propagator:
         self._registry = registry
         self._health = health
         self._topics = settings.topics
-        self._metrics = Metrics.on(registry)
-        self._state_metrics = StateMetrics.on(registry)
+        channels = {each.name: each.channel for each in destinations}
+        self._metrics = Metrics.on(registry, channels=channels)
+        self._state_metrics = StateMetrics.on(registry, destinations=channels)
         self._events = StateEvents(self._metrics, self._state_metrics)
         self._admin = kafka.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()
@@ -179,7 +180,7 @@ class Propagator:
             keyring=self._keyring,
             topics=topics,
             service=settings.service,
-            metrics=DeadLetterMetrics.on(self._registry),
+            metrics=DeadLetterMetrics.on(self._registry, service=settings.service, topics=table_topics.lists),
         )
         directory = settings.state_dir / f"propagator-{settings.propagator_name}"
         broker_watch = BrokerWatch(self._admin, self._health)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from consent_runtime.dead_letters import READER_REASONS
+from consent_runtime.zero_series import from_zero
+
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900, 3600)
 _D = ("destination",)
+_ACTIONS = ("suppress", "permit")
+_OUTCOMES = ("accepted", "refused", "unsealable", "no_address", "no_target", "adopted", "repeated")
+_RESULTS = ("ok", "partial", "down", "throttled", "misconfigured", "refused", "not_allowed", "error")
+_STAGES = ("queued", "accepted", "effective", "failed", "impossible")
+_PUSH_ERROR_STAGES = ("build", "call", "answer", "receipt", "record")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,14 +46,16 @@ class Metrics:
     schemas_missing: Gauge
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> Metrics:
+    def on(cls, registry: CollectorRegistry, *, channels: Mapping[str, str] = MappingProxyType({})) -> Metrics:
+        """`channels`: of each destination's name."""
+
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"consent_relay_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"consent_relay_{name}", text, labels, registry=registry)
 
-        return cls(
+        metrics = cls(
             latency=Histogram(
                 "consent_relay_propagation_latency_seconds",
                 "From our acceptance of a decision to the destination's acknowledgement, retries and outages"
@@ -173,3 +185,14 @@ class Metrics:
                 *_D,
             ),
         )
+        for destination, channel in channels.items():
+            from_zero(metrics.latency, [channel], [destination], ("live", "bulk"), _ACTIONS)
+        from_zero(metrics.pushes, channels, _ACTIONS, _OUTCOMES)
+        from_zero(metrics.calls, channels, _RESULTS)
+        from_zero(metrics.receipts, channels, _STAGES)
+        from_zero(metrics.deferred, channels, _ACTIONS)
+        from_zero(metrics.push_errors, channels, _PUSH_ERROR_STAGES)
+        from_zero(metrics.unreadable, channels, READER_REASONS)
+        for by_destination in (metrics.requests, metrics.retries, metrics.throttled, metrics.schemas_missing):
+            from_zero(by_destination, channels)
+        return metrics

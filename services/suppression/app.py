@@ -25,7 +25,8 @@ def run_suppression(settings: SuppressionSettings) -> int:
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         codec = starting.codec(settings)
-        dead_letter_metrics = DeadLetterMetrics.on(registry)
+        read = [topics.changes, topics.changes_bulk, *map(topics.suppression, settings.channels)]
+        dead_letter_metrics = DeadLetterMetrics.on(registry, service=settings.service, topics=read)
 
         def open_dead_letters() -> DeadLetters:
             return DeadLetters(
@@ -37,7 +38,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
                 metrics=dead_letter_metrics,
             )
 
-        metrics = MergeMetrics.on(registry)
+        metrics = MergeMetrics.on(registry, channels=settings.channels)
         clock_check = ClockCheck()
         health.watch("clock", clock_check.readiness)
         metrics.clock_offset.set_function(clock_check.offset_seconds)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consent_runtime.zero_series import from_zero
+from consent_state import RebuildReason
+from suppression.lanes import Lane
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _RESTORE_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300)
@@ -36,8 +41,8 @@ class MergeMetrics:
     unrecognised_records: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> MergeMetrics:
-        """Declare them on `registry`."""
+    def on(cls, registry: CollectorRegistry, *, channels: Collection[str] = ()) -> MergeMetrics:
+        """Declare them on `registry`. `channels`: those of the installation."""
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"consent_relay_suppression_{name}", text, labels, registry=registry)
@@ -45,7 +50,7 @@ class MergeMetrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
             return Histogram(f"consent_relay_suppression_{name}", text, registry=registry, buckets=buckets)
 
-        return cls(
+        metrics = cls(
             records=counter(
                 "records",
                 "Changes merged, by lane (live: consent.changes.v1, bulk: consent.changes.bulk.v1) and outcome: merged "
@@ -147,3 +152,7 @@ class MergeMetrics:
                 "Records on the suppression topics that are not entries: found while restoring, sent to dead letters.",
             ),
         )
+        from_zero(metrics.records, ("merged", "unchanged", "rejected"), Lane)
+        from_zero(metrics.entries_written, channels)
+        from_zero(metrics.state_rebuilds, RebuildReason)
+        return metrics

@@ -26,7 +26,8 @@ INTRO = """\
 
 Every service serves `/metrics`, `/healthz` and `/readyz` on its metrics port. Names follow the Prometheus conventions:
 prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process metrics (`process_*`,
-`python_*`) come on top.
+`python_*`) and `consent_relay_build_info` (label `version`) come on top. A counter whose labels
+are known begins at 0, so that `increase` sees its first event.
 
 Drain time, the seconds until a group has caught up at its present pace, is a question to Prometheus, as it needs a rate
 (below zero: at this pace it never will):
@@ -37,14 +38,24 @@ This page is written from the code, and a test holds it to that:
 
 PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")), LaneMetrics.on],
-    "relay": [RelayMetrics.on, ScrubMetrics.on],
-    "ingest": [IngestMetrics.on],
-    "suppression": [MergeMetrics.on],
-    "gate": [GateMetrics.on, lambda registry: registry.register(ViewMetrics([]))],
-    "propagator": [PropagatorMetrics.on, StateMetrics.on],
+    "relay": [lambda registry: RelayMetrics.on(registry, topics=["topic"]), ScrubMetrics.on],
+    "ingest": [lambda registry: IngestMetrics.on(registry, topics=["topic"])],
+    "suppression": [lambda registry: MergeMetrics.on(registry, channels=["sms"])],
+    "gate": [
+        lambda registry: GateMetrics.on(registry, channels=["sms"]),
+        lambda registry: registry.register(ViewMetrics([])),
+    ],
+    "propagator": [
+        lambda registry: PropagatorMetrics.on(registry, channels={"destination": "sms"}),
+        lambda registry: StateMetrics.on(registry, destinations=["destination"]),
+    ],
     "lag": [lambda registry: LagMetrics.on(registry, age_seconds=lambda: 0.0)],
-    "suppression and propagator (the transport)": [TransportMetrics.on],
-    "ingest, suppression and propagator (dead letters)": [DeadLetterMetrics.on],
+    "suppression and propagator (the transport)": [
+        lambda registry: TransportMetrics.on(registry).start_at_zero("stream", ["topic"])
+    ],
+    "ingest, suppression and propagator (dead letters)": [
+        lambda registry: DeadLetterMetrics.on(registry, service="service", topics=["topic"])
+    ],
 }
 
 

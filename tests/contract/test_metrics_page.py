@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tests.contract.metrics_page import PROCESSES, declared, lines
 
@@ -38,3 +39,29 @@ def test_what_the_requirements_name_is_there() -> None:
         "consent_relay_propagation_oldest_pending_revocation_seconds",
         "consent_relay_propagation_breaker_open",
     } <= everything
+
+
+LABELS_OF_EVENTS = {
+    "consent_relay_api_request_seconds": "the status of an answer",
+    "consent_relay_api_dropped_fields": "the field that a caller wrote wrongly",
+    "consent_relay_ingest_dropped_fields": "the field that a producer wrote wrongly",
+    "consent_relay_ingest_retries": "the exception",
+    "consent_relay_ingest_batch_seconds": "nothing to alert on",
+    "consent_relay_outbox_batch_seconds": "nothing to alert on",
+    "consent_relay_gate_refused": "the status of an answer",
+    "consent_relay_gate_check_seconds": "nothing to alert on",
+}
+"""Counters without a series before the first event, by what their label is."""
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_counter_begins_at_zero(process: str) -> None:
+    """Prometheus' `increase` cannot see the first event of a series that begins with it."""
+    registry = CollectorRegistry()
+    for declare in PROCESSES[process]:
+        declare(registry)
+    for collector in registry._collector_to_names:
+        if isinstance(collector, Counter | Histogram) and collector._name not in LABELS_OF_EVENTS:
+            [family] = collector.collect()
+            assert family.samples, collector._name
+            assert all(sample.value == 0 for sample in family.samples if not sample.name.endswith("_created"))

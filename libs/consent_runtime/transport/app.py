@@ -85,6 +85,7 @@ def build(
         web_enabled=False,
         TableManager=NoTables,
     )
+    metrics.start_at_zero(stream.name, stream.topics)
     app.transport = ChunkTransport([URL("kafka://")], app)
     app.relay, app.options, app.health, app.metrics = stream, options, health, metrics
     app.membership = Membership(

@@ -1,8 +1,11 @@
 """What the transport counts. One object serves all streams of a process."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from consent_runtime.zero_series import from_zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +73,10 @@ class TransportMetrics:
                 registry=registry,
             ),
         )
+
+    def start_at_zero(self, stream: str, topics: Collection[str]) -> None:
+        """The series of one stream and the topics that it reads."""
+        for by_topic in (self.records, self.chunks, self.skipped):
+            from_zero(by_topic, [stream], topics)
+        from_zero(self.rebalances, [stream])
+        from_zero(self.commits, [stream], ("done", "refused", "failed"))

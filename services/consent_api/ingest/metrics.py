@@ -1,11 +1,13 @@
 """What the Kafka consumers of this service count."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consent_runtime.zero_series import from_zero
 
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -28,8 +30,9 @@ class IngestMetrics:
     dropped_fields: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> "IngestMetrics":
-        return cls(
+    def on(cls, registry: CollectorRegistry, *, topics: Collection[str] = ()) -> "IngestMetrics":
+        """`topics`: those that are consumed here."""
+        metrics = cls(
             records=Counter(
                 "consent_relay_ingest_records_total",
                 "Records consumed, by outcome: recorded, repeated (known already, nothing to do), or"
@@ -116,6 +119,11 @@ class IngestMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.records, topics, ("recorded", "repeated", "dead_letter"))
+        from_zero(metrics.without_effect, topics, ("refusal", "permission"), ("superseded", "no_address"))
+        from_zero(metrics.repeats_after_lift, topics)
+        from_zero(metrics.skipped, topics)
+        return metrics
 
     def changed_nothing(self, topic: str, effect: str, *, permission: bool) -> None:
         """Count a decision without effect."""

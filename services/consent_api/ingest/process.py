@@ -32,14 +32,14 @@ from consent_runtime.keyring import Keyring
 from consent_runtime.settings import CommaSeparated
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
-from .dead_letter_writer import PRODUCER, SERVICE, DeadLetterWriter
+from .dead_letter_writer import NOT_STORABLE, PRODUCER, SERVICE, DeadLetterWriter
 from .metrics import IngestMetrics
 from .positions import PART as POSITIONS
 from .positions import EndOffsets, PositionsLoop, RecordedPositions
 from .preference import LivePreference
 from .receipts import Receipts
 from .record import Consumed
-from .submissions import Submissions
+from .submissions import WITHOUT_EFFECT, Submissions
 from .throttle import BulkThrottle
 
 NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError)
@@ -104,7 +104,9 @@ def composed(
     }
     default_tenants = {lane: _default_tenant(settings, tenants) for lane, tenants in bound.items()}
     rules = settings.rules(keyring.tenants)
-    metrics = IngestMetrics.on(registry)
+    topics = settings.topics
+    read = [topics.inbound, topics.inbound_bulk, topics.receipts]
+    metrics = IngestMetrics.on(registry, topics=read)
     codec = starting.codec(settings)
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
     refuse_denied(engine)
@@ -123,14 +125,13 @@ def composed(
         keyring=keyring,
         topics=settings.topics,
         service=SERVICE,
-        metrics=DeadLetterMetrics.on(registry),
+        metrics=DeadLetterMetrics.on(registry, service=SERVICE, topics=read, reasons=(WITHOUT_EFFECT, NOT_STORABLE)),
     )
     preference = LivePreference()
     throttle = BulkThrottle(
         lambda: ledger.transact(partial(backlog.read, partitions=settings.partitions)), throttled=metrics.throttled
     )
     positions = RecordedPositions()
-    topics = settings.topics
 
     def dead_letters() -> DeadLetterWriter:
         return DeadLetterWriter(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consent_runtime.zero_series import from_zero
+
+_LANES = ("live", "bulk")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +33,9 @@ class RelayMetrics:
     repair_events: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> RelayMetrics:
-        return cls(
+    def on(cls, registry: CollectorRegistry, *, topics: Collection[str] = ()) -> RelayMetrics:
+        """`topics`: those that the relay publishes to."""
+        metrics = cls(
             pending=Gauge(
                 "consent_relay_outbox_pending",
                 "Rows recorded and not yet acknowledged by Kafka, by lane. Exact up to 10,000, the database's estimate"
@@ -139,3 +145,11 @@ class RelayMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.published, topics, ("published", "failed", "refused"))
+        from_zero(metrics.retries, _LANES, ("database", "broker", "registry"))
+        from_zero(metrics.denials, _LANES, ("denied", "dropped", "kept"))
+        from_zero(metrics.turns, _LANES, ("kept", "lost", "timed_out"))
+        from_zero(metrics.clock_set_back, _LANES)
+        from_zero(metrics.losses, _LANES)
+        from_zero(metrics.repairs, ("started", "finished", "restarted"))
+        return metrics

@@ -121,7 +121,7 @@ class _Composition:
         self.stalled_after = stalled_after
         self.stack = stack
         self.relay_id = f"{settings.instance_id} {uuid4()}"
-        self.metrics = RelayMetrics.on(registry)
+        self.metrics = RelayMetrics.on(registry, topics=[lane.changes(settings.topics) for lane in Lane])
         self.scrub_metrics = ScrubMetrics.on(registry)
         self.keyring = starting.keyring(settings)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from consent_runtime.zero_series import from_zero
+from consent_state import RebuildReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +25,9 @@ class StateMetrics:
     unreadable_rows: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> StateMetrics:
-        """The metrics, registered."""
-        return cls(
+    def on(cls, registry: CollectorRegistry, *, destinations: Collection[str] = ()) -> StateMetrics:
+        """The metrics, registered. `destinations`: the names in the destinations file."""
+        metrics = cls(
             active_sender=Gauge(
                 "consent_relay_propagation_active_sender",
                 "1 while this process is the active sender of its propagator; its standbys export 0. A sum other than 1"
@@ -81,3 +85,9 @@ class StateMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.too_large, destinations, ("row", "receipt"))
+        from_zero(metrics.fills, destinations, ("new_destination", "generation", "lost_state", "lost_records"))
+        from_zero(metrics.rebuilds, RebuildReason)
+        from_zero(metrics.planning_failures, destinations)
+        from_zero(metrics.unreadable_rows, destinations)
+        return metrics

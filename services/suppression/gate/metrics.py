@@ -1,6 +1,6 @@
 """What the gate says about itself."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -8,8 +8,20 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from consent_client import SuppressionView
+from consent_client.answers import HINDRANCES
+from consent_contracts.decisions import GIVEN, STATUSES
+from consent_contracts.verdict import EXPIRED, UNKNOWN
+from consent_runtime.zero_series import from_zero
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_DENIALS = {
+    *(STATUSES - {GIVEN}),
+    *HINDRANCES,
+    UNKNOWN,
+    EXPIRED,
+    *("future_dated", "unreadable", "invalid_address", "unavailable"),
+}
+"""The reasons of `consent_client.Answer` that deny."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +33,9 @@ class GateMetrics:
     refused: Counter
 
     @classmethod
-    def on(cls, registry: CollectorRegistry) -> "GateMetrics":
-        """Declare them on `registry`."""
-        return cls(
+    def on(cls, registry: CollectorRegistry, *, channels: Collection[str] = ()) -> "GateMetrics":
+        """Declare them on `registry`. `channels`: those that are answered."""
+        metrics = cls(
             answers=Counter(
                 "consent_relay_gate_answers",
                 "Addresses answered, by channel, by whether contact was permitted, and by reason. A rise of stale "
@@ -49,6 +61,9 @@ class GateMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.answers, channels, ("true",), (GIVEN,))
+        from_zero(metrics.answers, channels, ("false",), _DENIALS)
+        return metrics
 
 
 STAGES = ("unknown", "stale", "inbound_stale", "bulk_stale", "hole")

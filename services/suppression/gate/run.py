@@ -77,7 +77,7 @@ def run_gate(settings: GateSettings) -> int:
     )
     views = {channel: _view(channel, settings, codec, timestamps, health) for channel in settings.channels}
     registry.register(ViewMetrics(views.values()))
-    metrics = GateMetrics.on(registry)
+    metrics = GateMetrics.on(registry, channels=settings.channels)
     gate = Gate(
         views=views,
         keyring=keyring,

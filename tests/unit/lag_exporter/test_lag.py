@@ -111,6 +111,18 @@ def test_other_installations_and_foreign_topics_are_not_shown(broker: FakeBroker
     assert [lag.group for lag in lags(broker).look(100.0).lags] == ["acme.suppression"]
 
 
+@pytest.mark.parametrize("name", ["suppression-crm", "campaign-tool", "console-consumer-1", "propagator"])
+def test_the_groups_of_tools_that_read_our_topics_are_not_shown(broker: FakeBroker, name: str) -> None:
+    broker.offsets[f"acme.{name}"] = {P0: 0}
+    assert [lag.group for lag in lags(broker).look(100.0).lags] == ["acme.suppression"]
+
+
+@pytest.mark.parametrize("name", ["consent-api-inbound", "consent-api-inbound-bulk", "propagator.default"])
+def test_every_group_of_ours_is_shown(broker: FakeBroker, name: str) -> None:
+    broker.offsets[f"acme.{name}"] = {P0: 0}
+    assert f"acme.{name}" in {lag.group for lag in lags(broker).look(100.0).lags}
+
+
 def test_deleted_topic_is_left_out(broker: FakeBroker) -> None:
     del broker.ends[P0]
     assert lags(broker).look(100.0).lags == []

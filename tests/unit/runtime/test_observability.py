@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -178,5 +179,15 @@ def test_a_long_head_is_read_in_part(head: bytes, status: bytes) -> None:  # R43
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
             client.sendall(b"GET /healthz HTTP/1.0\r\n" + head + b"\r\n")
             assert client.recv(12).split()[1] == status
+    finally:
+        server.close()
+
+
+def test_the_metrics_name_the_version_that_runs() -> None:
+    registry = CollectorRegistry()
+    server = serve(registry, Health(), "127.0.0.1", 0)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+            assert f'consent_relay_build_info{{version="{version("consent-relay")}"}} 1.0' in answer.read().decode()
     finally:
         server.close()
