@@ -6,6 +6,9 @@ cannot be passed off as another.
 
 from __future__ import annotations
 
+import logging
+import math
+import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,12 +31,15 @@ if TYPE_CHECKING:
     from consent_runtime.transport.contract import Record
 
 
+logger = logging.getLogger(__name__)
+
 TOO_LARGE = "too_large"
 """The reason of a letter that does not hold its record whole."""
 READER_REASONS = (*UNREADABLE_REASONS, InvalidRecord.reason, UNFETCHABLE)
 """The reasons that every reader of records has."""
 
 _KEPT = 262_144
+_LOGGED_A_MINUTE = 20
 _NO_ROOM = "MSG_SIZE_TOO_LARGE"
 
 
@@ -133,6 +139,10 @@ class Letters:
         self._keyring = keyring
         self._service = service
         self._metrics = metrics
+        self._reporting = threading.Lock()
+        self._minute_began = -math.inf
+        self._logged = 0
+        self._unlogged = 0
 
     def letter(self, record: Record, reason: str, error: str) -> tuple[bytes, bytes, Headers]:
         """The key is the record's place, never its own key, which may be a clear number."""
@@ -159,8 +169,29 @@ class Letters:
         )
         return key, self._codec.encode(self.topic, datum), headers
 
-    def count(self, record: Record, reason: str) -> None:
+    def count(self, record: Record, reason: str, error: str) -> None:
+        """The broker has acknowledged the dead letter: count it, and log it where there are few."""
         self._metrics.dead_letters.labels(self._service, record.topic, reason).inc()
+        with self._reporting:
+            now = time.monotonic()
+            if now - self._minute_began >= 60.0:
+                if self._unlogged:
+                    logger.warning("%d more records sent to dead letters within a minute", self._unlogged)
+                self._minute_began, self._logged, self._unlogged = now, 0, 0
+            if self._logged == _LOGGED_A_MINUTE:
+                self._unlogged += 1
+                return
+            self._logged += 1
+        logger.warning(
+            "record sent to dead letters",
+            extra={
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "reason": reason,
+                "error": error,
+            },
+        )
 
 
 class DeadLetters:
@@ -187,7 +218,7 @@ class DeadLetters:
         except DeliveryFailed as failed:
             await self.send(*_cut_to_size(failed, record, reason, error))
         else:
-            self._letters.count(record, reason)
+            self._letters.count(record, reason, error)
 
 
 class BlockingDeadLetters:
@@ -214,7 +245,7 @@ class BlockingDeadLetters:
         except DeliveryFailed as failed:
             self.send(*_cut_to_size(failed, record, reason, error))
         else:
-            self._letters.count(record, reason)
+            self._letters.count(record, reason, error)
 
     def _produce(self, key: bytes, value: bytes, headers: Headers) -> None:
         outcome: list[KafkaError | None] = []

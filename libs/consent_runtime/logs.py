@@ -52,7 +52,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "service": self._service,
             "logger": record.name,
-            "message": redact(record.getMessage()),
+            "message": _message(record),
         }
         for name, value in vars(record).items():
             if name not in _STANDARD:
@@ -61,6 +61,22 @@ class JsonLines(logging.Formatter):
             line["exception"] = redact(self.formatException(record.exc_info))
         # People read logs on terminals, which obey more than what JSON has to escape.
         return shown(json.dumps(line, ensure_ascii=False))
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message, redacted. Numbers that the caller gave as such (offsets, counts) are no addresses and are kept."""
+    if not record.args:
+        return redact(str(record.msg))
+    try:
+        if isinstance(record.args, tuple):
+            return redact(str(record.msg)) % tuple(map(_argument, record.args))
+        return redact(record.getMessage())
+    except (TypeError, ValueError):  # The message does not fit its arguments: it is shown as it is, and ends nothing.
+        return redact(f"{record.msg} {record.args}")
+
+
+def _argument(value: object) -> object:
+    return value if isinstance(value, int | float) else redact(str(value))
 
 
 def _field(value: object) -> object:

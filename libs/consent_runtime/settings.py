@@ -1,10 +1,12 @@
 """What a process is told at start: environment variables `CONSENT_RELAY_<FIELD>`, or a file named by
 `CONSENT_RELAY_<FIELD>_FILE` (how orchestrators hand over secrets)."""
 
+import difflib
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -22,6 +24,10 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 """What Kubernetes and Docker put into CONSENT_RELAY_API_PORT beside a service named consent-relay-api."""
+_SERVICE_LINK_NAME = re.compile(r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?")
+"""The end of the names of the variables that they put beside it."""
+_NO_PROCESS = ("DATABASE", "TEST_SERVERS")
+"""Read by `consent-relay up` and by the tests, from the environment that the processes have too."""
 
 
 class WrongSettings(Exception):
@@ -188,6 +194,8 @@ S = TypeVar("S", bound=ProcessSettings)
 
 def load(cls: type[S]) -> S:
     """The settings, or one line per wrong variable on standard error and exit code 2."""
+    if unknown := list(_unknown_variables(cls, os.environ)):
+        refuse(unknown)
     given: dict[str, Any] = {}
     try:
         return cls(**given)
@@ -195,3 +203,30 @@ def load(cls: type[S]) -> S:
         refuse(error.problems)
     except ValidationError as error:
         refuse(_line(cls, each) for each in error.errors(include_input=False, include_url=False))
+
+
+def _unknown_variables(cls: type[ProcessSettings], environment: Iterable[str]) -> Iterator[str]:
+    """One line for each variable with our prefix that no process reads: a misspelt setting would have no effect.
+
+    Those of other processes are known: one environment may serve them all.
+    """
+    names = {name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)}
+    strange = names - _variables(cls)
+    if not strange:
+        return
+    known = _variables(*_every_class())
+    for name in sorted(strange - known):
+        if not _SERVICE_LINK_NAME.search(name):
+            near = difflib.get_close_matches(name, known, n=1)
+            cure = f"Did you mean {PREFIX}{near[0]}?" if near else "Unset it; docs/settings.md lists every setting."
+            yield f"{PREFIX}{name}: is no setting of Consent Relay. {cure}"
+
+
+def _variables(*classes: type[ProcessSettings]) -> set[str]:
+    fields = {name.upper() for cls in classes for name in cls.model_fields}
+    return fields | {f"{name}_FILE" for name in fields} | set(_NO_PROCESS)
+
+
+def _every_class() -> list[type[ProcessSettings]]:
+    """By entry points, as no service may import another."""
+    return [entry.load() for entry in entry_points(group="consent_relay.settings")]

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -23,6 +24,22 @@ log = logging.getLogger(__name__)
 class LinkRefused(Exception):
     """A server is there and refuses this process, or this process refuses the server: waiting does not help. Ends the
     process with code 2. The message begins with the setting to correct."""
+
+
+def begin_logs(settings: ProcessSettings) -> None:
+    """Configure the logs of a process and write its first line: its version, its topics, and the settings that differ
+    from the defaults, without secrets."""
+    from . import logs
+
+    logs.configure(settings.log_level, settings.service)
+    log.info(
+        "starting",
+        extra={
+            "version": version("consent-relay"),
+            "settings": {name: str(getattr(settings, name)) for name in sorted(settings.model_fields_set)},
+            "topics": [spec.name for spec in settings.topics.specs(settings.partitions)],
+        },
+    )
 
 
 def refuse(lines: Iterable[str]) -> NoReturn:

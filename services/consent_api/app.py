@@ -14,7 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_docs, logs, observability, problems, starting
+from consent_runtime import api_docs, observability, problems, starting
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
@@ -120,7 +120,7 @@ def serve(settings: ApiSettings) -> int:
 
     from consent_runtime import http_server
 
-    logs.configure(settings.log_level, settings.service)
+    starting.begin_logs(settings)
     ledger = connect_ledger(settings)
     rules = settings.rules(ledger.context.keyring.tenants)
     registry = CollectorRegistry()

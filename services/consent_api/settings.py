@@ -164,6 +164,49 @@ class ApiSettings(SubmissionSettings):
         }
 
 
+class OutboxRelaySettings(DatabaseSettings):
+    """`consent-relay relay`."""
+
+    service: ClassVar[str] = "consent-api-relay"
+
+    relay_batch: int = Field(2_000, ge=1, le=20_000, description="outbox rows published in one transaction, at most")
+    relay_poll_shortest: float = Field(0.003, gt=0, le=1, description="seconds between looks at a busy outbox")
+    relay_poll_longest: float = Field(0.020, gt=0, le=1, description="seconds between looks at an idle outbox")
+    scrub_days: float = Field(
+        1.0, gt=0, le=30, description="days between two comparisons of all suppression lists with the ledger"
+    )
+    metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+
+class IngestSettings(SubmissionSettings):
+    """`consent-relay ingest`."""
+
+    service: ClassVar[str] = "consent-api-ingest"
+
+    ingest_batch: int = Field(1_000, ge=1, le=10_000, description="records recorded in one transaction, at most")
+    ingest_bulk_batch: int = Field(
+        250, ge=1, le=10_000, description="records of the bulk topic recorded in one transaction, at most"
+    )
+    ingest_tenant: str | None = Field(
+        None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
+    )
+    ingest_live_tenants: CommaSeparated = Field(
+        (), description="tenants that consent.inbound.v1 takes submissions of, comma separated; unset: all"
+    )
+    ingest_bulk_tenants: CommaSeparated = Field((), description="the same of consent.inbound.bulk.v1")
+    ingest_no_lift: CommaSeparated = Field(
+        (),
+        description="topics and source systems (evidence.source_system or ce_source), comma separated, whose"
+        " permissions lift no refusal: imports and feeds, such as a CRM's",
+    )
+    metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+    @field_validator("ingest_live_tenants", "ingest_bulk_tenants", "ingest_no_lift", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
 class OwnerSettings(ProcessSettings):
     """`consent-relay migrate` and `keys`: run by an operator, as the owner of the database."""
 

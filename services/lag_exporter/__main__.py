@@ -16,11 +16,11 @@ def lag() -> None:
     """
     import sys
 
-    from consent_runtime import logs, settings
+    from consent_runtime import settings, starting
 
     from .app import run_lag
     from .settings import LagSettings
 
     loaded = settings.load(LagSettings)
-    logs.configure(loaded.log_level, loaded.service)
+    starting.begin_logs(loaded)
     sys.exit(run_lag(loaded))

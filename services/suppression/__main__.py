@@ -15,14 +15,14 @@ def suppression() -> None:
     """
     import sys
 
-    from consent_runtime import logs, settings
+    from consent_runtime import settings, starting
     from consent_runtime.provision import require_topics
 
     from .app import run_suppression
     from .settings import SuppressionSettings
 
     loaded = settings.load(SuppressionSettings)
-    logs.configure(loaded.log_level, loaded.service)
+    starting.begin_logs(loaded)
     topics = loaded.topics
     require_topics(
         loaded,
@@ -52,7 +52,7 @@ def gate() -> None:
     """
     import sys
 
-    from consent_runtime import logs, settings, starting
+    from consent_runtime import settings, starting
     from consent_runtime.api_keys import InvalidApiKeys
     from consent_runtime.provision import WrongTopics
 
@@ -60,7 +60,7 @@ def gate() -> None:
     from .gate.settings import GateSettings
 
     loaded = settings.load(GateSettings)
-    logs.configure(loaded.log_level, loaded.service)
+    starting.begin_logs(loaded)
     try:
         sys.exit(run_gate(loaded))
     except InvalidApiKeys as error:

@@ -14,9 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from consent_api.ingest.process import IngestSettings
-from consent_api.outbox_relay.process import OutboxRelaySettings
-from consent_api.settings import ApiSettings, MigrateSettings, OwnerSettings
+from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, OutboxRelaySettings, OwnerSettings
 from consent_runtime.cli import cli
 from consent_runtime.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings

@@ -18,7 +18,8 @@ def ingest() -> None:
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, CONSENT_RELAY_KAFKA and CONSENT_RELAY_REGISTRY.
     """
     from consent_api.errors import MisconfiguredError
-    from consent_api.ingest.process import IngestSettings, run
+    from consent_api.ingest.process import run
+    from consent_api.settings import IngestSettings
     from consent_runtime.settings import load
     from consent_runtime.starting import refuse
 

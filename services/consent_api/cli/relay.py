@@ -18,7 +18,8 @@ def relay() -> None:
     wrong settings it does not start.
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, CONSENT_RELAY_KAFKA and CONSENT_RELAY_REGISTRY.
     """
-    from consent_api.outbox_relay.process import OutboxRelaySettings, run
+    from consent_api.outbox_relay.process import run
+    from consent_api.settings import OutboxRelaySettings
     from consent_runtime.settings import load
 
     sys.exit(run(load(OutboxRelaySettings)))

@@ -90,7 +90,7 @@ class DeadLetterWriter:
         too_large = [each for _, each in failures]
         for each in rejected:
             if each not in too_large:
-                self._letters.count(each.record, each.reason)
+                self._letters.count(each.record, each.reason, each.error)
         return too_large
 
 

@@ -7,10 +7,8 @@ and a group of its own, so that one that waits or lags does not hold up another.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
-from pydantic import Field, field_validator
 
 from consent_api.errors import DeadLettersNotWrittenError, LedgerUnavailableError, MisconfiguredError
 from consent_api.ledger import backlog
@@ -23,13 +21,12 @@ from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
-from consent_api.settings import SubmissionSettings
+from consent_api.settings import IngestSettings
 from consent_contracts.errors import RegistryUnavailable
-from consent_runtime import kafka, logs, observability, starting
+from consent_runtime import kafka, observability, starting
 from consent_runtime.dead_letters import DeadLetterMetrics, Letters
 from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.keyring import Keyring
-from consent_runtime.settings import CommaSeparated
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
 from .dead_letter_writer import NOT_STORABLE, PRODUCER, SERVICE, DeadLetterWriter
@@ -50,38 +47,9 @@ RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 _FIRST_LIVE_TRANSACTION = 200
 
 
-class IngestSettings(SubmissionSettings):
-    """`consent-relay ingest`."""
-
-    service: ClassVar[str] = "consent-api-ingest"
-
-    ingest_batch: int = Field(1_000, ge=1, le=10_000, description="records recorded in one transaction, at most")
-    ingest_bulk_batch: int = Field(
-        250, ge=1, le=10_000, description="records of the bulk topic recorded in one transaction, at most"
-    )
-    ingest_tenant: str | None = Field(
-        None, description="tenant of submissions that name none; unset: the keyring's, if it has only one"
-    )
-    ingest_live_tenants: CommaSeparated = Field(
-        (), description="tenants that consent.inbound.v1 takes submissions of, comma separated; unset: all"
-    )
-    ingest_bulk_tenants: CommaSeparated = Field((), description="the same of consent.inbound.bulk.v1")
-    ingest_no_lift: CommaSeparated = Field(
-        (),
-        description="topics and source systems (evidence.source_system or ce_source), comma separated, whose"
-        " permissions lift no refusal: imports and feeds, such as a CRM's",
-    )
-    metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
-
-    @field_validator("ingest_live_tenants", "ingest_bulk_tenants", "ingest_no_lift", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
-
-
 def run(settings: IngestSettings) -> int:
     """Until SIGTERM; the exit code. MisconfiguredError when a tenant in the settings has no keys."""
-    logs.configure(settings.log_level, settings.service)
+    starting.begin_logs(settings)
     registry = CollectorRegistry()
     health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)

@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
-from pydantic import Field
 from sqlalchemy import Engine, event
 
 from consent_api.ledger.database import connect, refuse_denied
@@ -27,14 +26,14 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
-from consent_api.settings import DatabaseSettings
+from consent_api.settings import OutboxRelaySettings
 from consent_api.verify import scrub
 from consent_api.verify.composition import opened
 from consent_api.verify.metrics import ScrubMetrics
 from consent_api.verify.repairing import RepairWriter
 from consent_api.verify.scrub import ScrubLoop
 from consent_api.verify.scrub_table import ScrubTable
-from consent_runtime import kafka, logs, observability, starting
+from consent_runtime import kafka, observability, starting
 from consent_runtime.progress import STALLED_SECONDS, Progress
 
 from . import repair_loop
@@ -62,23 +61,9 @@ _BULK_POLL_FACTOR = 10
 _RETRY_INTERVAL = PollInterval(shortest=0.05, longest=0.5)
 
 
-class OutboxRelaySettings(DatabaseSettings):
-    """`consent-relay relay`."""
-
-    service: ClassVar[str] = "consent-api-relay"
-
-    relay_batch: int = Field(2_000, ge=1, le=20_000, description="outbox rows published in one transaction, at most")
-    relay_poll_shortest: float = Field(0.003, gt=0, le=1, description="seconds between looks at a busy outbox")
-    relay_poll_longest: float = Field(0.020, gt=0, le=1, description="seconds between looks at an idle outbox")
-    scrub_days: float = Field(
-        1.0, gt=0, le=30, description="days between two comparisons of all suppression lists with the ledger"
-    )
-    metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
-
-
 def run(settings: OutboxRelaySettings) -> int:
     """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database does not answer."""
-    logs.configure(settings.log_level, settings.service)
+    starting.begin_logs(settings)
     registry = CollectorRegistry()
     health = observability.Health(expected=(*map(relay_part, Lane), repair_loop.PART))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)

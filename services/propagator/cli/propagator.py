@@ -23,7 +23,7 @@ def propagator() -> None:
     """
     import sys
 
-    from consent_runtime import logs, settings, starting
+    from consent_runtime import settings, starting
     from consent_runtime.provision import require_topics
     from propagator.settings import PropagatorSettings
 
@@ -32,7 +32,7 @@ def propagator() -> None:
     loaded = settings.load(PropagatorSettings)
     keyring = starting.keyring(loaded)
     declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring)
-    logs.configure(loaded.log_level, loaded.service)
+    starting.begin_logs(loaded)
     topics = loaded.topics
     require_topics(
         loaded,

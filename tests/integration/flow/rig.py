@@ -22,12 +22,11 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, text
 
-from consent_api.ingest.process import IngestSettings
 from consent_api.ingest.process import composed as ingest_loops
 from consent_api.ledger.lanes import Lane
-from consent_api.outbox_relay.process import OutboxRelaySettings
 from consent_api.outbox_relay.process import composed as relay_loops
 from consent_api.runtime import Loop
+from consent_api.settings import IngestSettings, OutboxRelaySettings
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics

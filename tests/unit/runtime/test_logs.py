@@ -107,3 +107,21 @@ def test_nothing_in_a_line_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture
     assert line.isprintable()
     assert "é" in line
     assert json.loads(line)["message"] == json.loads(line)["error"] == text
+
+
+def test_numbers_that_are_arguments_are_no_telephone_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO", "relay")
+    logging.getLogger("x").info("partition %d restored at %d of %s (%.1f s)", 3, 639981234567, "0639981234", 1.25)
+    assert last_line(capsys)["message"] == "partition 3 restored at 639981234567 of [redacted] (1.2 s)"
+
+
+@pytest.mark.parametrize("arguments", [(1, 2), (), ({"a": 1},), ("text",), (None,)])
+def test_a_message_that_does_not_fit_its_arguments_ends_nothing(
+    arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("INFO", "relay")
+    logging.getLogger("x").info("partition %d of marked77@example.com", *arguments)
+    written = capsys.readouterr().err
+    assert "partition" in written
+    assert "marked77" not in written
+    assert "Traceback" not in written

@@ -1,8 +1,6 @@
 """All processes can run on one machine without a setting: each has a metrics port of its own."""
 
-from consent_api.ingest.process import IngestSettings
-from consent_api.outbox_relay.process import OutboxRelaySettings
-from consent_api.settings import ApiSettings
+from consent_api.settings import ApiSettings, IngestSettings, OutboxRelaySettings
 from lag_exporter.settings import LagSettings
 from propagator.settings import PropagatorSettings
 from suppression.gate.settings import GateSettings

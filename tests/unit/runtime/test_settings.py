@@ -128,3 +128,45 @@ def test_a_file_holds_beside_a_service_link(
     monkeypatch.setenv("CONSENT_RELAY_DOOR_PORT", "tcp://10.3.240.7:8080")
     monkeypatch.setenv("CONSENT_RELAY_DOOR_PORT_FILE", str(tmp_path / "port"))
     assert load(DoorSettings).door_port == 81
+
+
+@pytest.mark.parametrize(
+    ("variable", "cure"),
+    [
+        ("CONSENT_RELAY_PURPOSE", "Did you mean CONSENT_RELAY_PURPOSES?"),
+        ("CONSENT_RELAY_KAFKA_SASL_PASWORD", "Did you mean CONSENT_RELAY_KAFKA_SASL_PASSWORD?"),
+        ("CONSENT_RELAY_GATE_STALE_AFTR", "Did you mean CONSENT_RELAY_GATE_STALE_AFTER?"),
+        ("CONSENT_RELAY_KEYRING_FILE_FILE_", "Did you mean CONSENT_RELAY_KEYRING_FILE_FILE?"),
+        ("CONSENT_RELAY_XYZZY", "docs/settings.md"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_the_nearest_one(
+    variable: str,
+    cure: str,
+    keyring_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN", "long-enough")
+    monkeypatch.setenv(variable, "hush-77")
+    [line] = refused(capsys)
+    assert line.startswith(f"{variable}: is no setting")
+    assert cure in line
+    assert "hush-77" not in line
+
+
+def test_the_settings_of_other_processes_and_links_to_services_are_no_mistake(
+    keyring_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_DOOR_TOKEN", "long-enough")
+    for other in (
+        "CONSENT_RELAY_GATE_STALE_AFTER",
+        "CONSENT_RELAY_API_DATABASE_OWNER_FILE",
+        "CONSENT_RELAY_DATABASE",
+        "CONSENT_RELAY_API_SERVICE_HOST",
+        "CONSENT_RELAY_API_SERVICE_PORT_HTTP",
+        "CONSENT_RELAY_API_PORT_8080_TCP_ADDR",
+        "CONSENT_RELAY_SUPPRESSION_PORT_9464_TCP",
+    ):
+        monkeypatch.setenv(other, "tcp://10.0.0.1:8080")
+    assert load(DoorSettings).door_port == 8080
