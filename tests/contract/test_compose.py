@@ -1,7 +1,9 @@
 """docker-compose.yml against the code: commands, settings, ports and files that it names exist."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,31 @@ def commands(words: list[str]) -> Iterator[tuple[click.Command, list[str]]]:
             assert found is not None, f"there is no command {words[0]}"
             command, words = found, words[1:]
         yield command, words
+
+
+def test_the_loader_of_docker_compose_accepts_it() -> None:
+    """`config` needs no engine; the program is the real one, from its package."""
+    program = Path(sys.executable).with_name("docker-compose")
+    file = ROOT / "docker-compose.yml"
+    done = subprocess.run([program, "--file", file, "config", "--format", "json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert set(json.loads(done.stdout)["services"]) == set(SERVICES)
+
+
+def test_kafka_and_the_registry_can_be_used_from_the_host() -> None:
+    kafka, registry = SERVICES["kafka"], SERVICES["registry"]
+    assert "HOST://127.0.0.1:29092" in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert kafka["ports"] == ["127.0.0.1:29092:29092"]
+    assert registry["ports"] == ["127.0.0.1:8081:8080"]
+    assert "/dev/tcp/127.0.0.1/8080" in registry["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("line", re.findall(r"gate-keys (keys create .*)", (ROOT / "docker-compose.yml").read_text()))
+def test_the_instructions_make_keys_by_commands_that_exist(line: str) -> None:
+    [(command, rest)] = commands(shlex.split(line))
+    known = {option for each in command.params for option in each.opts}
+    assert {word for word in rest if word.startswith("--")} <= known
 
 
 def test_all_servers_and_services_are_there() -> None:

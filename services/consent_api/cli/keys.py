@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from consent_api.keys import KeyExport
 
 SCOPES = ("submit", "read", "check", "admin")
 
@@ -40,15 +42,27 @@ def keys() -> None:
     " such as a CRM's or a supplier's. Where people choose themselves, such as a preference centre, leave it out.",
 )
 def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -> None:
-    """Print a new API key. It is shown this once: only a digest is kept."""
+    """Print a new API key. It is shown this once: only a digest is kept.
+
+    The API accepts it at once. It is also written into every file that `keys export` wrote for its scopes on this host,
+    which the gate reads again at its next request; files on other hosts are named on standard error.
+    """
     from consent_api import keys as store
+    from consent_runtime.api_keys import key_id_of
     from consent_runtime.clock import now_micros
 
     with _owner() as connection:
         token = store.create(
             connection, tenant=tenant, scopes=scopes, name=name, now=now_micros(), may_lift=not no_lift
         )
+        exports = store.exports_of(connection, key_id_of(token))
     click.echo(token)
+    done, left = _export_each_again(exports)
+    for path in done:
+        click.echo(f"written to {path}", err=True)
+    if left:
+        click.echo("Who reads these files does not accept it yet. Run there:", err=True)
+        click.echo("".join(f"  {line}\n" for line in left), nl=False, err=True)
 
 
 @keys.command("list")
@@ -81,20 +95,15 @@ def revoke_key(key_id: str) -> None:
     from consent_api import keys as store
     from consent_runtime.clock import now_micros
 
-    host = platform.node()
     with _owner() as connection:
         revoked = store.revoke(connection, key_id, now=now_micros())
         exports = store.exports_of(connection, key_id)
     if not revoked and not exports:
         raise click.ClickException("no live key has this id; see: consent-relay keys list")
     click.echo("revoked" if revoked else "was revoked before")
-    left = []
-    for each in exports:
-        why = f"on host {each.host}" if each.host != host else _export_again(each.scope, each.path)
-        if why is None:
-            click.echo(f"taken out of {each.path}")
-        else:
-            left.append(f"{each.path} ({why}): consent-relay keys export --scope {each.scope} {each.path}")
+    done, left = _export_each_again(exports)
+    for path in done:
+        click.echo(f"taken out of {path}")
     if left:
         cure = (
             "The key is still accepted by who reads these files. Run there, and copy the file again if it was copied:"
@@ -132,6 +141,19 @@ def forget_export(host: str, path: Path) -> None:
         if not store.forget_export(connection, host=host, path=path):
             raise click.ClickException("no such export is known")
     click.echo("forgotten")
+
+
+def _export_each_again(exports: Iterable[KeyExport]) -> tuple[list[Path], list[str]]:
+    """The files that were written again, and one line with the command for each that could not be."""
+    host = platform.node()
+    done, left = [], []
+    for each in exports:
+        why = f"on host {each.host}" if each.host != host else _export_again(each.scope, each.path)
+        if why is None:
+            done.append(each.path)
+        else:
+            left.append(f"{each.path} ({why}): consent-relay keys export --scope {each.scope} {each.path}")
+    return done, left
 
 
 def _export_again(scope: str, path: Path) -> str | None:

@@ -140,11 +140,11 @@ def test_a_revoked_key_is_taken_out_of_what_was_exported_or_the_command_names_wh
     for each in (file, gone):
         assert run(environment, "keys", "export", "--scope", "check", str(each)).returncode == 0
     assert file.stat().st_mode & 0o777 == 0o600
-    token, kept, reader = created("check"), created("check"), created("read")
-    assert run(environment, "keys", "export", "--scope", "check", str(file)).returncode == 0
-    file.chmod(0o640)
     gate = KeyFile(file)
-    assert gate.find(token) is not None
+    token, kept, reader = created("check"), created("check"), created("read")
+    assert gate.find(token) is not None, "a new key is in the files of its scope"
+    assert gate.find(reader) is None
+    file.chmod(0o640)
     gone.unlink()
 
     revoked = run(environment, "keys", "revoke", token.split("_")[1])
