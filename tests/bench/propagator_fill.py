@@ -55,7 +55,7 @@ def _restore(found: Rig, entries: int) -> list[Figure]:
     worker = found.start()
     worker.until_ready()
     ready = time.time()
-    informed = found.sandbox.await_informed("webhook/crm", PURPOSE, [first], seconds=60)[first]
+    informed = found.sandbox.await_informed("webhook/crm", PURPOSE, [first], seconds=240)[first]
     until(lambda: worker.is_planned("crm"), seconds=240, what="the tables planned for crm", every=1.0)
     planned = time.time()
     calm = _latency(found, "crm", "calm", CALM_SECONDS)
