@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -22,6 +24,29 @@ from .batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_r
 from .starting import LinkRefused
 
 logger = logging.getLogger(__name__)
+
+
+class _RepeatsLeftOut(logging.Filter):
+    """A client that cannot connect writes some twenty lines a second. Of each kind of line that librdkafka writes, by
+    its first word (FAIL, REQTMOUT, ...), one passes in REPEAT_SECONDS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.getMessage().partition(" ")[0]
+        if not kind.isupper():
+            return True
+        now = time.monotonic()
+        if now - self._passed_at.get(kind, -math.inf) < REPEAT_SECONDS:
+            return False
+        self._passed_at[kind] = now
+        return True
+
+
+REPEAT_SECONDS = 30.0
+logger.addFilter(_RepeatsLeftOut())
 
 SESSION_SECONDS = 8.0
 """After which a group goes on without a `consumer` that is silent."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .database_errors import database_errors
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -175,7 +177,6 @@ def _export_again(scope: str, path: Path) -> str | None:
 def _owner() -> Iterator[Connection]:
     """A transaction of the database's owner; a database that does not answer is reported in a line."""
     from sqlalchemy import create_engine
-    from sqlalchemy.exc import OperationalError
 
     from consent_api.ledger.database import refuse_denied
     from consent_api.settings import OwnerSettings
@@ -184,9 +185,7 @@ def _owner() -> Iterator[Connection]:
     engine = create_engine(load(OwnerSettings).owner)
     try:
         refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
-        with engine.begin() as connection:
+        with database_errors("CONSENT_RELAY_API_DATABASE_OWNER"), engine.begin() as connection:
             yield connection
-    except OperationalError as error:
-        raise click.ClickException(f"the database does not answer ({type(error.orig).__name__})") from None
     finally:
         engine.dispose()

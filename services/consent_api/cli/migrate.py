@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from .database_errors import database_errors
+
 
 @click.command()
 def migrate() -> None:
@@ -21,7 +23,8 @@ def migrate() -> None:
 
     settings = load(MigrateSettings)
     try:
-        migration.migrate(settings.owner, settings.database)
+        with database_errors("CONSENT_RELAY_API_DATABASE_OWNER"):
+            migration.migrate(settings.owner, settings.database)
     except MisconfiguredError as error:
         refuse([str(error)])
     click.echo("the database is up to date")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .database_errors import database_errors
+
 if TYPE_CHECKING:
     from consent_api.republish.job import Report, RepublishProgress
     from consent_contracts.topics import Topics
@@ -107,7 +109,7 @@ def republish(
         merge.wait()
 
     try:
-        with engine.connect() as connection:
+        with database_errors("CONSENT_RELAY_API_DATABASE"), engine.connect() as connection:
             show = _shown(pages.estimated_rows(connection))
         if dry_run:
             total = job.count(engine=engine, keyring=keyring, outbox=outbox, selection=selection, report=show)
