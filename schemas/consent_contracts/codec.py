@@ -356,7 +356,7 @@ class ConfluentRegistry:
         except OSError as error:
             raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # Such as the page of a proxy that stands in for it.
+            # Such as the error page of a proxy in front of it.
             raise RegistryUnavailable(f"the registry's answer cannot be read: {type(error).__name__}") from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):

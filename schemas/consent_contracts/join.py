@@ -53,8 +53,8 @@ def join(state: Entry | None, other: Entry) -> Entry:
     changed = False
     for decision in other.decisions:
         slot = (decision.subject_ref, decision.purpose)
-        standing = register.get(slot)
-        if standing is None or order(standing) < order(decision):
+        current = register.get(slot)
+        if current is None or order(current) < order(decision):
             register[slot] = decision
             changed = True
     sealed = _seal(state.sealed_address, other.sealed_address)

@@ -30,7 +30,7 @@ LONGEST_SEAL = 1_024
 def entry_of_change(datum: Mapping[str, Any]) -> Entry:
     """One recorded decision as an entry of its own, ready to be joined.
 
-    Raises InvalidRecord for what no door of ours lets through: whoever wrote it, it must not become state.
+    Raises InvalidRecord for what neither the API nor ingest accepts: it must not become state, whatever wrote it.
     """
     purpose, status = datum["purpose"], datum["status"]
     if status not in STATUSES:

@@ -65,17 +65,17 @@ def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:
     by_subject: dict[str | None, Choices] = {}
     for decision in decisions:
         choices = by_subject.setdefault(decision.subject_ref, {})
-        standing = choices.get(decision.purpose)
-        if standing is None or order(standing) < order(decision):
+        current = choices.get(decision.purpose)
+        if current is None or order(current) < order(decision):
             choices[decision.purpose] = decision
     return by_subject
 
 
 def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:
-    standing = {ref: d for ref, choices in by_subject.items() if (d := _standing(choices, purpose)) is not None}
-    of_the_address = standing.pop(None, None)
-    permissions = [d for d in standing.values() if permits(d)]
-    refusals = [d for d in standing.values() if not permits(d)]
+    current = {ref: d for ref, choices in by_subject.items() if (d := _current(choices, purpose)) is not None}
+    of_the_address = current.pop(None, None)
+    permissions = [d for d in current.values() if permits(d)]
+    refusals = [d for d in current.values() if not permits(d)]
     if of_the_address is not None:
         if permits(of_the_address):
             permissions.append(of_the_address)
@@ -101,8 +101,8 @@ def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:
     )
 
 
-def _standing(choices: Choices, purpose: str) -> Decision | None:
-    """Of a subject's refusal of everything and its decision on this purpose, the newer stands."""
+def _current(choices: Choices, purpose: str) -> Decision | None:
+    """The newer of a subject's refusal of everything and its decision on this purpose."""
     everything = choices.get(EVERY_PURPOSE)
     if everything is not None and permits(everything):
         everything = None  # A permission names its purposes; one for everything means nothing.

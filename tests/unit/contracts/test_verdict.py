@@ -51,7 +51,7 @@ def _numbered(known: list[Decision]) -> list[Decision]:
 
 
 @given(st.lists(decisions(), max_size=12).map(_numbered), purposes)
-def test_only_a_grant_that_stands_permits(known: list[Decision], purpose: str) -> None:
+def test_only_a_grant_in_effect_permits(known: list[Decision], purpose: str) -> None:
     answer = verdict(known, purpose)
     if answer.permitted:
         deciding = next(d for d in known if d.decision_id == answer.decision_id and d.purpose == purpose)

@@ -288,7 +288,7 @@ def test_a_type_in_an_object_of_its_own_is_read() -> None:
         ("long", 7, 7, 7),
     ],
 )
-def test_a_unit_that_stands_beside_the_type_is_meant(kind: Any, unit: Any, sent: int, read: int) -> None:  # R16
+def test_a_unit_beside_the_type_is_applied(kind: Any, unit: Any, sent: int, read: int) -> None:  # R16
     schema = submitted(occurred_at=kind)
     for field in schema["fields"]:
         if field["name"] == "occurred_at":
