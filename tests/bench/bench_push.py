@@ -191,7 +191,7 @@ def _resume(stack: Stack) -> int:
 
 
 def _places() -> list[Place]:
-    """Each channel in turn; nobody of them is among the legacy addresses."""
+    """Each channel in turn; none is among the legacy addresses."""
     count = int(RATE * SECONDS)
     channels = ("sms", "email", "voice")
     return [

@@ -35,7 +35,7 @@ TENANT = "acme"
 START = 1_790_000_000_000_000
 _TRANSACTION = 50_000
 _NUMBER = "77777777"
-"""Stands for the number of an address in the entries that are copied."""
+"""A placeholder for the number of an address in the entries that are copied."""
 # Each address has one decision, every third a second one.
 _LEDGER = """
 INSERT INTO subjects (tenant, subject_ref, created_at)

@@ -13,7 +13,7 @@ from tests.bench.figures import Servers
 
 
 class ProcessorTime:
-    """Of the services of `stack` and of the servers, which nobody else may use meanwhile."""
+    """Of the services of `stack` and of the servers, which no other program may use meanwhile."""
 
     def __init__(self, stack: Stack, servers: Servers) -> None:
         self._stack = stack

@@ -1,4 +1,4 @@
-"""The same questions after every fault: is everything told, is anything wrong, was nothing lost."""
+"""The same checks after every fault: everything is delivered, nothing is wrong, nothing was lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos.load import Load
 from tests.chaos.poison import Poison
-from tests.chaos.stale_yes import stale_permissions
+from tests.chaos.stale_permissions import stale_permissions
 from tests.chaos.story import story
 
 SETTLE_SECONDS = 180.0
@@ -45,7 +45,7 @@ def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None
 
 
 def no_crash(stack: Stack) -> None:
-    """Nothing ended that nobody had killed."""
+    """No process ended that the test had not killed."""
     crashes = [f"{crash.name} {crash.how}; the end of its log:\n{crash.tail}" for crash in stack.crashes]
     assert not crashes, "\n".join(crashes)
 
@@ -64,8 +64,8 @@ def as_decided(stack: Stack, load: Load, poison: Poison, *, but: Collection[str]
         time.sleep(1.0)
 
 
-def no_stale_yes(stack: Stack, load: Load, poison: Poison) -> int:
-    """No tool was told yes after it had acknowledged the newest no; how many histories could be judged."""
+def no_stale_permission(stack: Stack, load: Load, poison: Poison) -> int:
+    """No tool got a permission after it had acknowledged the newest refusal. Returns how many histories were judged."""
     now = time.time_ns() // 1_000
     judged, wrong = stale_permissions(stack.endpoints, poison.codec, load.book.verdicts(), now=now)
     assert not wrong, "\n".join(wrong[:SHOWN])
@@ -76,7 +76,7 @@ def no_stale_yes(stack: Stack, load: Load, poison: Poison) -> int:
 def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int:
     """Every record that could not be read is a dead letter, and no other is; how many there are.
 
-    What stands among the dead letters and is none is listed too, and hides no other.
+    A record of the dead-letter topic that is no dead letter is listed too, and hides no other.
     """
     topics = poison.topics
     reader = DeadLetterReader(connect=lambda: _reader(stack.endpoints.kafka), codec=poison.codec, topics=topics)

@@ -66,9 +66,9 @@ def kill_several(scene: Scene) -> None:
 
 
 def freeze(kind: str) -> Fault:
-    """SIGSTOP a worker until another has taken its work over and told newer decisions, then SIGCONT.
+    """SIGSTOP a worker until another has taken its work over and delivered newer decisions, then SIGCONT.
 
-    The tools are slow meanwhile, so that the worker stands still with calls under way.
+    The tools are slow meanwhile, so that the worker is stopped with calls under way.
     """
 
     def fault(scene: Scene) -> None:
@@ -83,8 +83,10 @@ def freeze(kind: str) -> Fault:
             other = other or stack.add_worker(kind)
             time.sleep(max(0.0, frozen_at + SESSION_SECONDS + 1.0 - time.monotonic()))
             newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
-            scene.say(f"    {other} has {len(newer)} newer withdrawals to tell")
-            eventually(lambda: _told(scene, newer), f"{other} told newer withdrawals", seconds=TAKEOVER_SECONDS)
+            scene.say(f"    {other} has {len(newer)} newer withdrawals to deliver")
+            eventually(
+                lambda: _delivered(scene, newer), f"{other} delivered newer withdrawals", seconds=TAKEOVER_SECONDS
+            )
         finally:
             stack.resume(kind)
         stack.supervisor.await_ready(kind, seconds=READY_SECONDS)
@@ -224,7 +226,9 @@ def replicas_fight(scene: Scene) -> None:
         time.sleep(SESSION_SECONDS + 1.0)
         newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
         stack.resume(name)
-        eventually(lambda newer=newer: _told(scene, newer), "newer withdrawals delivered", seconds=TAKEOVER_SECONDS)
+        eventually(
+            lambda newer=newer: _delivered(scene, newer), "newer withdrawals delivered", seconds=TAKEOVER_SECONDS
+        )
     for name in ("propagator", other):
         stack.supervisor.await_ready(name, seconds=READY_SECONDS)
     _end(scene, other)
@@ -283,7 +287,7 @@ def _end(scene: Scene, name: str) -> None:
     assert child.exit_text == "ended with exit code 0", f"{name}, asked to stop, {child.exit_text}\n{child.tail()}"
 
 
-def _told(scene: Scene, places: list[tuple[str, str]]) -> bool:
+def _delivered(scene: Scene, places: list[tuple[str, str]]) -> bool:
     """Whether every tool and the gate know all that was decided about these addresses."""
     known = scene.load.book.verdicts()
     findings = audit(scene.stack.endpoints, {place: known[place] for place in places}, but=[DOWN])

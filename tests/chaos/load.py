@@ -85,8 +85,8 @@ class Load:
                 thread.join()
 
     def withdraw(self, wanted: int) -> list[Place]:
-        """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not. When
-        nobody may, others say so again: never for nobody."""
+        """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not. Where
+        none of them may, people who have refused already do so again, so that the result is never empty."""
         verdicts = self.book.verdicts()
         permitted = [
             person

@@ -33,7 +33,7 @@ class Tool:
     targets: Mapping[str, tuple[str, ...]] | None
     push_permissions: bool
     name_of: Callable[[Place], str] = itemgetter(1)
-    """What the tool knows an address by: the address itself, or its key where the tool is not told it."""
+    """What the tool knows an address by: the address itself, or its key where the tool receives no addresses."""
 
     def by_target(self, known: Mapping[str, Verdict]) -> dict[str, list[str]]:
         """What each target serves, for an address with these verdicts."""
@@ -84,9 +84,9 @@ class Book:
 
 @dataclass(kw_only=True, slots=True)
 class Findings:
-    """What a comparison found. ``told`` counts, per tool, the suppressions and permissions that arrived."""
+    """What a comparison found. ``matches`` counts, per tool, the suppressions and permissions that arrived."""
 
-    told: Counter[str] = field(default_factory=Counter)
+    matches: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
 
     def count(self, kind: str, where: str | None = None) -> int:
@@ -109,16 +109,16 @@ def compare(
         for target, purposes in tool.by_target(known).items():
             answers = [applicable(known, purpose, now) for purpose in purposes]
             forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
-            found = beliefs.get(tool.name_of(place), {}).get(target, "never told")
+            found = beliefs.get(tool.name_of(place), {}).get(target, "never delivered")
             if forbids:
                 if found == SUPPRESSED:
-                    findings.told[tool.destination] += 1
+                    findings.matches[tool.destination] += 1
                 else:
                     kind = "wrongly_permitted" if found == PERMITTED else "lost"
                     findings.differences.append(_difference(kind, tool, place, target, forbids[0], found))
             elif all(a.permitted for a in answers) and tool.push_permissions:
                 if found == PERMITTED:
-                    findings.told[tool.destination] += 1
+                    findings.matches[tool.destination] += 1
                 else:
                     findings.differences.append(
                         _difference("wrongly_suppressed", tool, place, target, answers[0], found)
@@ -137,7 +137,7 @@ def compare_gate(
     for (place, purpose), permitted in answers.items():
         wanted = applicable(expected.get(place, {}), purpose, now)
         if wanted.permitted == permitted:
-            findings.told["gate"] += 1
+            findings.matches["gate"] += 1
             continue
         kind = "wrongly_permitted" if permitted else "wrongly_suppressed"
         found = PERMITTED if permitted else SUPPRESSED
@@ -148,7 +148,7 @@ def compare_gate(
 
 
 def purposes_of(known: Mapping[str, Verdict]) -> list[str]:
-    """The purposes worth asking the gate about: those decided, and one that nobody named."""
+    """The purposes worth asking the gate about: those decided, and one that no decision names."""
     return sorted({*known, "unheard-of"} - {EVERY_PURPOSE})
 
 

@@ -97,7 +97,7 @@ class Child:
             _await_gone(helpers, 10.0)
 
     def pause(self) -> None:
-        """SIGSTOP: the process stands still, with its connections open."""
+        """SIGSTOP: the process is frozen, with its connections open."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:

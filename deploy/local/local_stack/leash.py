@@ -2,7 +2,7 @@
 
 `python -I -S leash.py <parent pid> <uid> <gid> <program> <arguments...>`
 
-Whoever starts children has to end them, also when it is itself killed with -9 and can no longer act. On
+A process that starts children has to end them, also when it is itself killed with -9 and can no longer act. On
 Linux the kernel does it: a process may ask to be killed when the thread that created it ends. That request
 is lost by a change of user, so it comes after; and it is too late if the parent has ended already, so the
 parent's id is compared once more after asking. On other systems this is a plain exec.

@@ -13,7 +13,7 @@ _taken: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of RANGE on which nobody listens, and that this process has not handed out before."""
+    """A port of RANGE on which no process listens, and that this process has not handed out before."""
     for port in random.sample(RANGE, len(RANGE)):
         if _take(port):
             return port

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Download(Protocol):
-    """Told about each piece of bytes that came in, from any thread."""
+    """Receives the size of each piece that came in, from any thread."""
 
     def advance(self, count: int) -> None: ...
 

@@ -45,7 +45,7 @@ class Samples:
 
 
 def scrape(url: str, *, timeout: float = 2.0) -> Samples:
-    """The metrics at ``url`` (…/metrics). Raises httpx.HTTPError when nobody answers."""
+    """The metrics at ``url`` (…/metrics). Raises httpx.HTTPError where there is no answer."""
     answer = plain_http.get(url, timeout=timeout)
     answer.raise_for_status()
     values: dict[str, dict[Labels, float]] = defaultdict(dict)

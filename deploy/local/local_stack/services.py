@@ -1,4 +1,4 @@
-"""The processes of the system: what each is called, run as, told and asked."""
+"""The processes of the system: the name, command, settings and health page of each."""
 
 import sys
 from collections.abc import Mapping

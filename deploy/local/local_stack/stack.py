@@ -28,8 +28,8 @@ class Stack(AbstractContextManager["Stack"]):
     """Servers and services under one directory. Data, ports and secrets survive from start to start.
 
     `environ` may name existing servers (servers/__init__.py) and hold any other CONSENT_RELAY_ setting, which
-    every service is then given. `report` is told, from any thread, of children that crash. `destinations` is the text
-    of the destinations file, with {sandbox} for the sandbox's address.
+    every service is then given. `report` is called, from any thread, with each crash of a child. `destinations` is the
+    text of the destinations file, with {sandbox} for the sandbox's address.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Stack(AbstractContextManager["Stack"]):
 
     def add_destination(self, declared: str) -> None:
         """Add a destination to the file (one list item, with {sandbox}) and replace the propagator in order: another
-        one stands by with the new file, takes over, and gives back when the first has been started again."""
+        one starts as standby with the new file, takes over, and gives back when the first has been started again."""
         self.toggle_destination(declared)
         other = self.add_worker("propagator")
         self.supervisor.child("propagator").stop()
@@ -220,7 +220,7 @@ class Stack(AbstractContextManager["Stack"]):
         return service(self._started, kind, name=kind, ports=ports)
 
     def _settings(self, keyring: Path) -> dict[str, str]:
-        """What every service is told."""
+        """The settings that every service is given."""
         servers = self._servers.addresses
         return self._environ | {
             "CONSENT_RELAY_KAFKA": servers.kafka,

@@ -26,7 +26,7 @@ class Supervisor:
     """Owns children by name. What it started it stops, the youngest layer first, and nothing else."""
 
     def __init__(self, log_dir: Path, *, report: Callable[[str], None]) -> None:
-        """`report` is told about crashes, from any thread."""
+        """`report` is called with each crash, from any thread."""
         self.crashes: list[Crash] = []
         self.crashed = threading.Event()
         self._log_dir = log_dir

@@ -48,21 +48,21 @@ def audit(
         ]
         found.append(compare_gate(expected, _answers(client, endpoints, expected), now=now))
     for each in found:
-        all_findings.told += each.told
+        all_findings.matches += each.matches
         all_findings.differences += each.differences
     return all_findings
 
 
 def _tool(declared: Mapping[str, Any], key: Callable[[Place], str]) -> Tool:
     purposes = declared["purposes"]
-    told_the_address = declared["connector"] != "webhook" or declared.get("options", {}).get("clear_addresses")
+    receives_addresses = declared["connector"] != "webhook" or declared.get("options", {}).get("clear_addresses")
     return Tool(
         destination=declared["name"],
         channel=declared["channel"],
         account=ACCOUNTS.get(declared["connector"]) or "/".join(declared["url"].split("/")[3:]),
         targets=None if purposes == "same" else {name: _targets(value) for name, value in purposes.items()},
         push_permissions=bool(declared.get("push_permissions", False)),
-        name_of=itemgetter(1) if told_the_address else key,
+        name_of=itemgetter(1) if receives_addresses else key,
     )
 
 

@@ -21,7 +21,7 @@ def run(directory: Path) -> int:
     """The whole system, until Ctrl-C or SIGTERM: then 0. It is 1 when it did not start, or kept crashing."""
     begin = time.monotonic()
     stack = Stack(directory, report=_say)
-    with until_told_to_stop(stack.supervisor) as leave:
+    with stop_on_signal(stack.supervisor) as leave:
         _say("starting Kafka, the schema registry, PostgreSQL and the services")
         endpoints = stack.start()
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
@@ -37,7 +37,7 @@ def run(directory: Path) -> int:
 def run_servers(directory: Path) -> int:
     """The servers alone; their addresses in servers.json are what the tests can be pointed at."""
     supervisor = Supervisor(directory / "logs", report=_say)
-    with until_told_to_stop(supervisor) as leave:
+    with stop_on_signal(supervisor) as leave:
         file = directory / "servers.json"
         Servers(supervisor, directory / "servers").start().write(file)
         _say(f"Kafka, the schema registry and PostgreSQL are up; addresses in {file}. Ctrl-C stops them.")
@@ -54,7 +54,7 @@ class Leave:
 
 
 @contextmanager
-def until_told_to_stop(supervisor: Supervisor) -> Iterator[Leave]:
+def stop_on_signal(supervisor: Supervisor) -> Iterator[Leave]:
     """Whatever ends the block (Ctrl-C, SIGTERM, a failure, an exception), the children are stopped."""
     leave = Leave()
 

@@ -137,7 +137,7 @@ def test_the_first_failure_ends_the_other_waits(supervisor: Supervisor) -> None:
         supervisor.add(python("late", SERVE), lambda: None)
 
 
-def test_a_child_is_not_told_our_own_settings(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_does_not_get_our_own_settings(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSENT_RELAY_KAFKA", "somewhere.example.com:9092")
     code = "import os, time; print('kafka', os.environ.get('CONSENT_RELAY_KAFKA'), flush=True); time.sleep(60)"
     child = supervisor.add(python("child", code), log_says(supervisor, "child", "kafka"))

@@ -49,7 +49,7 @@ _SHIFTED_CLOCK = Path(__file__).with_name("shifted_clock")
 
 
 class Person(NamedTuple):
-    """Who is contacted by voice is permitted until they refuse, as the gate is told to allow who is unknown there."""
+    """A person contacted by voice is permitted until they refuse, as the gate is set to allow the unknown there."""
 
     channel: str
     address: str
@@ -73,7 +73,7 @@ class People:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withdrawal:
     """`answered_at` (monotonic) and `at` (epoch, micros): when it was known to be recorded. Beyond `limit` seconds
-    after that nobody may be told that the person is permitted."""
+    after that no answer may permit the person."""
 
     answered_at: float
     at: int
@@ -195,7 +195,7 @@ class FailingSystem:
         return answers
 
     def is_right(self, answer: Answer) -> bool:
-        """Whether it is what the person chose last. Who withdrew is denied for that, not because nobody knows."""
+        """Whether it is what the person chose last. A person who withdrew is denied for that, not for a stale list."""
         withdrawal = self._withdrawals.get(answer.person)
         if withdrawal is not None:
             return answer.reason == "withdrawn" and withdrawal.decision_id in (None, answer.decision_id)
@@ -255,7 +255,7 @@ class FailingSystem:
             self.start(name)
 
     def readiness(self, name: str) -> tuple[int, str]:
-        """Status and text of /readyz; 0 while nobody answers."""
+        """Status and text of /readyz; 0 while the process does not answer."""
         try:
             answer = self._client.get(f"{self.endpoints.metrics[name]}/readyz")
         except httpx.HTTPError as error:
@@ -271,7 +271,7 @@ class FailingSystem:
             time.sleep(0.2)
 
     def metrics(self, name: str) -> Samples:
-        """Empty while nobody answers."""
+        """Empty while the process does not answer."""
         try:
             return scrape(f"{self.endpoints.metrics[name]}/metrics")
         except httpx.HTTPError:

@@ -25,7 +25,7 @@ from local_stack.stack import Stack
 from local_stack.tools import audit, tools
 from tests.chaos import checks
 from tests.chaos.load import PATIENCE, Load
-from tests.chaos.stale_yes import stale_permissions
+from tests.chaos.stale_permissions import stale_permissions
 from tests.chaos.story import story
 from tests.topic_records import records
 
@@ -74,7 +74,7 @@ class Rotation:
             self._stack.supervisor.together(*(partial(self._restart, name) for name in names))
 
     def give_again(self, places: Sequence[Place]) -> None:
-        """Whoever is reached there permits, live, each purpose that is not permitted there."""
+        """The person reached there permits, live, each purpose that is not permitted there."""
         missing = set(self._not_permitted(places))
         choices = [
             Choice(
@@ -112,14 +112,16 @@ class Rotation:
         checks.settle(self._stack, self._progress, self._report)
         findings = self._once_right(step, lambda: self._findings(but_suppressed_at_the_gate))
         for name in ("gate", *(tool.destination for tool in tools(self._endpoints))):
-            assert findings.told[name], f"{step}: nothing was compared at {name}"
+            assert findings.matches[name], f"{step}: nothing was compared at {name}"
         expected = self._load.book.verdicts()
         judged, stale = stale_permissions(self._endpoints, self._codec, expected, now=_now())
         assert judged, f"{step}: there is no history to judge"
         assert not stale, "\n".join([step, *stale[:SHOWN]])
         checks.no_crash(self._stack)
         seconds = time.monotonic() - self._began
-        self._report(f"[{seconds:5.1f} s] {step}: {len(self._load.book)} decisions, {findings.told.total()} as decided")
+        self._report(
+            f"[{seconds:5.1f} s] {step}: {len(self._load.book)} decisions, {findings.matches.total()} as decided"
+        )
 
     def all_is_suppressed_under(self, key_id: str) -> None:
         """The webhook has every refusal, and no permission that does not hold, under a key that is not the oldest."""
@@ -136,7 +138,7 @@ class Rotation:
             answer = httpx.get(f"{self._endpoints.sandbox_control}/_state/{tool.account}", timeout=60)
             return compare(self._load.book.verdicts(), tool, answer.json()["states"], now=_now())
 
-        assert self._once_right(f"under {key_id}", findings).told[BY_KEY]
+        assert self._once_right(f"under {key_id}", findings).matches[BY_KEY]
 
     def rows_under(self, key_id: str) -> set[bytes]:
         """Keys of the delivered state of addresses under this hash key."""

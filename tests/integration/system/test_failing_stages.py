@@ -1,5 +1,5 @@
-"""A stage dies, hangs or is held up while people withdraw: beyond its limits the gate permits nobody of whom it cannot
-know, a living process names the stage, and afterwards every answer is right without a hand. # R63"""
+"""A stage dies, hangs or is held up while people withdraw: beyond its limits the gate permits no one of whom it cannot
+know, a living process names the stage, and afterwards every answer is right without an operator. # R63"""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ NOWHERE: tuple[str, ...] = ()
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`hides`: the channels of which, beyond the limits, nobody can know who is permitted; in the others answers go on
+    """`hides`: the channels of which, beyond the limits, it is unknown who is permitted; in the others answers go on
     to be right. `by_kafka`: those who withdraw do so by the inbound topic. `names`: each holds sooner or later.
     `seconds`: for how long it lasts at least."""
 
@@ -172,7 +172,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_nobody_is_permitted_beyond_the_limits_while_a_stage_fails(failing: FailingSystem, case: Case) -> None:
+def test_no_one_is_permitted_beyond_the_limits_while_a_stage_fails(failing: FailingSystem, case: Case) -> None:
     people = failing.people()
     with case.fault(failing):
         began = time.monotonic()
@@ -208,7 +208,7 @@ def test_a_row_that_the_broker_refuses_for_good_denies_its_address_alone(failing
         )
         connection.commit()
     failing.eventually(
-        "it is denied, and nobody else",
+        "it is denied, and no other person",
         lambda answers: (
             not answers[concerned].permitted and all(failing.is_right(answers[person]) for person in others)
         ),

@@ -1,5 +1,5 @@
 """Kafka loses what the lists are made of, in each way there is: the partitions are denied, filled again from the ledger
-and permitted again, all by themselves, and nobody is permitted of what was lost. # R43, R63"""
+and permitted again, all by themselves, and no lost permission or refusal permits. # R43, R63"""
 
 from __future__ import annotations
 
@@ -104,21 +104,21 @@ CASES = [
     Case(name="group set to the beginning", damage=group_at(lambda ends: ends[0])),
     Case(name="group deleted", damage=group_deleted),
     Case(name="group deleted and its records", damage=both(group_deleted, deleted_records(changes))),
-    Case(name="changes topic made anew", damage=recreated(changes)),
-    Case(name="changes topic made anew while all run", damage=recreated(changes), down=()),
+    Case(name="changes topic recreated", damage=recreated(changes)),
+    Case(name="changes topic recreated while all run", damage=recreated(changes), down=()),
     Case(name="list truncated", damage=deleted_records(a_list), down=("suppression", "gate")),
     Case(name="list truncated while all run", damage=deleted_records(a_list), down=()),
-    Case(name="list made anew", damage=recreated(a_list)),
-    Case(name="list made anew while all run", damage=recreated(a_list), down=()),
-    Case(name="resolved topic made anew", damage=recreated(resolved)),
-    Case(name="resolved topic made anew while all run", damage=recreated(resolved), down=()),
+    Case(name="list recreated", damage=recreated(a_list)),
+    Case(name="list recreated while all run", damage=recreated(a_list), down=()),
+    Case(name="resolved topic recreated", damage=recreated(resolved)),
+    Case(name="resolved topic recreated while all run", damage=recreated(resolved), down=()),
     Case(name="all of kafka wiped", damage=recreated(everything), down=("ingest", "suppression", "gate", "propagator")),
     Case(name="all of kafka wiped while all run", damage=recreated(everything), down=()),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_kafka_has_lost_permits_nobody_and_comes_back(failing: FailingSystem, case: Case) -> None:
+def test_what_kafka_has_lost_permits_no_one_and_comes_back(failing: FailingSystem, case: Case) -> None:
     people = failing.people()
     for name in case.down:
         failing.end(name)
@@ -151,7 +151,9 @@ def test_a_hole_is_named_over_restarts_until_it_is_repaired(failing: FailingSyst
                 failing.metrics("suppression").total("consent_relay_suppression_holes", scope="all") == PARTITIONS
             ),
         )
-        failing.eventually("nobody is permitted", lambda answers: not any(each.permitted for each in answers.values()))
+        failing.eventually(
+            "no person is permitted", lambda answers: not any(each.permitted for each in answers.values())
+        )
         failing.kill("suppression")
     failing.start("suppression")
     failing.start("relay")

@@ -31,14 +31,14 @@ NOT_TAKEN_BY_THE_TOOL, FAILING = SMS[1], EMAIL[1]
 
 @pytest.fixture(scope="module")
 def error_bodies(system: Stack) -> list[bytes]:
-    """What the door and the gate answer to bad requests that hold marked addresses; before that, good traffic."""
+    """What the API and the gate answer to bad requests that hold marked addresses; before that, good traffic."""
     endpoints = system.endpoints
     with httpx.Client(timeout=30) as client:
         _trouble_at_the_tools(client, endpoints)
         _good_traffic(client, endpoints)
         _kafka_traffic(endpoints)
         bodies = [answer.content for answer in _bad_requests(client, endpoints)]
-        _wait_until_told(client, endpoints)
+        _wait_until_delivered(client, endpoints)
     return bodies
 
 
@@ -227,10 +227,10 @@ def _bad_questions(client: httpx.Client, endpoints: Endpoints, each: Marked, wri
     yield _refused(client.get(f"{endpoints.gate}/v1/check", params={"address": written}))
 
 
-def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
+def _wait_until_delivered(client: httpx.Client, endpoints: Endpoints) -> None:
     """Until the tools hold every marked address: by then it has been everywhere it goes."""
 
-    def told() -> bool:
+    def delivered() -> bool:
         states = {
             account: client.get(f"{endpoints.sandbox_control}/_state/{account}").json()["states"]
             for account in ("twilio", "sendgrid", "genesys", "webhook/crm")
@@ -242,7 +242,7 @@ def _wait_until_told(client: httpx.Client, endpoints: Endpoints) -> None:
             and bool(states["webhook/crm"])
         )
 
-    _eventually(told, "every tool was told")
+    _eventually(delivered, "every tool has every address")
 
     numbers = itertools.count(9_000)
 

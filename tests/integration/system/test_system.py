@@ -12,7 +12,7 @@ from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.topic_records import records
 
-TOLD = ("accepted", "effective")  # effective: the provider says that it applies from now on
+DELIVERED = ("accepted", "effective")  # effective: the provider says that it applies from now on
 
 
 def eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -43,7 +43,7 @@ def receipts(endpoints: Endpoints, decision_id: str) -> dict[str, str]:
     return {receipt["destination"]: receipt["stage"] for receipt in answer.json()["receipts"]}
 
 
-def told(endpoints: Endpoints, account: str) -> dict[str, Any]:
+def held_by(endpoints: Endpoints, account: str) -> dict[str, Any]:
     found = httpx.get(f"{endpoints.sandbox_control}/_state/{account}").json()
     return dict(found["states"])
 
@@ -51,8 +51,8 @@ def told(endpoints: Endpoints, account: str) -> dict[str, Any]:
 def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> None:  # R1, R25, R28
     endpoints = system.endpoints
     decision = submit(endpoints, channel="sms", address="06 39 98 00 01", purpose="promotions", status="withdrawn")
-    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in TOLD)
-    assert "+33639980001" in told(endpoints, "twilio")
+    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
+    assert "+33639980001" in held_by(endpoints, "twilio")
 
     def gate_says() -> Any:
         answer = httpx.post(
@@ -68,20 +68,20 @@ def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> 
     assert denied["decision_id"] == decision
 
 
-def test_every_destination_of_a_channel_is_told(system: Stack) -> None:
+def test_every_destination_of_a_channel_is_informed(system: Stack) -> None:
     endpoints = system.endpoints
     decision = submit(endpoints, channel="email", address="ada@example.com", purpose="newsletter", status="refused")
     both = eventually(lambda: len(found := receipts(endpoints, decision)) == 2 and found)
     assert set(both) == {"sendgrid-fr", "crm-webhook"}
-    assert "ada@example.com" in told(endpoints, "sendgrid")
+    assert "ada@example.com" in held_by(endpoints, "sendgrid")
     decision = submit(endpoints, channel="voice", address="+33639980002", purpose="*", status="objected")
-    eventually(lambda: receipts(endpoints, decision).get("genesys-fr") in TOLD)
+    eventually(lambda: receipts(endpoints, decision).get("genesys-fr") in DELIVERED)
 
 
 def test_every_record_says_what_it_is_in_cloudevents_headers(system: Stack) -> None:
     endpoints, topics = system.endpoints, Topics(prefix=system.endpoints.topic_prefix)
     decision = submit(endpoints, channel="sms", address="06 39 98 00 07", purpose="promotions", status="withdrawn")
-    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in TOLD)
+    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
     for topic in (topics.changes, topics.suppression("sms"), topics.receipts):
         read = list(records(endpoints.kafka, topic))
         assert read

@@ -1,4 +1,4 @@
-"""The host of one process has a wrong clock: nobody is permitted longer or earlier than they gave leave, a withdrawal
+"""The host of one process has a wrong clock: no person is permitted longer or earlier than they chose, a withdrawal
 wins, and the process is not ready and gives the reason. # R43, R63"""
 
 from __future__ import annotations

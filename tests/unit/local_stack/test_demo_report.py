@@ -28,7 +28,7 @@ ROWS = [
 def test_nothing_of_the_comparison_is_cut_off(width: int) -> None:
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(comparison(ROWS, Findings(told=Counter({"sendgrid-campaigns": 12_345, "gate": 1_045_880}))))
+        console.print(comparison(ROWS, Findings(matches=Counter({"sendgrid-campaigns": 12_345, "gate": 1_045_880}))))
     text = captured.get()
     assert "…" not in text
     for cell in ("sendgrid-campaigns", "12,345", "1,045,880", "permitted", "suppressed", "973 ms", "29.8 s"):

@@ -22,7 +22,7 @@ def test_the_next_run_starts_from_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", bytes(4_096)])
-def test_one_that_was_left_half_written_is_written_anew(tmp_path: Path, left: bytes) -> None:
+def test_one_that_was_left_half_written_is_written_again(tmp_path: Path, left: bytes) -> None:
     archive = tmp_path / "kafka.aot"
     archive.write_bytes(left)
     assert flags(archive) == [f"-XX:AOTCacheOutput={archive}"]

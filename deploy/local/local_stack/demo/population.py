@@ -100,8 +100,8 @@ class Choices:
             late = self._choice(person, channel, purpose, "given", now - 96 * HOUR)
             return replace(late, trouble=Trouble.LATE_GRANT)
         if draw < 0.16:
-            nobody = replace(self._choice(person, channel, purpose, "withdrawn", now), subject_ref=None)
-            return replace(nobody, written="no address", trouble=Trouble.INVALID)
+            anonymous = replace(self._choice(person, channel, purpose, "withdrawn", now), subject_ref=None)
+            return replace(anonymous, written="no address", trouble=Trouble.INVALID)
         if draw < 0.24:
             return self._keep(replace(self._choice(person, channel, "*", "withdrawn", now), subject_ref=None))
         if draw < 0.32:

@@ -30,7 +30,7 @@ def report(console: Console, story: Story, findings: Findings) -> bool:
     )
     sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
     console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
-    delivered = sum(findings.told.values()) - findings.told["gate"]
+    delivered = sum(findings.matches.values()) - findings.matches["gate"]
     lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
     console.print(
         f"accepted {len(story.book):,}   delivered {delivered:,}   lost {lost:,}   wrongly permitted {permitted:,}",
@@ -72,7 +72,7 @@ def comparison(rows: Sequence[Row], findings: Findings) -> Table:
         live, bulk = by_class.get((where, "live")), by_class.get((where, "bulk"))
         table.add_row(
             where,
-            f"{findings.told[where]:,}",
+            f"{findings.matches[where]:,}",
             *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
             seconds(live.p50) if live else "",
             seconds(live.p99) if live else "",

@@ -19,13 +19,13 @@ from local_stack.servers import Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
 from local_stack.tools import audit
-from local_stack.up import until_told_to_stop
+from local_stack.up import stop_on_signal
 
 _LOG_WIDTH = 140  # Columns of a line where the output is a file or a pipe: nothing of it is to be wrapped or cut.
 
 
 def _clear(directory: Path) -> None:
-    """Begin anew: an earlier demo's ledger would recognise a repeated seed's events."""
+    """Delete what an earlier demo left: its ledger would recognise a repeated seed's events."""
     if directory.exists():
         Servers(Supervisor(directory / "logs", report=print), directory / "servers").remove()
         shutil.rmtree(directory)
@@ -41,7 +41,7 @@ def run(directory: Path, options: Options) -> int:
         environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **os.environ},
         report=lambda text: console.print(text, style="yellow", highlight=False),
     )
-    with until_told_to_stop(stack.supervisor) as leave:
+    with stop_on_signal(stack.supervisor) as leave:
         console.print(
             f"starting Kafka, the schema registry, PostgreSQL and the services (seed {options.seed})", highlight=False
         )

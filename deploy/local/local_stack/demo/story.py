@@ -141,7 +141,7 @@ class Story:
         yield float("inf"), lambda: None
 
     def _start_import(self) -> None:
-        """Beside the live traffic, in a thread of its own: nobody who chooses now waits for it."""
+        """In a thread of its own, so that live choices do not wait for it."""
         if self._options.imported:
             self._report(f"{self._options.imported:,} historic refusals are imported")
             self._import = threading.Thread(target=self._import_historic, name="import")

@@ -1,4 +1,4 @@
-"""Writes packages.lock anew after a change of versions here: `python -m local_stack.servers.lock`."""
+"""Writes packages.lock again after a change of versions here: `python -m local_stack.servers.lock`."""
 
 import hashlib
 import tempfile

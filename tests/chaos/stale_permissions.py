@@ -1,4 +1,4 @@
-"""No tool was told "yes" again once it had acknowledged the newest "no": what a zombie worker could do.
+"""No tool received a permission again once it had acknowledged the newest refusal: what a zombie worker could do.
 
 The end state does not show it, as the next "no" would cover it up; each tool's history beside the receipts does.
 """
@@ -22,8 +22,8 @@ from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools
 from tests.topic_records import records
 
-TOLD = ("accepted", "effective")
-Told = Mapping[tuple[str, str, str], int]
+DELIVERED = ("accepted", "effective")
+Acknowledged = Mapping[tuple[str, str, str], int]
 """(destination, address key, decision) to the moment of its first acknowledgement, in micros."""
 
 
@@ -33,7 +33,7 @@ def stale_permissions(
     """How many (address, target) pairs could be judged, and what is wrong."""
     topics = Topics(prefix=endpoints.topic_prefix)
     keyring = Keyring.load(Path(endpoints.keyring_file))
-    told = acknowledged(_data(endpoints, codec, topics.receipts))
+    since = acknowledged(_data(endpoints, codec, topics.receipts))
     judged, wrong = 0, []
     for tool in tools(endpoints):
         if not tool.push_permissions:
@@ -46,7 +46,7 @@ def stale_permissions(
             if place[0] != tool.channel:
                 continue
             entry = entries[oldest_address_key(keyring, endpoints.tenant, place)]
-            found = judge(tool, known, entry, states["states"].get(tool.name_of(place), {}), told, now=now)
+            found = judge(tool, known, entry, states["states"].get(tool.name_of(place), {}), since, now=now)
             judged += len(found)
             wrong += [f"{place[1]}: {each}" for each in chain(*found)]
     return judged, wrong
@@ -57,19 +57,19 @@ def judge(
     known: Mapping[str, Verdict],
     entry: Entry,
     beliefs: Mapping[str, Mapping[str, Any]],
-    told: Told,
+    acknowledged_at: Acknowledged,
     *,
     now: int,
 ) -> list[list[str]]:
     """Pure: for each target of one address that could be judged, what is wrong with its history."""
     found = []
     for target, no in _refused(tool, known, entry, now):
-        since = told.get((tool.destination, entry.address_key, no.decision_id))
+        since = acknowledged_at.get((tool.destination, entry.address_key, no.decision_id))
         if since is not None and target in beliefs:
             changes = beliefs[target]["changes"]
             found.append(
                 [
-                    f"{tool.destination} was told yes at {target} {(at - since) / 1e6:.3f} s after it had acknowledged"
+                    f"{tool.destination} permitted at {target} {(at - since) / 1e6:.3f} s after it had acknowledged"
                     f" {no.decision_id} ({no.status}): {changes}"
                     for at, state in changes
                     if state == PERMITTED and at > since
@@ -78,15 +78,15 @@ def judge(
     return found
 
 
-def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Told:
+def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Acknowledged:
     """When each destination first said that it had taken each refusal."""
-    told: dict[tuple[str, str, str], int] = {}
+    since: dict[tuple[str, str, str], int] = {}
     for receipt in receipts:
-        if receipt["action"] == "suppress" and receipt["stage"] in TOLD:
+        if receipt["action"] == "suppress" and receipt["stage"] in DELIVERED:
             for decision_id in receipt["decision_ids"]:
                 pair = (receipt["destination"], receipt["address_key"], decision_id)
-                told[pair] = min(receipt["occurred_at"], told.get(pair, receipt["occurred_at"]))
-    return told
+                since[pair] = min(receipt["occurred_at"], since.get(pair, receipt["occurred_at"]))
+    return since
 
 
 def _refused(tool: Tool, known: Mapping[str, Verdict], entry: Entry, now: int) -> Iterator[tuple[str, Decision]]:

@@ -8,7 +8,7 @@ import pytest
 
 from consent_contracts import Decision, Entry, verdicts
 from local_stack.audit import Tool
-from tests.chaos.stale_yes import acknowledged, judge
+from tests.chaos.stale_permissions import acknowledged, judge
 
 TOOL = Tool(
     destination="tool", channel="sms", account="tool", targets={"newsletter": ("list-1",)}, push_permissions=True
@@ -49,13 +49,13 @@ def judged(
 ) -> list[list[str]]:
     decisions = (newest,)
     entry = Entry(tenant="acme", channel="sms", address_key=KEY, sealed_address=b"", decisions=decisions)
-    told = acknowledged([receipt()] if receipts is None else receipts)
-    return judge(TOOL, verdicts(decisions), entry, {"list-1": {"changes": changes}}, told, now=1_000)
+    since = acknowledged([receipt()] if receipts is None else receipts)
+    return judge(TOOL, verdicts(decisions), entry, {"list-1": {"changes": changes}}, since, now=1_000)
 
 
 def test_a_yes_after_the_acknowledged_no_is_found_although_the_next_no_covers_it_up() -> None:
     [[wrong]] = judged([(100, YES), (290, NO), (400, YES), (450, NO)])
-    assert "told yes at list-1" in wrong
+    assert "permitted at list-1" in wrong
 
 
 def test_the_first_acknowledgement_counts() -> None:
