@@ -307,7 +307,7 @@ def _text(address: str) -> str:
 
 def _readable(address: str, removed: Mapping[int, None] = REMOVED) -> str:
     """Trimmed and without invisible characters; refuses what no address holds: controls, halves of surrogates, and
-    the sign that stands for what could not be decoded."""
+    the replacement character U+FFFD."""
     text = address.translate(removed).strip()
     if not text:
         raise InvalidAddress("empty", "send an address")

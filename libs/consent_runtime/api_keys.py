@@ -115,7 +115,7 @@ def _entry(entry: object, where: str) -> ApiKey:
 class KeyFile:
     """A file of keys that may be replaced while we run: looked at again when its time or size changes.
 
-    A file that becomes unreadable raises InvalidApiKeys: nobody is let in on keys that may have been revoked."""
+    A file that becomes unreadable raises InvalidApiKeys: no caller is let in on keys that may have been revoked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

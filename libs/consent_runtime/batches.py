@@ -39,7 +39,7 @@ _TRIES, _NEXT_TRIES = 3, 60
 """A batch is passed over once the client has failed with it so often: the first failure may be the network's. Where the
 broker does not say what it is, it is asked again only after so many more: each time other partitions wait for it."""
 _SILENT_SECONDS = 15.0
-"""For which reading stands still, although there is more, before the batch is looked at that would come next."""
+"""For which reading makes no progress, although there is more, before the next batch is examined."""
 _ANSWER_SECONDS = 5.0
 _ONE_BATCH = 1  # byte: a broker answers with one whole batch however little was asked for
 _HOPELESS = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG, KafkaError._NOT_IMPLEMENTED})
@@ -156,7 +156,7 @@ class BoundedConsumer(Consumer):
         asks = times >= _TRIES and (times - _TRIES) % _NEXT_TRIES == 0
         batch = self._read_batch(topic, partition, offset) if asks else None
         if batch is not None and batch.codec == "none":
-            return False  # It may be ours and damaged: behind it, a list would lack refusals, and nobody would know.
+            return False  # It may be ours and damaged: skipping it, a list would lack refusals without a sign.
         if batch is not None:
             self._pass_over(topic, partition, offset, batch)
         return True

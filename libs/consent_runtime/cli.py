@@ -50,7 +50,7 @@ def _unavailable(name: str, why: str) -> click.Command:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consent-relay")
 def cli() -> None:
-    """Carry each consent choice to every channel tool within seconds, and prove who was told, and when.
+    """Carry each consent choice to every channel tool within seconds, and prove which tool was informed, and when.
 
     Settings come from the environment: CONSENT_RELAY_<NAME>, or a file named by CONSENT_RELAY_<NAME>_FILE.
     """

@@ -1,4 +1,4 @@
-"""The wall clock in the unit of every record, and a clock that nobody sets."""
+"""The wall clock in the unit of every record, and a clock that is never set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_CLOCK_LEAD_MICROS = 2_000_000
 """A time that is later than our clock by more than this is not believed: one of two clocks is, or was, fast."""
 
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux's CLOCK_MONOTONIC stands still while the machine sleeps."""
+"""Linux's CLOCK_MONOTONIC does not advance while the machine sleeps."""
 
 
 def now_micros() -> int:

@@ -1,6 +1,6 @@
 """Records that cannot be read or break a rule: kept whole, sealed, with the reason, acknowledged by the broker.
 
-Sealed, because a record nobody could read may hold a clear address; bound by its place, so that one dead letter
+Sealed, because a record that could not be read may hold a clear address; bound by its place, so that one dead letter
 cannot be passed off as another.
 """
 
@@ -47,8 +47,8 @@ _NO_ROOM = "MSG_SIZE_TOO_LARGE"
 class Cut:
     """What is kept of a record that is too large once it is sealed (it may have come in compressed).
 
-    There is no other way to keep it, and it must not stop the line. It stands whole at its place until its topic
-    forgets it.
+    There is no other way to keep it, and it must not stop the partition. The whole record stays at its coordinates
+    until the topic's retention removes it.
     """
 
     topic: str

@@ -1,10 +1,10 @@
-"""Tells a second process with our static instance id from a join of our own that we never heard the answer of.
+"""Distinguishes a second process with our static instance id from a join of our own whose answer was lost.
 
 A broker reports both alike: another member id is registered under the instance id. That happens to a process that is
 alone when the broker was killed, or was away for longer than a session: the client joins again, the answer is lost, and
-its next request still has the old member id (librdkafka #3437). The group's description does not tell them apart
-either, since a broker keeps the client id and the host of whoever came first. Time does: a member that nobody stands
-behind sends no heartbeats and is removed after its session, while a second process keeps it.
+its next request still has the old member id (librdkafka #3437). The group's description does not distinguish them
+either, since a broker keeps the client id and the host of the first member. Time does: a member without a process sends
+no heartbeats and is removed after its session, while a second process keeps its own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class InstanceTaken(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """Who is registered under our instance id: None, nobody. `stable`: no rebalance is under way, which would spare a
-    member that sends no heartbeats."""
+    """Which member is registered under our instance id; None for none. `stable`: no rebalance is under way, which would
+    spare a member that sends no heartbeats."""
 
     member_id: str | None
     stable: bool = True

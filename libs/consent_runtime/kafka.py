@@ -108,7 +108,7 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
 def transactional_producer(
     bootstrap: str, transactional_id: str, client_config: Mapping[str, Any] | None = None, **overrides: Any
 ) -> Producer:
-    """A producer that fences whoever used `transactional_id` before; call `init_transactions` first.
+    """A producer that fences earlier users of `transactional_id`; call `init_transactions` first.
 
     An abandoned transaction holds back read_committed readers for 10 s at most."""
     fencing = {"transactional_id": transactional_id, "transaction_timeout_ms": 10_000, "delivery_timeout_ms": 10_000}
@@ -151,7 +151,7 @@ def consumer(
 
 class LastingAdmin(AdminClient):
     """librdkafka's admin client, which keeps the leader epochs that it saw first. Once the broker was restarted, or a
-    topic made anew, it is refused the offsets of a partition (FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH) again and
+    topic recreated, it is refused the offsets of a partition (FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH) again and
     again. Then a new client asks in its place."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -185,8 +185,8 @@ _OTHER_EPOCH = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEA
 
 
 def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> AdminClient:
-    """Asks for and changes what the broker knows. Its log lines wait in it until it is polled, so whoever keeps one
-    polls it now and then."""
+    """Asks for and changes what the broker knows. Its log lines wait in it until it is polled, so an owner that keeps
+    one polls it now and then."""
     return LastingAdmin({"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)})
 
 
@@ -329,7 +329,7 @@ class AsyncProducer:
             await asyncio.wait(set(self._unresolved))
 
     def close(self, seconds: float = 5.0) -> None:
-        """Let go of the broker; what nobody waits for any more gets a few seconds to leave. May block."""
+        """Close the connection; records that no caller waits for get `seconds` to be delivered. May block."""
         self._stopping.set()
         if self._loop is not None:
             self._thread.join()
@@ -348,7 +348,7 @@ class AsyncProducer:
         self._heard.append((delivery, error, message))
         if not self._woken and self._loop is not None:
             self._woken = True
-            with suppress(RuntimeError):  # The loop has ended: nobody waits for this delivery any more.
+            with suppress(RuntimeError):  # The loop has ended: no caller waits for this delivery any more.
                 self._loop.call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:

@@ -1,5 +1,5 @@
-"""Secrets that stand between an address and whoever finds our data: the tenants' hash keys and the seal
-keys (R12, R13). The file is TOML; `consent-relay keyring` writes it."""
+"""The secrets that keep addresses unreadable in stolen data: the tenants' hash keys and the seal keys (R12, R13). The
+file is TOML; `consent-relay keyring` writes it."""
 
 import base64
 import binascii
@@ -88,7 +88,7 @@ class Keyring:
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
-        """The keyring of a file that nobody else may read. Raises InvalidKeyring."""
+        """The keyring of a file that no other user may read. Raises InvalidKeyring."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
             cure = private_files.cure(path)
@@ -140,7 +140,7 @@ class Keyring:
         return tuple(hasher.address_key(canonical) for hasher in self.hashers(tenant, channel))
 
     def hashers(self, tenant: str, channel: str) -> "tuple[AddressHasher, ...]":
-        """One for each live hash key, the primary's first: for whoever hashes thousands in a row."""
+        """One for each live hash key, the primary's first: for callers that hash thousands in a row."""
         hashers = self._hashers.get((tenant, channel))
         if hashers is None:
             if tenant not in self._live:
@@ -199,7 +199,7 @@ class AddressHasher:
         self._prefix = key.id.encode("ascii") + b"."
 
     def key_bytes(self, canonical: str) -> bytes:
-        """The address key as it stands in front of a Kafka record."""
+        """The address key as the key of a Kafka record."""
         inner = self._inner.copy()
         inner.update(canonical.encode())
         outer = self._outer.copy()
@@ -215,7 +215,7 @@ class _Sealer:
     """AES-256-GCM, laid out as: length of the key id, key id, nonce, ciphertext and tag.
 
     The nonce is a keyed hash of the associated data and the text. It can repeat only with the same text, where
-    it gives the same bytes and tells nothing that the address_key beside it does not tell already. A random
+    it gives the same bytes and reveals nothing that the address_key beside it does not reveal already. A random
     one would make each repetition of an event look like a change to the merge.
     The length in front keeps the order of key ids by age when sealed values are compared (s9 < s10)."""
 

@@ -149,8 +149,8 @@ def e164(written: str, region: str) -> str:
     return _french(french[1]) if french is not None else spelled
 
 
-def stands_in(text: str, region: str) -> bool:
-    """Whether a number stands in `text` that is written as nothing else is: after a + or `tel:`, or, where `region` is
+def contains_phone_number(text: str, region: str) -> bool:
+    """Whether `text` contains a number that is written as nothing else is: after a + or `tel:`, or, where `region` is
     of the French plan, from its 0 or 0033 in pairs or as a word of its own; or whether `text` is a number in groups
     and nothing else. Bare digits of any other form, and of the many plans without a fixed form, could as well be a
     customer's number."""
@@ -184,7 +184,7 @@ def _parsed(number: str, region: str) -> phonenumbers.PhoneNumber | None:
 
 
 def _trunk_prefix(region: str) -> str:
-    """What stands before a national number; empty where there is nothing, or may be."""
+    """The trunk prefix of a national number; empty where there is none, or it is optional."""
     plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
     return "0" if plan is not None and plan.national_prefix == "0" else ""
 

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """The offset to read next. The id tells a topic from a later one of the same name."""
+    """The offset to read next. The id distinguishes a topic from a later one of the same name."""
 
     topic_id: str
     offset: int

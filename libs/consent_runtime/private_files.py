@@ -34,7 +34,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def cure(path: Path) -> str | None:
-    """None where nobody else can read or change the file, or the command that makes it so. The group may
+    """None where no other user can read or change the file, or the command that makes it so. The group may
     read a file of root, which is how a secret is mounted for a process that is not root (as PostgreSQL permits of its
     keys). Raises OSError."""
     found = path.stat()

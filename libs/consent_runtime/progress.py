@@ -36,9 +36,9 @@ def open_transaction(topic: str, partition: int, *, offset: int, seconds: float)
 
 
 class StableOffset:
-    """Of one partition: for how long its last stable offset has stood still below its end, as far as it was observed.
+    """Of one partition: for how long its last stable offset has not advanced below its end, as far as it was observed.
 
-    Transactions of ours hold it for milliseconds; one that stands still is held by a transaction that was left open."""
+    Transactions of ours hold it for milliseconds; for longer only a transaction that was left open does."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

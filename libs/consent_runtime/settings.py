@@ -1,4 +1,4 @@
-"""What a process is told at start: environment variables `CONSENT_RELAY_<FIELD>`, or a file named by
+"""A process's settings: environment variables `CONSENT_RELAY_<FIELD>`, or a file named by
 `CONSENT_RELAY_<FIELD>_FILE` (how orchestrators hand over secrets)."""
 
 import difflib
@@ -128,7 +128,7 @@ class RelaySettings(ProcessSettings):
 
 
 class _EnvironmentSource(EnvSettingsSource):
-    """Without the links to services, which nobody has set."""
+    """Without the links to services, which no operator has set."""
 
     def __call__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__call__().items() if not _is_service_link(name, value)}

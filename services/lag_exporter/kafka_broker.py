@@ -26,7 +26,7 @@ _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs d
 
 
 class KafkaBroker:
-    """Joins no group and commits nothing, so it disturbs nobody and outlives every consumer."""
+    """Joins no group and commits nothing, so it disturbs no consumer and outlives every one."""
 
     def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, group: str) -> None:
         """`group` is only the name that librdkafka wants a consumer to have; `client_config` holds security settings by

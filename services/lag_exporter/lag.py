@@ -2,7 +2,7 @@
 
 Offsets alone lie: a partition may end in transaction markers or compacted holes, so a group can stand below the end
 with nothing left to read. Hence each position below the end is looked at for a record. And a transaction that is left
-open hides all that follows from whoever reads committed records: the end is the high watermark, not the last stable
+open hides all that follows from read_committed readers: the end is the high watermark, not the last stable
 offset, beyond which any record counts.
 """
 
@@ -86,7 +86,7 @@ class Broker(Protocol):
         """Committed offsets at `places`, and -1 where the group has a member but has committed nothing."""
 
     def forget(self, groups: Collection[str]) -> None:
-        """Nobody asks for any but `groups` now: let go of what is kept for others."""
+        """Drop what is kept for groups other than `groups`."""
 
     def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]: ...
 
@@ -109,7 +109,7 @@ class Lags:
     topics: frozenset[str]
     clock: Callable[[], float] = time.monotonic
     _ages: dict[tuple[Place, int], int] = field(default_factory=dict)
-    _standing: dict[Place, tuple[int, float]] = field(default_factory=dict)
+    _last_stable: dict[Place, tuple[int, float]] = field(default_factory=dict)
 
     def look(self, now: float) -> Look:
         """The lag of each of our groups on our topics, and open transactions on these. `now`: seconds since 1970."""
@@ -119,7 +119,7 @@ class Lags:
         places = self.broker.places(self.topics)
         committed = {group: self.broker.committed(group, places) for group in groups}
         bounds = self.broker.bounds(places)
-        standing = self._stand(bounds)
+        stable_for = self._seconds_stable(bounds)
         lags, ages = [], {}
         for group, positions in committed.items():
             at = {
@@ -147,25 +147,25 @@ class Lags:
         return Look(
             ends={place: each.end for place, each in bounds.items()},
             lags=lags,
-            stable_seconds={place: standing.get(place, 0.0) for place in bounds},
+            stable_seconds={place: stable_for.get(place, 0.0) for place in bounds},
             open_transactions=[
                 OpenTransaction(
                     topic=place.topic, partition=place.partition, offset=bounds[place].stable, seconds=seconds
                 )
-                for place, seconds in standing.items()
+                for place, seconds in stable_for.items()
                 if seconds > OPEN_TRANSACTION_SECONDS
             ],
         )
 
-    def _stand(self, bounds: Mapping[Place, Bounds]) -> dict[Place, float]:
+    def _seconds_stable(self, bounds: Mapping[Place, Bounds]) -> dict[Place, float]:
         """For how many seconds each last stable offset has been where it is, of those that are below the end."""
-        now, before = self.clock(), self._standing
-        self._standing = {
+        now, before = self.clock(), self._last_stable
+        self._last_stable = {
             place: before[place] if place in before and before[place][0] == each.stable else (each.stable, now)
             for place, each in bounds.items()
             if each.stable < each.end
         }
-        return {place: now - since for place, (_, since) in self._standing.items()}
+        return {place: now - since for place, (_, since) in self._last_stable.items()}
 
     def _oldest(self, positions: Mapping[Place, int], bounds: Mapping[Place, Bounds]) -> dict[Place, int | None]:
         """When the first record that is left to read was appended; None where nothing is left, absent where that is not

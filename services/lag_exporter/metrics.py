@@ -49,7 +49,7 @@ class LagMetrics:
             ),
             seconds=Gauge(
                 "consent_relay_consumer_lag_seconds",
-                "Age of the oldest record the group has not committed. Growing by a second a second: it stands still.",
+                "Age of the oldest record the group has not committed. Growing by a second a second: it is stuck.",
                 _LABELS,
                 registry=registry,
             ),
@@ -63,7 +63,7 @@ class LagMetrics:
             ),
             resolved_age=Gauge(
                 "consent_relay_list_resolved_age_seconds",
-                "How old the list is for whoever reads it now, by partition and lane (live, bulk; inbound_live: what "
+                "How old the list is for a reader of it now, by partition and lane (live, bulk; inbound_live: what "
                 "ingest has recorded): is anything between ledger and list dead? Growing by a second a second while "
                 "consent_relay_api_resolved_age_seconds does not: the merge. Above 30 s (live) readers deny. Absent: a "
                 "hole, nothing was published yet, or the broker does not answer.",

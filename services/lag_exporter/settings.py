@@ -1,4 +1,4 @@
-"""What the lag process is told at start."""
+"""The settings of the lag process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the propagator is told at start."""
+"""The settings of the propagator."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class MergeTask:
         try:
             await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.open))
             if await self._resolved.begin(self._report):
-                await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.restore_anew))
+                await self._send_to_dead_letters(await self._run_in_partition_thread(self._merging.restore_again))
             self._report(True)
         except BaseException:
             await self.close()

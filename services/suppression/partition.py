@@ -98,7 +98,7 @@ class MergePartition:
         self._retry_until_stopped(self._open_once, "opening")
         return self._take_unrecognised()
 
-    def restore_anew(self) -> list[Rejected]:
+    def restore_again(self) -> list[Rejected]:
         """As `open`, with nothing of the local state: the lists have lost entries, which must be written again although
         the merge has seen them before."""
         self._clear_state(Rebuild(RebuildReason.OUT_OF_RANGE, "the suppression topics are new or have lost entries"))

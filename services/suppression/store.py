@@ -33,7 +33,7 @@ _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
 class StoredEntry(NamedTuple):
-    """An entry's bytes, compact or Avro (`is_compact` tells which), and when it expires, in microseconds."""
+    """An entry's bytes, compact or Avro (see `is_compact`), and when it expires, in microseconds."""
 
     data: bytes
     due: int | None

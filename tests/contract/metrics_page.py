@@ -83,7 +83,7 @@ def lines() -> Iterator[str]:
         yield ""
         yield f"## {process}"
         yield ""
-        yield "| metric | type | labels | what it tells |"
+        yield "| metric | type | labels | what it shows |"
         yield "|---|---|---|---|"
         for name, kind, labels, text in declared(process):
             cells = [f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels) or "-", " ".join(text.split())]

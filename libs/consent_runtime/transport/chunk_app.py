@@ -29,7 +29,7 @@ class OnlyConsumer(BootStrategy):
 
 
 class NoTables(TableManager):
-    """State is the handlers' affair. Without tables there is nothing to recover and nobody to wait for."""
+    """The handlers keep the state. Without tables there is nothing to recover or to wait for."""
 
     async def on_start(self) -> None:
         self._tables_registered.set()

@@ -31,7 +31,7 @@ class Record(Protocol):
 class Chunk:
     """The records fetched from one partition at one time, in order. Their offsets may have holes.
 
-    Whoever processes it calls `acknowledge` once all effects of all its records are acknowledged (a record
+    The handler calls `acknowledge` once all effects of all its records are acknowledged (a record
     that cannot be read: once its dead letter is). Nothing else ever acknowledges it. Several chunks of a
     partition may be outstanding and may be acknowledged in any order, always from the loop's own thread.
 
@@ -89,7 +89,7 @@ class Ownership(Protocol):
     def fresh(self) -> bool:
         """The partition is ours, and the broker confirmed it less than a session timeout ago.
 
-        Nobody else can have it then, whatever happened to this process since (frozen and resumed, cut off)."""
+        No other process can own it then, whatever happened to this one since (frozen and resumed, cut off)."""
 
     def read_from(self, offset: int) -> None:
         """Begin at `offset`, whatever the group has committed: for a service that keeps its own positions.

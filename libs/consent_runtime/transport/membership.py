@@ -27,7 +27,7 @@ class Lease:
     member_id: str
 
     def continues(self, earlier: Lease) -> bool:
-        """Nobody can have owned a partition between these two, if both hold it."""
+        """Whether no other member can have owned a partition between these two, if both hold it."""
         return self.member_id == earlier.member_id and self.generation - earlier.generation in (0, 1)
 
 
@@ -64,9 +64,9 @@ class Membership:
         return self._instance.waiting if self._instance is not None else None
 
     def watch(self, coordinator: Any) -> None:
-        """Follow the requests of aiokafka's coordinator. A static member that is told twice within a minute that it is
-        unknown joins again only once nobody else is there under its name; its next join raises InstanceTaken, which
-        ends the coordinator, when somebody is."""
+        """Follow the requests of aiokafka's coordinator. A static member that is answered twice within a minute that
+        it is unknown joins again only once no other member has its instance id; where one keeps it, its next join
+        raises InstanceTaken, which ends the coordinator."""
         send = coordinator._send_req
 
         async def watched(request: Any) -> Any:

@@ -185,7 +185,7 @@ class Sessions:
 
 
 def _continues(session: Session, lease: Lease) -> bool:
-    """Nobody else can have had the partition, and nothing of it is under way."""
+    """No other member can have had the partition, and nothing of it is under way."""
     return session.suspended and lease.continues(session.lease)
 
 

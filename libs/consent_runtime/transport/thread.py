@@ -49,7 +49,7 @@ _MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressEr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnparsedRecord:
-    """Stands for a record that the client cannot parse."""
+    """A record that the client cannot parse, by its coordinates."""
 
     topic: str
     partition: int
@@ -165,7 +165,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def _drain(self, consumer: Any, fetcher: Fetcher) -> dict[TP, Fetched]:
         # Nothing in here waits, so that the records, the assignment they came under and the set of partitions
-        # that are ready belong together: none is taken from the fetcher that nobody is there to process.
+        # that are ready belong together: none is taken from the fetcher without a task to process it.
         subscriptions = consumer._subscription
         # A process that was frozen begins nothing new before the broker has said that it still belongs.
         if subscriptions.reassignment_in_progress or not self.app.membership.confirmed():

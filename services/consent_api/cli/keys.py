@@ -136,7 +136,7 @@ def export_keys(scope: str, path: Path) -> None:
 @click.argument("host")
 @click.argument("path", type=click.Path(path_type=Path))
 def forget_export(host: str, path: Path) -> None:
-    """Forget a file that `keys export` wrote and that nobody reads any more."""
+    """Forget a file that `keys export` wrote and that no process reads any more."""
     from consent_api import keys as store
 
     with _owner() as connection:

@@ -68,8 +68,8 @@ class ConsumerLoop:
     stopped. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
     A consumer that librdkafka declares fenced is replaced. Where that happens again soon, the group is watched first:
-    another process under the same identity leaves `run` with InstanceTaken, while a member that nobody stands behind
-    (a broker that was killed leaves such) is waited for until it is gone.
+    another process under the same identity ends `run` with InstanceTaken, while for a member without a process (a
+    broker that was killed leaves such) it waits until the broker has removed it.
 
     A batch that the client cannot unpack is passed over (it calls `pass_over`): its last record is handled as
     `unfetchable`.
@@ -95,7 +95,7 @@ class ConsumerLoop:
         stalled_after: float = STALLED_SECONDS,
     ) -> None:
         """`positions` is kept up to date with what has been handled. `high_watermarks` asks the broker, and leaves out
-        what it was not told."""
+        the partitions that it got no answer for."""
         self._name = name
         self._topic = topic
         self._open_consumer = open_consumer

@@ -173,8 +173,8 @@ class Submissions:
         )
 
     def _without_effect(self, recorded: Sequence[tuple[Consumed, Recorded]]) -> list[Rejected]:
-        """Counts decisions that change nothing. The refusals among them, which become dead letters too: nobody waits
-        for an answer that would say so. Also where they are repeated: this batch may have been recorded before."""
+        """Counts decisions that change nothing. The refusals among them become dead letters too, since no caller
+        gets an answer that reports it. Also where they are repeated: this batch may have been recorded before."""
         refusals = [each for each in recorded if each[1].status != GIVEN]
         for record, each in recorded:
             self._metrics.changed_nothing(record.topic, each.outcome.effect, permission=each.status == GIVEN)
@@ -225,7 +225,7 @@ class Submissions:
                 by_person: dict[_Person, list[int]] = {}
                 for at in part:
                     by_person.setdefault(_person(accepted[at]), []).append(at)
-                # The newest first: they wait for nobody's lock where many persons before them do.
+                # The newest first: they are the least likely to wait for a lock where many persons before them do.
                 newest_first = [at for person in reversed(by_person) for at in by_person[person]]
                 self._record_singly(accepted, newest_first, outcomes, until=until)
             else:

@@ -53,7 +53,7 @@ _OF_IDS = text("""
 SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys
 WHERE address_id = ANY(CAST(:ids AS bigint[]))
 """)
-# Whoever lets a decision reach the address refers to its row, and holds it FOR KEY SHARE until the transaction ends.
+# A transaction that lets a decision reach the address refers to its row, and holds it FOR KEY SHARE until it ends.
 _LOCK = text("""
 SELECT address_id FROM addresses WHERE address_id = ANY(CAST(:ids AS bigint[])) ORDER BY address_id FOR UPDATE
 """)

@@ -1,5 +1,5 @@
-"""How far each lane has been carried: what waits in its outbox, and how old its timestamps are. Whoever has the
-database sees it, so that a relay or an ingest that is dead is seen without it. Bulk sources are slowed by it."""
+"""How far each lane has been carried: what waits in its outbox, and how old its timestamps are. It is read from the
+database, so that every process with a connection sees a dead relay or ingest. Bulk sources are slowed by it."""
 
 from __future__ import annotations
 

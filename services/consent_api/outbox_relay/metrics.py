@@ -76,8 +76,8 @@ class RelayMetrics:
             unavailable=Gauge(
                 "consent_relay_changes_partition_unavailable",
                 "1 for each partition of a changes topic that does not take records: it has no leader or too few"
-                " replicas in sync, or the broker does not answer. Its rows wait and its resolved timestamp stands"
-                " still, so readers come to deny for its addresses; the other partitions go on.",
+                " replicas in sync, or the broker does not answer. Its rows wait and its resolved timestamp does"
+                " not advance, so readers come to deny for its addresses; the other partitions go on.",
                 ["topic", "partition"],
                 registry=registry,
             ),

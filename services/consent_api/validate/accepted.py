@@ -51,8 +51,8 @@ class Accepted:
 
     @property
     def event(self) -> Event | None:
-        """What a repetition is recognised by. The system that captured the choice names it on every way in; one that
-        does not say is told by what the way in knows of the sender."""
+        """What a repetition is recognised by. The source is the system that captured the choice, as the submission
+        names it; else what the interface knows of the sender."""
         if self.event_id is None:
             return None
         named = self.source_system

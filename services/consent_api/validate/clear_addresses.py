@@ -39,8 +39,8 @@ _LAYERS = 8
 
 
 def shows_address(text: str, region: str) -> bool:
-    """Whether an e-mail address stands in ``text``, or a phone number as only phone numbers are written."""
-    return any(_EMAIL.search(read) or phones.stands_in(read, region) for read in _readings(text))
+    """Whether ``text`` contains an e-mail address, or a phone number as only phone numbers are written."""
+    return any(_EMAIL.search(read) or phones.contains_phone_number(read, region) for read in _readings(text))
 
 
 def holds_at_sign(text: str) -> bool:
@@ -52,7 +52,7 @@ def holds_at_sign(text: str) -> bool:
 
 
 def same_address(text: str, address: str | None) -> bool:
-    """Whether ``text`` holds ``address``, which is canonical, whatever stands around and between its signs.
+    """Whether ``text`` holds ``address``, which is canonical, whatever is around and between its characters.
 
     Of a phone number the national part."""
     if address is None:

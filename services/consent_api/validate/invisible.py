@@ -1,4 +1,4 @@
-"""Characters that nobody sees: they come along when a text is copied or exported, and make two of one reference."""
+"""Invisible characters: they come along when a text is copied or exported, and make two of one reference."""
 
 from __future__ import annotations
 

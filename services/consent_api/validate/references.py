@@ -1,6 +1,6 @@
 """References: the ids of persons and events, as their systems of origin made them.
 
-A reference has one spelling, whatever it went through on its way here. One that stands for a missing reference is
+A reference has one spelling, whatever it went through on its way here. A placeholder for a missing reference is
 refused: all whose reference was missing would become one person, and one's choice would count for the others.
 """
 
@@ -25,7 +25,8 @@ _NO_ONE = frozenset(
         *("#n/a", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!"),
         # People, and forms filled in by them.
         *("n/a", "na", "n.a", "not available", "not applicable", "not set", "not known", "unknown", "unspecified"),
-        *("anonymous", "anon", "guest", "nobody", "no one", "missing", "empty", "blank", "deleted", "default", "test"),
+        *("anonymous", "anon", "guest", "no one", "missing", "empty", "blank", "deleted", "default", "test"),
+        "nobody",  # a word of its data
         *("todo", "tbd"),
         # The header of a column, read as data.
         *("id", "uuid", "subject_ref", "customer_id", "contact_id", "user_id", "event_id"),
@@ -64,7 +65,7 @@ def reference(value: object, refused: Collection[str] = ()) -> str:
 
 
 def identifies_no_one(text: str, refused: Collection[str] = ()) -> bool:
-    """Whether ``text``, normalised, stands for a missing reference."""
+    """Whether ``text``, normalised, is a placeholder for a missing reference."""
     folded = " ".join(text.casefold().split())
     return (
         folded in _NO_ONE

@@ -25,7 +25,7 @@ from .list_reader import CONSUMER, ListReader
 from .reached import ReachedReader
 
 MOST_SLICES = 64
-"""More would not be told apart by one character of a key."""
+"""One character of a key distinguishes no more."""
 _GROUP = "consent-api-verify"
 
 

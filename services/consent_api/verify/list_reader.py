@@ -37,7 +37,7 @@ class ListUnreadableError(Exception):
 
 
 def key_hash(key: bytes) -> int:
-    """Stands for a key where a million are held in memory; the same within one process only."""
+    """Replaces a key where a million are held in memory; the same within one process only."""
     return hash(key) & _KEY
 
 

@@ -117,7 +117,7 @@ class _Repairing:
         return Repair.INVALIDATED if ended else Repair.REWRITTEN if choices else Repair.NONE
 
     def _end_of(self, forged: Decision) -> int:
-        """From when a permission is ended: as it is dated, so that one which the person has given since stands."""
+        """When a permission ends: at its own time, so that one which the person has given since stays in effect."""
         return min(forged.effective_at, self._now)
 
     def _invalidate(self, forged: Decision, address: Address) -> None:
@@ -215,7 +215,7 @@ def _permissions_without_ledger(checked: Checked) -> list[Decision]:
 
 
 def _only_refusals(checked: Checked) -> bool:
-    """Whether the entry only refuses what the ledger does not: it stays, as nobody is contacted for it."""
+    """Whether the entry only refuses what the ledger does not: it stays, as it permits no contact."""
     kinds = {each.kind for each in checked.differences if each.kind.is_defect}
     return kinds == {Kind.REFUSAL_WITHOUT_LEDGER}
 

@@ -1,4 +1,4 @@
-"""Records of every topic, valid and not, as far as whoever reads them looks into them."""
+"""Records of every topic, valid and not, as far as their readers look into them."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _addressed(datum: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_whoever_reads_a_record_takes_it_or_refuses_it(name: str) -> None:
+def test_a_reader_of_a_record_takes_it_or_refuses_it(name: str) -> None:
     reader = READERS[name]
     record = record_names(reader.topic)[0]
     addressed = data(schemas.current(record)).map(lambda datum: CODEC.encode(reader.topic, _addressed(datum)))

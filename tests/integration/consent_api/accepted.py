@@ -1,4 +1,4 @@
-"""Decisions as the rules at the door let them in."""
+"""Decisions as the API's validation accepts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVIDENCE_TEXTS = {name: f"some {name}" for name in EVIDENCE}
 
 
 def decision(status: str = "withdrawn", **given: object) -> Accepted:
-    """Of this moment, by SMS about the newsletter, of nobody yet; a permission with its evidence, for a year."""
+    """Of this moment, by SMS about the newsletter, without a person yet; a permission with its evidence, for a year."""
     now = now_micros()
     values: dict[str, object] = {
         "tenant": "acme",

@@ -35,7 +35,7 @@ def environment(
         "CONSENT_RELAY_API_DATABASE": service.render_as_string(hide_password=False),
         "CONSENT_RELAY_API_DATABASE_OWNER": owner.render_as_string(hide_password=False),
         "CONSENT_RELAY_REGISTRY": servers.registry,
-        "CONSENT_RELAY_KAFKA": "127.0.0.1:1",  # The door needs no broker.
+        "CONSENT_RELAY_KAFKA": "127.0.0.1:1",  # The API needs no broker.
         "CONSENT_RELAY_TOPIC_PREFIX": topics.prefix,
         "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
         "CONSENT_RELAY_API_PORT": str(free_port()),
@@ -150,7 +150,7 @@ def test_a_revoked_key_is_taken_out_of_what_was_exported_or_the_command_names_wh
     revoked = run(environment, "keys", "revoke", token.split("_")[1])
     assert gate.find(token) is None
     assert gate.find(kept) is not None
-    assert file.stat().st_mode & 0o777 == 0o640, "whoever read it still may"
+    assert file.stat().st_mode & 0o777 == 0o640, "the group that could read it still may"
     assert (revoked.returncode, revoked.stdout.splitlines()) == (1, ["revoked", f"taken out of {file}"])
     assert f"consent-relay keys export --scope check {gone}" in revoked.stderr
 

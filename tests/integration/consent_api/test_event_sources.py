@@ -22,8 +22,8 @@ from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL,
 BATCH = "/v1/decisions/batch"
 FROM_SHOP = {**WITHDRAWAL, "event_id": "1001", "evidence": {"source_system": "shop"}}
 FROM_CRM = {**WITHDRAWAL, "event_id": "1001", "evidence": {"source_system": "crm"}, "subject_ref": "s2"}
-FROM_NOBODY = {**WITHDRAWAL, "event_id": "1001", "subject_ref": "s3"}
-THREE = [FROM_SHOP, FROM_CRM, FROM_NOBODY]
+UNNAMED_SOURCE = {**WITHDRAWAL, "event_id": "1001", "subject_ref": "s3"}
+THREE = [FROM_SHOP, FROM_CRM, UNNAMED_SOURCE]
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_batch_may_hold_both(client: TestClient) -> None:
     assert outcomes(post(client, {"decisions": [*THREE, *THREE]}, BATCH)) == ["recorded"] * 3 + ["repeated"] * 3
 
 
-def test_systems_that_do_not_name_themselves_are_told_apart_by_their_keys(
+def test_systems_that_do_not_name_themselves_are_distinguished_by_their_keys(
     client: TestClient, other_key: dict[str, str]
 ) -> None:
-    assert post(client, FROM_NOBODY).json()["outcome"] == "recorded"
-    second = {**FROM_NOBODY, "subject_ref": "s9"}
+    assert post(client, UNNAMED_SOURCE).json()["outcome"] == "recorded"
+    second = {**UNNAMED_SOURCE, "subject_ref": "s9"}
     assert post(client, second, **other_key).json()["outcome"] == "recorded"
     assert post(client, second, **other_key).json()["outcome"] == "repeated"
     assert post(client, second).status_code == 422, "the same system, another choice"
@@ -63,7 +63,7 @@ def test_a_system_is_the_same_by_every_way_in(client: TestClient, other_key: dic
     assert (again["outcome"], again["decision_id"]) == ("repeated", first["decision_id"])
 
 
-def test_sources_whose_name_held_an_address_are_told_apart_by_their_keys(
+def test_sources_whose_name_held_an_address_are_distinguished_by_their_keys(
     client: TestClient, other_key: dict[str, str]
 ) -> None:
     for number, headers in enumerate(({}, other_key)):
@@ -117,7 +117,7 @@ def test_a_choice_made_after_the_first_was_received_is_another_one(client: TestC
     later = (received + timedelta(seconds=3)).isoformat()
     deadline = time.monotonic() + 30
     while post(client, {**stop, "event_id": f"{uuid4()}"}).json()["recorded_at"] < later:
-        assert time.monotonic() < deadline, "the clock stands still"
+        assert time.monotonic() < deadline, "the clock does not advance"
         time.sleep(0.1)
     assert post(client, {**stop, "occurred_at": later}).status_code == 422
 

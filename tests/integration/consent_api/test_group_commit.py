@@ -35,7 +35,7 @@ def test_what_comes_while_a_transaction_is_under_way_shares_the_next(ledger: Led
     assert _count(owner_engine, "decisions") == _count(owner_engine, "idempotency_keys") == 40
 
 
-def test_one_that_waits_for_a_lock_holds_up_nobody(ledger: Ledger, owner_engine: Engine) -> None:
+def test_one_that_waits_for_a_lock_delays_no_other(ledger: Ledger, owner_engine: Engine) -> None:
     with owner_engine.begin() as connection:
         connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's3', 0)"))
 
@@ -57,7 +57,7 @@ def test_one_that_waits_for_a_lock_holds_up_nobody(ledger: Ledger, owner_engine:
     assert _count(owner_engine, "decisions") == 16
 
 
-def test_more_that_wait_for_a_lock_than_there_are_threads_hold_up_nobody(ledger: Ledger, owner_engine: Engine) -> None:
+def test_more_that_wait_for_a_lock_than_there_are_threads_delay_no_other(ledger: Ledger, owner_engine: Engine) -> None:
     with owner_engine.begin() as connection:
         connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's3', 0)"))
 
@@ -87,7 +87,7 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
     async def story() -> None:
         commits = GroupCommit(ledger)
         wrong = _submission(2)
-        wrong = replace(wrong, parse=lambda now: [replace(_withdrawal(2), tenant="nobody")])
+        wrong = replace(wrong, parse=lambda now: [replace(_withdrawal(2), tenant="newcomer")])
         outcomes = await asyncio.gather(
             commits.commit_grouped(_submission(0)),
             commits.commit_grouped(_submission(1)),
@@ -159,7 +159,7 @@ def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger,
     assert _count(owner_engine, "decisions") == 2
 
 
-def test_without_a_database_everybody_in_the_group_is_told_so(ledger: Ledger) -> None:
+def test_without_a_database_every_caller_in_the_group_gets_the_error(ledger: Ledger) -> None:
     async def story() -> None:
         url = ledger.engine.url.set(port=1)
         away = replace(ledger, engine=connect(url, pool_size=2, application="tests"))

@@ -332,7 +332,7 @@ class TestIdempotency:
         assert client.post("/v1/decisions", json=GRANT, headers=headers).status_code == 201
 
     def test_another_request_in_flight_is_409(self, client: TestClient, engine: Engine, owner_engine: Engine) -> None:
-        """Whoever is carrying it out holds the key's lock; here it is held by hand, on a row of the same subject."""
+        """The request that executes it holds the key's lock; here the test holds it, on a row of the same subject."""
         with owner_engine.begin() as connection:
             connection.execute(text("INSERT INTO subjects (tenant, subject_ref, created_at) VALUES ('acme', 's1', 0)"))
         with ThreadPoolExecutor(1) as pool, owner_engine.connect() as blocker:
@@ -392,7 +392,7 @@ class TestKeys:
             assert not keys.revoke(connection, api_key.split("_")[1], now=1)
         problem(post(client, GRANT), 401, "missing-api-key")
 
-    def test_a_tenant_without_hash_keys_is_told_so(self, client: TestClient, owner_engine: Engine) -> None:
+    def test_a_tenant_without_hash_keys_gets_the_reason(self, client: TestClient, owner_engine: Engine) -> None:
         with owner_engine.begin() as connection:
             token = keys.create(connection, tenant="globex", scopes=["submit"], name="x", now=0)
         problem(post(client, GRANT, Authorization=f"Bearer {token}"), 503, "tenant-without-keys")

@@ -131,7 +131,7 @@ def test_a_batch_answers_with_the_effect_of_each_once_all_are_recorded(client: T
 
 
 @pytest.mark.parametrize("purpose", ["newsletter", "*"])
-def test_a_stop_of_earlier_is_superseded_by_whoever_gave_later(client: TestClient, purpose: str) -> None:
+def test_an_earlier_stop_is_superseded_by_a_later_grant(client: TestClient, purpose: str) -> None:
     grant = sent(client, {**GRANT, "occurred_at": ago(hours=1)})
     stop = {"address": A, "channel": "sms", "purpose": purpose, "status": "withdrawn"}
     lost = sent(client, {**stop, "occurred_at": ago(hours=2)})
@@ -307,7 +307,7 @@ def test_a_choice_that_its_person_changes_in_the_same_batch_had_an_effect(ledger
 
 @pytest.mark.parametrize("stated", [False, True])
 def test_a_superseded_event_that_comes_again_without_a_time_may_be_a_new_choice(ledger: Ledger, stated: bool) -> None:
-    """A system that sends a person's number as event_id: by Kafka nobody would hear that the second withdrawal is
+    """A system that sends a person's number as event_id: by Kafka no sender would hear that the second withdrawal is
     taken for the first. With its time it cannot be a new one."""
     moment = ledger.now() - 60_000_000
     first = decision(effective_at=moment, recorded_at=moment, event_id="1001", subject_ref="s1", address=A)

@@ -67,9 +67,11 @@ def test_a_caller_has_a_rate_for_each_budget(serve: Serve) -> None:
     with serve(RateLimits({"live": ONE, "live_batches": ONE, "bulk": ONE, "read": ONE})) as client:
         for bulk in (True, False):
             batch = {"decisions": [STOP], "bulk": bulk}
-            assert not limited(post(client, batch, "/v1/decisions/batch")), "an import leaves the room of live batches"
+            assert not limited(post(client, batch, "/v1/decisions/batch")), (
+                "an import leaves the budget of live batches"
+            )
             assert limited(post(client, batch, "/v1/decisions/batch"))
-        assert not limited(post(client, STOP)), "an import leaves the room of a live decision"
+        assert not limited(post(client, STOP)), "an import leaves the budget of a live decision"
         assert limited(post(client, STOP))
         assert limited(client.put("/v1/subjects/s1/addresses", json={"addresses": []}))
         assert not limited(client.get("/v1/subjects/s1/state"))

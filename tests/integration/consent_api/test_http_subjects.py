@@ -104,7 +104,7 @@ def test_an_unlinked_address_that_is_linked_again_starts_with_the_refusals_alone
     assert reasons == {"newsletter": "invalidated", "survey": "refused", "*": "unknown"}
 
 
-def test_the_state_is_told_as_it_was_with_the_evidence(client: TestClient, keyring: Keyring) -> None:  # R8
+def test_the_state_is_answered_as_it_was_with_the_evidence(client: TestClient, keyring: Keyring) -> None:  # R8
     grant = decide(client, "given", subject_ref="s/1", address=A)
     middle = rfc3339(now_micros())
     time.sleep(0.002)  # The clock, not a condition: the next decision must lie later.
@@ -112,9 +112,9 @@ def test_the_state_is_told_as_it_was_with_the_evidence(client: TestClient, keyri
     addresses(client, "PUT", "s/1", B)
     then = client.get("/v1/subjects/s%2F1/state", params={"at": middle}).json()
     now = client.get("/v1/subjects/s%2F1/state").json()
-    (standing,) = then["decisions"]
-    assert standing["decision_id"] == grant["decision_id"]
-    assert set(standing["evidence"]) == set(EVIDENCE)
+    (current,) = then["decisions"]
+    assert current["decision_id"] == grant["decision_id"]
+    assert set(current["evidence"]) == set(EVIDENCE)
     assert [each["address_key"] for each in then["addresses"]] == [sms_key(keyring, A)]
     assert then["addresses"][0]["verdicts"]["newsletter"]["permitted"]
     assert [each["decision_id"] for each in now["decisions"]] == [withdrawal["decision_id"]]
@@ -166,7 +166,7 @@ def test_each_unreadable_address_of_a_list_is_named(client: TestClient) -> None:
     assert [each["field"] for each in response.json()["errors"]] == ["/addresses/1/address", "/addresses/2/address"]
 
 
-def test_explain_names_the_deciding_decision_its_evidence_and_who_was_told(  # R9
+def test_explain_names_the_deciding_decision_its_evidence_and_who_was_informed(  # R9
     client: TestClient, owner_engine: Engine, keyring: Keyring
 ) -> None:
     decide(client, "given", subject_ref="s1", address=A)
@@ -183,8 +183,8 @@ def test_explain_names_the_deciding_decision_its_evidence_and_who_was_told(  # R
     assert answer["age_seconds"] >= 0
     assert [each["status"] for each in answer["others"]] == ["given"]
     assert [each["stage"] for each in answer["receipts"]] == ["queued", "accepted"]
-    told = client.get(f"/v1/decisions/{refusal['decision_id']}/receipts").json()["receipts"]
-    assert [each["receipt_id"] for each in told] == ["r1", "r2", "r3"]
+    listed = client.get(f"/v1/decisions/{refusal['decision_id']}/receipts").json()["receipts"]
+    assert [each["receipt_id"] for each in listed] == ["r1", "r2", "r3"]
 
 
 def test_explain_says_unknown_of_an_address_without_decisions(client: TestClient) -> None:

@@ -17,7 +17,7 @@ EXPIRED = KEPT_MICROS + 60_000_000
 
 
 class Clock:
-    """Stands still, or goes on by `step` seconds whenever somebody looks."""
+    """Is stopped, or advances by `step` seconds each time it is read."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.now = 0.0

@@ -93,7 +93,7 @@ def test_a_keyring_is_generated_once_and_gains_keys(commands: Commands) -> None:
     assert "Keep it" in commands.run("generate", "--tenant", "acme", code=1)
     assert commands.run("rotate") == "added s2\n"
     assert commands.run("rotate", "--tenant", "acme") == "added h2\n"
-    commands.run("rotate", "--tenant", "nobody", code=1)
+    commands.run("rotate", "--tenant", "newcomer", code=1)
 
 
 def test_a_rotation_goes_through_when_each_step_has_been_done(commands: Commands, ledger: Ledger) -> None:
@@ -180,7 +180,7 @@ def test_an_address_that_a_service_with_the_old_keyring_recorded_meanwhile_is_no
 
 def test_what_is_wrong_with_the_key_itself_is_reported_as_such(commands: Commands) -> None:
     assert "no hash key h9" in commands.run("promote", "acme", "h9", code=1)
-    assert "no tenant nobody" in commands.run("promote", "nobody", "h1", code=1)
+    assert "no tenant newcomer" in commands.run("promote", "newcomer", "h1", code=1)
     assert "cannot" in commands.run("retire", "acme", "h1", code=1)
 
 

@@ -1,4 +1,4 @@
-"""The API sees what nobody carries on, with no relay and no ingest alive. # R63"""
+"""The API sees what no process carries on, with no relay and no ingest alive. # R63"""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_waits_is_counted_and_aged_by_lane(
 
 
 def test_without_a_database_nothing_is_known() -> None:
-    engine = connect("postgresql+psycopg://nobody@127.0.0.1:1/none", pool_size=1, application="test")  # type: ignore[arg-type]
+    engine = connect("postgresql+psycopg://unknown@127.0.0.1:1/none", pool_size=1, application="test")  # type: ignore[arg-type]
     figures = Rig(engine).figures(Lane.LIVE)
     assert len(figures) == 4
     assert all(map(math.isnan, figures.values()))

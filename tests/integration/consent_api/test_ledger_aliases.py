@@ -163,8 +163,8 @@ def test_a_refusal_is_recorded_where_its_addresses_cannot_be_opened(
     ledger: Ledger, keyring: Keyring, caplog: pytest.LogCaptureFixture
 ) -> None:
     one(ledger, decision("given", subject_ref="s1", address=A))
-    sealed_anew = Keyring(seal_keys=[Key(id="s99", secret=bytes(32))], hash_keys=keyring.hash_keys)
-    ledger = dataclasses.replace(ledger, context=dataclasses.replace(ledger.context, keyring=sealed_anew))
+    other_seal_key = Keyring(seal_keys=[Key(id="s99", secret=bytes(32))], hash_keys=keyring.hash_keys)
+    ledger = dataclasses.replace(ledger, context=dataclasses.replace(ledger.context, keyring=other_seal_key))
     assert set(one(ledger, decision(subject_ref="s1")).address_keys) == keys(keyring, A)
     assert "cannot be opened" in caplog.text
     assert A not in caplog.text

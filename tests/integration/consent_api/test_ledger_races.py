@@ -1,4 +1,4 @@
-"""Many writers at once: nothing is missed, nothing is recorded twice, and a dead writer holds nobody up."""
+"""Many writers at once: nothing is missed, nothing is recorded twice, and a dead writer delays no other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
 
 
 def execute(connection: Connection, ledger: Ledger) -> StoredResponse:
-    """One request under one key, whoever sends it."""
+    """One request under one key, from any caller."""
     submission = Submission(
         request=Request(tenant="acme", key="k1", content=b"x"),
         parse=lambda now: [withdrawal("s1", number(1))],
@@ -139,7 +139,7 @@ def test_batches_about_the_same_people_in_any_order_all_succeed(
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == len(by_event)
         linked = connection.execute(text("SELECT count(*), count(DISTINCT address_id) FROM subject_addresses")).one()
     assert linked[0] == linked[1] == len(by_event)
-    # Whichever came first: on each address of a subject stands the subject's newest refusal.
+    # Whichever came first: each address of a subject has the subject's newest refusal.
     found = reached(owner_engine, codec)
     for subject_ref, address_key, newest in _newest_refusals(owner_engine):
         assert newest in found[address_key], f"{subject_ref} was not heard"
@@ -205,7 +205,7 @@ def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, o
             return None
 
     answers = [each for each in at_once(*[send] * 12) if each is not None]
-    answers += [send() or pytest.fail("nobody is under way any more")]
+    answers += [send() or pytest.fail("no request is under way any more")]
     assert len({each.body for each in answers}) == 1
     with owner_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM decisions")).scalar_one() == 1

@@ -67,7 +67,7 @@ def test_a_permission_without_address_reaches_those_linked_at_that_moment(ledger
     assert grant.address_keys == (key_of(keyring, A),)
 
 
-def test_an_address_linked_later_inherits_the_standing_refusals(
+def test_an_address_linked_later_inherits_the_current_refusals(
     ledger: Ledger, owner_engine: Engine, codec: Codec, keyring: Keyring
 ) -> None:
     older = one(ledger, decision("refused", subject_ref="s1", purpose="survey"))

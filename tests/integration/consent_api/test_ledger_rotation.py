@@ -181,7 +181,7 @@ def test_no_table_holds_an_address_in_the_clear(client: TestClient, owner_engine
             "channel": channel,
             "purpose": "*",
             "status": "withdrawn",
-            "evidence": {"actor": address, "withdrawal_method": f"told {address}", "notice_id": address.upper()},
+            "evidence": {"actor": address, "withdrawal_method": f"said {address}", "notice_id": address.upper()},
         }
         for path, sent in [("/v1/decisions", body), ("/v1/decisions/batch", {"decisions": [body]})]:
             response = client.post(path, json=sent, headers={"Idempotency-Key": f"{path} {address} {uuid4()}"})

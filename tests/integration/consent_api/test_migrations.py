@@ -32,7 +32,7 @@ def test_migrate_may_be_repeated(owner: URL, service: URL) -> None:
     migrate(owner, service)
 
 
-def test_a_rotated_password_is_applied_and_none_stands_in_a_statement(owner: URL, service: URL) -> None:  # R42
+def test_a_rotated_password_is_applied_and_none_is_in_a_statement(owner: URL, service: URL) -> None:  # R42
     """The server writes statements into its log."""
     statements: list[str] = []
 
@@ -136,7 +136,7 @@ def test_the_database_itself_refuses_decisions_that_break_a_rule(owner_engine: E
             connection.execute(insert, values)
 
 
-def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, owner_engine: Engine) -> None:
+def test_readiness_names_a_database_that_is_older_than_the_code(ledger: Ledger, owner_engine: Engine) -> None:
     monitor = DatabaseMonitor(ledger, Health(), offset=Gauge("offset", "-", registry=None))
     assert monitor.check() is True
     try:
@@ -149,7 +149,7 @@ def test_readiness_tells_a_database_that_is_older_than_the_code(ledger: Ledger, 
 
 
 @pytest.mark.parametrize(("seconds", "side"), [(1.5, "later than"), (-1.5, "earlier than")])
-def test_readiness_tells_a_clock_that_differs_from_the_database_s(ledger: Ledger, seconds: float, side: str) -> None:
+def test_readiness_names_a_clock_that_differs_from_the_database_s(ledger: Ledger, seconds: float, side: str) -> None:
     gauge = Gauge("offset", "-", registry=None)
     apart = replace(ledger, clock=lambda: ledger.clock() + int(seconds * 1_000_000))
     assert side in str(DatabaseMonitor(apart, Health(), offset=gauge).check())

@@ -1,4 +1,4 @@
-"""A repair ends what nobody permitted, and nothing that the ledger holds. # R64"""
+"""A repair ends what no person permitted, and nothing that the ledger holds. # R64"""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def forged(at: int, **fields: object) -> Decision:
 
 
 def test_one_that_the_ledger_decides_against_is_only_written_over(ledger: Ledger, engine: Engine) -> None:
-    """The same permission with a later end, and an older one that nobody gave."""
+    """The same permission with a later end, and an older one that no person gave."""
     right = given(ledger, ago=10 * SECOND)
     assert right.expires_at is not None
     longer = msgspec.structs.replace(right, expires_at=right.expires_at + SECOND)
@@ -82,7 +82,7 @@ def test_one_that_the_ledger_decides_against_is_only_written_over(ledger: Ledger
     assert statuses(engine) == ["given"]
 
 
-def test_a_permission_given_after_the_forged_one_stands(ledger: Ledger, engine: Engine) -> None:
+def test_a_permission_given_after_the_forged_one_stays_in_effect(ledger: Ledger, engine: Engine) -> None:
     """It is recorded between the comparison and the repair, which may have to wait for the bulk lane."""
     given(ledger, ago=600 * SECOND)
     wrong = forged(ledger.now() - 300 * SECOND)
@@ -97,7 +97,7 @@ def test_a_permission_given_after_the_forged_one_stands(ledger: Ledger, engine: 
 
 
 @pytest.mark.parametrize("ahead", [-300 * SECOND, SKEW_MICROS])
-def test_a_permission_that_nobody_gave_is_ended(ledger: Ledger, ahead: int) -> None:
+def test_a_permission_that_no_person_gave_is_ended(ledger: Ledger, ahead: int) -> None:
     given(ledger, ago=600 * SECOND)
     wrong = forged(ledger.now() + ahead)
     assert repaired(ledger, compared(ledger, wrong)) == [Repair.INVALIDATED]
@@ -120,7 +120,7 @@ def test_one_that_cannot_be_recorded_is_denied_beside_others(ledger: Ledger, eng
             for value in connection.execute(text("SELECT value FROM outbox_bulk ORDER BY outbox_id")).scalars()
         ]
     [mark] = [each for each in rows if each["status"] == "invalidated"]
-    assert mark["effective_at"] == wrong.effective_at, "what was given since stands"
+    assert mark["effective_at"] == wrong.effective_at, "what was given since stays in effect"
 
 
 @pytest.mark.parametrize("named", [("ac\0me", "h1.x"), ("acme", "h1.\0")])

@@ -20,7 +20,7 @@ ADDRESS = "+33639980042"
 
 
 def put_aside(rig: Rig, *, invalid: int = 2, junk: int = 1) -> None:
-    """Records of a tenant that the installation does not know yet, and some that nobody can read."""
+    """Records of a tenant that the installation does not know yet, and some that cannot be decoded."""
     wrong = rig.encoded([refusal(tenant="newcomer", address=ADDRESS) for _ in range(invalid)])
     rig.submit([*wrong, *[b"junk"] * junk])
     with rig.ingest() as ingest:
@@ -36,7 +36,7 @@ def places(listing: str) -> list[str]:
     return [line.split("\t")[0] for line in listing.splitlines() if "\t" in line]
 
 
-def test_list_tells_where_and_why_but_shows_no_content_unless_asked(rig: Rig) -> None:
+def test_list_shows_where_and_why_but_no_content_unless_asked(rig: Rig) -> None:
     put_aside(rig)
     listing = rig.run("dead-letters", "list")
     assert len(places(listing)) == 3

@@ -55,8 +55,8 @@ def test_the_other_topic_is_not_bound_with_it(two_tenants: Rig) -> None:  # R45
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"ingest_live_tenants": "nobody"},
-        {"ingest_bulk_tenants": "acme,nobody"},
+        {"ingest_live_tenants": "newcomer"},
+        {"ingest_bulk_tenants": "acme,newcomer"},
         {"ingest_live_tenants": "zenith", "ingest_tenant": "acme"},
     ],
 )

@@ -51,7 +51,7 @@ def test_a_repeated_event_is_recorded_once(rig: Rig) -> None:
     assert decisions(rig) == 20
 
 
-def test_submissions_that_were_deleted_before_they_were_read_are_told(
+def test_submissions_that_were_deleted_before_they_were_read_are_reported(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     def skipped(ingest: Running) -> float:
@@ -68,9 +68,9 @@ def test_submissions_that_were_deleted_before_they_were_read_are_told(
     with rig.ingest() as ingest:
         until(lambda: skipped(ingest) == 40)
         until(lambda: outcome(rig, ingest, "recorded") == 1)
-    told = [each for each in caplog.records if each.getMessage() == "records were deleted before they were read"]
-    assert {each.levelname for each in told} == {"ERROR"}
-    assert sum(vars(each)["records"] for each in told) == 40
+    reports = [each for each in caplog.records if each.getMessage() == "records were deleted before they were read"]
+    assert {each.levelname for each in reports} == {"ERROR"}
+    assert sum(vars(each)["records"] for each in reports) == 40
 
 
 def test_a_first_start_that_finds_deleted_records_says_so_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -82,9 +82,9 @@ def test_a_first_start_that_finds_deleted_records_says_so_once(rig: Rig, caplog:
         until(lambda: rig.committed() == 41)
     with rig.ingest("two") as ingest:
         until(lambda: ingest.health.check() == (True, []))
-    told = [each for each in caplog.records if "deleted before its first start" in each.getMessage()]
-    assert {each.levelname for each in told} == {"ERROR"}
-    assert sum(vars(each)["records"] for each in told) == 40
+    reports = [each for each in caplog.records if "deleted before its first start" in each.getMessage()]
+    assert {each.levelname for each in reports} == {"ERROR"}
+    assert sum(vars(each)["records"] for each in reports) == 40
 
 
 def test_records_dated_by_their_event_are_kept(rig: Rig) -> None:  # R43
@@ -157,7 +157,7 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, ke
                     grant(address="not a number"),
                     grant(occurred_at=time.time_ns() // 1_000 + 3_600_000_000),
                     grant(occurred_at=None),
-                    grant(tenant="nobody"),
+                    grant(tenant="newcomer"),
                     grant(event_id=""),
                     grant(subject_ref="nul\x00"),
                     grant(subject_ref="06 39 98 00 12"),

@@ -97,7 +97,7 @@ def running(bootstrap: str) -> Iterator[Ingest]:
     assert not thread.is_alive()
 
 
-def test_members_that_nobody_stands_behind_are_waited_for(kafka: str) -> None:
+def test_members_without_a_process_are_waited_for(kafka: str) -> None:
     with running(kafka) as ingest:
         for times in (1, 2, 3):
             ingest.reads()

@@ -109,7 +109,7 @@ def test_a_partition_that_stays_paused_is_a_reason_until_it_is_read_again(rig: R
         loop.ask(lambda consumer: consumer.pause(consumer.assignment()))
         stays_ready(loop, 2 * BOUND)
         rig.submit([b"one", b"two"])
-        until(loop.unready, what="records that nobody reads show")
+        until(loop.unready, what="records that the loop does not read show")
         [reason] = loop.unready()
         assert reason.startswith(f"inbound: {loop.topic}:")
         assert "not read for " in reason

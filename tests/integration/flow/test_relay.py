@@ -80,7 +80,7 @@ def test_relays_share_the_outbox_and_publish_each_row_once(rig: Rig) -> None:
     assert min(shares) > 0
 
 
-def test_rows_wait_while_the_broker_is_away_and_their_age_tells(rig: Rig) -> None:
+def test_rows_wait_while_the_broker_is_unavailable_and_their_age_shows(rig: Rig) -> None:
     with Proxy(rig.kafka, kafka=True) as cable, rig.relay(kafka=cable.address) as relay:
         rig.fill(10)
         until(lambda: rig.pending() == 0)

@@ -127,7 +127,7 @@ def test_republish_publishes_what_the_options_select(rig: Rig) -> None:
         empty.run("republish", "--channel", "email", "--tenant", "acme")
         assert {entry.channel for entry in merged(empty).values()} == {"email"}
         assert "published 0 events" in empty.run("republish", "--since", "2999-01-01T00:00:00Z")
-        assert "--tenant" in empty.run("republish", "--tenant", "nobody", code=2)
+        assert "--tenant" in empty.run("republish", "--tenant", "newcomer", code=2)
         assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
 
 
@@ -141,7 +141,7 @@ def interrupted(rig: Rig, notes: Path, place: Cursor, *, hash_keys: list[str] | 
 
 
 def test_no_permission_goes_out_before_the_refusals(rig: Rig) -> None:
-    # R43: on the way to a rebuilt list nobody may find half of an address.
+    # R43: while a list is rebuilt no reader may find half of an address's decisions.
     history(rig)
     with wiped(rig) as empty:
         empty.run("republish")

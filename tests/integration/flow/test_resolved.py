@@ -228,7 +228,7 @@ def losses(rig: Rig, lane: Lane = Lane.LIVE) -> dict[int, int]:
     return {partition: datum["loss"] for partition, _, datum in rig.resolved(lane)}
 
 
-def test_a_topic_that_was_made_anew_counts_as_one_loss_in_each_partition(rig: Rig) -> None:
+def test_a_recreated_topic_counts_as_one_loss_in_each_partition(rig: Rig) -> None:
     with rig.relay():
         rig.fill(400)
         until(lambda: rig.pending() == 0 and resolved_at(rig) > 0)

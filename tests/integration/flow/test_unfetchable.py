@@ -1,4 +1,4 @@
-"""Batches that nobody can take: a dead letter by their place, and on with what follows. # R16"""
+"""Batches that no client can unpack: a dead letter by their coordinates, then what follows is read. # R16"""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def permission(at: int, **fields: Any) -> Decision:
     return Decision(
         **{
             "decision_id": str(uuid4()),
-            "subject_ref": "nobody",
+            "subject_ref": "p0",
             "purpose": "newsletter",
             "status": "given",
             "effective_at": at,
@@ -230,7 +230,7 @@ FROM decisions JOIN subjects USING (subject_id) WHERE status = 'invalidated' ORD
 HOW = "verification: the list held a permission that the ledger does not"
 
 
-def test_a_permission_that_nobody_gave_is_ended_in_the_ledger(rig: Rig, keyring: Keyring) -> None:
+def test_a_permission_that_no_person_gave_is_ended_in_the_ledger(rig: Rig, keyring: Keyring) -> None:
     """Of a known address, of one that the ledger has never seen, and of one that even the seal does not tell."""
     lists = Lists(rig, keyring)
     now = time.time_ns() // 1_000
@@ -263,7 +263,7 @@ def test_a_permission_that_nobody_gave_is_ended_in_the_ledger(rig: Rig, keyring:
     with rig.owner.connect() as connection:
         ended = connection.execute(text(ENDED)).all()
     assert [tuple(row) for row in ended] == [
-        ("nobody", "consent-relay", False, HOW),
+        ("p0", "consent-relay", False, HOW),
         ("p1", "consent-relay", False, HOW),
     ]
 

@@ -1,4 +1,4 @@
-"""A withdrawal by Kafka that changes nothing is recorded, counted, and a dead letter: nobody waits for it. # R16"""
+"""A withdrawal by Kafka that changes nothing is recorded, counted, and a dead letter: no caller waits for it. # R16"""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_a_withdrawal_without_effect_is_recorded_and_somebody_hears(
     assert sum(str(decision_id) in str(each["error"]) for each in found) == 1
     originals = {original(each, keyring).value for each in found}
     assert originals == set(rig.encoded([lost, nowhere]))
-    told = [each for each in caplog.records if each.getMessage() == "refusals recorded without effect"]
-    assert told
+    reports = [each for each in caplog.records if each.getMessage() == "refusals recorded without effect"]
+    assert reports
     assert "+33639980001" not in caplog.text
 
 

@@ -44,7 +44,7 @@ def resolving(resolved: ResolvedWriter) -> Iterator[ResolvedWriter]:
 
 @pytest.fixture
 def open_view(kafka: str, codec: Codec, topics: Topics) -> Iterator[OpenView]:
-    """Opens a view of a channel, waiting until it reflects this moment unless told not to. `stale_after`: seconds."""
+    """Opens a view of a channel; waits until it reflects this moment unless `wait` is false. `stale_after`: seconds."""
     opened: list[SuppressionView | ResolvedTimestamps] = []
 
     def open_(

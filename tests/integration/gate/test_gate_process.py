@@ -1,4 +1,4 @@
-"""The gate as a process: its health tells the truth, it drains, and it does not start on wrong settings (R41)."""
+"""The gate as a process: its health is true, it drains, and it does not start on wrong settings (R41)."""
 
 import json
 import os

@@ -32,7 +32,7 @@ def reasons(view: SuppressionView, keyring: Keyring, addresses: Sequence[str]) -
     return [answer.reason for answer in Checker(view, keyring, TENANT, default_region="FR").check(addresses, "news")]
 
 
-def test_an_empty_list_is_usable_and_knows_nobody(open_view: OpenView, keyring: Keyring) -> None:  # R4
+def test_an_empty_list_is_usable_and_knows_no_address(open_view: OpenView, keyring: Keyring) -> None:  # R4
     view = open_view()
     answer = ask(view, keyring)
     assert (answer.permitted, answer.reason, answer.decision_id) == (False, "unknown", None)
@@ -175,7 +175,7 @@ def test_without_the_broker_the_view_goes_stale_and_recovers(
         eventually(withdrawn, 40)
 
 
-def test_a_topic_made_anew_is_read_anew(
+def test_a_recreated_topic_is_read_again(
     open_view: OpenView, entries: Entries, keyring: Keyring, kafka: str, registry_url: str
 ) -> None:  # R4
     entries.write("sms", PHONE, decision())
@@ -248,7 +248,7 @@ def test_a_missing_topic_is_waited_for(
             deleted.result()
 
 
-def test_a_batch_that_nobody_can_unpack_is_passed_over(
+def test_a_batch_that_no_client_can_unpack_is_passed_over(
     kafka: str, open_view: OpenView, entries: Entries, keyring: Keyring
 ) -> None:  # R4
     topic = entries.topics.suppression("sms")

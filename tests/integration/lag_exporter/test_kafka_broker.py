@@ -184,7 +184,7 @@ def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str,
     assert not math.isnan(check.offset_seconds())
 
 
-def test_a_batch_that_nobody_can_unpack_is_lag_of_its_age(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+def test_a_batch_that_no_client_can_unpack_is_lag_of_its_age(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
     commit(kafka, topics, 0)
     send_bomb(kafka, topics.changes, 1)
     [lag] = lags.look(time.time() + 100).lags

@@ -425,7 +425,7 @@ async def test_a_row_that_the_broker_refuses_for_its_size_holds_up_no_other(
     assert permitted not in {each.address_key for each in process.sent}
 
 
-async def test_a_foreign_record_that_is_too_large_for_a_dead_letter_stops_nobody(state_rig: StateRig) -> None:
+async def test_an_unrecognised_record_that_is_too_large_for_a_dead_letter_stops_no_other(state_rig: StateRig) -> None:
     state_rig.limit_records(state_rig.list_topic, 4_000_000)
     process = state_rig.process()
     await process.activate()

@@ -110,7 +110,7 @@ def test_wrong_partition_count_needs_a_person(command: Any, kafka: str, names: T
     assert "republish" in applied.stderr
 
 
-def test_what_keeps_for_longer_or_reads_wider_stops_nobody(command: Any, kafka: str, names: Topics) -> None:
+def test_what_keeps_for_longer_or_reads_wider_is_accepted(command: Any, kafka: str, names: Topics) -> None:
     command("apply")
     admin = TopicAdmin(kafka, wait_seconds=10)
     admin.configure(names.inbound, {"retention.ms": "-1"})

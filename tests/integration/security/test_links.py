@@ -232,7 +232,7 @@ KAFKA_REFUSALS: dict[str, tuple[Change, str]] = {
         lambda s: {"kafka": s.broker.at["expired"]},
         "CONSENT_RELAY_KAFKA (the server's certificate is not valid now",
     ),
-    "unknown user": (lambda _: {"kafka_sasl_username": "nobody"}, "CONSENT_RELAY_KAFKA_SASL_USERNAME, "),
+    "unknown user": (lambda _: {"kafka_sasl_username": "newcomer"}, "CONSENT_RELAY_KAFKA_SASL_USERNAME, "),
     "a user of another mechanism": (lambda _: {"kafka_sasl_mechanism": "PLAIN"}, "CONSENT_RELAY_KAFKA_SASL_USERNAME, "),
     "TLS to a listener without": (
         lambda s: {"kafka": s.broker.at["scram"]},
@@ -323,7 +323,7 @@ def test_a_registry_that_refuses_ends_the_process(migrated: Secured, process: st
 
 
 @pytest.mark.parametrize("process", ["api", "lag"])
-def test_so_does_one_whose_certificate_nobody_known_has_signed(migrated: Secured, process: str) -> None:  # R42
+def test_so_does_one_whose_certificate_no_known_authority_has_signed(migrated: Secured, process: str) -> None:  # R42
     said = migrated.refused(process, registry_ssl_ca_file=str(migrated.certificates.other.file))
     assert said.startswith("CONSENT_RELAY_REGISTRY_SSL_CA_FILE: the registry at https:")
 

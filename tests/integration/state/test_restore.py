@@ -316,7 +316,7 @@ def test_broker_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_batch_that_nobody_can_unpack_is_passed_over(table: Table) -> None:  # R43
+def test_a_batch_that_no_client_can_unpack_is_passed_over(table: Table) -> None:  # R43
     table.commit(people(0, 5))
     send_bomb(table.bootstrap, table.first.topic, table.first.partition)
     table.commit(people(5, 10))

@@ -201,7 +201,7 @@ def test_poison_is_refused_and_the_rest_merged(rig: Rig) -> None:  # R16
     assert not any("k1." in each.error for each in rejected)
 
 
-@pytest.mark.parametrize("rubbish", [b"rubbish", b"\x00\x7f\xff\xff\xfeunder a schema id that nobody knows"])
+@pytest.mark.parametrize("rubbish", [b"rubbish", b"\x00\x7f\xff\xff\xfeunder a schema id that the registry lacks"])
 def test_foreign_records_on_the_suppression_topic_void_what_was_given_before(rig: Rig, rubbish: bytes) -> None:  # R4
     with rig.partition("a") as merging:
         merging.merge([rig.change(1)])
@@ -214,7 +214,7 @@ def test_foreign_records_on_the_suppression_topic_void_what_was_given_before(rig
     assert not any(verdict["permitted"] for verdict in entry["verdicts"].values())
 
 
-def test_unreadable_standing_entry_denies_until_consent_is_given_anew(rig: Rig) -> None:  # R4
+def test_unreadable_current_entry_denies_until_consent_is_given_again(rig: Rig) -> None:  # R4
     with rig.partition("a") as merging:
         merging.merge([rig.change(1, status="objected", purpose="*"), rig.change(2)])
     [(_, framed)] = [record for record in rig.records() if record[0] == "k1.2"]
@@ -243,7 +243,7 @@ def test_erased_address_is_forgotten(rig: Rig) -> None:  # R33
     assert statuses(rig.entries()) == {"k1.1": ["given"]}
 
 
-def test_older_writer_is_fenced_and_the_newest_state_stands(rig: Rig) -> None:  # R43
+def test_older_writer_is_fenced_and_the_newest_state_is_kept(rig: Rig) -> None:  # R43
     with rig.partition("old", owned=lambda: False) as old:
         old.merge([rig.change(1, status="given")])
         with rig.partition("new") as new:
@@ -253,7 +253,7 @@ def test_older_writer_is_fenced_and_the_newest_state_stands(rig: Rig) -> None:  
             thread, outcome = in_thread(lambda: old.merge([rig.change(1, purpose="survey", decision_id="d3")]))
             new.merge([rig.change(3)])
             thread.join(2)
-            assert thread.is_alive()  # fenced: it waits to be told, and takes nothing back
+            assert thread.is_alive()  # fenced: it waits until it is stopped, and takes nothing back
             old.stop()
             thread.join(10)
             assert isinstance(outcome[0], Stopped)

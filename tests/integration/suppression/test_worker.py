@@ -76,12 +76,12 @@ def test_resumed_zombie_changes_nothing_and_comes_back_to_work(installation: Ins
     frozen.signal(signal.SIGCONT)
     round_of("late", "given", 30)
     round_of("more", "objected", 90)
-    until(installation.settled, 60, "the newest state stands")
+    until(installation.settled, 60, "the newest state is on the list")
     until(lambda: (frozen.merges(), other.merges()) == (2, 2), 60, "they share the work")
     until(lambda: frozen.ready() and other.ready(), 20, "both are ready")
     round_of("last", "withdrawn", 120)
-    until(installation.settled, 60, "the newest state stands, with both at work")
-    assert {d.status for entry in installation.standing.values() for d in entry.decisions} == {"withdrawn"}
+    until(installation.settled, 60, "the newest state is on the list, with both at work")
+    assert {d.status for entry in installation.entries.values() for d in entry.decisions} == {"withdrawn"}
     assert (frozen.end(), other.end()) == (0, 0)
 
 
@@ -192,7 +192,7 @@ def test_keys_of_the_tests_reach_every_partition() -> None:
     assert {partition_of(f"k1.{n}".encode(), 4) for n in range(PEOPLE)} == {0, 1, 2, 3}
 
 
-def test_a_batch_that_nobody_can_unpack_is_passed_over_and_the_rest_is_merged(
+def test_a_batch_that_no_client_can_unpack_is_passed_over_and_the_rest_is_merged(
     installation: Installation,
 ) -> None:  # R16
     rig = installation.rig

@@ -117,7 +117,7 @@ class Installation:
         self._topics = [rig.topics.suppression(channel) for channel in rig.topics.channels]
         self._reader.assign([TopicPartition(topic, p, 0) for topic in self._topics for p in range(4)])
         self.expected: dict[tuple[str, str], Entry] = {}
-        self.standing: dict[tuple[str, str], Entry] = {}
+        self.entries: dict[tuple[str, str], Entry] = {}
         self.written_at: list[int] = []
         self._resolved_reader: Any = kafka_clients.consumer(rig.kafka, "reader")
         self._resolved_reader.assign([TopicPartition(rig.topics.resolved, p, 0) for p in range(4)])
@@ -198,8 +198,8 @@ class Installation:
             content = self.rig.codec.decode(message.topic(), message.value())
             self.written_at.append(content["written_at"])
             entry = entry_of(content)
-            self.standing[(entry.channel, entry.address_key)] = entry
-        return self.standing == self.expected
+            self.entries[(entry.channel, entry.address_key)] = entry
+        return self.entries == self.expected
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -80,7 +80,7 @@ async def test_a_delivery_that_fails_raises(bench: Bench) -> None:
     assert missing.value.code in {"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART", "_MSG_TIMED_OUT"}
 
 
-async def test_nobody_reachable_fails_within_the_delivery_timeout() -> None:
+async def test_no_broker_reachable_fails_within_the_delivery_timeout() -> None:
     sender = AsyncProducer("127.0.0.1:1", delivery_timeout_ms=1_000)
     try:
         with pytest.raises(DeliveryFailed):

@@ -146,7 +146,7 @@ def test_a_worker_that_was_suspended_for_longer_than_its_session_joins_again(ben
 
 
 # R43
-def test_members_that_nobody_stands_behind_do_not_end_a_worker(bench: Bench) -> None:
+def test_members_without_a_process_do_not_end_a_worker(bench: Bench) -> None:
     bench.create(partitions=1)
     worker = bench.worker(instance="one")
     opened(bench, "one", 1)
@@ -236,7 +236,7 @@ def test_aborted_records_never_reach_the_handler_and_markers_leave_no_lag(bench:
     assert set(bench.done()) == wanted
 
 
-def test_records_that_were_deleted_before_they_were_read_are_told(bench: Bench) -> None:
+def test_records_that_were_deleted_before_they_were_read_are_reported(bench: Bench) -> None:
     bench.create()
     bench.produce(map(str, range(10)))
     first = bench.worker()
@@ -292,7 +292,7 @@ def test_a_handler_that_waits_for_ever_is_not_ready_until_it_goes_on(  # R41
     opened(bench, "one", 1)
     until(lambda: ready(bench))
     bench.produce(["7"] * 3)
-    until(lambda: not ready(bench), what="a chunk that nobody acknowledges shows")
+    until(lambda: not ready(bench), what="a chunk that is never acknowledged shows")
     assert re.fullmatch(
         f"{bench.group}: {bench.topic}:0: [123] records unacknowledged, no progress for [2-9] s\n", unready(bench)
     )

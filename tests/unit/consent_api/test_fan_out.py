@@ -50,7 +50,7 @@ def test_an_address_linked_later_inherits_refusals_and_no_permissions() -> None:
 
 
 def test_a_refusal_is_inherited_even_after_a_newer_permission_elsewhere() -> None:
-    """The permission was given for the addresses of its moment; on a new one the refusal still stands."""
+    """The permission was given for the addresses of its moment; on a new one the refusal still counts."""
     channel = SubjectChannel([A])
     refusal = choice("withdrawn", at=1)
     channel.addresses_for(refusal, None)

@@ -1,4 +1,4 @@
-"""A reference has one spelling, and one that stands for a missing reference is refused. # R16"""
+"""A reference has one spelling, and a placeholder for a missing reference is refused. # R16"""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ NO_ONE = [
 
 
 @pytest.mark.parametrize("reference", NO_ONE)
-def test_a_reference_that_stands_for_a_missing_one_makes_no_person_of_all_that_have_it(reference: str) -> None:
+def test_a_placeholder_for_a_reference_makes_no_person_of_all_that_have_it(reference: str) -> None:
     assert faults({**WITHDRAWAL, "subject_ref": reference}) == {"/subject_ref": "identifies_no_one"}
     assert faults({**GRANT, "subject_ref": reference, "event_id": reference}) == {
         "/subject_ref": "identifies_no_one",

@@ -58,7 +58,7 @@ def test_a_refusal_with_a_possible_time_keeps_it(moment: int) -> None:
     ("moment", "unit"),
     [(MILLIS, "milliseconds"), (NOW // SECOND, "seconds"), (NOW * 1_000, "nanoseconds")],
 )
-def test_a_grant_with_a_time_in_another_unit_is_refused_and_told_the_unit(moment: int, unit: str) -> None:
+def test_a_grant_with_a_time_in_another_unit_is_refused_with_the_unit_named(moment: int, unit: str) -> None:
     for name in ("occurred_at", "expires_at"):
         (fault,) = fault_list({**GRANT, name: moment})
         assert fault.pointer == f"/{name}"
@@ -141,7 +141,7 @@ def test_a_refusal_with_an_address_does_without_a_reference_that_cannot_be_read(
     assert (accepted.address, accepted.subject_ref) == ("+33639980001", None)
     assert {"/subject_ref"} <= set(dropped(fields)) <= {"/subject_ref", "/event_id"}
     assert "/subject_ref" in faults({**fields, "status": "given"})
-    assert "/subject_ref" in faults({**fields, "address": None}), "nobody is left whose choice it is"
+    assert "/subject_ref" in faults({**fields, "address": None}), "no person is left whose choice it is"
 
 
 @pytest.mark.parametrize("address", ["", "hello", "06 12", 7, [], "\x00"])
@@ -151,7 +151,7 @@ def test_a_refusal_of_a_subject_does_without_an_address_that_cannot_be_read(addr
     assert (accepted.address, accepted.subject_ref) == (None, "s1")
     assert set(dropped(fields)) == {"/address"}
     assert "/address" in faults({**GRANT, "address": address})
-    assert "/address" in faults({**fields, "subject_ref": None}), "nobody is left whose choice it is"
+    assert "/address" in faults({**fields, "subject_ref": None}), "no person is left whose choice it is"
 
 
 def test_an_unknown_field_does_not_sink_a_refusal() -> None:

@@ -17,7 +17,7 @@ def test_a_complete_grant_is_taken_with_its_evidence() -> None:
 
 
 @pytest.mark.parametrize("absent", [None, {}, dict.fromkeys(EVIDENCE), dict.fromkeys(EVIDENCE, "  ")])
-def test_a_grant_without_evidence_is_told_all_that_is_missing(absent: object) -> None:  # R7
+def test_a_grant_without_evidence_lists_all_that_is_missing(absent: object) -> None:  # R7
     found = faults({**GRANT, "evidence": absent, "occurred_at": None, "expires_at": None})
     assert found == dict.fromkeys(
         ["/occurred_at", "/expires_at", *(f"/evidence/{name}" for name in EVIDENCE)], "missing_evidence"
@@ -64,7 +64,7 @@ def test_a_purpose_may_have_digits(purpose: str) -> None:
     assert read({**WITHDRAWAL, "purpose": purpose}).purpose == purpose
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     fields = {"channel": "fax", "purpose": "A B", "status": "maybe", "subject_ref": "a@b.example", "address": 7}
     assert set(faults(fields)) == {"/channel", "/purpose", "/status", "/subject_ref", "/address"}
 

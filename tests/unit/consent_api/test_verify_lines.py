@@ -1,4 +1,4 @@
-"""How `consent-relay verify` shows a difference: whoever writes to a list chooses its keys and tenants. # R13 R64"""
+"""How `consent-relay verify` shows a difference: the writer of a list entry chooses its key and tenant. # R13 R64"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Scripted:
 
 
 def watch(holder: Holder | None = None) -> InstanceWatch:
-    """Each look sees `holder` (by default nobody), ten seconds after the one before."""
+    """Each look sees `holder` (by default no member), ten seconds after the one before."""
     now = iter(range(0, 10_000, 10))
     seen = holder or Holder(member_id=None)
     return InstanceWatch(instance_id="one", session_timeout=8.0, look=lambda: seen, clock=lambda: next(now))
@@ -115,7 +115,7 @@ def test_a_fenced_consumer_is_replaced_and_goes_on() -> None:  # R43
     assert second.closed
 
 
-def test_one_that_is_fenced_again_and_again_goes_on_while_nobody_else_is_there() -> None:  # R43
+def test_one_that_is_fenced_again_and_again_goes_on_while_no_other_member_is_there() -> None:  # R43
     stop, last = threading.Event(), Scripted(record(1))
     loop([Scripted(fenced()), Scripted(record(0), fenced()), Scripted(fenced()), last], stop, last=1).run(stop)
     assert last.stored == [2]

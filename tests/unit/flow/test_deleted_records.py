@@ -1,4 +1,4 @@
-"""Deleted offsets are told from those that were never records."""
+"""Deleted records are distinguished from offsets that were never records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_where_a_group_was_to_go_on(committed: int | None, begins: int, offset: 
     assert gaps(committed, begins).before(PLACE, offset, then=offset + 1) == lost
 
 
-def test_a_first_start_that_finds_deleted_records_tells_them_once() -> None:  # R43
+def test_a_first_start_that_finds_deleted_records_reports_them_once() -> None:  # R43
     found = gaps(None, 25)
     assert found.before_first_start(PLACE) == 0
     found.before(PLACE, 27, then=28)

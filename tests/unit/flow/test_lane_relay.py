@@ -171,7 +171,7 @@ def test_bulk_rests_as_long_as_its_batch_took_while_live_records_are_published(m
     assert min(resting) >= 0.02
 
 
-def test_bulk_does_not_rest_while_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bulk_does_not_rest_while_no_live_row_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     bulk = Rig([row(number) for number in range(8)], monkeypatch)
     bulk.relay._yields_to, bulk.relay._batch = Rig([], monkeypatch).relay, 2
     assert len(pauses_of(bulk.relay, bulk.outbox)) == 1, "after the batch that was not full"

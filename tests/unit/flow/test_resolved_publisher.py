@@ -162,7 +162,7 @@ def test_a_loss_that_a_turn_has_recorded_is_not_counted_again() -> None:
     rig = Rig()
     rig.turn(point(10), partition=progress())
     rig.send_rows(50)
-    # The topic was made anew, and the turn has found that first.
+    # The topic was recreated, and the turn has found that first.
     rig.turn(point(20), partition=progress(loss=1, topic_id="u"))
     rig.end = 0
     rig.send_rows(3)

@@ -1,4 +1,4 @@
-"""A loop that turns and turns, and reads nothing of what stands there, says so."""
+"""A loop that runs and reads none of the records that are there is reported."""
 
 import pytest
 

@@ -184,7 +184,7 @@ def test_a_live_decision_stays_live_while_the_database_is_slow_for_seconds() -> 
     assert live.handle(records(1)) == []
     assert ledger.lanes == {Lane.LIVE}
     ledger.unlimited = set()
-    assert live.handle(records(1)) == records(1), "its attempts are counted anew"
+    assert live.handle(records(1)) == records(1), "its attempts are counted from 0 again"
 
 
 def test_only_what_concerns_a_person_who_is_locked_is_left() -> None:
@@ -197,7 +197,7 @@ def test_only_what_concerns_a_person_who_is_locked_is_left() -> None:
     assert ledger.contended == 2, "together, and once for the person alone"
 
 
-def test_who_was_locked_holds_up_nobody_the_next_time_and_keeps_their_order() -> None:
+def test_a_person_who_was_locked_delays_no_other_the_next_time_and_keeps_their_order() -> None:
     ledger = TimedLedger(most=100)
     ledger.held = {"crm-3"}
     live = submissions(ledger, Lane.LIVE)
@@ -212,7 +212,7 @@ def test_who_was_locked_holds_up_nobody_the_next_time_and_keeps_their_order() ->
     assert [each.event_id for batch in ledger.transactions for each in batch] == [f"b'{n}'" for n in (3, 8, 13, 18)]
 
 
-def test_where_nobody_can_be_recorded_not_each_is_tried() -> None:
+def test_where_no_person_can_be_recorded_not_each_is_tried() -> None:
     ledger = TimedLedger(most=100)
     ledger.held = {f"crm-{number}" for number in range(50)}
     ledger.people, ledger.lock_seconds = 50, 0.02

@@ -22,7 +22,7 @@ class Checker:
         return [ANSWER] * len(addresses)
 
 
-class House:
+class GateRig:
     def __init__(self, directory: Path, keyring: Keyring, limits: RateLimits) -> None:
         token, key = api_keys.mint(tenant="acme", scopes=["check"])
         api_keys.write(directory / "keys.json", [key])
@@ -50,21 +50,21 @@ class House:
 
 @pytest.mark.parametrize("budget", ["requests", "addresses"])
 async def test_a_caller_has_a_rate(tmp_path: Path, keyring: Keyring, budget: str) -> None:
-    house = House(tmp_path, keyring, RateLimits({budget: ONE}))
-    assert (await house.ask()).status_code == 200
-    refused = await house.ask()
+    rig = GateRig(tmp_path, keyring, RateLimits({budget: ONE}))
+    assert (await rig.ask()).status_code == 200
+    refused = await rig.ask()
     assert refused.status_code == 429
     assert refused.json()["type"] == "urn:consent-relay:problem:rate-limited"
     assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_ten_thousand_addresses_are_admitted_and_paid_for(tmp_path: Path, keyring: Keyring) -> None:
-    house = House(tmp_path, keyring, RateLimits({"addresses": Rates(per_key=1, per_tenant=0)}))
-    assert len((await house.ask(10_000)).json()["results"]) == 10_000
-    assert (await house.ask()).status_code == 429
+    rig = GateRig(tmp_path, keyring, RateLimits({"addresses": Rates(per_key=1, per_tenant=0)}))
+    assert len((await rig.ask(10_000)).json()["results"]) == 10_000
+    assert (await rig.ask()).status_code == 429
 
 
 async def test_a_compressed_question_is_refused_by_name(tmp_path: Path, keyring: Keyring) -> None:
-    refused = await House(tmp_path, keyring, RateLimits({})).ask(**{"content-encoding": "gzip"})
+    refused = await GateRig(tmp_path, keyring, RateLimits({})).ask(**{"content-encoding": "gzip"})
     assert refused.status_code == 415
     assert refused.headers["accept-encoding"] == "identity"

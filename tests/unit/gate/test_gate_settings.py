@@ -1,4 +1,4 @@
-"""The policy for `unknown` is deny wherever nobody says otherwise (R4)."""
+"""The policy for `unknown` is deny unless a setting permits (R4)."""
 
 from pathlib import Path
 

@@ -144,7 +144,7 @@ def test_what_is_readable_before_an_open_transaction_is_the_oldest(broker: FakeB
     assert (lag.records, lag.seconds) == (4, 1.0)
 
 
-def test_a_last_stable_offset_that_stands_still_below_the_end_is_named_after_a_minute(broker: FakeBroker) -> None:
+def test_a_last_stable_offset_that_does_not_advance_is_named_after_a_minute(broker: FakeBroker) -> None:
     watching = lags(broker)
     broker.ends[P0] = Bounds(low=0, stable=12, end=14)
     assert watching.look(100.0).stable_seconds == {P0: 0.0}
@@ -157,7 +157,7 @@ def test_a_last_stable_offset_that_stands_still_below_the_end_is_named_after_a_m
     assert watching.look(162.0).stable_seconds == {P0: 0.0}
 
 
-def test_transactions_that_come_and_go_are_none_that_stands_still(broker: FakeBroker) -> None:
+def test_transactions_that_come_and_go_are_no_open_transaction(broker: FakeBroker) -> None:
     watching = lags(broker)
     for second in range(0, 200, 2):
         broker.now = float(second)
@@ -167,7 +167,7 @@ def test_transactions_that_come_and_go_are_none_that_stands_still(broker: FakeBr
         assert found.open_transactions == []
 
 
-def test_a_partition_nobody_commits_for_is_watched_too(broker: FakeBroker) -> None:
+def test_a_partition_no_group_commits_for_is_watched_too(broker: FakeBroker) -> None:
     broker.offsets.clear()
     broker.ends[P0] = Bounds(low=0, stable=12, end=14)
     watching = lags(broker)
@@ -230,7 +230,7 @@ def test_what_an_open_transaction_hides_and_cannot_be_read_is_no_lag_of_nothing(
     assert watching.look(100.0).lags == []
 
 
-def test_the_number_of_groups_is_unknown_while_nobody_answers(
+def test_the_number_of_groups_is_unknown_while_no_broker_answers(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = CollectorRegistry()

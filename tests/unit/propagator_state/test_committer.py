@@ -1,4 +1,4 @@
-"""Transactions of rows and receipts, over a producer in memory that fails as told by the test."""
+"""Transactions of rows and receipts, over a producer in memory that fails as the test sets it."""
 
 import asyncio
 from collections.abc import Callable

@@ -65,7 +65,7 @@ def test_a_file_of_keys_holds_no_secret_and_is_read_again_when_it_changes(tmp_pa
     assert keys.find(second[:-1] + ("A" if second[-1] != "A" else "B")) is None
 
 
-def test_a_file_that_goes_bad_lets_nobody_in(tmp_path: Path) -> None:  # R4
+def test_a_file_that_goes_bad_lets_no_caller_in(tmp_path: Path) -> None:  # R4
     path = tmp_path / "keys.json"
     token, stored = api_keys.mint(tenant="acme", scopes=["check"])
     api_keys.write(path, [stored])

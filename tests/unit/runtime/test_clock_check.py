@@ -89,7 +89,7 @@ def test_a_step_of_the_own_clock_shows_at_once_and_so_does_its_correction(step: 
 
 
 @pytest.mark.parametrize("wrong", [3_600.0, -3_600.0])
-def test_a_broker_whose_clock_is_corrected_is_compared_anew(wrong: float) -> None:
+def test_a_broker_whose_clock_is_corrected_is_compared_again(wrong: float) -> None:
     host = Host()
     host.broker_offset = wrong
     host.write()

@@ -1,4 +1,4 @@
-"""A connection holds little, and ends by itself: slow, endless and huge requests stop nobody else (R43, R45)."""
+"""A connection holds little, and ends by itself: slow, endless and huge requests stop no other caller (R43, R45)."""
 
 import asyncio
 import contextlib
@@ -121,7 +121,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(
 @pytest.mark.parametrize(
     "sent", [GET + b"\r\n", b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"]
 )
-async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_nobody_reads(
+async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_no_handler_reads(
     server: _Server, port: int, sent: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -151,7 +151,7 @@ async def test_a_body_that_is_read_has_its_own_deadline(port: int, monkeypatch: 
     assert status(await exchange(port, head)) == 408
 
 
-async def test_an_answer_that_nobody_reads_ends_the_connection(
+async def test_an_answer_that_the_client_does_not_read_ends_the_connection(
     server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "READ_SECONDS", 0.1)
@@ -216,7 +216,7 @@ async def test_good_requests_share_a_connection(port: int) -> None:
     assert answered.count(b'"bytes":500000') == 2
 
 
-async def test_whoever_opens_many_connections_keeps_nobody_out(
+async def test_a_client_that_opens_many_connections_keeps_no_other_out(
     server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 2)

@@ -1,4 +1,4 @@
-"""A second process under our name is told from a member that nobody stands behind. # R43"""
+"""A second process under our instance id is distinguished from a member without a process. # R43"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
 
 GHOST = Holder(member_id="one-7")
-NOBODY = Holder(member_id=None)
+NO_MEMBER = Holder(member_id=None)
 
 
 class Group:
@@ -54,7 +54,7 @@ def test_who_is_replaced_seldom_joins_at_once_each_time() -> None:
 
 
 def test_who_is_replaced_again_joins_once_the_other_member_is_gone() -> None:
-    group = Group(*[GHOST] * 9, NOBODY)
+    group = Group(*[GHOST] * 9, NO_MEMBER)
     group.replaced(times=2)
     assert group.seconds_to_join() == 9
 
@@ -68,12 +68,12 @@ def test_one_that_outlives_a_session_without_us_is_another_process() -> None:
 
 @pytest.mark.parametrize("silence", [None, Holder(member_id="one-7", stable=False)], ids=["no answer", "rebalance"])
 def test_a_coordinator_that_was_away_gives_every_member_another_session(silence: Holder | None) -> None:
-    group = Group(*[GHOST] * 15, silence, *[GHOST] * 15, silence, silence, *[GHOST] * 15, NOBODY)
+    group = Group(*[GHOST] * 15, silence, *[GHOST] * 15, silence, silence, *[GHOST] * 15, NO_MEMBER)
     group.replaced(times=2)
     assert group.seconds_to_join() == 48
 
 
 def test_a_broker_that_does_not_come_back_is_waited_for() -> None:
-    group = Group(*[None] * 150, NOBODY)
+    group = Group(*[None] * 150, NO_MEMBER)
     group.replaced(times=3)
     assert group.seconds_to_join() == 150

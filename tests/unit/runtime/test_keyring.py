@@ -118,8 +118,8 @@ def test_a_seal_is_bound_to_its_address_key_and_to_every_byte(tmp_path: Path) ->
 
 
 def test_an_unknown_tenant_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownTenant, match="nobody"):
-        make(tmp_path).address_key("nobody", "sms", PHONE)
+    with pytest.raises(UnknownTenant, match="newcomer"):
+        make(tmp_path).address_key("newcomer", "sms", PHONE)
 
 
 SEAL = '[[seal_keys]]\nid = "s1"\nsecret = "' + "A" * 43 + '="\n'
@@ -222,8 +222,8 @@ def test_an_export_replaces_no_keyring_and_is_not_changed(tmp_path: Path) -> Non
         with pytest.raises(FileExistsError):
             keyring_file.export(path, taken, ["acme"], hash_only=True)
         assert taken.read_bytes() == before
-    with pytest.raises(UnknownTenant, match="nobody"):
-        keyring_file.export(path, target, ["nobody"], hash_only=True)
+    with pytest.raises(UnknownTenant, match="newcomer"):
+        keyring_file.export(path, target, ["newcomer"], hash_only=True)
     assert not target.exists()
     keyring_file.export(path, target, ["acme"], hash_only=True)
     for change in (

@@ -168,7 +168,9 @@ class Reported:
         ("_AUTHENTICATION", "Broker: Unsupported SASL mechanism: supported mechanisms: PLAIN", "KAFKA_SASL_MECHANISM"),
     ],
 )
-def test_a_refusal_is_told_from_an_outage_and_names_its_setting(name: str, text: str, setting: str) -> None:  # R42
+def test_a_refusal_is_distinguished_from_an_outage_and_names_its_setting(
+    name: str, text: str, setting: str
+) -> None:  # R42
     outage: Any = KafkaError(KafkaError._TRANSPORT)
     refusal: Any = Reported(name, text)
     assert kafka_refusal("b:9092", {}, [outage]) is None

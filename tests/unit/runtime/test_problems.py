@@ -137,7 +137,7 @@ async def test_the_framework_s_errors_are_problems_too(client: httpx.AsyncClient
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_a_bug_tells_the_caller_nothing_but_that_it_failed(client: httpx.AsyncClient) -> None:  # R13
+async def test_a_bug_shows_the_caller_nothing_but_that_it_failed(client: httpx.AsyncClient) -> None:  # R13
     check(await client.get("/bug"), 500, "internal-error")
 
 

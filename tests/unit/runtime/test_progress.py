@@ -14,7 +14,7 @@ def test_what_does_not_move_beyond_its_bound_stalls_until_it_does() -> None:  # 
     assert progress.stalled() is None
 
 
-def test_a_last_stable_offset_that_stands_still_below_the_end_is_named() -> None:  # R41
+def test_a_last_stable_offset_that_does_not_advance_is_named() -> None:  # R41
     now = 100.0
     offset = StableOffset(clock=lambda: now)
     offset.observe(stable=7, end=9)
@@ -30,7 +30,7 @@ def test_a_last_stable_offset_that_stands_still_below_the_end_is_named() -> None
     assert offset.hindrance("topic", 3) is None
 
 
-def test_transactions_that_come_and_go_are_none_that_stands_still() -> None:
+def test_transactions_that_come_and_go_are_no_open_transaction() -> None:
     now = 0.0
     offset = StableOffset(clock=lambda: now)
     for now in range(0, 500, 5):

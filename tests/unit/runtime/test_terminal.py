@@ -1,4 +1,4 @@
-"""What a forged record may not do to the terminal of whoever looks at it."""
+"""What a forged record may not do to an operator's terminal."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class FakeMerging:
     def open(self) -> list[Rejected]:
         return self._work("open")
 
-    def restore_anew(self) -> list[Rejected]:
-        return self._work("restore anew")
+    def restore_again(self) -> list[Rejected]:
+        return self._work("restore again")
 
     def merge(self, records: Sequence[Read], lane: Lane) -> MergeOutcome:
         self.merged.append((lane, len(records)))
@@ -234,7 +234,7 @@ async def test_bulk_rests_as_long_as_a_slice_took_while_people_choose(bench: Ben
     bench.task._rest = rest  # type: ignore[method-assign]
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
     await _until(lambda: len(bench.acknowledged) == 1)
-    assert rests == [], "nobody waits"
+    assert rests == [], "no live chunk waits"
     await bench.live.process(bench.chunk(1))
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
     await _until(lambda: len(rests) == 2)
@@ -335,10 +335,10 @@ async def test_topics_found_changed_between_chunks_are_reported_until_the_partit
 
 
 @pytest.mark.parametrize("lists_lost", [False, True])
-async def test_the_state_is_restored_anew_where_the_lists_have_lost_entries(bench: Bench, lists_lost: bool) -> None:
+async def test_the_state_is_restored_again_where_the_lists_have_lost_entries(bench: Bench, lists_lost: bool) -> None:
     bench.resolved.lists_lost = lists_lost
     await bench.task.open()
-    assert bench.merging.calls == ["open", *(["restore anew"] if lists_lost else [])]
+    assert bench.merging.calls == ["open", *(["restore again"] if lists_lost else [])]
     await bench.live.close()
 
 
@@ -351,7 +351,7 @@ class FakeOwnership:
         raise NotImplementedError
 
     def reopen(self) -> None:
-        # Joining never opens anew here.
+        # Joining never opens again here.
         raise NotImplementedError
 
 

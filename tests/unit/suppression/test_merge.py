@@ -121,15 +121,15 @@ def test_several_changes_to_one_address_are_written_once() -> None:
 
 
 def test_late_grant_does_not_lift_a_withdrawal() -> None:  # R5
-    standing = {("sms", "k1.a"): change("d2", at=20 * SECOND)}
-    merged = merge(standing, [change("d1", status="given", at=10 * SECOND)])
+    known = {("sms", "k1.a"): change("d2", at=20 * SECOND)}
+    merged = merge(known, [change("d1", status="given", at=10 * SECOND)])
     assert merged.entries == {}
     assert merged.unchanged == 1
 
 
 def test_change_of_another_tenant_is_named_and_changes_nothing() -> None:  # R45
-    standing = {("sms", "k1.a"): change("d1")}
-    merged = merge(standing, [change("d2", tenant="umbrella", at=30 * SECOND), change("d3", at=40 * SECOND)])
+    known = {("sms", "k1.a"): change("d1")}
+    merged = merge(known, [change("d2", tenant="umbrella", at=30 * SECOND), change("d3", at=40 * SECOND)])
     assert merged.tenant_mismatches == [0]
     assert merged.entries == {("sms", "k1.a"): change("d3", at=40 * SECOND)}
 

@@ -1,4 +1,4 @@
-"""Which sealed address of two stands: a forged one costs nobody a delivery (R13, R28)."""
+"""Which sealed address of two is kept: a forged one prevents no delivery (R13, R28)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def change(sealed: bytes | None, decision_id: str = "d1") -> Entry:
     return Entry(tenant="acme", channel="sms", address_key=ADDRESS_KEY, sealed_address=sealed, decisions=(decision,))
 
 
-def stands(*sealed: bytes | None) -> bytes | None:
+def kept(*sealed: bytes | None) -> bytes | None:
     """In chunks of one."""
     state: dict[tuple[str, str], Entry] = {}
     for each in sealed:
@@ -62,9 +62,9 @@ def stands(*sealed: bytes | None) -> bytes | None:
 
 @pytest.mark.parametrize("forged", FORGED)
 def test_a_forged_seal_gives_way_to_the_genuine_one_whichever_comes_first(forged: bytes) -> None:
-    assert stands(forged, GENUINE) == GENUINE
-    assert stands(GENUINE, forged) == GENUINE
-    assert stands(forged, GENUINE, forged, None) == GENUINE
+    assert kept(forged, GENUINE) == GENUINE
+    assert kept(GENUINE, forged) == GENUINE
+    assert kept(forged, GENUINE, forged, None) == GENUINE
 
 
 def test_a_republish_heals_a_forged_one() -> None:
@@ -73,16 +73,16 @@ def test_a_republish_heals_a_forged_one() -> None:
     assert merged.entries["sms", ADDRESS_KEY] == msgspec.structs.replace(held, sealed_address=GENUINE)
 
 
-def test_the_newest_key_of_two_that_open_stands_and_one_that_is_not_here_yet_is_kept() -> None:
-    assert stands(OLDER, GENUINE) == stands(GENUINE, OLDER) == GENUINE
-    assert stands(None, NEWER, UNDER_A_KNOWN_KEY) == NEWER
-    assert stands(NEWER, OLDER) == OLDER
+def test_the_newest_key_of_two_that_open_is_kept_and_one_that_is_not_here_yet_is_kept() -> None:
+    assert kept(OLDER, GENUINE) == kept(GENUINE, OLDER) == GENUINE
+    assert kept(None, NEWER, UNDER_A_KNOWN_KEY) == NEWER
+    assert kept(NEWER, OLDER) == OLDER
 
 
 def test_order_repetition_and_chunking_make_no_difference() -> None:
     few = [None, OLDER, GENUINE, NEWER, UNDER_A_KNOWN_KEY, UNDER_AN_INVENTED_KEY, b"\xff" * 40]
     for three in itertools.combinations(few, 3):
-        found = {stands(*order, *order) for order in itertools.permutations(three)}
+        found = {kept(*order, *order) for order in itertools.permutations(three)}
         found.add(merge({}, map(change, three), rank=seal_rank(KEYRING)).entries["sms", ADDRESS_KEY].sealed_address)
         assert len(found) == 1
 

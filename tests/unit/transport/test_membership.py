@@ -50,7 +50,7 @@ class Broker:
         self.member_id += "'"
 
     async def lose(self, request: object = HEARTBEAT, error_code: int = UnknownMemberIdError.errno) -> int:
-        """The session is alive, and then the broker no longer knows the member; what aiokafka is told."""
+        """The session is alive, and then the broker no longer knows the member; the answer that aiokafka gets."""
         self.error_code = 0
         await self._send_req(HEARTBEAT)
         self.now += 1.0
@@ -111,7 +111,7 @@ async def test_that_the_broker_has_another_member_means_that_this_one_is_unknown
     assert await broker.lose(JOIN, FENCED_INSTANCE_ID) == UnknownMemberIdError.errno
 
 
-async def test_one_that_is_replaced_again_and_again_joins_while_nobody_else_is_there(  # R43
+async def test_one_that_is_replaced_again_and_again_joins_while_no_other_member_is_there(  # R43
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consent_runtime.transport.membership.WATCH_SECONDS", 0.0)
