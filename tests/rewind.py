@@ -1,4 +1,4 @@
-"""A consumer group begins anew, as an operator would have it."""
+"""Resets a consumer group, as an operator would."""
 
 from __future__ import annotations
 

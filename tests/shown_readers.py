@@ -21,7 +21,7 @@ def python_reader() -> str:
 def run_python_reader(directory: Path, *, kafka: str, registry: str, topic: str, purpose: str) -> dict[str, str]:
     """What it prints, by address key. It has nothing of ours but what is installed beside it."""
     file = directory / "reader.py"
-    # As it stands, but for the group: a second run under the same name would begin where the first one ended.
+    # Unchanged, but for the group: a second run under the same name would begin where the first one ended.
     file.write_text(python_reader().replace('"my-tool"', f'"my-tool-{uuid4().hex[:8]}"'))
     ended = subprocess.run(
         [sys.executable, "-I", "-W", "error", str(file), kafka, registry, topic, purpose],

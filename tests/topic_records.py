@@ -1,4 +1,4 @@
-"""All that stands in a topic, as a foreign reader sees it: committed records, in order within a partition."""
+"""All records of a topic, as a foreign reader sees them: committed records, in order within a partition."""
 
 from __future__ import annotations
 
