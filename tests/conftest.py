@@ -1,4 +1,4 @@
-"""What the tests stand on: real servers, started by the code that `consent-relay up` uses.
+"""The fixtures of all tests: real servers, started by the code that `consent-relay up` uses.
 
 Nothing here skips: where a server cannot be started, the tests fail. `CONSENT_RELAY_TEST_SERVERS` may name a JSON
 file (`consent-relay up --servers-only` writes one) with servers that run already, which spares their start.

@@ -1,4 +1,4 @@
-"""An admin client that answers questions about offsets as a test wants it to."""
+"""An admin client that answers questions about offsets as a test sets it."""
 
 from __future__ import annotations
 

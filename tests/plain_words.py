@@ -1,6 +1,6 @@
 """Refuse the words that docs/glossary.md lists as not used. `make lint` runs it over every file under version control.
 
-A word in backticks or in a URL is a quotation and is passed over; so is a line of code that ends in QUOTED_DATA. In
+A word in backticks or in a URL is a quotation and is passed over; so is a line of code that ends in NOT_OUR_WORD. In
 code, names are split at underscores and capitals, so that each part of a compound name is checked where it is defined.
 """
 
@@ -13,9 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 GLOSSARY = "docs/glossary.md"
 HEADING = "## Words that are not used"
-QUOTED_DATA = "# a word of its data"
+NOT_OUR_WORD = "# not our word"
 """For words that others chose: a system's user, a value that callers send."""
-NOT_OURS = (GLOSSARY, "LICENSE", "requirements.txt", "deploy/images/requirements.txt", "docs/benchmarks.json")
+NOT_OURS = (
+    GLOSSARY,
+    "LICENSE",
+    "requirements.txt",
+    "deploy/images/requirements.txt",
+    "docs/benchmarks.json",
+    "tests/unit/test_plain_words.py",
+)
 UNDER_WAY = (
     "README.md",
     "docs/benchmarks.md",
@@ -54,7 +61,7 @@ def faults(text: str, words: dict[str, str], *, document: bool) -> Iterator[tupl
     """The line number, from 1, and the word, of each use."""
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b")
     for number, line in enumerate(text.splitlines(), 1):
-        if line.endswith(QUOTED_DATA):
+        if line.endswith(NOT_OUR_WORD):
             continue
         plain = _QUOTED.sub(" ", line)
         for found in pattern.findall((plain if document else _PARTS.sub(" ", plain)).lower()):

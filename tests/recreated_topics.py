@@ -1,4 +1,4 @@
-"""Topics that are deleted and made again, empty and under new ids, as somebody does who wipes a Kafka."""
+"""Topics that are deleted and made again, empty and under new ids, as where a Kafka is wiped."""
 
 from __future__ import annotations
 

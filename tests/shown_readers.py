@@ -1,4 +1,4 @@
-"""The readers that docs/reading-the-list.md shows, for tests that run them as they stand."""
+"""The readers that docs/reading-the-list.md shows, for tests that run them unchanged."""
 
 from __future__ import annotations
 

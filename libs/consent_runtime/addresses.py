@@ -259,7 +259,7 @@ def _alphabets(word: str) -> set[str]:
 
 
 def _decoded_wrongly(text: str) -> bool:
-    """Whether `text` is UTF-8 that somebody read as Latin-1 or Windows-1252: mÃ¼ller."""
+    """Whether `text` is UTF-8 that was decoded as Latin-1 or Windows-1252: mÃ¼ller."""
     if text.isascii():
         return False
     for encoding in ("cp1252", "latin-1"):

@@ -2,7 +2,7 @@
 
 A few kilobytes can unpack to gigabytes, and a client that cannot unpack a batch asks for it again for ever. So what is
 unpacked is bounded, and a batch beyond that is passed over, known by its place alone. (aiokafka is given nothing to
-unpack: `transport.compressed_batches`.) No producer of ours compresses: such a batch is always somebody else's.
+unpack: `transport.compressed_batches`.) No producer of ours compresses: such a batch is always a foreign client's.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class BoundedConsumer(Consumer):
         self._failures: dict[tuple[str, int], tuple[int, int]] = {}
         self._look_at = time.monotonic() + _SILENT_SECONDS
         self._still: dict[tuple[str, int], tuple[int, bool]] = {}
-        """By partition, where reading stood at the last look, and whether the batch there is known to be none that is
+        """By partition, the position at the last check, and whether the batch there is known to be none that is
         waited for."""
 
     def poll(self, timeout: float = -1) -> Message | None:
@@ -197,7 +197,7 @@ class BoundedConsumer(Consumer):
         return low if low >= 0 else None
 
     def _pass_over(self, topic: str, partition: int, offset: int, batch: RecordBatch) -> None:
-        with suppress(KafkaException):  # The partition was taken away meanwhile: its next owner meets the batch.
+        with suppress(KafkaException):  # The partition was revoked meanwhile: its next owner meets the batch.
             self.seek(TopicPartition(topic, partition, batch.last + 1))
             where = {"topic": topic, "partition": partition, "offset": offset}
             logger.error("%s; reading goes on after it", batch.description, extra=where)

@@ -33,7 +33,7 @@ class Commands(click.Group):
 
 
 def _unavailable(name: str, why: str) -> click.Command:
-    """A stand-in for a command whose optional packages are missing: the help still lists the others."""
+    """A placeholder for a command whose optional packages are missing: the help still lists the others."""
 
     @click.command(
         name,

@@ -84,7 +84,7 @@ def _cut_to_size(failed: DeliveryFailed, record: Record, reason: str, error: str
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What stood in Kafka. `timestamp` in milliseconds since the epoch."""
+    """The record as it was in Kafka. `timestamp` in milliseconds since the epoch."""
 
     key: bytes | None
     value: bytes | None

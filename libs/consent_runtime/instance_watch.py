@@ -1,8 +1,8 @@
 """Distinguishes a second process with our static instance id from a join of our own whose answer was lost.
 
 A broker reports both alike: another member id is registered under the instance id. That happens to a process that is
-alone when the broker was killed, or was away for longer than a session: the client joins again, the answer is lost, and
-its next request still has the old member id (librdkafka #3437). The group's description does not distinguish them
+alone when the broker was killed, or was cut off for longer than a session: the client joins again, the answer is lost,
+and its next request still has the old member id (librdkafka #3437). The group's description does not distinguish them
 either, since a broker keeps the client id and the host of the first member. Time does: a member without a process sends
 no heartbeats and is removed after its session, while a second process keeps its own.
 """

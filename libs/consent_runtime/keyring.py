@@ -150,8 +150,8 @@ class Keyring:
         return hashers
 
     def outdated_by(self, tenant: str, key_id: str) -> bool:
-        """Whether the hash key `key_id` is newer than all that stand here for `tenant`. Where it is in use, somebody
-        has a later keyring, and what is written under it cannot be found with this one."""
+        """Whether the hash key `key_id` is newer than all of `tenant` here. Where it is in use, another process has
+        a later keyring, and what is written under it cannot be found with this one."""
         return all(age(key.id) < age(key_id) for key in self.hash_keys.get(tenant, ()))
 
     def seal(self, address_key: str, canonical: str) -> bytes:

@@ -55,7 +55,7 @@ class Health:
             self._reasons[name] = None if state is True else state or "not ready"
 
     def watch(self, name: str, probe: Callable[[], bool | str]) -> None:
-        """Part `name` is as `probe` answers, as for `ready`, whenever somebody asks. It is called from any thread."""
+        """Part `name` is as `probe` answers, as for `ready`, on each request. It is called from any thread."""
         with self._lock:
             self._probes[name] = probe
 

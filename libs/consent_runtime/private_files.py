@@ -13,7 +13,7 @@ OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def replace(path: Path, text: str) -> None:
     """Write `path` as a whole, so that a reader never sees half of it. A new file has mode 0600.
-    One that is replaced keeps its mode and, as far as this user may give it away, its owner: its readers go on reading
+    One that is replaced keeps its mode and, as far as this user may change it, its owner: its readers go on reading
     it. Raises OSError."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)

@@ -57,7 +57,7 @@ class StableOffset:
             self._offset, self._since, self._seconds = stable, now, 0.0
 
     def hindrance(self, topic: str, partition: int, *, bound: float = STALLED_SECONDS) -> str | None:
-        """What a health page states once it has stood still for longer than `bound` seconds."""
+        """What a health page states once it has not advanced for longer than `bound` seconds."""
         if self._offset is None or self._seconds <= bound:
             return None
         return open_transaction(topic, partition, offset=self._offset, seconds=self._seconds)

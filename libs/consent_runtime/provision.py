@@ -131,7 +131,7 @@ def require_topics(
 def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 5.0) -> None:
     """Ask the broker for these topics (default: all).
 
-    Raises WrongTopics where records could be lost or come to stand in another partition, LinkRefused where the broker
+    Raises WrongTopics where records could be lost or go to another partition, LinkRefused where the broker
     refuses us or something that the process needs, and ProvisionError when it cannot say.
     """
     process = settings.service.removeprefix("consent-api-")
@@ -166,7 +166,7 @@ def require_access(
     lacking = access.missing(
         acls,
         topics=admin.granted([acl.name for acl in acls if acl.resource == "topic"]),
-        # Where everybody is anonymous there are seldom ACLs, and asking about groups takes their coordinator.
+        # Where every client is anonymous there are seldom ACLs, and asking about groups takes their coordinator.
         groups=admin.hidden_groups(groups) if settings.kafka_client else (),
     )
     if lacking is not None:

@@ -83,7 +83,7 @@ class ProcessSettings(LinkSettings):
     @classmethod
     def _channel_slugs(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
         if not channels or len(set(channels)) != len(channels) or not all(map(_SLUG.fullmatch, channels)):
-            raise ValueError("wants different lower-case words, such as sms,email,voice")
+            raise ValueError("requires different lower-case words, such as sms,email,voice")
         return channels
 
     @field_validator("propagators")
@@ -99,7 +99,7 @@ class ProcessSettings(LinkSettings):
         from phonenumbers import SUPPORTED_REGIONS
 
         if region not in SUPPORTED_REGIONS:
-            raise ValueError("is no region with telephone numbers; wants two capital letters, such as FR")
+            raise ValueError("is no region with telephone numbers; two capital letters are required, such as FR")
         return region
 
     @classmethod

@@ -254,7 +254,7 @@ def _fast_reader(writer: Any, reader: Any) -> Callable[[bytes], tuple[dict[str, 
     def datum_and_end(data: bytes) -> tuple[dict[str, Any], int]:
         body = BytesIO(data)
         body.seek(_HEADER)
-        return read(body, writer, reader), body.tell()
+        return read(body, writer, reader), body.tell()  # not our word
 
     return datum_and_end
 

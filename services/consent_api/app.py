@@ -158,7 +158,7 @@ def serve(settings: ApiSettings) -> int:
 
     def on_signal(_: int, __: FrameType | None) -> None:
         # uvicorn handles signals while it runs, and raises them again once it has finished: the default action
-        # would then kill us before we have put our things away.
+        # would then kill the process before it has closed its connections.
         server.should_exit = True
 
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ from consent_runtime.observability import Health
 from consent_runtime.topic_admin import ProvisionError
 
 from .kafka_broker import KafkaBroker
-from .lag import BrokerAway, Lags, OpenTransaction
+from .lag import BrokerUnavailable, Lags, OpenTransaction
 from .metrics import LagMetrics
 from .resolved import ResolvedReader
 from .settings import LagSettings
@@ -29,7 +29,7 @@ STALE_SECONDS = 15.0
 
 
 class Watch:
-    """Looks at the broker again and again. A broker that is away makes the process not ready, never end."""
+    """Reads consumer lag at an interval. While the broker is unavailable the process is not ready, and goes on."""
 
     def __init__(self, lags: Lags, resolved: ResolvedReader, health: Health, registry: CollectorRegistry) -> None:
         self._lags = lags
@@ -47,10 +47,10 @@ class Watch:
             look = self._lags.look(time.time())
             self._resolved.expect_from(asked_at, look.ends)
             self._resolved.poll()
-        except BrokerAway as away:
+        except BrokerUnavailable as error:
             self._metrics.looks.labels("failed").inc()
             age = time.monotonic() - self._seen_at
-            logger.warning("no look at the broker: %s", away)
+            logger.warning("could not read consumer lag: %s", error)
             if age > STALE_SECONDS:
                 self._metrics.withdraw()
                 self._health.ready(PART, f"has not answered for {age:.0f} s")

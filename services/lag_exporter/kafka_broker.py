@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from consent_runtime import kafka
 from consent_runtime.batches import RecordBatch
 
-from .lag import Bounds, BrokerAway, Place
+from .lag import Bounds, BrokerUnavailable, Place
 
 _ASK_SECONDS = 5.0
 _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs do not say so
@@ -29,7 +29,7 @@ class KafkaBroker:
     """Joins no group and commits nothing, so it disturbs no consumer and outlives every one."""
 
     def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, group: str) -> None:
-        """`group` is only the name that librdkafka wants a consumer to have; `client_config` holds security settings by
+        """`group` is only the name that librdkafka requires of a consumer; `client_config` holds security settings by
         librdkafka's names."""
         self._bootstrap = bootstrap
         self._client_config = {"log_level": 2, **(client_config or {})}
@@ -61,14 +61,14 @@ class KafkaBroker:
         self._admin.poll(0)  # for its log lines
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
         if listed.errors:
-            raise BrokerAway("not every broker has said which groups it knows")
+            raise BrokerUnavailable("not every broker has listed its groups")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
     def places(self, topics: Collection[str]) -> list[Place]:
         try:
             known = self._readers[True].list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
-            raise BrokerAway(error.args[0].name()) from error
+            raise BrokerUnavailable(error.args[0].name()) from error
         return [
             Place(topic, partition)
             for topic in sorted(topics)
@@ -87,9 +87,9 @@ class KafkaBroker:
             asking.poll(0)  # It gets no records, only word of lost connections, which would pile up.
             found = asking.committed([TopicPartition(*place) for place in places], timeout=_ASK_SECONDS)
         except KafkaException as error:
-            raise BrokerAway(error.args[0].name()) from error
+            raise BrokerUnavailable(error.args[0].name()) from error
         if any(each.error is not None for each in found):
-            raise BrokerAway("not every committed offset is known")
+            raise BrokerUnavailable("not every committed offset is known")
         offsets = {Place(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
         assigned = {
             Place(each.topic, each.partition): -1
@@ -103,7 +103,7 @@ class KafkaBroker:
         asked = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
         try:
             return _answer(asked[group]).members
-        except BrokerAway:
+        except BrokerUnavailable:
             # Once it has lost the coordinator this client does not find back to it (librdkafka 2.16); a new one does.
             self._admin = self._new_admin()
             raise
@@ -149,11 +149,11 @@ class KafkaBroker:
                     elif error.code() == KafkaError._PARTITION_EOF:
                         found.setdefault(place, None)
                     elif error.fatal():
-                        raise BrokerAway(error.name())
+                        raise BrokerUnavailable(error.name())
                 # A batch that cannot be unpacked is unread all the same.
                 found = {**found, **self._passed_over}
         except KafkaException as error:
-            raise BrokerAway(error.args[0].name()) from error
+            raise BrokerUnavailable(error.args[0].name()) from error
         finally:
             reader.unassign()
         return found
@@ -174,7 +174,7 @@ class KafkaBroker:
             except UnknownTopic:
                 continue  # Deleted, while the group still has an offset there.
             if offset < 0:
-                raise BrokerAway("an offset is not known")
+                raise BrokerUnavailable("an offset is not known")
             offsets[Place(tp.topic, tp.partition)] = offset
         return offsets
 
@@ -187,8 +187,8 @@ def _answer(future: Any) -> Any:
     try:
         return future.result(timeout=2 * _ASK_SECONDS)
     except FuturesTimeout as error:
-        raise BrokerAway("no answer") from error
+        raise BrokerUnavailable("no answer") from error
     except KafkaException as error:
         if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             raise UnknownTopic from error
-        raise BrokerAway(error.args[0].name()) from error
+        raise BrokerUnavailable(error.args[0].name()) from error

@@ -1,6 +1,6 @@
 """How far consumer groups are behind, from what the broker knows of them.
 
-Offsets alone lie: a partition may end in transaction markers or compacted holes, so a group can stand below the end
+Offsets alone lie: a partition may end in transaction markers or compacted holes, so a group can be below the end
 with nothing left to read. Hence each position below the end is looked at for a record. And a transaction that is left
 open hides all that follows from read_committed readers: the end is the high watermark, not the last stable
 offset, beyond which any record counts.
@@ -22,8 +22,8 @@ MAX_GROUPS = 200
 """More groups than this are not looked at, whatever their names."""
 
 OPEN_TRANSACTION_SECONDS = 60.0
-"""A last stable offset that has stood still for longer is somebody's who has left a transaction open: ours end within
-10 s."""
+"""A last stable offset that has not advanced for longer is held by an open transaction of another client: ours end
+within 10 s."""
 
 
 class Place(NamedTuple):
@@ -65,17 +65,17 @@ class OpenTransaction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """`stable_seconds`: for how long the last stable offset of each partition has stood still below the end."""
+    """`stable_seconds`: for how long the last stable offset of each partition has not advanced below the end."""
 
     ends: Mapping[Place, int]
     lags: Sequence[Lag]
     stable_seconds: Mapping[Place, float]
     open_transactions: Sequence[OpenTransaction]
-    """Of those, the ones that stand still for longer than any transaction of ours lasts."""
+    """Those that hold a last stable offset for longer than any transaction of ours lasts."""
 
 
 class Broker(Protocol):
-    """What is asked of Kafka. Every method raises BrokerAway when there is no answer."""
+    """What is asked of Kafka. Every method raises BrokerUnavailable when there is no answer."""
 
     def groups(self, prefix: str) -> list[str]: ...
 
@@ -95,14 +95,14 @@ class Broker(Protocol):
         cannot be found out. `committed`: records of open and aborted transactions do not count."""
 
 
-class BrokerAway(Exception):
+class BrokerUnavailable(Exception):
     """Kafka did not answer in time."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Lags:
     """Looks at the broker; remembers from look to look the age of records that are still the oldest, and since when
-    last stable offsets have stood still."""
+    last stable offsets have not advanced."""
 
     broker: Broker
     prefix: str

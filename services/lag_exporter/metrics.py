@@ -55,7 +55,7 @@ class LagMetrics:
             ),
             stable=Gauge(
                 "consent_relay_last_stable_offset_stalled_seconds",
-                "For how long the last stable offset of a partition has stood still below the high watermark: somebody "
+                "For how long the last stable offset of a partition is stuck below the high watermark: a client "
                 "left a transaction open, and no reader of committed records sees what follows. Above 60: find and "
                 "abort it (docs/runbooks.md). Readers deny meanwhile.",
                 ("topic", "partition"),

@@ -18,7 +18,7 @@ from consent_contracts.records import decode_resolved
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 
-from .lag import BrokerAway, Place
+from .lag import BrokerUnavailable, Place
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _LANES = {"live": "resolved_at", "bulk": "bulk_resolved_at", "inbound_live": "in
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionResolved:
     """What the newest record of a partition says. Moments in micros since the epoch; a lane is absent while its moment
-    is not known, or a hole takes it away. `holes`: by scope, all or a channel."""
+    is not known, or its partition has a hole. `holes`: by scope, all or a channel."""
 
     resolved_at: Mapping[str, int]
     holes: Mapping[str, str]
@@ -66,7 +66,7 @@ class ResolvedReader:
                 self._end_asked[place.partition] = asked_at, end
 
     def poll(self) -> None:
-        """Read what has arrived. Raises BrokerAway."""
+        """Read what has arrived. Raises BrokerUnavailable."""
         try:
             known = self._consumer.list_topics(self._topic, timeout=5.0).topics.get(self._topic)
             self._assign(frozenset(known.partitions) if known is not None and known.error is None else frozenset())
@@ -77,7 +77,7 @@ class ResolvedReader:
                     self._take(message)
                 more = len(received) == _BATCH
         except KafkaException as error:
-            raise BrokerAway(error.args[0].name()) from error
+            raise BrokerUnavailable(error.args[0].name()) from error
         self._decode()
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class ResolvedReader:
             if error.code() == KafkaError._PARTITION_EOF:
                 self._unread.discard(partition)
             elif not error.retriable():
-                raise BrokerAway(error.name())
+                raise BrokerUnavailable(error.name())
             return
         self._newest[partition] = message
         appended_at, offset = append_time(message), message.offset()
@@ -108,7 +108,7 @@ class ResolvedReader:
 
     def _decode(self) -> None:
         """The newest record of a partition counts, once the partition was read to its end: older ones may name holes
-        that are closed. While the registry is away it is kept for the next time."""
+        that are closed. While the registry is unavailable it is kept for the next time."""
         for partition in self._newest.keys() - self._unread:
             message = self._newest[partition]
             value = message.value()

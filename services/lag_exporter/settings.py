@@ -10,7 +10,7 @@ from consent_runtime.settings import ProcessSettings
 
 
 class LagSettings(ProcessSettings):
-    """`CONSENT_RELAY_...`; it needs the broker, and the registry once, to tell how old the list is."""
+    """`CONSENT_RELAY_...`; it needs the broker, and the registry once, to measure how old the list is."""
 
     service: ClassVar[str] = "lag"
 

@@ -87,7 +87,7 @@ def fail_closed_entry(change: Entry, *, lost: bytes, now: int) -> Entry:
     """The state from which to go on where the stored entry cannot be read (R4).
 
     What it held is lost, refusals perhaps, so nothing given before `now` may count: an address-wide `invalidated`
-    overrules every older permission until somebody gives again. Idempotent for the same lost bytes, except for the
+    overrules every older permission until permission is given again. Idempotent for the same lost bytes, except for the
     timestamp.
     """
     unknown = Decision(

@@ -59,7 +59,7 @@ class ListState:
     lists: Mapping[str, Position]
     list_starts: Mapping[str, int] = field(default_factory=dict)
     """The lowest offset that each list held when it was taken up. Compaction does not raise it: a higher one later
-    shows that entries were deleted, as by a retention that somebody has set."""
+    shows that entries were deleted, as by a retention that an operator has set."""
     resolved_at: Mapping[Lane, int] = field(default_factory=dict)
     inbound_resolved_at: Mapping[Lane, int] = field(default_factory=dict)
     loss: Mapping[Lane, int] = field(default_factory=dict)

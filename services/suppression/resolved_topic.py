@@ -44,7 +44,7 @@ class ResolvedTopic:
         partition: int,
     ) -> None:
         """`make_consumer` gives a `consent_state.table_consumer` that reads uncommitted records: these are written
-        without transactions, and one that somebody else left open must not hold up the start."""
+        without transactions, and one that another client left open must not hold up the start."""
         self._make_consumer = make_consumer
         self._admin = admin
         self._producer = producer

@@ -78,7 +78,7 @@ def measure(servers: Servers) -> list[Figure]:
         endpoints = stack.endpoints
         for account in (ACCOUNT, BARE_ACCOUNT):
             sandbox.answer_at_once(account)
-        _everybody_agrees(endpoints, [*WARM_UP, *CALM, *REVOKED])
+        _all_agree(endpoints, [*WARM_UP, *CALM, *REVOKED])
         _informed(sandbox, ACCOUNT, revoke(endpoints.api, endpoints.api_key, by_sms(WARM_UP), rate=50))
         bare = _bare(servers, stack, sandbox)
         calm = _calm(endpoints, sandbox)
@@ -86,7 +86,7 @@ def measure(servers: Servers) -> list[Figure]:
         return [*live[:2], *calm, *live[2:], *_api(endpoints)]
 
 
-def _everybody_agrees(endpoints: Endpoints, numbers: Sequence[int]) -> None:
+def _all_agree(endpoints: Endpoints, numbers: Sequence[int]) -> None:
     """What is revoked was given before; the merge stage has written all of it when this returns."""
     agreed = datetime.now(UTC) - timedelta(hours=1)
     given = {

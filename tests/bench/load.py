@@ -16,7 +16,7 @@ PURPOSE = "promotions"
 
 
 class Place(NamedTuple):
-    """Where somebody is contacted."""
+    """Where a person is contacted."""
 
     channel: str
     address: str

@@ -189,7 +189,7 @@ def destinations_changed(scene: Scene) -> None:
 
 
 def foreign_transaction(scene: Scene) -> None:
-    """Somebody leaves a transaction open on one of our topics while the worker that reads it is restarted."""
+    """A foreign client leaves a transaction open on one of our topics while the worker that reads it is restarted."""
     topics = Topics(prefix=scene.stack.endpoints.topic_prefix)
     topic, worker = scene.rng.choice(
         (

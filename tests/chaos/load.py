@@ -53,7 +53,7 @@ class Load:
         self._choices = Choices(self.people, seed=seed)
         self._drawing = threading.Lock()
 
-    def everybody_chooses(self) -> None:
+    def all_choose(self) -> None:
         """Once, before anything breaks; every way in takes its share."""
         first = list(self._choices.first(_now()))
         ways = itertools.cycle(self._ways)

@@ -1,4 +1,4 @@
-"""Records that no reader can read, one of each kind into each topic, and where they came to stand."""
+"""Records that no reader can read, one of each kind into each topic, and their coordinates."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """No tool received a permission again once it had acknowledged the newest refusal: what a zombie worker could do.
 
-The end state does not show it, as the next "no" would cover it up; each tool's history beside the receipts does.
+The end state does not show it, as the next suppression hides it; each tool's history beside the receipts does.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def judge(
 ) -> list[list[str]]:
     """Pure: for each target of one address that could be judged, what is wrong with its history."""
     found = []
-    for target, no in _refused(tool, known, entry, now):
-        since = acknowledged_at.get((tool.destination, entry.address_key, no.decision_id))
+    for target, refusal in _refused(tool, known, entry, now):
+        since = acknowledged_at.get((tool.destination, entry.address_key, refusal.decision_id))
         if since is not None and target in beliefs:
             changes = beliefs[target]["changes"]
             found.append(
                 [
                     f"{tool.destination} permitted at {target} {(at - since) / 1e6:.3f} s after it had acknowledged"
-                    f" {no.decision_id} ({no.status}): {changes}"
+                    f" {refusal.decision_id} ({refusal.status}): {changes}"
                     for at, state in changes
                     if state == PERMITTED and at > since
                 ]

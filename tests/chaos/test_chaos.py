@@ -83,7 +83,7 @@ def test_nothing_is_lost_and_no_person_wrongly_permitted(stack: Stack, say: Say)
     progress = Progress(stack.endpoints, but=[DOWN])
     with contextlib.closing(load):
         outage_of(stack, "webhook/down", "reset")
-        load.everybody_chooses()
+        load.all_choose()
         checks.settle(stack, progress, say)
         for planned in plan:
             progress.reload_tools()

@@ -1,4 +1,4 @@
-"""The check finds a stale yes that is there, and none where there is none."""
+"""The check finds a stale permission that is there, and none where there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOOL = Tool(
 )
 KEY = "h1.key"
 DECIDED, ACKNOWLEDGED = 200, 300
-YES, NO = "permitted", "suppressed"
+PERMITTED, SUPPRESSED = "permitted", "suppressed"
 
 
 def decision(decision_id: str, status: str, at: int) -> Decision:
@@ -53,18 +53,25 @@ def judged(
     return judge(TOOL, verdicts(decisions), entry, {"list-1": {"changes": changes}}, since, now=1_000)
 
 
-def test_a_yes_after_the_acknowledged_no_is_found_although_the_next_no_covers_it_up() -> None:
-    [[wrong]] = judged([(100, YES), (290, NO), (400, YES), (450, NO)])
+def test_a_permission_after_the_acknowledged_refusal_is_found_although_the_next_refusal_hides_it() -> None:
+    [[wrong]] = judged([(100, PERMITTED), (290, SUPPRESSED), (400, PERMITTED), (450, SUPPRESSED)])
     assert "permitted at list-1" in wrong
 
 
 def test_the_first_acknowledgement_counts() -> None:
     repeated = [receipt(occurred_at=500), receipt(), receipt(stage="effective", occurred_at=600)]
-    assert len(judged([(290, NO), (400, YES)], receipts=repeated)[0]) == 1
+    assert len(judged([(290, SUPPRESSED), (400, PERMITTED)], receipts=repeated)[0]) == 1
 
 
-@pytest.mark.parametrize("changes", [[(290, NO)], [(100, YES), (290, NO)], [(100, YES), (250, NO), (270, YES)]])
-def test_a_yes_before_the_no_was_acknowledged_is_none(changes: list[tuple[int, str]]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(290, SUPPRESSED)],
+        [(100, PERMITTED), (290, SUPPRESSED)],
+        [(100, PERMITTED), (250, SUPPRESSED), (270, PERMITTED)],
+    ],
+)
+def test_a_permission_before_the_refusal_was_acknowledged_is_none(changes: list[tuple[int, str]]) -> None:
     assert judged(changes) == [[]]
 
 
@@ -79,8 +86,8 @@ def test_a_yes_before_the_no_was_acknowledged_is_none(changes: list[tuple[int, s
     ],
 )
 def test_without_an_acknowledgement_of_the_newest_no_nothing_can_be_judged(receipts: list[dict[str, Any]]) -> None:
-    assert judged([(290, NO), (400, YES)], receipts=receipts) == []
+    assert judged([(290, SUPPRESSED), (400, PERMITTED)], receipts=receipts) == []
 
 
-def test_a_permission_is_no_stale_yes() -> None:
-    assert judged([(290, NO), (400, YES)], newest=decision("yes", "given", 390)) == []
+def test_a_newest_permission_is_not_stale() -> None:
+    assert judged([(290, SUPPRESSED), (400, PERMITTED)], newest=decision("yes", "given", 390)) == []

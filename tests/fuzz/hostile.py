@@ -1,4 +1,4 @@
-"""Bytes and texts as somebody sends them who wants to break the reader."""
+"""Bytes and texts as an attacker sends them to break the reader."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _dumped(value: object) -> bytes:
 
 
 raw = st.one_of(st.binary(max_size=200), st.sampled_from(_RAW), deep, values.map(_dumped))
-"""Bytes that stand where a document should."""
+"""Bytes in place of a document."""
 
 
 def mutated(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:

@@ -1,4 +1,4 @@
-"""A TCP proxy whose cable can be cut: how the tests take one server away from one client only."""
+"""A TCP proxy whose cable can be cut: how the tests make one server unavailable to one client only."""
 
 import contextlib
 import select

@@ -52,7 +52,7 @@ def up(directory: Path, servers_only: bool) -> None:
 def demo(people: int, seconds: float, rate: float, imported: int, seed: int | None, directory: Path) -> None:
     """Play the main job on real servers, break things on purpose, and compare every decision at the end.
 
-    Everybody chooses, half by HTTP and half by Kafka; then live traffic with duplicates, late older grants and
+    Every person chooses, half by HTTP and half by Kafka; then live traffic with duplicates, late older grants and
     invalid records, while historic refusals are imported, a destination is added and filled, one tool is down for 5 s
     and one process is killed with -9. The exit code is 0 only when nothing was lost, nothing wrongly permitted, and
     every tool and the gate hold what was decided.

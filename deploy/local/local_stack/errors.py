@@ -3,7 +3,7 @@
 LocalStackError
 +-- DownloadFailed     a package did not come, or is not what the lock file says
 +-- MissingProgram     a program or package that should be installed is not
-+-- Abandoned          somebody asked to stop while things were still starting
++-- Abandoned          a signal asked to stop during the start
 +-- StartFailed        a process ended, or was not ready in time; holds the tail of its log
 """
 

@@ -78,7 +78,7 @@ def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Se
         settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(site.gate_keys)
         settings["CONSENT_RELAY_KEYRING_FILE"] = str(site.gate_keyring)
     if kind == "lag":
-        settings.setdefault("CONSENT_RELAY_LAG_INTERVAL", "1")  # Somebody is watching.
+        settings.setdefault("CONSENT_RELAY_LAG_INTERVAL", "1")  # A person is watching.
     if kind == "propagator":
         settings["CONSENT_RELAY_PROPAGATOR_DESTINATIONS"] = str(site.destinations)
     return Service(name=name, arguments=(kind,), settings=settings, metrics=metrics, pages=pages)

@@ -1,4 +1,4 @@
-"""What `consent-relay up` does: start, tell where everything is, bring back what crashes, stop at Ctrl-C."""
+"""What `consent-relay up` does: start, print where everything is, restart what crashes, stop at Ctrl-C."""
 
 import signal
 import sys
@@ -46,7 +46,7 @@ def run_servers(directory: Path) -> int:
 
 
 class Leave:
-    """Whether somebody asked us to stop, and the exit code."""
+    """Whether a signal or a failure asked us to stop, and the exit code."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()

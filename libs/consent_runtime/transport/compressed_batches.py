@@ -1,7 +1,7 @@
 """Keeps aiokafka from unpacking anything: what it reads here is written by us alone, and we compress nothing.
 
 It unpacks without a bound, and fails for good with data that a broker takes (gzip of several members, snappy that ends
-early). So a compressed batch, which can only be somebody else's, is known by its place alone.
+early). So a compressed batch, which can only be a foreign client's, is known by its place alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def without_compressed(raw: bytes) -> bytes:
     for start, end, header in whole_batches(raw):
         batch = described(header)
         if batch.codec != "none" and not header[5] & _CONTROL:
-            parts += [raw[kept:start], _stand_in(batch, header)]
+            parts += [raw[kept:start], _placeholder(batch, header)]
             kept = end
     return b"".join([*parts, raw[kept:]]) if parts else raw
 
@@ -40,7 +40,7 @@ def unfetchable_reason(headers: Sequence[tuple[str, bytes | None]]) -> str | Non
     return None
 
 
-def _stand_in(batch: RecordBatch, header: tuple[Any, ...]) -> bytes:
+def _placeholder(batch: RecordBatch, header: tuple[Any, ...]) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=0,

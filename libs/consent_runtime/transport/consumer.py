@@ -83,7 +83,7 @@ class ChunkConsumer(Consumer):
             if fetched.stable is not None and fetched.end is not None:
                 session.observe_end(stable=fetched.stable, end=fetched.end)
             if fetched.records:
-                # None: the partition is being taken away. Its next assignment starts at the committed offset.
+                # None: the partition is being revoked. Its next assignment starts at the committed offset.
                 chunk = session.deliver(fetched.records, fetched.position)
                 if chunk is not None:
                     yield tp, self._to_message(tp, chunk)

@@ -74,7 +74,7 @@ class PartitionHandler(Protocol):
         """Called in order, one at a time. May return before the effects are done and acknowledge later.
 
         Raising is a bug: the process crashes, and the chunk is delivered again. Cancelled when the partition
-        is taken away and it has not returned in time: the chunk is then abandoned.
+        is revoked and it has not returned in time: the chunk is then abandoned.
         """
 
     async def close(self) -> None:

@@ -61,7 +61,7 @@ class TransportMetrics:
             ),
             skipped=Counter(
                 "consent_relay_stream_skipped_records",
-                "Offsets that were deleted before this group read them (retention). What stood there has had no effect:"
+                "Offsets that were deleted before this group read them (retention). They have had no effect:"
                 " publish it again from where it came (consent.changes.v1: `consent-relay republish`).",
                 ("stream", "topic"),
                 registry=registry,

@@ -38,7 +38,7 @@ class Held:
 
 
 class Session:
-    """Owned by the loop's thread. `changed` is called whenever `wants_records` may have changed."""
+    """Owned by the loop's thread. `changed` is called whenever `accepts_records` may have changed."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Session:
         )
 
     @property
-    def wants_records(self) -> bool:
+    def accepts_records(self) -> bool:
         return self.opened and self._accepting and not self.paused
 
     @property

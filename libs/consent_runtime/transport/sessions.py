@@ -163,7 +163,7 @@ class Sessions:
             self._failed(failure)
 
     def _changed(self) -> None:
-        ready = frozenset(tp for tp, session in self._live.items() if session.wants_records)
+        ready = frozenset(tp for tp, session in self._live.items() if session.accepts_records)
         if ready != self.ready:
             self.ready = ready
             self._ready_changed()

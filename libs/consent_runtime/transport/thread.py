@@ -1,6 +1,6 @@
 """The thread that talks to the broker, whatever the loop's thread is doing: fetch, commit, heartbeats.
 
-It reaches into aiokafka 0.14 where there is no public way: to take records only while somebody is there to process
+It reaches into aiokafka 0.14 where there is no public way: to take records only while a task is ready to process
 them, and to commit only as the member that was assigned the partitions.
 """
 
@@ -44,7 +44,7 @@ POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
 # aiokafka unpacks whatever a broker sends; here, before it does, is the only place to prevent that.
 aiokafka_fetcher.MemoryRecords = lambda raw: MemoryRecords(without_compressed(raw))
-_MOVED_ON = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
+_REBALANCED = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.lease = Lease(generation=-1, member_id="")
-        self._gone: dict[TP, int] = {}
+        self._out_of_range: dict[TP, int] = {}
         """Where partitions were to be read on, and the topic no longer holds that offset."""
         self._singly: set[TP] = set()
         """Partitions whose records are taken one by one, as one among them cannot be parsed."""
@@ -102,7 +102,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             # whatever its id: a dynamic member gets a new one with each start.
             partition_assignment_strategy=[RangePartitionAssignor if options.static else StickyPartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="none",  # So that we hear of it; `_from_the_beginning` resets.
+            auto_offset_reset="none",  # So that we hear of it; `_reset_to_earliest` resets.
             isolation_level="read_committed",
             session_timeout_ms=int(options.session_timeout * 1000),
             heartbeat_interval_ms=int(options.heartbeat_interval * 1000),
@@ -131,7 +131,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
         self.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
-        self._gone.clear()
+        self._out_of_range.clear()
         self._singly.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -178,8 +178,8 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             start = self.app.sessions.seeks.pop(tp, None)
             if start is not None:
                 fetcher.seek_to(tp, start)
-            if tp in self._gone and state.has_valid_position:
-                self._tell_gap(tp, self._gone.pop(tp), state.position)
+            if tp in self._out_of_range and state.has_valid_position:
+                self._report_deleted_records(tp, self._out_of_range.pop(tp), state.position)
             records: Sequence[Record] = ()
             if tp in self._singly and type(fetcher._records.get(tp)) is FetchResult:
                 records = self._fetched_singly(fetcher, tp, state)
@@ -187,7 +187,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                 try:
                     found = await fetcher.fetched_records({tp}, 0, self.app.options.max_chunk)
                 except (NoOffsetForPartitionError, OffsetOutOfRangeError) as nowhere:
-                    self._from_the_beginning(tp, state, nowhere)
+                    self._reset_to_earliest(tp, state, nowhere)
                     continue
                 except UnicodeDecodeError:
                     # What was read before the record in this call is lost with it: it is fetched again.
@@ -224,19 +224,19 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         del fetcher._records[tp]
         fetcher._notify(fetcher._wait_consume_future)
 
-    def _from_the_beginning(self, tp: TP, state: Any, nowhere: KafkaError) -> None:
-        """A group that never committed was to begin with the first record there was. One that did, elsewhere."""
-        self._gone[tp] = nowhere.args[0][tp] if isinstance(nowhere, OffsetOutOfRangeError) else 0
+    def _reset_to_earliest(self, tp: TP, state: Any, nowhere: KafkaError) -> None:
+        """A group that never committed begins at offset 0. One that did was to resume at the offset in the error."""
+        self._out_of_range[tp] = nowhere.args[0][tp] if isinstance(nowhere, OffsetOutOfRangeError) else 0
         state.await_reset(OffsetResetStrategy.EARLIEST)
 
-    def _tell_gap(self, tp: TP, wanted: int, begins: int) -> None:
-        """Nothing is repeated that was committed, but what was deleted before it was read is lost to this group."""
+    def _report_deleted_records(self, tp: TP, wanted: int, begins: int) -> None:
+        """What was committed is not repeated; records that were deleted unread are lost to this group."""
         if wanted == begins:
             return
         stream = self.app.relay.name
         self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
         logger.error(
-            "stream %s was to read on at %d of %s:%d, which is not there any more: goes on at %d",
+            "stream %s: offset %d of %s:%d no longer exists, resuming at %d",
             stream,
             wanted,
             tp.topic,
@@ -271,7 +271,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                     if lease != Lease(generation=coordinator.generation, member_id=coordinator.member_id):
                         return "refused"
                     await coordinator._do_commit_offsets(consumer._subscription.subscription.assignment, wanted)
-        except _MOVED_ON:
+        except _REBALANCED:
             return "refused"
         except TimeoutError:
             return "failed"

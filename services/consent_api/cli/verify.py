@@ -45,7 +45,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     reached the moment at which the ledger was read. The relay does the same continuously (CONSENT_RELAY_SCRUB_DAYS).
 
     \b
-    Exit code 0: no difference. 1: differences; each is a defect, or somebody else wrote to the topic.
+    Exit code 0: no difference. 1: differences; each is a defect, or another client wrote to the topic.
     2: not everything was compared.
     The kinds limited and marked are no defects: the merge has made an entry stricter than the ledger, as it was too
     large, or after a loss.

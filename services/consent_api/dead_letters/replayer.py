@@ -1,4 +1,4 @@
-"""A dead letter's record, back to where it stood, and the letter marked, both or neither."""
+"""Sends a dead letter's record back to its topic and marks the letter, both or neither."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

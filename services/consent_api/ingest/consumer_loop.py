@@ -403,5 +403,5 @@ class ConsumerLoop:
         self._note_left()
 
 
-# Somebody else runs under our static identity, or librdkafka has come to believe so.
+# Another process runs under our static identity, or librdkafka has come to believe so.
 _FENCED_CODES = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID})

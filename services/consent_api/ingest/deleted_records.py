@@ -39,7 +39,7 @@ class DeletedRecords:
         self._seen: set[Partition] = set()
 
     def forget(self, places: Iterable[Partition]) -> None:
-        """They are somebody else's, or were meanwhile."""
+        """They belong to another member, or did meanwhile."""
         for place in places:
             self._next.pop(place, None)
 

@@ -72,7 +72,7 @@ class IngestMetrics:
             ),
             skipped=Counter(
                 "consent_relay_ingest_skipped_records_total",
-                "Offsets that were deleted before this group read them (retention). What stood there is not recorded:"
+                "Offsets that were deleted before this group read them (retention). They are not recorded:"
                 " have it submitted again.",
                 ["topic"],
                 registry=registry,

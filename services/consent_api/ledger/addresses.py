@@ -22,7 +22,7 @@ Named = tuple[str, str, str]
 class Address:
     """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.
 
-    ``canonical``: the clear address where somebody has just named it. ``is_new``: this transaction creates it, so
+    ``canonical``: the clear address where this submission names it. ``is_new``: this transaction creates it, so
     nothing has been decided there."""
 
     address_id: int

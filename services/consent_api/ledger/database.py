@@ -31,7 +31,7 @@ _LOCKED = "55P03"
 # session or without.
 _TOO_LONG = frozenset({"25P03", "25P04", "57014"})
 # Connection lost, out of resources, shut down, system error, and a server that has become a standby.
-_AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
+_UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
 # A value that its type does not have, a row that breaks a constraint, more than an index or a row takes.
 _VALUE_CLASSES = frozenset({"22", "23", "54"})
 _STANDBY = "25006"
@@ -146,7 +146,7 @@ def transact(
                 raise LedgerContendedError("another transaction holds what this one needs") from None
             elif state in _TOO_LONG or (state is None and time.monotonic() - began >= limit_seconds):
                 raise TransactionTooLongError("the transaction took longer than it may") from None
-            elif _away(error, state):
+            elif _is_unavailable(error, state):
                 reason = state or type(error.orig).__name__
                 raise LedgerUnavailableError(f"the database does not answer ({reason})") from None
             else:
@@ -164,9 +164,9 @@ def refusal(error: DBAPIError) -> str | None:
     return type(error.orig).__name__ if isinstance(error, DataError) else None
 
 
-def _away(error: DBAPIError, state: str | None) -> bool:
+def _is_unavailable(error: DBAPIError, state: str | None) -> bool:
     if error.connection_invalidated:
         return True
     if state is None:
         return isinstance(error, OperationalError | InterfaceError)
-    return state == _STANDBY or state[:2] in _AWAY_CLASSES
+    return state == _STANDBY or state[:2] in _UNAVAILABLE_CLASSES

@@ -124,7 +124,7 @@ def _change_password(connection: Connection, service: URL) -> None:
 
 def _verifier(connection: Connection, service: URL) -> sql.Literal:
     """What PostgreSQL keeps of the password. Made here, as psql's \\password does: a statement with the password itself
-    would stand in the server's log and in its statistics."""
+    would be in the server's log and in its statistics."""
     pgconn = connection.connection.driver_connection.pgconn  # type: ignore[union-attr]
     made = pgconn.encrypt_password(str(service.password).encode(), str(service.username).encode(), b"scram-sha-256")
     return sql.Literal(made.decode("ascii"))

@@ -1,7 +1,7 @@
 """What replaces a row that the broker refuses for good: a record that denies its address.
 
 None should exist, as `validate` bounds what becomes a record. But a row that stays holds its partition's resolved
-timestamp back for ever, and one that is dropped may have been a withdrawal; so the address is denied until somebody
+timestamp back for ever, and one that is dropped may have been a withdrawal; so the address is denied until a person
 gives permission again, and it is reported.
 """
 

@@ -1,4 +1,4 @@
-"""From what somebody submitted to a decision that can be recorded, or to all that is wrong with it. Pure.
+"""From a submission to a decision that can be recorded, or to all that is wrong with it. Pure.
 
 One rule book for both ways in: HTTP hands over JSON objects, Kafka hands over Avro data; both use the same names.
 A grant is strict: one part that cannot be read refuses it. A refusal needs a channel, a purpose, a status and a

@@ -32,8 +32,8 @@ _EMAIL = re.compile(rf"{_IN_NAME}@+{_IN_NAME}*(?<![.@])\.[^\W\d]")
 _MAILTO = re.compile(r"(?<![a-z])mailto:", re.IGNORECASE | re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}", re.ASCII)
 _HEXADECIMAL = re.compile(r"(?:[0-9a-f]{2}){6,}", re.IGNORECASE | re.ASCII)
-_TELLING_LETTERS = 8
-"""Fewer letters and digits of an address may stand in a text by chance, without the signs between them."""
+_SIGNIFICANT_LETTERS = 8
+"""Fewer letters and digits of an address may be in a text by chance, without the signs between them."""
 _LAYERS = 8
 """Encodings of encodings that are undone: a proxy encodes again what a form has encoded."""
 
@@ -60,7 +60,7 @@ def same_address(text: str, address: str | None) -> bool:
     if address.startswith("+"):
         return any(phones.last_digits(address) in phones.digits(read) for read in _readings(text))
     local, _, domain = map(_letters, address.rpartition("@"))
-    wanted = [each for each in (local + domain, f"{local}at{domain}") if len(each) >= _TELLING_LETTERS]
+    wanted = [each for each in (local + domain, f"{local}at{domain}") if len(each) >= _SIGNIFICANT_LETTERS]
     return any(address in read.lower() or any(each in _letters(read) for each in wanted) for read in _readings(text))
 
 

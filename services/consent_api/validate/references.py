@@ -26,7 +26,7 @@ _NO_ONE = frozenset(
         # People, and forms filled in by them.
         *("n/a", "na", "n.a", "not available", "not applicable", "not set", "not known", "unknown", "unspecified"),
         *("anonymous", "anon", "guest", "no one", "missing", "empty", "blank", "deleted", "default", "test"),
-        "nobody",  # a word of its data
+        "nobody",  # not our word
         *("todo", "tbd"),
         # The header of a column, read as data.
         *("id", "uuid", "subject_ref", "customer_id", "contact_id", "user_id", "event_id"),

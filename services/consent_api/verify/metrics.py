@@ -44,7 +44,7 @@ class ScrubMetrics:
             differences=Counter(
                 "consent_relay_scrub_differences_total",
                 "Differences between list and ledger that this relay has found, by kind. One is an alert: a defect, or"
-                " somebody else wrote to a list topic; the log has the address key. Only limited (the entry was too"
+                " another client wrote to a list topic; the log has the address key. Only limited (the entry was too"
                 " large and was reduced) and marked (made stricter after a loss) are none.",
                 ["kind"],
                 registry=registry,

@@ -119,7 +119,7 @@ def _difference(
 
 
 def _without_mended_faults(row: DeliveredTarget, sealed_address: bytes | None) -> DeliveredTarget:
-    """What failed for want of an address is tried again once the entry has another seal."""
+    """What failed for lack of an address is tried again once the entry has another seal."""
     if is_of_another_seal(row.refused, sealed_address):
         row = replace(row, action=None, decision_ids=(), refused=None)
     if row.retry is not None and is_of_another_seal(row.retry.reason, sealed_address):

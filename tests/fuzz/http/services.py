@@ -28,7 +28,7 @@ from local_stack.servers import Addresses
 from tests.conftest import TENANT, own_database
 
 MAX_SECONDS = 60.0
-"""For an answer. No answer takes a hundredth of that; the machine may stand still in between."""
+"""For an answer. No answer takes a hundredth of that; the machine may be stopped in between."""
 MAX_ANSWER_BYTES = 1_000_000
 RATES = (
     *(f"API_{of}_{what}_RATE" for of in ("KEY", "TENANT") for what in ("LIVE", "BULK", "READ")),

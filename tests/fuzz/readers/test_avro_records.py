@@ -88,7 +88,7 @@ def test_a_record_is_decoded_or_unreadable(topic: str, name: str) -> None:
 
 
 class Reader(NamedTuple):
-    """Somebody who reads the records of a topic, and the errors that its callers expect."""
+    """A reader of the records of a topic, and the errors that its callers expect."""
 
     topic: str
     read: Callable[[bytes], object]

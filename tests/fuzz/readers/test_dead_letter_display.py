@@ -46,7 +46,7 @@ def sealed(original: Original, topic: str) -> bytes:
 
 @st.composite
 def letters(draw: Any) -> DeadLetter:
-    """A dead letter of ours, or one that somebody else wrote."""
+    """A dead letter of ours, or one that another client wrote."""
     topic = draw(st.one_of(st.just(TOPICS.inbound), st.just(TOPICS.inbound), texts))
     return DeadLetter(
         place=draw(st.one_of(st.just(f"{topic}:0:7"), texts)),

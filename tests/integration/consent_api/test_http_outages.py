@@ -1,4 +1,4 @@
-"""The database goes away and comes back. # R43"""
+"""The database becomes unavailable and returns. # R43"""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Rig:
         return int(self.ask(f"SELECT count(*) FROM {lane.outbox}"))
 
     def cut_connections(self) -> int:
-        """What a restarting PostgreSQL does to everybody: ends every connection of the service's role."""
+        """What a restarting PostgreSQL does to every client: ends every connection of the service's role."""
         with self.owner.begin() as connection:
             found = connection.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"),

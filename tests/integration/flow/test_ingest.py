@@ -209,8 +209,8 @@ def test_a_record_too_large_for_a_dead_letter_is_cut_instead_of_stopping_the_lin
 def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(rig: Rig) -> None:
     address = f"{rig.database.host}:{rig.database.port}"
     with Proxy(address) as cable:
-        away = rig.elsewhere(database=rig.database.set(host="127.0.0.1", port=cable.port))
-        with away.ingest() as ingest:
+        cut = rig.elsewhere(database=rig.database.set(host="127.0.0.1", port=cable.port))
+        with cut.ingest() as ingest:
             rig.submit(rig.encoded([refusal()]))
             until(lambda: outcome(rig, ingest, "recorded") == 1)
             cable.cut()

@@ -171,7 +171,7 @@ def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(rig: Rig) -
         until(lambda: rig.ask("SELECT count(*) FROM decisions") == 1)
 
 
-def test_a_database_that_hangs_for_everybody_is_a_reason_too(rig: Rig) -> None:
+def test_a_database_that_hangs_for_every_client_is_a_reason_too(rig: Rig) -> None:
     with rig.ingest() as ingest:
         until(lambda: ingest.health.check() == (True, []))
         with rig.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:

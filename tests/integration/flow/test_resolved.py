@@ -205,7 +205,7 @@ def test_a_frozen_relay_keeps_no_turn_and_deceives_no_reader_when_it_resumes(rig
     assert_truthful(rig, acknowledged)
 
 
-def test_a_turn_that_loses_its_connection_is_thrown_away(rig: Rig) -> None:
+def test_a_turn_that_loses_its_connection_is_discarded(rig: Rig) -> None:
     with rig.relay() as relay, rig.owner.execution_options(isolation_level="READ COMMITTED").connect() as slow:
         until(lambda: resolved_at(rig) > 0)
         slow.execute(FILLED[Lane.LIVE], filling(rig.topics.changes, 1, 1))

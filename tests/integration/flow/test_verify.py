@@ -231,7 +231,7 @@ HOW = "verification: the list held a permission that the ledger does not"
 
 
 def test_a_permission_that_no_person_gave_is_ended_in_the_ledger(rig: Rig, keyring: Keyring) -> None:
-    """Of a known address, of one that the ledger has never seen, and of one that even the seal does not tell."""
+    """Of a known address, of one that the ledger has never seen, and of one that even the seal does not reveal."""
     lists = Lists(rig, keyring)
     now = time.time_ns() // 1_000
     with rig.relay(), restartable(rig) as running, rig.ingest():

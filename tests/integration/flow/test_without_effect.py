@@ -39,7 +39,7 @@ def handled(rig: Rig, ingest: Running, lane: Lane = Lane.LIVE) -> float:
 
 
 @pytest.mark.parametrize("lane", list(Lane))
-def test_a_withdrawal_without_effect_is_recorded_and_somebody_hears(
+def test_a_withdrawal_without_effect_is_recorded_and_reported(
     rig: Rig, keyring: Keyring, caplog: pytest.LogCaptureFixture, lane: Lane
 ) -> None:
     given = grant(subject_ref="c-1")

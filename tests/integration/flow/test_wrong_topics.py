@@ -17,7 +17,7 @@ from tests.one_destination import declare
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """What the gate and the push want besides."""
+    """What the gate and the push require besides."""
     keys = tmp_path / "gate-keys.json"
     token, key = api_keys.mint(tenant="acme", scopes=["check"])
     api_keys.write(keys, [key])

@@ -192,27 +192,27 @@ def test_a_recreated_topic_is_read_again(
 
 
 class OutOfReach(Codec):
-    """A codec that meets a schema it does not know while the registry is away."""
+    """A codec that meets a schema it does not know while the registry is unavailable."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self.away = True
+        self.unavailable = True
 
     def decode(self, topic: str, data: bytes | None, *, read_at: float | None = None) -> dict[str, object]:
-        if self.away:
-            raise RegistryUnavailable("away")
+        if self.unavailable:
+            raise RegistryUnavailable("unavailable")
         return self._codec.decode(topic, data, read_at=read_at)
 
 
-def test_while_the_registry_is_away_a_new_schema_makes_the_view_stale_and_loses_nothing(
+def test_while_the_registry_is_unavailable_a_new_schema_makes_the_view_stale_and_loses_nothing(
     open_view: OpenView, entries: Entries, keyring: Keyring, codec: Codec
 ) -> None:  # R4
-    away = OutOfReach(codec)
-    view = open_view(codec=away, stale_after=1.5)
+    cut_off = OutOfReach(codec)
+    view = open_view(codec=cut_off, stale_after=1.5)
     assert ask(view, keyring).reason == "unknown"
     entries.write("sms", PHONE, decision(status="withdrawn"))
     eventually(lambda: ask(view, keyring).reason == "stale")
-    away.away = False
+    cut_off.unavailable = False
     eventually(lambda: ask(view, keyring).reason == "withdrawn")
 
 

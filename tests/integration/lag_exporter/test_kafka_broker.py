@@ -15,7 +15,7 @@ from consent_contracts import Codec, Topics
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.clock_check import ClockCheck
 from lag_exporter.kafka_broker import KafkaBroker
-from lag_exporter.lag import BrokerAway, Lags, Place
+from lag_exporter.lag import BrokerUnavailable, Lags, Place
 from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
 from tests.unpacking_bombs import send_bomb
@@ -88,7 +88,7 @@ def test_group_at_rest_behind_holes_and_markers_has_no_lag(kafka: str, topics: T
         assert (lag.seconds == 0.0) is (records == 0)
 
 
-def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topics: Topics) -> None:
+def test_coordinator_that_is_unavailable_and_returns_ends_nothing(kafka: str, topics: Topics) -> None:
     """The admin client's own call for offsets ends the process with SIGSEGV then (librdkafka #5040)."""
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
@@ -99,7 +99,7 @@ def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topi
         assert [lag.records for lag in watching.look(time.time()).lags] == [7]
         proxy.cut()
         for group in (topics.group("suppression"), "a group not asked for before"):
-            with pytest.raises(BrokerAway):
+            with pytest.raises(BrokerUnavailable):
                 broker.committed(group, [place])
         proxy.heal()
         deadline = time.monotonic() + 30
@@ -108,14 +108,14 @@ def test_coordinator_that_goes_away_and_comes_back_ends_nothing(kafka: str, topi
             assert time.monotonic() < deadline, answers
             try:
                 answers += [lag.records for lag in watching.look(time.time()).lags]
-            except BrokerAway as away:
-                answers.append(str(away))
+            except BrokerUnavailable as error:
+                answers.append(str(error))
         broker.close()
 
 
 def test_broker_that_does_not_answer_is_no_broker_without_groups() -> None:
     broker = KafkaBroker("127.0.0.1:1", group="lag")
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         broker.groups("")
     broker.close()
 

@@ -1,4 +1,4 @@
-"""The ground the other tests stand on."""
+"""The servers and fixtures that the other tests use."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ class Certificates:
 
 
 class SecuredBroker:
-    """`internal` trusts everybody; `at` gives the listeners of LISTENERS, which do not."""
+    """`internal` trusts every client; `at` gives the listeners of LISTENERS, which do not."""
 
     def __init__(self, internal: str, at: Mapping[str, str], plain_password: str) -> None:
         self.internal = internal

@@ -154,7 +154,7 @@ class Rig:
         raise AssertionError("no end of the partition within 30 s")
 
     def write_foreign(self, key: bytes, value: bytes | None, channel: str = "sms") -> None:
-        """What somebody else could put on partition 0 of a suppression topic."""
+        """What another client could put on partition 0 of a suppression topic."""
         producer: Any = kafka.producer(self.kafka)
         failures: list[Any] = []
         producer.produce(

@@ -306,7 +306,7 @@ def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeyp
     assert rig.counted("truncated_entries") == 2
 
 
-def test_a_rewrite_restores_an_entry_that_somebody_has_overwritten(
+def test_a_rewrite_restores_an_entry_that_another_client_has_overwritten(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R64
     monkeypatch.setattr("suppression.serde.MAX_ENTRY_BYTES", 2_000)

@@ -106,7 +106,7 @@ class Worker:
 
 
 class Installation:
-    """Workers over one set of topics, what was sent, and what has to stand in the end."""
+    """Workers over one set of topics, what was sent, and what the lists must hold in the end."""
 
     def __init__(self, rig: Rig, environment: dict[str, str], directory: Path) -> None:
         self.rig = rig

@@ -121,7 +121,7 @@ class FailingSystem:
     # People
 
     def person(self, channel: str = "sms", *, partition: int | None = None) -> Person:
-        """Somebody new; with `partition`, one whose address is in it."""
+        """A new person; with `partition`, one whose address is in it."""
         while True:
             person = Person(channel, f"+3363998{next(_NUMBERS):04d}")
             if partition is None or self.partition(person) == partition:
@@ -129,7 +129,7 @@ class FailingSystem:
                 return person
 
     def people(self) -> People:
-        """Everybody is permitted. Those of a channel share a partition, so that what hides one hides the other."""
+        """Every person is permitted. Those of a channel share a partition, so that what hides one hides the other."""
         staying = (self.person(), self.person("voice"))
         withdrawing = (
             self.person(partition=self.partition(staying[0])),
@@ -138,7 +138,7 @@ class FailingSystem:
         for person, _ in (staying, withdrawing):
             self.permit(person)
         people = People(staying=staying, withdrawing=withdrawing)
-        self.eventually("everybody is permitted", lambda answers: all(answers[each].permitted for each in people))
+        self.eventually("every person is permitted", lambda answers: all(answers[each].permitted for each in people))
         return people
 
     def partition(self, person: Person) -> int:

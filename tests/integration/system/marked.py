@@ -13,7 +13,7 @@ _BETWEEN_DIGITS = re.compile(rb"[ .()/_\-]|\xc2\xa0|\xe2\x80\xaf|%20|%2B|\+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marked:
-    """``canonical`` is what it means, ``written`` how it is sent, ``traces`` what gives it away, in any form."""
+    """``canonical`` is what it means, ``written`` how it is sent, ``traces`` what reveals it, in any form."""
 
     channel: str
     canonical: str
@@ -41,14 +41,14 @@ def phone(channel: str, national: str) -> Marked:
 
 
 def email(local: str) -> Marked:
-    """At example.com; the local part alone gives it away."""
+    """At example.com; the local part alone reveals it."""
     address = f"{local}@example.com"
     written = (address, address.upper(), f"  {address} ", f"{local}@EXAMPLE.com", address.title())
     return Marked(channel="email", canonical=address, written=written, traces=(local.encode(),))
 
 
 def found_in(content: bytes, all_marked: Iterable[Marked]) -> list[str]:
-    """The canonical forms of those that ``content`` gives away, however they are written."""
+    """The canonical forms of those that ``content`` reveals, however they are written."""
     lowered = content.lower()
     squeezed = _BETWEEN_DIGITS.sub(b"", lowered)
     return [

@@ -50,7 +50,7 @@ def statement(sql: str, system: FailingSystem) -> Iterator[None]:
 
 @contextmanager
 def locked_rows(system: FailingSystem) -> Iterator[None]:
-    """Somebody keeps a lock on a row of each partition that is to be published."""
+    """Another session keeps a lock on a row of each partition that is to be published."""
     system.kill("relay")
     for partition in range(PARTITIONS):
         system.withdraw(system.person(partition=partition))
@@ -62,7 +62,7 @@ def locked_rows(system: FailingSystem) -> Iterator[None]:
 
 @contextmanager
 def foreign_transaction(topic_of: Callable[[Any], str], system: FailingSystem) -> Iterator[None]:
-    """Somebody has written to each partition of a topic, and ends the transaction neither way."""
+    """A client has written to each partition of a topic, and leaves the transaction open."""
     topic = topic_of(system.topics)
     producer = Producer({"bootstrap.servers": system.endpoints.kafka, "transactional.id": f"foreign-{uuid4()}"})
     producer.init_transactions(30)

@@ -1,4 +1,4 @@
-"""The Python reader of docs/reading-the-list.md, run as it is shown, by somebody who has nothing of ours (R24)."""
+"""The Python reader of docs/reading-the-list.md, run as it is shown, without any of our packages (R24)."""
 
 from __future__ import annotations
 

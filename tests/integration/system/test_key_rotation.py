@@ -42,7 +42,7 @@ def stack(servers: Addresses, database: str, tmp_path: Path) -> Iterator[Stack]:
 @pytest.fixture
 def load(stack: Stack) -> Iterator[Load]:
     with closing(Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=SEED)) as load:
-        load.everybody_chooses()
+        load.all_choose()
         yield load
 
 

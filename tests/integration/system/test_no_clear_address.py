@@ -100,8 +100,8 @@ def test_no_error_repeats_a_clear_address(error_bodies: list[bytes]) -> None:  #
 
 
 def _assert_clean(places: Any) -> None:
-    given_away = [(place.name, found) for place in places if (found := found_in(place.content, MARKED))]
-    assert not given_away, given_away[:10]
+    revealed = [(place.name, found) for place in places if (found := found_in(place.content, MARKED))]
+    assert not revealed, revealed[:10]
 
 
 def _trouble_at_the_tools(client: httpx.Client, endpoints: Endpoints) -> None:
@@ -139,7 +139,7 @@ def _good_traffic(client: httpx.Client, endpoints: Endpoints) -> None:
 
 
 def _kafka_traffic(endpoints: Endpoints) -> None:
-    """Good and bad records with the address as key, in headers and in every field where somebody may put it."""
+    """Good and bad records with the address as key, in headers and in every field where a sender may put it."""
     topics = Topics(prefix=endpoints.topic_prefix)
     codec = Codec.connect(endpoints.registry, topics)
     producer = Producer({"bootstrap.servers": endpoints.kafka})

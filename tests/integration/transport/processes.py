@@ -125,7 +125,7 @@ class Bench:
         return {place.partition: place.offset for place in places}
 
     def delete_before(self, offset: int) -> None:
-        """What retention does: the records of partition 0 that stand before `offset` are gone."""
+        """What retention does: the records of partition 0 below `offset` are deleted."""
         place = TopicPartition(self.topic, 0, offset)
         for deleted in self.admin.delete_records([place]).values():
             deleted.result()

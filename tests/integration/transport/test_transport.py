@@ -249,7 +249,7 @@ def test_records_that_were_deleted_before_they_were_read_are_reported(bench: Ben
     until(lambda: len(bench.done()) == 25)
     assert bench.done()[10:] == [str(number) for number in range(25, 40)]
     assert bench.metric("consent_relay_stream_skipped_records_total") == 15
-    assert f"ERROR stream {bench.group} was to read on at 10 of {bench.topic}:0" in bench.log()
+    assert f"ERROR stream {bench.group}: offset 10 of {bench.topic}:0 no longer exists" in bench.log()
     until(lambda: bench.committed()[0] == 40)
 
 

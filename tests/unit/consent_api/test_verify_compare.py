@@ -177,7 +177,7 @@ def test_the_expected_entry_is_what_the_merge_makes_of_the_decisions_in_any_orde
 
 @given(entries(), st.lists(decisions(), max_size=6))
 def test_an_entry_that_permits_more_than_the_ledger_is_a_defect(other: Entry, history: list[Decision]) -> None:
-    """Whatever somebody writes over the entry: if it permits a purpose that the ledger does not, that is found."""
+    """Whatever a client writes over the entry: if it permits a purpose that the ledger does not, that is found."""
     forged = Entry(**{**_fields(entry()), "decisions": other.decisions})
     bound, allowed = verdicts(history), verdicts(forged.decisions)
     expected = current_entry("acme", "sms", KEY, history) if history else None

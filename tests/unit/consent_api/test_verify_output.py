@@ -1,4 +1,4 @@
-"""What `consent-relay verify` prints of entries that somebody else wrote."""
+"""What `consent-relay verify` prints of entries that another client wrote."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ CHANGE = {
 
 
 class Registry:
-    """A registry in memory; ``away`` makes it vanish."""
+    """A registry in memory; fails while ``unavailable``."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.subjects: defaultdict[str, set[int]] = defaultdict(set)
-        self.away = False
+        self.unavailable = False
         self.asked = 0
 
     def id_of(self, subject: str, schema_text: str) -> int:
@@ -76,8 +76,8 @@ class Registry:
         return {schema_id: self.texts[schema_id - 1] for schema_id in self.subjects[subject]}
 
     def _answer(self) -> None:
-        if self.away:
-            raise RegistryUnavailable("away")
+        if self.unavailable:
+            raise RegistryUnavailable("unavailable")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def registry() -> Registry:
 def codec(registry: Registry) -> Codec:
     codec = Codec(registry)
     codec.prepare(spec.name for spec in TOPICS.specs())
-    registry.away = True  # Everything below works without it, unless a test brings it back.
+    registry.unavailable = True  # Everything below works without it, unless a test brings it back.
     return codec
 
 
@@ -135,14 +135,14 @@ def test_an_unknown_id_is_unreadable_only_when_the_registry_says_so(codec: Codec
     unknown = b"\x00\x00\x00\x00\x63abc"
     with pytest.raises(RegistryUnavailable):
         codec.decode(TOPICS.changes, unknown)
-    registry.away = False
+    registry.unavailable = False
     with pytest.raises(Unreadable, match=r"schema id 99 .*consent\.changes\.v1-.*register") as refused:
         codec.decode(TOPICS.changes, unknown)
     assert refused.value.reason == "unknown_schema"
 
 
 def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Registry) -> None:
-    registry.away = False
+    registry.unavailable = False
     read_at = time.monotonic()
     for schema_id in range(1_000, 2_000):
         with pytest.raises(Unreadable) as refused:
@@ -152,7 +152,7 @@ def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Regist
 
 
 def test_a_schema_that_is_registered_after_the_last_request_is_found(codec: Codec, registry: Registry) -> None:
-    registry.away = False
+    registry.unavailable = False
     with pytest.raises(Unreadable):
         codec.decode(TOPICS.inbound, b"\0\0\0\x09\x09abc")
     framed = produced_by_others(registry, {"occurred_at": "long"}, {**SUBMITTED, "occurred_at": 7})
@@ -285,7 +285,7 @@ def produced_by_others(registry: Registry, change: dict[str, Any], datum: dict[s
         if field["name"] in change:
             field["type"] = change[field["name"]]
             field.pop("default", None)
-    registry.away = False
+    registry.unavailable = False
     schema_id = registry.id_of(f"{TOPICS.inbound}-value", json.dumps(schema))
     out = BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
     out.seek(0, 2)

@@ -129,7 +129,7 @@ def test_one_whose_identity_another_process_keeps_ends(monkeypatch: pytest.Monke
 
 
 class Rebalanced(Scripted):
-    """As librdkafka does, it remembers a pause while the partition is somebody else's."""
+    """As librdkafka does, it remembers a pause while the partition is another member's."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime.observability import Health
 from lag_exporter.app import Watch
-from lag_exporter.lag import Bounds, BrokerAway, Lags, Place
+from lag_exporter.lag import Bounds, BrokerUnavailable, Lags, Place
 
 CHANGES = "consent.changes.v1"
 P0 = Place(CHANGES, 0)
@@ -26,14 +26,14 @@ class FakeBroker:
         self.ends: dict[Place, Bounds] = {}
         self.records: dict[Place, dict[int, int]] = {}
         self.looked_at: list[Mapping[Place, int]] = []
-        self.away = False
+        self.unavailable = False
         self.now = 0.0
         self.known: list[str] = []
         self.silent: set[Place] = set()
 
     def groups(self, prefix: str) -> list[str]:
-        if self.away:
-            raise BrokerAway("no answer")
+        if self.unavailable:
+            raise BrokerUnavailable("no answer")
         return [group for group in self.offsets if group.startswith(prefix)]
 
     def places(self, topics: Collection[str]) -> list[Place]:
@@ -184,7 +184,7 @@ def test_figures_that_cannot_be_refreshed_are_shown_no_more(
     watch.turn()
     labels = {"topic": CHANGES, "partition": "0"}
     assert registry.get_sample_value("consent_relay_last_stable_offset_stalled_seconds", labels) == 0
-    broker.away = True
+    broker.unavailable = True
     monkeypatch.setattr("lag_exporter.app.STALE_SECONDS", -1.0)
     watch.turn()
     assert registry.get_sample_value("consent_relay_last_stable_offset_stalled_seconds", labels) is None
@@ -199,11 +199,11 @@ def test_vanished_group_is_shown_no_more_and_an_absent_broker_ends_nothing(broke
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) == 4
     assert health.check() == (True, [])
-    broker.away = True
+    broker.unavailable = True
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) == 4
     assert registry.get_sample_value("consent_relay_consumer_lag_scrapes_total", {"outcome": "failed"}) == 1
-    broker.away = False
+    broker.unavailable = False
     del broker.offsets["acme.suppression"]
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) is None
@@ -237,7 +237,7 @@ def test_the_number_of_groups_is_unknown_while_no_broker_answers(
     watch = Watch(lags(broker), nothing_resolved(), Health(expected=["broker"]), registry)
     watch.turn()
     assert registry.get_sample_value("consent_relay_consumer_lag_groups") == 1
-    broker.away = True
+    broker.unavailable = True
     monkeypatch.setattr("lag_exporter.app.STALE_SECONDS", -1.0)
     watch.turn()
     assert math.isnan(registry.get_sample_value("consent_relay_consumer_lag_groups") or 0.0)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_runtime.clock_check import ClockCheck
-from lag_exporter.lag import BrokerAway, Place
+from lag_exporter.lag import BrokerUnavailable, Place
 from lag_exporter.metrics import LagMetrics
 from lag_exporter.resolved import ResolvedReader
 
@@ -119,7 +119,7 @@ def test_older_records_do_not_count_before_the_end_was_read(rig: Rig) -> None:
     assert (rig.hole(0, "all"), rig.age(0, "live")) == (None, 10)
 
 
-def test_a_hole_takes_the_age_away_and_is_shown_until_it_is_closed(rig: Rig) -> None:
+def test_a_hole_removes_the_age_and_is_shown_until_it_is_closed(rig: Rig) -> None:
     rig.end(0)
     rig.record(0, 8, datum(hole="h1", resolved_at=None, bulk_resolved_at=None, channel_holes={"sms": "h2"}))
     rig.poll()
@@ -129,7 +129,7 @@ def test_a_hole_takes_the_age_away_and_is_shown_until_it_is_closed(rig: Rig) -> 
     assert (rig.hole(0, "all"), rig.hole(0, "sms"), rig.age(0, "live")) == (None, 1, 10)
 
 
-@pytest.mark.parametrize("fault", [RegistryUnavailable("away"), Unreadable("undecodable", "no")])
+@pytest.mark.parametrize("fault", [RegistryUnavailable("unavailable"), Unreadable("undecodable", "no")])
 def test_what_cannot_be_decoded_leaves_what_was_known(rig: Rig, fault: Exception) -> None:
     rig.record(0, 7, datum())
     rig.end(0)
@@ -144,10 +144,10 @@ def test_what_cannot_be_decoded_leaves_what_was_known(rig: Rig, fault: Exception
     assert rig.age(0, "live") == 2
 
 
-def test_a_broker_that_is_away_is_reported(rig: Rig) -> None:
+def test_a_broker_that_is_unavailable_is_reported(rig: Rig) -> None:
     error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     rig.arriving.append(SimpleNamespace(error=lambda: error, partition=lambda: 0))
-    with pytest.raises(BrokerAway, match="TOPIC_AUTHORIZATION_FAILED"):
+    with pytest.raises(BrokerUnavailable, match="TOPIC_AUTHORIZATION_FAILED"):
         rig.reader.poll()
 
 

@@ -23,11 +23,11 @@ class Broker:
     def __init__(self) -> None:
         self.ends: dict[TopicPartition, int] = {SMS: 9, RESOLVED: 20}
         self.stable = dict(self.ends)
-        self.away = False
+        self.unavailable = False
 
     def answer(self, which: str) -> Callable[..., dict[TopicPartition, int]]:
         def offsets(_: Any, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-            if self.away:
+            if self.unavailable:
                 raise RestoreFailed("no answer")
             return {at: getattr(self, which)[at] for at in partitions}
 
@@ -75,10 +75,10 @@ def test_an_open_transaction_is_named_until_it_ends(watch: BrokerWatch, health: 
     assert reason.startswith(
         "transactions: an open transaction on suppression.sms.v1/2 hides the records from offset 5"
     )
-    broker.away = True
+    broker.unavailable = True
     look(watch)
     assert health.check()[1] != []  # Nothing is known to be better.
-    broker.away, broker.stable[SMS] = False, 9
+    broker.unavailable, broker.stable[SMS] = False, 9
     look(watch)
     assert health.check() == (True, [])
 

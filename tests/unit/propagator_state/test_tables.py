@@ -36,11 +36,11 @@ class Ids:
     def id_of(self, subject: str, schema_text: str) -> int:
         return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
-    away = False
+    unavailable = False
 
     def schemas_of(self, subject: str) -> dict[int, str]:
-        if self.away:
-            raise RegistryUnavailable("away")
+        if self.unavailable:
+            raise RegistryUnavailable("unavailable")
         return {}
 
 
@@ -351,8 +351,8 @@ def test_an_entry_of_a_schema_that_the_registry_does_not_know_becomes_a_dead_let
 
 def test_an_entry_waits_for_a_registry_that_does_not_answer(bench: Bench) -> None:
     bench.apply(LIST, ("h1.a", unknown_schema(bench.entry("h1.a", 60))))
-    for away in (True, False):
-        bench.ids.away = away
+    for unavailable in (True, False):
+        bench.ids.unavailable = unavailable
         for _ in range(59):
             bench.pass_seconds(5)
             bench.tables.retry_unplanned(500)

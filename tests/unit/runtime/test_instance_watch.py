@@ -67,7 +67,7 @@ def test_one_that_outlives_a_session_without_us_is_another_process() -> None:
 
 
 @pytest.mark.parametrize("silence", [None, Holder(member_id="one-7", stable=False)], ids=["no answer", "rebalance"])
-def test_a_coordinator_that_was_away_gives_every_member_another_session(silence: Holder | None) -> None:
+def test_a_coordinator_that_was_unavailable_gives_every_member_another_session(silence: Holder | None) -> None:
     group = Group(*[GHOST] * 15, silence, *[GHOST] * 15, silence, silence, *[GHOST] * 15, NO_MEMBER)
     group.replaced(times=2)
     assert group.seconds_to_join() == 48

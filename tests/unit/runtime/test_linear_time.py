@@ -101,7 +101,7 @@ def test_what_is_refused_of_an_address_costs_little() -> None:
 
 
 def test_a_label_that_no_domain_has_costs_little() -> None:
-    """Whether a digit may stand beside the others was asked of each of them."""
+    """Each digit was compared with each other."""
     began = time.process_time()
     for _ in range(500):
         with pytest.raises(InvalidAddress, match="invalid_domain"):

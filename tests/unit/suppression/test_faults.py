@@ -164,7 +164,7 @@ def test_after_several_failures_the_writer_is_opened_again(bench: Bench) -> None
     assert len(bench.writer.rows) == 1
 
 
-def test_broker_that_stays_away_makes_it_not_ready_and_loses_nothing(bench: Bench) -> None:
+def test_broker_that_stays_unavailable_makes_it_not_ready_and_loses_nothing(bench: Bench) -> None:
     bench.writer.failures = [Retriable("no answer") for _ in range(12)]
     bench.merging.merge([bench.change()])
     assert "writing: no answer" in bench.reports

@@ -42,12 +42,12 @@ def test_a_compressed_batch_becomes_one_record_at_its_last_offset(codec: str) ->
     compressed = batch(5, b"small", b"large" * 100, codec=codec)
     raw = batch(4, b"before") + compressed + batch(7, b"after")
 
-    before, stand_in, after = records(without_compressed(raw))
+    before, placeholder, after = records(without_compressed(raw))
 
     assert (before.offset, before.value, after.offset, after.value) == (4, b"before", 7, b"after")
-    assert (stand_in.offset, stand_in.key, stand_in.value) == (6, None, None)
-    assert stand_in.timestamp == 1_760_000_000_000
-    reason = unfetchable_reason(stand_in.headers)
+    assert (placeholder.offset, placeholder.key, placeholder.value) == (6, None, None)
+    assert placeholder.timestamp == 1_760_000_000_000
+    reason = unfetchable_reason(placeholder.headers)
     assert reason is not None
     assert f"offsets 5 to 6 ({len(compressed)} bytes, {codec}, 2 records)" in reason
     assert unfetchable_reason(after.headers) is None

@@ -56,7 +56,7 @@ class Handler:
         self.closed += 1
 
 
-class Desk:
+class SessionRig:
     """A session, its handler, and what it reported."""
 
     def __init__(self) -> None:
@@ -101,247 +101,247 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    return Desk()
+def rig() -> Iterator[SessionRig]:
+    return SessionRig()
 
 
-async def test_chunks_are_processed_in_order_and_one_at_a_time(desk: Desk) -> None:
-    await desk.opened()
-    chunks = [desk.feed(first, 2) for first in (0, 2, 4)]
-    await desk.settled()
-    assert desk.handler.got == chunks
-    assert desk.session.tracker.committable == 6
-    await desk.session.close()
+async def test_chunks_are_processed_in_order_and_one_at_a_time(rig: SessionRig) -> None:
+    await rig.opened()
+    chunks = [rig.feed(first, 2) for first in (0, 2, 4)]
+    await rig.settled()
+    assert rig.handler.got == chunks
+    assert rig.session.tracker.committable == 6
+    await rig.session.close()
 
 
-async def test_no_record_is_taken_before_recovery_is_done(desk: Desk) -> None:
-    desk.may_open.clear()
-    desk.session.start()
-    await desk.settled()
-    assert not desk.session.wants_records
-    assert desk.session.deliver([Read(0)], 1) is None
-    desk.may_open.set()
-    await desk.settled()
-    assert desk.session.wants_records
-    await desk.session.close()
+async def test_no_record_is_taken_before_recovery_is_done(rig: SessionRig) -> None:
+    rig.may_open.clear()
+    rig.session.start()
+    await rig.settled()
+    assert not rig.session.accepts_records
+    assert rig.session.deliver([Read(0)], 1) is None
+    rig.may_open.set()
+    await rig.settled()
+    assert rig.session.accepts_records
+    await rig.session.close()
 
 
-async def test_an_exception_acknowledges_nothing_and_is_reported(desk: Desk) -> None:
-    await desk.opened()
+async def test_an_exception_acknowledges_nothing_and_is_reported(rig: SessionRig) -> None:
+    await rig.opened()
 
     async def buggy(chunk: Chunk) -> None:
         raise RuntimeError("a bug")
 
-    desk.handler.process = buggy  # type: ignore[method-assign]
-    desk.feed(0, 3)
-    await desk.settled()
-    assert [str(failure) for failure in desk.failures] == ["a bug"]
-    assert desk.session.tracker.committable is None
-    assert not desk.session.wants_records
-    await desk.session.close()
+    rig.handler.process = buggy  # type: ignore[method-assign]
+    rig.feed(0, 3)
+    await rig.settled()
+    assert [str(failure) for failure in rig.failures] == ["a bug"]
+    assert rig.session.tracker.committable is None
+    assert not rig.session.accepts_records
+    await rig.session.close()
 
 
-async def test_a_partition_above_its_bound_is_paused_until_half_is_acknowledged(desk: Desk) -> None:
-    desk.handler.keep = True
-    await desk.opened()
-    chunks = [desk.feed(first, 4) for first in (0, 4)]
-    assert desk.session.wants_records
-    chunks.append(desk.feed(8, 4))
-    assert not desk.session.wants_records
-    await desk.settled()
+async def test_a_partition_above_its_bound_is_paused_until_half_is_acknowledged(rig: SessionRig) -> None:
+    rig.handler.keep = True
+    await rig.opened()
+    chunks = [rig.feed(first, 4) for first in (0, 4)]
+    assert rig.session.accepts_records
+    chunks.append(rig.feed(8, 4))
+    assert not rig.session.accepts_records
+    await rig.settled()
     chunks[2].acknowledge()
-    assert not desk.session.wants_records
+    assert not rig.session.accepts_records
     chunks[0].acknowledge()
-    assert desk.session.wants_records
-    assert desk.session.tracker.committable == 4
-    await desk.session.close()
+    assert rig.session.accepts_records
+    assert rig.session.tracker.committable == 4
+    await rig.session.close()
 
 
-async def test_an_idle_session_is_kept_over_a_rebalance(desk: Desk) -> None:
-    await desk.opened()
-    desk.feed(0, 2)
-    await desk.settled()
-    await desk.session.suspend()
-    assert desk.session.suspended
-    assert desk.handler.closed == 0
-    desk.session.resume(Lease(generation=2, member_id="m"))
-    chunk = desk.feed(2, 2)
-    await desk.settled()
-    assert desk.handler.got[-1] is chunk
-    await desk.session.close()
-    assert desk.handler.closed == 1
+async def test_an_idle_session_is_kept_over_a_rebalance(rig: SessionRig) -> None:
+    await rig.opened()
+    rig.feed(0, 2)
+    await rig.settled()
+    await rig.session.suspend()
+    assert rig.session.suspended
+    assert rig.handler.closed == 0
+    rig.session.resume(Lease(generation=2, member_id="m"))
+    chunk = rig.feed(2, 2)
+    await rig.settled()
+    assert rig.handler.got[-1] is chunk
+    await rig.session.close()
+    assert rig.handler.closed == 1
 
 
-async def test_a_chunk_that_takes_too_long_is_abandoned_before_the_handler_is_closed(desk: Desk) -> None:
-    desk.handler.gate.clear()
-    await desk.opened()
-    desk.feed(0, 2)
-    desk.feed(2, 2)
-    await desk.settled()
-    await desk.session.suspend()
-    assert desk.handler.closed == 1
-    assert desk.handler.got == []
-    assert desk.session.tracker.committable is None
-    assert not desk.session.suspended
+async def test_a_chunk_that_takes_too_long_is_abandoned_before_the_handler_is_closed(rig: SessionRig) -> None:
+    rig.handler.gate.clear()
+    await rig.opened()
+    rig.feed(0, 2)
+    rig.feed(2, 2)
+    await rig.settled()
+    await rig.session.suspend()
+    assert rig.handler.closed == 1
+    assert rig.handler.got == []
+    assert rig.session.tracker.committable is None
+    assert not rig.session.suspended
 
 
-async def test_a_chunk_that_is_finished_in_time_is_acknowledged_and_the_next_is_not_begun(desk: Desk) -> None:
-    desk.handler.gate.clear()
-    await desk.opened()
-    first = desk.feed(0, 2)
-    desk.feed(2, 2)
-    await desk.settled()
-    asyncio.get_running_loop().call_later(0.01, desk.handler.gate.set)
-    await desk.session.suspend()
-    assert desk.handler.got == [first]
-    assert desk.session.tracker.committable == 2
-    await desk.session.close()
+async def test_a_chunk_that_is_finished_in_time_is_acknowledged_and_the_next_is_not_begun(rig: SessionRig) -> None:
+    rig.handler.gate.clear()
+    await rig.opened()
+    first = rig.feed(0, 2)
+    rig.feed(2, 2)
+    await rig.settled()
+    asyncio.get_running_loop().call_later(0.01, rig.handler.gate.set)
+    await rig.session.suspend()
+    assert rig.handler.got == [first]
+    assert rig.session.tracker.committable == 2
+    await rig.session.close()
 
 
-async def test_effects_still_under_way_make_the_handler_close(desk: Desk) -> None:
-    desk.handler.keep = True
-    await desk.opened()
-    desk.feed(0, 2)
-    await desk.settled()
-    await desk.session.suspend()
-    assert desk.handler.closed == 1
+async def test_effects_still_under_way_make_the_handler_close(rig: SessionRig) -> None:
+    rig.handler.keep = True
+    await rig.opened()
+    rig.feed(0, 2)
+    await rig.settled()
+    await rig.session.suspend()
+    assert rig.handler.closed == 1
 
 
-async def test_a_recovery_under_way_is_given_up_when_the_partition_goes(desk: Desk) -> None:
-    desk.may_open.clear()
-    desk.session.start()
-    await desk.settled()
-    await desk.session.suspend()
-    assert not desk.session.opened
-    assert desk.handler.closed == 0
+async def test_a_recovery_under_way_is_given_up_when_the_partition_goes(rig: SessionRig) -> None:
+    rig.may_open.clear()
+    rig.session.start()
+    await rig.settled()
+    await rig.session.suspend()
+    assert not rig.session.opened
+    assert rig.handler.closed == 0
 
 
-async def test_a_late_acknowledgement_changes_nothing(desk: Desk) -> None:
-    desk.handler.keep = True
-    await desk.opened()
-    chunk = desk.feed(0, 2)
-    await desk.settled()
-    await desk.session.close()
+async def test_a_late_acknowledgement_changes_nothing(rig: SessionRig) -> None:
+    rig.handler.keep = True
+    await rig.opened()
+    chunk = rig.feed(0, 2)
+    await rig.settled()
+    await rig.session.close()
     chunk.acknowledge()
-    assert desk.session.tracker.committable is None
+    assert rig.session.tracker.committable is None
 
 
-async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(desk: Desk) -> None:
-    desk.handler.stubborn = True
-    desk.handler.gate.clear()
-    await desk.opened()
-    desk.feed(0, 2)
-    await desk.settled()
+async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(rig: SessionRig) -> None:
+    rig.handler.stubborn = True
+    rig.handler.gate.clear()
+    await rig.opened()
+    rig.feed(0, 2)
+    await rig.settled()
     with pytest.raises(SessionStuck):
-        await desk.session.close()
+        await rig.session.close()
 
 
-async def test_ownership_ends_with_the_session(desk: Desk) -> None:
-    await desk.opened()
-    assert desk.handler.ownership is not None
-    assert not desk.handler.ownership.fresh()  # No heartbeat has been answered yet.
-    desk.session._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
-    assert desk.handler.ownership.fresh()
-    await desk.session.suspend()
-    assert not desk.handler.ownership.fresh()
-    await desk.session.close()
+async def test_ownership_ends_with_the_session(rig: SessionRig) -> None:
+    await rig.opened()
+    assert rig.handler.ownership is not None
+    assert not rig.handler.ownership.fresh()  # No heartbeat has been answered yet.
+    rig.session._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
+    assert rig.handler.ownership.fresh()
+    await rig.session.suspend()
+    assert not rig.handler.ownership.fresh()
+    await rig.session.close()
 
 
-async def test_a_session_waits_for_the_previous_one_of_its_partition(desk: Desk) -> None:
+async def test_a_session_waits_for_the_previous_one_of_its_partition(rig: SessionRig) -> None:
     ended = asyncio.Event()
     previous = asyncio.ensure_future(ended.wait())
-    desk.session.start(after=[previous])
-    await desk.settled()
-    assert not desk.session.opened
+    rig.session.start(after=[previous])
+    await rig.settled()
+    assert not rig.session.opened
     ended.set()
-    await desk.settled()
-    assert desk.session.opened
-    await desk.session.close()
+    await rig.settled()
+    assert rig.session.opened
+    await rig.session.close()
 
 
-async def test_an_idle_partition_that_is_read_does_not_stall(desk: Desk) -> None:  # R41
-    await desk.opened()
+async def test_an_idle_partition_that_is_read_does_not_stall(rig: SessionRig) -> None:  # R41
+    await rig.opened()
     for _ in range(100):
-        desk.now += 30
-        desk.session.passed(0)
-    assert desk.session.stalled is None
-    desk.now += 61
-    assert desk.session.stalled == "t:0: not read for 61 s"
-    desk.session.passed(0)
-    assert desk.session.stalled is None
-    await desk.session.close()
+        rig.now += 30
+        rig.session.passed(0)
+    assert rig.session.stalled is None
+    rig.now += 61
+    assert rig.session.stalled == "t:0: not read for 61 s"
+    rig.session.passed(0)
+    assert rig.session.stalled is None
+    await rig.session.close()
 
 
-async def test_a_process_that_never_returns_stalls_its_partition_until_it_does(desk: Desk) -> None:  # R41
-    desk.handler.gate.clear()
-    await desk.opened()
-    desk.now = 1_000
-    desk.feed(0, 3)
-    desk.feed(3, 4)
-    await desk.settled()
-    desk.now += 60
-    desk.session.passed(7)
-    assert desk.session.stalled is None
-    desk.now += 1
-    assert desk.session.stalled == "t:0: 7 records unacknowledged, no progress for 61 s"
-    desk.handler.gate.set()
-    await desk.settled()
-    assert desk.session.stalled is None
-    await desk.session.close()
+async def test_a_process_that_never_returns_stalls_its_partition_until_it_does(rig: SessionRig) -> None:  # R41
+    rig.handler.gate.clear()
+    await rig.opened()
+    rig.now = 1_000
+    rig.feed(0, 3)
+    rig.feed(3, 4)
+    await rig.settled()
+    rig.now += 60
+    rig.session.passed(7)
+    assert rig.session.stalled is None
+    rig.now += 1
+    assert rig.session.stalled == "t:0: 7 records unacknowledged, no progress for 61 s"
+    rig.handler.gate.set()
+    await rig.settled()
+    assert rig.session.stalled is None
+    await rig.session.close()
 
 
-async def test_what_comes_later_does_not_hide_a_chunk_that_is_never_acknowledged(desk: Desk) -> None:  # R41
-    desk.handler.keep = True
-    await desk.opened()
-    forgotten = desk.feed(0, 2)
+async def test_what_comes_later_does_not_hide_a_chunk_that_is_never_acknowledged(rig: SessionRig) -> None:  # R41
+    rig.handler.keep = True
+    await rig.opened()
+    forgotten = rig.feed(0, 2)
     for first in (2, 4, 6, 8):
-        desk.now += 20
-        desk.feed(first, 2).acknowledge()
-        await desk.settled()
-    assert desk.session.stalled == "t:0: 2 records unacknowledged, no progress for 80 s"
+        rig.now += 20
+        rig.feed(first, 2).acknowledge()
+        await rig.settled()
+    assert rig.session.stalled == "t:0: 2 records unacknowledged, no progress for 80 s"
     forgotten.acknowledge()
-    assert desk.session.stalled is None
-    await desk.session.close()
+    assert rig.session.stalled is None
+    await rig.session.close()
 
 
-async def test_a_chunk_that_beats_is_waited_for(desk: Desk) -> None:  # R41
-    desk.handler.keep = True
-    await desk.opened()
-    oldest, newer = desk.feed(0, 2), desk.feed(2, 2)
+async def test_a_chunk_that_beats_is_waited_for(rig: SessionRig) -> None:  # R41
+    rig.handler.keep = True
+    await rig.opened()
+    oldest, newer = rig.feed(0, 2), rig.feed(2, 2)
     for _ in range(10):
-        desk.now += 50
+        rig.now += 50
         oldest.beat()
-    assert desk.session.stalled is None
-    desk.now += 50
+    assert rig.session.stalled is None
+    rig.now += 50
     newer.beat()
-    desk.now += 50
+    rig.now += 50
     newer.beat()
-    assert desk.session.stalled == "t:0: 4 records unacknowledged, no progress for 100 s"
+    assert rig.session.stalled == "t:0: 4 records unacknowledged, no progress for 100 s"
     oldest.acknowledge()
-    assert desk.session.stalled is None
-    desk.now += 70
+    assert rig.session.stalled is None
+    rig.now += 70
     newer.beat()
-    assert desk.session.stalled is None
-    await desk.session.close()
+    assert rig.session.stalled is None
+    await rig.session.close()
 
 
-async def test_a_partition_that_recovers_long_is_not_said_to_stall(desk: Desk) -> None:
-    desk.may_open.clear()
-    desk.session.start()
-    await desk.settled()
-    desk.now += 1_000
-    assert desk.session.stalled is None
-    desk.may_open.set()
-    await desk.settled()
-    assert desk.session.stalled is None
-    await desk.session.close()
+async def test_a_partition_that_recovers_long_is_not_said_to_stall(rig: SessionRig) -> None:
+    rig.may_open.clear()
+    rig.session.start()
+    await rig.settled()
+    rig.now += 1_000
+    assert rig.session.stalled is None
+    rig.may_open.set()
+    await rig.settled()
+    assert rig.session.stalled is None
+    await rig.session.close()
 
 
-async def test_a_rebalance_that_does_not_end_shows(desk: Desk) -> None:  # R41
-    await desk.opened()
-    await desk.session.suspend()
-    desk.now += 61
-    assert desk.session.stalled == "t:0: not read for 61 s"
-    desk.session.resume(Lease(generation=2, member_id="m"))
-    assert desk.session.stalled is None
-    await desk.session.close()
+async def test_a_rebalance_that_does_not_end_shows(rig: SessionRig) -> None:  # R41
+    await rig.opened()
+    await rig.session.suspend()
+    rig.now += 61
+    assert rig.session.stalled == "t:0: not read for 61 s"
+    rig.session.resume(Lease(generation=2, member_id="m"))
+    assert rig.session.stalled is None
+    await rig.session.close()

@@ -80,7 +80,7 @@ class Choices:
         self._legacy = len(population)
 
     def first(self, now: int) -> Iterator[Choice]:
-        """Every person's choices of the past days: six in seven say yes."""
+        """Every person's choices of the past days: six in seven permit."""
         for person in self._people:
             for channel in CHANNELS:
                 for purpose in PURPOSES[channel]:

@@ -69,7 +69,7 @@ class Story:
 
     def play(self) -> None:
         """Raises Unsettled, or TimeoutError when the way in stays closed."""
-        self._everybody_chooses()
+        self._all_choose()
         self._settle("carrying the first choices to every tool", self.progress.settled)
         self.progress.mark()
         self._life_goes_on()
@@ -82,7 +82,7 @@ class Story:
         self.kafka.close()
         self._importer.close()
 
-    def _everybody_chooses(self) -> None:
+    def _all_choose(self) -> None:
         choices = list(self._choices.first(_now()))
         self._enter("people choose", of=len(choices))
         for number, some in enumerate(_batches(choices, BATCH)):

@@ -119,7 +119,7 @@ class KafkaUpstream:
         self._book = book
         self.outcomes: Counter[str] = Counter()
         self.damaged: set[str] = set()
-        """Where the damaged records stand, as topic:partition:offset."""
+        """The coordinates of the damaged records, as topic:partition:offset."""
 
     def close(self) -> None:
         self._registry.close()

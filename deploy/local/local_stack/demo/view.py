@@ -1,4 +1,4 @@
-"""What somebody sees while the demo runs: a live table on a terminal, a plain line now and then elsewhere."""
+"""What is shown while the demo runs: a live table on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three servers everything else needs: started from packages, or somebody's own by three settings."""
+"""The three servers everything else needs: started from packages, or existing ones that three settings name."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class Servers:
     """Starts the servers for which no setting names an existing one.
 
     CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY and CONSENT_RELAY_DATABASE name existing ones. Our registry needs
-    a PostgreSQL of ours for itself, also when the system's database is somebody's own.
+    a PostgreSQL of ours for itself, also where the system's database is an existing one.
     """
 
     def __init__(self, supervisor: Supervisor, directory: Path, environ: Mapping[str, str] = os.environ) -> None:

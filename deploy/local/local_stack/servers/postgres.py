@@ -151,7 +151,7 @@ def _account() -> Account | None:
     """PostgreSQL refuses to run as root; then it runs as `nobody`, which every system has."""
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwnam("nobody")  # a word of its data
+    entry = pwd.getpwnam("nobody")  # not our word
     return Account(uid=entry.pw_uid, gid=entry.pw_gid)
 
 

@@ -79,7 +79,7 @@ class Grammar:
             purpose=self.rng.choice(PURPOSES),
         )
         withdrawal = history in (History.PERMITTED, History.LIFTED)
-        # A grant of somebody who has withdrawn is older than that: whatever it looks like, it lifts nothing. No twist
+        # A grant of a person who has withdrawn is older than that: whatever it looks like, it lifts nothing. No twist
         # makes it as young as the withdrawal.
         at = self.now - {History.WITHDRAWN: 4 * DAY, History.NOTHING: HOUR}.get(history, 0)
         draft = Draft(person=person, way=way, at=at, rng=self.rng)
