@@ -39,13 +39,14 @@ fuzz: $(READY)  ## hostile input for both APIs and every reader of foreign bytes
 	FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest --verbose --durations=5 --hypothesis-seed="$$seed" tests/fuzz || \
 		{ echo "Failed. The same again: make fuzz EXAMPLES=$(EXAMPLES) SEED=$$seed" >&2; exit 1; }
 
-lint: $(READY)  ## ruff, strict mypy and the import contracts
+lint: $(READY)  ## ruff, the words of docs/glossary.md, strict mypy and the import contracts
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(PY) -m tests.plain_words
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-format: $(READY)  ## rewrite the code as `make lint` wants it
+format: $(READY)  ## rewrite the code in the format that `make lint` requires
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
