@@ -30,7 +30,7 @@ PHONE = "+33639980001"
 OTHER = "+33639980002"
 
 
-class GateRig:
+class House:
     """A gate in this process and everything around it."""
 
     def __init__(self, view: SuppressionView, keyring: Keyring, directory: Path, unknown: str = "deny") -> None:
@@ -70,18 +70,18 @@ class GateRig:
 
 
 @pytest.fixture
-async def rig(open_view: OpenView, keyring: Keyring, tmp_path: Path) -> AsyncIterator[GateRig]:
-    rig = GateRig(open_view(), keyring, tmp_path)
-    async with rig.client:
-        yield rig
+async def house(open_view: OpenView, keyring: Keyring, tmp_path: Path) -> AsyncIterator[House]:
+    house = House(open_view(), keyring, tmp_path)
+    async with house.client:
+        yield house
 
 
-async def test_each_address_is_answered_in_its_place(rig: GateRig, entries: Entries) -> None:  # R25
+async def test_each_address_is_answered_in_its_place(house: House, entries: Entries) -> None:  # R25
     given = decision(at=1_700_000_000_123_456)
     entries.write("sms", PHONE, given)
     entries.write("sms", OTHER, decision(status="withdrawn"), decision("survey"))
-    eventually(lambda: "consent_relay_gate_view_entries" in rig.metrics() and entry_count(rig) == 2)
-    results = await rig.ask("06 39 98 00 01", "no number", OTHER, "+33639980009")
+    eventually(lambda: "consent_relay_gate_view_entries" in house.metrics() and entry_count(house) == 2)
+    results = await house.ask("06 39 98 00 01", "no number", OTHER, "+33639980009")
     assert timed(results[0]) == {
         "permitted": True,
         "reason": "given",
@@ -93,8 +93,8 @@ async def test_each_address_is_answered_in_its_place(rig: GateRig, entries: Entr
     assert results[1]["detail"].startswith("not_a_phone_number: ")
     assert "no number" not in str(results)
     assert timed(results[3]) == {"permitted": False, "reason": "unknown", "since": None, "decision_id": None}
-    assert (await rig.ask(OTHER, purpose="survey"))[0]["permitted"]
-    text = rig.metrics()
+    assert (await house.ask(OTHER, purpose="survey"))[0]["permitted"]
+    text = house.metrics()
     assert 'gate_answers_total{channel="sms",permitted="true",reason="given"} 2.0' in text
     assert 'reason="invalid_address"} 1.0' in text
     assert 'gate_check_seconds_count{size="many"} 1.0' in text
@@ -109,17 +109,17 @@ def timed(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in ("as_of", "valid_until")}
 
 
-def entry_count(rig: GateRig) -> float:
-    return rig.registry.get_sample_value("consent_relay_gate_view_entries", {"channel": "sms"}) or 0
+def entry_count(house: House) -> float:
+    return house.registry.get_sample_value("consent_relay_gate_view_entries", {"channel": "sms"}) or 0
 
 
-async def test_ten_thousand_addresses_are_answered_and_one_more_is_refused(rig: GateRig, entries: Entries) -> None:
+async def test_ten_thousand_addresses_are_answered_and_one_more_is_refused(house: House, entries: Entries) -> None:
     entries.write("sms", PHONE, decision())  # R25
-    eventually(lambda: entry_count(rig) == 1)
+    eventually(lambda: entry_count(house) == 1)
     many = [f"+3363998{number:04}" for number in range(10_000)]
-    results = await rig.ask(*many)
+    results = await house.ask(*many)
     assert [number for number, result in zip(many, results, strict=True) if result["permitted"]] == [PHONE]
-    answer = await rig.post({"channel": "sms", "purpose": "newsletter", "addresses": [*many, PHONE]})
+    answer = await house.post({"channel": "sms", "purpose": "newsletter", "addresses": [*many, PHONE]})
     assert (answer.status_code, answer.json()["field"]) == (422, "addresses")
 
 
@@ -130,15 +130,15 @@ async def test_address_keys_are_answered_and_only_the_tenant_s_own(
     entries.keyring = keyring
     mine = entries.write("sms", PHONE, decision())
     theirs = entries.write("sms", PHONE, decision(), tenant="other")
-    rig = GateRig(open_view(), keyring, tmp_path)
+    house = House(open_view(), keyring, tmp_path)
     body = {"channel": "sms", "purpose": "newsletter", "address_keys": [mine, theirs, "h9" + mine[2:], PHONE, mine]}
-    results = (await rig.post(body)).json()["results"]
+    results = (await house.post(body)).json()["results"]
     assert [each["reason"] for each in results] == ["given", "unknown", "unavailable", "invalid_address", "given"]
     assert [each["permitted"] for each in results] == [True, False, False, False, True]
-    results = (await rig.post(body, rig.other)).json()["results"]
+    results = (await house.post(body, house.other)).json()["results"]
     assert [each["reason"] for each in results][:2] == ["unknown", "given"]
-    assert (await rig.post({**body, "tenant": "other"})).status_code == 403
-    assert (await rig.post({**body, "tenant": "acme"})).status_code == 200
+    assert (await house.post({**body, "tenant": "other"})).status_code == 403
+    assert (await house.post({**body, "tenant": "acme"})).status_code == 200
 
 
 async def test_the_policy_decides_unknown_and_nothing_else(
@@ -147,8 +147,8 @@ async def test_the_policy_decides_unknown_and_nothing_else(
     entries.write("sms", PHONE, decision(status="withdrawn"))
     entries.write("sms", OTHER, decision(expires=now() - 1))
     entries.write_bytes("sms", entries.key("sms", "+33639980003"), b"unreadable")
-    rig = GateRig(open_view(), keyring, tmp_path, unknown="allow")
-    results = await rig.ask(PHONE, OTHER, "+33639980003", "12", "+33639980004")
+    house = House(open_view(), keyring, tmp_path, unknown="allow")
+    results = await house.ask(PHONE, OTHER, "+33639980003", "12", "+33639980004")
     assert [each["permitted"] for each in results] == [False, False, False, False, True]
     assert [each["reason"] for each in results] == [
         "withdrawn",
@@ -157,7 +157,7 @@ async def test_the_policy_decides_unknown_and_nothing_else(
         "invalid_address",
         "unknown",
     ]
-    assert (await rig.ask(PHONE, purpose="survey"))[0]["permitted"]
+    assert (await house.ask(PHONE, purpose="survey"))[0]["permitted"]
 
 
 def two_keys(primary: str, *, only: str | None = None) -> Keyring:
@@ -186,12 +186,12 @@ async def test_during_a_rotation_a_refusal_under_either_key_denies_and_a_permiss
     write("h2", "+33639980003", "given")
     write("h1", "+33639980004", "given")
     write("h2", "+33639980004", "objected")
-    rig = GateRig(open_view(), keyring, tmp_path)
-    results = await rig.ask(PHONE, OTHER, "+33639980003", "+33639980004", "+33639980005")
+    house = House(open_view(), keyring, tmp_path)
+    results = await house.ask(PHONE, OTHER, "+33639980003", "+33639980004", "+33639980005")
     assert [each["reason"] for each in results] == ["withdrawn", "given", "given", "objected", "unknown"]
 
     body = {"channel": "sms", "purpose": "newsletter", "address_keys": [old, new]}
-    results = (await rig.post(body)).json()["results"]
+    results = (await house.post(body)).json()["results"]
     # A key that is not primary yet is still being filled: its refusals count, its permissions do not.
     assert [each["reason"] for each in results] == ["withdrawn", "unavailable" if primary == "h1" else "given"]
 
@@ -200,7 +200,7 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
     open_view: OpenView, entries: Entries, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:  # R4, R12
     view = open_view()
-    behind = GateRig(view, two_keys("h1", only="h1"), tmp_path, unknown="allow")
+    behind = House(view, two_keys("h1", only="h1"), tmp_path, unknown="allow")
     entries.keyring = two_keys("h1")
     old = entries.write("sms", PHONE, decision())
     eventually(lambda: entry_count(behind) == 1)
@@ -220,7 +220,7 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
     eventually(lambda: entry_count(behind) == 1)
     assert (await behind.ask(PHONE))[0]["reason"] == "unavailable"
 
-    ahead = GateRig(view, two_keys("h2", only="h2"), tmp_path, unknown="allow")
+    ahead = House(view, two_keys("h2", only="h2"), tmp_path, unknown="allow")
     assert (await ahead.ask(PHONE))[0]["reason"] == "unknown"
     assert ahead.gate.keyring_state() is True
 
@@ -228,34 +228,34 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
 async def test_a_list_that_is_not_loaded_denies_everything(
     open_view: OpenView, keyring: Keyring, tmp_path: Path
 ) -> None:  # R4
-    rig = GateRig(open_view(wait=False, bootstrap="127.0.0.1:1"), keyring, tmp_path, unknown="allow")
-    results = await rig.ask(PHONE, "no number")
+    house = House(open_view(wait=False, bootstrap="127.0.0.1:1"), keyring, tmp_path, unknown="allow")
+    results = await house.ask(PHONE, "no number")
     assert [(each["permitted"], each["reason"]) for each in results] == [(False, "stale")] * 2
-    assert rig.registry.get_sample_value("consent_relay_gate_view_usable", {"channel": "sms"}) == 0
+    assert house.registry.get_sample_value("consent_relay_gate_view_usable", {"channel": "sms"}) == 0
 
 
-async def test_a_caller_that_may_not_ask_gets_the_reason(rig: GateRig) -> None:  # R15
+async def test_a_caller_that_may_not_ask_gets_the_reason(house: House) -> None:  # R15
     body = {"channel": "sms", "purpose": "newsletter", "addresses": [PHONE]}
-    for token in ("nonsense", rig.token[:-2] + "xx"):
-        answer = await rig.post(body, token)
+    for token in ("nonsense", house.token[:-2] + "xx"):
+        answer = await house.post(body, token)
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert (await rig.client.post("/v1/check", json=body)).status_code == 401
-    answer = await rig.post(body, rig.reader)
+    assert (await house.client.post("/v1/check", json=body)).status_code == 401
+    answer = await house.post(body, house.reader)
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:consent-relay:problem:missing-scope")
-    answer = await rig.post(body, rig.stranger)
+    answer = await house.post(body, house.stranger)
     assert answer.json()["results"][0]["reason"] == "unavailable"
-    rig.keys_file.write_text("{")
-    answer = await rig.post(body)
+    house.keys_file.write_text("{")
+    answer = await house.post(body)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert 'gate_refused_total{status="503"} 1.0' in rig.metrics()
+    assert 'gate_refused_total{status="503"} 1.0' in house.metrics()
 
 
-async def test_a_revoked_key_is_refused_at_once(rig: GateRig) -> None:  # R15
+async def test_a_revoked_key_is_refused_at_once(house: House) -> None:  # R15
     body = {"channel": "sms", "purpose": "newsletter", "addresses": [PHONE]}
-    assert (await rig.post(body)).status_code == 200
-    api_keys.write(rig.keys_file, [])
-    assert (await rig.post(body)).status_code == 401
+    assert (await house.post(body)).status_code == 200
+    api_keys.write(house.keys_file, [])
+    assert (await house.post(body)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -273,34 +273,34 @@ async def test_a_revoked_key_is_refused_at_once(rig: GateRig) -> None:  # R15
     ],
 )
 async def test_a_bad_request_names_the_field_and_quotes_nothing(
-    rig: GateRig, change: dict[str, Any], field: str
+    house: House, change: dict[str, Any], field: str
 ) -> None:  # R13
     body = {"channel": "sms", "purpose": "newsletter", "addresses": [PHONE], **change}
-    answer = await rig.post(body)
+    answer = await house.post(body)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert answer.json()["field"] == field
     assert answer.json()["cure"]
     assert "63998" not in answer.text
 
 
-async def test_strange_text_among_the_addresses_denies_in_its_place(rig: GateRig) -> None:  # R4
+async def test_strange_text_among_the_addresses_denies_in_its_place(house: House) -> None:  # R4
     raw = (
         b'{"channel":"sms","purpose":"x","addresses":["\\u0000","\\ufeff","\\u202e+33639980001", "'
         + b"9" * 5000
         + b'"]}'
     )
-    headers = {"Authorization": f"Bearer {rig.token}", "Content-Type": "application/json"}
-    results = (await rig.client.post("/v1/check", content=raw, headers=headers)).json()["results"]
+    headers = {"Authorization": f"Bearer {house.token}", "Content-Type": "application/json"}
+    results = (await house.client.post("/v1/check", content=raw, headers=headers)).json()["results"]
     assert [each["reason"] for each in results] == ["invalid_address", "invalid_address", "unknown", "invalid_address"]
 
 
-async def test_a_body_over_the_limit_is_refused(rig: GateRig) -> None:
-    answer = await rig.post({"channel": "sms", "purpose": "x", "addresses": ["9" * 500] * 10_000})
+async def test_a_body_over_the_limit_is_refused(house: House) -> None:
+    answer = await house.post({"channel": "sms", "purpose": "x", "addresses": ["9" * 500] * 10_000})
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:consent-relay:problem:body-too-large")
 
 
-async def test_the_description_is_openapi_3_1_and_matches(rig: GateRig) -> None:  # R15
-    document = (await rig.client.get("/openapi.json")).json()
+async def test_the_description_is_openapi_3_1_and_matches(house: House) -> None:  # R15
+    document = (await house.client.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     validate(document)
     check = document["paths"]["/v1/check"]["post"]
@@ -311,7 +311,7 @@ async def test_the_description_is_openapi_3_1_and_matches(rig: GateRig) -> None:
     assert set(results) == {"permitted", "reason", "since", "decision_id", "as_of", "valid_until", "detail"}
 
 
-async def test_hashes_are_the_documented_ones(rig: GateRig, entries: Entries, keyring: Keyring) -> None:  # R12
+async def test_hashes_are_the_documented_ones(house: House, entries: Entries, keyring: Keyring) -> None:  # R12
     key = keyring.hash_keys["acme"][0]
     mac = hmac.new(key.secret, f"acme\0sms\0{PHONE}".encode(), hashlib.sha256).digest()
     expected = f"{key.id}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
