@@ -24,7 +24,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
-from local_stack.servers import Addresses, Servers
+from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
 
@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStart:
 
 
 @contextmanager
-def own_servers(directory: Path) -> Iterator[Addresses]:
+def own_servers(directory: Path) -> Iterator[ServerEndpoints]:
     """Kafka, the registry and PostgreSQL, until the end of the block. None of them may crash."""
     supervisor = Supervisor(directory / "logs", report=_to_stderr)
     own = Servers(supervisor, directory, environ={})
@@ -90,30 +90,30 @@ def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def servers(servers_directory: Path) -> Iterator[Addresses]:
+def servers(servers_directory: Path) -> Iterator[ServerEndpoints]:
     """Kafka, the registry and PostgreSQL, one set for the whole run. None of the tests may stop them."""
     running = os.environ.get(RUNNING)
     if running:
-        yield Addresses.read(Path(running))
+        yield ServerEndpoints.read(Path(running))
         return
     with own_servers(servers_directory) as addresses:
         yield addresses
 
 
 @pytest.fixture(scope="session")
-def kafka(servers: Addresses) -> str:
+def kafka(servers: ServerEndpoints) -> str:
     """Bootstrap servers."""
     return servers.kafka
 
 
 @pytest.fixture(scope="session")
-def registry_url(servers: Addresses) -> str:
+def registry_url(servers: ServerEndpoints) -> str:
     """Base URL of the registry's Confluent interface."""
     return servers.registry
 
 
 @contextmanager
-def own_database(servers: Addresses) -> Iterator[str]:
+def own_database(servers: ServerEndpoints) -> Iterator[str]:
     """The URL of an empty database that is gone after the block."""
     name = f"test_{uuid4().hex[:12]}"
     owner = servers.database.replace("+psycopg", "", 1)
@@ -126,14 +126,14 @@ def own_database(servers: Addresses) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(servers: Addresses) -> Iterator[str]:
+def database(servers: ServerEndpoints) -> Iterator[str]:
     """A SQLAlchemy URL of an empty database of the test's own, as a role that may do everything."""
     with own_database(servers) as url:
         yield url
 
 
 @pytest.fixture
-def topics(servers: Addresses) -> Iterator[Topics]:
+def topics(servers: ServerEndpoints) -> Iterator[Topics]:
     """An installation's topics under a prefix of the test's own, created and their schemas registered."""
     names = Topics(prefix=f"t{uuid4().hex[:8]}.")
     provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=names)
@@ -158,7 +158,7 @@ def keyring(keyring_file: Path) -> Keyring:
 
 
 @pytest.fixture(scope="session")
-def system(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def system(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole running system under a prefix and a database of its own, for tests that kill nothing."""
     with own_database(servers) as url:
         existing = {

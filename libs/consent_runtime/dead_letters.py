@@ -28,7 +28,7 @@ from consent_runtime.keyring import Keyring
 from consent_runtime.zero_series import from_zero
 
 if TYPE_CHECKING:
-    from consent_runtime.transport.contract import Record
+    from consent_runtime.transport.api import Record
 
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ WATCH_SECONDS = 1.0
 _REQUEST_SECONDS = 5.0
 
 
-class InstanceTaken(Exception):
+class DuplicateInstanceIdError(Exception):
     """Another process is a member of the group under our static instance id, and alive."""
 
 
@@ -75,7 +75,7 @@ class InstanceWatch:
 
     def may_join(self) -> bool:
         """Whether to join (again) now. Where it is to wait, a look at the group; while False, ask again each second,
-        and send the group nothing. Raises InstanceTaken."""
+        and send the group nothing. Raises DuplicateInstanceIdError."""
         if self._waiting:
             holder = self._look()
             now = self._clock()
@@ -86,7 +86,7 @@ class InstanceWatch:
             elif self._held_since is None:
                 self._held_since = now
             elif now - self._held_since > self._alive_after:
-                raise InstanceTaken(
+                raise DuplicateInstanceIdError(
                     f"another process runs as {self._instance_id}: member {holder.member_id} is still there"
                     f" {now - self._held_since:.0f} s after this one has left"
                 )

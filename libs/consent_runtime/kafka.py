@@ -271,7 +271,7 @@ class AsyncProducer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._heard: deque[tuple[asyncio.Future[Delivered], KafkaError | None, Message]] = deque()
         self._woken = False
-        self._room = asyncio.Event()
+        self._queue_has_space = asyncio.Event()
         self._unresolved: set[asyncio.Future[Delivered]] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-deliveries", daemon=True)
@@ -289,8 +289,8 @@ class AsyncProducer:
             try:
                 delivery = self.send_nowait(topic, key, value, headers, partition)
             except BufferError:
-                self._room.clear()
-                await self._room.wait()
+                self._queue_has_space.clear()
+                await self._queue_has_space.wait()
             else:
                 return await delivery
 
@@ -363,4 +363,4 @@ class AsyncProducer:
                 delivery.set_result(_where(message))
             else:
                 delivery.set_exception(DeliveryFailed(error))
-        self._room.set()
+        self._queue_has_space.set()

@@ -8,22 +8,22 @@ STALLED_SECONDS = 60.0
 by itself: a rebalance (60 s at most), a transaction (10 s), a statement (15 s), a broker that is started again."""
 
 
-class Progress:
+class StallTimer:
     """Of one piece of work, a partition say: when it last moved, had nothing to do, or waited on purpose."""
 
     def __init__(self, *, bound: float, clock: Callable[[], float]) -> None:
         """`bound` in seconds; `clock` runs on while the process is frozen."""
         self._bound = bound
         self._clock = clock
-        self._moved_at = clock()
+        self._progressed_at = clock()
 
-    def moved(self) -> None:
+    def progressed(self) -> None:
         """It has just come on, or is where it should be."""
-        self._moved_at = self._clock()
+        self._progressed_at = self._clock()
 
-    def stalled(self) -> float | None:
+    def stalled_for(self) -> float | None:
         """For how many seconds it has not moved, once that is longer than the bound."""
-        seconds = self._clock() - self._moved_at
+        seconds = self._clock() - self._progressed_at
         return seconds if seconds > self._bound else None
 
 

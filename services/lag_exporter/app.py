@@ -17,7 +17,7 @@ from consent_runtime.observability import Health
 from consent_runtime.topic_admin import ProvisionError
 
 from .kafka_broker import KafkaBroker
-from .lag import BrokerUnavailable, Lags, OpenTransaction
+from .lag import BrokerUnavailable, LagReader, OpenTransaction
 from .metrics import LagMetrics
 from .resolved import ResolvedReader
 from .settings import LagSettings
@@ -28,10 +28,10 @@ PART = "broker"
 STALE_SECONDS = 15.0
 
 
-class Watch:
+class LagMonitor:
     """Reads consumer lag at an interval. While the broker is unavailable the process is not ready, and goes on."""
 
-    def __init__(self, lags: Lags, resolved: ResolvedReader, health: Health, registry: CollectorRegistry) -> None:
+    def __init__(self, lags: LagReader, resolved: ResolvedReader, health: Health, registry: CollectorRegistry) -> None:
         self._lags = lags
         self._resolved = resolved
         self._health = health
@@ -39,13 +39,13 @@ class Watch:
         self._reported: set[tuple[str, int, int]] = set()
         self._metrics = LagMetrics.on(registry, age_seconds=lambda: time.monotonic() - self._seen_at)
 
-    def turn(self) -> None:
-        """One look."""
+    def poll(self) -> None:
+        """One snapshot."""
         self._health.beat("lag")
         try:
             asked_at = elapsed_micros()
-            look = self._lags.look(time.time())
-            self._resolved.expect_from(asked_at, look.ends)
+            snapshot = self._lags.read(time.time())
+            self._resolved.expect_from(asked_at, snapshot.ends)
             self._resolved.poll()
         except BrokerUnavailable as error:
             self._metrics.looks.labels("failed").inc()
@@ -56,11 +56,11 @@ class Watch:
                 self._health.ready(PART, f"has not answered for {age:.0f} s")
         else:
             self._seen_at = time.monotonic()
-            self._metrics.show(look)
+            self._metrics.show(snapshot)
             self._metrics.show_resolved(self._resolved.partitions, now_micros())
             self._metrics.looks.labels("done").inc()
             self._health.ready(PART)
-            self._report(look.open_transactions)
+            self._report(snapshot.open_transactions)
 
     def _report(self, found: Sequence[OpenTransaction]) -> None:
         """Each one once, and once more when it has ended."""
@@ -91,7 +91,7 @@ def run_lag(settings: LagSettings) -> int:
     health = Health(expected=[PART], stale_after=60.0, dead_after=120.0)
     topics = settings.topics
     broker = KafkaBroker(settings.kafka, settings.kafka_client, group=topics.group("lag"))
-    lags = Lags(
+    lags = LagReader(
         broker=broker,
         prefix=topics.prefix,
         topics=frozenset(spec.name for spec in topics.specs(settings.partitions)),
@@ -104,13 +104,13 @@ def run_lag(settings: LagSettings) -> int:
         topic=topics.resolved,
         clock_check=clock_check,
     )
-    watch = Watch(lags, resolved, health, registry)
+    watch = LagMonitor(lags, resolved, health, registry)
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     access_known = False
     try:
         while not stop.is_set():
             access_known = access_known or _has_access(settings)
-            watch.turn()
+            watch.poll()
             stop.wait(settings.lag_interval)
     finally:
         server.close()

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from consent_runtime import kafka
 from consent_runtime.batches import RecordBatch
 
-from .lag import Bounds, BrokerUnavailable, Place
+from .lag import Bounds, BrokerUnavailable, Partition
 
 _ASK_SECONDS = 5.0
 _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs do not say so
@@ -34,7 +34,7 @@ class KafkaBroker:
         self._bootstrap = bootstrap
         self._client_config = {"log_level": 2, **(client_config or {})}
         self._askers: dict[str, Any] = {}
-        self._passed_over: dict[Place, int] = {}
+        self._passed_over: dict[Partition, int] = {}
         self._admin = self._new_admin()
         self._readers: dict[bool, Any] = {
             committed: kafka.consumer(
@@ -64,19 +64,19 @@ class KafkaBroker:
             raise BrokerUnavailable("not every broker has listed its groups")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
-    def places(self, topics: Collection[str]) -> list[Place]:
+    def partitions(self, topics: Collection[str]) -> list[Partition]:
         try:
             known = self._readers[True].list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
             raise BrokerUnavailable(error.args[0].name()) from error
         return [
-            Place(topic, partition)
+            Partition(topic, partition)
             for topic in sorted(topics)
             if topic in known
             for partition in known[topic].partitions
         ]
 
-    def committed(self, group: str, places: Collection[Place]) -> Mapping[Place, int]:
+    def committed(self, group: str, places: Collection[Partition]) -> Mapping[Partition, int]:
         """By a consumer of the group that never joins it, as `forget` keeps one for each.
 
         The admin client's list_consumer_group_offsets takes the whole process down while the group's coordinator is
@@ -90,9 +90,9 @@ class KafkaBroker:
             raise BrokerUnavailable(error.args[0].name()) from error
         if any(each.error is not None for each in found):
             raise BrokerUnavailable("not every committed offset is known")
-        offsets = {Place(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
+        offsets = {Partition(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
         assigned = {
-            Place(each.topic, each.partition): -1
+            Partition(each.topic, each.partition): -1
             for member in self._members(group)
             if member.assignment is not None
             for each in member.assignment.topic_partitions
@@ -120,7 +120,7 @@ class KafkaBroker:
             self._askers[group] = kafka.consumer(self._bootstrap, group, self._client_config)
         return self._askers[group]
 
-    def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]:
+    def bounds(self, places: Iterable[Partition]) -> Mapping[Partition, Bounds]:
         places = list(places)
         if not places:
             return {}
@@ -134,8 +134,10 @@ class KafkaBroker:
             if place in low and place in stable and place in end
         }
 
-    def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
-        found: dict[Place, int | None] = {}
+    def oldest_timestamps(
+        self, positions: Mapping[Partition, int], *, committed: bool
+    ) -> Mapping[Partition, int | None]:
+        found: dict[Partition, int | None] = {}
         reader = self._readers[committed]
         self._passed_over.clear()
         reader.assign([TopicPartition(*place, offset) for place, offset in positions.items()])
@@ -143,7 +145,7 @@ class KafkaBroker:
         try:
             while len(found) < len(positions) and time.monotonic() < deadline:
                 for message in reader.consume(100, timeout=0.2):
-                    place, error = Place(message.topic(), message.partition()), message.error()
+                    place, error = Partition(message.topic(), message.partition()), message.error()
                     if error is None:
                         found.setdefault(place, message.timestamp()[1])
                     elif error.code() == KafkaError._PARTITION_EOF:
@@ -159,9 +161,9 @@ class KafkaBroker:
         return found
 
     def _pass_over(self, topic: str, partition: int, batch: RecordBatch) -> None:
-        self._passed_over.setdefault(Place(topic, partition), batch.timestamp)
+        self._passed_over.setdefault(Partition(topic, partition), batch.timestamp)
 
-    def _offsets(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
+    def _offsets(self, places: Iterable[Partition], spec: Any, isolation: IsolationLevel) -> dict[Partition, int]:
         asked = self._admin.list_offsets(
             {TopicPartition(*place): spec for place in places},
             isolation_level=isolation,
@@ -175,7 +177,7 @@ class KafkaBroker:
                 continue  # Deleted, while the group still has an offset there.
             if offset < 0:
                 raise BrokerUnavailable("an offset is not known")
-            offsets[Place(tp.topic, tp.partition)] = offset
+            offsets[Partition(tp.topic, tp.partition)] = offset
         return offsets
 
 

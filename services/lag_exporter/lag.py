@@ -26,7 +26,7 @@ OPEN_TRANSACTION_SECONDS = 60.0
 within 10 s."""
 
 
-class Place(NamedTuple):
+class Partition(NamedTuple):
     topic: str
     partition: int
 
@@ -64,12 +64,12 @@ class OpenTransaction:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class LagSnapshot:
     """`stable_seconds`: for how long the last stable offset of each partition has not advanced below the end."""
 
-    ends: Mapping[Place, int]
+    ends: Mapping[Partition, int]
     lags: Sequence[Lag]
-    stable_seconds: Mapping[Place, float]
+    stable_seconds: Mapping[Partition, float]
     open_transactions: Sequence[OpenTransaction]
     """Those that hold a last stable offset for longer than any transaction of ours lasts."""
 
@@ -79,18 +79,20 @@ class Broker(Protocol):
 
     def groups(self, prefix: str) -> list[str]: ...
 
-    def places(self, topics: Collection[str]) -> list[Place]:
+    def partitions(self, topics: Collection[str]) -> list[Partition]:
         """The partitions of those of `topics` that exist."""
 
-    def committed(self, group: str, places: Collection[Place]) -> Mapping[Place, int]:
+    def committed(self, group: str, places: Collection[Partition]) -> Mapping[Partition, int]:
         """Committed offsets at `places`, and -1 where the group has a member but has committed nothing."""
 
     def forget(self, groups: Collection[str]) -> None:
         """Drop what is kept for groups other than `groups`."""
 
-    def bounds(self, places: Iterable[Place]) -> Mapping[Place, Bounds]: ...
+    def bounds(self, places: Iterable[Partition]) -> Mapping[Partition, Bounds]: ...
 
-    def oldest(self, positions: Mapping[Place, int], *, committed: bool) -> Mapping[Place, int | None]:
+    def oldest_timestamps(
+        self, positions: Mapping[Partition, int], *, committed: bool
+    ) -> Mapping[Partition, int | None]:
         """Milliseconds since the epoch of the first record at or after each offset; None: there is none; absent: that
         cannot be found out. `committed`: records of open and aborted transactions do not count."""
 
@@ -100,23 +102,23 @@ class BrokerUnavailable(Exception):
 
 
 @dataclass(kw_only=True, slots=True)
-class Lags:
-    """Looks at the broker; remembers from look to look the age of records that are still the oldest, and since when
+class LagReader:
+    """Reads the broker; remembers from read to read the age of records that are still the oldest, and since when
     last stable offsets have not advanced."""
 
     broker: Broker
     prefix: str
     topics: frozenset[str]
     clock: Callable[[], float] = time.monotonic
-    _ages: dict[tuple[Place, int], int] = field(default_factory=dict)
-    _last_stable: dict[Place, tuple[int, float]] = field(default_factory=dict)
+    _ages: dict[tuple[Partition, int], int] = field(default_factory=dict)
+    _last_stable: dict[Partition, tuple[int, float]] = field(default_factory=dict)
 
-    def look(self, now: float) -> Look:
+    def read(self, now: float) -> LagSnapshot:
         """The lag of each of our groups on our topics, and open transactions on these. `now`: seconds since 1970."""
         found = self.broker.groups(self.prefix)
         groups = [each for each in found if _OURS.fullmatch(each.removeprefix(self.prefix))][:MAX_GROUPS]
         self.broker.forget(groups)
-        places = self.broker.places(self.topics)
+        places = self.broker.partitions(self.topics)
         committed = {group: self.broker.committed(group, places) for group in groups}
         bounds = self.broker.bounds(places)
         stable_for = self._seconds_stable(bounds)
@@ -144,7 +146,7 @@ class Lags:
                     )
                 )
         self._ages = ages
-        return Look(
+        return LagSnapshot(
             ends={place: each.end for place, each in bounds.items()},
             lags=lags,
             stable_seconds={place: stable_for.get(place, 0.0) for place in bounds},
@@ -157,7 +159,7 @@ class Lags:
             ],
         )
 
-    def _seconds_stable(self, bounds: Mapping[Place, Bounds]) -> dict[Place, float]:
+    def _seconds_stable(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, float]:
         """For how many seconds each last stable offset has been where it is, of those that are below the end."""
         now, before = self.clock(), self._last_stable
         self._last_stable = {
@@ -167,15 +169,17 @@ class Lags:
         }
         return {place: now - since for place, (_, since) in self._last_stable.items()}
 
-    def _oldest(self, positions: Mapping[Place, int], bounds: Mapping[Place, Bounds]) -> dict[Place, int | None]:
+    def _oldest(
+        self, positions: Mapping[Partition, int], bounds: Mapping[Partition, Bounds]
+    ) -> dict[Partition, int | None]:
         """When the first record that is left to read was appended; None where nothing is left, absent where that is not
         known."""
         below = {place: offset for place, offset in positions.items() if offset < bounds[place].end}
         known = {place: self._ages[at] for place, offset in below.items() if (at := (place, offset)) in self._ages}
-        found: dict[Place, int | None] = {place: None for place in positions if place not in below} | known
+        found: dict[Partition, int | None] = {place: None for place in positions if place not in below} | known
         readable = {p: offset for p, offset in below.items() if p not in known and offset < bounds[p].stable}
         if readable:
-            found |= self.broker.oldest(readable, committed=True)
+            found |= self.broker.oldest_timestamps(readable, committed=True)
         unknown = readable.keys() - found.keys()
         hidden = {
             place: max(offset, bounds[place].stable)
@@ -185,4 +189,4 @@ class Lags:
         if not hidden:
             return found
         known_now = {place: at for place, at in found.items() if place not in hidden}
-        return {**known_now, **self.broker.oldest(hidden, committed=False)}
+        return {**known_now, **self.broker.oldest_timestamps(hidden, committed=False)}

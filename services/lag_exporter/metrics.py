@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from consent_runtime.zero_series import from_zero
 
-from .lag import Look
+from .lag import LagSnapshot
 from .resolved import PartitionResolved, ages, holes
 
 _LABELS = ("group", "topic", "partition")
@@ -31,7 +31,7 @@ class LagMetrics:
 
     @classmethod
     def on(cls, registry: CollectorRegistry, *, age_seconds: Callable[[], float]) -> LagMetrics:
-        """`age_seconds` says how long ago the last complete look was."""
+        """`age_seconds` gives how long ago the last complete read was."""
         Gauge(
             "consent_relay_consumer_lag_scrape_age_seconds",
             "Age of the lag figures. Growing: the broker does not answer, and the figures are those of before.",
@@ -94,13 +94,13 @@ class LagMetrics:
         from_zero(metrics.looks, ("done", "failed"))
         return metrics
 
-    def show(self, look: Look) -> None:
+    def show(self, snapshot: LagSnapshot) -> None:
         """Exactly this; what has vanished from the broker is shown no more."""
-        at = {(lag.group, lag.topic, str(lag.partition)): lag for lag in look.lags}
+        at = {(lag.group, lag.topic, str(lag.partition)): lag for lag in snapshot.lags}
         self._set(self.records, {labels: lag.records for labels, lag in at.items()})
         self._set(self.seconds, {labels: lag.seconds for labels, lag in at.items()})
-        self._set(self.stable, {(at.topic, str(at.partition)): each for at, each in look.stable_seconds.items()})
-        self.groups.set(len({lag.group for lag in look.lags}))
+        self._set(self.stable, {(at.topic, str(at.partition)): each for at, each in snapshot.stable_seconds.items()})
+        self.groups.set(len({lag.group for lag in snapshot.lags}))
 
     def show_resolved(self, partitions: Mapping[int, PartitionResolved], now: int) -> None:
         """How old the list is at `now`, micros since the epoch."""

@@ -18,7 +18,7 @@ from consent_contracts.records import decode_resolved
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 
-from .lag import BrokerUnavailable, Place
+from .lag import BrokerUnavailable, Partition
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ResolvedReader:
         self._newest: dict[int, Message] = {}
         self._end_asked: dict[int, tuple[int, int]] = {}
 
-    def expect_from(self, asked_at: int, ends: Mapping[Place, int]) -> None:
+    def expect_from(self, asked_at: int, ends: Mapping[Partition, int]) -> None:
         """A record at or above these ends was appended after `asked_at`, of the elapsed clock."""
         for place, end in ends.items():
             if place.topic == self._topic:

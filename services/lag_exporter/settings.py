@@ -15,4 +15,4 @@ class LagSettings(ProcessSettings):
     service: ClassVar[str] = "lag"
 
     metrics_port: int = Field(9470, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
-    lag_interval: float = Field(2.0, ge=0.2, le=60, description="seconds between two looks at the broker")
+    lag_interval: float = Field(2.0, ge=0.2, le=60, description="seconds between two reads of the broker")

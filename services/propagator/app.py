@@ -16,7 +16,7 @@ from consent_runtime.dead_letters import BlockingDeadLetters, DeadLetterMetrics
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
 from consent_runtime.resolved import StalenessLimits
-from consent_runtime.transport import ChunkApp, Stream, TransportMetrics, build, run
+from consent_runtime.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
 from consent_state import StateStore, table_consumer
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
@@ -130,7 +130,7 @@ class Propagator:
         """The Faust app: group membership, life cycle and signals."""
         settings = self._settings
         app = self._app = build(
-            Stream(
+            StreamSpec(
                 name="sender",
                 group=self._topics.group(f"propagator.{settings.propagator_name}"),
                 topics=(self._topics.propagation_active(settings.propagator_name),),
@@ -142,8 +142,7 @@ class Propagator:
             health=self._health,
             metrics=TransportMetrics.on(self._registry),
             session_timeout=settings.propagator_session_timeout,
-            # The transport gives a handler four times its patience to close.
-            patience=(DRAIN_SECONDS + COMMIT_SECONDS) / 4 + 0.5,
+            close_timeout=DRAIN_SECONDS + COMMIT_SECONDS + 2.0,
             static=False,
         )
 

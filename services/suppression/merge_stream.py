@@ -19,7 +19,7 @@ from consent_runtime.clock import now_micros
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.dead_letters import DeadLetters
 from consent_runtime.observability import Health
-from consent_runtime.transport import Ownership, Stream
+from consent_runtime.transport import Ownership, StreamSpec
 from consent_state import table_consumer
 
 from .broker_facts import BrokerFacts
@@ -88,9 +88,9 @@ class MergePartitionFactory:
         self.fail: Callable[[BaseException], None] = _raise
         """What ends the process when a partition fails between two chunks: the app's `fail`, once there is one."""
 
-    def stream(self) -> Stream:
+    def stream(self) -> StreamSpec:
         """What the transport runs."""
-        return Stream(
+        return StreamSpec(
             name=GROUP,
             group=self._topics.group(GROUP),
             topics=tuple(self._list_topics.inputs.values()),

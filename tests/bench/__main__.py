@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from local_stack.servers import Servers as LocalServers
 from local_stack.supervisor import Supervisor
 from tests.bench.figures import Figure, Servers
@@ -81,7 +81,7 @@ def servers(console: Console) -> Iterator[Servers]:
     """Real ones: those of CONSENT_RELAY_TEST_SERVERS, or our own for the time of the block."""
     running = os.environ.get("CONSENT_RELAY_TEST_SERVERS")
     if running:
-        addresses = Addresses.read(Path(running))
+        addresses = ServerEndpoints.read(Path(running))
         yield Servers(kafka=addresses.kafka, registry=addresses.registry, database=addresses.database)
         return
     with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as directory:

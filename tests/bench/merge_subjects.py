@@ -53,7 +53,7 @@ def ours(task: Task) -> None:
     from prometheus_client import CollectorRegistry
 
     from consent_runtime.observability import Health
-    from consent_runtime.transport import Chunk, Ownership, PartitionHandler, Stream, TransportMetrics, build, run
+    from consent_runtime.transport import Chunk, Ownership, PartitionHandler, StreamSpec, TransportMetrics, build, run
     from suppression.merge_stream import MergePartitionFactory
     from suppression.metrics import MergeMetrics
 
@@ -98,7 +98,7 @@ def ours(task: Task) -> None:
     async def opened(topic: str, partition: int, ownership: Ownership) -> PartitionHandler:
         return Counted(await inner.open(topic, partition, ownership))
 
-    stream = Stream(name=inner.name, group=inner.group, topics=inner.topics, open=opened)
+    stream = StreamSpec(name=inner.name, group=inner.group, topics=inner.topics, open=opened)
     run(
         [build(stream, bootstrap=task.kafka, instance_id="bench", health=health, metrics=TransportMetrics.on(registry))]
     )

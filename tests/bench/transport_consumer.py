@@ -34,7 +34,7 @@ def chunks(bootstrap: str, topic: str, group: str, meter: Meter) -> None:
     from prometheus_client import CollectorRegistry
 
     from consent_runtime.observability import Health
-    from consent_runtime.transport import Chunk, Ownership, Stream, TransportMetrics, build, run
+    from consent_runtime.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
 
     class Nothing:
         async def process(self, chunk: Chunk) -> None:
@@ -47,7 +47,7 @@ def chunks(bootstrap: str, topic: str, group: str, meter: Meter) -> None:
         return Nothing()
 
     app = build(
-        Stream(name="bench", group=group, topics=(topic,), open=open_partition),
+        StreamSpec(name="bench", group=group, topics=(topic,), open=open_partition),
         bootstrap=bootstrap,
         instance_id="bench",
         health=Health(),

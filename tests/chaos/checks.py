@@ -13,7 +13,7 @@ from consent_api.ingest.submissions import WITHOUT_EFFECT
 from consent_contracts.topics import SERVICES
 from consent_runtime import kafka
 from local_stack.audit import Findings
-from local_stack.demo.progress import Progress
+from local_stack.demo.status import DemoStatus
 from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos.load import Load
@@ -27,7 +27,7 @@ HEAL_SECONDS = 20.0
 SHOWN = 10
 
 
-def settle(stack: Stack, progress: Progress, say: Callable[[str], None]) -> None:
+def settle(stack: Stack, progress: DemoStatus, say: Callable[[str], None]) -> None:
     """Until nothing is pending and the ledger as it is now is in every destination but those left out; all ready."""
     deadline = time.monotonic() + SETTLE_SECONDS
     progress.begin()

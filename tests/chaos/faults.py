@@ -36,7 +36,7 @@ SERVERS = ("kafka", "postgresql", "registry")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class ChaosContext:
     """What a fault has to do with. ``lasts``: seconds from the blow to the cure; ``say`` takes progress lines."""
 
     stack: Stack
@@ -46,19 +46,19 @@ class Scene:
     say: Callable[[str], None]
 
 
-Fault = Callable[[Scene], None]
+Fault = Callable[[ChaosContext], None]
 
 
 def kill(*names: str) -> Fault:
     """kill -9, all at once; after a while all are started again at once."""
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: ChaosContext) -> None:
         _kill(scene, names)
 
     return fault
 
 
-def kill_several(scene: Scene) -> None:
+def kill_several(scene: ChaosContext) -> None:
     """Any two of the services and servers at the same moment, or every service."""
     names = list(SERVICES) if scene.rng.random() < 0.3 else scene.rng.sample((*SERVICES, *SERVERS), 2)
     scene.say(f"    {' and '.join(names)}")
@@ -71,7 +71,7 @@ def freeze(kind: str) -> Fault:
     The tools are slow meanwhile, so that the worker is stopped with calls under way.
     """
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: ChaosContext) -> None:
         stack, early = scene.stack, scene.rng.random() < 0.5
         other = stack.add_worker(kind) if early else ""
         _providers(scene, "latency", {"p50_ms": 400, "p99_ms": 900})
@@ -95,7 +95,7 @@ def freeze(kind: str) -> Fault:
     return fault
 
 
-def outage(scene: Scene) -> None:
+def outage(scene: ChaosContext) -> None:
     """One provider cuts every connection, or answers 503; the others go on."""
     account = scene.rng.choice(PROVIDERS)
     mode = scene.rng.choice(("reset", "unavailable"))
@@ -110,7 +110,7 @@ def outage_of(stack: Stack, account: str, mode: str) -> None:
     _control(stack, "outage", account, {"mode": mode})
 
 
-def roll(scene: Scene) -> None:
+def roll(scene: ChaosContext) -> None:
     """An orderly change of workers: a second one joins, the first is asked to end, and comes back."""
     kind = scene.rng.choice(("suppression", "propagator", "relay", "ingest"))
     scene.say(f"    {kind}")
@@ -121,7 +121,7 @@ def roll(scene: Scene) -> None:
     _end(scene, other)
 
 
-def everything_again(scene: Scene) -> None:
+def everything_again(scene: ChaosContext) -> None:
     """Changes and receipts are repeated and reordered, and one destination is filled again from the list."""
     scene.say(f"    {again.repeat(scene.stack.endpoints, scene.rng)} records, and a higher generation of crm-webhook")
     _begin_fill(scene, "crm-webhook")
@@ -130,7 +130,7 @@ def everything_again(scene: Scene) -> None:
 def in_fill(strike: Fault) -> Fault:
     """The fault in the middle of a fill of every destination."""
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: ChaosContext) -> None:
         _begin_fill(scene)
         eventually(lambda: _backlog(scene) > 0, "a fill has begun", seconds=READY_SECONDS)
         strike(scene)
@@ -141,14 +141,14 @@ def in_fill(strike: Fault) -> Fault:
 def in_bulk_backlog(strike: Fault) -> Fault:
     """The fault while an import is on its way."""
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: ChaosContext) -> None:
         scene.load.import_historic(IMPORTED)
         strike(scene)
 
     return fault
 
 
-def local_state(scene: Scene) -> None:
+def local_state(scene: ChaosContext) -> None:
     """What the propagator keeps on its disk is deleted, truncated or flipped while it is stopped."""
     _end(scene, "propagator")
     how = scene.rng.choice(("deleted", "truncated", "flipped"))
@@ -158,7 +158,7 @@ def local_state(scene: Scene) -> None:
     scene.stack.restart("propagator", seconds=READY_SECONDS)
 
 
-def state_topic_deleted(scene: Scene) -> None:
+def state_topic_deleted(scene: ChaosContext) -> None:
     """Delivered state is lost in Kafka, with or without the local copy: every destination is filled again."""
     stack = scene.stack
     _end(scene, "propagator")
@@ -179,7 +179,7 @@ def state_topic_deleted(scene: Scene) -> None:
     stack.restart("propagator", seconds=READY_SECONDS)
 
 
-def destinations_changed(scene: Scene) -> None:
+def destinations_changed(scene: ChaosContext) -> None:
     """A destination is added to the file, or removed from it, while the propagator is stopped."""
     _end(scene, "propagator")
     added = scene.stack.toggle_destination(ADDED_DESTINATION)
@@ -188,7 +188,7 @@ def destinations_changed(scene: Scene) -> None:
     scene.stack.restart("propagator", seconds=READY_SECONDS)
 
 
-def foreign_transaction(scene: Scene) -> None:
+def foreign_transaction(scene: ChaosContext) -> None:
     """A foreign client leaves a transaction open on one of our topics while the worker that reads it is restarted."""
     topics = Topics(prefix=scene.stack.endpoints.topic_prefix)
     topic, worker = scene.rng.choice(
@@ -217,7 +217,7 @@ def foreign_transaction(scene: Scene) -> None:
     scene.stack.supervisor.await_ready(worker, seconds=READY_SECONDS)
 
 
-def replicas_fight(scene: Scene) -> None:
+def replicas_fight(scene: ChaosContext) -> None:
     """Two propagators; each is frozen in turn until the other has taken over, and resumed."""
     stack = scene.stack
     other = stack.add_worker("propagator")
@@ -255,14 +255,14 @@ KINDS: Mapping[str, Fault] = {
 }
 
 
-def _begin_fill(scene: Scene, *names: str) -> None:
+def _begin_fill(scene: ChaosContext, *names: str) -> None:
     """A higher generation of these destinations (all, if none is named); the propagator is restarted in order."""
     _end(scene, "propagator")
     scene.stack.raise_generation(*names)
     scene.stack.supervisor.child("propagator").start()
 
 
-def _backlog(scene: Scene) -> float:
+def _backlog(scene: ChaosContext) -> float:
     try:
         samples = scrape(f"{scene.stack.endpoints.metrics['propagator']}/metrics")
     except httpx.HTTPError:
@@ -270,7 +270,7 @@ def _backlog(scene: Scene) -> float:
     return samples.total("consent_relay_propagation_backlog", **{"class": "bulk"})
 
 
-def _kill(scene: Scene, names: Sequence[str]) -> None:
+def _kill(scene: ChaosContext, names: Sequence[str]) -> None:
     for name in names:
         scene.stack.kill(name)
     time.sleep(scene.lasts)
@@ -280,21 +280,21 @@ def _kill(scene: Scene, names: Sequence[str]) -> None:
         scene.stack.supervisor.await_ready(name, seconds=READY_SECONDS)
 
 
-def _end(scene: Scene, name: str) -> None:
+def _end(scene: ChaosContext, name: str) -> None:
     """Ask for an orderly end, and see that it was one."""
     child = scene.stack.supervisor.child(name)
     child.stop()
     assert child.exit_text == "ended with exit code 0", f"{name}, asked to stop, {child.exit_text}\n{child.tail()}"
 
 
-def _delivered(scene: Scene, places: list[tuple[str, str]]) -> bool:
+def _delivered(scene: ChaosContext, places: list[tuple[str, str]]) -> bool:
     """Whether every tool and the gate know all that was decided about these addresses."""
     known = scene.load.book.verdicts()
     findings = audit(scene.stack.endpoints, {place: known[place] for place in places}, but=[DOWN])
     return not findings.differences
 
 
-def _providers(scene: Scene, what: str, body: object) -> None:
+def _providers(scene: ChaosContext, what: str, body: object) -> None:
     for account in PROVIDERS:
         _control(scene.stack, what, account, body)
 

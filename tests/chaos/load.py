@@ -16,7 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from consent_contracts import Topics
-from local_stack.audit import Book, Place
+from local_stack.audit import ChannelAddress, ExpectedState
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice, Choices, Person, people
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.endpoints import Endpoints
@@ -37,7 +37,7 @@ class Load:
     """The population and its upstream systems. ``rate``: choices a second, all ways together."""
 
     def __init__(self, endpoints: Endpoints, *, persons: int, rate: float, seed: int) -> None:
-        self.book = Book()
+        self.book = ExpectedState()
         self.people = people(persons)
         self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
         topics = Topics(prefix=endpoints.topic_prefix)
@@ -84,7 +84,7 @@ class Load:
             for thread in threads:
                 thread.join()
 
-    def withdraw(self, wanted: int) -> list[Place]:
+    def withdraw(self, wanted: int) -> list[ChannelAddress]:
         """By HTTP, for up to ``wanted`` people who may be called about promotions: from now on they may not. Where
         none of them may, people who have refused already do so again, so that the result is never empty."""
         verdicts = self.book.verdicts()

@@ -17,7 +17,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
 from consent_contracts.records import entry_of
 from consent_runtime.keyring import Keyring
-from local_stack.audit import PERMITTED, Place, Tool
+from local_stack.audit import PERMITTED, AuditedDestination, ChannelAddress
 from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools
 from tests.topic_records import records
@@ -28,7 +28,7 @@ Acknowledged = Mapping[tuple[str, str, str], int]
 
 
 def stale_permissions(
-    endpoints: Endpoints, codec: Codec, expected: Mapping[Place, Mapping[str, Verdict]], *, now: int
+    endpoints: Endpoints, codec: Codec, expected: Mapping[ChannelAddress, Mapping[str, Verdict]], *, now: int
 ) -> tuple[int, list[str]]:
     """How many (address, target) pairs could be judged, and what is wrong."""
     topics = Topics(prefix=endpoints.topic_prefix)
@@ -53,7 +53,7 @@ def stale_permissions(
 
 
 def judge(
-    tool: Tool,
+    tool: AuditedDestination,
     known: Mapping[str, Verdict],
     entry: Entry,
     beliefs: Mapping[str, Mapping[str, Any]],
@@ -89,7 +89,9 @@ def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Acknowledged:
     return since
 
 
-def _refused(tool: Tool, known: Mapping[str, Verdict], entry: Entry, now: int) -> Iterator[tuple[str, Decision]]:
+def _refused(
+    tool: AuditedDestination, known: Mapping[str, Verdict], entry: Entry, now: int
+) -> Iterator[tuple[str, Decision]]:
     """Each target that is to be suppressed, with the newest decision that says so."""
     for target, purposes in tool.by_target(known).items():
         answers = [applicable(known, purpose, now) for purpose in purposes]

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.demo.progress import Progress
+from local_stack.demo.status import DemoStatus
 from local_stack.demo.view import seconds
 from local_stack.destinations import DESTINATIONS
 from local_stack.stack import Stack
 from tests.chaos import checks
-from tests.chaos.faults import DOWN, KINDS, Scene, outage_of
+from tests.chaos.faults import DOWN, KINDS, ChaosContext, outage_of
 from tests.chaos.load import Load
 from tests.chaos.poison import Poison
 from tests.chaos.schedule import Planned, schedule
@@ -80,7 +80,7 @@ def test_nothing_is_lost_and_no_person_wrongly_permitted(stack: Stack, say: Say)
     say(f"{len(plan)} faults with seed {seed}; logs in {stack.endpoints.logs}")
     load = Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=seed)
     poison = Poison(stack.endpoints, partitions=PARTITIONS, seed=seed)
-    progress = Progress(stack.endpoints, but=[DOWN])
+    progress = DemoStatus(stack.endpoints, but=[DOWN])
     with contextlib.closing(load):
         outage_of(stack, "webhook/down", "reset")
         load.all_choose()
@@ -103,12 +103,12 @@ def test_nothing_is_lost_and_no_person_wrongly_permitted(stack: Stack, say: Say)
             )
         say(f"{DOWN} is back after the whole run")
         outage_of(stack, "webhook/down", "off")
-        checks.settle(stack, Progress(stack.endpoints), say)
+        checks.settle(stack, DemoStatus(stack.endpoints), say)
         checks.as_decided(stack, load, poison)
         checks.no_crash(stack)
 
 
-def _live_latencies(progress: Progress) -> str:
+def _live_latencies(progress: DemoStatus) -> str:
     rows = [row for row in progress.rows() if row.delivery_class == "live" and row.p99 is not None]
     return ", ".join(f"{row.destination} {seconds(row.p99)}" for row in rows) or "not measured"
 
@@ -119,7 +119,7 @@ def _strike(planned: Planned, stack: Stack, load: Load, poison: Poison, say: Say
     time.sleep(planned.after)
     poison.send(POISON_EACH)
     began = time.monotonic()
-    KINDS[planned.kind](Scene(stack=stack, load=load, rng=rng, lasts=planned.lasts, say=say))
+    KINDS[planned.kind](ChaosContext(stack=stack, load=load, rng=rng, lasts=planned.lasts, say=say))
     say(f"    healed after {time.monotonic() - began:.1f} s")
     checks.no_crash(stack)
     assert not load.failures, load.failures

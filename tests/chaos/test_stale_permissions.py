@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from consent_contracts import Decision, Entry, verdicts
-from local_stack.audit import Tool
+from local_stack.audit import AuditedDestination
 from tests.chaos.stale_permissions import acknowledged, judge
 
-TOOL = Tool(
+TOOL = AuditedDestination(
     destination="tool", channel="sms", account="tool", targets={"newsletter": ("list-1",)}, push_permissions=True
 )
 KEY = "h1.key"

@@ -61,7 +61,7 @@ def demo(people: int, seconds: float, rate: float, imported: int, seed: int | No
 
     from local_stack.demo.population import MOST_PEOPLE
     from local_stack.demo.run import run
-    from local_stack.demo.story import Options
+    from local_stack.demo.scenario import Options
 
     os.umask(_SERVERS_UMASK)
     if not 1 <= people <= MOST_PEOPLE:

@@ -16,12 +16,12 @@ from consent_contracts import EVERY_PURPOSE, Decision, Verdict, applicable, verd
 
 SUPPRESSED, PERMITTED = "suppressed", "permitted"
 
-Place = tuple[str, str]
+ChannelAddress = tuple[str, str]
 """(channel, canonical address)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tool:
+class AuditedDestination:
     """One destination as the audit sees it: ``targets`` maps our purposes to what the tool calls them.
 
     None: the tool knows every purpose by our own name for it.
@@ -32,7 +32,7 @@ class Tool:
     account: str
     targets: Mapping[str, tuple[str, ...]] | None
     push_permissions: bool
-    name_of: Callable[[Place], str] = itemgetter(1)
+    name_of: Callable[[ChannelAddress], str] = itemgetter(1)
     """What the tool knows an address by: the address itself, or its key where the tool receives no addresses."""
 
     def by_target(self, known: Mapping[str, Verdict]) -> dict[str, list[str]]:
@@ -53,25 +53,25 @@ class Difference:
 
     kind: str
     where: str
-    place: Place
+    place: ChannelAddress
     asked: str
     expected: Verdict
     found: str
 
 
-class Book:
+class ExpectedState:
     """Every decision that was acknowledged, by address. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._decisions: dict[Place, dict[str, Decision]] = defaultdict(dict)
+        self._decisions: dict[ChannelAddress, dict[str, Decision]] = defaultdict(dict)
 
-    def add(self, place: Place, decision: Decision) -> None:
+    def add(self, place: ChannelAddress, decision: Decision) -> None:
         """Note an acknowledged decision; noting it twice changes nothing."""
         with self._lock:
             self._decisions[place].setdefault(decision.decision_id, decision)
 
-    def verdicts(self) -> dict[Place, dict[str, Verdict]]:
+    def verdicts(self) -> dict[ChannelAddress, dict[str, Verdict]]:
         """What must hold, by address and purpose."""
         with self._lock:
             known = {place: tuple(found.values()) for place, found in self._decisions.items()}
@@ -95,8 +95,8 @@ class Findings:
 
 
 def compare(
-    expected: Mapping[Place, Mapping[str, Verdict]],
-    tool: Tool,
+    expected: Mapping[ChannelAddress, Mapping[str, Verdict]],
+    tool: AuditedDestination,
     beliefs: Mapping[str, Mapping[str, str]],
     *,
     now: int,
@@ -127,8 +127,8 @@ def compare(
 
 
 def compare_gate(
-    expected: Mapping[Place, Mapping[str, Verdict]],
-    answers: Mapping[tuple[Place, str], bool],
+    expected: Mapping[ChannelAddress, Mapping[str, Verdict]],
+    answers: Mapping[tuple[ChannelAddress, str], bool],
     *,
     now: int,
 ) -> Findings:
@@ -152,5 +152,7 @@ def purposes_of(known: Mapping[str, Verdict]) -> list[str]:
     return sorted({*known, "unheard-of"} - {EVERY_PURPOSE})
 
 
-def _difference(kind: str, tool: Tool, place: Place, target: str, expected: Verdict, found: str) -> Difference:
+def _difference(
+    kind: str, tool: AuditedDestination, place: ChannelAddress, target: str, expected: Verdict, found: str
+) -> Difference:
     return Difference(kind=kind, where=tool.destination, place=place, asked=target, expected=expected, found=found)

@@ -1,4 +1,4 @@
-"""One child process: started on a leash, logged to a file, killed or frozen at will, restarted the same."""
+"""One child process: it ends with us, is logged to a file, killed or frozen at will, restarted the same."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LEASH = Path(__file__).with_name("leash.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
-# The kernel kills a leashed child when the *thread* that created it ends, so all are created by one thread
+# The kernel kills a child when the *thread* that created it ends, so all are created by one thread
 # that lives as long as this process.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -126,10 +126,18 @@ class Child:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
         account = program.account or Account(uid=-1, gid=-1)
-        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(account.uid), str(account.gid)]
+        wrapper = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(DIE_WITH_PARENT),
+            str(os.getpid()),
+            str(account.uid),
+            str(account.gid),
+        ]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*leash, *program.command],
+                [*wrapper, *program.command],
                 env={**_neutral_environment(), **program.env},
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,

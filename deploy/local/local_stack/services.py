@@ -18,7 +18,7 @@ PORTS = (*NAMES, "api-http", "gate-http")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class StackSettings:
     """What the services of one system have in common. `settings` are environment variables."""
 
     directory: Path
@@ -53,7 +53,7 @@ class Service:
         return lambda: _first_refusal([f"{self.metrics}/readyz", *self.pages])
 
 
-def service(site: Site, kind: str, *, name: str, ports: Mapping[str, int]) -> Service:
+def service(site: StackSettings, kind: str, *, name: str, ports: Mapping[str, int]) -> Service:
     """The service `kind` as an instance called `name`, on ports of its own."""
     metrics = f"http://127.0.0.1:{ports['metrics']}"
     if kind == "sandbox":

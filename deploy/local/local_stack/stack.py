@@ -14,13 +14,13 @@ import yaml
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.topic_admin import ProvisionError
-from local_stack import access
+from local_stack import credentials
 from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
 from local_stack.errors import StartFailed
 from local_stack.ports import free_port, remembered_ports
 from local_stack.servers import Servers
-from local_stack.services import NAMES, PORTS, SHARED, Service, Site, service
+from local_stack.services import NAMES, PORTS, SHARED, Service, StackSettings, service
 from local_stack.supervisor import Crash, Supervisor
 
 
@@ -46,7 +46,7 @@ class Stack(AbstractContextManager["Stack"]):
         self._servers = Servers(self.supervisor, directory / "servers", environ)
         self._ports = remembered_ports(directory / "ports.json", PORTS)
         self._destinations = destinations
-        self._site: Site | None = None
+        self._site: StackSettings | None = None
         self._endpoints: Endpoints | None = None
 
     @property
@@ -74,19 +74,19 @@ class Stack(AbstractContextManager["Stack"]):
         self.download()
         files = write_destinations(self.directory, f"http://127.0.0.1:{self._ports['sandbox']}", self._destinations)
         keyring = self.directory / "keyring.toml"
-        access.ensure_keyring(keyring, self.gate_keyring)
-        self.supervisor.layer()
-        keys: list[access.Access] = []
-        self.supervisor.together(self._servers.start_kafka, lambda: keys.append(self._start_storage(keyring)))
+        credentials.ensure_keyring(keyring, self.gate_keyring)
+        self.supervisor.begin_layer()
+        keys: list[credentials.Credentials] = []
+        self.supervisor.run_parallel(self._servers.start_kafka, lambda: keys.append(self._start_storage(keyring)))
         servers = self._servers.addresses
         settings = self._settings(keyring)
         self._provision(settings)
-        self._site = Site(
+        self._site = StackSettings(
             directory=self.directory,
             settings=settings,
             ports=self._ports,
-            database=access.service_url(servers.database, keys[0].role, keys[0].password),
-            gate_keys=self.directory / "secrets" / access.GATE_KEYS,
+            database=credentials.service_url(servers.database, keys[0].role, keys[0].password),
+            gate_keys=self.directory / "secrets" / credentials.GATE_KEYS,
             gate_keyring=self.gate_keyring,
             destinations=files.destinations,
             sandbox=files.sandbox,
@@ -102,7 +102,7 @@ class Stack(AbstractContextManager["Stack"]):
             sandbox=self._site.url("sandbox"),
             sandbox_token=files.sandbox_token,
             metrics={each.name: each.metrics for each in services if each.name != "sandbox"},
-            tenant=access.TENANT,
+            tenant=credentials.TENANT,
             api_key=keys[0].api_key,
             check_key=keys[0].check_key,
             keyring_file=str(keyring),
@@ -210,7 +210,7 @@ class Stack(AbstractContextManager["Stack"]):
         return self
 
     @property
-    def _started(self) -> Site:
+    def _started(self) -> StackSettings:
         if self._site is None:
             raise RuntimeError("the stack has not been started")
         return self._site
@@ -228,16 +228,16 @@ class Stack(AbstractContextManager["Stack"]):
             "CONSENT_RELAY_KEYRING_FILE": str(keyring),
         }
 
-    def _start_storage(self, keyring: Path) -> access.Access:
+    def _start_storage(self, keyring: Path) -> credentials.Credentials:
         """PostgreSQL, then beside each other the registry and the ledger's tables, role and API keys."""
         self._servers.start_database()
-        keys: list[access.Access] = []
-        self.supervisor.together(self._servers.start_registry, lambda: keys.append(self._open_ledger()))
+        keys: list[credentials.Credentials] = []
+        self.supervisor.run_parallel(self._servers.start_registry, lambda: keys.append(self._open_ledger()))
         return keys[0]
 
-    def _open_ledger(self) -> access.Access:
+    def _open_ledger(self) -> credentials.Credentials:
         which = self._environ.get("CONSENT_RELAY_DATABASE", "ours")
-        return access.open_ledger(self.directory / "secrets", which, self._servers.addresses.database)
+        return credentials.open_ledger(self.directory / "secrets", which, self._servers.addresses.database)
 
     def _provision(self, settings: Mapping[str, str]) -> None:
         channels = settings.get("CONSENT_RELAY_CHANNELS", "")
@@ -252,8 +252,8 @@ class Stack(AbstractContextManager["Stack"]):
             raise StartFailed(name="topics apply", why="failed", log=log, tail=str(error)) from error
 
     def _start_services(self, services: list[Service]) -> None:
-        self.supervisor.layer()
-        self.supervisor.together(*(lambda each=each: self._add(each) for each in services))
+        self.supervisor.begin_layer()
+        self.supervisor.run_parallel(*(lambda each=each: self._add(each) for each in services))
 
     def _add(self, each: Service) -> None:
         self.supervisor.add(each.program(), each.probe())

@@ -36,7 +36,7 @@ class Supervisor:
         self._probes: dict[str, Probe] = {}
         self._layers: list[list[str]] = []
 
-    def layer(self) -> None:
+    def begin_layer(self) -> None:
         """What is added from here on needs what was added before, so it is stopped before it."""
         self._layers.append([])
 
@@ -83,23 +83,23 @@ class Supervisor:
                 raise _failed(child, f"was not ready within {seconds:.0f} s: {why}")
             time.sleep(0.05)
 
-    def together(self, *jobs: Callable[[], object]) -> None:
+    def run_parallel(self, *jobs: Callable[[], object]) -> None:
         """Run jobs at once. The first that fails makes the others give up, and its error is raised."""
         with ThreadPoolExecutor(len(jobs)) as pool:
             futures = [pool.submit(job) for job in jobs]
             if any(future.exception() for future in wait(futures, return_when=FIRST_EXCEPTION).done):
-                self.abandon()
+                self.cancel_start()
         errors = [error for future in futures if (error := future.exception())]
         if errors:
             raise next((error for error in errors if not isinstance(error, Abandoned)), errors[0])
 
-    def abandon(self) -> None:
+    def cancel_start(self) -> None:
         """Make every wait for readiness, on whichever thread, end with Abandoned."""
         self._abandoned.set()
 
     def stop_all(self) -> None:
         """End everything: layer by layer, the children of a layer at once."""
-        self.abandon()
+        self.cancel_start()
         for layer in reversed(self._layers):
             children = [self._children[name] for name in layer if name in self._children]
             if children:

@@ -15,27 +15,27 @@ import yaml
 
 from consent_contracts import Verdict
 from consent_runtime.keyring import Keyring, age
-from local_stack.audit import Findings, Place, Tool, compare, compare_gate, purposes_of
+from local_stack.audit import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 
 ACCOUNTS = {"twilio": "twilio", "sendgrid": "sendgrid", "genesys": "genesys"}
 MOST_ADDRESSES = 10_000  # of one call to the gate
 
 
-def tools(endpoints: Endpoints) -> list[Tool]:
+def tools(endpoints: Endpoints) -> list[AuditedDestination]:
     """The destinations that `up` declared, as the audit needs them."""
     key = partial(oldest_address_key, Keyring.load(Path(endpoints.keyring_file)), endpoints.tenant)
     declared = yaml.safe_load(Path(endpoints.destinations_file).read_text("utf-8"))["destinations"]
     return [_tool(each, key) for each in declared]
 
 
-def oldest_address_key(keyring: Keyring, tenant: str, place: Place) -> str:
+def oldest_address_key(keyring: Keyring, tenant: str, place: ChannelAddress) -> str:
     """The address under the tenant's oldest live hash key: permissions are delivered from its entry (record 0009)."""
     return min(keyring.live_address_keys(tenant, *place), key=lambda each: age(each.partition(".")[0]))
 
 
 def audit(
-    endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]], *, but: Collection[str] = ()
+    endpoints: Endpoints, expected: Mapping[ChannelAddress, Mapping[str, Verdict]], *, but: Collection[str] = ()
 ) -> Findings:
     """Compare every decision with the state at every destination (``but`` these), and with the gate's answer."""
     now = time.time_ns() // 1_000
@@ -53,10 +53,10 @@ def audit(
     return all_findings
 
 
-def _tool(declared: Mapping[str, Any], key: Callable[[Place], str]) -> Tool:
+def _tool(declared: Mapping[str, Any], key: Callable[[ChannelAddress], str]) -> AuditedDestination:
     purposes = declared["purposes"]
     receives_addresses = declared["connector"] != "webhook" or declared.get("options", {}).get("clear_addresses")
-    return Tool(
+    return AuditedDestination(
         destination=declared["name"],
         channel=declared["channel"],
         account=ACCOUNTS.get(declared["connector"]) or "/".join(declared["url"].split("/")[3:]),
@@ -80,13 +80,13 @@ def _beliefs(client: httpx.Client, sandbox: str, account: str) -> Mapping[str, M
 
 
 def _answers(
-    client: httpx.Client, endpoints: Endpoints, expected: Mapping[Place, Mapping[str, Verdict]]
-) -> dict[tuple[Place, str], bool]:
-    asked: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    client: httpx.Client, endpoints: Endpoints, expected: Mapping[ChannelAddress, Mapping[str, Verdict]]
+) -> dict[tuple[ChannelAddress, str], bool]:
+    asked: dict[tuple[str, str], list[ChannelAddress]] = defaultdict(list)
     for place, known in expected.items():
         for purpose in purposes_of(known):
             asked[place[0], purpose].append(place)
-    answers: dict[tuple[Place, str], bool] = {}
+    answers: dict[tuple[ChannelAddress, str], bool] = {}
     for (channel, purpose), places in asked.items():
         for some in _slices(places):
             answer = client.post(
@@ -100,6 +100,6 @@ def _answers(
     return answers
 
 
-def _slices(places: list[Place]) -> Iterator[list[Place]]:
+def _slices(places: list[ChannelAddress]) -> Iterator[list[ChannelAddress]]:
     for start in range(0, len(places), MOST_ADDRESSES):
         yield places[start : start + MOST_ADDRESSES]

@@ -28,7 +28,7 @@ def run(directory: Path) -> int:
         _say(f"In another shell, for the API keys and the consent-relay commands:  . {directory / 'env.sh'}")
         _say(f"For programs: {directory / 'endpoints.json'}. Ctrl-C stops everything.")
         try:
-            return _stay(stack, leave)
+            return _supervise(stack, leave)
         finally:
             stack.withdraw()
     return leave.code
@@ -45,7 +45,7 @@ def run_servers(directory: Path) -> int:
     return leave.code
 
 
-class Leave:
+class StopRequest:
     """Whether a signal or a failure asked us to stop, and the exit code."""
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class Leave:
 
 
 @contextmanager
-def stop_on_signal(supervisor: Supervisor) -> Iterator[Leave]:
+def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
     """Whatever ends the block (Ctrl-C, SIGTERM, a failure, an exception), the children are stopped."""
-    leave = Leave()
+    leave = StopRequest()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if not leave.asked.is_set():
             leave.asked.set()
-            supervisor.abandon()
+            supervisor.cancel_start()
             raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -79,7 +79,7 @@ def stop_on_signal(supervisor: Supervisor) -> Iterator[Leave]:
             signal.signal(number, handler)
 
 
-def _stay(stack: Stack, leave: Leave) -> int:
+def _supervise(stack: Stack, leave: StopRequest) -> int:
     """Start again what crashes, as an orchestrator would, but not for ever."""
     crashes: list[float] = []
     while not leave.asked.is_set():

@@ -4,11 +4,11 @@ A chunk is acknowledged as a range, explicitly, after all its effects; commits n
 not. See docs/decisions/ for why not stock Faust.
 """
 
+from .api import Chunk, Ownership, PartitionHandler, Record, StreamSpec
 from .app import build
 from .chunk_app import ChunkApp
-from .contract import Chunk, Ownership, PartitionHandler, Record, Stream
 from .metrics import TransportMetrics
-from .session import SessionStuck
+from .partition_task import PartitionStuckError
 from .worker import run
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "ChunkApp",
     "Ownership",
     "PartitionHandler",
+    "PartitionStuckError",
     "Record",
-    "SessionStuck",
-    "Stream",
+    "StreamSpec",
     "TransportMetrics",
     "build",
     "run",

@@ -15,13 +15,13 @@ from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
 
+from .api import Chunk, StreamSpec
 from .chunk_app import ChunkApp, NoTables
 from .consumer import ChunkTransport
-from .contract import Chunk, Stream
 from .membership import Membership
 from .metrics import TransportMetrics
 from .options import Options
-from .sessions import Sessions
+from .partition_tasks import PartitionTasks
 
 
 class ChunkSchema(faust.Schema[None, Chunk]):
@@ -35,7 +35,7 @@ class ChunkSchema(faust.Schema[None, Chunk]):
 
 
 def build(
-    stream: Stream,
+    stream: StreamSpec,
     *,
     bootstrap: str,
     instance_id: str,
@@ -45,19 +45,20 @@ def build(
     session_timeout: float = 8.0,
     max_chunk: int = 1_000,
     max_outstanding: int = 5_000,
-    patience: float = 2.0,
+    drain_timeout: float = 2.0,
+    close_timeout: float = 8.0,
     stalled_after: float = STALLED_SECONDS,
     static: bool = True,
 ) -> ChunkApp:
     """A Faust app that consumes `stream`; start it with `run`. Import-safe: connects to nothing yet.
 
     `instance_id` is this process's own: a static member keeps its partitions over a restart within the session timeout,
-    and of two processes with the same one the first that has seen that the other lives ends with InstanceTaken.
-    Without `static` the member leaves the group when it stops, sends a heartbeat every half second, and keeps its
-    partitions when others join. `client_config`: security settings in librdkafka's words. `patience`: seconds a
-    handler has to finish before `process` is cancelled; `close` may take four times that, and one that takes longer
-    ends the process. `stalled_after`: seconds without progress in a partition that has work, after which the process is
-    not ready.
+    and of two processes with the same one the first that has seen that the other lives ends with
+    DuplicateInstanceIdError. Without `static` the member leaves the group when it stops, sends a heartbeat every half
+    second, and keeps its partitions when others join. `client_config`: security settings in librdkafka's words.
+    `drain_timeout`: seconds a handler has to finish before `process` is cancelled. `close_timeout`: seconds that the
+    cancelled `process`, and then `close`, may take; a handler that takes longer ends the process. `stalled_after`:
+    seconds without progress in a partition that has work, after which the process is not ready.
     """
     options = Options(
         bootstrap=bootstrap,
@@ -66,7 +67,8 @@ def build(
         session_timeout=session_timeout,
         max_chunk=max_chunk,
         max_outstanding=max_outstanding,
-        patience=patience,
+        drain_timeout=drain_timeout,
+        close_timeout=close_timeout,
         stalled_after=stalled_after,
         static=static,
     )
@@ -87,16 +89,17 @@ def build(
     )
     metrics.start_at_zero(stream.name, stream.topics)
     app.transport = ChunkTransport([URL("kafka://")], app)
-    app.relay, app.options, app.health, app.metrics = stream, options, health, metrics
+    app.stream_spec, app.options, app.health, app.metrics = stream, options, health, metrics
     app.membership = Membership(
         session_timeout=options.session_timeout,
         instance=_instance_watch(options, stream.group) if static else None,
     )
-    app.sessions = Sessions(
+    app.partition_tasks = PartitionTasks(
         stream,
         membership=app.membership,
         max_outstanding=max_outstanding,
-        patience=patience,
+        drain_timeout=drain_timeout,
+        close_timeout=close_timeout,
         stalled_after=stalled_after,
         health=health,
         metrics=metrics,
@@ -116,14 +119,14 @@ def _instance_watch(options: Options, group: str) -> InstanceWatch:
 
 
 def _consume(app: ChunkApp) -> None:
-    topic = app.topic(*app.relay.topics, schema=ChunkSchema(), acks=False)
+    topic = app.topic(*app.stream_spec.topics, schema=ChunkSchema(), acks=False)
 
-    @app.agent(topic, name=app.relay.name, supervisor_strategy=CrashingSupervisor)
+    @app.agent(topic, name=app.stream_spec.name, supervisor_strategy=CrashingSupervisor)
     async def hand_over(stream: faust.StreamT[Chunk]) -> None:
         async for event in stream.events():
             chunk: Chunk = event.value
-            session = app.sessions.of(chunk.topic, chunk.partition)
-            if session is not None:
-                session.enqueue(chunk)
-                app.metrics.chunks.labels(app.relay.name, chunk.topic).inc()
-                app.metrics.records.labels(app.relay.name, chunk.topic).inc(len(chunk.records))
+            task = app.partition_tasks.get(chunk.topic, chunk.partition)
+            if task is not None:
+                task.enqueue(chunk)
+                app.metrics.chunks.labels(app.stream_spec.name, chunk.topic).inc()
+                app.metrics.records.labels(app.stream_spec.name, chunk.topic).inc(len(chunk.records))

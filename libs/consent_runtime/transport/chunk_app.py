@@ -12,16 +12,16 @@ from faust.types import TP
 
 from consent_runtime.observability import Health
 
-from .contract import Stream
+from .api import StreamSpec
 from .membership import Membership
 from .metrics import TransportMetrics
 from .options import Options
-from .sessions import Sessions
+from .partition_tasks import PartitionTasks
 
 logger = logging.getLogger(__name__)
 
 
-class OnlyConsumer(BootStrategy):
+class ConsumerOnlyStrategy(BootStrategy):
     """Effects are the handlers' affair: no Faust producer, no web server."""
 
     enable_kafka_producer = False
@@ -49,19 +49,19 @@ class NoTables(TableManager):
 class ChunkApp(faust.App):
     """What the consumer and its thread need of a stream; `build` puts it together."""
 
-    BootStrategy = OnlyConsumer
+    BootStrategy = ConsumerOnlyStrategy
 
-    relay: Stream
+    stream_spec: StreamSpec
     options: Options
     membership: Membership
-    sessions: Sessions
+    partition_tasks: PartitionTasks
     health: Health
     metrics: TransportMetrics
     end_process: Callable[[BaseException], None]
 
     def fail(self, failure: BaseException) -> None:
         """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
-        logger.critical("stream %s has failed", self.relay.name, exc_info=failure)
+        logger.critical("stream %s has failed", self.stream_spec.name, exc_info=failure)
         self.end_process(failure)
 
     def wake(self) -> None:
@@ -73,7 +73,7 @@ class ChunkApp(faust.App):
         if consumer is not None:
             consumer.stop_flow()
             try:
-                await self.sessions.close()
+                await self.partition_tasks.close()
                 await consumer.commit()
             except Exception as failure:
                 self.fail(failure)

@@ -2,7 +2,7 @@
 
 Stock Faust loses a record in two ways: it commits past a record in flight (an off-by-one in `_new_offset`), and
 an exception in an agent acknowledges the event. Here Faust's own acknowledgements are inert; what is committed
-comes from the sessions alone. The rest (group membership, threads, rebalancing) stays Faust's and aiokafka's.
+comes from the partition_tasks alone. The rest (group membership, threads, rebalancing) stays Faust's and aiokafka's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.transports import ConsumerT
 
+from .api import Chunk
 from .chunk_app import ChunkApp
-from .contract import Chunk
 from .thread import POLL_SECONDS, ChunkConsumerThread
 
 
@@ -29,7 +29,7 @@ class ChunkConsumer(Consumer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.sessions = self.app.sessions
+        self.partition_tasks = self.app.partition_tasks
         self._committing = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
@@ -41,7 +41,7 @@ class ChunkConsumer(Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         try:
             self.stop_flow()
-            await self.sessions.suspend()
+            await self.partition_tasks.suspend()
             await self.commit()
         except Exception as failure:
             self.app.fail(failure)
@@ -51,7 +51,7 @@ class ChunkConsumer(Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
         if self.app.should_stop:
             return
-        self.sessions.assign(assigned, self._thread.lease)
+        self.partition_tasks.assign(assigned, self._thread.membership_id)
         self.app.flow_control.resume()
         self.resume_flow()
         await self.app._fetcher.maybe_start()
@@ -70,25 +70,25 @@ class ChunkConsumer(Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """One message for each partition that has records, holding a chunk of them."""
-        self.app.health.beat(self.app.relay.name)
-        self.sessions.report()
+        self.app.health.beat(self.app.stream_spec.name)
+        self.partition_tasks.report()
         if not self.flow_active:
             await self._thread.check_errors()
             await self.wait(self.can_resume_flow.wait(), timeout=timeout)
             return
         for tp, fetched in (await self._thread.fetch()).items():
-            session = self.sessions.of(*tp)
-            if session is None:
+            task = self.partition_tasks.get(*tp)
+            if task is None:
                 continue
             if fetched.stable is not None and fetched.end is not None:
-                session.observe_end(stable=fetched.stable, end=fetched.end)
+                task.observe_end(stable=fetched.stable, end=fetched.end)
             if fetched.records:
                 # None: the partition is being revoked. Its next assignment starts at the committed offset.
-                chunk = session.deliver(fetched.records, fetched.position)
+                chunk = task.deliver(fetched.records, fetched.position)
                 if chunk is not None:
                     yield tp, self._to_message(tp, chunk)
             else:
-                session.passed(fetched.position)
+                task.advance_to(fetched.position)
 
     def _to_message(self, tp: TP, record: Chunk) -> ConsumerMessage:
         first = record.records[0]
@@ -116,14 +116,14 @@ class ChunkConsumer(Consumer):
         async with self._committing:
             if self._thread.should_stop:
                 return False  # What was acknowledged will be delivered again.
-            self.sessions.observe()
-            lease, offsets = self._thread.lease, self.sessions.committable()
+            self.partition_tasks.observe()
+            membership_id, offsets = self._thread.membership_id, self.partition_tasks.committable()
             if not offsets:
                 return False
-            outcome = await self._thread.commit_under(lease, offsets)
+            outcome = await self._thread.commit_as_member(membership_id, offsets)
             if outcome == "done":
-                self.sessions.committed(offsets, lease)
-            self.app.metrics.commits.labels(self.app.relay.name, outcome).inc()
+                self.partition_tasks.committed(offsets, membership_id)
+            self.app.metrics.commits.labels(self.app.stream_spec.name, outcome).inc()
             return outcome == "done"
 
     async def verify_all_partitions_active(self) -> None:

@@ -20,13 +20,13 @@ _LOST = frozenset({UnknownMemberIdError.errno, IllegalGenerationError.errno, _FE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lease:
+class GroupMembershipId:
     """Under which member id and generation partitions were assigned."""
 
     generation: int
     member_id: str
 
-    def continues(self, earlier: Lease) -> bool:
+    def continues(self, earlier: GroupMembershipId) -> bool:
         """Whether no other member can have owned a partition between these two, if both hold it."""
         return self.member_id == earlier.member_id and self.generation - earlier.generation in (0, 1)
 
@@ -66,7 +66,7 @@ class Membership:
     def watch(self, coordinator: Any) -> None:
         """Follow the requests of aiokafka's coordinator. A static member that is answered twice within a minute that
         it is unknown joins again only once no other member has its instance id; where one keeps it, its next join
-        raises InstanceTaken, which ends the coordinator."""
+        raises DuplicateInstanceIdError, which ends the coordinator."""
         send = coordinator._send_req
 
         async def watched(request: Any) -> Any:

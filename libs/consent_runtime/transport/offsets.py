@@ -55,7 +55,7 @@ class OffsetTracker:
             self._ranges.popleft()
         return True
 
-    def passed(self, position: int) -> None:
+    def advance_to(self, position: int) -> None:
         """Reading has come to `position` without finding a record (markers, aborted or compacted records)."""
         if self._position is None:
             self._committed = self._position = position

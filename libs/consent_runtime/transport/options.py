@@ -20,7 +20,8 @@ class Options:
     commit_interval: float = 0.5
     max_chunk: int = 1_000
     max_outstanding: int = 5_000
-    patience: float = 2.0
+    drain_timeout: float = 2.0
+    close_timeout: float = 8.0
     stalled_after: float = STALLED_SECONDS
     static: bool = True
     """A static member keeps its partitions over a restart within the session timeout. A dynamic one leaves the group

@@ -33,10 +33,10 @@ from faust.types import TP
 
 from consent_runtime.kafka import aiokafka_security
 
+from .api import Record
 from .chunk_app import ChunkApp
 from .compressed_batches import UNFETCHABLE_HEADER, without_compressed
-from .contract import Record
-from .membership import Lease
+from .membership import GroupMembershipId
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +75,13 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, fetching chunks."""
 
     app: ChunkApp
-    lease: Lease
+    membership_id: GroupMembershipId
     """Under which the partitions were assigned that are ours now."""
     _woken: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.lease = Lease(generation=-1, member_id="")
+        self.membership_id = GroupMembershipId(generation=-1, member_id="")
         self._out_of_range: dict[TP, int] = {}
         """Where partitions were to be read on, and the topic no longer holds that offset."""
         self._singly: set[TP] = set()
@@ -130,7 +130,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
-        self.lease = Lease(generation=generation_id, member_id=coordinator.member_id)
+        self.membership_id = GroupMembershipId(generation=generation_id, member_id=coordinator.member_id)
         self._out_of_range.clear()
         self._singly.clear()
         await super().on_partitions_assigned(assigned, generation_id)
@@ -171,11 +171,11 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         if subscriptions.reassignment_in_progress or not self.app.membership.confirmed():
             return {}
         fetched: dict[TP, Fetched] = {}
-        for tp in self.app.sessions.ready:
+        for tp in self.app.partition_tasks.ready:
             state = subscriptions.subscription.assignment.state_value(tp)
             if state is None:
                 continue
-            start = self.app.sessions.seeks.pop(tp, None)
+            start = self.app.partition_tasks.seeks.pop(tp, None)
             if start is not None:
                 fetcher.seek_to(tp, start)
             if tp in self._out_of_range and state.has_valid_position:
@@ -233,7 +233,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         """What was committed is not repeated; records that were deleted unread are lost to this group."""
         if wanted == begins:
             return
-        stream = self.app.relay.name
+        stream = self.app.stream_spec.name
         self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
         logger.error(
             "stream %s: offset %d of %s:%d no longer exists, resuming at %d",
@@ -252,12 +252,12 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             arrived.result()
         arrived.cancel()
 
-    async def commit_under(self, lease: Lease, offsets: Mapping[TP, int]) -> str:
+    async def commit_as_member(self, membership_id: GroupMembershipId, offsets: Mapping[TP, int]) -> str:
         """Commit as the member that was assigned the partitions, or not at all. How it went: done, refused
         (the group has moved on), failed (no answer)."""
-        return await self.call_thread(self._commit_under, lease, offsets)  # type: ignore[no-any-return]
+        return await self.call_thread(self._commit_as_member, membership_id, offsets)  # type: ignore[no-any-return]
 
-    async def _commit_under(self, lease: Lease, offsets: Mapping[TP, int]) -> str:
+    async def _commit_as_member(self, membership_id: GroupMembershipId, offsets: Mapping[TP, int]) -> str:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator
         wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
@@ -268,7 +268,9 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                     # aiokafka commits under whatever generation it has at the time, and under none at all (-1,
                     # which a broker takes for an empty group) after it was thrown out. The request is built
                     # before the first wait in this call, so this comparison holds for it.
-                    if lease != Lease(generation=coordinator.generation, member_id=coordinator.member_id):
+                    if membership_id != GroupMembershipId(
+                        generation=coordinator.generation, member_id=coordinator.member_id
+                    ):
                         return "refused"
                     await coordinator._do_commit_offsets(consumer._subscription.subscription.assignment, wanted)
         except _REBALANCED:

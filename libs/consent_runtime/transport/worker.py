@@ -14,7 +14,7 @@ from mode.utils.futures import maybe_cancel
 from consent_runtime.starting import LinkRefused, refuse
 
 from .chunk_app import ChunkApp
-from .session import SessionStuck
+from .partition_task import PartitionStuckError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class StreamsWorker(Worker):
     def __init__(self, *apps: ChunkApp, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(*apps, override_logging=False, redirect_stdouts=False, quiet=True, loop=loop)
         self._last_resort = threading.Timer(
-            STOP_SECONDS, _give_up, [f"the streams did not stop within {STOP_SECONDS:.0f} s"]
+            STOP_SECONDS, _exit_now, [f"the streams did not stop within {STOP_SECONDS:.0f} s"]
         )
         self._last_resort.daemon = True
         for app in apps:
@@ -42,8 +42,8 @@ class StreamsWorker(Worker):
 
         With a stuck handler there is no order left, and its partition must not reach another process before it ends.
         """
-        if isinstance(failure, SessionStuck):
-            _give_up("a handler does not let go of its partition")
+        if isinstance(failure, PartitionStuckError):
+            _exit_now("a handler does not let go of its partition")
         if self.failure is None:
             self.failure = failure
         if self._signal_stop_time is None:
@@ -100,6 +100,6 @@ def run(apps: Sequence[ChunkApp]) -> int:
     return code if isinstance(code, int) else EXIT_FAILED
 
 
-def _give_up(reason: str) -> None:
+def _exit_now(reason: str) -> None:
     logger.critical("%s; ending the process", reason)
     os._exit(EXIT_STUCK)

@@ -68,8 +68,8 @@ class ConsumerLoop:
     stopped. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
     A consumer that librdkafka declares fenced is replaced. Where that happens again soon, the group is watched first:
-    another process under the same identity ends `run` with InstanceTaken, while for a member without a process (a
-    broker that was killed leaves such) it waits until the broker has removed it.
+    another process under the same identity ends `run` with DuplicateInstanceIdError; a member without a process (a
+    broker that was killed leaves such) is waited for until the broker has removed it.
 
     A batch that the client cannot unpack is passed over (it calls `pass_over`): its last record is handled as
     `unfetchable`.
@@ -122,7 +122,7 @@ class ConsumerLoop:
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A batch in the database is finished first; one that waits is abandoned.
 
-        Raises InstanceTaken."""
+        Raises DuplicateInstanceIdError."""
         try:
             while True:
                 try:
@@ -149,7 +149,7 @@ class ConsumerLoop:
         self._instance.replaced()
 
     def _wait_to_join(self, stop: threading.Event) -> bool:
-        """False when `stop` comes first. Raises InstanceTaken."""
+        """False when `stop` comes first. Raises DuplicateInstanceIdError."""
         while not stop.is_set():
             self._health.beat(self._name)
             if self._instance.may_join():

@@ -11,7 +11,7 @@ from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.dead_letters import TOO_LARGE, Cut, Letters, cut_error
 
 if TYPE_CHECKING:
-    from consent_runtime.transport.contract import Record
+    from consent_runtime.transport.api import Record
 
     from .record import Consumed
 

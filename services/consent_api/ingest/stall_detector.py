@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from consent_runtime.progress import Progress, open_transaction
+from consent_runtime.progress import StallTimer, open_transaction
 
 Partition = tuple[str, int]
 """A topic and a partition."""
@@ -18,13 +18,13 @@ class StallDetector:
         self._bound = bound
         self._clock = clock
         self._joined = False
-        self._partitions: dict[Partition, tuple[Progress, int]] = {}
+        self._partitions: dict[Partition, tuple[StallTimer, int]] = {}
         self._stable: dict[Partition, int] = {}
 
     def assigned(self, places: Iterable[Partition]) -> None:
         """These are assigned from now on; their positions are not known yet."""
         self._joined = True
-        self._partitions |= {place: (Progress(bound=self._bound, clock=self._clock), _NOWHERE) for place in places}
+        self._partitions |= {place: (StallTimer(bound=self._bound, clock=self._clock), _NOWHERE) for place in places}
 
     def lost(self, places: Iterable[Partition]) -> None:
         for place in places:
@@ -34,7 +34,7 @@ class StallDetector:
     def waiting_on_purpose(self) -> None:
         """The loop waits on purpose, and reports the reason itself."""
         for progress, _ in self._partitions.values():
-            progress.moved()
+            progress.progressed()
 
     def position(self, place: Partition, position: int) -> bool:
         """Everything before `position` is read (negative: that is not known). False when that is no news."""
@@ -44,7 +44,7 @@ class StallDetector:
         if position <= before:
             return False
         self._partitions[place] = progress, position
-        progress.moved()
+        progress.progressed()
         return True
 
     def end_offset(self, place: Partition, end: int, *, stable: int) -> None:
@@ -56,13 +56,13 @@ class StallDetector:
         else:
             self._stable.pop(place, None)  # Else a later stall, for which the broker gives no end, would be put to it.
         if end <= position:
-            progress.moved()
+            progress.progressed()
 
     def readiness(self) -> bool | str:
         """True, or what the health page has."""
         if not self._joined:
             return "has not joined its group yet"
-        stalled = {place: seconds for place, (each, _) in self._partitions.items() if (seconds := each.stalled())}
+        stalled = {place: seconds for place, (each, _) in self._partitions.items() if (seconds := each.stalled_for())}
         return "; ".join(self._reason(place, seconds) for place, seconds in stalled.items()) or True
 
     def _reason(self, place: Partition, seconds: float) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from consent_api.ledger.lanes import Lane
 from consent_contracts.errors import RegistryUnavailable
 from consent_runtime.observability import Health
-from consent_runtime.progress import Progress
+from consent_runtime.progress import StallTimer
 
 from .availability import PartitionAvailability
 from .errors import PublishFailedError
@@ -70,7 +70,7 @@ class LaneRelay:
         scope: Callable[[], frozenset[int]],
         metrics: RelayMetrics,
         health: Health,
-        progress: Progress,
+        progress: StallTimer,
         interval: PollInterval | None = None,
         batch: int = 2_000,
         yields_to: LaneRelay | None = None,
@@ -167,7 +167,7 @@ class LaneRelay:
             self.resolved.observe(delivery, before=known)
         self._count(delivery)
         if delivery.acknowledged or delivery.refused:
-            self._progress.moved()
+            self._progress.progressed()
             self._published_at = time.monotonic()
         if delivery.failed and not self._stop():
             raise PublishFailedError(delivery.cause)
@@ -234,7 +234,7 @@ class LaneRelay:
         self._metrics.retries.labels(self._lane.value, cause).inc()
         what = self._partitions.readiness() if cause == "broker" else f"the {cause} does not answer"
         self._health.ready(self._name, what)
-        self._progress.moved()
+        self._progress.progressed()
         if failures == 1:
             why = type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)
             log.warning("relay paused", extra={"lane": self._lane.value, "cause": cause, "error": why})

@@ -15,7 +15,7 @@ from consent_api.ledger import backlog
 from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
 from consent_runtime.observability import Health
-from consent_runtime.progress import Progress
+from consent_runtime.progress import StallTimer
 
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE, OutboxTable
@@ -46,7 +46,7 @@ class MonitoredLane:
     lane: Lane
     outbox: OutboxTable
     resolved_age: ResolvedAge
-    progress: Progress
+    progress: StallTimer
     stalled_after: float
     rejected_count: Callable[[], int]
 
@@ -87,8 +87,8 @@ class OutboxMonitor:
 def _backlog_readiness(lane: MonitoredLane, found: OutboxBacklog) -> bool | str:
     """Rows that another relay publishes do not grow old; rows that the broker refuses are no fault of this relay."""
     if found.oldest_seconds <= lane.stalled_after or found.pending <= lane.rejected_count():
-        lane.progress.moved()
-    seconds = lane.progress.stalled()
+        lane.progress.progressed()
+    seconds = lane.progress.stalled_for()
     return seconds is None or f"{found.pending} rows wait, and none was published for {seconds:.0f} s"
 
 

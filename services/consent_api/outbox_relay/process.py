@@ -34,7 +34,7 @@ from consent_api.verify.repairing import RepairWriter
 from consent_api.verify.scrub import ScrubLoop
 from consent_api.verify.scrub_table import ScrubTable
 from consent_runtime import kafka, observability, starting
-from consent_runtime.progress import STALLED_SECONDS, Progress
+from consent_runtime.progress import STALLED_SECONDS, StallTimer
 
 from . import repair_loop
 from .availability import PartitionAvailability
@@ -122,7 +122,7 @@ class _Composition:
         relays: dict[Lane, LaneRelay] = {}
         for lane in Lane:
             turns = self._turns(lane)
-            progress = Progress(bound=self.stalled_after, clock=time.monotonic)
+            progress = StallTimer(bound=self.stalled_after, clock=time.monotonic)
             partitions = PartitionAvailability(
                 topic=lane.changes(self.settings.topics),
                 partitions=self.settings.partitions,
@@ -191,7 +191,7 @@ class _Composition:
         lane: Lane,
         part: str,
         turns: TurnLoop,
-        progress: Progress,
+        progress: StallTimer,
         partitions: PartitionAvailability,
         *,
         scope: Callable[[], frozenset[int]],

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
-from consent_runtime.transport.contract import Chunk, Ownership
+from consent_runtime.transport.api import Chunk, Ownership
 from consent_state import (
     Remaining,
     RestoreFailed,

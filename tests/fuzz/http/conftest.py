@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from tests.fuzz.http.services import Service, running
 
 
 @pytest.fixture(scope="session")
 def services(
-    servers: Addresses, keyring_file: Path, tmp_path_factory: pytest.TempPathFactory
+    servers: ServerEndpoints, keyring_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Service]]:
     with running(servers, keyring_file, tmp_path_factory.mktemp("fuzz")) as services:
         yield services

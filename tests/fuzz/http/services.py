@@ -24,7 +24,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import api_keys, provision
 from consent_runtime.clock import now_micros
 from local_stack.ports import free_port
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from tests.conftest import TENANT, own_database
 
 MAX_SECONDS = 60.0
@@ -88,7 +88,7 @@ def _wait_until_ready(service: Service) -> None:
 
 
 @contextmanager
-def running(servers: Addresses, keyring_file: Path, directory: Path) -> Iterator[dict[str, Service]]:
+def running(servers: ServerEndpoints, keyring_file: Path, directory: Path) -> Iterator[dict[str, Service]]:
     """All of them under a prefix and a database of their own, until the end of the block."""
     topics = Topics(prefix=f"t{uuid4().hex[:8]}.")
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def _started(name: str, directory: Path, token: str, environment: dict[str, str]
 
 
 @contextmanager
-def _migrated(servers: Addresses) -> Iterator[tuple[str, str]]:
+def _migrated(servers: ServerEndpoints) -> Iterator[tuple[str, str]]:
     """The URL of a database as the service connects to it, and an API key of the test's tenant."""
     with own_database(servers) as url:
         owner = make_url(url)
@@ -162,7 +162,7 @@ def _migrated(servers: Addresses) -> Iterator[tuple[str, str]]:
             engine.dispose()
 
 
-def _delete(servers: Addresses, topics: Topics) -> None:
+def _delete(servers: ServerEndpoints, topics: Topics) -> None:
     admin = AdminClient({"bootstrap.servers": servers.kafka})
     for deleted in admin.delete_topics([spec.name for spec in topics.specs()]).values():
         deleted.result()

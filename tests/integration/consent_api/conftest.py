@@ -27,7 +27,7 @@ from consent_contracts.topics import Topics
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 
 
 class FixedIds:
@@ -41,7 +41,7 @@ class FixedIds:
 
 
 @pytest.fixture(scope="session")
-def owner(servers: Addresses) -> Iterator[URL]:
+def owner(servers: ServerEndpoints) -> Iterator[URL]:
     """A database for all of these tests: making one takes longer than most of them."""
     name = f"test_{uuid4().hex[:12]}"
     url = make_url(servers.database)

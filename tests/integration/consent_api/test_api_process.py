@@ -19,7 +19,7 @@ from sqlalchemy import URL, Engine, text
 from consent_contracts.topics import Topics
 from consent_runtime.api_keys import KeyFile
 from local_stack.ports import free_port
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 
 Environment = dict[str, str]
 WITHDRAWAL = {"subject_ref": "s1", "address": "+33639980001", "channel": "sms", "purpose": "*", "status": "withdrawn"}
@@ -27,7 +27,7 @@ WITHDRAWAL = {"subject_ref": "s1", "address": "+33639980001", "channel": "sms", 
 
 @pytest.fixture
 def environment(
-    owner: URL, service: URL, owner_engine: Engine, servers: Addresses, topics: Topics, keyring_file: Path
+    owner: URL, service: URL, owner_engine: Engine, servers: ServerEndpoints, topics: Topics, keyring_file: Path
 ) -> Environment:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_RELAY_")}
     return {

@@ -17,7 +17,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_ledger_rotation import under
 
@@ -25,7 +25,7 @@ from tests.integration.consent_api.test_ledger_rotation import under
 class Commands:
     """`consent-relay keyring` on a file of its own, over the tests' ledger."""
 
-    def __init__(self, path: Path, servers: Addresses, topics: Topics) -> None:
+    def __init__(self, path: Path, servers: ServerEndpoints, topics: Topics) -> None:
         self.path = path
         self._servers, self._topics = servers, topics
 
@@ -78,7 +78,7 @@ class Commands:
 
 @pytest.fixture
 def commands(
-    tmp_path: Path, service: URL, servers: Addresses, topics: Topics, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, service: URL, servers: ServerEndpoints, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> Commands:
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
     monkeypatch.setenv("CONSENT_RELAY_KAFKA", servers.kafka)

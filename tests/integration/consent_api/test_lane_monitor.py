@@ -14,7 +14,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import LaneMetrics
 from consent_api.monitors import LaneMonitor
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 
 INBOUND = {Lane.LIVE: "inbound", Lane.BULK: "inbound-bulk"}
 
@@ -82,7 +82,7 @@ def test_without_a_database_nothing_is_known() -> None:
     assert all(map(math.isnan, figures.values()))
 
 
-def test_a_database_that_is_not_migrated_yet_does_not_end_it(servers: Addresses) -> None:
+def test_a_database_that_is_not_migrated_yet_does_not_end_it(servers: ServerEndpoints) -> None:
     """The API may be started before consent-relay migrate has run."""
     engine = connect(make_url(servers.database).set(database="postgres"), pool_size=1, application="test")
     figures = Rig(engine).figures(Lane.LIVE)

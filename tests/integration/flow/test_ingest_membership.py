@@ -19,7 +19,7 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import EndOffsets
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka as clients
-from consent_runtime.instance_watch import InstanceTaken, InstanceWatch, find_holder
+from consent_runtime.instance_watch import DuplicateInstanceIdError, InstanceWatch, find_holder
 from consent_runtime.observability import Health
 from local_stack.servers import Servers
 from local_stack.supervisor import Supervisor
@@ -121,7 +121,7 @@ def test_of_two_processes_under_one_name_one_ends_and_the_other_reads_on(kafka: 
         thread.start()
         until(lambda: ingest.ended or twin.ended, seconds=90, what="one ends")
         ended, other = (ingest, twin) if ingest.ended else (twin, ingest)
-        assert isinstance(ended.ended[0], InstanceTaken)
+        assert isinstance(ended.ended[0], DuplicateInstanceIdError)
         assert "another process runs as one: member one-" in str(ended.ended[0])
         other.reads()
         twin.stop.set()

@@ -15,16 +15,16 @@ from consent_contracts import Codec, Topics
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.clock_check import ClockCheck
 from lag_exporter.kafka_broker import KafkaBroker
-from lag_exporter.lag import BrokerUnavailable, Lags, Place
+from lag_exporter.lag import BrokerUnavailable, LagReader, Partition
 from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
 from tests.unpacking_bombs import send_bomb
 
 
 @pytest.fixture
-def lags(kafka: str, topics: Topics) -> Iterator[Lags]:
+def lags(kafka: str, topics: Topics) -> Iterator[LagReader]:
     broker = KafkaBroker(kafka, group=topics.group("lag"))
-    yield Lags(broker=broker, prefix=topics.prefix, topics=frozenset(spec.name for spec in topics.specs()))
+    yield LagReader(broker=broker, prefix=topics.prefix, topics=frozenset(spec.name for spec in topics.specs()))
     broker.close()
 
 
@@ -48,42 +48,42 @@ def commit(kafka: str, topics: Topics, offset: int) -> None:
     consumer.close()
 
 
-def test_lag_of_a_group_whose_consumer_is_gone(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+def test_lag_of_a_group_whose_consumer_is_gone(kafka: str, topics: Topics, lags: LagReader) -> None:  # R39
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
-    [lag] = lags.look(time.time() + 100).lags
+    [lag] = lags.read(time.time() + 100).lags
     assert lag.group == topics.group("suppression")
     assert (lag.topic, lag.partition, lag.records) == (topics.changes, 1, 7)  # six records and a marker
     assert 95 < lag.seconds < 130
 
 
-def test_nothing_left_but_markers_and_aborted_records_is_no_lag(kafka: str, topics: Topics, lags: Lags) -> None:
+def test_nothing_left_but_markers_and_aborted_records_is_no_lag(kafka: str, topics: Topics, lags: LagReader) -> None:
     write(kafka, topics, 10)
     commit(kafka, topics, 10)
     write(kafka, topics, 5, abort=True)
-    [lag] = lags.look(time.time()).lags
+    [lag] = lags.read(time.time()).lags
     assert (lag.records, lag.seconds) == (0, 0.0)
 
 
-def test_records_deleted_unread_are_no_lag(kafka: str, topics: Topics, lags: Lags) -> None:
+def test_records_deleted_unread_are_no_lag(kafka: str, topics: Topics, lags: LagReader) -> None:
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
     write(kafka, topics, 10)
-    assert [lag.records for lag in lags.look(time.time()).lags] == [18]
+    assert [lag.records for lag in lags.read(time.time()).lags] == [18]
     admin = AdminClient({"bootstrap.servers": kafka})
     [deleted] = admin.delete_records([TopicPartition(topics.changes, 1, -1)]).values()
     deleted.result(20)
-    [lag] = lags.look(time.time()).lags
+    [lag] = lags.read(time.time()).lags
     assert (lag.records, lag.seconds) == (0, 0.0)
 
 
-def test_group_at_rest_behind_holes_and_markers_has_no_lag(kafka: str, topics: Topics, lags: Lags) -> None:
+def test_group_at_rest_behind_holes_and_markers_has_no_lag(kafka: str, topics: Topics, lags: LagReader) -> None:
     """Transactions of one record, every second one aborted: more markers and holes than records."""
     for n in range(6):
         write(kafka, topics, 1, abort=n % 2 == 1)
     for at, records in ((0, 12), (7, 5), (8, 4), (9, 0), (10, 0), (11, 0), (12, 0)):
         commit(kafka, topics, at)
-        [lag] = lags.look(time.time()).lags
+        [lag] = lags.read(time.time()).lags
         assert lag.records == records, at
         assert (lag.seconds == 0.0) is (records == 0)
 
@@ -92,11 +92,11 @@ def test_coordinator_that_is_unavailable_and_returns_ends_nothing(kafka: str, to
     """The admin client's own call for offsets ends the process with SIGSEGV then (librdkafka #5040)."""
     write(kafka, topics, 10)
     commit(kafka, topics, 4)
-    place = Place(topics.changes, 1)
+    place = Partition(topics.changes, 1)
     with Proxy(kafka, kafka=True) as proxy:
         broker = KafkaBroker(proxy.address, group="lag")
-        watching = Lags(broker=broker, prefix=topics.prefix, topics=frozenset({topics.changes}))
-        assert [lag.records for lag in watching.look(time.time()).lags] == [7]
+        watching = LagReader(broker=broker, prefix=topics.prefix, topics=frozenset({topics.changes}))
+        assert [lag.records for lag in watching.read(time.time()).lags] == [7]
         proxy.cut()
         for group in (topics.group("suppression"), "a group not asked for before"):
             with pytest.raises(BrokerUnavailable):
@@ -107,7 +107,7 @@ def test_coordinator_that_is_unavailable_and_returns_ends_nothing(kafka: str, to
         while 7 not in answers:
             assert time.monotonic() < deadline, answers
             try:
-                answers += [lag.records for lag in watching.look(time.time()).lags]
+                answers += [lag.records for lag in watching.read(time.time()).lags]
             except BrokerUnavailable as error:
                 answers.append(str(error))
         broker.close()
@@ -120,7 +120,7 @@ def test_broker_that_does_not_answer_is_no_broker_without_groups() -> None:
     broker.close()
 
 
-def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, lags: Lags) -> None:
+def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, lags: LagReader) -> None:
     write(kafka, topics, 3)
     consumer: Any = kafka_clients.consumer(kafka, topics.group("suppression"))
     consumer.subscribe([topics.changes])
@@ -128,17 +128,17 @@ def test_member_that_has_committed_nothing_is_seen(kafka: str, topics: Topics, l
     while not consumer.assignment():
         assert time.monotonic() < deadline
         consumer.poll(0.1)
-    found = {Place(lag.topic, lag.partition): lag.records for lag in lags.look(time.time()).lags}
+    found = {Partition(lag.topic, lag.partition): lag.records for lag in lags.read(time.time()).lags}
     assert found == {
-        Place(topics.changes, 0): 0,
-        Place(topics.changes, 1): 4,
-        Place(topics.changes, 2): 0,
-        Place(topics.changes, 3): 0,
+        Partition(topics.changes, 0): 0,
+        Partition(topics.changes, 1): 4,
+        Partition(topics.changes, 2): 0,
+        Partition(topics.changes, 3): 0,
     }
     consumer.close()
 
 
-def test_a_transaction_left_open_hides_no_lag_and_is_seen(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+def test_a_transaction_left_open_hides_no_lag_and_is_seen(kafka: str, topics: Topics, lags: LagReader) -> None:  # R39
     write(kafka, topics, 10)
     commit(kafka, topics, 11)  # ten records and a marker
     left_open: Any = kafka_clients.transactional_producer(kafka, topics.group("foreign"), transaction_timeout_ms=60_000)
@@ -147,18 +147,18 @@ def test_a_transaction_left_open_hides_no_lag_and_is_seen(kafka: str, topics: To
     left_open.produce(topics.changes, b"foreign", b"key", 1)
     assert left_open.flush(10) == 0
     write(kafka, topics, 3)
-    place = Place(topics.changes, 1)
-    lags.look(time.time())
-    look = lags.look(time.time() + 100)
-    [lag] = look.lags
+    place = Partition(topics.changes, 1)
+    lags.read(time.time())
+    snapshot = lags.read(time.time() + 100)
+    [lag] = snapshot.lags
     assert lag.records == 5  # the foreign record, three behind it, and a marker
     assert 95 < lag.seconds < 130
-    assert look.stable_seconds[place] > 0
-    assert {at for at, seconds in look.stable_seconds.items() if seconds} == {place}
+    assert snapshot.stable_seconds[place] > 0
+    assert {at for at, seconds in snapshot.stable_seconds.items() if seconds} == {place}
     left_open.abort_transaction(10)
-    look = lags.look(time.time())
-    assert [each.records for each in look.lags] == [6]
-    assert look.stable_seconds[place] == 0
+    snapshot = lags.read(time.time())
+    assert [each.records for each in snapshot.lags] == [6]
+    assert snapshot.stable_seconds[place] == 0
 
 
 def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str, topics: Topics) -> None:  # R63
@@ -184,13 +184,15 @@ def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str,
     assert not math.isnan(check.offset_seconds())
 
 
-def test_a_batch_that_no_client_can_unpack_is_lag_of_its_age(kafka: str, topics: Topics, lags: Lags) -> None:  # R39
+def test_a_batch_that_no_client_can_unpack_is_lag_of_its_age(
+    kafka: str, topics: Topics, lags: LagReader
+) -> None:  # R39
     commit(kafka, topics, 0)
     send_bomb(kafka, topics.changes, 1)
-    [lag] = lags.look(time.time() + 100).lags
+    [lag] = lags.read(time.time() + 100).lags
     assert lag.records == 1
     assert lag.seconds > 95
     write(kafka, topics, 3)
-    [lag] = lags.look(time.time() + 100).lags
+    [lag] = lags.read(time.time() + 100).lags
     assert lag.records == 5
     assert lag.seconds > 95

@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from local_stack.servers import Addresses, Servers
+from local_stack.servers import ServerEndpoints, Servers
 from local_stack.supervisor import Supervisor
 
 TEXT = {"name": "text", "type": "string"}
@@ -24,7 +24,7 @@ COUNT = {"name": "count", "type": "int"}
 @dataclass(frozen=True, kw_only=True)
 class Own:
     supervisor: Supervisor
-    addresses: Addresses
+    addresses: ServerEndpoints
 
 
 @pytest.fixture(scope="module")

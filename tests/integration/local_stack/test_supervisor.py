@@ -33,7 +33,7 @@ def reports() -> list[str]:
 @pytest.fixture
 def supervisor(tmp_path: Path, reports: list[str]) -> Iterator[Supervisor]:
     supervisor = Supervisor(tmp_path / "logs", report=reports.append)
-    supervisor.layer()
+    supervisor.begin_layer()
     yield supervisor
     supervisor.stop_all()
 
@@ -119,7 +119,7 @@ def test_the_youngest_layer_ends_first(supervisor: Supervisor, tmp_path: Path) -
     order = tmp_path / "order"
     for name in ("server", "service"):
         command = [sys.executable, "-c", note, str(order), name]
-        supervisor.layer()
+        supervisor.begin_layer()
         supervisor.add(Program(name=name, command=command), log_says(supervisor, name, "up"))
     supervisor.stop_all()
     assert order.read_text() == "service server "
@@ -128,7 +128,7 @@ def test_the_youngest_layer_ends_first(supervisor: Supervisor, tmp_path: Path) -
 def test_the_first_failure_ends_the_other_waits(supervisor: Supervisor) -> None:
     begin = time.monotonic()
     with pytest.raises(StartFailed, match="falls"):
-        supervisor.together(
+        supervisor.run_parallel(
             lambda: supervisor.add(python("never", SERVE), lambda: "never ready"),
             lambda: supervisor.add(python("falls", FALLS), lambda: "not ready"),
         )
@@ -151,9 +151,9 @@ from local_stack.child import Program
 from local_stack.supervisor import Supervisor
 
 supervisor = Supervisor(Path(sys.argv[1]), report=print)
-supervisor.layer()
+supervisor.begin_layer()
 program = Program(name="child", command=[sys.executable, "-c", "import time; time.sleep(60)"])
-# Added by a thread that ends: the leash must hold on to the process, not to that thread.
+# Added by a thread that ends: its end must depend on the process, not to that thread.
 thread = threading.Thread(target=supervisor.add, args=(program, lambda: None))
 thread.start()
 thread.join()
@@ -167,7 +167,7 @@ def test_kill_9_of_the_parent_leaves_no_child(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         try:
-            time.sleep(0.3)  # long enough for a leash tied to the ended thread to have killed it
+            time.sleep(0.3)  # long enough for a child bound to the ended thread to have been killed
             assert alive(child)
         finally:
             parent.kill()

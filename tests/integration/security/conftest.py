@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, make_url, text
 from consent_contracts.topics import Topics
 from consent_runtime import api_keys, provision
 from consent_runtime.access import COMMANDS, PROCESSES, required
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from tests.certificates import HERE
 from tests.conftest import own_database
 from tests.integration.security.secured import Certificates, Secured, SecuredBroker, secured_broker
@@ -88,7 +88,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates)
 def secured(
     broker: SecuredBroker,
     certificates: Certificates,
-    servers: Addresses,
+    servers: ServerEndpoints,
     keyring_file: Path,
     tool: Tool,
     tmp_path_factory: pytest.TempPathFactory,

@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
 from tests.conftest import own_database
 from tests.integration.system.failing import SETTINGS, FailingSystem
 
 
 @pytest.fixture(scope="session")
-def failing_stack(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def failing_stack(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with own_database(servers) as url:
         environ = SETTINGS | {
             "CONSENT_RELAY_KAFKA": servers.kafka,

@@ -17,9 +17,9 @@ from consent_contracts import Topics, applicable
 from consent_contracts.codec import Codec
 from consent_runtime.cli import cli
 from consent_runtime.keyring import Keyring
-from local_stack.audit import Difference, Findings, Place, compare
+from local_stack.audit import ChannelAddress, Difference, Findings, compare
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice
-from local_stack.demo.progress import Progress
+from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream
 from local_stack.stack import Stack
 from local_stack.tools import audit, tools
@@ -47,7 +47,7 @@ class Rotation:
         self._report = report
         self._topics = Topics(prefix=stack.endpoints.topic_prefix)
         self._codec = Codec.connect(stack.endpoints.registry, self._topics)
-        self._progress = Progress(stack.endpoints)
+        self._progress = DemoStatus(stack.endpoints)
         self._upstream = HttpUpstream(stack.endpoints.api, stack.endpoints.api_key, load.book)
         self._began = time.monotonic()
 
@@ -71,9 +71,9 @@ class Rotation:
         """Every service is ended by SIGTERM and started with the keyring as it is now."""
         self.keyring("export", str(self._stack.gate_keyring), "--hash-only", "--tenant", self._endpoints.tenant)
         for names in RESTART_ORDER:
-            self._stack.supervisor.together(*(partial(self._restart, name) for name in names))
+            self._stack.supervisor.run_parallel(*(partial(self._restart, name) for name in names))
 
-    def give_again(self, places: Sequence[Place]) -> None:
+    def give_again(self, places: Sequence[ChannelAddress]) -> None:
         """The person reached there permits, live, each purpose that is not permitted there."""
         missing = set(self._not_permitted(places))
         choices = [
@@ -95,7 +95,7 @@ class Rotation:
         assert {each.channel for each in choices} == set(CHANNELS)
         self._upstream.send(choices, seconds=PATIENCE)
 
-    def places(self, part: int = 0, *, of: int = 1) -> list[Place]:
+    def places(self, part: int = 0, *, of: int = 1) -> list[ChannelAddress]:
         """All addresses with a decision, or one of `of` parts of them."""
         return sorted(self._load.book.verdicts())[part::of]
 
@@ -127,7 +127,7 @@ class Rotation:
         """The webhook has every refusal, and no permission that does not hold, under a key that is not the oldest."""
         keyring = self._keyring()
 
-        def key(place: Place) -> str:
+        def key(place: ChannelAddress) -> str:
             keys = keyring.live_address_keys(self._endpoints.tenant, *place)
             return next(each for each in keys if each.startswith(f"{key_id}."))
 
@@ -162,7 +162,7 @@ class Rotation:
             time.sleep(0.5)
         return found
 
-    def _not_permitted(self, places: Sequence[Place]) -> list[tuple[Place, str]]:
+    def _not_permitted(self, places: Sequence[ChannelAddress]) -> list[tuple[ChannelAddress, str]]:
         verdicts, now = self._load.book.verdicts(), _now()
         return [
             (place, purpose)

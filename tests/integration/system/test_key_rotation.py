@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from local_stack.destinations import DESTINATIONS
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
 from tests.chaos.load import Load
 from tests.integration.system.rotation import Rotation
@@ -25,7 +25,7 @@ IMPATIENT = DESTINATIONS.replace("    connector:", "    timeout_seconds: 4\n    
 
 
 @pytest.fixture
-def stack(servers: Addresses, database: str, tmp_path: Path) -> Iterator[Stack]:
+def stack(servers: ServerEndpoints, database: str, tmp_path: Path) -> Iterator[Stack]:
     """A system of the test's own on the shared servers: its services are restarted."""
     environ = {
         "CONSENT_RELAY_KAFKA": servers.kafka,

@@ -24,7 +24,7 @@ from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_runtime import kafka
 from local_stack.scrape import scrape
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
 from tests.conftest import own_database
 from tests.integration.system.odd.grammar import Grammar
@@ -228,7 +228,7 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def running(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def running(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with own_database(servers) as url:
         environ = {
             "CONSENT_RELAY_KAFKA": servers.kafka,

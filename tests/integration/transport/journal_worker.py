@@ -17,7 +17,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from consent_runtime.observability import Health, serve
-from consent_runtime.transport import Chunk, Ownership, Stream, TransportMetrics, build, run
+from consent_runtime.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
 
 OPTIONS = json.loads(sys.argv[1])
 JOURNAL = os.open(OPTIONS["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -91,13 +91,14 @@ def main() -> int:
     metrics = TransportMetrics.on(registry)
     apps = [
         build(
-            Stream(name=group, group=group, topics=(OPTIONS["topic"],), open=partial(open_partition, group)),
+            StreamSpec(name=group, group=group, topics=(OPTIONS["topic"],), open=partial(open_partition, group)),
             bootstrap=OPTIONS["bootstrap"],
             instance_id=OPTIONS["instance"],
             health=health,
             metrics=metrics,
             session_timeout=6.0,
-            patience=OPTIONS.get("patience", 2.0),
+            drain_timeout=OPTIONS.get("drain_timeout", 2.0),
+            close_timeout=OPTIONS.get("close_timeout", 8.0),
             max_chunk=OPTIONS.get("max_chunk", 1000),
             max_outstanding=OPTIONS.get("max_outstanding", 5000),
             stalled_after=OPTIONS.get("stalled_after", 60.0),

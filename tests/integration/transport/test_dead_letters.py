@@ -19,7 +19,7 @@ from consent_runtime.dead_letters import (
 )
 from consent_runtime.kafka import AsyncProducer, DeliveryFailed, consumer, producer
 from consent_runtime.keyring import Keyring, Unsealable
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 
 SERVICE = "consent-api"
 
@@ -36,12 +36,12 @@ class Read:
 
 
 @pytest.fixture
-def codec(servers: Addresses, topics: Topics) -> Codec:
+def codec(servers: ServerEndpoints, topics: Topics) -> Codec:
     return Codec.connect(servers.registry, topics)
 
 
 @pytest.fixture
-def written(servers: Addresses, topics: Topics) -> Callable[[], tuple[bytes, bytes]]:
+def written(servers: ServerEndpoints, topics: Topics) -> Callable[[], tuple[bytes, bytes]]:
     """Key and value of the first dead letter."""
 
     def first() -> tuple[bytes, bytes]:
@@ -62,7 +62,7 @@ def written(servers: Addresses, topics: Topics) -> Callable[[], tuple[bytes, byt
 
 # R13, R16
 async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
-    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+    servers: ServerEndpoints, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
 ) -> None:
     registry = CollectorRegistry()
     sender = AsyncProducer(servers.kafka)
@@ -94,7 +94,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
 
 
 def test_a_thread_without_a_loop_can_send_one_too(
-    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+    servers: ServerEndpoints, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
 ) -> None:
     letters = BlockingDeadLetters(
         producer=producer(servers.kafka),
@@ -110,7 +110,7 @@ def test_a_thread_without_a_loop_can_send_one_too(
 
 
 def test_a_record_that_is_too_large_for_the_broker_is_cut_in_a_thread_too(
-    servers: Addresses, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
+    servers: ServerEndpoints, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
 ) -> None:
     letters = BlockingDeadLetters(
         producer=producer(servers.kafka),

@@ -350,7 +350,7 @@ def test_several_streams_run_in_one_process_each_with_its_own_offsets(bench: Ben
 def test_a_handler_that_does_not_let_go_ends_the_process_before_another_has_its_partition(bench: Bench) -> None:
     bench.create(partitions=1)
     bench.produce(["1"])
-    stuck = bench.worker(instance="one", stubborn="1", patience=0.3)
+    stuck = bench.worker(instance="one", stubborn="1", drain_timeout=0.3, close_timeout=1.2)
     until(lambda: bench.notes("stuck"))
     bench.worker(instance="two")
     assert stuck.process.wait(20) == 70

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from consent_api.ingest.consumer_loop import ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import Position, RecordedPositions
-from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
+from consent_runtime.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
 from consent_runtime.observability import Health
 
 TOPIC = "consent.inbound.v1"
@@ -124,7 +124,7 @@ def test_one_that_is_fenced_again_and_again_goes_on_while_no_other_member_is_the
 def test_one_whose_identity_another_process_keeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consent_api.ingest.consumer_loop.WATCH_SECONDS", 0.0)
     stop, other = threading.Event(), watch(Holder(member_id="one-7"))
-    with pytest.raises(InstanceTaken, match="one-7"):
+    with pytest.raises(DuplicateInstanceIdError, match="one-7"):
         loop([Scripted(fenced()), Scripted(record(0), fenced())], stop, last=9, instance=other).run(stop)
 
 

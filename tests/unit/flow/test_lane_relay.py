@@ -21,7 +21,7 @@ from consent_api.outbox_relay.outbox_table import Claim, Row
 from consent_api.outbox_relay.publisher import Delivery
 from consent_api.outbox_relay.timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
 from consent_runtime.observability import Health
-from consent_runtime.progress import Progress
+from consent_runtime.progress import StallTimer
 
 COUNT = 48
 
@@ -76,7 +76,7 @@ class Rig:
             "partitions": self.partitions,
             "metrics": metrics,
             "health": Health(),
-            "progress": Progress(bound=60, clock=time.monotonic),
+            "progress": StallTimer(bound=60, clock=time.monotonic),
         }
         self.relay = LaneRelay(name="live-relay", scope=lambda: self.partitions.all, **arguments)
         self.retry = LaneRelay(name="live-retry", scope=self.partitions.next_unavailable, **arguments)

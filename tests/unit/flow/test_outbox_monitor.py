@@ -16,7 +16,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, resolved_readiness
 from consent_runtime.observability import Health
-from consent_runtime.progress import Progress
+from consent_runtime.progress import StallTimer
 
 BOUND = 60.0
 
@@ -27,7 +27,7 @@ class ScriptedLane:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.health = Health()
-        self.progress = Progress(bound=BOUND, clock=lambda: self.now)
+        self.progress = StallTimer(bound=BOUND, clock=lambda: self.now)
         self.refused = 0
         self.found: OutboxBacklog | None = None
         self.age = 1.0
@@ -68,7 +68,7 @@ def test_old_rows_of_which_none_is_published_are_a_reason_until_one_is() -> None
     lane = ScriptedLane()
     assert lane.passes(60, pending=3, oldest=90.0) == []
     assert lane.passes(5, pending=3, oldest=90.0) == ["live-outbox: 3 rows wait, and none was published for 65 s"]
-    lane.progress.moved()
+    lane.progress.progressed()
     assert lane.passes(1, pending=2, oldest=90.0) == []
 
 

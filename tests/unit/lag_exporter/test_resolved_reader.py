@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_runtime.clock_check import ClockCheck
-from lag_exporter.lag import BrokerUnavailable, Place
+from lag_exporter.lag import BrokerUnavailable, Partition
 from lag_exporter.metrics import LagMetrics
 from lag_exporter.resolved import ResolvedReader
 
@@ -156,7 +156,7 @@ def test_records_above_an_end_that_was_asked_for_show_a_clock_that_is_ahead(rig:
     rig.record(0, 8, datum(), appended_at=NOW - 3_600 * SECOND)
     rig.poll()
     assert rig.check.readiness() is True  # It may have been lying there for an hour.
-    rig.reader.expect_from(rig.elapsed, {Place(TOPIC, 0): 9})
+    rig.reader.expect_from(rig.elapsed, {Partition(TOPIC, 0): 9})
     rig.elapsed += SECOND
     rig.record(0, 9, datum(), appended_at=NOW - 3_600 * SECOND)
     rig.poll()

@@ -4,17 +4,17 @@ import os
 
 import pytest
 
-from local_stack import commands
+from local_stack import run_cli
 from local_stack.errors import StartFailed
 
 
 def test_each_command_answers_with_what_it_printed() -> None:
-    first, second = commands.run([["--version"], ["keys", "create", "--help"]], os.environ)
+    first, second = run_cli.run([["--version"], ["keys", "create", "--help"]], os.environ)
     assert "consent-relay" in first
     assert "--tenant" in second
 
 
 def test_a_command_that_fails_is_named_with_its_complaint() -> None:
     with pytest.raises(StartFailed, match="keys create") as failed:
-        commands.run([["keys", "create"]], os.environ)
+        run_cli.run([["keys", "create"]], os.environ)
     assert "--tenant" in str(failed.value)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from local_stack.download_bar import Download
 from local_stack.errors import DownloadFailed
-from local_stack.progress import Download
 from local_stack.servers import packages
 from local_stack.servers.packages import Package
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
+from consent_runtime.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
 
 GHOST = Holder(member_id="one-7")
 NO_MEMBER = Holder(member_id=None)
@@ -62,7 +62,9 @@ def test_who_is_replaced_again_joins_once_the_other_member_is_gone() -> None:
 def test_one_that_outlives_a_session_without_us_is_another_process() -> None:
     group = Group(GHOST)
     group.replaced(times=2)
-    with pytest.raises(InstanceTaken, match=r"another process runs as one: member one-7 is still there 19 s"):
+    with pytest.raises(
+        DuplicateInstanceIdError, match=r"another process runs as one: member one-7 is still there 19 s"
+    ):
         group.seconds_to_join()
 
 

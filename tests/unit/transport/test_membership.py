@@ -8,8 +8,8 @@ from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, Un
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
-from consent_runtime.instance_watch import Holder, InstanceTaken, InstanceWatch
-from consent_runtime.transport.membership import Lease, Membership
+from consent_runtime.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
+from consent_runtime.transport.membership import GroupMembershipId, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")
 COMMIT = OffsetCommitRequest("group", 3, "member", -1, [])
@@ -130,7 +130,7 @@ async def test_one_whose_name_another_process_keeps_does_not_join(
     await broker.join()
     await broker.lose()
     assert broker.membership.waiting == "waits to see whether another process runs as worker-1"
-    with pytest.raises(InstanceTaken, match="worker-1-other"):
+    with pytest.raises(DuplicateInstanceIdError, match="worker-1-other"):
         await broker.join()
 
 
@@ -177,8 +177,8 @@ async def test_unknown_after_the_session_is_a_plain_eviction(broker: Broker) -> 
 
 
 def test_a_lease_continues_only_without_a_generation_in_between() -> None:
-    held = Lease(generation=4, member_id="a")
-    assert Lease(generation=5, member_id="a").continues(held)
-    assert Lease(generation=4, member_id="a").continues(held)
-    assert not Lease(generation=6, member_id="a").continues(held)
-    assert not Lease(generation=5, member_id="b").continues(held)
+    held = GroupMembershipId(generation=4, member_id="a")
+    assert GroupMembershipId(generation=5, member_id="a").continues(held)
+    assert GroupMembershipId(generation=4, member_id="a").continues(held)
+    assert not GroupMembershipId(generation=6, member_id="a").continues(held)
+    assert not GroupMembershipId(generation=5, member_id="b").continues(held)

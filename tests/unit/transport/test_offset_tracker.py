@@ -56,7 +56,7 @@ def test_what_is_acknowledged_out_of_order_waits_for_the_oldest() -> None:
 def test_the_record_in_flight_right_after_the_committed_offset_is_not_skipped() -> None:
     """Stock Faust's off-by-one: committed 2585, 2585 in flight, 2586..2589 acknowledged: it commits 2590."""
     tracker = OffsetTracker()
-    tracker.passed(2585)
+    tracker.advance_to(2585)
     tracker.deliver(2585, 2586, 1)
     for offset in range(2586, 2590):
         tracker.acknowledge(tracker.deliver(offset, offset + 1, 1))
@@ -67,7 +67,7 @@ def test_the_record_in_flight_right_after_the_committed_offset_is_not_skipped() 
 def test_a_position_behind_markers_alone_is_committed_once_all_before_it_is_done() -> None:
     tracker = OffsetTracker()
     delivered = tracker.deliver(0, 3, 3)
-    tracker.passed(5)
+    tracker.advance_to(5)
     assert tracker.committable is None
     tracker.acknowledge(delivered)
     assert tracker.committable == 5
@@ -76,9 +76,9 @@ def test_a_position_behind_markers_alone_is_committed_once_all_before_it_is_done
 def test_the_place_where_reading_started_is_no_news() -> None:
     tracker = OffsetTracker()
     assert tracker.committable is None
-    tracker.passed(7)
+    tracker.advance_to(7)
     assert tracker.committable is None
-    tracker.passed(9)
+    tracker.advance_to(9)
     assert tracker.committable == 9
 
 

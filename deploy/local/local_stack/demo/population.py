@@ -32,7 +32,7 @@ class Person:
         return self.email if channel == "email" else self.phone
 
 
-class Trouble(Enum):
+class Defect(Enum):
     """What is wrong, on purpose, with a choice that is sent."""
 
     NONE = "none"
@@ -53,7 +53,7 @@ class Choice:
     purpose: str
     status: str
     occurred_at: int
-    trouble: Trouble = Trouble.NONE
+    trouble: Defect = Defect.NONE
 
 
 def people(count: int) -> list[Person]:
@@ -92,16 +92,16 @@ class Choices:
         """One more choice, made now; one in six is troubled in some way."""
         draw = self._random.random()
         if draw < 0.06 and self._sent:
-            return replace(self._random.choice(self._sent), trouble=Trouble.DUPLICATE)
+            return replace(self._random.choice(self._sent), trouble=Defect.DUPLICATE)
         person = self._random.choice(self._people)
         channel = self._random.choice(CHANNELS)
         purpose = self._random.choice(PURPOSES[channel])
         if draw < 0.12:
             late = self._choice(person, channel, purpose, "given", now - 96 * HOUR)
-            return replace(late, trouble=Trouble.LATE_GRANT)
+            return replace(late, trouble=Defect.LATE_GRANT)
         if draw < 0.16:
             anonymous = replace(self._choice(person, channel, purpose, "withdrawn", now), subject_ref=None)
-            return replace(anonymous, written="no address", trouble=Trouble.INVALID)
+            return replace(anonymous, written="no address", trouble=Defect.INVALID)
         if draw < 0.24:
             return self._keep(replace(self._choice(person, channel, "*", "withdrawn", now), subject_ref=None))
         if draw < 0.32:

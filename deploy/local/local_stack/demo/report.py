@@ -12,14 +12,14 @@ from rich.table import Table
 
 from local_stack.audit import Findings
 from local_stack.demo.population import Choice
-from local_stack.demo.story import Story
+from local_stack.demo.scenario import Scenario
 from local_stack.demo.view import Row, seconds
 from local_stack.endpoints import Endpoints
 
 SHOWN = 10
 
 
-def report(console: Console, story: Story, findings: Findings) -> bool:
+def report(console: Console, story: Scenario, findings: Findings) -> bool:
     """Print the comparison; True when there is no difference at all."""
     console.print(comparison(story.scene.rows, findings))
     console.print(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report
-from local_stack.demo.story import Options, Story, Unsettled
+from local_stack.demo.scenario import Options, Scenario, Unsettled
 from local_stack.demo.view import view
 from local_stack.servers import Servers
 from local_stack.stack import Stack
@@ -47,7 +47,7 @@ def run(directory: Path, options: Options) -> int:
         )
         endpoints = stack.start()
         console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
-        with view(console) as screen, closing(Story(stack, options, screen)) as story:
+        with view(console) as screen, closing(Scenario(stack, options, screen)) as story:
             try:
                 story.play()
             except (Unsettled, TimeoutError) as error:

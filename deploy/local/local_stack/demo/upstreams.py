@@ -20,8 +20,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from consent_contracts import Decision
 from consent_contracts import schemas as contracts
 from consent_contracts.cloudevents import rfc3339
-from local_stack.audit import Book
-from local_stack.demo.population import HOUR, Choice, Trouble
+from local_stack.audit import ExpectedState
+from local_stack.demo.population import HOUR, Choice, Defect
 
 YEAR = 365 * 24 * HOUR
 EVIDENCE = {
@@ -41,7 +41,7 @@ def _expires_at(choice: Choice) -> int | None:
     return choice.occurred_at + 2 * YEAR if choice.status == "given" else None
 
 
-def _note(book: Book, choice: Choice) -> None:
+def _note(book: ExpectedState, choice: Choice) -> None:
     decision = Decision(
         decision_id=choice.event_id,
         subject_ref=choice.subject_ref,
@@ -57,7 +57,7 @@ def _note(book: Book, choice: Choice) -> None:
 class HttpUpstream:
     """A web form's back end: batches over HTTP, tried again with the same Idempotency-Key until answered."""
 
-    def __init__(self, api: str, api_key: str, book: Book) -> None:
+    def __init__(self, api: str, api_key: str, book: ExpectedState) -> None:
         self._client = httpx.Client(base_url=api, headers={"Authorization": f"Bearer {api_key}"}, timeout=30)
         self._book = book
         self.outcomes: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class HttpUpstream:
 class KafkaUpstream:
     """A CRM that produces Avro on consent.inbound.v1; the last of its records may be no Avro at all."""
 
-    def __init__(self, kafka: str, registry: str, topic: str, book: Book) -> None:
+    def __init__(self, kafka: str, registry: str, topic: str, book: ExpectedState) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": kafka,
@@ -138,16 +138,16 @@ class KafkaUpstream:
 
         for choice in choices:
             value = self._serialize(_as_avro(choice), self._context)
-            if choice.trouble is Trouble.INVALID:
+            if choice.trouble is Defect.INVALID:
                 value = value[: len(value) // 2]
             key = (choice.subject_ref or choice.event_id).encode()
-            report = damaged if choice.trouble is Trouble.INVALID else delivered
+            report = damaged if choice.trouble is Defect.INVALID else delivered
             self._producer.produce(self.topic, value=value, key=key, on_delivery=report)
             self._producer.poll(0)
         if self._producer.flush(seconds) or failed:
             raise TimeoutError(f"Kafka did not acknowledge: {failed[:1]}")
         for choice in choices:
-            if choice.trouble is Trouble.INVALID:
+            if choice.trouble is Defect.INVALID:
                 self.outcomes["damaged"] += 1
             else:
                 self.outcomes["produced"] += 1

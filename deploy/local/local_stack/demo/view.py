@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(kw_only=True, slots=True)
-class Scene:
+class Snapshot:
     """What is shown: mutable, the story writes it and the view reads it."""
 
     phase: str = "starting"
@@ -54,7 +54,7 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, scene: Scene) -> None: ...
+    def show(self, scene: Snapshot) -> None: ...
 
 
 def view(console: Console) -> View:
@@ -77,7 +77,7 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: Snapshot) -> None:
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(scene.phase, style="bold"),
@@ -108,7 +108,7 @@ class PlainView:
     ) -> None:
         return None
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: Snapshot) -> None:
         for line in scene.news[self._news_shown :]:
             self._print(line)
         self._news_shown = len(scene.news)
@@ -129,7 +129,7 @@ class PlainView:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def _table(scene: Scene) -> Table:
+def _table(scene: Snapshot) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("destination")
     table.add_column("class")

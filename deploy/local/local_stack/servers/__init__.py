@@ -16,7 +16,7 @@ from local_stack.supervisor import Supervisor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Addresses:
+class ServerEndpoints:
     """Where the servers are. `database` is a SQLAlchemy URL whose role may create databases and roles."""
 
     kafka: str
@@ -54,9 +54,9 @@ class Servers:
         self._postgres = Postgres(directory, ports["database"])
 
     @property
-    def addresses(self) -> Addresses:
+    def addresses(self) -> ServerEndpoints:
         """Where the servers are, once they have been started."""
-        return Addresses(kafka=self._kafka, registry=self._registry, database=self._database)
+        return ServerEndpoints(kafka=self._kafka, registry=self._registry, database=self._database)
 
     def download(self) -> None:
         """Have at hand what `start` will need; to be called first, since it can take minutes."""
@@ -65,11 +65,11 @@ class Servers:
         if not self._registry:
             installed("registry")
 
-    def start(self) -> Addresses:
+    def start(self) -> ServerEndpoints:
         """All of them. Raises StartFailed, DownloadFailed or MissingProgram."""
         self.download()
-        self._supervisor.layer()
-        self._supervisor.together(self.start_kafka, self._start_storage)
+        self._supervisor.begin_layer()
+        self._supervisor.run_parallel(self.start_kafka, self._start_storage)
         return self.addresses
 
     def remove(self) -> None:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_stack.download_bar import Download, download_progress
 from local_stack.errors import Abandoned, DownloadFailed
-from local_stack.progress import Download, download_progress
 
 LOCK_FILE = Path(__file__).with_name("packages.lock")
 PARALLEL = 6

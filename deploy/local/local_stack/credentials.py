@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from consent_runtime.keyring_file import export, generate
-from local_stack import commands
+from local_stack import run_cli
 
 TENANT = "acme"
 GATE_KEYS = "gate-keys.json"
@@ -17,7 +17,7 @@ SCOPES = ("submit", "read", "check", "admin")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class Credentials:
     """What is kept from start to start beside the data it opens."""
 
     role: str
@@ -44,13 +44,13 @@ def ensure_keyring(file: Path, gate: Path) -> None:
     export(file, gate, [TENANT], hash_only=True)
 
 
-def open_ledger(directory: Path, which: str, owner_url: str) -> Access:
+def open_ledger(directory: Path, which: str, owner_url: str) -> Credentials:
     """Bring the database at `owner_url` up to date, with a role and API keys kept in `directory` per `which`.
 
     Also writes the digests that the gate checks `check_key` against to GATE_KEYS in `directory`.
     """
     file = directory / f"access-{sha256(which.encode()).hexdigest()[:12]}.json"
-    known = Access.read(file)
+    known = Credentials.read(file)
     role, password = (known.role, known.password) if known else _new_role(owner_url)
     settings = os.environ | {
         "CONSENT_RELAY_API_DATABASE_OWNER": owner_url,
@@ -58,9 +58,9 @@ def open_ledger(directory: Path, which: str, owner_url: str) -> Access:
     }
     wanted = [] if known else [_new_key("local stack", SCOPES), _new_key("local stack, check only", ("check",))]
     export = ["keys", "export", "--scope", "check", str(directory / GATE_KEYS)]
-    printed = commands.run([["migrate"], *wanted, export], settings)
+    printed = run_cli.run([["migrate"], *wanted, export], settings)
     if known is None:
-        known = Access(role=role, password=password, api_key=printed[1], check_key=printed[2])
+        known = Credentials(role=role, password=password, api_key=printed[1], check_key=printed[2])
         known.write(file)
     return known
 

@@ -1,6 +1,6 @@
 """Runs as a program of its own between us and a server: ties the server's life to ours, then becomes it.
 
-`python -I -S leash.py <parent pid> <uid> <gid> <program> <arguments...>`
+`python -I -S die_with_parent.py <parent pid> <uid> <gid> <program> <arguments...>`
 
 A process that starts children has to end them, also when it is itself killed with -9 and can no longer act. On
 Linux the kernel does it: a process may ask to be killed when the thread that created it ends. That request

@@ -1,4 +1,4 @@
-"""One partition's session, without a broker: order, abandoning, back-pressure, who is called when."""
+"""One partition's task, without a broker: order, abandoning, back-pressure, who is called when."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from consent_runtime.transport.contract import Chunk, Ownership, Stream
-from consent_runtime.transport.membership import Lease, Membership
-from consent_runtime.transport.session import Session, SessionStuck
+from consent_runtime.transport.api import Chunk, Ownership, StreamSpec
+from consent_runtime.transport.membership import GroupMembershipId, Membership
+from consent_runtime.transport.partition_task import PartitionStuckError, PartitionTask
 
-LEASE = Lease(generation=1, member_id="m")
+MEMBERSHIP_ID = GroupMembershipId(generation=1, member_id="m")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Handler:
 
 
 class SessionRig:
-    """A session, its handler, and what it reported."""
+    """A task, its handler, and what it reported."""
 
     def __init__(self) -> None:
         self.handler = Handler()
@@ -66,14 +66,15 @@ class SessionRig:
         self.may_open.set()
         self.now = 0.0
         """What the session's clock says, in seconds."""
-        self.session = Session(
-            Stream(name="s", group="g", topics=("t",), open=self.open),
+        self.task = PartitionTask(
+            StreamSpec(name="s", group="g", topics=("t",), open=self.open),
             "t",
             0,
-            lease=LEASE,
+            membership_id=MEMBERSHIP_ID,
             membership=Membership(session_timeout=6.0),
             max_outstanding=10,
-            patience=0.05,
+            drain_timeout=0.05,
+            close_timeout=0.2,
             stalled_after=60.0,
             failed=self.failures.append,
             changed=lambda: None,
@@ -86,14 +87,14 @@ class SessionRig:
         return self.handler
 
     async def opened(self) -> None:
-        self.session.start()
+        self.task.start()
         await self.settled()
-        assert self.session.opened
+        assert self.task.opened
 
     def feed(self, first: int, count: int) -> Chunk:
-        chunk = self.session.deliver([Read(first + index) for index in range(count)], first + count)
+        chunk = self.task.deliver([Read(first + index) for index in range(count)], first + count)
         assert chunk is not None
-        self.session.enqueue(chunk)
+        self.task.enqueue(chunk)
         return chunk
 
     async def settled(self) -> None:
@@ -110,20 +111,20 @@ async def test_chunks_are_processed_in_order_and_one_at_a_time(rig: SessionRig) 
     chunks = [rig.feed(first, 2) for first in (0, 2, 4)]
     await rig.settled()
     assert rig.handler.got == chunks
-    assert rig.session.tracker.committable == 6
-    await rig.session.close()
+    assert rig.task.tracker.committable == 6
+    await rig.task.close()
 
 
 async def test_no_record_is_taken_before_recovery_is_done(rig: SessionRig) -> None:
     rig.may_open.clear()
-    rig.session.start()
+    rig.task.start()
     await rig.settled()
-    assert not rig.session.accepts_records
-    assert rig.session.deliver([Read(0)], 1) is None
+    assert not rig.task.accepts_records
+    assert rig.task.deliver([Read(0)], 1) is None
     rig.may_open.set()
     await rig.settled()
-    assert rig.session.accepts_records
-    await rig.session.close()
+    assert rig.task.accepts_records
+    await rig.task.close()
 
 
 async def test_an_exception_acknowledges_nothing_and_is_reported(rig: SessionRig) -> None:
@@ -136,39 +137,39 @@ async def test_an_exception_acknowledges_nothing_and_is_reported(rig: SessionRig
     rig.feed(0, 3)
     await rig.settled()
     assert [str(failure) for failure in rig.failures] == ["a bug"]
-    assert rig.session.tracker.committable is None
-    assert not rig.session.accepts_records
-    await rig.session.close()
+    assert rig.task.tracker.committable is None
+    assert not rig.task.accepts_records
+    await rig.task.close()
 
 
 async def test_a_partition_above_its_bound_is_paused_until_half_is_acknowledged(rig: SessionRig) -> None:
     rig.handler.keep = True
     await rig.opened()
     chunks = [rig.feed(first, 4) for first in (0, 4)]
-    assert rig.session.accepts_records
+    assert rig.task.accepts_records
     chunks.append(rig.feed(8, 4))
-    assert not rig.session.accepts_records
+    assert not rig.task.accepts_records
     await rig.settled()
     chunks[2].acknowledge()
-    assert not rig.session.accepts_records
+    assert not rig.task.accepts_records
     chunks[0].acknowledge()
-    assert rig.session.accepts_records
-    assert rig.session.tracker.committable == 4
-    await rig.session.close()
+    assert rig.task.accepts_records
+    assert rig.task.tracker.committable == 4
+    await rig.task.close()
 
 
 async def test_an_idle_session_is_kept_over_a_rebalance(rig: SessionRig) -> None:
     await rig.opened()
     rig.feed(0, 2)
     await rig.settled()
-    await rig.session.suspend()
-    assert rig.session.suspended
+    await rig.task.suspend()
+    assert rig.task.is_suspended
     assert rig.handler.closed == 0
-    rig.session.resume(Lease(generation=2, member_id="m"))
+    rig.task.resume(GroupMembershipId(generation=2, member_id="m"))
     chunk = rig.feed(2, 2)
     await rig.settled()
     assert rig.handler.got[-1] is chunk
-    await rig.session.close()
+    await rig.task.close()
     assert rig.handler.closed == 1
 
 
@@ -178,11 +179,11 @@ async def test_a_chunk_that_takes_too_long_is_abandoned_before_the_handler_is_cl
     rig.feed(0, 2)
     rig.feed(2, 2)
     await rig.settled()
-    await rig.session.suspend()
+    await rig.task.suspend()
     assert rig.handler.closed == 1
     assert rig.handler.got == []
-    assert rig.session.tracker.committable is None
-    assert not rig.session.suspended
+    assert rig.task.tracker.committable is None
+    assert not rig.task.is_suspended
 
 
 async def test_a_chunk_that_is_finished_in_time_is_acknowledged_and_the_next_is_not_begun(rig: SessionRig) -> None:
@@ -192,10 +193,10 @@ async def test_a_chunk_that_is_finished_in_time_is_acknowledged_and_the_next_is_
     rig.feed(2, 2)
     await rig.settled()
     asyncio.get_running_loop().call_later(0.01, rig.handler.gate.set)
-    await rig.session.suspend()
+    await rig.task.suspend()
     assert rig.handler.got == [first]
-    assert rig.session.tracker.committable == 2
-    await rig.session.close()
+    assert rig.task.tracker.committable == 2
+    await rig.task.close()
 
 
 async def test_effects_still_under_way_make_the_handler_close(rig: SessionRig) -> None:
@@ -203,16 +204,16 @@ async def test_effects_still_under_way_make_the_handler_close(rig: SessionRig) -
     await rig.opened()
     rig.feed(0, 2)
     await rig.settled()
-    await rig.session.suspend()
+    await rig.task.suspend()
     assert rig.handler.closed == 1
 
 
 async def test_a_recovery_under_way_is_given_up_when_the_partition_goes(rig: SessionRig) -> None:
     rig.may_open.clear()
-    rig.session.start()
+    rig.task.start()
     await rig.settled()
-    await rig.session.suspend()
-    assert not rig.session.opened
+    await rig.task.suspend()
+    assert not rig.task.opened
     assert rig.handler.closed == 0
 
 
@@ -221,9 +222,9 @@ async def test_a_late_acknowledgement_changes_nothing(rig: SessionRig) -> None:
     await rig.opened()
     chunk = rig.feed(0, 2)
     await rig.settled()
-    await rig.session.close()
+    await rig.task.close()
     chunk.acknowledge()
-    assert rig.session.tracker.committable is None
+    assert rig.task.tracker.committable is None
 
 
 async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(rig: SessionRig) -> None:
@@ -232,44 +233,44 @@ async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(rig: SessionR
     await rig.opened()
     rig.feed(0, 2)
     await rig.settled()
-    with pytest.raises(SessionStuck):
-        await rig.session.close()
+    with pytest.raises(PartitionStuckError):
+        await rig.task.close()
 
 
 async def test_ownership_ends_with_the_session(rig: SessionRig) -> None:
     await rig.opened()
     assert rig.handler.ownership is not None
     assert not rig.handler.ownership.fresh()  # No heartbeat has been answered yet.
-    rig.session._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
+    rig.task._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
     assert rig.handler.ownership.fresh()
-    await rig.session.suspend()
+    await rig.task.suspend()
     assert not rig.handler.ownership.fresh()
-    await rig.session.close()
+    await rig.task.close()
 
 
 async def test_a_session_waits_for_the_previous_one_of_its_partition(rig: SessionRig) -> None:
     ended = asyncio.Event()
     previous = asyncio.ensure_future(ended.wait())
-    rig.session.start(after=[previous])
+    rig.task.start(after=[previous])
     await rig.settled()
-    assert not rig.session.opened
+    assert not rig.task.opened
     ended.set()
     await rig.settled()
-    assert rig.session.opened
-    await rig.session.close()
+    assert rig.task.opened
+    await rig.task.close()
 
 
 async def test_an_idle_partition_that_is_read_does_not_stall(rig: SessionRig) -> None:  # R41
     await rig.opened()
     for _ in range(100):
         rig.now += 30
-        rig.session.passed(0)
-    assert rig.session.stalled is None
+        rig.task.advance_to(0)
+    assert rig.task.stalled is None
     rig.now += 61
-    assert rig.session.stalled == "t:0: not read for 61 s"
-    rig.session.passed(0)
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled == "t:0: not read for 61 s"
+    rig.task.advance_to(0)
+    assert rig.task.stalled is None
+    await rig.task.close()
 
 
 async def test_a_process_that_never_returns_stalls_its_partition_until_it_does(rig: SessionRig) -> None:  # R41
@@ -280,14 +281,14 @@ async def test_a_process_that_never_returns_stalls_its_partition_until_it_does(r
     rig.feed(3, 4)
     await rig.settled()
     rig.now += 60
-    rig.session.passed(7)
-    assert rig.session.stalled is None
+    rig.task.advance_to(7)
+    assert rig.task.stalled is None
     rig.now += 1
-    assert rig.session.stalled == "t:0: 7 records unacknowledged, no progress for 61 s"
+    assert rig.task.stalled == "t:0: 7 records unacknowledged, no progress for 61 s"
     rig.handler.gate.set()
     await rig.settled()
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled is None
+    await rig.task.close()
 
 
 async def test_what_comes_later_does_not_hide_a_chunk_that_is_never_acknowledged(rig: SessionRig) -> None:  # R41
@@ -298,10 +299,10 @@ async def test_what_comes_later_does_not_hide_a_chunk_that_is_never_acknowledged
         rig.now += 20
         rig.feed(first, 2).acknowledge()
         await rig.settled()
-    assert rig.session.stalled == "t:0: 2 records unacknowledged, no progress for 80 s"
+    assert rig.task.stalled == "t:0: 2 records unacknowledged, no progress for 80 s"
     forgotten.acknowledge()
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled is None
+    await rig.task.close()
 
 
 async def test_a_chunk_that_beats_is_waited_for(rig: SessionRig) -> None:  # R41
@@ -311,37 +312,37 @@ async def test_a_chunk_that_beats_is_waited_for(rig: SessionRig) -> None:  # R41
     for _ in range(10):
         rig.now += 50
         oldest.beat()
-    assert rig.session.stalled is None
+    assert rig.task.stalled is None
     rig.now += 50
     newer.beat()
     rig.now += 50
     newer.beat()
-    assert rig.session.stalled == "t:0: 4 records unacknowledged, no progress for 100 s"
+    assert rig.task.stalled == "t:0: 4 records unacknowledged, no progress for 100 s"
     oldest.acknowledge()
-    assert rig.session.stalled is None
+    assert rig.task.stalled is None
     rig.now += 70
     newer.beat()
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled is None
+    await rig.task.close()
 
 
 async def test_a_partition_that_recovers_long_is_not_said_to_stall(rig: SessionRig) -> None:
     rig.may_open.clear()
-    rig.session.start()
+    rig.task.start()
     await rig.settled()
     rig.now += 1_000
-    assert rig.session.stalled is None
+    assert rig.task.stalled is None
     rig.may_open.set()
     await rig.settled()
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled is None
+    await rig.task.close()
 
 
 async def test_a_rebalance_that_does_not_end_shows(rig: SessionRig) -> None:  # R41
     await rig.opened()
-    await rig.session.suspend()
+    await rig.task.suspend()
     rig.now += 61
-    assert rig.session.stalled == "t:0: not read for 61 s"
-    rig.session.resume(Lease(generation=2, member_id="m"))
-    assert rig.session.stalled is None
-    await rig.session.close()
+    assert rig.task.stalled == "t:0: not read for 61 s"
+    rig.task.resume(GroupMembershipId(generation=2, member_id="m"))
+    assert rig.task.stalled is None
+    await rig.task.close()

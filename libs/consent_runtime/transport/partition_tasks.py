@@ -1,4 +1,4 @@
-"""The sessions of one app: which partitions are held, which may be fetched, what may be committed."""
+"""The partition_tasks of one app: which partitions are held, which may be fetched, what may be committed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from faust.types import TP
 
 from consent_runtime.observability import Health
 
-from .contract import Stream
-from .membership import Lease, Membership
+from .api import StreamSpec
+from .membership import GroupMembershipId, Membership
 from .metrics import TransportMetrics
-from .session import Session
+from .partition_task import PartitionTask
 
 
-class Sessions:
+class PartitionTasks:
     """Lives in the loop's thread; `ready` and `seeks` alone are also used by the consumer's."""
 
     def __init__(
         self,
-        stream: Stream,
+        stream: StreamSpec,
         *,
         membership: Membership,
         max_outstanding: int,
-        patience: float,
+        drain_timeout: float,
+        close_timeout: float,
         stalled_after: float,
         health: Health,
         metrics: TransportMetrics,
@@ -38,34 +39,35 @@ class Sessions:
         self._stream = stream
         self._membership = membership
         self._max_outstanding = max_outstanding
-        self._patience = patience
+        self._drain_timeout = drain_timeout
+        self._close_timeout = close_timeout
         self._stalled_after = stalled_after
         self._health = health
         self._metrics = metrics
         self._failed = failed
         self._ready_changed = ready_changed
-        self._live: dict[TP, Session] = {}
+        self._live: dict[TP, PartitionTask] = {}
         self._incomplete: list[str] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._joined = False
         self.report()
 
-    def of(self, topic: str, partition: int) -> Session | None:
+    def get(self, topic: str, partition: int) -> PartitionTask | None:
         return self._live.get(TP(topic, partition))
 
-    def assign(self, partitions: Iterable[TP], lease: Lease) -> None:
+    def assign(self, partitions: Iterable[TP], membership_id: GroupMembershipId) -> None:
         """Hold exactly `partitions`, of those that are complete. What stayed ours without a break goes on; all else is
         opened again."""
         self._joined = True
         before, self._live = self._live, {}
         for tps in self._complete(partitions):
             earlier = {tp: before.pop(tp) for tp in tps if tp in before}
-            if earlier.keys() == tps and all(_continues(session, lease) for session in earlier.values()):
+            if earlier.keys() == tps and all(_continues(task, membership_id) for task in earlier.values()):
                 self._live |= earlier
-                for session in earlier.values():
-                    session.resume(lease)
+                for task in earlier.values():
+                    task.resume(membership_id)
             else:
-                self._open(tps, lease, earlier)
+                self._open(tps, membership_id, earlier)
         for gone in before.values():
             self._leave(gone)
         self._metrics.rebalances.labels(self._stream.name).inc()
@@ -85,22 +87,22 @@ class Sessions:
                 complete.append(frozenset(tps))
         return complete
 
-    def _open(self, tps: Iterable[TP], lease: Lease, earlier: Mapping[TP, Session]) -> None:
-        """New sessions, which begin when the earlier ones of the same partition number have closed."""
-        closing = [self._leave(session) for session in earlier.values()]
+    def _open(self, tps: Iterable[TP], membership_id: GroupMembershipId, earlier: Mapping[TP, PartitionTask]) -> None:
+        """New partition_tasks, which begin when the earlier ones of the same partition number have closed."""
+        closing = [self._leave(task) for task in earlier.values()]
         for tp in tps:
-            session = self._live[tp] = self._new(tp, lease)
-            session.start(after=closing)
+            task = self._live[tp] = self._new(tp, membership_id)
+            task.start(after=closing)
 
     def _reopen(self, partition: int) -> None:
-        earlier = {tp: session for tp, session in self._live.items() if tp.partition == partition}
-        if earlier and all(session.accepting for session in earlier.values()):
-            self._open(earlier, next(iter(earlier.values())).lease, earlier)
+        earlier = {tp: task for tp, task in self._live.items() if tp.partition == partition}
+        if earlier and all(task.accepting for task in earlier.values()):
+            self._open(earlier, next(iter(earlier.values())).membership_id, earlier)
             self._changed()
 
     async def suspend(self) -> None:
         """The group rebalances: when this returns, nothing is being processed and nothing recovered."""
-        await asyncio.gather(*(session.suspend() for session in self._live.values()), *self._leaving)
+        await asyncio.gather(*(task.suspend() for task in self._live.values()), *self._leaving)
 
     async def close(self) -> None:
         """The process stops: finish or abandon everything. Raises the first failure, after all have ended."""
@@ -110,35 +112,36 @@ class Sessions:
                 raise result
 
     def committable(self) -> dict[TP, int]:
-        offsets = ((tp, session.tracker.committable) for tp, session in self._live.items())
+        offsets = ((tp, task.tracker.committable) for tp, task in self._live.items())
         return {tp: offset for tp, offset in offsets if offset is not None}
 
-    def committed(self, offsets: dict[TP, int], lease: Lease) -> None:
+    def committed(self, offsets: dict[TP, int], membership_id: GroupMembershipId) -> None:
         for tp, offset in offsets.items():
-            session = self._live.get(tp)
-            if session is not None and session.lease == lease:
-                session.tracker.committed(offset)
+            task = self._live.get(tp)
+            if task is not None and task.membership_id == membership_id:
+                task.tracker.committed(offset)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
-        for (topic, partition), session in self._live.items():
+        for (topic, partition), task in self._live.items():
             place = (self._stream.name, topic, str(partition))
-            self._metrics.outstanding.labels(*place).set(session.tracker.outstanding)
-            self._metrics.paused.labels(*place).set(session.paused)
+            self._metrics.outstanding.labels(*place).set(task.tracker.outstanding)
+            self._metrics.paused.labels(*place).set(task.paused)
 
-    async def _end(self, session: Session) -> None:
-        await session.suspend()
-        await session.close()
+    async def _end(self, task: PartitionTask) -> None:
+        await task.suspend()
+        await task.close()
 
-    def _new(self, tp: TP, lease: Lease) -> Session:
-        return Session(
+    def _new(self, tp: TP, membership_id: GroupMembershipId) -> PartitionTask:
+        return PartitionTask(
             self._stream,
             tp.topic,
             tp.partition,
-            lease=lease,
+            membership_id=membership_id,
             membership=self._membership,
             max_outstanding=self._max_outstanding,
-            patience=self._patience,
+            drain_timeout=self._drain_timeout,
+            close_timeout=self._close_timeout,
             stalled_after=self._stalled_after,
             failed=self._failed,
             changed=self._changed,
@@ -146,12 +149,12 @@ class Sessions:
             reopen=partial(self._reopen, tp.partition),
         )
 
-    def _leave(self, session: Session) -> asyncio.Task[None]:
-        leaving = session.closing()
-        self.seeks.pop(TP(session.topic, session.partition), None)
+    def _leave(self, task: PartitionTask) -> asyncio.Task[None]:
+        leaving = task.closing()
+        self.seeks.pop(TP(task.topic, task.partition), None)
         self._leaving.add(leaving)
         leaving.add_done_callback(self._left)
-        place = (self._stream.name, session.topic, str(session.partition))
+        place = (self._stream.name, task.topic, str(task.partition))
         self._metrics.outstanding.remove(*place)
         self._metrics.paused.remove(*place)
         return leaving
@@ -163,7 +166,7 @@ class Sessions:
             self._failed(failure)
 
     def _changed(self) -> None:
-        ready = frozenset(tp for tp, session in self._live.items() if session.accepts_records)
+        ready = frozenset(tp for tp, task in self._live.items() if task.accepts_records)
         if ready != self.ready:
             self.ready = ready
             self._ready_changed()
@@ -171,8 +174,8 @@ class Sessions:
 
     def report(self) -> None:
         """Bring the readiness up to date; called every moment."""
-        opening = [_name(tp) for tp, session in self._live.items() if not session.opened]
-        reasons = [stalled for session in self._live.values() if (stalled := session.stalled)]
+        opening = [_name(tp) for tp, task in self._live.items() if not task.opened]
+        reasons = [stalled for task in self._live.values() if (stalled := task.stalled)]
         reasons[:0] = self._incomplete
         if opening:
             reasons.insert(0, f"recovering {', '.join(sorted(opening))}")
@@ -184,9 +187,9 @@ class Sessions:
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 
 
-def _continues(session: Session, lease: Lease) -> bool:
+def _continues(task: PartitionTask, membership_id: GroupMembershipId) -> bool:
     """No other member can have had the partition, and nothing of it is under way."""
-    return session.suspended and lease.continues(session.lease)
+    return task.is_suspended and membership_id.continues(task.membership_id)
 
 
 def _names(tps: Iterable[TP]) -> str:

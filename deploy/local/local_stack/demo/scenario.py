@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import httpx
 
 from consent_contracts import Topics
-from local_stack.audit import Book
+from local_stack.audit import ExpectedState
 from local_stack.demo.population import Choice, Choices, people
-from local_stack.demo.progress import Progress
+from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
-from local_stack.demo.view import Scene, View
+from local_stack.demo.view import Snapshot, View
 from local_stack.destinations import ADDED_DESTINATION
 from local_stack.stack import Stack
 
@@ -46,17 +46,17 @@ class Unsettled(Exception):
     """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
 
 
-class Story:
+class Scenario:
     """One demo on a running stack. ``play`` returns when everything that was sent has arrived."""
 
     def __init__(self, stack: Stack, options: Options, view: View) -> None:
         endpoints = stack.endpoints
-        self.book = Book()
-        self.scene = Scene()
+        self.book = ExpectedState()
+        self.scene = Snapshot()
         self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
         topics = Topics(prefix=endpoints.topic_prefix)
         self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.book)
-        self.progress = Progress(endpoints)
+        self.progress = DemoStatus(endpoints)
         self._stack = stack
         self._options = options
         self._view = view

@@ -6,19 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from consent_runtime.progress import Progress, StableOffset
+from consent_runtime.progress import StableOffset, StallTimer
 
-from .contract import Chunk, PartitionHandler, Record, Stream
-from .membership import Lease, Membership
+from .api import Chunk, PartitionHandler, Record, StreamSpec
+from .membership import GroupMembershipId, Membership
 from .offsets import OffsetTracker, Range
 
 
-class SessionStuck(Exception):
+class PartitionStuckError(Exception):
     """A handler neither finished nor gave up in time; only ending the process frees the partition."""
 
 
-class Held:
-    """The Ownership a session gives to its handler."""
+class PartitionOwnership:
+    """The Ownership a task gives to its handler."""
 
     def __init__(self, membership: Membership, reopen: Callable[[], None] = lambda: None) -> None:
         self._membership = membership
@@ -37,19 +37,20 @@ class Held:
         self._reopen()
 
 
-class Session:
+class PartitionTask:
     """Owned by the loop's thread. `changed` is called whenever `accepts_records` may have changed."""
 
     def __init__(
         self,
-        stream: Stream,
+        stream: StreamSpec,
         topic: str,
         partition: int,
         *,
-        lease: Lease,
+        membership_id: GroupMembershipId,
         membership: Membership,
         max_outstanding: int,
-        patience: float,
+        drain_timeout: float,
+        close_timeout: float,
         stalled_after: float,
         failed: Callable[[BaseException], None],
         changed: Callable[[], None],
@@ -57,20 +58,21 @@ class Session:
         reopen: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`seek` sets the consumer's position before the next fetch; `reopen` replaces this session by a new one."""
+        """`seek` sets the consumer's position before the next fetch; `reopen` replaces this task by a new one."""
         self.topic = topic
         self.partition = partition
-        self.lease = lease
+        self.membership_id = membership_id
         self.tracker = OffsetTracker()
         self.opened = False
-        self._progress = Progress(bound=stalled_after, clock=clock)
+        self._progress = StallTimer(bound=stalled_after, clock=clock)
         self._stable = StableOffset(clock=clock)
         self._stalled_after = stalled_after
         self._stream = stream
-        self._ownership = Held(membership, reopen)
+        self._ownership = PartitionOwnership(membership, reopen)
         self._seek = seek
         self._max_outstanding = max_outstanding
-        self._patience = patience
+        self._drain_timeout = drain_timeout
+        self._close_timeout = close_timeout
         self._failed = failed
         self._changed = changed
         self._handler: PartitionHandler | None = None
@@ -78,14 +80,14 @@ class Session:
         self._ranges: dict[Chunk, Range] = {}
         self._with_handler: set[Chunk] = set()
         self._processing = False
-        self._quiet = asyncio.Event()
+        self._idle = asyncio.Event()
         self._accepting = False
         self.paused = False
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
-        """Recover, then process; begins when `after` (the partition's previous sessions closing) are done."""
+        """Recover, then process; begins when `after` (the partition's previous partition_tasks closing) are done."""
         self._ownership.held = self._accepting = True
         self._task = asyncio.create_task(
             self._run(tuple(after)), name=f"{self._stream.name}-{self.topic}-{self.partition}"
@@ -96,7 +98,7 @@ class Session:
         return self.opened and self._accepting and not self.paused
 
     @property
-    def suspended(self) -> bool:
+    def is_suspended(self) -> bool:
         """Open, idle, without anything unacknowledged, and waiting to hear whether the partition stays."""
         return self.opened and not self._accepting and self._closing is None
 
@@ -109,7 +111,7 @@ class Session:
         """
         if (hidden := self._stable.hindrance(self.topic, self.partition, bound=self._stalled_after)) is not None:
             return hidden
-        seconds = self._progress.stalled()
+        seconds = self._progress.stalled_for()
         if seconds is None or not self.opened:
             return None
         waiting = self.tracker.outstanding
@@ -125,7 +127,7 @@ class Session:
             self._ownership.reopen()
             return None
         if not self.tracker.outstanding:
-            self._progress.moved()
+            self._progress.progressed()
         chunk = Chunk(self.topic, self.partition, records, self._acknowledge, self._beat)
         self._ranges[chunk] = self.tracker.deliver(records[0].offset, position, len(records))
         if self.tracker.outstanding >= self._max_outstanding and not self.paused:
@@ -133,11 +135,11 @@ class Session:
             self._changed()
         return chunk
 
-    def passed(self, position: int) -> None:
+    def advance_to(self, position: int) -> None:
         if self._accepting and self.opened:
-            self.tracker.passed(position)
+            self.tracker.advance_to(position)
             if not self.tracker.outstanding:
-                self._progress.moved()
+                self._progress.progressed()
 
     def observe_end(self, *, stable: int, end: int) -> None:
         """The partition's last stable offset and its high watermark, from one answer of the broker."""
@@ -155,7 +157,7 @@ class Session:
             self._queue.get_nowait()
         if self.opened and self._closing is None and self._task is not None and not self._task.done():
             try:
-                await asyncio.wait_for(self._until_quiet(), self._patience)
+                await asyncio.wait_for(self._until_idle(), self._drain_timeout)
             except TimeoutError:
                 await self.close()
             else:
@@ -168,22 +170,22 @@ class Session:
         """Not being closed, and no rebalance is under way."""
         return self._accepting
 
-    def resume(self, lease: Lease) -> None:
+    def resume(self, membership_id: GroupMembershipId) -> None:
         """The partition has stayed ours: go on, from the committed offset or from the handler's own position."""
-        self.lease = lease
+        self.membership_id = membership_id
         if self._ownership.start is not None:
             # The consumer is back at the group's offset, which may be higher than what this handler has read.
             self._ownership.start = self._ownership.start if self.tracker.safe is None else self.tracker.safe
             self._seek(self._ownership.start)
         self.tracker = OffsetTracker()
-        self._progress.moved()
+        self._progress.progressed()
         self._ranges.clear()
         self.paused = False
         self._ownership.held = self._accepting = True
         self._changed()
 
     async def close(self) -> None:
-        """End the session. Raises SessionStuck when the handler does not let go."""
+        """End the task. Raises PartitionStuckError when the handler does not let go."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -202,7 +204,7 @@ class Session:
             if self._ownership.start is not None:
                 self._seek(self._ownership.start)
             self.opened = True
-            self._progress.moved()
+            self._progress.progressed()
             self._changed()
             while True:
                 chunk = await self._queue.get()
@@ -224,7 +226,7 @@ class Session:
         if delivered is None:
             return
         if delivered.first == self.tracker.safe:
-            self._progress.moved()
+            self._progress.progressed()
         self.tracker.acknowledge(delivered)
         self._with_handler.discard(chunk)
         self._settle()
@@ -235,16 +237,16 @@ class Session:
     def _beat(self, chunk: Chunk) -> None:
         delivered = self._ranges.get(chunk)
         if delivered is not None and delivered.first == self.tracker.safe:
-            self._progress.moved()
+            self._progress.progressed()
 
     def _settle(self) -> None:
         if not self._processing and not self._with_handler:
-            self._quiet.set()
+            self._idle.set()
 
-    async def _until_quiet(self) -> None:
-        self._quiet.clear()
+    async def _until_idle(self) -> None:
+        self._idle.clear()
         self._settle()
-        await self._quiet.wait()
+        await self._idle.wait()
 
     async def _close(self) -> None:
         self._accepting = False
@@ -252,15 +254,15 @@ class Session:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            done, _ = await asyncio.wait({task}, timeout=self._patience * 4)
+            done, _ = await asyncio.wait({task}, timeout=self._close_timeout)
             if not done:
-                raise SessionStuck(f"{self.topic}:{self.partition} did not stop processing")
+                raise PartitionStuckError(f"{self.topic}:{self.partition} did not stop processing")
             if not task.cancelled():
                 task.exception()  # Reported by the task itself; asked for here so that asyncio does not warn.
         if self._handler is not None:
             try:
-                await asyncio.wait_for(self._handler.close(), self._patience * 4)
+                await asyncio.wait_for(self._handler.close(), self._close_timeout)
             except TimeoutError as slow:
-                raise SessionStuck(f"{self.topic}:{self.partition} did not close") from slow
+                raise PartitionStuckError(f"{self.topic}:{self.partition} did not close") from slow
         self._ownership.held = False
         self._ranges.clear()

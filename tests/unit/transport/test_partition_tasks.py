@@ -11,10 +11,10 @@ from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from consent_runtime.observability import Health
-from consent_runtime.transport.contract import Chunk, Ownership, Stream
-from consent_runtime.transport.membership import Lease, Membership
+from consent_runtime.transport.api import Chunk, Ownership, StreamSpec
+from consent_runtime.transport.membership import GroupMembershipId, Membership
 from consent_runtime.transport.metrics import TransportMetrics
-from consent_runtime.transport.sessions import Sessions
+from consent_runtime.transport.partition_tasks import PartitionTasks
 
 LIVE, BULK = TP("live", 0), TP("bulk", 0)
 
@@ -50,11 +50,12 @@ class Bench:
         self.starts: dict[TP, int] = {}
         self.failures: list[BaseException] = []
         self.health = Health()
-        self.sessions = Sessions(
-            Stream(name="s", group="g", topics=("live", "bulk"), open=self.open),
+        self.partition_tasks = PartitionTasks(
+            StreamSpec(name="s", group="g", topics=("live", "bulk"), open=self.open),
             membership=Membership(session_timeout=6.0),
             max_outstanding=10,
-            patience=0.05,
+            drain_timeout=0.05,
+            close_timeout=0.2,
             stalled_after=60.0,
             health=self.health,
             metrics=TransportMetrics.on(CollectorRegistry()),
@@ -71,15 +72,15 @@ class Bench:
         return self.handlers[tp]
 
     async def assign(self, *tps: TP, generation: int = 1) -> None:
-        self.sessions.assign(tps, Lease(generation=generation, member_id="m"))
+        self.partition_tasks.assign(tps, GroupMembershipId(generation=generation, member_id="m"))
         await settled()
 
     def deliver(self, tp: TP, first: int, count: int) -> None:
-        session = self.sessions.of(*tp)
-        assert session is not None
-        chunk = session.deliver([Read(first + index) for index in range(count)], first + count)
+        task = self.partition_tasks.get(*tp)
+        assert task is not None
+        chunk = task.deliver([Read(first + index) for index in range(count)], first + count)
         assert chunk is not None
-        session.enqueue(chunk)
+        task.enqueue(chunk)
 
 
 @pytest.fixture
@@ -96,52 +97,52 @@ async def settled() -> None:
 async def test_a_member_with_one_of_the_two_topics_opens_nothing_and_names_what_is_missing(bench: Bench) -> None:
     await bench.assign(LIVE)
     assert bench.log == []
-    assert bench.sessions.ready == frozenset()
+    assert bench.partition_tasks.ready == frozenset()
     ready, reasons = bench.health.check()
     assert not ready
     assert reasons == ["s: assigned live:0 without bulk:0: not opened"]
     await bench.assign(LIVE, BULK)
     assert sorted(bench.log) == ["open bulk", "open live"]
     assert bench.health.check() == (True, [])
-    await bench.sessions.close()
+    await bench.partition_tasks.close()
 
 
 async def test_the_loss_of_one_topic_closes_the_other_as_well(bench: Bench) -> None:
     await bench.assign(LIVE, BULK)
     bench.log.clear()
-    await bench.sessions.suspend()
+    await bench.partition_tasks.suspend()
     await bench.assign(BULK, generation=2)
     assert sorted(bench.log) == ["close bulk", "close live"]
-    assert bench.sessions.ready == frozenset()
+    assert bench.partition_tasks.ready == frozenset()
 
 
 async def test_both_stay_open_over_a_rebalance_or_neither_does(bench: Bench) -> None:
     await bench.assign(LIVE, BULK)
     bench.log.clear()
-    await bench.sessions.suspend()
+    await bench.partition_tasks.suspend()
     await bench.assign(LIVE, BULK, generation=2)
     assert bench.log == []
     bench.handlers[BULK].keep = True
     bench.deliver(BULK, 0, 3)
     await settled()
-    await bench.sessions.suspend()
+    await bench.partition_tasks.suspend()
     await bench.assign(LIVE, BULK, generation=3)
     assert sorted(bench.log[:2]) == ["close bulk", "close live"]
     assert sorted(bench.log[2:]) == ["open bulk", "open live"]
-    await bench.sessions.close()
+    await bench.partition_tasks.close()
 
 
 async def test_a_handler_that_keeps_its_positions_is_read_from_them_after_a_rebalance_too(bench: Bench) -> None:
     bench.starts = {LIVE: 40}
     await bench.assign(LIVE, BULK)
-    assert bench.sessions.seeks == {LIVE: 40}
-    bench.sessions.seeks.clear()
+    assert bench.partition_tasks.seeks == {LIVE: 40}
+    bench.partition_tasks.seeks.clear()
     bench.deliver(LIVE, 40, 5)
     await settled()
-    await bench.sessions.suspend()
+    await bench.partition_tasks.suspend()
     await bench.assign(LIVE, BULK, generation=2)
-    assert bench.sessions.seeks == {LIVE: 45}
-    await bench.sessions.close()
+    assert bench.partition_tasks.seeks == {LIVE: 45}
+    await bench.partition_tasks.close()
 
 
 async def test_reopening_closes_both_and_then_opens_both(bench: Bench) -> None:
@@ -152,9 +153,9 @@ async def test_reopening_closes_both_and_then_opens_both(bench: Bench) -> None:
     await settled()
     assert sorted(bench.log[:2]) == ["close bulk", "close live"]
     assert sorted(bench.log[2:]) == ["open bulk", "open live"]
-    assert bench.sessions.seeks == {LIVE: 7, BULK: 9}
-    assert bench.sessions.ready == {LIVE, BULK}
-    await bench.sessions.close()
+    assert bench.partition_tasks.seeks == {LIVE: 7, BULK: 9}
+    assert bench.partition_tasks.ready == {LIVE, BULK}
+    await bench.partition_tasks.close()
 
 
 async def test_records_below_what_was_read_open_the_partition_again(
@@ -167,22 +168,22 @@ async def test_records_below_what_was_read_open_the_partition_again(
     await settled()
     bench.log.clear()
     bench.starts = {LIVE: 0, BULK: 9}
-    session = bench.sessions.of(*LIVE)
-    assert session is not None
-    assert session.deliver([Read(0)], 1) is None
+    task = bench.partition_tasks.get(*LIVE)
+    assert task is not None
+    assert task.deliver([Read(0)], 1) is None
     await settled()
     assert sorted(bench.log[2:]) == ["open bulk", "open live"]
-    assert bench.sessions.seeks == {LIVE: 0, BULK: 9}
+    assert bench.partition_tasks.seeks == {LIVE: 0, BULK: 9}
     bench.deliver(LIVE, 0, 1)
     await settled()
-    await bench.sessions.close()
+    await bench.partition_tasks.close()
 
 
 async def test_nothing_is_reopened_while_the_group_rebalances(bench: Bench) -> None:
     await bench.assign(LIVE, BULK)
     bench.log.clear()
-    await bench.sessions.suspend()
+    await bench.partition_tasks.suspend()
     bench.handlers[LIVE].ownership.reopen()
     await settled()
     assert bench.log == []
-    await bench.sessions.close()
+    await bench.partition_tasks.close()

@@ -23,7 +23,7 @@ NOTHING = Samples({})
 _Row = tuple[str, str]
 
 
-class Progress:
+class DemoStatus:
     """Scrapes at most every EVERY seconds. A process that does not answer counts as not settled."""
 
     def __init__(self, endpoints: Endpoints, *, but: Collection[str] = ()) -> None:

@@ -106,7 +106,7 @@ class Ownership(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class StreamSpec:
     """One consumer group over some topics, which have the same number of partitions. A partition number is one unit:
     it is opened when the partition of every topic is assigned (`open` is then called for each, concurrently), and
     closed with the first that is lost. A member that is assigned only some of them opens none and is not ready.
