@@ -87,6 +87,6 @@ $(VENV)/.requirements: requirements.txt
 			exit 1; \
 		}; \
 	fi; \
-	echo "installing the requirements into $(VENV) (once; about 200 MB)"; \
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	echo "installing the requirements into $(VENV) (once; about 250 MB)"; \
+	$(PY) deploy/local/install_requirements.py requirements.txt
 	@touch $@

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
@@ -64,6 +65,17 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def effort(self) -> float:
+        """Grows while the program works: seconds of processor time and bytes of log, its children's included."""
+        written = self.log.stat().st_size if self.log.exists() else 0
+        try:
+            process = psutil.Process(self.pid)
+            times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+        except psutil.Error:
+            return written
+        return written + sum(each.user + each.system for each in times)
+
+    @property
     def exit_text(self) -> str:
         """How the last run ended, in words."""
         code = self._process.poll() if self._process else None
@@ -91,10 +103,11 @@ class Child:
     def kill(self) -> None:
         """SIGKILL, as a crash would; returns when the process and the processes it had started are gone."""
         with self._lock:
-            helpers = _children_of(self.pid) if self.running else []
+            helpers = self._helpers()
             self.signal(signal.SIGKILL, expect_end=True)
             self._gone(10.0)
-            _await_gone(helpers, 10.0)
+            # PostgreSQL's backends end by themselves when the postmaster does; its successor refuses to start before.
+            psutil.wait_procs(helpers, timeout=10.0)
 
     def pause(self) -> None:
         """SIGSTOP: the process is frozen, with its connections open."""
@@ -122,6 +135,12 @@ class Child:
             stream.seek(max(self._log_start, self.log.stat().st_size - 65_536))
             text = stream.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+    def _helpers(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.pid).children() if self.running else []
+        except psutil.Error:
+            return []
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
@@ -167,18 +186,3 @@ class Child:
 def _neutral_environment() -> dict[str, str]:
     """Ours, without the settings that were meant for us: a child gets exactly those of its program."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_RELAY_")}
-
-
-def _children_of(pid: int | None) -> list[int]:
-    """Ids of the direct children; empty where there is no /proc."""
-    try:
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _await_gone(pids: Sequence[int], seconds: float) -> None:
-    """PostgreSQL's backends end by themselves when the postmaster does; its successor refuses to start before."""
-    deadline = time.monotonic() + seconds
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.02)

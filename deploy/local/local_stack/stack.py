@@ -21,7 +21,7 @@ from local_stack.errors import StartFailed
 from local_stack.ports import free_port, remembered_ports
 from local_stack.servers import Servers
 from local_stack.services import NAMES, PORTS, SHARED, Service, StackSettings, service
-from local_stack.supervisor import Crash, Supervisor
+from local_stack.supervisor import MAX_START_SECONDS, Crash, Supervisor
 
 
 class Stack(AbstractContextManager["Stack"]):
@@ -142,7 +142,7 @@ class Stack(AbstractContextManager["Stack"]):
         """SIGCONT."""
         self.supervisor.child(name).resume()
 
-    def restart(self, name: str, *, seconds: float = 60.0) -> None:
+    def restart(self, name: str, *, seconds: float = MAX_START_SECONDS) -> None:
         """Kill it unless it is dead already, start it the same, wait until it is ready."""
         self.supervisor.restart(name, seconds=seconds)
         self._publish()

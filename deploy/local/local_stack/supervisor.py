@@ -12,6 +12,12 @@ from local_stack.errors import Abandoned, StartFailed
 
 Probe = Callable[[], str | None]  # one real request: None when it was answered, else why it was not
 
+IDLE_SECONDS = 60.0
+"""A program that starts and has done nothing for as long, hangs."""
+MAX_START_SECONDS = 300.0
+SILENT_SECONDS = 15.0
+"""How often what is waited for is reported."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
@@ -26,7 +32,7 @@ class Supervisor:
     """Owns children by name. What it started it stops, the youngest layer first, and nothing else."""
 
     def __init__(self, log_dir: Path, *, report: Callable[[str], None]) -> None:
-        """`report` is called with each crash, from any thread."""
+        """`report` is called with each crash, and with what is waited for, from any thread."""
         self.crashes: list[Crash] = []
         self.crashed = threading.Event()
         self._log_dir = log_dir
@@ -40,7 +46,7 @@ class Supervisor:
         """What is added from here on needs what was added before, so it is stopped before it."""
         self._layers.append([])
 
-    def add(self, program: Program, probe: Probe, *, seconds: float = 60.0) -> Child:
+    def add(self, program: Program, probe: Probe) -> Child:
         """Start a program and wait until it answers. Raises StartFailed, or Abandoned."""
         if self._abandoned.is_set():
             raise Abandoned
@@ -49,7 +55,7 @@ class Supervisor:
         self._probes[child.name] = probe
         self._layers[-1].append(child.name)
         child.start()
-        self.await_ready(child.name, seconds=seconds)
+        self.await_ready(child.name)
         return child
 
     def child(self, name: str) -> Child:
@@ -63,24 +69,34 @@ class Supervisor:
         """All children, in the order in which they were added."""
         return list(self._children)
 
-    def restart(self, name: str, *, seconds: float = 60.0) -> None:
+    def restart(self, name: str, *, seconds: float = MAX_START_SECONDS) -> None:
         """Kill the child if it runs, start the same program again, wait until it answers."""
         child = self.child(name)
         child.kill()
         child.start()
         self.await_ready(name, seconds=seconds)
 
-    def await_ready(self, name: str, *, seconds: float = 60.0) -> None:
-        """Ask the child's probe until it answers. Raises StartFailed when it ends or time is up, or Abandoned."""
+    def await_ready(self, name: str, *, seconds: float = MAX_START_SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
+        """Ask the child's probe until it answers, and report what is waited for.
+
+        Raises StartFailed when the child ends, does nothing for `idle_seconds` or needs more than `seconds`, or
+        Abandoned."""
         child, probe = self.child(name), self._probes[name]
-        deadline = time.monotonic() + seconds
+        began = worked_at = reported_at = time.monotonic()
+        effort = child.effort
         while (why := probe()) is not None:
+            now = time.monotonic()
             if self._abandoned.is_set():
                 raise Abandoned
             if not child.running:
                 raise _failed(child, child.exit_text)
-            if time.monotonic() > deadline:
-                raise _failed(child, f"was not ready within {seconds:.0f} s: {why}")
+            if (found := child.effort) > effort:
+                effort, worked_at = found, now
+            if now - worked_at > idle_seconds or now - began > seconds:
+                raise _failed(child, f"is not ready after {now - began:.0f} s: {why}")
+            if now - reported_at > SILENT_SECONDS:
+                reported_at = now
+                self._report(f"waiting for {name}, for {now - began:.0f} s: {why}")
             time.sleep(0.05)
 
     def run_parallel(self, *jobs: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,9 +70,38 @@ def test_a_child_that_ends_before_it_is_ready_is_reported_with_its_log(superviso
     assert "out of luck" in failed.value.tail
 
 
+class Probe:
+    """Answers with `why`."""
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+
+    def __call__(self) -> str | None:
+        return self.why
+
+
 def test_a_child_that_never_gets_ready_is_reported_with_the_probes_reason(supervisor: Supervisor) -> None:
-    with pytest.raises(StartFailed, match="was not ready within 0 s: still warming up"):
-        supervisor.add(python("slow", SERVE), lambda: "still warming up", seconds=0.2)
+    probe = Probe()
+    supervisor.add(python("slow", SERVE), probe)
+    probe.why = "still warming up"
+    with pytest.raises(StartFailed, match="is not ready after 0 s: still warming up"):
+        supervisor.await_ready("slow", seconds=0.2)
+
+
+def test_a_child_that_works_gets_the_time_that_it_needs(supervisor: Supervisor) -> None:
+    probe = Probe()
+    supervisor.add(python("busy", "while True: pass"), probe)
+    probe.why = "still warming up"
+    threading.Timer(6, lambda: setattr(probe, "why", None)).start()
+    supervisor.await_ready("busy", idle_seconds=3)
+
+
+def test_a_child_that_does_nothing_does_not(supervisor: Supervisor) -> None:
+    probe = Probe()
+    supervisor.add(python("idle", "import time; time.sleep(600)"), probe)
+    probe.why = "still warming up"
+    with pytest.raises(StartFailed, match="still warming up"):
+        supervisor.await_ready("idle", idle_seconds=1)
 
 
 def test_a_crash_later_on_is_reported_with_the_tail_of_the_log(supervisor: Supervisor, reports: list[str]) -> None:
