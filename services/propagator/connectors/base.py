@@ -107,6 +107,9 @@ class Retryable:
 
     reason: str
     after_seconds: float | None = None
+    refused: bool = False
+    """The provider refused the push for its content or size, alone as in a call of several, by nothing that is known
+    to be final."""
     unknown_target: bool = False
     """The provider does not know the target: a person must act, and no other push to it can do better."""
     call_failed: bool = False

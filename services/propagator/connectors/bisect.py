@@ -1,10 +1,11 @@
-"""Find the one push that spoils a call, where a provider takes a whole call or nothing of it."""
+"""Find the pushes that spoil a call, where a provider takes a whole call or nothing of it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from propagator.connectors.base import Outcome, Push, Refused, Retryable
+from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable
 from propagator.errors import CallFailedError, ThrottledError
 
 BatchRefused = Refused | Retryable
@@ -17,29 +18,51 @@ Attempt = Callable[[Sequence[Push]], Awaitable[Sequence[Outcome] | BatchRefused]
 async def bisect_batch(pushes: Sequence[Push], attempt: Attempt) -> Sequence[Outcome]:
     """One outcome for each push, in order; a refused call is halved down to single pushes.
 
+    Where the provider has accepted nothing of the call and refuses two single pushes alike, it ends: the refusal is
+    returned for each push that has no outcome yet. What it means for the destination is the dispatcher's decision.
+
     Once the provider has answered for some of the pushes, a later call that fails costs only the others a new attempt.
     Without this, a batch with one invalid address would start from the beginning for ever under a tight limit, and
-    pushes that were executed before the guard refused would count as not sent. A refusal that meets every push is
-    returned as such, each of them Refused: what it means for the destination is the dispatcher's decision.
+    pushes that were executed before the guard refused would count as not sent.
     """
-    outcomes: list[Outcome] = []
-    waiting = [list(pushes)]
+    outcomes: dict[int, Outcome] = {}
+    refusals: list[BatchRefused] = []
+    waiting = [range(len(pushes))]
     while waiting:
         part = waiting.pop()
         try:
-            answered = await attempt(part)
+            answered = await attempt([pushes[each] for each in part])
         except CallFailedError as failure:
             if not outcomes:
                 raise
-            throttled = isinstance(failure, ThrottledError)
-            wish = failure.retry_after if isinstance(failure, ThrottledError) else None
-            rest = Retryable(reason=failure.reason, after_seconds=wish, call_failed=True, throttled=throttled)
-            return [*outcomes, *[rest] * (len(pushes) - len(outcomes))]
+            return _completed(pushes, outcomes, _unanswered(failure))
         if not isinstance(answered, Refused | Retryable):
-            outcomes.extend(answered)
+            outcomes |= zip(part, answered, strict=True)
         elif len(part) == 1:
-            outcomes.append(answered)
+            refusal = answered
+            if isinstance(refusal, Retryable):
+                refusal = replace(refusal, refused=len(pushes) > 1)
+            outcomes[part[0]] = refusal
+            if not any(isinstance(each, Accepted) for each in outcomes.values()):
+                if refusal in refusals:
+                    return _completed(pushes, outcomes, refusal)
+                refusals.append(refusal)
+                # The next one is looked for far from it: neighbours may both be invalid, and the others not.
+                waiting.sort(key=len)
         else:
             middle = len(part) // 2
             waiting += [part[middle:], part[:middle]]
-    return outcomes
+    return [outcomes[each] for each in range(len(pushes))]
+
+
+def _completed(pushes: Sequence[Push], outcomes: dict[int, Outcome], rest: Outcome) -> list[Outcome]:
+    return [outcomes.get(each, rest) for each in range(len(pushes))]
+
+
+def _unanswered(failure: CallFailedError) -> Retryable:
+    return Retryable(
+        reason=failure.reason,
+        after_seconds=failure.retry_after if isinstance(failure, ThrottledError) else None,
+        call_failed=True,
+        throttled=isinstance(failure, ThrottledError),
+    )

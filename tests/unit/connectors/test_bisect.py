@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -70,3 +71,51 @@ async def test_what_was_executed_before_the_guard_refused_is_not_reported_as_not
     outcomes = await bisect_batch([push(each) for each in range(1, 5)], provider.attempt)
     rest = Retryable(reason="not_allowed", call_failed=True)
     assert outcomes == [Accepted(), Accepted(), rest, rest]
+
+
+@pytest.mark.parametrize("refusal", [Refused(code="invalid"), Retryable(reason="http_400")])
+async def test_bisecting_ends_once_two_single_pushes_are_refused_alike(
+    push: MakePush, refusal: Refused | Retryable
+) -> None:
+    calls = 0
+
+    async def attempt(_part: Sequence[Push]) -> BatchRefused:
+        nonlocal calls
+        calls += 1
+        return refusal
+
+    outcomes = await bisect_batch([push(each) for each in range(1_000)], attempt)
+    given = replace(refusal, refused=True) if isinstance(refusal, Retryable) else refusal
+    assert outcomes == [given] * 1_000
+    assert calls <= 22
+
+
+@pytest.mark.parametrize("first", [0, 1, 250, 499, 500, 998])
+async def test_two_invalid_neighbours_are_not_taken_for_a_refusal_of_everything(push: MakePush, first: int) -> None:
+    pushes = [push(each) for each in range(1_000)]
+    invalid = {first, first + 1}
+    outcomes = await bisect_batch(pushes, Provider(*[pushes[each].push_id for each in invalid]).attempt)
+    assert {at for at, each in enumerate(outcomes) if isinstance(each, Refused)} == invalid
+    assert sum(isinstance(each, Accepted) for each in outcomes) == 998
+
+
+async def test_single_pushes_that_are_refused_for_different_reasons_end_nothing(push: MakePush) -> None:
+    pushes = [push(each) for each in range(4)]
+
+    async def attempt(part: Sequence[Push]) -> Sequence[Outcome] | BatchRefused:
+        if pushes[0] in part:
+            return Refused(code="invalid")
+        if pushes[2] in part:
+            return Retryable(reason="http_413")
+        return [Accepted()] * len(part)
+
+    outcomes = await bisect_batch(pushes, attempt)
+    refused = Retryable(reason="http_413", refused=True)
+    assert outcomes == [Refused(code="invalid"), Accepted(), refused, Accepted()]
+
+
+async def test_a_single_push_that_is_refused_says_nothing_of_others(push: MakePush) -> None:
+    async def attempt(_part: Sequence[Push]) -> BatchRefused:
+        return Retryable(reason="http_400")
+
+    assert await bisect_batch([push(1)], attempt) == [Retryable(reason="http_400")]
