@@ -6,7 +6,7 @@ PropagatorError
 │   ├── DestinationDownError       refused, cut, timed out, 5xx, nonsense: counts towards the circuit breaker
 │   ├── ThrottledError             429 or the provider's own form of it: waits, counts against no address
 │   ├── MisconfiguredError         wrong credentials, certificate or URL: a person must act; alerts loudly
-│   │   └── UnknownTargetsError    the tool does not know these groups, lists or senders; the others go on
+│   │   └── UnknownTargetsError    these groups, lists or senders are unknown or take no more; the others go on
 │   └── SendNotAllowedError        the guard refused before the request left: nothing was sent
 ├── PushNotBuildableError          one push cannot be made from its entry: concerns that address alone
 ├── TenantMismatchError            an entry of another tenant reached a destination: never sent, a bug
@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from propagator.desired.model import Action
 
 
 class PropagatorError(Exception):
@@ -68,11 +70,13 @@ class MisconfiguredError(CallFailedError):
 
 
 class UnknownTargetsError(MisconfiguredError):
-    """`targets`: each target that cannot be written to, with the fix. Only they are concerned."""
+    """`targets`: each target that cannot be written to, with the fix. Only they are concerned, and only pushes of
+    `action` where it is given: a full list takes no suppression, and still lifts."""
 
-    def __init__(self, reason: str, targets: Mapping[str, str]) -> None:
+    def __init__(self, reason: str, targets: Mapping[str, str], *, action: Action | None = None) -> None:
         super().__init__(reason, "; ".join(targets.values()))
         self.targets = dict(targets)
+        self.action = action
 
 
 class SendNotAllowedError(CallFailedError):

@@ -122,9 +122,10 @@ class Metrics:
             ),
             verified=gauge(
                 "propagation_destination_verified",
-                "1 while the tool knows our credentials and every group, list and sender. 0 for more than a minute:"
-                " read the log line `destination not verified` (nothing is sent to it) or `target refused by the"
-                " destination` (what concerns that target waits, the rest is sent).",
+                "1 while the tool knows our credentials and every group, list and sender, and takes what is sent. 0 for"
+                " more than a minute: read the log line `destination not verified` (nothing is sent to it),"
+                " `destination refuses` (everything waits, and nothing ends) or `target refused by the destination`"
+                " (unknown, full or refusing whatever is sent: what concerns that target waits, the rest is sent).",
                 *_D,
             ),
             paused=gauge(
@@ -134,8 +135,9 @@ class Metrics:
             ),
             quarantined=gauge(
                 "propagation_quarantined_targets",
-                "Targets that the tool does not know: their pushes wait until a person has corrected the tool or the"
-                " purpose mapping.",
+                "Targets that the tool does not know, that are full, or that refuse whatever is sent: their pushes wait"
+                " until a person has corrected the tool or the purpose mapping. The log line `target refused by the"
+                " destination` names the target and the cure.",
                 *_D,
             ),
             waiting_permissions=gauge(

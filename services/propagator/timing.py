@@ -38,6 +38,10 @@ HOLD_SECONDS = 30.0
 """Between probes of a destination that is misconfigured or refuses everything: a person has to act."""
 TARGET_CHECK_SECONDS = 30.0
 """Between checks of quarantined targets."""
+REFUSED_RETRY_SECONDS = 60.0
+"""Until a push is tried again that was refused for what is not about its address: others probe its target first."""
+MAX_REFUSED_RETRY_SECONDS = 600.0
+"""As REFUSED_RETRY_SECONDS, for a push that has been a probe many times."""
 VERIFY_MIN_SECONDS = 0.2
 THROTTLE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits after a 429 that does not give a time."""
@@ -55,4 +59,5 @@ assert LINGER_SECONDS < RECHECK_SECONDS < RESYNC_SECONDS < QUEUED_RECEIPT_SECOND
 assert RESYNC_SECONDS <= MAX_RESYNC_SECONDS
 assert max(PROBE_SECONDS) < MAX_PROBE_SECONDS <= HOLD_SECONDS
 assert max(THROTTLE_SECONDS) <= MAX_REVOCATION_INTERVAL_SECONDS
+assert TARGET_CHECK_SECONDS < REFUSED_RETRY_SECONDS < MAX_REFUSED_RETRY_SECONDS
 assert FAILED_RECEIPT_SECONDS in BACKOFF_SECONDS

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
-from propagator.connectors.base import SUPPRESS, Accepted, Outcome, Refused, Retryable
+from propagator.connectors.base import SUPPRESS, Accepted, Action, Outcome, Refused, Retryable
 from propagator.errors import (
     CallFailedError,
     DestinationDownError,
@@ -24,10 +24,17 @@ from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.delivery import DeliveryPolicy
 from propagator.sending.loop_share import LoopShare
 from propagator.sending.queued_push import QueuedPush
+from propagator.sending.refusals import Answered, Refusals, Ruling, TargetAction
 from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.throttle import Throttle
 from propagator.sending.work_queue import WorkQueue
-from propagator.timing import ERROR_BACKOFF_SECONDS, HOLD_SECONDS, MAX_REVOCATION_INTERVAL_SECONDS
+from propagator.timing import (
+    ERROR_BACKOFF_SECONDS,
+    HOLD_SECONDS,
+    MAX_REFUSED_RETRY_SECONDS,
+    MAX_REVOCATION_INTERVAL_SECONDS,
+    REFUSED_RETRY_SECONDS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +72,10 @@ class CallResults:
         self._now_micros = now_micros
         self.answers = 0
         """Calls of which the destination accepted, or refused for good, at least one push."""
-        self._refuses_everything = False
+        self.misconfigured = False
+        """A call or all pushes of one were refused for what no address is the cause of, and nothing was answered since:
+        the destination is held until a person acts."""
+        self._refusals = Refusals()
 
     async def on_outcomes(self, call: Call, outcomes: Sequence[Outcome]) -> str:
         """The provider answered for each push. Returns the result for the metric. Live outcomes are recorded first, and
@@ -75,13 +85,18 @@ class CallResults:
             if isinstance(each, Retryable) and each.throttled:
                 self._record_throttled(each.after_seconds)
                 break
-        refused = all(isinstance(each, Refused) for each in outcomes)
-        if refused and (len(outcomes) > 1 or self._refuses_everything):
+        rulings = self._refusals.judge(
+            [
+                Answered(key=_key(item), outcome=outcome, refused_before=item.queued.refused_together)
+                for item, outcome in zip(call.items, outcomes, strict=True)
+            ]
+        )
+        if Ruling.DESTINATION_HELD in rulings.values():
             return self._refused_together(call, outcomes)
-        if any(isinstance(each, Accepted) for each in outcomes):
-            self._refuses_everything = False
+        self._hold_targets(call, outcomes, rulings)
         if not all(isinstance(each, Retryable) for each in outcomes):
             self.answers += 1
+            self.misconfigured = False
             self._breaker.record_success()
         elif not all(item.queued.alone for item in call.items):
             self._breaker.record_failure(call.started_at)
@@ -90,16 +105,19 @@ class CallResults:
         for start in range(0, live, SLICE):
             if start:
                 await asyncio.sleep(0)
-            self._record(call, answered[start : min(start + SLICE, live)])
+            self._record(call, answered[start : min(start + SLICE, live)], rulings)
         for start in range(live, len(answered), SLICE):
             async with self._loop_share.slice() if len(answered) > SLICE else nullcontext():
-                self._record(call, answered[start : start + SLICE])
+                self._record(call, answered[start : start + SLICE], rulings)
         return "ok" if all(not isinstance(each, Retryable) for each in outcomes) else "partial"
 
-    def _record(self, call: Call, answered: Sequence[tuple[CallItem, Outcome]]) -> None:
+    def _record(
+        self, call: Call, answered: Sequence[tuple[CallItem, Outcome]], rulings: Mapping[TargetAction, Ruling]
+    ) -> None:
         for item, outcome in answered:
             call.ended += 1
-            self._isolated(item, self._on_outcome, outcome)
+            ruling = rulings.get(_key(item), Ruling.ABOUT_ADDRESSES)
+            self._isolated(item, self._on_outcome, outcome, ruling is Ruling.ABOUT_ADDRESSES)
 
     def on_failure(self, call: Call, error: Exception) -> str:
         """The call failed as a whole. Returns the result for the metric."""
@@ -115,7 +133,7 @@ class CallResults:
                     self._isolated(item, self._again, False)
                 return "throttled"
             case UnknownTargetsError():
-                self.quarantine(error.targets)
+                self.quarantine(error.targets, action=error.action)
                 for item in call.items:
                     self._isolated(item, self._again, False)
                 return "misconfigured"
@@ -126,6 +144,7 @@ class CallResults:
                 )
                 # A push that has failed alone before may be the cause, and does not hold up the others again.
                 if not all(item.queued.alone for item in call.items):
+                    self.misconfigured = True
                     self._breaker.force_open(call.started_at, HOLD_SECONDS)
                 self._failed_together(call, error.reason, sent=False, own=len(call.items) == 1)
                 return "misconfigured"
@@ -145,10 +164,11 @@ class CallResults:
         for item in call.items[call.ended :]:
             self._queue.end(item.queued, now=self._clock(), now_micros=self._now_micros())
 
-    def quarantine(self, fixes: Mapping[str, str]) -> None:
-        """Nothing more goes to these targets; their pushes wait in the index, and live revocations are reported."""
-        self._quarantine.quarantine(fixes)
-        for push in self._queue.remove_targets(fixes):
+    def quarantine(self, fixes: Mapping[str, str], *, action: Action | None = None) -> None:
+        """Nothing more goes to these targets, or nothing of one action; their pushes wait in the index, and live
+        revocations are reported."""
+        self._quarantine.quarantine(fixes, action=action)
+        for push in self._queue.remove_targets(fixes, action=action):
             self.report_waiting(push)
 
     def report_waiting(self, push: QueuedPush) -> None:
@@ -164,13 +184,11 @@ class CallResults:
             self._report_bug("receipt", "receipt not written", error)
 
     def _refused_together(self, call: Call, outcomes: Sequence[Outcome]) -> str:
-        """A refusal that meets every push of a call is not about addresses, and none of another call is before the
-        destination has accepted something: the destination is held, and nothing ends."""
-        self._refuses_everything = True
-        codes = sorted({each.code for each in outcomes if isinstance(each, Refused)})
+        """A refusal that meets every push of a call is not about addresses: the destination is held, nothing ends."""
+        self.misconfigured = True
         log.error(
             "destination refuses every push of a call: held, and probed",
-            extra={"destination": self._destination, "why": ", ".join(codes)},
+            extra={"destination": self._destination, "why": _codes(outcomes)},
         )
         self._breaker.force_open(call.started_at, HOLD_SECONDS, early_probe=True)
         for item in call.items:
@@ -178,12 +196,24 @@ class CallResults:
             self._isolated(item, self._again, False)
         return "refused"
 
-    def _on_outcome(self, item: CallItem, outcome: Outcome) -> None:
+    def _hold_targets(self, call: Call, outcomes: Sequence[Outcome], rulings: Mapping[TargetAction, Ruling]) -> None:
+        """These targets refuse whatever is sent, others do not, or it is not known whether they do."""
+        for key, ruling in rulings.items():
+            if ruling is Ruling.ABOUT_ADDRESSES:
+                continue
+            codes = _codes([each for item, each in zip(call.items, outcomes, strict=True) if _key(item) == key])
+            fix = {key.target: f"refuses every {key.action} ({codes}): look at it in the tool"}
+            suspected = ruling is Ruling.TARGET_SUSPECTED
+            self._quarantine.quarantine(fix, action=key.action, on_probation=suspected)
+
+    def _on_outcome(self, item: CallItem, outcome: Outcome, about_address: bool) -> None:
         match outcome:
             case Accepted():
                 repeat_after = self._policy.on_accepted(item.delivery, outcome)
                 self._settled(item)
                 self._end(item, retry_after=repeat_after)
+            case Refused() | Retryable(refused=True) if not about_address:
+                self._refused_with_others(item)
             case Refused():
                 self._policy.on_refused(item.delivery, outcome)
                 self._settled(item)
@@ -199,6 +229,15 @@ class CallResults:
                 if item.delivery.planned.state.action == SUPPRESS:
                     after = min(after, MAX_REVOCATION_INTERVAL_SECONDS)
                 self._retry(item, outcome.reason, sent=True, own=not outcome.call_failed, after=after)
+
+    def _refused_with_others(self, item: CallItem) -> None:
+        """It waits in memory, ever longer, so that each probe of the target is another push."""
+        queued = item.queued
+        queued.refused_together = True
+        self._metrics.retries.labels(self._destination).inc()
+        self._policy.on_not_sent(item.delivery)
+        self.report_waiting(queued)
+        self._end(item, retry_after=min(REFUSED_RETRY_SECONDS * queued.attempts, MAX_REFUSED_RETRY_SECONDS))
 
     def _fail_call(self, call: Call, reason: str) -> None:
         """The destination did not answer. A push that was alone in the call may be the cause."""
@@ -230,7 +269,7 @@ class CallResults:
         self._metrics.retries.labels(self._destination).inc()
         queued.alone = item.delivery.planned.attempts + 1 >= ALONE_AFTER_FAILURES
         seconds = self._policy.on_failed(item.delivery, reason, sent=sent, after=after)
-        self._quarantine.ended_without_answer(item.delivery.target)
+        self._quarantine.ended_without_answer(*_key(item))
         self._end(item, retry_after=seconds)
 
     def _again(self, item: CallItem, sent: bool, after: float = 0.0) -> None:
@@ -238,15 +277,15 @@ class CallResults:
         self._metrics.retries.labels(self._destination).inc()
         if not sent:
             self._policy.on_not_sent(item.delivery)
-        self._quarantine.ended_without_answer(item.delivery.target)
-        if self._quarantine.is_closed(item.delivery.target):
+        self._quarantine.ended_without_answer(*_key(item))
+        if self._quarantine.is_closed(*_key(item)):
             self._end(item)
         else:
             self._end(item, retry_after=after)
 
     def _settled(self, item: CallItem) -> None:
         item.queued.settled()
-        if self._quarantine.release(item.delivery.target):
+        if self._quarantine.release(*_key(item)):
             self._queue.expect_more()
 
     def _end(self, item: CallItem, *, retry_after: float | None = None) -> None:
@@ -261,10 +300,22 @@ class CallResults:
                 self._end(item)
         except Exception as error:
             self._report_bug("answer", "answer not handled", error)
-            self._quarantine.ended_without_answer(item.delivery.target)
+            self._quarantine.ended_without_answer(*_key(item))
             if item.queued.in_flight:
                 self._end(item, retry_after=ERROR_BACKOFF_SECONDS)
 
     def _report_bug(self, stage: str, what: str, error: Exception) -> None:
         self._metrics.push_errors.labels(self._destination, stage).inc()
         log.error(what, extra={"destination": self._destination, "why": describe(error)})
+
+
+def _key(item: CallItem) -> TargetAction:
+    wanted = item.delivery.planned.state
+    return TargetAction(wanted.target, wanted.action)
+
+
+def _codes(outcomes: Sequence[Outcome]) -> str:
+    refused = {
+        each.code if isinstance(each, Refused) else each.reason for each in outcomes if not isinstance(each, Accepted)
+    }
+    return ", ".join(sorted(refused))

@@ -104,6 +104,7 @@ class DestinationWorker:
             breaker=breaker,
             quarantine=quarantine,
             account_check=account_check,
+            results=results,
             now_micros=now_micros,
         )
         self._dispatcher = Dispatcher(

@@ -13,7 +13,7 @@ from typing import Any
 
 from consent_contracts.errors import RegistryUnavailable
 from propagator.config.model import Destination
-from propagator.connectors.base import PERMIT, Connector, Refused
+from propagator.connectors.base import PERMIT, SUPPRESS, Connector, Refused
 from propagator.errors import PushNotBuildableError, SenderFencedError
 from propagator.metrics import Metrics
 from propagator.sending.account_check import AccountCheck
@@ -98,9 +98,8 @@ class Dispatcher:
 
     def offer(self, row: PendingPush) -> None:
         """A suppression or permission that is new or has changed."""
-        if self._quarantine.is_closed(row.target):
-            push = QueuedPush(row=row, sequence=0, queued_at=self._now_micros())
-            self._results.report_waiting(push)
+        if self._quarantine.is_closed(row.target, row.action):
+            self._results.report_waiting(QueuedPush(row=row, sequence=0, queued_at=self._now_micros()))
             return
         is_new = self._queue.offer(row, now=self._clock(), now_micros=self._now_micros(), answers=self._results.answers)
         if is_new and row.live:
@@ -166,7 +165,11 @@ class Dispatcher:
         unknown = await self._account_check.recheck()
         if unknown is not None:
             self._results.quarantine(
-                {each: fix for each, fix in unknown.items() if not self._quarantine.is_closed(each)}
+                {
+                    each: fix
+                    for each, fix in unknown.items()
+                    if not all(self._quarantine.is_closed(each, action) for action in (SUPPRESS, PERMIT))
+                }
             )
             if self._quarantine.checked(unknown):
                 self._queue.expect_more()
@@ -231,7 +234,8 @@ class Dispatcher:
 
     def _admit(self, push: QueuedPush) -> Admission:
         """Whether the push goes into the batch in the making. What goes wrong concerns its address alone."""
-        if self._quarantine.is_closed(push.row.target):
+        if self._quarantine.is_closed(push.row.target, push.action):
+            self._results.report_waiting(push)
             return Admission.DROPPED
         try:
             return self._prepare(push)
@@ -279,7 +283,7 @@ class Dispatcher:
             self._queue.delay(push, seconds, now=self._clock())
             return Admission.MOVED
         self._prepared[push.key] = CallItem(queued=push, delivery=delivery, push=built)
-        self._quarantine.started(target)
+        self._quarantine.started(target, planned.state.action)
         return Admission.ADMITTED
 
     def _start_call(self, items: Sequence[CallItem]) -> None:

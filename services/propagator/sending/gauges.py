@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.account_check import AccountCheck
+from propagator.sending.call_results import CallResults
 from propagator.sending.circuit_breaker import CircuitBreaker
 from propagator.sending.ports import DestinationState, Kind
 from propagator.sending.target_quarantine import TargetQuarantine
@@ -35,6 +36,7 @@ class Gauges:
         breaker: CircuitBreaker,
         quarantine: TargetQuarantine,
         account_check: AccountCheck,
+        results: CallResults,
         now_micros: Callable[[], int],
     ) -> None:
         self._destination = destination
@@ -44,6 +46,7 @@ class Gauges:
         self._breaker = breaker
         self._quarantine = quarantine
         self._account_check = account_check
+        self._results = results
         self._now_micros = now_micros
         self._oldest: dict[bool, int | None] = {}
         for live, name in _CLASSES.items():
@@ -64,7 +67,8 @@ class Gauges:
         else:
             metrics.delivered_until.labels(name).set(until / SECOND)
         metrics.breaker_open.labels(name).set(self._breaker.is_open)
-        metrics.verified.labels(name).set(self._account_check.verified and not len(self._quarantine))
+        refused = self._results.misconfigured or len(self._quarantine) > 0
+        metrics.verified.labels(name).set(self._account_check.verified and not refused)
         metrics.paused.labels(name).set(self._destination.paused)
         metrics.quarantined.labels(name).set(len(self._quarantine))
         metrics.waiting_permissions.labels(name).set(self._queue.waiting_permissions)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from propagator.desired.model import DeliveredTarget, ListEntry, Plan
+from propagator.desired.model import PERMIT, SUPPRESS, Action, DeliveredTarget, ListEntry, Plan
 from propagator.desired.receipt import Receipt
 
 Kind = Literal["suppress", "permit", "record", "forget"]
@@ -26,6 +26,10 @@ class PendingPush:
     live: bool
     since: int
     not_before: int = 0
+
+    @property
+    def action(self) -> Action:
+        return PERMIT if self.kind == PERMIT else SUPPRESS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from propagator.desired.model import PERMIT, SUPPRESS, Action
+from propagator.desired.model import Action
 from propagator.sending.delivery_state import DeliveryEvent, DeliveryState, transition
 from propagator.sending.ports import PendingPush
 
@@ -56,7 +56,7 @@ class QueuedPush:
 
     @property
     def action(self) -> Action:
-        return PERMIT if self.row.kind == PERMIT else SUPPRESS
+        return self.row.action
 
     @property
     def live(self) -> bool:

@@ -60,6 +60,6 @@ class Window:
             kind=lane.action,
             limit=limit,
             due_by=now_micros,
-            skip_targets=self._quarantine.closed_targets,
+            skip_targets=self._quarantine.closed_targets(lane.action),
         )
         return self._queue.refill(lane, rows, limit=limit, now=now, now_micros=now_micros, answers=self._answers())

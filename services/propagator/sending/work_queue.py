@@ -144,9 +144,9 @@ class WorkQueue:
             self._take_out(push)
             was_watched = _is_live_revocation(push)
             push.row = row
-        elif not row.live and self._lanes[Lane(False, _action(row))].ready >= self._window:
+        elif not row.live and self._lanes[Lane(False, row.action)].ready >= self._window:
             # A fill offers every row that it finds: the index keeps them.
-            self._lanes[Lane(False, _action(row))].more_in_index = True
+            self._lanes[Lane(False, row.action)].more_in_index = True
             return False
         else:
             push = self._new(row, now_micros, answers)
@@ -266,10 +266,14 @@ class WorkQueue:
         self._take_out(push)
         self._forget(push)
 
-    def remove_targets(self, targets: Iterable[str]) -> list[QueuedPush]:
-        """Drop every queued push of the targets; what is in flight ends by itself."""
+    def remove_targets(self, targets: Iterable[str], *, action: Action | None = None) -> list[QueuedPush]:
+        """Drop every queued push of the targets, or those of one action; what is in flight ends by itself."""
         names = set(targets)
-        found = [each for each in self if each.row.target in names and each.state is DeliveryState.QUEUED]
+        found = [
+            each
+            for each in self
+            if each.row.target in names and each.state is DeliveryState.QUEUED and action in (None, each.action)
+        ]
         for push in found:
             self.drop(push)
         return found
@@ -376,10 +380,6 @@ class WorkQueue:
         """By it the groups of a lane take turns: how long the push that goes first has been pending."""
         young_from = 0 if oldest_first else group.young_from(now_micros)
         return group.pushes[young_from if young_from < len(group.pushes) else 0][0]
-
-
-def _action(row: PendingPush) -> Action:
-    return PERMIT if row.kind == PERMIT else SUPPRESS
 
 
 def _due_at(row: PendingPush, now: float, now_micros: int) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -130,6 +131,136 @@ def test_two_invalid_addresses_that_met_in_a_call_end_once_the_destination_accep
         await until(lambda: rig.state.nothing_pending, seconds=5)
         assert rig.provider.changes[0][0] - decided_at <= 1.5, "a new push is tried although the destination is held"
         assert rig.state.rows[key(1)]["t1"].refused == rig.state.rows[key(2)]["t1"].refused == "21211"
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def impossible(rig: Rig) -> list[str]:
+    return [each.address_key for each in rig.state.receipts if each.stage == "impossible"]
+
+
+def test_a_target_that_refuses_everything_ends_nothing_and_holds_up_no_other() -> None:  # R2, R26
+    async def scenario() -> None:
+        targets = {"newsletter": ("t1",), "survey": ("t2",)}
+        rig = Rig(destination=destination(targets=targets, batch=25, mixed=True))
+        rig.provider.answer = lambda push: Refused(code="30646") if push.target == "t2" else Accepted()
+        for number in range(100):
+            rig.state.decide(key(number), decision(f"d{number}", purpose=("newsletter", "survey")[number % 2]))
+        await rig.start()
+        await until(lambda: len(rig.provider.holds) == 50, seconds=10)
+        await asyncio.sleep(300)
+        assert not impossible(rig)
+        assert (rig.sample("quarantined_targets"), rig.sample("destination_verified")) == (1, 0)
+        assert rig.sample("breaker_open") == 0
+        assert len(rig.provider.calls) <= 10 + 300 / 30 + 10
+        rig.provider.answer = lambda _push: Accepted()
+        await until(lambda: rig.state.nothing_pending, seconds=130)
+        assert len(rig.provider.holds) == 100
+        await until(lambda: rig.sample("destination_verified") == 1, seconds=5)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_two_invalid_addresses_at_one_of_two_targets_hold_it_up_for_one_call() -> None:
+    async def scenario() -> None:
+        targets = {"newsletter": ("t1",), "survey": ("t2",)}
+        rig = Rig(destination=destination(targets=targets, batch=25, mixed=True))
+        bad = {key(1), key(2)}
+        rig.provider.answer = lambda push: Refused(code="21211") if push.address_key in bad else Accepted()
+        for number in range(1, 4):
+            rig.state.decide(key(number), decision(f"d{number}", purpose="newsletter" if number == 3 else "survey"))
+        await rig.start()
+        await until(lambda: rig.sample("quarantined_targets") == 1, seconds=5)
+        decided_at = clock()
+        for number in range(4, 50):
+            rig.state.decide(key(number), decision(f"d{number}", purpose="survey"))
+        await until(lambda: len(rig.provider.holds) == 47, seconds=5)
+        assert clock() - decided_at <= 1.5
+        await until(lambda: rig.state.nothing_pending, seconds=100)
+        assert sorted(impossible(rig)) == [key(1), key(2)]
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_refusals_one_call_after_another_end_at_most_one_until_the_target_accepts_another() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.answer = lambda _push: Refused(code="bad.request")
+        await rig.start()
+        for number in range(20):
+            rig.state.decide(key(number), decision(f"d{number}"))
+            await asyncio.sleep(15)
+        assert impossible(rig) == [key(0)]
+        assert rig.sample("destination_verified") == 0
+        rig.provider.answer = lambda _push: Accepted()
+        await until(lambda: rig.state.nothing_pending, seconds=300)
+        assert len(rig.provider.holds) == 19
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_permissions_that_are_all_refused_hold_up_no_revocation() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, push_permissions=True))
+        rig.provider.answer = lambda push: Refused(code="21610") if push.action == "permit" else Accepted()
+        await rig.start()
+        for number in range(30):
+            rig.state.decide(key(number), decision(f"p{number}", "given"))
+        await asyncio.sleep(10)
+        assert not impossible(rig)
+        for number in range(100, 160):
+            decided_at = clock()
+            rig.state.decide(key(number), decision(f"d{number}"))
+            await until(partial(rig.provider.holds.__contains__, (key(number), "t1")), seconds=5)
+            assert clock() - decided_at < 0.5
+            await asyncio.sleep(1)
+        assert rig.sample("destination_verified") == 0
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_list_that_is_full_still_lifts_and_is_filled_once_there_is_space() -> None:  # R26
+    async def scenario() -> None:
+        rig = Rig(destination=destination(batch=25, push_permissions=True))
+
+        def full(pushes: Sequence[Push]) -> UnknownTargetsError | None:
+            full = UnknownTargetsError("list", {"t1": "full: make space"}, action="suppress")
+            return full if any(each.action == "suppress" for each in pushes) else None
+
+        rig.provider.fails = full
+        await rig.start()
+        for number in range(60):
+            status = "given" if number % 2 else "withdrawn"
+            rig.state.decide(key(number), decision(f"d{number}", status))
+        await until(lambda: len(rig.provider.holds) == 30, seconds=5)
+        await asyncio.sleep(120)
+        assert set(rig.provider.holds.values()) == {"permit"}
+        assert (rig.sample("quarantined_targets"), rig.sample("destination_verified")) == (1, 0)
+        assert rig.sample("breaker_open") == 0
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=35)
+        assert not impossible(rig)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_destination_that_a_person_must_correct_counts_as_not_verified() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        await rig.start()
+        await until(lambda: rig.sample("destination_verified") == 1, seconds=5)
+        rig.provider.fails = lambda _pushes: MisconfiguredError("http_401", "check `credentials`")
+        rig.state.decide(key(1), decision("d1"))
+        await until(lambda: rig.sample("destination_verified") == 0, seconds=5)
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=35)
+        await until(lambda: rig.sample("destination_verified") == 1, seconds=5)
         await rig.stop()
 
     virtually(scenario())

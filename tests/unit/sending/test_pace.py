@@ -197,17 +197,17 @@ def test_a_quarantined_target_is_tried_by_one_push_once_the_tool_knows_it() -> N
     clock = Clock()
     quarantine = TargetQuarantine("tool", clock=clock)
     quarantine.quarantine({"t1": "correct it", "t2": "correct it"})
-    assert quarantine.closed_targets == {"t1", "t2"}
+    assert quarantine.closed_targets("suppress") == {"t1", "t2"}
     assert not quarantine.check_is_due()
     clock.now = 30.0
     assert quarantine.check_is_due()
     assert not quarantine.check_is_due()
     assert quarantine.checked(["t2"])
-    assert quarantine.closed_targets == {"t2"}
-    quarantine.started("t1")
-    assert quarantine.is_closed("t1")
-    quarantine.ended_without_answer("t1")
-    assert not quarantine.is_closed("t1")
-    assert quarantine.release("t1")
-    assert not quarantine.release("t1")
+    assert quarantine.closed_targets("suppress") == {"t2"}
+    quarantine.started("t1", "suppress")
+    assert quarantine.is_closed("t1", "suppress")
+    quarantine.ended_without_answer("t1", "suppress")
+    assert not quarantine.is_closed("t1", "suppress")
+    assert quarantine.release("t1", "suppress")
+    assert not quarantine.release("t1", "suppress")
     assert len(quarantine) == 1
