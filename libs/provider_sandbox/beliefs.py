@@ -78,6 +78,10 @@ class Beliefs:
         belief = self._accounts.get(account, {}).get(address, {}).get(target)
         return belief is not None and belief.state == SUPPRESSED
 
+    def known(self, account: str) -> int:
+        """How many addresses the account was told of."""
+        return len(self._accounts.get(account, {}))
+
     def suppressed_at(self, account: str, target: str) -> list[str]:
         """The addresses that `target` holds suppressed, in the order they were first told."""
         return [

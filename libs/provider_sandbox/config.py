@@ -46,7 +46,7 @@ class SendGridAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class GenesysOrg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Genesys Cloud organisation, its OAuth client and its internal DNC lists, by id."""
+    """A Genesys Cloud organisation, its OAuth client and its DNC lists, by id."""
 
     client_id: str = "sandbox-genesys-client"
     client_secret: str = "sandbox-genesys-secret"  # noqa: S105
@@ -57,9 +57,24 @@ class GenesysOrg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "00000000-0000-4000-8000-000000000002": "no promotions",
         }
     )
+    permissions: tuple[str, ...] = ("outbound:dncList:view", "outbound:dnc:edit", "outbound:campaign:view")
+    """Of the client's role."""
+    source_types: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of lists that are not internal (`rds`)."""
+    contact_methods: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of lists that are not for `Phone`: Any, Email, WhatsApp."""
+    campaigns: dict[str, tuple[str, ...]] | None = None
+    """The lists that each campaign names. None: one names all."""
+    numbers_per_list: int = 1_000_000
+    """As reported by a third party, 2026-03."""
+    numbers_per_organization: int = 2_000_000
+    """As reported by a third party, 2026-03."""
     additions_per_call: int = 1_000
+    """Assumed: the specification has 413 for a body that is too large, and no number."""
     removals_per_call: int = 250
+    """Assumed."""
     limit: Limit = Limit(calls=300, seconds=60)
+    """Documented: by token."""
     latency: Latency = Latency()
 
 

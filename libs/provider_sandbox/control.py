@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import aiohttp
 import msgspec
@@ -52,6 +52,7 @@ class Control:
     PUT    /_control/outage/{account}    {"mode": "reset" | "unavailable" | "off"}
     PUT    /_control/latency/{account}   {"p50_ms": 10, "p99_ms": 60}
     PUT    /_control/limit/{account}     {"calls": 100, "seconds": 60}; 0 calls: no limit
+    PUT    /_control/genesys             members of GenesysOrg (config.py) that replace those in force
     POST   /_control/genesys/expire-tokens
     POST   /_control/reset[?account=]    forget states, calls, faults and switches
     GET    /_state                       counts and calls by account
@@ -83,6 +84,7 @@ class Control:
             web.put("/_control/outage/{account:.+}", self._set_outage),
             web.put("/_control/latency/{account:.+}", self._set_latency),
             web.put("/_control/limit/{account:.+}", self._set_limit),
+            web.put("/_control/genesys", self._change_genesys),
             web.post("/_control/genesys/expire-tokens", self._expire_tokens),
             web.post("/_control/reset", self._reset),
             web.get("/_state", self._overview),
@@ -115,6 +117,13 @@ class Control:
 
     async def _set_limit(self, request: web.Request) -> web.Response:
         self._guard.set_limit(request.match_info["account"], await _read(request, Limit))
+        return web.Response(status=204)
+
+    async def _change_genesys(self, request: web.Request) -> web.Response:
+        try:
+            self._genesys.change(await _read(request, dict[str, Any]))
+        except msgspec.ValidationError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
         return web.Response(status=204)
 
     async def _expire_tokens(self, request: web.Request) -> web.Response:

@@ -44,6 +44,17 @@ class Provider(Protocol):
         ...
 
 
+ASSUMED = "assumed"
+"""The source of an answer that no provider documents."""
+_SOURCE_HEADER = "X-Sandbox-Source"
+
+
+def sourced(response: web.Response, source: str) -> web.Response:
+    """The answer with the specification that it is from: what is tried against an assumption proves nothing."""
+    response.headers[_SOURCE_HEADER] = source
+    return response
+
+
 def json_answer(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers)
 

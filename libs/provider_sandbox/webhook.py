@@ -1,4 +1,7 @@
-"""A receiver of Standard Webhooks 1.0: verifies, deduplicates by message id, holds what each message states."""
+"""A receiver of Standard Webhooks 1.0: verifies, deduplicates by message id, holds what each message states.
+
+The standard leaves the statuses of refusals to the receiver, but for 410: those here are assumed, and marked so.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import WebhookReceivers
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
-from provider_sandbox.provider import CALL, json_answer
+from provider_sandbox.provider import ASSUMED, CALL, json_answer, sourced
+
+STANDARD = "standard-webhooks specification 2026-08"
 
 _PREFIX = "whsec_"
 
@@ -58,7 +63,7 @@ class Webhook:
 
     def throttled(self, admission: Admission) -> web.Response:
         headers = {"Retry-After": str(int(admission.reset_seconds) + 1)}
-        return json_answer(429, {"error": "too many messages"}, headers)
+        return sourced(json_answer(429, {"error": "too many messages"}, headers), STANDARD)
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
         """Standard Webhooks knows no header for what is left."""
@@ -70,20 +75,20 @@ class Webhook:
         call.message_id = message_id
         refusal = self._refusal(message_id, request, body)
         if refusal is not None:
-            return json_answer(401, {"error": refusal})
+            return sourced(json_answer(401, {"error": refusal}), ASSUMED)
         try:
             message = msgspec.json.decode(body, type=_Message)
         except msgspec.DecodeError:
-            return json_answer(400, {"error": "not a suppression message"})
+            return sourced(json_answer(400, {"error": "not a suppression message"}), ASSUMED)
         data, account = message.data, call.account
         address = data.address or data.address_key
         call.addresses, call.action = [address], message.type
         if self._faults.rejection(account, address) is not None:
-            return json_answer(400, {"error": "address refused"})
+            return sourced(json_answer(400, {"error": "address refused"}), ASSUMED)
         if self._first_time(account, message_id):
             for purpose, verdict in data.purposes.items():
                 self._beliefs.tell(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
-        return web.Response(status=204)
+        return sourced(web.Response(status=204), STANDARD)
 
     def _refusal(self, message_id: str, request: web.Request, body: bytes) -> str | None:
         """Why the message is not to be believed, None when its time and one of its signatures hold."""

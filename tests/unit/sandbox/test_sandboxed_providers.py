@@ -127,11 +127,47 @@ async def test_genesys_wants_a_live_token_and_caps_each_action(open_sandbox: Any
 
 
 async def test_genesys_empties_the_whole_list_on_a_bare_delete(open_sandbox: Any) -> None:
-    client = await open_sandbox()
+    client = await open_sandbox(
+        SandboxConfig(genesys=GenesysOrg(permissions=("outbound:dnc:edit", "outbound:dnc:delete")))
+    )
     path, live = f"/genesys/api/v2/outbound/dnclists/{DNC}/phonenumbers", await token(client)
     await client.call("PATCH", path, json={"action": "Add", "phoneNumbers": [PHONE]}, headers=live)
     await client.call("DELETE", path, headers=live)
     assert (await client.state("genesys"))["states"] == {PHONE: {DNC: "permitted"}}
+
+
+async def test_genesys_lists_are_as_large_as_the_organisation_allows(open_sandbox: Any) -> None:
+    client = await open_sandbox(SandboxConfig(genesys=GenesysOrg(numbers_per_list=2, numbers_per_organization=3)))
+    lists, live = "/genesys/api/v2/outbound/dnclists", await token(client)
+
+    async def change(target: str, action: str, *numbers: str) -> tuple[int, str]:
+        path, body = f"{lists}/{target}/phonenumbers", {"action": action, "phoneNumbers": numbers}
+        status, answer, headers = await client.call("PATCH", path, json=body, headers=live)
+        assert headers["X-Sandbox-Source"]
+        return status, answer["code"] if status == 400 else ""
+
+    other = DNC[:-1] + "2"
+    per_list, per_organisation = (f"dnc.phone.numbers.per.{each}.limit.exceeded" for each in ("list", "organization"))
+    assert await change(DNC, "Add", "+336001", "+336002") == (204, "")
+    assert await change(DNC, "Add", "+336001") == (204, "")
+    assert await change(DNC, "Add", "+336003") == (400, per_list)
+    assert await change(other, "Add", "+336003") == (204, "")
+    assert await change(other, "Add", "+336004") == (400, per_organisation)
+    assert await change(DNC, "Remove", "+336001") == (204, "")
+    assert await change(other, "Add", "+336004") == (204, "")
+    await client.call("PUT", "/_control/genesys", json={"numbers_per_organization": 4})
+    assert await change(DNC, "Add", "+336003") == (204, "")
+    assert (await client.call("PUT", "/_control/genesys", json={"numbers": 4}))[0] == 400
+
+
+async def test_genesys_names_lists_in_campaigns_and_grants_permissions_by_client(open_sandbox: Any) -> None:
+    client = await open_sandbox(SandboxConfig(genesys=GenesysOrg(campaigns={"a": (), "b": (DNC,)})))
+    path, live = "/genesys/api/v2/outbound/campaigns?pageSize=1&pageNumber=2", await token(client)
+    status, page, _ = await client.call("GET", path, headers=live)
+    assert (status, page["pageCount"], page["entities"]) == (200, 2, [{"name": "b", "dncLists": [{"id": DNC}]}])
+    await client.call("PUT", "/_control/genesys", json={"permissions": ["outbound:dnc:edit"]})
+    status, body, headers = await client.call("GET", path, headers=live)
+    assert (status, body["code"], bool(headers["X-Sandbox-Source"])) == (403, "missing.any.permissions", True)
 
 
 def message(*, permitted: bool) -> bytes:
