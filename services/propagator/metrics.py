@@ -36,6 +36,7 @@ class Metrics:
     verified: Gauge
     paused: Gauge
     quarantined: Gauge
+    ineffective: Gauge
     waiting_permissions: Gauge
     in_flight: Gauge
     throttled: Counter
@@ -138,6 +139,13 @@ class Metrics:
                 "Targets that the tool does not know, that are full, or that refuse whatever is sent: their pushes wait"
                 " until a person has corrected the tool or the purpose mapping. The log line `target refused by the"
                 " destination` names the target and the cure.",
+                *_D,
+            ),
+            ineffective=gauge(
+                "propagation_ineffective_targets",
+                "Targets that take what is sent and stop nothing at the tool: Genesys Cloud lists that no campaign"
+                " names. Above 0: people who withdrew are called; the log line `target has no effect` names the cure."
+                " Absent: not known, as the account may not read its campaigns.",
                 *_D,
             ),
             waiting_permissions=gauge(

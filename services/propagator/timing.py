@@ -38,6 +38,8 @@ HOLD_SECONDS = 30.0
 """Between probes of a destination that is misconfigured or refuses everything: a person has to act."""
 TARGET_CHECK_SECONDS = 30.0
 """Between checks of quarantined targets."""
+ACCOUNT_CHECK_SECONDS = 600.0
+"""Between checks of an account that is well: people change groups, lists and campaigns in web pages."""
 REFUSED_RETRY_SECONDS = 60.0
 """Until a push is tried again that was refused for what is not about its address: others probe its target first."""
 MAX_REFUSED_RETRY_SECONDS = 600.0

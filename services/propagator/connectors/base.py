@@ -32,6 +32,7 @@ __all__ = [
     "Push",
     "Refused",
     "Retryable",
+    "Verified",
 ]
 
 Guard = Callable[[], bool]
@@ -123,6 +124,16 @@ Outcome = Accepted | Refused | Retryable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """What a check of the account found that keeps nothing from being sent."""
+
+    ineffective: Mapping[str, str] = field(default_factory=dict)
+    """Targets that take what is sent and stop nothing at the provider, with the fix of each."""
+    not_known: str | None = None
+    """Why it cannot be found out which targets are so, with the fix."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
     """What the provider can do, as data. Limits are defaults: the destinations file overrides them."""
 
@@ -173,8 +184,9 @@ class ConnectionSettings:
 class Connector(Protocol):
     """One open account. One aiohttp session, made lazily inside the running loop and closed by `close`."""
 
-    async def verify(self, *, budget: CallBudget) -> None:
-        """Check at the provider what would otherwise go wrong silently (groups, lists, credentials).
+    async def verify(self, *, budget: CallBudget) -> Verified | None:
+        """Check at the provider what would otherwise go wrong silently (groups, lists, credentials). None: there is
+        nothing else to find out there.
 
         Raises UnknownTargetsError once every target is checked and some are wrong, any other MisconfiguredError when a
         person must act before anything can be pushed, DestinationDownError or ThrottledError when it could not be
@@ -239,8 +251,8 @@ class _OneTenant:
         self._connector = connector
         self._connection = connection
 
-    async def verify(self, *, budget: CallBudget) -> None:
-        await self._connector.verify(budget=budget)
+    async def verify(self, *, budget: CallBudget) -> Verified | None:
+        return await self._connector.verify(budget=budget)
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         own = self._connection

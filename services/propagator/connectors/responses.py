@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -25,11 +25,11 @@ _EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))
 """From this number on it is a moment, in units of so many seconds since 1970; below, it is seconds to go."""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str], *, names: Sequence[str] = _RESET_HEADERS) -> float | None:
     """Seconds from now for which the provider asks us to wait, at most an hour, whatever form it says it in: seconds to
     go, an HTTP or ISO date, or a moment since 1970. None where it asks for none: no such header, one that cannot be
     read, 0, or a moment that has passed."""
-    for name in _RESET_HEADERS:
+    for name in names:
         given = headers.get(name, "").strip()
         seconds = _until(float(given)) if _is_number(given) else _until_date(given)
         if seconds is not None and seconds > 0.0:
@@ -42,8 +42,9 @@ def raise_for_status(response: HttpResponse) -> None:
     status = response.status
     if status == 429:
         raise ThrottledError("throttled", "429", retry_after=retry_after(response.headers))
-    if status == 503 and (wish := retry_after(response.headers)) is not None:
-        raise ThrottledError("unavailable", "503 with a time to retry after", retry_after=wish)
+    # Not the other headers: some providers send those with every answer, and an outage is no rate limit.
+    if status in (502, 503, 504) and (wish := retry_after(response.headers, names=("Retry-After",))) is not None:
+        raise ThrottledError("unavailable", f"{status} with a time to retry after", retry_after=wish)
     if status >= 500 or status < 200:
         raise DestinationDownError(f"http_{status}", "the provider failed")
     if status in (408, 425):

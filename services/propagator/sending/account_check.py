@@ -1,4 +1,5 @@
-"""Asks the tool whether it knows our account and our targets: before anything is sent, and while a target is wrong."""
+"""Asks the tool whether it knows our account and our targets: before anything is sent, then while a target is wrong and
+from time to time."""
 
 from __future__ import annotations
 
@@ -7,11 +8,17 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
-from propagator.connectors.base import Connector
+from propagator.connectors.base import Connector, Verified
 from propagator.errors import CallFailedError, MisconfiguredError, ThrottledError, UnknownTargetsError
 from propagator.sending.backoff import full_jitter, throttle_backoff
 from propagator.sending.rate_limiter import RateLimiter
-from propagator.timing import BACKOFF_SECONDS, HOLD_SECONDS, MAX_REVOCATION_INTERVAL_SECONDS, VERIFY_MIN_SECONDS
+from propagator.timing import (
+    ACCOUNT_CHECK_SECONDS,
+    BACKOFF_SECONDS,
+    HOLD_SECONDS,
+    MAX_REVOCATION_INTERVAL_SECONDS,
+    VERIFY_MIN_SECONDS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +44,9 @@ class AccountCheck:
         self._heartbeat = heartbeat
         self._clock = clock
         self._rng = rng
+        self._check_at = float("-inf")
         self.verified = False
+        self.found = Verified()
 
     async def wait_until_verified(self) -> Mapping[str, str]:
         """Returns once the account is verified, tried for ever: the targets that are unknown, with the fix of each."""
@@ -65,12 +74,33 @@ class AccountCheck:
             log.warning("targets not checked", extra={"destination": self._destination, "why": str(error)})
             return None
 
+    def is_due(self) -> bool:
+        """Whether the account was verified, and the last check is long ago."""
+        return self.verified and self._clock() >= self._check_at
+
     async def _verify(self) -> Mapping[str, str]:
+        self._check_at = self._clock() + ACCOUNT_CHECK_SECONDS
         try:
-            await self._connector.verify(budget=self._limiter.budget(live=True))
+            found = await self._connector.verify(budget=self._limiter.budget(live=True))
         except UnknownTargetsError as error:
             return error.targets
+        self._report(found or Verified())
         return {}
+
+    def _report(self, found: Verified) -> None:
+        """Log what is new of it."""
+        for target, fix in found.ineffective.items():
+            if target not in self.found.ineffective:
+                log.warning(
+                    "target has no effect at the destination",
+                    extra={"destination": self._destination, "target": target, "why": fix},
+                )
+        if found.not_known is not None and found.not_known != self.found.not_known:
+            log.warning(
+                "not known whether the targets have an effect at the destination",
+                extra={"destination": self._destination, "why": found.not_known},
+            )
+        self.found = found
 
     def _seconds_after(self, error: Exception, failures: int) -> float:
         """Until the next attempt: our own schedule, or what the provider asks for within a revocation's interval."""

@@ -145,7 +145,9 @@ class Dispatcher:
         if now >= self._report_late_at:
             self._report_late_at = now + LATE_CHECK_SECONDS
             self._report_late()
-        if (self._recheck is None or self._recheck.done()) and self._quarantine.check_is_due():
+        if self._recheck is not None and not self._recheck.done():
+            return
+        if self._quarantine.check_is_due() or self._account_check.is_due():
             self._recheck = self._spawn(self._check_targets)
 
     def _report_late(self) -> None:

@@ -71,6 +71,11 @@ class Gauges:
         metrics.verified.labels(name).set(self._account_check.verified and not refused)
         metrics.paused.labels(name).set(self._destination.paused)
         metrics.quarantined.labels(name).set(len(self._quarantine))
+        check = self._account_check
+        if check.verified and check.found.not_known is None:
+            metrics.ineffective.labels(name).set(len(check.found.ineffective))
+        else:
+            self._remove(metrics.ineffective, name)
         metrics.waiting_permissions.labels(name).set(self._queue.waiting_permissions)
         metrics.in_flight.labels(name).set(self._queue.in_flight)
 
@@ -87,6 +92,7 @@ class Gauges:
             metrics.verified,
             metrics.paused,
             metrics.quarantined,
+            metrics.ineffective,
             metrics.waiting_permissions,
             metrics.in_flight,
         ):

@@ -13,7 +13,8 @@ import pytest
 import propagator.connectors.genesys
 import propagator.connectors.oauth
 from propagator.connectors.base import PERMIT, Accepted, Push, Refused, Retryable
-from propagator.errors import MisconfiguredError, ThrottledError
+from propagator.connectors.genesys import PERMISSIONS
+from propagator.errors import MisconfiguredError, ThrottledError, UnknownTargetsError
 from provider_sandbox.config import GenesysOrg, SandboxConfig
 from tests.call_budget import CountedBudget
 
@@ -122,23 +123,157 @@ async def test_a_limit_met_while_splitting_keeps_what_was_settled(open_sandbox: 
         await connector.push([push(7, target=LIST)], guard=allowed, budget=CountedBudget())
 
 
-@pytest.mark.parametrize("code", ["dnc.source.operation.not.supported", "dnc.records.per.list.limit.exceeded"])
-async def test_a_list_that_cannot_take_numbers_requires_a_person(
-    open_sandbox: Any, push: Callable[..., Push], code: str
+async def answers_400(sandbox: Any, code: str, *, times: int = 0) -> None:
+    fault = {"account": "genesys", "kind": "status", "status": 400, "path": "phonenumbers", "times": times}
+    await sandbox.order("POST", "/_control/faults", fault | {"body": f'{{"code": "{code}"}}'})
+
+
+async def test_a_list_that_is_not_internal_requires_a_person(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox(SandboxConfig(genesys=GenesysOrg(source_types={LIST: "dnc.com"})))
+    with pytest.raises(UnknownTargetsError, match=f"{LIST}: not an internal") as raised:
+        await connect(sandbox).push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
+    assert raised.value.action is None
+    with pytest.raises(UnknownTargetsError, match=f"{LIST}: not an internal"):
+        await connect(sandbox).verify(budget=CountedBudget())
+
+
+FULL = [
+    "dnc.phone.numbers.per.list.limit.exceeded",
+    "dnc.phone.numbers.per.organization.limit.exceeded",
+    "dnc.records.per.list.limit.exceeded",
+    "dnc.records.per.organization.limit.exceeded",
+]
+
+
+@pytest.mark.parametrize("code", FULL)
+@pytest.mark.parametrize("size", [1, 2, 1_000])
+async def test_a_full_list_requires_a_person_and_ends_nothing(
+    open_sandbox: Any, push: Callable[..., Push], code: str, size: int
+) -> None:  # R26
+    sandbox = await open_sandbox()
+    await answers_400(sandbox, code)
+    with pytest.raises(UnknownTargetsError, match=f"{LIST}.* full: .*{code}") as raised:
+        await connect(sandbox).push([push(n, target=LIST) for n in range(size)], guard=allowed, budget=CountedBudget())
+    assert (raised.value.targets.keys(), raised.value.action) == ({LIST}, "suppress")
+    assert len(await sandbox.calls("genesys")) <= 12
+
+
+async def test_what_there_is_space_for_is_taken_and_a_full_list_still_lifts(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox(SandboxConfig(genesys=GenesysOrg(numbers_per_list=5)))
+    connector = connect(sandbox)
+    outcomes = await connector.push([push(n, target=LIST) for n in range(8)], guard=allowed, budget=CountedBudget())
+    assert [isinstance(each, Accepted) for each in outcomes] == [True] * 5 + [False] * 3
+    assert all(isinstance(each, Accepted) or each.call_failed for each in outcomes)
+    with pytest.raises(UnknownTargetsError, match="full"):
+        await connector.push([push(n, target=LIST) for n in range(5, 8)], guard=allowed, budget=CountedBudget())
+    lifted = [push(n, target=LIST, action=PERMIT) for n in range(3)]
+    assert all(
+        isinstance(each, Accepted) for each in await connector.push(lifted, guard=allowed, budget=CountedBudget())
+    )
+    rest = [push(n, target=LIST) for n in range(5, 8)]
+    assert all(isinstance(each, Accepted) for each in await connector.push(rest, guard=allowed, budget=CountedBudget()))
+
+
+@pytest.mark.parametrize("message", ["null", "{}", "[1]", "7"])
+async def test_a_member_of_another_type_hides_no_code(
+    open_sandbox: Any, push: Callable[..., Push], message: str
 ) -> None:
     sandbox = await open_sandbox()
     fault = {"account": "genesys", "kind": "status", "status": 400, "path": "phonenumbers"}
-    await sandbox.order("POST", "/_control/faults", fault | {"body": f'{{"code": "{code}"}}'})
-    with pytest.raises(MisconfiguredError, match=LIST):
+    await sandbox.order("POST", "/_control/faults", fault | {"body": f'{{"message": {message}, "code": "{FULL[0]}"}}'})
+    with pytest.raises(UnknownTargetsError, match="full"):
         await connect(sandbox).push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
 
 
-async def test_an_unknown_400_is_never_the_end_of_a_revocation(open_sandbox: Any, push: Callable[..., Push]) -> None:
+@pytest.mark.parametrize("code", ["invalid.value", "constraint.validation", "bad.request"])
+async def test_a_code_about_the_request_is_about_the_number_that_is_alone_in_it(
+    open_sandbox: Any, push: Callable[..., Push], code: str
+) -> None:
     sandbox = await open_sandbox()
-    fault = {"account": "genesys", "kind": "status", "status": 400, "path": "phonenumbers", "body": "?"}
+    bad = {"account": "genesys", "kind": "reject", "addresses": [push(2).address], "code": code, "times": 0}
+    await sandbox.order("POST", "/_control/faults", bad)
+    pushes = [push(n, target=LIST) for n in range(4)]
+    outcomes = await connect(sandbox).push(pushes, guard=allowed, budget=CountedBudget())
+    assert [type(each) for each in outcomes] == [Accepted, Accepted, Refused, Accepted]
+    assert outcomes[2].code == code
+
+
+@pytest.mark.parametrize("code", ["invalid.phone.number", "phone", "dnc.phone.something.new", "no.phone.numbers", ""])
+async def test_a_code_that_is_not_documented_ends_nothing(
+    open_sandbox: Any, push: Callable[..., Push], code: str
+) -> None:
+    sandbox = await open_sandbox()
+    await answers_400(sandbox, code)
+    connector = connect(sandbox)
+    (outcome,) = await connector.push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
+    assert outcome == Retryable(reason=code or "http_400")
+    outcomes = await connector.push([push(n, target=LIST) for n in range(1_000)], guard=allowed, budget=CountedBudget())
+    assert outcomes == [Retryable(reason=code or "http_400", refused=True)] * 1_000
+    assert len(await sandbox.calls("genesys")) <= 24
+
+
+@pytest.mark.parametrize("missing", ["outbound:dncList:view", "outbound:dnc:edit"])
+async def test_the_permission_that_is_missing_is_named(
+    open_sandbox: Any, push: Callable[..., Push], missing: str
+) -> None:
+    permissions = tuple(each for each in PERMISSIONS if each != missing)
+    connector = connect(await open_sandbox(SandboxConfig(genesys=GenesysOrg(permissions=permissions))))
+
+    async def start() -> None:
+        await connector.verify(budget=CountedBudget())
+        await connector.push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
+
+    with pytest.raises(MisconfiguredError, match=f"403 missing.any.permissions: .*{missing}") as raised:
+        await start()
+    assert raised.value.reason == "credentials"
+
+
+async def test_a_permission_that_only_genesys_knows_of_is_named_too(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    body = '{"code": "missing.permissions", "message": "You are missing: [outbound:dnc:update]"}'
+    fault = {"account": "genesys", "kind": "status", "status": 403, "path": "phonenumbers", "body": body}
     await sandbox.order("POST", "/_control/faults", fault)
-    (outcome,) = await connect(sandbox).push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
-    assert outcome == Retryable(reason="http_400")
+    with pytest.raises(MisconfiguredError, match="outbound:dnc:edit, outbound:dnc:update"):
+        await connect(sandbox).push([push(1, target=LIST)], guard=allowed, budget=CountedBudget())
+
+
+@pytest.mark.parametrize(("method", "right"), [("Phone", True), ("Any", True), ("Email", False), ("WhatsApp", False)])
+async def test_a_list_of_which_the_numbers_block_no_call_is_refused_at_start(
+    open_sandbox: Any, method: str, right: bool
+) -> None:
+    connector = connect(await open_sandbox(SandboxConfig(genesys=GenesysOrg(contact_methods={LIST: method}))))
+    if right:
+        await connector.verify(budget=CountedBudget())
+        return
+    with pytest.raises(UnknownTargetsError, match=f"{LIST} is for {method}: name one for Phone or Any"):
+        await connector.verify(budget=CountedBudget())
+
+
+OTHER = "00000000-0000-4000-8000-000000000002"
+
+
+async def test_a_list_that_no_campaign_names_stops_no_call(open_sandbox: Any) -> None:  # R47
+    campaigns = {f"campaign {number}": () for number in range(150)} | {"the last": (LIST,)}
+    sandbox = await open_sandbox(SandboxConfig(genesys=GenesysOrg(campaigns=campaigns)))
+    budget = CountedBudget()
+    found = await connect(sandbox, targets=(LIST, OTHER)).verify(budget=budget)
+    assert found.ineffective.keys() == {OTHER}
+    assert "stops no call" in found.ineffective[OTHER]
+    assert found.not_known is None
+    assert budget.spent == len(await sandbox.calls("genesys")) == 5
+    assert not (await connect(sandbox).verify(budget=CountedBudget())).ineffective
+
+
+async def test_campaigns_that_may_not_be_read_are_reported_and_keep_nothing_from_being_sent(open_sandbox: Any) -> None:
+    permissions = ("outbound:dncList:view", "outbound:dnc:edit")
+    connector = connect(await open_sandbox(SandboxConfig(genesys=GenesysOrg(campaigns={}, permissions=permissions))))
+    found = await connector.verify(budget=CountedBudget())
+    assert not found.ineffective
+    assert "outbound:campaign:view" in found.not_known
 
 
 async def test_a_list_that_does_not_exist_is_found_at_start(open_sandbox: Any) -> None:
