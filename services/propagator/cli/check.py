@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,32 @@ if TYPE_CHECKING:
     envvar="CONSENT_RELAY_KEYRING_FILE",
     help="The installation's keyring, to look up tenants in. Without it each destination has to name its tenant.",
 )
-def check(file: Path, channels: str, keyring_file: Path | None) -> None:
+@click.option(
+    "--verify",
+    "verifying",
+    is_flag=True,
+    help="Also ask each tool whether it knows account and targets, and whether these stop anything there.",
+)
+def check(file: Path, channels: str, keyring_file: Path | None, verifying: bool) -> None:
     """Print what each destination of FILE is sent, or each wrong line with its fix (exit code 2).
 
-    Credentials are looked up, and their form is checked, but they are not used: nothing is called.
+    Credentials are looked up, and their form is checked, but they are not used: without --verify nothing is called.
+    With it a tool that does not know us, or a target, makes the exit code 1.
     """
     from .declared import read_destinations
 
     known = tuple(channel.strip() for channel in channels.split(","))
+    all_verified = True
     for each in read_destinations(file, known, _keyring(keyring_file)):
         click.echo("\n".join(_lines(each)))
+        if verifying:
+            from .verification import verify
+
+            verification = asyncio.run(verify(each))
+            all_verified &= verification.verified
+            click.echo("\n".join(f"    {line}" for line in verification.lines))
+    if not all_verified:
+        raise SystemExit(1)
 
 
 def _keyring(path: Path | None) -> Keyring | None:
