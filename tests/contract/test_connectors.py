@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import hashlib
 import logging
@@ -36,6 +37,7 @@ from propagator.errors import (
     TenantMismatchError,
     ThrottledError,
 )
+from propagator.sending.rate_limiter import RateLimiter
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig
 from tests.call_budget import CountedBudget
@@ -416,6 +418,30 @@ async def test_every_request_is_paid_from_the_accounts_rate_limit(rig: Rig) -> N
     await rig.send(*[rig.push(number) for number in range(7)], budget=budget)
     await rig.send(rig.push(1, action=PERMIT), budget=budget)
     assert budget.spent == len(await rig.calls()) > 1
+
+
+async def test_a_batch_that_is_refused_whatever_is_in_it_costs_few_requests_all_of_them_paid(rig: Rig) -> None:  # R47
+    size = CATALOGUE[rig.case.name].capabilities.max_batch[SUPPRESS]
+    await rig.misbehave("status", status=400, times=0)
+    budget = CountedBudget()
+    outcomes = await rig.send(*[rig.push(number) for number in range(size)], budget=budget)
+    assert all(isinstance(each, Retryable) and each.refused == (size > 1) for each in outcomes)
+    calls = await rig.calls()
+    assert budget.spent == len(calls)
+    assert sum(call["status"] == 400 for call in calls) <= 2 * size.bit_length() + 1
+    assert await rig.states() == {}
+
+
+async def test_the_parts_of_a_batch_keep_the_pace_of_the_account(rig: Rig) -> None:  # R47
+    await rig.connector.verify(budget=CountedBudget())
+    clock = asyncio.get_running_loop().time
+    limiter = RateLimiter(per_second=20.0, burst=2, clock=clock)
+    await rig.misbehave("reject", addresses=[rig.case.address(3)], code=rig.case.reject_code, times=0)
+    began, before = clock(), len(await rig.calls())
+    await rig.send(*[rig.push(number) for number in range(7)], budget=limiter.budget(live=True))
+    requests = len(await rig.calls()) - before
+    assert requests >= 1
+    assert clock() - began >= (requests - 2) / 20.0 - 0.01
 
 
 async def test_no_request_is_made_before_it_is_paid(rig: Rig) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from propagator.connectors.base import Accepted, CallBudget, Guard, Outcome, Push
+from propagator.connectors.base import Accepted, CallBudget, Guard, Outcome, Push, Verified
 from propagator.errors import CallFailedError, DestinationDownError, SendNotAllowedError
 
 
@@ -33,6 +33,7 @@ class FakeProvider:
     executes_late: float = 0.0
     unreachable: bool = False
     verify_error: Callable[[], Exception | None] = lambda: None
+    found: Verified | None = None
     extra_requests: int = 0
     calls: list[CallRecord] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)
@@ -44,12 +45,13 @@ class FakeProvider:
     verifications: int = 0
     closed: bool = False
 
-    async def verify(self, *, budget: CallBudget) -> None:
+    async def verify(self, *, budget: CallBudget) -> Verified | None:
         await budget.spend()
         self.verifications += 1
         error = self.verify_error()
         if error is not None:
             raise error
+        return self.found
 
     async def push(self, pushes: Sequence[Push], *, guard: Guard, budget: CallBudget) -> Sequence[Outcome]:
         clock = asyncio.get_running_loop().time

@@ -7,8 +7,9 @@ from functools import partial
 
 import pytest
 
-from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable
+from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable, Verified
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError, UnknownTargetsError
+from propagator.timing import ACCOUNT_CHECK_SECONDS
 from tests.unit.sending.rig import Rig, decision, destination, key
 from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
@@ -245,6 +246,40 @@ def test_a_list_that_is_full_still_lifts_and_is_filled_once_there_is_space() -> 
         rig.provider.fails = lambda _pushes: None
         await until(lambda: rig.state.nothing_pending, seconds=35)
         assert not impossible(rig)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_targets_that_stop_nothing_are_counted_and_looked_for_again() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        rig.provider.found = Verified(ineffective={"t1": "no campaign names it"})
+        await rig.start()
+        await until(lambda: rig.sample("ineffective_targets") == 1, seconds=5)
+        rig.state.decide(key(1), decision("d1"))
+        await until(lambda: rig.state.nothing_pending, seconds=5)
+        assert rig.sample("destination_verified") == 1
+        rig.provider.found = Verified(not_known="may not read campaigns")
+        await asyncio.sleep(ACCOUNT_CHECK_SECONDS)
+        await until(lambda: rig.sample("ineffective_targets") is None, seconds=5)
+        rig.provider.found = None
+        await asyncio.sleep(ACCOUNT_CHECK_SECONDS)
+        await until(lambda: rig.sample("ineffective_targets") == 0, seconds=5)
+        assert rig.provider.verifications == 3
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_target_that_disappears_at_the_tool_is_found_without_a_push() -> None:
+    async def scenario() -> None:
+        rig = Rig()
+        await rig.start()
+        await until(lambda: rig.sample("destination_verified") == 1, seconds=5)
+        rig.provider.verify_error = lambda: UnknownTargetsError("list", {"t1": "correct it"})
+        await asyncio.sleep(ACCOUNT_CHECK_SECONDS)
+        await until(lambda: rig.sample("destination_verified") == 0, seconds=5)
         await rig.stop()
 
     virtually(scenario())
