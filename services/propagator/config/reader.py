@@ -281,7 +281,9 @@ def _options(parent: YamlNode, here: YamlNode | None, connector_type: ConnectorT
                 parent.error(f"`options.{name}` is missing: {option.help}")
             continue
         value = given[name].text() if option.type is str else given[name].value
-        if type(value) is option.type:
+        if option.choices and value is not None and value not in option.choices:
+            given[name].error(f"must be one of {', '.join(option.choices)}: {option.help}")
+        elif type(value) is option.type:
             found[name] = value
         elif value is not None or option.type is not str:
             given[name].error(f"must be of type {option.type.__name__}: {option.help}")

@@ -159,6 +159,8 @@ class Option:
     type: type[bool] | type[int] | type[str]
     default: bool | int | str | None = None
     """None: must be given."""
+    choices: tuple[str, ...] = ()
+    """The only values that the provider knows; empty: any."""
     help: str
 
 

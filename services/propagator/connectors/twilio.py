@@ -148,7 +148,8 @@ TYPE = ConnectorType(
         "source": Option(
             type=str,
             default="others",
-            help="what Twilio shows as the source: website, offline, opt-in-message, opt-out-message, others",
+            choices=("website", "offline", "opt-in-message", "opt-out-message", "others"),
+            help="where people chose, as Twilio shows it",
         )
     },
     capabilities=Capabilities(

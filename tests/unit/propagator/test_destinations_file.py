@@ -28,7 +28,7 @@ TYPE = ConnectorType(
     channels=frozenset({"sms"}),
     credentials={"token": "the API token"},
     options={
-        "source": Option(type=str, default="others", help="shown as the source"),
+        "source": Option(type=str, default="others", choices=("website", "others"), help="shown as the source"),
         "private": Option(type=bool, default=False, help="any host"),
     },
     capabilities=Capabilities(
@@ -119,6 +119,15 @@ def test_a_good_file_gives_complete_destinations(tmp_path: Path) -> None:
         ("    channel: sms\n", "    channel: sms\n    tenant: globex\n", 5, "no tenant 'globex': use one of acme"),
         ("    channel: sms\n", "    channel: sms\n    tenant: Acme Inc\n", 5, "must be a tenant's name"),
         ("    channel: sms\n", "    channel: sms\n    options: {source: [a]}\n", 5, "must be a text"),
+        *(
+            (
+                "    channel: sms\n",
+                f"    channel: sms\n    options: {{source: {value}}}\n",
+                5,
+                "options.source: must be one of website, others: shown as the source",
+            )
+            for value in ("webiste", "Website", "' website'", "7", "true")
+        ),
         (
             "    channel: sms\n",
             "    channel: sms\n    options: {private: maybe}\n    url: https://x.example.com\n",
