@@ -84,6 +84,19 @@ def reference(given: str | None) -> str | None:
     return given if redact(given) == given else None
 
 
+MAX_WORDS_CHARACTERS = 100
+
+
+def words(*given: object) -> str:
+    """What a provider says for a person, as a log and a receipt can keep it: bounded, printable, without addresses.
+
+    Empty where there is no text among what is given.
+    """
+    texts = [redact(each) for each in given if isinstance(each, str)]
+    printable = "".join(each if each.isascii() and each.isprintable() else " " for each in ", ".join(texts))
+    return " ".join(printable.split())[:MAX_WORDS_CHARACTERS]
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.replace(".", "", 1).isdigit()
 

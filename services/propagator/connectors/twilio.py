@@ -1,6 +1,6 @@
 """Twilio's consents: opt-ins and opt-outs of phone numbers at a sender, 25 a call, an error code for each.
 
-Docs: POST https://accounts.twilio.com/v1/Consents/Bulk. There is nothing to read back.
+Docs: POST https://accounts.twilio.com/v1/Consents/Bulk, and error 30646. There is nothing to read back.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Sequence
-from typing import Annotated
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -31,38 +34,69 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse, basic
-from propagator.connectors.responses import parsed, raise_for_status
-from propagator.errors import UnknownTargetsError
+from propagator.connectors.responses import parsed, parsed_error, raise_for_status, words
+from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 HOST = "https://accounts.twilio.com"
 CONNECTIONS = 4
 
+CLOCK_MARGIN_SECONDS = 5
+"""A date of consent that is ahead of Twilio's clock is refused: how far its clock may be behind ours."""
+MAX_UNDATED = 10_000
+"""Opt-outs with a refused date that are remembered; one that is forgotten is refused once more."""
+
+_NOT_UPSERTED = 30646
 _ALREADY_OPTED_OUT = 21610
 _BAD_NUMBER = {21211, 21217, 21614}
-_SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}")
+_BAD_CONTACT = "INVALID_CONTACT_ID"
+_BAD_DATE = "INVALID_DATE_OF_CONSENT"
+_BAD_SENDER = "INVALID_SENDER_ID"
+_OUR_FAULT = {"INVALID_SOURCE": "check `options.source`", "INVALID_STATUS": "Twilio takes no such status any more"}
+"""What every item of a call shares, with what a person can do: no address is at fault."""
+_SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
 _STATUS = {SUPPRESS: "opt-out", PERMIT: "opt-in"}
 
 
-class _Item(msgspec.Struct):
-    correlation_id: str
-    error_code: Annotated[int, msgspec.Meta(ge=0, lt=1_000_000)]
-    error_messages: list[str] = []
-
-
 class _Answer(msgspec.Struct):
-    items: list[_Item]
+    items: list[Any]
+    """Untyped in Twilio's specification, and each of their members may be null."""
+
+
+class _Problem(msgspec.Struct):
+    code: Any = None
+    message: Any = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Item:
+    """What Twilio answers for one consent. `error_code`: 0 is accepted; None where it is not a number."""
+
+    correlation_id: str
+    error_code: int | None
+    messages: tuple[str, ...]
+
+    @property
+    def taken(self) -> bool:
+        return self.error_code == 0 and not self.messages
+
+    @property
+    def reason(self) -> str:
+        return words(f"item_{self.error_code} {' '.join(self.messages)}")
 
 
 class Twilio:
-    """One Twilio account; a target is a Messaging Service SID or a sending number."""
+    """One Twilio account; a target is a Messaging Service SID, a sending number or a short code."""
 
-    def __init__(self, connection: ConnectionSettings) -> None:
+    def __init__(self, connection: ConnectionSettings, *, clock: Callable[[], float] = time.time) -> None:
         self._url = f"{(connection.url or HOST).rstrip('/')}/v1/Consents/Bulk"
         self._headers = {
             "Authorization": basic(connection.credentials["account_sid"], connection.credentials["auth_token"]),
             "Content-Type": "application/x-www-form-urlencoded",
         }
         self._source = str(connection.options["source"])
+        self._clock = clock
+        self._undated: dict[tuple[str, str], None] = {}
+        """Address keys and targets of opt-outs whose date Twilio refused, the oldest first: they go without it."""
         self._http = HttpClient(timeout_seconds=connection.timeout_seconds, connections=CONNECTIONS)
 
     async def verify(self, *, budget: CallBudget) -> None:
@@ -79,9 +113,11 @@ class Twilio:
                 guard=guard,
             )
             if response.status in (400, 413):
-                return Retryable(reason=f"http_{response.status}")
-            raise_for_status(response)
-            return _outcomes(part, response)
+                return Retryable(reason=words(f"http_{response.status} {_problem(response)}"))
+            _check(response)
+            items = _items(response)
+            self._note_dates(part, items)
+            return _outcomes(part, items)
 
         return await bisect_batch(pushes, attempt)
 
@@ -89,52 +125,115 @@ class Twilio:
         await self._http.close()
 
     def _item(self, push: Push) -> str:
-        chosen = datetime.datetime.fromtimestamp(push.occurred_at / 1e6, datetime.UTC)
-        return json.dumps(
-            {
-                "contact_id": push.address,
-                "correlation_id": push.push_id,
-                "sender_id": push.target,
-                "status": _STATUS[push.action],
-                "source": self._source,
-                "date_of_consent": chosen.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            },
-            separators=(",", ":"),
+        item = {
+            "contact_id": push.address,
+            "correlation_id": push.push_id,
+            "sender_id": push.target,
+            "status": _STATUS[push.action],
+            "source": self._source,
+        }
+        if push.action == PERMIT or (push.address_key, push.target) not in self._undated:
+            item["date_of_consent"] = self._date_of_consent(push)
+        return json.dumps(item, separators=(",", ":"))
+
+    def _date_of_consent(self, push: Push) -> str:
+        """When the person chose, never ahead of Twilio's clock; nonsense before 1970 counts as 1970."""
+        seconds = max(0, min(push.occurred_at // 1_000_000, int(self._clock()) - CLOCK_MARGIN_SECONDS))
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _note_dates(self, pushes: Sequence[Push], items: dict[str, _Item]) -> None:
+        """An opt-out whose date is refused goes without one next time. An opt-in never: Twilio would take it for one
+        of now, and so for newer than a STOP that came after it."""
+        for push in pushes:
+            item = items.get(push.push_id)
+            if item is None:
+                continue
+            key = (push.address_key, push.target)
+            self._undated.pop(key, None)
+            if push.action == SUPPRESS and _BAD_DATE in item.messages:
+                self._undated[key] = None
+        while len(self._undated) > MAX_UNDATED:
+            del self._undated[next(iter(self._undated))]
+
+
+def _check(response: HttpResponse) -> None:
+    """Returns for 201, the only acknowledgement. Raises for everything else."""
+    raise_for_status(response)
+    if response.status >= 400:
+        raise MisconfiguredError(
+            f"http_{response.status}",
+            f"check `url`, and that Twilio has opened the Consent API for this account {_problem(response)}".strip(),
         )
+    if response.status != 201:
+        raise DestinationDownError("malformed", f"{response.status} where 201 was due")
 
 
-def _outcomes(pushes: Sequence[Push], response: HttpResponse) -> list[Outcome]:
-    items = {item.correlation_id: item for item in parsed(response, _Answer).items}
-    answered = [items.get(push.push_id) for push in pushes]
-    if all(item is not None and "INVALID_SENDER_ID" in item.error_messages for item in answered):
-        senders = sorted({push.target for push in pushes})
+def _problem(response: HttpResponse) -> str:
+    """Twilio's code for what is wrong with a call, and its words; empty where the body is not Twilio's."""
+    problem = parsed_error(response, _Problem) or _Problem()
+    code = f"{problem.code}" if type(problem.code) is int and 0 < problem.code < 1_000_000 else ""
+    return words(" ".join(filter(None, (code, words(problem.message)))))
+
+
+def _items(response: HttpResponse) -> dict[str, _Item]:
+    """Those that can be read, by correlation id. One that comes twice proves nothing and is left out."""
+    found = [item for each in parsed(response, _Answer).items if (item := _parsed_item(each)) is not None]
+    times = Counter(item.correlation_id for item in found)
+    return {item.correlation_id: item for item in found if times[item.correlation_id] == 1}
+
+
+def _parsed_item(given: Any) -> _Item | None:
+    if not isinstance(given, dict) or not isinstance(given.get("correlation_id"), str):
+        return None
+    code, messages = given.get("error_code"), given.get("error_messages")
+    listed = messages if isinstance(messages, list) else [messages]
+    return _Item(
+        correlation_id=given["correlation_id"],
+        error_code=code if type(code) is int and 0 <= code < 1_000_000 else None,
+        messages=tuple(each for each in listed if isinstance(each, str)),
+    )
+
+
+def _outcomes(pushes: Sequence[Push], items: dict[str, _Item]) -> list[Outcome]:
+    """Raises MisconfiguredError where nothing was taken and what all items share is at fault, UnknownTargetsError where
+    all of them are of senders that Twilio does not know."""
+    answered = [(push, items.get(push.push_id)) for push in pushes]
+    if not any(item is not None and item.taken for _, item in answered):
+        for message, cure in _OUR_FAULT.items():
+            for item in (item for _, item in answered if item is not None and message in item.messages):
+                raise MisconfiguredError(message.lower(), f"{item.reason}: {cure}")
+    unknown = {push.target for push in pushes} - {
+        push.target for push, item in answered if item is None or _BAD_SENDER not in item.messages
+    }
+    if all(push.target in unknown for push in pushes):
         raise UnknownTargetsError(
-            "sender", {each: f"sender {each} is not known to Twilio: correct `purposes`" for each in senders}
+            "sender",
+            {each: f"sender {each} is not known to Twilio: correct `purposes`" for each in sorted(unknown)},
         )
-    return [_outcome(push, item) for push, item in zip(pushes, answered, strict=True)]
+    return [_outcome(push, item, push.target in unknown) for push, item in answered]
 
 
-def _outcome(push: Push, item: _Item | None) -> Outcome:
+def _outcome(push: Push, item: _Item | None, unknown_target: bool) -> Outcome:
     """Only codes known to be final end a push: a revocation is not given up for an unknown one."""
     if item is None:
         return Retryable(reason="unanswered")
-    if item.error_code == 0:
+    if item.taken:
         return Accepted(reference=item.correlation_id)
     if item.error_code == _ALREADY_OPTED_OUT:
         if push.action == SUPPRESS:
             return Accepted(reference=item.correlation_id)
         return Refused(code="21610", detail="the person sent STOP to this sender; only START from the phone lifts it")
-    if item.error_code in _BAD_NUMBER or "INVALID_CONTACT_ID" in item.error_messages:
+    if item.error_code in _BAD_NUMBER or (item.error_code == _NOT_UPSERTED and item.messages == (_BAD_CONTACT,)):
         return Refused(code=str(item.error_code), detail="Twilio does not take this number")
-    if "INVALID_SENDER_ID" in item.error_messages:
-        return Retryable(reason="sender", unknown_target=True)
-    return Retryable(reason=f"item_{item.error_code}")
+    return Retryable(reason=item.reason, unknown_target=unknown_target)
 
 
 def _target_error(target: str) -> str | None:
     if _SENDER.fullmatch(target):
         return None
-    return "not a sender: write a Messaging Service SID (MG and 32 hex digits) or a sending number (+33...)"
+    return (
+        "not a sender: write a Messaging Service SID (MG and 32 hex digits), a number (+33...) or a short code (38200)"
+    )
 
 
 TYPE = ConnectorType(

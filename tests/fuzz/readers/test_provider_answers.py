@@ -60,7 +60,7 @@ TOOLS = {
         "MG" + "1" * 32,
         (
             (
-                207,
+                201,
                 json.dumps(
                     {"items": [{"correlation_id": PUSH_IDS[0], "error_code": 0, "error_messages": []}]}
                 ).encode(),
@@ -73,7 +73,7 @@ TOOLS = {
         {"api_key": "SG.key"},
         "101",
         ((200, b'{"id": 101}'), (201, b'{"recipient_emails": ["person0@example.com"]}')),
-        b'{"errors": [{"message": "email"}]}',
+        b'{"errors": [{"field": "recipient_emails", "message": "x", "help": "y"}]}',
     ),
     "genesys": Tool(
         "genesys",
@@ -354,9 +354,9 @@ FOUND: list[tuple[str, list[bytes]]] = [
     ("sendgrid", [_answer(200, [], b'{"id": 101}'), _answer(400, [], b'{"errors": [{"message": "\xff"}]}')]),
     (
         "twilio",
-        [_answer(207, [], b'{"items": [{"correlation_id": "' + b"0" * 32 + b'", "error_code": ' + b"9" * 999 + b"}]}")],
+        [_answer(201, [], b'{"items": [{"correlation_id": "' + b"0" * 32 + b'", "error_code": ' + b"9" * 999 + b"}]}")],
     ),
-    ("twilio", [_answer(207, [], b'{"items": [{"correlation_id": "x", "error_code": 0, "y": ' + DEEP)]),
+    ("twilio", [_answer(201, [], b'{"items": [{"correlation_id": "x", "error_code": 0, "y": ' + DEEP)]),
 ]
 
 
