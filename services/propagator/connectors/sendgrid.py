@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -30,28 +31,26 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
-from propagator.connectors.responses import parsed, parsed_error, raise_for_status
+from propagator.connectors.responses import parsed, parsed_error, raise_for_status, words
 from propagator.errors import DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 HOST = "https://api.sendgrid.com"
 GLOBAL = "global"
 CONNECTIONS = 4
+MAX_GROUP_DIGITS = 18
 
 
 class _Group(msgspec.Struct):
     id: int
 
 
-class _Error(msgspec.Struct):
-    message: str = ""
-
-
 class _Errors(msgspec.Struct):
-    errors: list[_Error]
+    errors: list[Any]
+    """Each {field, message, help}, of which any may be null."""
 
 
 class _Echo(msgspec.Struct):
-    recipient_emails: list[str]
+    recipient_emails: list[Any]
 
 
 class SendGrid:
@@ -63,6 +62,12 @@ class SendGrid:
             "Authorization": f"Bearer {connection.credentials['api_key']}",
             "Content-Type": "application/json",
         }
+        if subuser := str(connection.options.get("on_behalf_of", "")):
+            if not (subuser.isascii() and subuser.isprintable()):
+                raise MisconfiguredError(
+                    "options", "`on_behalf_of` is no subuser's name: write it as SendGrid lists it"
+                )
+            self._headers["on-behalf-of"] = subuser
         self._targets = connection.targets
         self._recheck_seconds = int(connection.options["recheck_seconds"])
         self._checked_at: dict[str, float] = {}
@@ -93,13 +98,14 @@ class SendGrid:
 
     async def _check_group(self, target: str, budget: CallBudget) -> None:
         if target != GLOBAL:
-            response = await self._http.call(
-                "GET", f"{self._root}/groups/{target}", budget=budget, headers=self._headers
-            )
-            raise_for_status(response)
+            url = f"{self._root}/groups/{target}"
+            response = await self._http.call("GET", url, budget=budget, headers=self._headers)
+            _raise_for_status(response, "asm.groups.read")
             if response.status == 404:
                 self._checked_at.pop(target, None)
-                raise _unknown_target(target, "does not exist: SendGrid would suppress globally; correct `purposes`")
+                raise _unknown_target(
+                    target, "does not exist: SendGrid would suppress globally; correct `purposes` or `on_behalf_of`"
+                )
             if response.status != 200 or parsed(response, _Group).id != int(target):
                 raise _unknown_target(target, f"could not be looked up: status {response.status}")
         self._checked_at[target] = time.monotonic()
@@ -108,12 +114,13 @@ class SendGrid:
         self, pushes: Sequence[Push], guard: Guard, budget: CallBudget
     ) -> Sequence[Outcome] | BatchRefused:
         body = msgspec.json.encode({"recipient_emails": [push.address for push in pushes]})
-        url = self._list(pushes[0].target)
+        target = pushes[0].target
+        url = self._list(target)
         response = await self._http.call("POST", url, budget=budget, headers=self._headers, body=body, guard=guard)
         if response.status in (400, 413):
             return _batch_refused(response)
-        self._check(response, pushes[0].target)
-        echoed = {email.lower() for email in parsed(response, _Echo).recipient_emails}
+        self._check(response, target, scope="create", due=201)
+        echoed = {each.lower() for each in parsed(response, _Echo).recipient_emails if isinstance(each, str)}
         return [
             Accepted(effective=True) if push.address.lower() in echoed else Retryable(reason="unanswered")
             for push in pushes
@@ -122,25 +129,33 @@ class SendGrid:
     async def _lift(self, push: Push, guard: Guard, budget: CallBudget) -> Outcome:
         url = f"{self._list(push.target)}/{quote(push.address, safe='@')}"
         response = await self._http.call("DELETE", url, budget=budget, headers=self._headers, guard=guard)
-        if response.status == 404:  # not on the list: already so
+        if response.status == 404 and _errors(response):  # SendGrid's own: not on the list, so already as wanted
             return Accepted(effective=True)
         if response.status == 400:
             return _batch_refused(response)
-        self._check(response, push.target)
-        if response.status != 204:
-            raise DestinationDownError("malformed", f"{response.status} where 204 was due")
+        self._check(response, push.target, scope="delete", due=204)
         return Accepted(effective=True)
 
     def _list(self, target: str) -> str:
         return f"{self._root}/suppressions/global" if target == GLOBAL else f"{self._root}/groups/{target}/suppressions"
 
-    def _check(self, response: HttpResponse, target: str) -> None:
-        raise_for_status(response)
+    def _check(self, response: HttpResponse, target: str, *, scope: str, due: int) -> None:
+        """Returns for the documented status alone."""
+        scopes = "asm.suppressions.global" if target == GLOBAL else "asm.groups.suppressions"
+        _raise_for_status(response, f"{scopes}.{scope}")
         if response.status == 404:
             self._checked_at.pop(target, None)
             raise MisconfiguredError("not_found", "SendGrid does not know this path: check `url`")
         if response.status >= 400:
             raise MisconfiguredError(f"http_{response.status}", "SendGrid does not take such calls: check `url`")
+        if response.status != due:
+            raise DestinationDownError("malformed", f"{response.status} where {due} was due")
+
+
+def _raise_for_status(response: HttpResponse, scope: str) -> None:
+    if response.status == 403:
+        raise MisconfiguredError("credentials", f"403: the API key needs the scope {scope}, for `on_behalf_of` too")
+    raise_for_status(response)
 
 
 def _unknown_target(target: str, why: str) -> UnknownTargetsError:
@@ -148,16 +163,23 @@ def _unknown_target(target: str, why: str) -> UnknownTargetsError:
 
 
 def _batch_refused(response: HttpResponse) -> BatchRefused:
-    """What it means for a single address. Only an error about the address is final; any other may succeed later."""
-    problem = parsed_error(response, _Errors)
-    errors = [] if problem is None else problem.errors
-    if response.status == 400 and any("email" in error.message.lower() for error in errors):
+    """What it means for a single address. Final only where SendGrid names the addresses as the field that is wrong,
+    and no other: any other refusal may be lifted. Its words are not kept, as they may quote a malformed address."""
+    fields = [error.get("field") for error in _errors(response)]
+    if response.status == 400 and fields and all(field == "recipient_emails" for field in fields):
         return Refused(code="http_400", detail="SendGrid does not take this address")
-    return Retryable(reason=f"http_{response.status}")
+    return Retryable(reason=words(f"http_{response.status} {words(*fields)}"))
+
+
+def _errors(response: HttpResponse) -> list[dict[str, Any]]:
+    """The errors in SendGrid's own error body; none where the body is somebody else's."""
+    problem = parsed_error(response, _Errors)
+    given = [] if problem is None else problem.errors
+    return [each for each in given if isinstance(each, dict) and each.keys() & {"field", "message"}]
 
 
 def _target_error(target: str) -> str | None:
-    if target == GLOBAL or (target.isascii() and target.isdigit()):
+    if target == GLOBAL or (target.isascii() and target.isdigit() and len(target) <= MAX_GROUP_DIGITS):
         return None
     return "not a list: write an unsubscribe group's number, or `global`"
 
@@ -165,11 +187,17 @@ def _target_error(target: str) -> str | None:
 TYPE = ConnectorType(
     name="sendgrid",
     channels=frozenset({"email"}),
-    credentials={"api_key": "an API key with the scopes asm.groups.read and asm.groups.suppressions (and global)"},
+    credentials={
+        "api_key": "an API key with the scopes asm.groups.read, asm.groups.suppressions.create and .delete, and for"
+        " `global` asm.suppressions.global.create and .delete"
+    },
     options={
         "recheck_seconds": Option(
             type=int, default=300, help="a group is looked up again before a write when the last check is older"
-        )
+        ),
+        "on_behalf_of": Option(
+            type=str, default="", help="the subuser whose lists these are, where the API key is its parent's"
+        ),
     },
     capabilities=Capabilities(
         max_batch={SUPPRESS: 1_000, PERMIT: 1},

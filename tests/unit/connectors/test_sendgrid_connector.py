@@ -2,12 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from propagator.connectors.base import PERMIT, Accepted, ConnectionSettings, Push, Refused, Retryable
+from propagator.connectors.base import (
+    PERMIT,
+    SUPPRESS,
+    Accepted,
+    Action,
+    ConnectionSettings,
+    Push,
+    Refused,
+    Retryable,
+)
+from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.sendgrid import TYPE
 from propagator.errors import DestinationDownError, MisconfiguredError
 from tests.call_budget import CountedBudget
@@ -21,6 +32,12 @@ def connect(sandbox: Any, **overrides: Any) -> Any:
 
 def allowed() -> bool:
     return True
+
+
+async def answer(sandbox: Any, status: int, body: str, *, path: str = "") -> None:
+    """Instead of what SendGrid answers to the next request whose path contains `path`."""
+    fault = {"account": "sendgrid", "kind": "status", "status": status, "path": path, "body": body}
+    await sandbox.order("POST", "/_control/faults", fault)
 
 
 async def test_a_group_that_does_not_exist_is_found_at_start(open_sandbox: Any) -> None:
@@ -124,21 +141,168 @@ async def test_an_address_that_is_not_echoed_was_not_taken(open_sandbox: Any, pu
     assert outcomes == [Accepted(effective=True), Retryable(reason="unanswered")]
 
 
+REFUSED_ADDRESS = {"field": "recipient_emails", "message": "invalid email", "help": None}
+
+
 @pytest.mark.parametrize(
-    ("body", "outcome"),
+    ("errors", "outcome"),
     [
-        ('{"errors": [{"message": "Invalid email: x"}]}', Refused),
-        ('{"errors": [{"message": "unexpected field"}]}', Retryable),
-        ("<html>", Retryable),
+        ([REFUSED_ADDRESS], Refused),
+        ([REFUSED_ADDRESS | {"message": None, "help": {"x": 1}}], Refused),
+        ([REFUSED_ADDRESS | {"message": ["x"]}], Refused),
+        ([{"field": "recipient_emails"}], Refused),
+        ([None, 7, REFUSED_ADDRESS, REFUSED_ADDRESS], Refused),
+        ([REFUSED_ADDRESS, {"field": None, "message": "plan expired"}], Retryable),
+        ([{"field": None, "message": "Invalid email: x"}], Retryable),
+        ([{"field": "email", "message": "email email"}], Retryable),
+        ([{"field": "recipient_emails.0", "message": "email"}], Retryable),
+        ([{"field": "Recipient_Emails", "message": "email"}], Retryable),
+        ([{"field": ["recipient_emails"], "message": "email"}], Retryable),
+        ([{"field": {}, "message": "email"}], Retryable),
+        ([{"message": "recipient_emails"}], Retryable),
+        ([], Retryable),
+        (None, Retryable),
+        ("recipient_emails", Retryable),
     ],
 )
-async def test_only_words_about_the_address_end_a_revocation(
-    open_sandbox: Any, push: Callable[..., Push], body: str, outcome: type
+@pytest.mark.parametrize("action", [SUPPRESS, PERMIT])
+async def test_only_the_documented_field_ends_an_address(
+    open_sandbox: Any, push: Callable[..., Push], errors: Any, outcome: type, action: Action
 ) -> None:
     sandbox = await open_sandbox()
-    fault = {"account": "sendgrid", "kind": "status", "status": 400, "body": body}
-    await sandbox.order("POST", "/_control/faults", fault)
+    await answer(sandbox, 400, json.dumps({"errors": errors}))
+    (given,) = await connect(sandbox).push(
+        [push(1, target="global", address="a@example.com", action=action)], guard=allowed, budget=CountedBudget()
+    )
+    assert isinstance(given, outcome)
+
+
+@pytest.mark.parametrize("body", ["", "<html>", "[]", "null", '{"errors": {"field": "recipient_emails"}}'])
+async def test_a_400_that_is_not_sendgrids_ends_nothing(
+    open_sandbox: Any, push: Callable[..., Push], body: str
+) -> None:
+    sandbox = await open_sandbox()
+    await answer(sandbox, 400, body)
     (given,) = await connect(sandbox).push(
         [push(1, target="global", address="a@example.com")], guard=allowed, budget=CountedBudget()
     )
-    assert isinstance(given, outcome)
+    assert given == Retryable(reason="http_400")
+
+
+async def test_413_ends_no_address_whatever_its_body(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    await answer(sandbox, 413, json.dumps({"errors": [REFUSED_ADDRESS]}))
+    (given,) = await connect(sandbox).push(
+        [push(1, target="global", address="a@example.com")], guard=allowed, budget=CountedBudget()
+    )
+    assert given == Retryable(reason="http_413 recipient_emails")
+
+
+async def lift(sandbox: Any, push: Callable[..., Push], target: str) -> Any:
+    one = push(1, target=target, address="a@example.com", action=PERMIT)
+    return await connect(sandbox).push([one], guard=allowed, budget=CountedBudget())
+
+
+@pytest.mark.parametrize("target", ["101", "global"])
+async def test_an_absent_address_is_lifted_already_where_sendgrid_itself_says_so(
+    open_sandbox: Any, push: Callable[..., Push], target: str
+) -> None:
+    sandbox = await open_sandbox()
+    assert await lift(sandbox, push, target) == [Accepted(effective=True)]
+    for member in ({"field": None, "message": "not found", "help": None}, {"message": None}):
+        await answer(sandbox, 404, json.dumps({"errors": [member]}), path="suppressions")
+        assert await lift(sandbox, push, target) == [Accepted(effective=True)]
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>Not Found", "{}", '{"errors": []}', '{"errors": null}', '{"errors": ["x"]}', '{"error": "x"}']
+)
+@pytest.mark.parametrize("target", ["101", "global"])
+async def test_a_404_of_somebody_else_lifts_nothing(
+    open_sandbox: Any, push: Callable[..., Push], body: str, target: str
+) -> None:
+    sandbox = await open_sandbox()
+    await answer(sandbox, 404, body, path="suppressions")
+    with pytest.raises(MisconfiguredError, match="check `url`"):
+        await lift(sandbox, push, target)
+
+
+@pytest.mark.parametrize(("action", "due"), [(SUPPRESS, 201), (PERMIT, 204)])
+async def test_only_the_documented_status_acknowledges(
+    open_sandbox: Any, push: Callable[..., Push], action: Action, due: int
+) -> None:
+    sandbox = await open_sandbox()
+    one = push(1, target="global", address="a@example.com", action=action)
+    for status in {200, 201, 202, 204} - {due}:
+        await answer(sandbox, status, '{"recipient_emails": ["a@example.com"]}')
+        with pytest.raises(DestinationDownError, match=f"{status} where {due} was due"):
+            await connect(sandbox).push([one], guard=allowed, budget=CountedBudget())
+
+
+async def test_a_null_in_the_echo_spoils_no_other_address(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    await answer(sandbox, 201, '{"recipient_emails": [null, 7, "b@example.com"]}')
+    pushes = [push(n, target="global", address=f"{name}@example.com") for n, name in enumerate("ab")]
+    outcomes = await connect(sandbox).push(pushes, guard=allowed, budget=CountedBudget())
+    assert outcomes == [Retryable(reason="unanswered"), Accepted(effective=True)]
+
+
+@pytest.mark.parametrize(
+    ("target", "action", "path", "scope"),
+    [
+        ("101", SUPPRESS, "/groups/101", "asm.groups.read"),
+        ("101", SUPPRESS, "suppressions", "asm.groups.suppressions.create"),
+        ("101", PERMIT, "suppressions", "asm.groups.suppressions.delete"),
+        ("global", SUPPRESS, "suppressions", "asm.suppressions.global.create"),
+        ("global", PERMIT, "suppressions", "asm.suppressions.global.delete"),
+    ],
+)
+async def test_a_403_names_the_scope_that_the_key_needs(
+    open_sandbox: Any, push: Callable[..., Push], target: str, action: Action, path: str, scope: str
+) -> None:
+    sandbox = await open_sandbox()
+    await answer(sandbox, 403, '{"errors": [{"field": null, "message": "access forbidden"}]}', path=path)
+    one = push(1, target=target, address="a@example.com", action=action)
+    with pytest.raises(MisconfiguredError, match=rf"scope {scope}\b"):
+        await connect(sandbox).push([one], guard=allowed, budget=CountedBudget())
+
+
+async def test_a_subuser_is_named_in_every_request(
+    push: Callable[..., Push], monkeypatch: pytest.MonkeyPatch, open_sandbox: Any
+) -> None:
+    sent: list[Any] = []
+
+    async def call(self: HttpClient, method: str, url: str, **request: Any) -> HttpResponse:
+        sent.append(request["headers"].get("on-behalf-of"))
+        status, body = {"GET": (200, b'{"id": 101}'), "POST": (201, b'{"recipient_emails": []}')}.get(
+            method, (204, b"")
+        )
+        return HttpResponse(status=status, headers={}, body=body)
+
+    monkeypatch.setattr(HttpClient, "call", call)
+    sandbox = await open_sandbox()
+    for subuser in ("acme-fr", ""):
+        connector = connect(sandbox, targets=("101",), options={"on_behalf_of": subuser})
+        await connector.verify(budget=CountedBudget())
+        for action in (SUPPRESS, PERMIT):
+            one = push(1, target="101", address="a@example.com", action=action)
+            await connector.push([one], guard=allowed, budget=CountedBudget())
+    assert sent == ["acme-fr"] * 3 + [None] * 3
+
+
+async def test_a_subuser_that_no_header_can_hold_is_refused_at_start(open_sandbox: Any) -> None:
+    sandbox = await open_sandbox()
+    for subuser in ("a\r\nX: y", "caf\u00e9"):
+        with pytest.raises(MisconfiguredError, match="on_behalf_of"):
+            connect(sandbox, options={"on_behalf_of": subuser})
+
+
+async def test_a_target_is_a_group_or_global() -> None:
+    assert [TYPE.target_error(each) is None for each in ("101", "global", "Global", "-1", "9" * 5_000, "\u0663")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
