@@ -1,4 +1,7 @@
-"""What the sandboxed accounts are and how tight their limits are; the defaults are the real hosts' limits."""
+"""What the sandboxed accounts are and how tight their limits are.
+
+The defaults are the limits that the providers document; where a provider publishes none, the field says `assumed`.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +30,37 @@ class TwilioAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     account_sid: str = "AC00000000000000000000000000000000"
     auth_token: str = "sandbox-twilio-token"  # noqa: S105 - opens nothing but the sandbox
+    consent_api: bool = True
+    """False: Twilio has not opened the Consent API for this account."""
     senders: tuple[str, ...] = ()
     items_per_call: int = 25
+    """Documented."""
     limit: Limit = Limit(calls=100, seconds=60)
+    """Documented."""
     latency: Latency = Latency()
 
 
 class SendGridAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A SendGrid account and its unsubscribe groups, by id."""
+    """A SendGrid account, its API key and its unsubscribe groups, by id."""
 
     api_key: str = "SG.sandbox"
+    scopes: tuple[str, ...] = (
+        "asm.groups.read",
+        "asm.groups.suppressions.create",
+        "asm.groups.suppressions.delete",
+        "asm.groups.suppressions.read",
+        "asm.suppressions.global.create",
+        "asm.suppressions.global.delete",
+        "asm.suppressions.global.read",
+    )
+    """Of the key."""
     groups: dict[str, str] = msgspec.field(
         default_factory=lambda: {"101": "newsletter", "102": "promotions", "103": "survey"}
     )
     emails_per_call: int = 1_000
+    """Assumed: SendGrid publishes none."""
     limit: Limit = Limit(calls=600, seconds=60)
+    """Assumed: SendGrid publishes none for these calls."""
     latency: Latency = Latency()
 
 

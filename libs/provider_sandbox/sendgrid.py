@@ -1,9 +1,14 @@
-"""SendGrid's unsubscribe groups and global suppressions, with the trap that an unknown group writes globally."""
+"""SendGrid's unsubscribe groups and global suppressions, with the trap that an unknown group writes globally.
+
+The specification (sendgrid-oai) describes requests and 2xx answers alone; what else is known is from the documentation
+of errors and from reports. Each answer carries its source, or `assumed`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -12,9 +17,14 @@ from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import SendGridAccount
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
-from provider_sandbox.provider import CALL, bearer_token, json_answer, same
+from provider_sandbox.provider import ASSUMED, CALL, bearer_token, json_answer, same, sourced
 
 GLOBAL = "global"
+
+SPECIFICATION = "sendgrid-oai 2024-07"
+ERRORS = "SendGrid documentation, errors, read 2026-11"
+ABSENT = "sendgrid/docs#6194"
+UNKNOWN_GROUP = "reported, and seen: a write to an unknown group is global"
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -38,20 +48,21 @@ class SendGrid:
         return self.name
 
     def routes(self) -> list[web.RouteDef]:
-        root, known = "/sendgrid/v3/asm", self._authenticated
+        root, allowed = "/sendgrid/v3/asm", self._allowed
+        groups, of_group, globally = "asm.groups", "asm.groups.suppressions", "asm.suppressions.global"
         return [
-            web.get(root + "/groups/{group}", known(self._group)),
-            web.get(root + "/groups/{group}/suppressions", known(self._list)),
-            web.post(root + "/groups/{group}/suppressions", known(self._suppress)),
-            web.post(root + "/groups/{group}/suppressions/search", known(self._search)),
-            web.delete(root + "/groups/{group}/suppressions/{email}", known(self._lift)),
-            web.post(root + "/suppressions/global", known(self._suppress)),
-            web.get(root + "/suppressions/global/{email}", known(self._read_global)),
-            web.delete(root + "/suppressions/global/{email}", known(self._lift)),
+            web.get(root + "/groups/{group}", allowed(f"{groups}.read", self._group)),
+            web.get(root + "/groups/{group}/suppressions", allowed(f"{of_group}.read", self._list)),
+            web.post(root + "/groups/{group}/suppressions", allowed(f"{of_group}.create", self._suppress)),
+            web.post(root + "/groups/{group}/suppressions/search", allowed(f"{of_group}.read", self._search)),
+            web.delete(root + "/groups/{group}/suppressions/{email}", allowed(f"{of_group}.delete", self._lift)),
+            web.post(root + "/suppressions/global", allowed(f"{globally}.create", self._suppress)),
+            web.get(root + "/suppressions/global/{email}", allowed(f"{globally}.read", self._read_global)),
+            web.delete(root + "/suppressions/global/{email}", allowed(f"{globally}.delete", self._lift)),
         ]
 
     def throttled(self, admission: Admission) -> web.Response:
-        return _errors(429, "too many requests")
+        return _errors(429, "too many requests", source=ERRORS)
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
         if admission.limit:
@@ -59,11 +70,14 @@ class SendGrid:
             response.headers["X-RateLimit-Remaining"] = str(admission.remaining)
             response.headers["X-RateLimit-Reset"] = str(int(time.time() + admission.reset_seconds) + 1)
 
-    def _authenticated(self, handler: _Handler) -> _Handler:
+    def _allowed(self, scope: str, handler: _Handler) -> _Handler:
         async def guarded(request: web.Request) -> web.Response:
             token = bearer_token(request)
             if token is None or not same(token, self._account.api_key):
-                return _errors(401, "The provided authorization grant is invalid, expired, or revoked")
+                message = "The provided authorization grant is invalid, expired, or revoked"
+                return _errors(401, message, source=ERRORS)
+            if scope not in self._account.scopes:
+                return _errors(403, "access forbidden", source=ERRORS)
             return await handler(request)
 
         return guarded
@@ -80,29 +94,33 @@ class SendGrid:
         call, target = request[CALL], self._target(request)
         call.addresses, call.action = list(recipients), SUPPRESSED
         # All or nothing: one address it does not take, and none of the call is written.
-        if any(self._faults.rejection(self.name, email) is not None for email in recipients):
-            return _errors(400, "invalid email address", field="recipient_emails")
-        if any("@" not in email for email in recipients):
-            return _errors(400, "invalid email address", field="recipient_emails")
+        rejected = any(self._faults.rejection(self.name, email) is not None for email in recipients)
+        if rejected or any("@" not in email for email in recipients):
+            return _errors(400, "invalid email address", field="recipient_emails", source=ERRORS)
         for email in recipients:
             self._beliefs.tell(self.name, email, target, SUPPRESSED)
-        return json_answer(201, {"recipient_emails": recipients})
+        unknown = target == GLOBAL and "group" in request.match_info
+        return _answer(201, {"recipient_emails": recipients}, source=UNKNOWN_GROUP if unknown else SPECIFICATION)
 
     async def _lift(self, request: web.Request) -> web.Response:
         email, target = request.match_info["email"], self._target(request)
         call = request[CALL]
         call.addresses, call.action = [email], PERMITTED
         if self._faults.rejection(self.name, email) is not None:
-            return _errors(400, "invalid email address")
+            return _errors(400, "invalid email address", source=ASSUMED)
         listed = self._beliefs.is_suppressed(self.name, email, target)
         self._beliefs.tell(self.name, email, target, PERMITTED)
-        return web.Response(status=204) if listed else _errors(404, "not found")
+        if listed:
+            return sourced(web.Response(status=204), SPECIFICATION)
+        if target == GLOBAL:
+            return sourced(web.Response(status=204), ABSENT)
+        return _errors(404, "not found", source=ASSUMED)
 
     async def _group(self, request: web.Request) -> web.Response:
         group = request.match_info["group"]
         if group not in self._account.groups:
-            return _errors(404, "resource not found")
-        return json_answer(
+            return _errors(404, "resource not found", source=ASSUMED)
+        return _answer(
             200,
             {
                 "id": int(group),
@@ -111,36 +129,41 @@ class SendGrid:
                 "is_default": False,
                 "unsubscribes": len(self._beliefs.suppressed_at(self.name, group)),
             },
+            source=SPECIFICATION,
         )
 
     async def _list(self, request: web.Request) -> web.Response:
-        return json_answer(200, self._beliefs.suppressed_at(self.name, self._target(request)))
+        listed = self._beliefs.suppressed_at(self.name, self._target(request))
+        return _answer(200, listed, source=SPECIFICATION)
 
     async def _search(self, request: web.Request) -> web.Response:
         recipients = await self._recipients(request)
         if isinstance(recipients, web.Response):
             return recipients
         target = self._target(request)
-        return json_answer(
-            200, [email for email in recipients if self._beliefs.is_suppressed(self.name, email, target)]
-        )
+        found = [email for email in recipients if self._beliefs.is_suppressed(self.name, email, target)]
+        return _answer(200, found, source=SPECIFICATION)
 
     async def _read_global(self, request: web.Request) -> web.Response:
         email = request.match_info["email"]
         listed = self._beliefs.is_suppressed(self.name, email, GLOBAL)
-        return json_answer(200, {"recipient_email": email} if listed else {})
+        return _answer(200, {"recipient_email": email} if listed else {}, source=SPECIFICATION)
 
     async def _recipients(self, request: web.Request) -> list[str] | web.Response:
         try:
             recipients = msgspec.json.decode(await request.read(), type=_Recipients).recipient_emails
         except msgspec.DecodeError:
-            return _errors(400, "request body is invalid")
+            return _errors(400, "request body is invalid", source=ASSUMED)
         if not recipients:
-            return _errors(400, "at least one email is required", field="recipient_emails")
+            return _errors(400, "at least one email is required", field="recipient_emails", source=ASSUMED)
         if len(recipients) > self._account.emails_per_call:
-            return _errors(413, "too many emails", field="recipient_emails")
+            return _errors(413, "too many emails", source=ASSUMED)
         return recipients
 
 
-def _errors(status: int, message: str, *, field: str | None = None) -> web.Response:
-    return json_answer(status, {"errors": [{"message": message, "field": field}]})
+def _answer(status: int, body: Any, *, source: str) -> web.Response:
+    return sourced(json_answer(status, body), source)
+
+
+def _errors(status: int, message: str, *, field: str | None = None, source: str) -> web.Response:
+    return _answer(status, {"errors": [{"field": field, "message": message, "help": None}]}, source=source)

@@ -1,8 +1,13 @@
-"""Twilio's bulk upsert of consents: form items of JSON, and an error code for each item in a 201."""
+"""Twilio's bulk upsert of consents: form items of JSON, and an error code for each item in a 201.
+
+Each answer carries its source (X-Sandbox-Source): the specification, the page of error 30646, or `assumed`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,13 +17,21 @@ from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import TwilioAccount
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
-from provider_sandbox.provider import CALL, basic_credentials, json_answer, same
+from provider_sandbox.provider import ASSUMED, CALL, basic_credentials, json_answer, same, sourced
 
 NOT_UPSERTED = 30646
 
+SPECIFICATION = "twilio-oai twilio_accounts_v1.json 2026-04, and page 30646"
+ERRORS = "Twilio error dictionary, read 2026-11"
+
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}")
+_SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
 _CORRELATION = re.compile(r"[0-9a-fA-F]{32}")
+_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_FIRST_DATE = datetime(1970, 1, 2, tzinfo=UTC)
+"""Assumed: an earlier one is no date of a consent."""
 _STATUSES = {"opt-in": PERMITTED, "opt-out": SUPPRESSED}
 _SOURCES = {"website", "offline", "opt-in-message", "opt-out-message", "others"}
 
@@ -41,7 +54,7 @@ class Twilio:
         return [web.post("/twilio/v1/Consents/Bulk", self._upsert)]
 
     def throttled(self, admission: Admission) -> web.Response:
-        return _problem(429, 20429, "Too Many Requests")
+        return _problem(429, 20429, "Too Many Requests", source=ERRORS)
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
         """Twilio tells nothing of what is left."""
@@ -51,19 +64,26 @@ class Twilio:
         if credentials is None or not (
             same(credentials[0], self._account.account_sid) and same(credentials[1], self._account.auth_token)
         ):
-            return _problem(401, 20003, "Authenticate")
+            return _problem(401, 20003, "Authenticate", source=ERRORS)
+        if not self._account.consent_api:
+            return _problem(404, 20404, "The requested resource was not found", source=ASSUMED)
         form = await request.post()
         items = [value for value in form.getall("Items", []) if isinstance(value, str)]
         if not items or len(items) > self._account.items_per_call:
-            return _problem(400, 20001, f"Items: between 1 and {self._account.items_per_call} items are allowed")
+            allowed = f"Items: between 1 and {self._account.items_per_call} items are allowed"
+            return _problem(400, 20001, allowed, source=ASSUMED)  # The limit is documented, this answer is not.
         try:
             consents = [msgspec.json.decode(item, type=dict[str, Any]) for item in items]
         except msgspec.DecodeError:
-            return _problem(400, 20001, "Items: not a JSON object")
+            return _problem(400, 20001, "Items: not a JSON object", source=ASSUMED)
+        if not _unique([consent.get("correlation_id") for consent in consents]):
+            # That they are unique in a call is documented, this answer is not.
+            return _problem(400, 20001, "Items: correlation_id must be 32 hex digits, unique", source=ASSUMED)
         call = request[CALL]
         call.addresses = [str(consent.get("contact_id")) for consent in consents]
         call.action = ",".join(sorted({str(consent.get("status")) for consent in consents}))
-        return json_answer(201, {"items": [self._take(consent) for consent in consents]})
+        answered = json_answer(201, {"items": [self._take(consent) for consent in consents]})
+        return sourced(answered, SPECIFICATION)
 
     def _take(self, consent: dict[str, Any]) -> dict[str, Any]:
         errors = self._errors(consent)
@@ -74,24 +94,44 @@ class Twilio:
             code, errors = int(number or NOT_UPSERTED), [message or "INVALID_CONTACT_ID"]
         if not errors:
             self._beliefs.tell(self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])])
-        return {"correlation_id": consent.get("correlation_id"), "error_code": code, "error_messages": errors}
+        return {"correlation_id": consent["correlation_id"], "error_code": code, "error_messages": errors}
 
     def _errors(self, consent: dict[str, Any]) -> list[str]:
-        """The validation messages of one item, in Twilio's words (error 30646)."""
+        """The validation messages of one item, those of error 30646 alone."""
         errors = []
-        if not _CORRELATION.fullmatch(str(consent.get("correlation_id"))):
-            errors.append("INVALID_CORRELATION_ID")
         sender = str(consent.get("sender_id"))
         if not _SENDER.fullmatch(sender) or (self._account.senders and sender not in self._account.senders):
             errors.append("INVALID_SENDER_ID")
         if not _E164.fullmatch(str(consent.get("contact_id"))):
             errors.append("INVALID_CONTACT_ID")
-        if consent.get("status") not in _STATUSES:
+        if str(consent.get("status")) not in _STATUSES:
             errors.append("INVALID_STATUS")
-        if consent.get("source") not in _SOURCES:
+        if str(consent.get("source")) not in _SOURCES:
             errors.append("INVALID_SOURCE")
+        if "date_of_consent" in consent and not _is_past(consent["date_of_consent"]):
+            errors.append("INVALID_DATE_OF_CONSENT")
         return errors
 
 
-def _problem(status: int, code: int, message: str) -> web.Response:
-    return json_answer(status, {"code": code, "message": message, "status": status})
+def _is_past(given: Any) -> bool:
+    """Whether it is a date (RFC 3339) that has come: one in the future is refused too."""
+    if not isinstance(given, str) or not _DATE.fullmatch(given):
+        return False
+    try:
+        return _FIRST_DATE <= datetime.fromisoformat(given.upper()) <= datetime.now(UTC)
+    except ValueError:
+        return False
+
+
+def _unique(ids: Sequence[Any]) -> bool:
+    return all(isinstance(each, str) and _CORRELATION.fullmatch(each) for each in ids) and len(set(ids)) == len(ids)
+
+
+def _problem(status: int, code: int, message: str, *, source: str) -> web.Response:
+    body = {
+        "code": code,
+        "message": message,
+        "more_info": f"https://www.twilio.com/docs/errors/{code}",
+        "status": status,
+    }
+    return sourced(json_answer(status, body), source)

@@ -21,6 +21,7 @@ from propagator.connectors.base import (
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.sendgrid import TYPE
 from propagator.errors import DestinationDownError, MisconfiguredError
+from provider_sandbox.config import SandboxConfig, SendGridAccount
 from tests.call_budget import CountedBudget
 
 CREDENTIALS = {"api_key": "SG.sandbox"}
@@ -306,3 +307,35 @@ async def test_a_target_is_a_group_or_global() -> None:
         False,
         False,
     ]
+
+
+NEEDED = (
+    "asm.groups.read",
+    "asm.groups.suppressions.create",
+    "asm.groups.suppressions.delete",
+    "asm.suppressions.global.create",
+    "asm.suppressions.global.delete",
+)
+
+
+@pytest.mark.parametrize("missing", ["", *NEEDED])
+async def test_the_scopes_of_the_help_are_those_that_are_needed(
+    open_sandbox: Any, push: Callable[..., Push], missing: str
+) -> None:
+    scopes = tuple(scope for scope in NEEDED if scope != missing)
+    sandbox = await open_sandbox(SandboxConfig(sendgrid=SendGridAccount(scopes=scopes)))
+    connector = connect(sandbox, targets=("101", "global"))
+    errors = []
+    try:
+        await connector.verify(budget=CountedBudget())
+    except MisconfiguredError as error:
+        errors.append(str(error))
+    for number, (target, action) in enumerate([(t, a) for t in ("101", "global") for a in (SUPPRESS, PERMIT)]):
+        one = push(number, target=target, address="a@example.com", action=action)
+        try:
+            (outcome,) = await connector.push([one], guard=allowed, budget=CountedBudget())
+            assert isinstance(outcome, Accepted)
+        except MisconfiguredError as error:
+            errors.append(str(error))
+    assert bool(errors) is bool(missing)
+    assert all(missing in each for each in errors)

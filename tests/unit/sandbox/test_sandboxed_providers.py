@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 import aiohttp
+import pytest
 
-from provider_sandbox.config import GenesysOrg, SandboxConfig, TwilioAccount
+from provider_sandbox.config import GenesysOrg, SandboxConfig, SendGridAccount, TwilioAccount
 from provider_sandbox.webhook import signature
 
 
@@ -23,7 +24,7 @@ SECRET = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
 DNC = "00000000-0000-4000-8000-000000000001"
 
 
-def consent(contact: str, *, status: str = "opt-out", sender: str = SENDER, number: int = 1) -> str:
+def consent(contact: str, *, status: str = "opt-out", sender: str = SENDER, number: int = 1, **others: Any) -> str:
     return json.dumps(
         {
             "contact_id": contact,
@@ -32,6 +33,7 @@ def consent(contact: str, *, status: str = "opt-out", sender: str = SENDER, numb
             "status": status,
             "source": "others",
         }
+        | others
     )
 
 
@@ -64,6 +66,112 @@ async def test_twilio_refuses_wrong_credentials_a_sender_it_does_not_know_and_26
     _, body = await bulk(client, consent(PHONE, sender="MG" + "2" * 32))
     assert body["items"][0]["error_messages"] == ["INVALID_SENDER_ID"]
     assert (await bulk(client, *[consent(PHONE, number=n) for n in range(26)]))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"source": "webiste"}, "INVALID_SOURCE"),
+        ({"source": None}, "INVALID_SOURCE"),
+        ({"source": ["others"]}, "INVALID_SOURCE"),
+        ({"status": "stop"}, "INVALID_STATUS"),
+        ({"status": {}}, "INVALID_STATUS"),
+        ({"sender_id": "ACME"}, "INVALID_SENDER_ID"),
+        ({"contact_id": 33639980001}, "INVALID_CONTACT_ID"),
+        *(
+            ({"date_of_consent": date}, "INVALID_DATE_OF_CONSENT")
+            for date in (
+                "2999-01-01T00:00:00Z",
+                "2025-13-45T00:00:00Z",
+                "yesterday",
+                "",
+                "1970-01-01T00:00:00Z",
+                7,
+                None,
+            )
+        ),
+    ],
+)
+async def test_twilio_names_what_is_wrong_with_an_item(
+    open_sandbox: Any, members: dict[str, Any], message: str
+) -> None:
+    client = await open_sandbox()
+    _, body = await bulk(client, consent(PHONE, **members), consent(PHONE, number=2))
+    assert [(each["error_code"], each["error_messages"]) for each in body["items"]] == [(30646, [message]), (0, [])]
+
+
+async def test_twilio_takes_dates_that_have_come_and_short_codes(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    items_taken = [
+        consent(PHONE, number=number, date_of_consent=date)
+        for number, date in enumerate(("2025-10-09T08:53:20Z", "2025-10-09t08:53:20.123+02:00"))
+    ]
+    _, body = await bulk(client, *items_taken, consent(PHONE, number=7, sender="38200"))
+    assert [each["error_code"] for each in body["items"]] == [0, 0, 0]
+
+
+async def test_twilio_refuses_a_call_in_which_an_id_comes_twice_or_is_none(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    for others in ({}, {"correlation_id": None}, {"correlation_id": "x"}, {"correlation_id": ["x"]}):
+        status, body = await bulk(client, consent(PHONE), consent("+33639980002", **others))
+        assert (status, body["code"]) == (400, 20001)
+    assert (await client.state("twilio"))["states"] == {}
+
+
+async def test_twilio_may_not_have_opened_the_account(open_sandbox: Any) -> None:
+    client = await open_sandbox(SandboxConfig(twilio=TwilioAccount(consent_api=False)))
+    assert (await bulk(client, consent(PHONE)))[0] == 404
+
+
+@pytest.mark.parametrize("group", ["groups/101/suppressions", "suppressions/global"])
+async def test_sendgrid_refuses_what_the_keys_scopes_do_not_allow(open_sandbox: Any, group: str) -> None:
+    root, body = f"/sendgrid/v3/asm/{group}", {"recipient_emails": ["a@example.com"]}
+    prefix = "asm.groups.suppressions" if "101" in group else "asm.suppressions.global"
+    calls = {"create": ("POST", root), "delete": ("DELETE", f"{root}/a@example.com")}
+    for allowed, (method, path) in calls.items():
+        client = await open_sandbox(SandboxConfig(sendgrid=SendGridAccount(scopes=(f"{prefix}.{allowed}",))))
+        assert (await client.call(method, path, json=body, headers=SENDGRID))[0] < 400 or method == "DELETE"
+        for other, (other_method, other_path) in calls.items():
+            if other != allowed:
+                status, error, _ = await client.call(other_method, other_path, json=body, headers=SENDGRID)
+                assert (status, error["errors"][0]["field"]) == (403, None)
+        assert (await client.call("GET", "/sendgrid/v3/asm/groups/101", headers=SENDGRID))[0] == 403
+
+
+async def test_an_absent_global_address_is_lifted_with_204(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    root = "/sendgrid/v3/asm"
+    assert (await client.call("DELETE", f"{root}/suppressions/global/a@example.com", headers=SENDGRID))[0] == 204
+    status, error, headers = await client.call(
+        "DELETE", f"{root}/groups/101/suppressions/a@example.com", headers=SENDGRID
+    )
+    assert (status, headers["X-Sandbox-Source"]) == (404, "assumed")
+    assert error == {"errors": [{"field": None, "message": "not found", "help": None}]}
+
+
+async def test_every_answer_names_its_source_or_says_that_it_is_assumed(open_sandbox: Any) -> None:
+    client = await open_sandbox()
+    root, email = "/sendgrid/v3/asm", "a@example.com"
+    body = {"recipient_emails": [email]}
+    sources = {}
+    for method, path, sent in [
+        ("POST", f"{root}/groups/101/suppressions", body),
+        ("POST", f"{root}/groups/999/suppressions", body),
+        ("POST", f"{root}/groups/101/suppressions", {"recipient_emails": ["nobody"]}),
+        ("POST", f"{root}/groups/101/suppressions", {"recipient_emails": [email] * 1_001}),
+        ("GET", f"{root}/groups/101", None),
+        ("GET", f"{root}/groups/999", None),
+        ("GET", f"{root}/suppressions/global/{email}", None),
+        ("DELETE", f"{root}/suppressions/global/{email}", None),
+    ]:
+        _, _, headers = await client.call(method, path, json=sent, headers=SENDGRID)
+        sources[method, path, str(sent)[:30]] = headers["X-Sandbox-Source"]
+    assert all(sources.values())
+    for sent in (items(consent(PHONE)), items(*[consent(PHONE, number=n) for n in range(26)])):
+        _, _, headers = await client.call("POST", "/twilio/v1/Consents/Bulk", data=sent, headers=TWILIO)
+        assert headers["X-Sandbox-Source"]
+    status, _, headers = await client.call("POST", "/twilio/v1/Consents/Bulk", data=items(consent(PHONE)))
+    assert (status, bool(headers["X-Sandbox-Source"])) == (401, True)
 
 
 async def test_twilio_allows_100_calls_a_minute(open_sandbox: Any) -> None:
