@@ -53,6 +53,8 @@ _BAD_DATE = "INVALID_DATE_OF_CONSENT"
 _BAD_SENDER = "INVALID_SENDER_ID"
 _OUR_FAULT = {"INVALID_SOURCE": "check `options.source`", "INVALID_STATUS": "Twilio takes no such status any more"}
 """What every item of a call shares, with what a person can do: no address is at fault."""
+_PASSING = {"INTERNAL_SERVER_ERROR", _BAD_DATE}
+"""Another attempt may do better; any other code is a refusal, though none that is known to be final."""
 _SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
 _STATUS = {SUPPRESS: "opt-out", PERMIT: "opt-in"}
 
@@ -160,10 +162,9 @@ def _check(response: HttpResponse) -> None:
     """Returns for 201, the only acknowledgement. Raises for everything else."""
     raise_for_status(response)
     if response.status >= 400:
-        raise MisconfiguredError(
-            f"http_{response.status}",
-            f"check `url`, and that Twilio has opened the Consent API for this account {_problem(response)}".strip(),
-        )
+        hint = "check `url`, and that Twilio has opened the Consent API for this account"
+        problem = _problem(response)
+        raise MisconfiguredError(f"http_{response.status}", f"{hint}: {problem}" if problem else hint)
     if response.status != 201:
         raise DestinationDownError("malformed", f"{response.status} where 201 was due")
 
@@ -210,10 +211,15 @@ def _outcomes(pushes: Sequence[Push], items: dict[str, _Item]) -> list[Outcome]:
             "sender",
             {each: f"sender {each} is not known to Twilio: correct `purposes`" for each in sorted(unknown)},
         )
-    return [_outcome(push, item, push.target in unknown) for push, item in answered]
+    return [
+        Retryable(reason=item.reason, unknown_target=True)
+        if item is not None and push.target in unknown
+        else _outcome(push, item, of_several=len(pushes) > 1)
+        for push, item in answered
+    ]
 
 
-def _outcome(push: Push, item: _Item | None, unknown_target: bool) -> Outcome:
+def _outcome(push: Push, item: _Item | None, *, of_several: bool) -> Outcome:
     """Only codes known to be final end a push: a revocation is not given up for an unknown one."""
     if item is None:
         return Retryable(reason="unanswered")
@@ -225,7 +231,8 @@ def _outcome(push: Push, item: _Item | None, unknown_target: bool) -> Outcome:
         return Refused(code="21610", detail="the person sent STOP to this sender; only START from the phone lifts it")
     if item.error_code in _BAD_NUMBER or (item.error_code == _NOT_UPSERTED and item.messages == (_BAD_CONTACT,)):
         return Refused(code=str(item.error_code), detail="Twilio does not take this number")
-    return Retryable(reason=item.reason, unknown_target=unknown_target)
+    passing = item.error_code in (None, 0) or not _PASSING.isdisjoint(item.messages)
+    return Retryable(reason=item.reason, refused=of_several and not passing)
 
 
 def _target_error(target: str) -> str | None:

@@ -339,3 +339,30 @@ async def test_the_scopes_of_the_help_are_those_that_are_needed(
             errors.append(str(error))
     assert bool(errors) is bool(missing)
     assert all(missing in each for each in errors)
+
+
+async def test_a_split_pays_for_each_of_its_calls(open_sandbox: Any, push: Callable[..., Push]) -> None:
+    sandbox = await open_sandbox()
+    bad = {"account": "sendgrid", "kind": "reject", "addresses": ["p3@example.com"], "times": 0}
+    await sandbox.order("POST", "/_control/faults", bad)
+    pushes = [push(n, target="101", address=f"p{n}@example.com") for n in range(8)]
+    budget = CountedBudget()
+    outcomes = await connect(sandbox).push(pushes, guard=allowed, budget=budget)
+    assert [isinstance(each, Refused) for each in outcomes] == [n == 3 for n in range(8)]
+    assert budget.spent == len(await sandbox.calls("sendgrid")) == 1 + 7
+
+
+@pytest.mark.parametrize("field", ["recipient_emails", None])
+async def test_a_split_ends_when_two_addresses_are_refused_alike(
+    open_sandbox: Any, push: Callable[..., Push], field: str | None
+) -> None:
+    sandbox = await open_sandbox()
+    body = json.dumps({"errors": [{"field": field, "message": "no", "help": None}]})
+    refusal = {"account": "sendgrid", "kind": "status", "status": 400, "body": body, "times": 0}
+    await sandbox.order("POST", "/_control/faults", refusal | {"path": "suppressions"})
+    pushes = [push(n, target="101", address=f"p{n}@example.com") for n in range(1_000)]
+    budget = CountedBudget()
+    outcomes = await connect(sandbox).push(pushes, guard=allowed, budget=budget)
+    assert len(set(outcomes)) == 1
+    assert isinstance(outcomes[0], Refused if field else Retryable)
+    assert budget.spent == len(await sandbox.calls("sendgrid")) < 25

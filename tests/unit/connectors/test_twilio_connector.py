@@ -100,6 +100,19 @@ async def test_a_smaller_cap_than_ours_splits_the_call(open_sandbox: Any, push: 
     assert [type(outcome) for outcome in outcomes] == [Accepted] * 25
 
 
+async def test_a_split_pays_for_each_of_its_calls_and_ends_when_two_are_refused_alike(
+    open_sandbox: Any, push: Callable[..., Push]
+) -> None:
+    sandbox = await open_sandbox()
+    connector, pushes = connect(sandbox), [push(n, target=SENDER) for n in range(25)]
+    refusal = {"account": "twilio", "kind": "status", "status": 400, "times": 0}
+    await sandbox.order("POST", "/_control/faults", refusal)
+    budget = CountedBudget()
+    outcomes = await connector.push(pushes, guard=allowed, budget=budget)
+    assert set(outcomes) == {Retryable(reason="http_400", refused=True)}
+    assert budget.spent == len(await sandbox.calls("twilio")) < 12
+
+
 class Answers:
     """Gives these answers instead of Twilio, and keeps the items of each request."""
 
@@ -206,8 +219,8 @@ async def test_one_item_alone_holds_up_no_others_and_keeps_twilios_words(
     ]
     assert await answers.push(*pushes) == [
         Accepted(reference=pushes[0].push_id),
-        Retryable(reason="item_30646 INVALID_SOURCE"),
-        Retryable(reason="item_30646 INVALID_SENDER_ID"),
+        Retryable(reason="item_30646 INVALID_SOURCE", refused=True),
+        Retryable(reason="item_30646 INVALID_SENDER_ID", refused=True),
     ]
 
 
@@ -265,6 +278,35 @@ async def test_an_item_that_is_in_doubt_is_neither_accepted_nor_ended(
     first, second = await answers.push(*pushes)
     assert isinstance(first, Retryable)
     assert isinstance(second, Accepted)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "refused"),
+    [
+        (99999, "SOMETHING_NEW", True),
+        (30646, "SOMETHING_NEW", True),
+        (30646, "INTERNAL_SERVER_ERROR", False),
+        (30646, "INVALID_DATE_OF_CONSENT", False),
+        (None, "SOMETHING_NEW", False),
+    ],
+)
+async def test_what_meets_every_item_may_be_a_refusal_of_all(
+    answers: Answers, push: Callable[..., Push], code: int | None, message: str, refused: bool
+) -> None:
+    pushes = [push(n, target=SENDER) for n in (1, 2)]
+    answers.next = [taken(*[item(each, code, message) for each in pushes]), taken(item(pushes[0], code, message))]
+    assert await answers.push(*pushes) == [Retryable(reason=f"item_{code} {message}", refused=refused)] * 2
+    (alone,) = await answers.push(pushes[0])
+    assert alone == Retryable(reason=f"item_{code} {message}")
+
+
+async def test_one_unknown_sender_holds_up_no_other(answers: Answers, push: Callable[..., Push]) -> None:
+    pushes = [push(1, target=SENDER), push(2, target=OTHER)]
+    answers.next = [taken(item(pushes[0], 30646, "INVALID_SENDER_ID"), item(pushes[1], 30646, "INTERNAL_SERVER_ERROR"))]
+    assert await answers.push(*pushes) == [
+        Retryable(reason="item_30646 INVALID_SENDER_ID", unknown_target=True),
+        Retryable(reason="item_30646 INTERNAL_SERVER_ERROR"),
+    ]
 
 
 async def test_messages_may_be_null(answers: Answers, push: Callable[..., Push]) -> None:
