@@ -259,7 +259,8 @@ class SubjectState(Struct, kw_only=True):
 
 
 class Receipt(Struct, kw_only=True):
-    """One stage of one push: queued, accepted, effective, failed (is tried again) or impossible."""
+    """One stage of one push: queued, accepted (the tool took it), effective (and it is in force there), failed (is
+    tried again) or impossible."""
 
     receipt_id: str
     destination: str
@@ -274,7 +275,12 @@ class Receipt(Struct, kw_only=True):
     occurred_at: Time
     attempts: int
     provider_reference: str | None
-    detail: str | None
+    detail: Annotated[
+        str | None,
+        Meta(
+            description="Why, or what an accepted suppression binds at the tool: a group there, or all that it sends."
+        ),
+    ]
 
 
 class Receipts(WithEffect, kw_only=True, omit_defaults=True):

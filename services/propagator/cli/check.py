@@ -75,6 +75,7 @@ def _lines(destination: Destination) -> list[str]:
         *(f"    {line}" for line in _mapping(destination)),
         f"    sent: {address}; generation {destination.generation}",
         f"    at most {limits.calls_per_second:g} calls/s, {limits.concurrency} at once, {batches}",
+        *(f"    in force: {line}" for line in _in_force(destination)),
     ]
 
 
@@ -85,3 +86,13 @@ def _mapping(destination: Destination) -> list[str]:
         f"{purpose} -> {', '.join(targets) or 'never sent by this tool'}"
         for purpose, targets in sorted(destination.purposes.targets.items())
     ]
+
+
+def _in_force(destination: Destination) -> list[str]:
+    """What an accepted suppression binds, with the targets where that is so."""
+    targets_by_effect: dict[str, list[str]] = {}
+    for target in destination.connection.targets:
+        targets_by_effect.setdefault(destination.connector_type.in_force(target), []).append(target)
+    if not targets_by_effect:
+        return [destination.connector_type.in_force("")]
+    return [f"{', '.join(targets)}: {effect}" for effect, targets in targets_by_effect.items()]

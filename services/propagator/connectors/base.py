@@ -35,6 +35,8 @@ __all__ = [
     "Verified",
 ]
 
+MAX_IN_FORCE = 160
+
 Guard = Callable[[], bool]
 """True while this process may send what a request holds. Called immediately before a request that changes something is
 written to the socket; where it returns False the connector raises SendNotAllowedError instead."""
@@ -225,6 +227,9 @@ class ConnectorType:
     """The boolean option without which the address itself is not sent; None: it always is."""
     target_error: Callable[[str], str | None]
     """None when the target is well-formed, else what is wrong with it and the fix."""
+    in_force: Callable[[str], str] = lambda _target: ""
+    """What a suppression at this target binds once it is accepted, and what it does not, in one sentence of at most
+    MAX_IN_FORCE characters: for docs/providers.md, `destinations check`, receipts, and so explain."""
     url_error: Callable[[str, Options], str | None] = lambda url, _options: credentials_url_error(url)
     """None when the URL may be called with these options, else what is wrong with it and the fix."""
     open: Callable[[ConnectionSettings], Connector]

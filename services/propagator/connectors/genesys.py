@@ -291,6 +291,7 @@ TYPE = ConnectorType(
         scope="target",
     ),
     target_error=_target_error,
+    in_force=lambda _target: "binds only calls of campaigns that name this list; any other campaign still calls",
     url_error=_url_error,
     open=Genesys,
 )

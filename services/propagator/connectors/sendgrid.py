@@ -184,6 +184,12 @@ def _target_error(target: str) -> str | None:
     return "not a list: write an unsubscribe group's number, or `global`"
 
 
+def _in_force(target: str) -> str:
+    if target == GLOBAL:
+        return "binds all mail of the account, or of the subuser, except mail that bypasses suppressions"
+    return "binds only mail that is tagged with this unsubscribe group; other mail is still delivered"
+
+
 TYPE = ConnectorType(
     name="sendgrid",
     channels=frozenset({"email"}),
@@ -210,5 +216,6 @@ TYPE = ConnectorType(
         scope="target",
     ),
     target_error=_target_error,
+    in_force=_in_force,
     open=SendGrid,
 )

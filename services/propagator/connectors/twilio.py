@@ -243,6 +243,13 @@ def _target_error(target: str) -> str | None:
     )
 
 
+def _in_force(_target: str) -> str:
+    return (
+        "binds messages of this sender; it overrides Twilio's own STOP handling, except at US toll-free numbers, where"
+        " STOP and START decide"
+    )
+
+
 TYPE = ConnectorType(
     name="twilio",
     channels=frozenset({"sms"}),
@@ -269,5 +276,6 @@ TYPE = ConnectorType(
         scope="target",
     ),
     target_error=_target_error,
+    in_force=_in_force,
     open=Twilio,
 )

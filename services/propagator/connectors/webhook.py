@@ -155,5 +155,6 @@ TYPE = ConnectorType(
     ),
     target_error=lambda target: None if target else "empty: write the name the receiver knows",
     url_error=_url_error,
+    in_force=lambda _target: "received by the tool; what it then stops is the tool's own",
     open=Webhook,
 )

@@ -89,6 +89,7 @@ class DeliveryPolicy:
         self._now_micros = now_micros
         self._backoff = backoff
         self._address_required = destination.capabilities.address_required
+        self._in_force = destination.connector_type.in_force
         self._settle_micros = int(SETTLE_CALL_TIMEOUTS * destination.connection.timeout_seconds * SECOND)
 
     # Before the call
@@ -186,6 +187,8 @@ class DeliveryPolicy:
         if not delivery.is_repetition:
             stages: list[Stage] = ["accepted", "effective"] if outcome.effective else ["accepted"]
             receipts = [self._receipt(delivery, stage, now, reference=outcome.reference) for stage in stages]
+            if not delivery.is_permission:
+                receipts[-1] = replace(receipts[-1], detail=self._in_force(delivery.target) or None)
         self._record(delivery, row, receipts)
         self._count(delivery, "repeated" if delivery.is_repetition else "accepted")
         self._observe_latency(delivery, now)

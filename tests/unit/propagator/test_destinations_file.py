@@ -251,6 +251,21 @@ def test_the_command_prints_what_would_be_sent(tmp_path: Path) -> None:
     assert "crm: webhook, tenant acme, sms, refusals and permissions, paused" in result.output
     assert "every purpose, under our own names" in result.output
     assert "sent: address keys, no addresses; generation 3" in result.output
+    assert "in force: received by the tool; what it then stops is the tool's own" in result.output
+
+
+def test_the_command_says_what_is_in_force_by_target(tmp_path: Path) -> None:
+    path = tmp_path / "destinations.yaml"
+    (tmp_path / "key").write_text("SG.x")
+    generate(tmp_path / "keyring.toml", ["acme"])
+    path.write_text(
+        "destinations:\n  - {name: mail, connector: sendgrid, channel: email, credentials: {api_key: {file: key}},\n"
+        '     purposes: {newsletter: "101", survey: "103", "*": global}}\n'
+    )
+    result = CliRunner().invoke(destinations, ["check", str(path), "--keyring", str(tmp_path / "keyring.toml")])
+    assert result.exit_code == 0, result.output
+    assert "in force: 101, 103: binds only mail that is tagged with this unsubscribe group" in result.output
+    assert "in force: global: binds all mail of the account" in result.output
 
 
 def test_the_command_needs_the_keyring_where_a_tenant_is_left_out(tmp_path: Path) -> None:

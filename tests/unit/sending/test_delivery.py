@@ -39,6 +39,27 @@ def test_a_withdrawal_is_delivered_recorded_and_receipted() -> None:
     virtually(scenario())
 
 
+def test_the_last_receipt_of_a_suppression_says_what_it_binds_there() -> None:  # R28
+    async def scenario() -> None:
+        usual = destination(push_permissions=True)
+        partly = replace(usual.connector_type, in_force=lambda target: f"binds {target} alone")
+        rig = Rig(destination=replace(usual, connector_type=partly))
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        rig.state.decide(key(2), decision("d2", "given"))
+        await until(lambda: rig.state.nothing_pending)
+        receipts = [(each.action, each.stage, each.detail) for each in rig.state.receipts]
+        assert sorted(receipts, key=str) == [
+            ("permit", "accepted", None),
+            ("permit", "effective", None),
+            ("suppress", "accepted", None),
+            ("suppress", "effective", "binds t1 alone"),
+        ]
+        await rig.stop()
+
+    virtually(scenario())
+
+
 def test_latency_is_measured_by_class_and_action() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(push_permissions=True))
