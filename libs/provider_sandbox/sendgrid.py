@@ -22,9 +22,9 @@ from provider_sandbox.provider import ASSUMED, CALL, bearer_token, json_answer, 
 GLOBAL = "global"
 
 SPECIFICATION = "sendgrid-oai 2024-07"
-ERRORS = "SendGrid documentation, errors, read 2026-11"
-ABSENT = "sendgrid/docs#6194"
-UNKNOWN_GROUP = "reported, and seen: a write to an unknown group is global"
+ERRORS = "sendgrid-python USAGE.md and sendgrid/docs, checked 2026-11-26"
+REFERENCE = "twilio.com/docs/sendgrid/api-reference, read 2026-11-26"
+ABSENT = "sendgrid/docs#6194 and #6087"
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -62,7 +62,7 @@ class SendGrid:
         ]
 
     def throttled(self, admission: Admission) -> web.Response:
-        return _errors(429, "too many requests", source=ERRORS)
+        return _errors(429, "too many requests", source=REFERENCE)
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
         if admission.limit:
@@ -87,6 +87,9 @@ class SendGrid:
         group = request.match_info.get("group", GLOBAL)
         return group if group in self._account.groups else GLOBAL
 
+    def _is_unknown_group(self, request: web.Request) -> bool:
+        return "group" in request.match_info and self._target(request) == GLOBAL
+
     async def _suppress(self, request: web.Request) -> web.Response:
         recipients = await self._recipients(request)
         if isinstance(recipients, web.Response):
@@ -99,8 +102,9 @@ class SendGrid:
             return _errors(400, "invalid email address", field="recipient_emails", source=ERRORS)
         for email in recipients:
             self._beliefs.tell(self.name, email, target, SUPPRESSED)
-        unknown = target == GLOBAL and "group" in request.match_info
-        return _answer(201, {"recipient_emails": recipients}, source=UNKNOWN_GROUP if unknown else SPECIFICATION)
+        # That the suppressions of an unknown or deleted group become global is from the reference.
+        source = REFERENCE if self._is_unknown_group(request) else SPECIFICATION
+        return _answer(201, {"recipient_emails": recipients}, source=source)
 
     async def _lift(self, request: web.Request) -> web.Response:
         email, target = request.match_info["email"], self._target(request)
@@ -110,6 +114,8 @@ class SendGrid:
             return _errors(400, "invalid email address", source=ASSUMED)
         listed = self._beliefs.is_suppressed(self.name, email, target)
         self._beliefs.tell(self.name, email, target, PERMITTED)
+        if self._is_unknown_group(request):
+            return sourced(web.Response(status=204), ASSUMED)
         if listed:
             return sourced(web.Response(status=204), SPECIFICATION)
         if target == GLOBAL:

@@ -6,7 +6,8 @@ Each answer carries its source (X-Sandbox-Source): the specification, the page o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +22,8 @@ from provider_sandbox.provider import ASSUMED, CALL, basic_credentials, json_ans
 
 NOT_UPSERTED = 30646
 
-SPECIFICATION = "twilio-oai twilio_accounts_v1.json 2026-04, and page 30646"
-ERRORS = "Twilio error dictionary, read 2026-11"
+SPECIFICATION = "twilio-oai twilio_accounts_v1.json 2026-04, and twilio.com/docs/api/errors/30646"
+ERRORS = "Twilio error dictionary, read 2026-11-26"
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SENDER = re.compile(r"MG[0-9a-fA-F]{32}|\+[1-9][0-9]{6,14}|[0-9]{5,6}")
@@ -76,17 +77,15 @@ class Twilio:
             consents = [msgspec.json.decode(item, type=dict[str, Any]) for item in items]
         except msgspec.DecodeError:
             return _problem(400, 20001, "Items: not a JSON object", source=ASSUMED)
-        if not _unique([consent.get("correlation_id") for consent in consents]):
-            # That they are unique in a call is documented, this answer is not.
-            return _problem(400, 20001, "Items: correlation_id must be 32 hex digits, unique", source=ASSUMED)
         call = request[CALL]
         call.addresses = [str(consent.get("contact_id")) for consent in consents]
         call.action = ",".join(sorted({str(consent.get("status")) for consent in consents}))
-        answered = json_answer(201, {"items": [self._take(consent) for consent in consents]})
+        ids = Counter(str(consent.get("correlation_id")) for consent in consents)
+        answered = json_answer(201, {"items": [self._take(consent, ids) for consent in consents]})
         return sourced(answered, SPECIFICATION)
 
-    def _take(self, consent: dict[str, Any]) -> dict[str, Any]:
-        errors = self._errors(consent)
+    def _take(self, consent: dict[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
+        errors = self._errors(consent, ids)
         contact = str(consent.get("contact_id"))
         code = NOT_UPSERTED if errors else 0
         if not errors and (rejection := self._faults.rejection(self.name, contact)) is not None:
@@ -94,11 +93,14 @@ class Twilio:
             code, errors = int(number or NOT_UPSERTED), [message or "INVALID_CONTACT_ID"]
         if not errors:
             self._beliefs.tell(self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])])
-        return {"correlation_id": consent["correlation_id"], "error_code": code, "error_messages": errors}
+        return {"correlation_id": consent.get("correlation_id"), "error_code": code, "error_messages": errors}
 
-    def _errors(self, consent: dict[str, Any]) -> list[str]:
-        """The validation messages of one item, those of error 30646 alone."""
+    def _errors(self, consent: dict[str, Any], ids: Mapping[str, int]) -> list[str]:
+        """The validation messages of one item, those of error 30646 alone. `ids`: how often each is in the call."""
         errors = []
+        correlation_id = str(consent.get("correlation_id"))
+        if not _CORRELATION.fullmatch(correlation_id) or ids[correlation_id] > 1:
+            errors.append("INVALID_CORRELATION_ID")
         sender = str(consent.get("sender_id"))
         if not _SENDER.fullmatch(sender) or (self._account.senders and sender not in self._account.senders):
             errors.append("INVALID_SENDER_ID")
@@ -121,10 +123,6 @@ def _is_past(given: Any) -> bool:
         return _FIRST_DATE <= datetime.fromisoformat(given.upper()) <= datetime.now(UTC)
     except ValueError:
         return False
-
-
-def _unique(ids: Sequence[Any]) -> bool:
-    return all(isinstance(each, str) and _CORRELATION.fullmatch(each) for each in ids) and len(set(ids)) == len(ids)
 
 
 def _problem(status: int, code: int, message: str, *, source: str) -> web.Response:

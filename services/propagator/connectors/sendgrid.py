@@ -131,7 +131,7 @@ class SendGrid:
         response = await self._http.call("DELETE", url, budget=budget, headers=self._headers, guard=guard)
         if response.status == 404 and _errors(response):  # SendGrid's own: not on the list, so already as wanted
             return Accepted(effective=True)
-        if response.status == 400:
+        if response.status in (400, 413):
             return _batch_refused(response)
         self._check(response, push.target, scope="delete", due=204)
         return Accepted(effective=True)

@@ -229,7 +229,8 @@ def _outcome(push: Push, item: _Item | None, *, of_several: bool) -> Outcome:
         if push.action == SUPPRESS:
             return Accepted(reference=item.correlation_id)
         return Refused(code="21610", detail="the person sent STOP to this sender; only START from the phone lifts it")
-    if item.error_code in _BAD_NUMBER or (item.error_code == _NOT_UPSERTED and item.messages == (_BAD_CONTACT,)):
+    bad_contact = _BAD_CONTACT in item.messages and set(item.messages) <= {_BAD_CONTACT, _BAD_DATE}
+    if item.error_code in _BAD_NUMBER or (item.error_code == _NOT_UPSERTED and bad_contact):
         return Refused(code=str(item.error_code), detail="Twilio does not take this number")
     passing = item.error_code in (None, 0) or not _PASSING.isdisjoint(item.messages)
     return Retryable(reason=item.reason, refused=of_several and not passing)
@@ -245,8 +246,8 @@ def _target_error(target: str) -> str | None:
 
 def _in_force(_target: str) -> str:
     return (
-        "binds messages of this sender; it overrides Twilio's own STOP handling, except at US toll-free numbers, where"
-        " STOP and START decide"
+        "binds messages of this sender; for US toll-free numbers the network handles STOP and START by itself, and no"
+        " consent overrides that"
     )
 
 

@@ -267,7 +267,8 @@ async def test_an_item_that_cannot_be_read_spoils_no_other(
         {"error_messages": ["INVALID_DATE_OF_CONSENT"]},
         {"error_messages": "INVALID_STATUS"},
         {"error_code": None, "error_messages": ["INVALID_CONTACT_ID"]},
-        {"error_code": 30646, "error_messages": ["INVALID_CONTACT_ID", "INVALID_DATE_OF_CONSENT"]},
+        {"error_code": 30646, "error_messages": ["INVALID_CONTACT_ID", "INVALID_SENDER_ID"]},
+        {"error_code": 30646, "error_messages": ["INVALID_CORRELATION_ID"]},
     ],
 )
 async def test_an_item_that_is_in_doubt_is_neither_accepted_nor_ended(

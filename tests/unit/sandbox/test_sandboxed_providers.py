@@ -110,12 +110,13 @@ async def test_twilio_takes_dates_that_have_come_and_short_codes(open_sandbox: A
     assert [each["error_code"] for each in body["items"]] == [0, 0, 0]
 
 
-async def test_twilio_refuses_a_call_in_which_an_id_comes_twice_or_is_none(open_sandbox: Any) -> None:
+async def test_twilio_refuses_items_whose_id_comes_twice_or_is_none(open_sandbox: Any) -> None:
     client = await open_sandbox()
-    for others in ({}, {"correlation_id": None}, {"correlation_id": "x"}, {"correlation_id": ["x"]}):
-        status, body = await bulk(client, consent(PHONE), consent("+33639980002", **others))
-        assert (status, body["code"]) == (400, 20001)
-    assert (await client.state("twilio"))["states"] == {}
+    for others, refused in [({}, 2), ({"correlation_id": None}, 1), ({"correlation_id": ["x"]}, 1)]:
+        _, body = await bulk(client, consent(PHONE), consent("+33639980002", **others))
+        messages = [each["error_messages"] for each in body["items"]]
+        assert messages[2 - refused :] == [["INVALID_CORRELATION_ID"]] * refused
+    assert (await client.state("twilio"))["states"] == {PHONE: {SENDER: "suppressed"}}
 
 
 async def test_twilio_may_not_have_opened_the_account(open_sandbox: Any) -> None:
