@@ -13,7 +13,7 @@ import click
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with accounts, limits and latencies; without it the providers' documented limits hold.",
+    help="TOML file with accounts, limits and latencies; without it the providers' limits hold, documented or assumed.",
 )
 @click.option(
     "--state-file",

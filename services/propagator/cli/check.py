@@ -90,9 +90,10 @@ def _mapping(destination: Destination) -> list[str]:
 
 def _in_force(destination: Destination) -> list[str]:
     """What an accepted suppression binds, with the targets where that is so."""
-    targets_by_effect: dict[str, list[str]] = {}
+    in_force = destination.connector_type.in_force
+    if destination.purposes.same:
+        return [in_force("")]
+    targets: dict[str, list[str]] = {}
     for target in destination.connection.targets:
-        targets_by_effect.setdefault(destination.connector_type.in_force(target), []).append(target)
-    if not targets_by_effect:
-        return [destination.connector_type.in_force("")]
-    return [f"{', '.join(targets)}: {effect}" for effect, targets in targets_by_effect.items()]
+        targets.setdefault(in_force(target), []).append(target)
+    return [f"{', '.join(served)}: {effect}" for effect, served in targets.items()]

@@ -206,7 +206,7 @@ TYPE = ConnectorType(
         ),
     },
     capabilities=Capabilities(
-        max_batch={SUPPRESS: 1_000, PERMIT: 1},
+        max_batch={SUPPRESS: 1_000, PERMIT: 1},  # assumed, as the rate: SendGrid publishes no limits for these calls
         mixed=False,
         calls_per_second=9.5,  # with the burst, below 600 in any minute
         burst=20,

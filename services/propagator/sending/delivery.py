@@ -186,9 +186,17 @@ class DeliveryPolicy:
         receipts: list[Receipt] = []
         if not delivery.is_repetition:
             stages: list[Stage] = ["accepted", "effective"] if outcome.effective else ["accepted"]
-            receipts = [self._receipt(delivery, stage, now, reference=outcome.reference) for stage in stages]
-            if not delivery.is_permission:
-                receipts[-1] = replace(receipts[-1], detail=self._in_force(delivery.target) or None)
+            in_force = None if delivery.is_permission else self._in_force(delivery.target) or None
+            receipts = [
+                self._receipt(
+                    delivery,
+                    stage,
+                    now,
+                    reference=outcome.reference,
+                    detail=in_force if stage == stages[-1] else None,
+                )
+                for stage in stages
+            ]
         self._record(delivery, row, receipts)
         self._count(delivery, "repeated" if delivery.is_repetition else "accepted")
         self._observe_latency(delivery, now)
