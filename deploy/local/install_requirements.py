@@ -1,4 +1,4 @@
-"""`python install_requirements.py FILE`: pip installs the requirements, with a bar; pip's own words only where it fails.
+"""`python install_requirements.py FILE`: pip installs the requirements, with a bar; its own words where it fails.
 
 Runs before anything is installed, so it has the standard library alone.
 """

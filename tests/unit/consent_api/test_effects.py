@@ -120,7 +120,7 @@ DECISIONS = st.lists(
         subject_ref=st.sampled_from([None, "ann", "bob"]),
         purpose=st.sampled_from(["newsletter", "survey", EVERY_PURPOSE]),
         expires_at=st.sampled_from([None, NOW - 1, NOW + 1]),
-    ),
+    ).filter(lambda each: (each.status, each.purpose) != (GIVEN, EVERY_PURPOSE)),  # No submission records one.
     max_size=8,
 )
 
