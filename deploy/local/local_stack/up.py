@@ -61,6 +61,7 @@ def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if not leave.asked.is_set():
             leave.asked.set()
+            _say("stopping everything")
             supervisor.cancel_start()
             raise KeyboardInterrupt
 
@@ -73,8 +74,11 @@ def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
         _say(str(error))
         leave.code = 1
     finally:
+        asked = leave.asked.is_set()
         leave.asked.set()
         supervisor.stop_all()
+        if asked:
+            _say("everything is stopped")
         for number, handler in previous.items():
             signal.signal(number, handler)
 

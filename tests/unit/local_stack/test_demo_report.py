@@ -28,9 +28,11 @@ ROWS = [
 def test_nothing_of_the_comparison_is_cut_off(width: int) -> None:
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(comparison(ROWS, Findings(matches=Counter({"sendgrid-campaigns": 12_345, "gate": 1_045_880}))))
+        findings = Findings(matches=Counter({"sendgrid-campaigns": 12_345, "gate": 1_045_880}))
+        console.print(comparison(ROWS, findings, down={"sendgrid-campaigns"}))
     text = captured.get()
     assert "…" not in text
     for cell in ("sendgrid-campaigns", "12,345", "1,045,880", "permitted", "suppressed", "973 ms", "29.8 s"):
         assert cell in text
     assert text.count("29.8 s") == 2
+    assert text.count("29.8 s*") == 1, "the p99 of a destination that was down is marked"

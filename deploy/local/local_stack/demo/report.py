@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import httpx
@@ -12,18 +12,19 @@ from rich.table import Table
 
 from local_stack.audit import Findings
 from local_stack.demo.population import Choice
-from local_stack.demo.scenario import Scenario
+from local_stack.demo.scenario import OUTAGE_OF, OUTAGE_SECONDS, Scenario
 from local_stack.demo.view import Row, seconds
 from local_stack.endpoints import Endpoints
 
 SHOWN = 10
 
 
-def report(console: Console, story: Scenario, findings: Findings) -> bool:
-    """Print the comparison; True when there is no difference at all."""
-    console.print(comparison(story.scene.rows, findings))
+def report(console: Console, story: Scenario, findings: Findings, *, settled: bool) -> bool:
+    """Print the comparison, and the verdict as its last line. True when there is no difference at all."""
+    down = {row.destination for row in story.scene.rows if row.destination.startswith(OUTAGE_OF)}
+    console.print(comparison(story.scene.rows, findings, down=down))
     console.print(
-        "p50 and p99: of withdrawals, from our 2xx to the tool's; the outage and the kill included",
+        f"p50, p99: of withdrawals, from our 2xx to the tool's, kill included. *: was down for {OUTAGE_SECONDS:.0f} s",
         style="dim",
         highlight=False,
         soft_wrap=True,
@@ -32,23 +33,27 @@ def report(console: Console, story: Scenario, findings: Findings) -> bool:
     console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
     delivered = sum(findings.matches.values()) - findings.matches["gate"]
     lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
-    console.print(
-        f"accepted {len(story.book):,}   delivered {delivered:,}   lost {lost:,}   wrongly permitted {permitted:,}",
-        style="bold red" if findings.differences else "bold green",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"delivered to the tools: {delivered:,} states", highlight=False, soft_wrap=True)
     for each in findings.differences[:SHOWN]:
         console.print(
             f"  {each.kind} at {each.where}: {each.place[1]} {each.asked}: decided {each.expected.reason}"
             f" ({each.expected.decision_id}), found {each.found}",
             highlight=False,
         )
-    return not findings.differences
+    passed = settled and not findings.differences
+    console.print(
+        f"{'PASS' if passed else 'FAIL'}  {len(story.book):,} decisions, {lost:,} lost,"
+        f" {permitted:,} wrongly permitted",
+        style="bold green" if passed else "bold red",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return passed
 
 
-def comparison(rows: Sequence[Row], findings: Findings) -> Table:
-    """A row for each destination and one for the gate. Complete on a terminal of 80 columns."""
+def comparison(rows: Sequence[Row], findings: Findings, *, down: Collection[str] = ()) -> Table:
+    """A row for each destination and one for the gate. Complete on a terminal of 80 columns. The p99 of what was `down`
+    is marked."""
     table = Table(
         title="every decision against the state inside every tool",
         title_justify="left",
@@ -75,7 +80,7 @@ def comparison(rows: Sequence[Row], findings: Findings) -> Table:
             f"{findings.matches[where]:,}",
             *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
             seconds(live.p50) if live else "",
-            seconds(live.p99) if live else "",
+            f"{seconds(live.p99)}{'*' if where in down else ''}" if live else "",
             seconds(bulk.p99) if bulk else "",
         )
     return table

@@ -52,10 +52,12 @@ def run(directory: Path, options: Options) -> int:
                 story.play()
             except (Unsettled, TimeoutError) as error:
                 console.print(f"not settled: {error}", style="bold red", highlight=False)
-                leave.code = 1
-        if not report(console, story, audit(endpoints, story.book.verdicts())):
-            leave.code = 1
+                settled = False
+            else:
+                settled = True
         if (refusal := story.remembered) is not None:
             explain(console, endpoints, refusal)
         console.print(f"the whole demo took {time.monotonic() - began:.0f} s", highlight=False)
+        if not report(console, story, audit(endpoints, story.book.verdicts()), settled=settled):
+            leave.code = 1
     return leave.code
