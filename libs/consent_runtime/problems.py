@@ -9,6 +9,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:consent-relay:problem:"
@@ -53,31 +54,58 @@ class Problem(Exception):
         return {name: value for name, value in members.items() if value is not None}
 
 
+class FieldError(msgspec.Struct, kw_only=True, rename={"pointer": "field"}):
+    """One fault: where (a JSON pointer into the body, or the path of a parameter), its code, and what to do."""
+
+    pointer: str
+    detail: str
+    cure: str
+
+
 _TEXT = {"type": "string"}
-_SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
+    "title": "Problem",
     "description": "A problem document as in RFC 9457.",
     "required": ["type", "title", "status", "detail"],
+    "additionalProperties": True,
     "properties": {
         "type": {**_TEXT, "format": "uri", "description": "stable URI of this kind of problem"},
         "title": _TEXT,
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {**_TEXT, "description": "what is wrong"},
         "field": {**_TEXT, "description": "the wrong member of the request, as a path"},
         "cure": {**_TEXT, "description": "what the caller can do about it"},
         "errors": {
             "type": "array",
-            "description": "several faults, each with its field, detail and cure",
-            "items": {"type": "object", "properties": {"field": _TEXT, "detail": _TEXT, "cure": _TEXT}},
+            "description": "several faults at once",
+            "items": {"$ref": "#/components/schemas/FieldError"},
         },
     },
+    "examples": [
+        {
+            "type": f"{_TYPE}invalid-decision",
+            "title": "Invalid decision",
+            "status": 422,
+            "detail": "1 part(s) of the request break a rule; nothing was recorded.",
+            "field": "/channel",
+            "cure": "send one of email, sms, voice",
+            "errors": [
+                {"field": "/channel", "detail": "unknown_channel", "cure": "send one of email, sms, voice"},
+            ],
+        }
+    ],
 }
+"""The component Problem of /openapi.json."""
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses=`: these statuses answer a problem document."""
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
         for status in statuses
     }
 
@@ -128,25 +156,38 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [{"field": _path(each["loc"]), "detail": each["msg"]} for each in error.errors()]
+    cure = "Correct it; /openapi.json describes what is wanted."
+    faults = [{"field": _path(each["loc"]), "detail": each["msg"], "cure": cure} for each in error.errors()]
     return render(
         Problem(
             422,
             "invalid-request",
             f"{len(faults)} part(s) of the request are not as described.",
             field=faults[0]["field"] if faults else None,
-            cure="Correct them; /openapi.json describes what is wanted.",
+            cure=cure,
             errors=faults,
         )
     )
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = {**(error.headers or {}), **({"Allow": _allowed(request)} if error.status_code == 405 else {})}
     status = HTTPStatus(error.status_code)
     kind = status.phrase.lower().replace(" ", "-")
     cure = "See /openapi.json for the paths and methods there are." if status in (404, 405) else None
-    return render(Problem(status, kind, f"{status.phrase}.", cure=cure, headers=error.headers))
+    return render(Problem(status, kind, f"{status.phrase}.", cure=cure, headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with this path: the framework names those of the first."""
+    return ", ".join(
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.router.routes
+        )
+    )
 
 
 async def _on_bug(_: Request, error: Exception) -> Response:

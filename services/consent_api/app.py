@@ -14,15 +14,15 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_docs, observability, problems, starting
+from consent_runtime import api_docs, observability, openapi, problems, starting
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
 from .errors import LedgerUnavailableError
-from .http import decisions, explain, rendering, subjects
+from .http import decisions, explain, models, rendering, subjects
 from .http.dependencies import RequestDependencies
+from .http.examples import EXAMPLES
 from .http.metrics_middleware import RequestMetricsMiddleware
-from .http.openapi import add_schemas
 from .keys import ApiKeyStore
 from .ledger import database
 from .ledger.ids import DecisionIds
@@ -85,7 +85,7 @@ def create_app(
     app.include_router(subjects.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
-    add_schemas(app)
+    openapi.describe(app, sent=models.SENT, answered=models.ANSWERED, examples=EXAMPLES)
     api_docs.serve(app)
 
     @app.exception_handler(LedgerUnavailableError)

@@ -23,6 +23,7 @@ from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, valida
 from consent_contracts.decisions import GIVEN
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
+from consent_runtime.openapi import IDEMPOTENCY_KEY, json_response, request_body
 from consent_runtime.problems import Problem, responses
 from consent_runtime.rate_limits import ConcurrencyLimit
 
@@ -30,7 +31,6 @@ from . import models, rendering
 from .back_pressure import BackPressure
 from .dependencies import BATCHES_AT_ONCE, RequestDependencies
 from .group_commit import GroupCommit
-from .openapi import json_response, request_body
 
 MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
@@ -41,13 +41,8 @@ _BULK_AT_ONCE = BATCHES_AT_ONCE // 2
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Required. Yours, unique per request: sent again, it gets the first answer for at least 24 hours.",
-    ),
-]
+# Described as required by the routes; read here, so that one that is missing gets a problem of its own.
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", include_in_schema=False)]
 
 
 def routes(
@@ -59,6 +54,7 @@ def routes(
 
     @router.post(
         "/v1/decisions",
+        operation_id="submitDecision",
         summary="Record one decision",
         description="Recorded, with all that has to be published, when this answers 201. 200: the event was known."
         " effect says whether it changes anything, or which newer decision decides in its place."
@@ -69,7 +65,7 @@ def routes(
             200: json_response(models.Recorded, "Known already: the first decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedDecision),
+        openapi_extra=request_body(models.SubmittedDecision, IDEMPOTENCY_KEY),
     )
     async def submit(
         key: Annotated[ApiKey, Depends(dependencies.submit)],
@@ -80,6 +76,7 @@ def routes(
 
     @router.post(
         "/v1/decisions/batch",
+        operation_id="submitBatch",
         summary="Record up to 1,000 decisions",
         description="In their order and in one transaction, each with a result: recorded, repeated or refused."
         " bulk: true for imports, so that they do not delay people who choose now; left out, it is true above 100"
@@ -89,7 +86,7 @@ def routes(
             200: json_response(models.BatchResponse, "One result for each decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedBatch),
+        openapi_extra=request_body(models.SubmittedBatch, IDEMPOTENCY_KEY),
     )
     async def submit_batch(
         key: Annotated[ApiKey, Depends(dependencies.submit_batch)],
@@ -100,6 +97,7 @@ def routes(
 
     @router.get(
         "/v1/decisions/{decision_id}/receipts",
+        operation_id="getReceipts",
         summary="Which destinations have received a decision, and when",
         responses={
             200: json_response(models.Receipts, "All receipts so far."),

@@ -13,11 +13,11 @@ from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
+from consent_runtime.openapi import json_response, request_body
 from consent_runtime.problems import responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies
-from .openapi import json_response, request_body
 
 _QUESTION = msgspec.json.Decoder(models.ExplainRequest)
 
@@ -28,6 +28,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.post(
         "/v1/explain",
+        operation_id="explainAddress",
         summary="Why an address is, or is not, contactable",
         description="From the ledger, for people and their questions. Before sending ask the gate: it is faster.",
         responses={

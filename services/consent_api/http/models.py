@@ -3,19 +3,60 @@ from them, so that the two cannot drift apart. Times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from consent_api.ledger import effects
-from consent_contracts.decisions import STATUSES
+from consent_api.validate import LONGEST_EVIDENCE, LONGEST_REFERENCE
+from consent_contracts.decisions import KEY_ID, STATUSES
+from consent_contracts.records import CHANNEL, PURPOSE
+from consent_contracts.verdict import UNKNOWN
+from consent_runtime.problems import FieldError
+
+
+# Patterns are for the description alone: what is sent is read by rules that name the cure.
+def _exactly(pattern: str) -> dict[str, str]:
+    return {"pattern": f"^(?:{pattern})$"}
+
 
 Time = Annotated[str, Meta(description="RFC 3339 in UTC.", extra_json_schema={"format": "date-time"})]
-Channel = Annotated[str, Meta(description="A channel of this installation, such as sms, email or voice.")]
+Channel = Annotated[
+    str,
+    Meta(
+        description="A channel of this installation, such as sms, email or voice.",
+        extra_json_schema=_exactly(CHANNEL.pattern),
+    ),
+]
 Purpose = Annotated[
-    str, Meta(description="A slug of your taxonomy, or * for every purpose (refusals only).", max_length=64)
+    str,
+    Meta(
+        description="A slug of your taxonomy, or * for every purpose (refusals only).",
+        extra_json_schema=_exactly(rf"\*|{PURPOSE.pattern}"),
+    ),
+]
+Address = Annotated[
+    str,
+    Meta(
+        description="Phone number or e-mail, as people write it; a number best as E.164.",
+        extra_json_schema={"minLength": 1, "maxLength": 1016, "pattern": r"[0-9@]|[^\u0000-\u007F]"},
+    ),
+]
+SubjectRef = Annotated[
+    str,
+    Meta(
+        description="Your own stable reference of the person; no address.",
+        extra_json_schema={"minLength": 1, "maxLength": LONGEST_REFERENCE, "pattern": "^[^@]+$"},
+    ),
+]
+EventId = Annotated[
+    str,
+    Meta(
+        description="Yours, unique per event within evidence.source_system (left out: within the API key): a"
+        " repetition is recognised.",
+        extra_json_schema={"minLength": 1, "maxLength": LONGEST_REFERENCE},
+    ),
 ]
 Status = Annotated[
     str,
@@ -24,7 +65,13 @@ Status = Annotated[
         extra_json_schema={"enum": sorted(STATUSES)},
     ),
 ]
-AddressKey = Annotated[str, Meta(description="Keyed hash of the address: the form in which it is stored and shown.")]
+AddressKey = Annotated[
+    str,
+    Meta(
+        description="Keyed hash of the address: the form in which it is stored and shown.",
+        extra_json_schema=_exactly(rf"{KEY_ID}\.[A-Za-z0-9_-]{{43}}"),
+    ),
+]
 Bulk = Annotated[bool, Meta(description="Recorded in bulk: delivered after live decisions. Never part of a verdict.")]
 DecisionId = Annotated[str, Meta(description="The decision in the ledger.", extra_json_schema={"format": "uuid"})]
 Effect = Annotated[
@@ -56,18 +103,22 @@ SupersededSince = Annotated[
 MoreAfter = Annotated[str, Meta(description="There are more: ask again with this as after, and with the same at.")]
 
 
-class Evidence(Struct, kw_only=True, omit_defaults=True):
+def _evidence(description: str) -> Meta:
+    return Meta(description=description, extra_json_schema={"minLength": 1, "maxLength": LONGEST_EVIDENCE})
+
+
+class Evidence(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How the choice was made. A permission needs every field, a refusal none."""
 
-    controller: Annotated[str, Meta(description="To whom the consent was given, as the person read it.")] | None = None
-    notice_id: Annotated[str, Meta(description="The notice that was shown or read out.")] | None = None
-    notice_version: str | None = None
-    notice_hash: Annotated[str, Meta(description="Hash of its exact text: sha256:<hex>.")] | None = None
-    notice_language: Annotated[str, Meta(description="BCP 47.")] | None = None
-    capture_method: Annotated[str, Meta(description="web-form, call-recording, paper, ...")] | None = None
-    source_system: Annotated[str, Meta(description="The system that captured it.")] | None = None
-    actor: Annotated[str, Meta(description="data-subject, or the agent or process that recorded it.")] | None = None
-    withdrawal_method: Annotated[str, Meta(description="How the person was informed of how to withdraw.")] | None = None
+    controller: Annotated[str, _evidence("To whom the consent was given, as the person read it.")] | None = None
+    notice_id: Annotated[str, _evidence("The notice that was shown or read out.")] | None = None
+    notice_version: Annotated[str, _evidence("Its version.")] | None = None
+    notice_hash: Annotated[str, _evidence("Hash of its exact text: sha256:<hex>.")] | None = None
+    notice_language: Annotated[str, _evidence("BCP 47.")] | None = None
+    capture_method: Annotated[str, _evidence("web-form, call-recording, paper, ...")] | None = None
+    source_system: Annotated[str, _evidence("The system that captured it.")] | None = None
+    actor: Annotated[str, _evidence("data-subject, or the agent or process that recorded it.")] | None = None
+    withdrawal_method: Annotated[str, _evidence("How the person was informed of how to withdraw.")] | None = None
 
 
 class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -77,29 +128,19 @@ class SubmittedDecision(Struct, kw_only=True, forbid_unknown_fields=True):
     channel: Channel
     purpose: Purpose
     status: Status
-    event_id: (
-        Annotated[
-            str,
-            Meta(
-                description="Yours, unique per event within evidence.source_system (left out: within the API key): a"
-                " repetition is recognised.",
-                max_length=200,
-            ),
-        ]
-        | None
-    ) = None
+    event_id: EventId | None = None
     subject_ref: (
-        Annotated[str, Meta(description="Your stable reference of the person; no address.", max_length=200)] | None
+        Annotated[SubjectRef, Meta(description="Your own stable reference of the person; no address.")] | None
     ) = None
-    address: Annotated[str, Meta(description="Phone number or e-mail. Left out: the subject's addresses.")] | None = (
-        None
-    )
+    address: (
+        Annotated[Address, Meta(description="Phone number or e-mail. Left out: the subject's addresses.")] | None
+    ) = None
     occurred_at: Annotated[Time, Meta(description="When the person chose. Left out: now.")] | None = None
     expires_at: Annotated[Time, Meta(description="When a permission ends.")] | None = None
     evidence: Evidence | None = None
 
 
-class SubmittedBatch(Struct, kw_only=True):
+class SubmittedBatch(Struct, kw_only=True, forbid_unknown_fields=True):
     """Up to 1,000 decisions, recorded in their order and together: those that are refused do not hold up the rest."""
 
     decisions: Annotated[list[SubmittedDecision], Meta(min_length=1, max_length=1000)]
@@ -110,14 +151,6 @@ class SubmittedBatch(Struct, kw_only=True):
         ]
         | None
     ) = None
-
-
-class FieldError(Struct, kw_only=True, rename={"pointer": "field"}):
-    """One fault: where (a JSON pointer into the body), its code, and what to do."""
-
-    pointer: str
-    detail: str
-    cure: str
 
 
 Dropped = Annotated[
@@ -174,7 +207,7 @@ class NamedAddress(Struct, kw_only=True, forbid_unknown_fields=True):
     """An address in the clear, in a body and never in a URL."""
 
     channel: Channel
-    address: str
+    address: Address
 
 
 class SubmittedAddresses(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -201,7 +234,7 @@ class Verdict(Struct, kw_only=True):
     """May it be contacted? ``reason`` is a status, ``unknown`` (no decision) or ``expired``."""
 
     permitted: bool
-    reason: str
+    reason: Annotated[str, Meta(extra_json_schema={"enum": sorted({*STATUSES, UNKNOWN})})]
     since: Time | None
     expires_at: Time | None
     decision_id: DecisionId | None
@@ -267,8 +300,8 @@ class Receipt(Struct, kw_only=True):
     channel: Channel
     address_key: AddressKey
     target: Annotated[str | None, Meta(description="The destination's list, group or sender; null: none serves it.")]
-    action: Annotated[str, Meta(description="suppress or permit")]
-    stage: str
+    action: Annotated[str, Meta(extra_json_schema={"enum": ["suppress", "permit"]})]
+    stage: Annotated[str, Meta(extra_json_schema={"enum": ["queued", "accepted", "effective", "failed", "impossible"]})]
     version: int
     accepted_at: Annotated[Time, Meta(description="When the decision was recorded.")]
     queued_at: Time
@@ -296,7 +329,7 @@ class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Why is this address (not) contactable? The address is in the body, never in a URL."""
 
     channel: Channel
-    address: str
+    address: Address
     purpose: Purpose
     after: (
         Annotated[UUID, Meta(description="more_after of the answer before: the other decisions after it.")] | None
@@ -320,14 +353,3 @@ class Explanation(Struct, kw_only=True):
 
 SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest)
 ANSWERED = (Recorded, BatchResponse, Addresses, SubjectState, Receipts, Explanation)
-
-
-def components() -> dict[str, Any]:
-    """The schemas, by name, as /openapi.json refers to them."""
-    _, found = msgspec.json.schema_components([*SENT, *ANSWERED], ref_template="#/components/schemas/{name}")
-    return found
-
-
-def reference(shape: type[Struct]) -> dict[str, Any]:
-    """A reference to a shape's schema."""
-    return {"$ref": f"#/components/schemas/{shape.__name__}"}

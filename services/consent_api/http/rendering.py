@@ -22,6 +22,7 @@ from consent_api.ledger.effects import Outcome
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
+from consent_runtime import problems
 from consent_runtime.problems import Problem
 
 from . import models
@@ -136,8 +137,8 @@ def _batch_result(
     )
 
 
-def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[models.FieldError]:
-    return [models.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure) for each in faults]
+def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[problems.FieldError]:
+    return [problems.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure) for each in faults]
 
 
 def to_linked(found: list[Linked]) -> models.Addresses:

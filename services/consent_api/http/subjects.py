@@ -12,19 +12,26 @@ from consent_api.ledger import database, links, queries
 from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import Rules, named_address, rfc3339, subject_reference
+from consent_api.validate import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
 from consent_runtime import bodies
 from consent_runtime.api_keys import ApiKey
+from consent_runtime.openapi import json_response, request_body
 from consent_runtime.problems import Problem, responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies
-from .openapi import json_response, request_body
 
 _ADDRESSES = msgspec.json.Decoder(models.SubmittedAddresses)
 _UNKNOWN_SUBJECT = "Use a subject_ref that has been sent to this API."
 
-SubjectRef = Annotated[str, Path(description="Your own reference of the person, percent-encoded.", max_length=200)]
+SubjectRef = Annotated[
+    str,
+    Path(
+        description="Your own reference of the person, percent-encoded.",
+        max_length=LONGEST_REFERENCE,
+        examples=["customer-4711"],
+    ),
+]
 
 
 def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
@@ -34,6 +41,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.put(
         path,
+        operation_id="linkAddresses",
         summary="Link addresses to a subject",
         description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
         responses={
@@ -60,6 +68,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.delete(
         path,
+        operation_id="unlinkAddresses",
         summary="Unlink addresses from a subject",
         description="For a number that moved on: what the subject permitted there ends, what it refused there stays.",
         responses={
@@ -86,6 +95,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.get(
         path,
+        operation_id="listAddresses",
         summary="List a subject's addresses",
         responses={
             200: json_response(models.Addresses, "All that are linked now."),
@@ -101,6 +111,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
 
     @router.get(
         "/v1/subjects/{subject_ref:path}/state",
+        operation_id="getSubjectState",
         summary="What a subject chose, as of a moment",
         description="The current decisions with their evidence, and for each address what could be done with it.",
         responses={200: json_response(models.SubjectState, "The state."), **responses(401, 403, 404, 422, 429, 503)},
@@ -108,7 +119,9 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
     def state(
         subject_ref: SubjectRef,
         key: Annotated[ApiKey, Depends(dependencies.read)],
-        at: Annotated[str | None, Query(description="RFC 3339; left out: now.")] = None,
+        at: Annotated[
+            str | None, Query(description="RFC 3339; left out: now.", json_schema_extra={"format": "date-time"})
+        ] = None,
         after: Annotated[UUID | None, Query(description="more_after of the answer before.")] = None,
     ) -> Response:
         ref = _subject(subject_ref, rules)

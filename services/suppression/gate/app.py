@@ -4,22 +4,20 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
-from consent_runtime import api_docs, bodies, problems
+from consent_runtime import api_docs, bodies, openapi, problems
 from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
 from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
 
-from .contract import MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
+from .contract import EXAMPLES, MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
-from .openapi import describe
 from .settings import ADDRESSES, REQUESTS
 
 _AT_ONCE = 25
@@ -159,12 +157,20 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         metrics.refused.labels(str(problem.status)).inc()
         return problems.render(problem)
 
-    @app.post("/v1/check", responses=problems.responses(400, 401, 403, 408, 413, 415, 422, 429, 503), tags=["check"])
+    @app.post(
+        "/v1/check",
+        operation_id="checkAddresses",
+        summary="May these addresses be contacted on this channel for this purpose, now?",
+        description="Every address gets an answer in its place. Contact only where `permitted` is true, and until"
+        " `valid_until`; any other answer, any error and no answer at all mean no.",
+        responses={
+            200: openapi.json_response(CheckResponse, "An answer for each address, in the order of the request."),
+            **problems.responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
+        },
+        openapi_extra={**openapi.request_body(CheckRequest), "security": [{"apiKey": []}]},
+        tags=["check"],
+    )
     async def check(request: Request) -> Response:
-        """May these addresses be contacted on this channel for this purpose, now?
-
-        Every address gets an answer in its place. Contact only where `permitted` is true, and until `valid_until`;
-        any other answer, any error and no answer at all mean no."""
         caller = gate.caller(request.headers.get("authorization"))
         with at_once.held(caller):
             body = await bodies.read(request, limit=MOST_BYTES)
@@ -175,13 +181,8 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)
         return Response(content, media_type="application/json")
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = describe(app)
-        return app.openapi_schema
-
+    openapi.describe(app, sent=[CheckRequest], answered=[CheckResponse], examples=EXAMPLES)
     api_docs.serve(app)
-    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from consent_client import Answer
+from consent_contracts.decisions import KEY_ID, STATUSES
+from consent_contracts.records import CHANNEL
 
 MOST_ADDRESSES = 10_000
 MOST_BYTES = 4 * 1024 * 1024
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# Patterns of what is sent are for the description alone: an address that cannot be read is denied by itself.
+Time = Annotated[datetime, Meta(tz=True)]
 Addresses = Annotated[
-    list[str],
+    list[Annotated[str, Meta(extra_json_schema={"pattern": r"[0-9@]|[^\u0000-\u007F]"})]],
     Meta(
         min_length=1,
         max_length=MOST_ADDRESSES,
@@ -23,15 +27,26 @@ Addresses = Annotated[
     ),
 ]
 AddressKeys = Annotated[
-    list[str],
-    Meta(min_length=1, max_length=MOST_ADDRESSES, description="address keys, as they stand in our topics"),
+    list[Annotated[str, Meta(extra_json_schema={"pattern": rf"^{KEY_ID}\.[A-Za-z0-9_-]{{43}}$"})]],
+    Meta(min_length=1, max_length=MOST_ADDRESSES, description="address keys, as they are in our topics"),
 ]
+REASONS = (
+    *sorted(STATUSES),
+    *("unknown", "future_dated", "stale", "hole", "unreadable", "unavailable", "invalid_address"),
+)
 
 
 class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """May these addresses be contacted on this channel for this purpose? Give addresses or address_keys."""
 
-    channel: Annotated[str, Meta(description="sms, email, voice or another configured channel", examples=["sms"])]
+    channel: Annotated[
+        str,
+        Meta(
+            description="sms, email, voice or another configured channel",
+            examples=["sms"],
+            extra_json_schema={"pattern": f"^{CHANNEL.pattern}$"},
+        ),
+    ]
     purpose: Annotated[
         str,
         Meta(
@@ -55,19 +70,20 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
         Meta(
             description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
             "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no; "
-            "invalid_address: see detail"
+            "invalid_address: see detail",
+            extra_json_schema={"enum": list(REASONS)},
         ),
     ]
-    since: datetime | None
-    decision_id: str | None
+    since: Time | None
+    decision_id: Annotated[str | None, Meta(extra_json_schema={"format": "uuid"})]
     as_of: Annotated[
-        datetime | None,
+        Time | None,
         Meta(
             description="every decision that was answered as recorded before this moment is considered; null: not known"
         ),
     ]
     valid_until: Annotated[
-        datetime,
+        Time,
         Meta(
             description="until when the answer may be used, 60 s ahead at most; ask again after it. In the past where "
             "the gate cannot know"
@@ -81,6 +97,40 @@ class CheckResponse(msgspec.Struct, kw_only=True):
 
     results: list[Result]
 
+
+EXAMPLES: dict[str, list[Any]] = {
+    "CheckRequest": [
+        {"channel": "sms", "purpose": "promotions", "addresses": ["+33 6 39 98 00 01", "+33639980002"]},
+        {
+            "channel": "sms",
+            "purpose": "promotions",
+            "address_keys": ["h1.q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA"],
+        },
+    ],
+    "CheckResponse": [
+        {
+            "results": [
+                {
+                    "permitted": False,
+                    "reason": "withdrawn",
+                    "since": "2026-01-26T07:59:58Z",
+                    "decision_id": "019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18",
+                    "as_of": "2026-01-26T08:10:00.500000Z",
+                    "valid_until": "2026-01-26T08:10:30.500000Z",
+                },
+                {
+                    "permitted": False,
+                    "reason": "unknown",
+                    "since": None,
+                    "decision_id": None,
+                    "as_of": "2026-01-26T08:10:00.500000Z",
+                    "valid_until": "2026-01-26T08:10:30.500000Z",
+                },
+            ]
+        }
+    ],
+}
+"""Of each body, by the name of its schema."""
 
 REQUEST = msgspec.json.Decoder(CheckRequest)
 RESPONSE = msgspec.json.Encoder()

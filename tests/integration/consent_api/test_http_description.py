@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator, FormatChecker
-from openapi_spec_validator import validate
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
@@ -66,11 +65,6 @@ def test_the_page_of_the_description_has_every_path_and_no_script(client: TestCl
     assert not re.search(r"(?:src|href)=.?(?:https?:|//)", page.text), "nothing from another host"
 
 
-def test_the_description_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
-    assert document["openapi"].startswith("3.1")
-    validate(document)
-
-
 def test_every_answer_is_as_described(client: TestClient, document: dict[str, Any]) -> None:
     called = set()
     for method, url, path, body, status in CALLS:
@@ -83,6 +77,20 @@ def test_every_answer_is_as_described(client: TestClient, document: dict[str, An
     response = client.get(f"/v1/decisions/{decision}/receipts")
     check(document, document["paths"][path]["get"]["responses"]["200"], response)
     assert called == {(method, path) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_every_example_of_a_request_is_accepted(client: TestClient, document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" not in operation:
+                continue
+            name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            for example in document["components"]["schemas"][name]["examples"]:
+                url = path.replace("{subject_ref}", "customer-4711")
+                response = client.request(method.upper(), url, json=example, headers={KEY: str(uuid4())})
+                assert response.is_success, (name, response.text)
+                assert "dropped" not in response.json(), name
+                check(document, operation["responses"][str(response.status_code)], response)
 
 
 def test_errors_in_front_of_the_routes_are_as_described(client: TestClient, document: dict[str, Any]) -> None:
