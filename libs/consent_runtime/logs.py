@@ -6,6 +6,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
+from . import request_ids
 from .terminal import shown
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -40,7 +41,7 @@ def redact(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """ts, level, service, logger, message, then whatever the caller gave as `extra`, then the exception."""
+    """ts, level, service, logger, message, request_id, then whatever the caller gave as `extra`, then the exception."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -54,6 +55,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": _message(record),
         }
+        if (request_id := request_ids.current()) is not None:
+            line["request_id"] = request_id
         for name, value in vars(record).items():
             if name not in _STANDARD:
                 line.setdefault(name, _field(value))

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from msgspec import Struct
 
-from . import problems
+from . import problems, request_ids
 
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -19,6 +19,14 @@ IDEMPOTENCY_KEY = {
     "description": "Yours, unique per request: sent again, it gets the first answer for at least 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     "example": "7f3c2a9e-50d1-4b8e-9f43-1d2f0c6b7a10",
+}
+_HEADERS = {
+    request_ids.HEADER: {
+        "description": "Yours, if you sent one that is well-formed, else one of ours. Our logs have it.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
 }
 _API_KEY = {"type": "http", "scheme": "bearer", "description": "An API key from `consent-relay keys create`."}
 
@@ -54,10 +62,13 @@ def describe(
         if app.openapi_schema is not None:
             return app.openapi_schema
         document = generate()
-        for operation in (each for path in document["paths"].values() for each in path.values()):
+        for operation in _operations(document):
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
         components = document.setdefault("components", {})
+        components["headers"] = _HEADERS
+        for answer in (answer for operation in _operations(document) for answer in operation["responses"].items()):
+            _add_headers(*answer)
         components.setdefault("securitySchemes", {})["apiKey"] = _API_KEY
         schemas = components.setdefault("schemas", {})
         schemas.update(_schemas([*sent, *answered, problems.FieldError]))
@@ -67,6 +78,15 @@ def describe(
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+
+
+def _operations(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def _add_headers(status: str, answer: dict[str, Any]) -> None:
+    names = [request_ids.HEADER, *(["Retry-After"] if status in ("409", "429", "503") else [])]
+    answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _schemas(shapes: Sequence[type[Struct]]) -> dict[str, dict[str, Any]]:

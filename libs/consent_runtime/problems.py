@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: which field is wrong, and what to do about it. Nothing a caller sent
 is quoted back: it could be an address (R13)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +11,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:consent-relay:problem:"
@@ -133,6 +136,9 @@ def missing_scope(scope: str) -> Problem:
 
 
 def render(problem: Problem) -> Response:
+    """Its document. One that is no fault of the caller is logged, so that the answer's Request-Id leads to it."""
+    if problem.status >= 500:
+        log.warning("request failed", extra={"status": problem.status, "problem": problem.kind})
     return Response(
         msgspec.json.encode(problem.document()),
         status_code=problem.status,

@@ -14,7 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_docs, observability, openapi, problems, starting
+from consent_runtime import api_docs, observability, openapi, problems, request_ids, starting
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = """Records what people choose, with the evidence, and shows which destinations have received it.
 
-Every error is a problem document (RFC 9457) that names the field and the cure. Whatever is answered 2xx is durable."""
+Every error is a problem document (RFC 9457) that names the field and the cure. Whatever is answered 2xx is durable.
+
+Every answer has a Request-Id: yours, if you send one that is well-formed (no phone number), else ours, as in the logs."""
 
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -75,6 +77,7 @@ def create_app(
         title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
     )
     problems.install(app)
+    request_ids.install(app)
     dependencies = RequestDependencies.build(
         key_store,
         tenants=frozenset(ledger.context.keyring.tenants),

@@ -53,6 +53,7 @@ _RECORDED = {
     "outcome": "recorded",
     "effect": "in_effect",
     "decision_id": _WITHDRAWAL_ID,
+    "effective_at": _CHOSEN_AT,
     "recorded_at": _RECORDED_AT,
     "addresses": [_KEY],
 }
@@ -102,9 +103,9 @@ _RECEIPT = {
     "action": "suppress",
     "stage": "accepted",
     "version": 1769414400650000,
-    "accepted_at": _RECORDED_AT,
+    "recorded_at": _RECORDED_AT,
     "queued_at": "2026-01-26T08:00:00.200000Z",
-    "occurred_at": _SENT_AT,
+    "reached_at": _SENT_AT,
     "attempts": 1,
     "provider_reference": "RQ31a4",
     "detail": None,
@@ -119,7 +120,22 @@ EXAMPLES: dict[str, list[Any]] = {
     "SubmittedBatch": [{"decisions": [GRANT, WITHDRAWAL], "bulk": False}],
     "SubmittedAddresses": [{"addresses": [{"channel": "sms", "address": ADDRESS}]}],
     "ExplainRequest": [{"channel": "sms", "address": ADDRESS, "purpose": "promotions"}],
-    "Recorded": [_RECORDED, {**_RECORDED, "dropped": [_DROPPED]}],
+    "Recorded": [
+        _RECORDED,
+        {**_RECORDED, "dropped": [_DROPPED]},
+        {
+            **_RECORDED,
+            "effect": "no_address",
+            "addresses": [],
+            "warnings": [
+                {
+                    "code": "no_address",
+                    "message": "It reached no address: none of this person is known on the channel. Send the address,"
+                    " or link it.",
+                }
+            ],
+        },
+    ],
     "BatchResponse": [
         {
             "bulk": False,

@@ -20,6 +20,7 @@ from consent_api.ledger.idempotency import InFlight
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute
+from consent_runtime import request_ids
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class GroupCommit:
         done: asyncio.Future[Completed] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, done))
         if self._writer is None:
-            self._writer = asyncio.create_task(self._write(), name="group commit")
+            self._writer = asyncio.create_task(self._write(), name="group commit", context=request_ids.of_no_request())
         return await done
 
     def commit_single(self, submission: Submission, lane: Lane) -> Completed:

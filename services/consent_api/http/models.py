@@ -159,6 +159,23 @@ Dropped = Annotated[
 ]
 
 
+class Warning(Struct, kw_only=True):  # noqa: A001 - the name in /openapi.json
+    """What to look at, although the decision is recorded."""
+
+    code: Annotated[str, Meta(extra_json_schema={"enum": ["no_address", "unknown_reference", "superseded"]})]
+    message: str
+
+
+Warnings = Annotated[list[Warning], Meta(description="Left out where there is none.")]
+EffectiveAt = Annotated[
+    Time,
+    Meta(
+        description="What decisions are compared by: occurred_at, or the time of receipt. A permission whose sender"
+        " may lift no refusal counts from the one it renews, or from 1970."
+    ),
+]
+
+
 class WithEffect(Struct, kw_only=True, omit_defaults=True):
     """Whether a decision takes effect now, or which other one decides in its place."""
 
@@ -173,9 +190,11 @@ class Recorded(WithEffect, kw_only=True, omit_defaults=True):
 
     outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated"]})]
     decision_id: DecisionId
+    effective_at: EffectiveAt
     recorded_at: Time
     addresses: Annotated[list[AddressKey], Meta(description="The addresses it reached.")]
     dropped: Dropped | UnsetType = UNSET
+    warnings: Warnings | UnsetType = UNSET
 
 
 class BatchResult(Struct, kw_only=True, omit_defaults=True):
@@ -183,10 +202,12 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
 
     outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "repeated", "refused"]})]
     decision_id: DecisionId | None = None
+    effective_at: EffectiveAt | None = None
     recorded_at: Time | None = None
     addresses: Annotated[list[AddressKey], Meta(description="10 at most.")] | None = None
     addresses_not_listed: int = 0
     dropped: Dropped | UnsetType = UNSET
+    warnings: Warnings | UnsetType = UNSET
     effect: Effect | None = None
     superseded_by: SupersededBy | None = None
     superseded_since: SupersededSince | None = None
@@ -249,13 +270,7 @@ class Decision(Struct, kw_only=True):
     purpose: Purpose
     status: Status
     occurred_at: Annotated[Time | None, Meta(description="When the person chose, as it was stated.")]
-    effective_at: Annotated[
-        Time,
-        Meta(
-            description="What decisions are compared by: occurred_at, or the time of receipt. A permission whose sender"
-            " may lift no refusal counts from the one it renews, or from 1970."
-        ),
-    ]
+    effective_at: EffectiveAt
     recorded_at: Time
     expires_at: Time | None
     source_system: str | None
@@ -293,7 +308,7 @@ class SubjectState(Struct, kw_only=True):
 
 class Receipt(Struct, kw_only=True):
     """One stage of one push: queued, accepted (the tool took it), effective (and it is in force there), failed (is
-    tried again) or impossible."""
+    tried again) or impossible. All times are of our clocks: a tool's own are not asked for."""
 
     receipt_id: str
     destination: str
@@ -303,9 +318,9 @@ class Receipt(Struct, kw_only=True):
     action: Annotated[str, Meta(extra_json_schema={"enum": ["suppress", "permit"]})]
     stage: Annotated[str, Meta(extra_json_schema={"enum": ["queued", "accepted", "effective", "failed", "impossible"]})]
     version: int
-    accepted_at: Annotated[Time, Meta(description="When the decision was recorded.")]
-    queued_at: Time
-    occurred_at: Time
+    recorded_at: Annotated[Time, Meta(description="When the decision was recorded: the ledger's clock.")]
+    queued_at: Annotated[Time, Meta(description="When we found that the tool has to be informed.")]
+    reached_at: Annotated[Time, Meta(description="When this stage was reached: when we had the tool's answer.")]
     attempts: int
     provider_reference: str | None
     detail: Annotated[

@@ -18,7 +18,7 @@ from consent_api.errors import (
 )
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Outcome
+from consent_api.ledger.effects import Effect, Outcome
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
@@ -79,9 +79,11 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Reco
     return models.Recorded(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
+        effective_at=rfc3339(outcome.effective_at),
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys),
         dropped=_field_errors(dropped[:MOST_FAULTS]) or msgspec.UNSET,
+        warnings=_warnings(outcome) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
 
@@ -129,12 +131,40 @@ def _batch_result(
     return models.BatchResult(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
+        effective_at=rfc3339(outcome.effective_at),
         recorded_at=rfc3339(outcome.recorded_at),
         addresses=list(outcome.address_keys[:MOST_ADDRESSES]),
         addresses_not_listed=max(len(outcome.address_keys) - MOST_ADDRESSES, 0),
         dropped=_field_errors(faults, within=within) or msgspec.UNSET,
+        warnings=_warnings(outcome) or msgspec.UNSET,
         **_effect(outcome.outcome),
     )
+
+
+_NO_ADDRESS = models.Warning(
+    code="no_address",
+    message="It reached no address: none of this person is known on the channel. Send the address, or link it.",
+)
+_UNKNOWN_REFERENCE = models.Warning(
+    code="unknown_reference",
+    message="This subject_ref was new, and came without an address: it reached none. Check the reference, or send the"
+    " address.",
+)
+_SUPERSEDED = models.Warning(
+    code="superseded",
+    message="A decision with a newer effective_at decides in its place: see superseded_by. For a new withdrawal, check"
+    " your clock and offset.",
+)
+_ENDED = models.Warning(code="superseded", message="This permission has ended: it permits nothing.")
+
+
+def _warnings(recorded: Recorded) -> list[models.Warning]:
+    """What to look at, where a decision is recorded and not in effect."""
+    if recorded.outcome.effect is Effect.NO_ADDRESS:
+        return [_UNKNOWN_REFERENCE if recorded.unknown_subject else _NO_ADDRESS]
+    if recorded.outcome.effect is Effect.SUPERSEDED:
+        return [_ENDED if recorded.outcome.superseded_by == recorded.decision_id else _SUPERSEDED]
+    return []
 
 
 def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[problems.FieldError]:
@@ -206,9 +236,9 @@ def to_receipt(found: queries.Receipt) -> models.Receipt:
         action=found.action,
         stage=found.stage,
         version=found.version,
-        accepted_at=rfc3339(found.accepted_at),
+        recorded_at=rfc3339(found.accepted_at),
         queued_at=rfc3339(found.queued_at),
-        occurred_at=rfc3339(found.occurred_at),
+        reached_at=rfc3339(found.occurred_at),
         attempts=found.attempts,
         provider_reference=found.provider_reference,
         detail=found.detail,

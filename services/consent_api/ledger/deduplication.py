@@ -50,16 +50,19 @@ class Recorded:
     """A decision in the ledger. ``address_keys`` are those it reached, under the primary hash key.
 
     ``repeated``: its event had been recorded before, and this is what was recorded then. ``outcome``: its effect now.
-    ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did. Of a
-    repetition without a time that is not known, as it may be a new choice: it counts as one that changed nothing.
+    ``effective_at``: what it is compared by with others. ``unknown_subject``: the reference was new, and came without
+    an address. ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did.
+    Of a repetition without a time that is not known, as it may be a new choice: it counts as one that changed nothing.
     """
 
     decision_id: str
     status: str
+    effective_at: int
     recorded_at: int
     address_keys: tuple[str, ...]
     outcome: Outcome
     without_effect: bool
+    unknown_subject: bool = False
     repeated: bool = False
 
 

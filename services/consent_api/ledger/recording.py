@@ -292,10 +292,12 @@ class _Batch:
                 Recorded(
                     decision_id=each.decision.decision_id,
                     status=each.decision.status,
+                    effective_at=each.decision.effective_at,
                     recorded_at=each.decision.recorded_at,
                     address_keys=each.address_keys,
                     outcome=outcome,
                     without_effect=self._without_effect(each, outcome, submitted, repeated=repeated),
+                    unknown_subject=each.subject_id in self._locked.created and not each.address_ids,
                     repeated=repeated,
                 )
             )

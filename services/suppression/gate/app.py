@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
-from consent_runtime import api_docs, bodies, openapi, problems
+from consent_runtime import api_docs, bodies, openapi, problems, request_ids
 from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
@@ -150,6 +150,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
     problems.install(app)
+    request_ids.install(app)
     at_once = ConcurrencyLimit(_CHECKED_AT_ONCE)
 
     @app.exception_handler(Problem)

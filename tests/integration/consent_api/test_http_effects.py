@@ -24,6 +24,7 @@ from tests.integration.consent_api.accepted import YEAR, decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post, wait_until
 
 B = "+33639980002"
+KEY = {"Idempotency-Key": "k"}
 BATCH = "/v1/decisions/batch"
 
 
@@ -71,6 +72,25 @@ def test_a_withdrawal_dated_before_the_permission_names_it_everywhere(
     assert client.get(f"/v1/decisions/{grant['decision_id']}/receipts").json()["effect"] == "in_effect"
     labels = {"class": "live", "choice": "refusal", "effect": "superseded"}
     assert metrics_registry.get_sample_value("consent_relay_api_without_effect_total", labels) == 1
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    assert all(each["message"] for each in answer.get("warnings", []))
+    return [each["code"] for each in answer.get("warnings", [])]
+
+
+def test_warnings_say_what_to_look_at(client: TestClient) -> None:
+    grant = sent(client, GRANT)
+    assert codes(grant) == []
+    assert grant["effective_at"] == "2026-01-05T09:00:00Z"
+    late = sent(client, {**WITHDRAWAL, "occurred_at": "2025-01-01T00:00:00Z"})
+    assert (codes(late), late["effective_at"]) == (["superseded"], "2025-01-01T00:00:00Z")
+    assert codes(sent(client, {**WITHDRAWAL, "subject_ref": "s1", "channel": "email"})) == ["no_address"]
+    misspelt = {**WITHDRAWAL, "subject_ref": "s-one", "event_id": "e7"}
+    assert codes(sent(client, misspelt)) == ["unknown_reference"]
+    assert codes(sent(client, misspelt)) == ["no_address"], "by then it is known"
+    batch = client.post(BATCH, json={"decisions": [GRANT, {**WITHDRAWAL, "subject_ref": "s2"}]}, headers=KEY)
+    assert [codes(each) for each in batch.json()["results"]] == [[], ["unknown_reference"]]
 
 
 def test_a_withdrawal_that_counts_is_in_effect_and_the_permission_no_longer(client: TestClient) -> None:

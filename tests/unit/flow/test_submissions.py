@@ -55,7 +55,13 @@ class TimedLedger:
 def recorded() -> Recorded:
     outcome = Outcome(effect=Effect.IN_EFFECT)
     return Recorded(
-        decision_id="d", status="withdrawn", recorded_at=0, address_keys=(), outcome=outcome, without_effect=False
+        decision_id="d",
+        status="withdrawn",
+        effective_at=0,
+        recorded_at=0,
+        address_keys=(),
+        outcome=outcome,
+        without_effect=False,
     )
 
 
