@@ -42,7 +42,7 @@ DESCRIPTION = """Records what people choose, with the evidence, and shows which 
 
 Every error is a problem document (RFC 9457) that names the field and the cure. Whatever is answered 2xx is durable.
 
-Every answer has a Request-Id: yours, if you send one that is well-formed (no phone number), else ours, as in the logs."""
+Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
 _LOOP = "http"
 _GRACE_SECONDS = 20

@@ -38,6 +38,7 @@ MOST_LIVE_BY_DEFAULT = 100
 _LONGEST_KEY = 255
 _BULK_AT_ONCE = BATCHES_AT_ONCE // 2
 """Bulk requests of one tenant that wait for a thread: the other half of its batches is for live ones."""
+_UNKNOWN_DECISION = "Use a decision_id that this API answered."
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -96,6 +97,22 @@ def routes(
         return await handler.submit_batch(key, _idempotency_key(idempotency_key), body, admit=dependencies.admit_batch)
 
     @router.get(
+        "/v1/decisions/{decision_id:uuid}",
+        operation_id="getDecision",
+        summary="A decision as recorded, and its effect now",
+        responses={
+            200: json_response(models.EvaluatedDecision, "The decision."),
+            **responses(401, 403, 404, 422, 429, 503),
+        },
+    )
+    def decision(decision_id: UUID, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+        keyring = ledger.context.keyring
+        found = ledger.transact(lambda c: queries.decision(c, keyring, tenant=key.tenant, decision_id=decision_id))
+        if found is None:
+            raise rendering.not_found("decision", _UNKNOWN_DECISION)
+        return rendering.respond(rendering.to_evaluated(*found))
+
+    @router.get(
         "/v1/decisions/{decision_id}/receipts",
         operation_id="getReceipts",
         summary="Which destinations have received a decision, and when",
@@ -113,7 +130,7 @@ def routes(
     ) -> Response:
         found = ledger.transact(lambda c: queries.receipts(c, tenant=key.tenant, decision_id=decision_id, after=after))
         if found is None:
-            raise rendering.not_found("decision", "Use a decision_id that this API answered.")
+            raise rendering.not_found("decision", _UNKNOWN_DECISION)
         return rendering.respond(rendering.to_receipts(str(decision_id), found))
 
     return router

@@ -155,6 +155,14 @@ EXAMPLES: dict[str, list[Any]] = {
             ],
         }
     ],
+    "EvaluatedDecision": [{**_DECISION, "effect": "in_effect"}],
+    "SubjectHistory": [
+        {
+            "subject_ref": "customer-4711",
+            "decisions": [_OTHER, {**_DECISION, "effect": "in_effect"}],
+            "more_after": None,
+        }
+    ],
     "Addresses": [{"addresses": [_LINKED]}],
     "SubjectState": [
         {

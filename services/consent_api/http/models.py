@@ -279,8 +279,8 @@ class Decision(Struct, kw_only=True):
     addresses: list[AddressKey]
 
 
-class OtherDecision(Decision, kw_only=True, omit_defaults=True):
-    """A decision beside the deciding one, with its effect at the address."""
+class EvaluatedDecision(Decision, kw_only=True, omit_defaults=True):
+    """A decision as recorded, with its effect now. Where an address is explained: its effect there."""
 
     effect: Effect
     superseded_by: SupersededBy | None = None
@@ -304,6 +304,14 @@ class SubjectState(Struct, kw_only=True):
     decisions: Annotated[list[Decision], Meta(description="By decision_id, 100 at most.")]
     more_after: MoreAfter | None
     addresses: list[AddressState]
+
+
+class SubjectHistory(Struct, kw_only=True):
+    """All that a subject has ever decided, the superseded too, in the order in which it was recorded."""
+
+    subject_ref: str
+    decisions: Annotated[list[EvaluatedDecision], Meta(description="100 at most.")]
+    more_after: Annotated[str | None, Meta(description="There are more: ask again with this as after.")]
 
 
 class Receipt(Struct, kw_only=True):
@@ -361,10 +369,19 @@ class Explanation(Struct, kw_only=True):
     verdict: Verdict
     deciding: Decision | None
     age_seconds: Annotated[float | None, Meta(description="Since the deciding decision took effect.")]
-    others: Annotated[list[OtherDecision], Meta(description="By decision_id, 100 at most.")]
+    others: Annotated[list[EvaluatedDecision], Meta(description="By decision_id, 100 at most.")]
     more_after: MoreAfter | None
     receipts: Annotated[list[Receipt], Meta(description="The newest, 100 at most.")]
 
 
 SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest)
-ANSWERED = (Recorded, BatchResponse, Addresses, SubjectState, Receipts, Explanation)
+ANSWERED = (
+    Recorded,
+    BatchResponse,
+    EvaluatedDecision,
+    Addresses,
+    SubjectState,
+    SubjectHistory,
+    Receipts,
+    Explanation,
+)

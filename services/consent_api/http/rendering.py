@@ -198,6 +198,18 @@ def to_state(subject_ref: str, found: queries.SubjectState) -> models.SubjectSta
     )
 
 
+def to_history(subject_ref: str, found: queries.SubjectHistory) -> models.SubjectHistory:
+    return models.SubjectHistory(
+        subject_ref=subject_ref,
+        decisions=[to_evaluated(*each) for each in found.decisions],
+        more_after=found.more_after,
+    )
+
+
+def to_evaluated(found: queries.LedgerDecision, outcome: Outcome) -> models.EvaluatedDecision:
+    return models.EvaluatedDecision(**msgspec.structs.asdict(to_decision(found)), **_effect(outcome))
+
+
 def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> models.Explanation:
     since = found.deciding.decision.effective_at if found.deciding is not None else None
     return models.Explanation(
@@ -207,10 +219,7 @@ def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> mo
         verdict=to_verdict(found.verdict),
         deciding=to_decision(found.deciding) if found.deciding is not None else None,
         age_seconds=(found.at - since) / 1_000_000 if since is not None else None,
-        others=[
-            models.OtherDecision(**msgspec.structs.asdict(to_decision(each)), **_effect(outcome))
-            for each, outcome in found.others
-        ],
+        others=[to_evaluated(*each) for each in found.others],
         more_after=found.more_after,
         receipts=[to_receipt(each) for each in found.receipts],
     )

@@ -139,6 +139,24 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             raise rendering.not_found("subject", _UNKNOWN_SUBJECT)
         return rendering.respond(rendering.to_state(ref, found))
 
+    @router.get(
+        "/v1/subjects/{subject_ref:path}/history",
+        operation_id="getSubjectHistory",
+        summary="All that a subject has ever decided",
+        description="Superseded decisions too, each with its effect now. Address by address see the state.",
+        responses={200: json_response(models.SubjectHistory, "A page."), **responses(401, 403, 404, 422, 429, 503)},
+    )
+    def history(
+        subject_ref: SubjectRef,
+        key: Annotated[ApiKey, Depends(dependencies.read)],
+        after: Annotated[UUID | None, Query(description="more_after of the answer before.")] = None,
+    ) -> Response:
+        ref, keyring = _subject(subject_ref, rules), ledger.context.keyring
+        found = ledger.transact(lambda c: queries.history(c, keyring, tenant=key.tenant, subject_ref=ref, after=after))
+        if found is None:
+            raise rendering.not_found("subject", _UNKNOWN_SUBJECT)
+        return rendering.respond(rendering.to_history(ref, found))
+
     return router
 
 

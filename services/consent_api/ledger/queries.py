@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -149,10 +149,20 @@ _KEYS = text("""
 SELECT address_id, channel, address_key FROM address_keys WHERE address_id = ANY(CAST(:address_ids AS bigint[]))
 """)
 _BY_ID = text(f"""
-SELECT {_COLUMNS}, subject_id,
+SELECT {_COLUMNS}, d.subject_id,
        ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = :decision_id AND d.tenant = :tenant
+""")  # noqa: S608 - constants
+_HISTORY = text(f"""
+SELECT {_COLUMNS}, d.subject_id,
+       ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
+FROM decisions d JOIN subjects s USING (subject_id)
+WHERE d.subject_id = :subject_id
+  AND (CAST(:after AS uuid) IS NULL OR (d.recorded_at, d.decision_id) >
+       (SELECT a.recorded_at, a.decision_id FROM decisions a
+        WHERE a.decision_id = CAST(:after AS uuid) AND a.subject_id = :subject_id))
+ORDER BY d.recorded_at, d.decision_id LIMIT :most
 """)  # noqa: S608 - constants
 _RECEIPTS_OF = """
 SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.accepted_at,
@@ -260,6 +270,41 @@ def explain(
     )
 
 
+def decision(
+    connection: Connection, keyring: Keyring, *, tenant: str, decision_id: UUID
+) -> tuple[LedgerDecision, Outcome] | None:
+    """A decision with its evidence, and its effect now. None: no such decision."""
+    row = connection.execute(_BY_ID, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
+    if row is None:
+        return None
+    (found,) = _evaluated(connection, keyring, tenant, [row])
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectHistory:
+    """A page of all that a subject has ever decided, in the order in which it was recorded, each with its effect now.
+    ``more_after``: the id after which the next page begins."""
+
+    decisions: tuple[tuple[LedgerDecision, Outcome], ...]
+    more_after: str | None
+
+
+def history(
+    connection: Connection, keyring: Keyring, *, tenant: str, subject_ref: str, after: UUID | None = None
+) -> SubjectHistory | None:
+    """None: no such subject. ``after``: the id of a decision; the page that begins after it."""
+    subject_id = subjects.find(connection, tenant, subject_ref)
+    if subject_id is None:
+        return None
+    rows = connection.execute(_HISTORY, {"subject_id": subject_id, "after": after, "most": PAGE + 1}).all()
+    shown = rows[:PAGE]
+    return SubjectHistory(
+        decisions=tuple(_evaluated(connection, keyring, tenant, shown)),
+        more_after=shown[-1].decision_id if len(rows) > PAGE else None,
+    )
+
+
 def receipts(
     connection: Connection, *, tenant: str, decision_id: UUID, after: str | None = None
 ) -> DecisionReceipts | None:
@@ -270,20 +315,38 @@ def receipts(
     known = connection.execute(_BY_ID, {"decision_id": decision_id, "tenant": tenant}).one_or_none()
     if known is None:
         return None
-    decision = decision_of(known)
-    current = CurrentDecisions()
-    current.need(decision.status, decision.effective_at, known.subject_id, known.reached)
-    current.read(connection)
+    (outcome,) = _outcomes(connection, [known])
     rows = connection.execute(
         _RECEIPTS, {"decision_id": decision_id, "tenant": tenant, "after": after, "most": PAGE + 1}
     )
     found = [Receipt(**row) for row in rows.mappings()]
     return DecisionReceipts(
         bulk=known.bulk,
-        outcome=current.outcome(decision, known.reached, now=database.clock(connection)),
+        outcome=outcome,
         receipts=tuple(found[:PAGE]),
         more_after=found[PAGE - 1].receipt_id if len(found) > PAGE else None,
     )
+
+
+def _evaluated(
+    connection: Connection, keyring: Keyring, tenant: str, rows: Sequence[Row[Any]]
+) -> list[tuple[LedgerDecision, Outcome]]:
+    """Whole decisions with the addresses that they reached, and with their effects now."""
+    reached = {address_id for row in rows for address_id in row.reached}
+    keys = _preferred(connection.execute(_KEYS, {"address_ids": list(reached)}), keyring, tenant)
+    return [
+        (_entry(row, [keys[address_id].address_key for address_id in row.reached]), outcome)
+        for row, outcome in zip(rows, _outcomes(connection, rows), strict=True)
+    ]
+
+
+def _outcomes(connection: Connection, rows: Sequence[Row[Any]]) -> list[Outcome]:
+    current = CurrentDecisions()
+    for row in rows:
+        current.need(row.status, row.effective_at, row.subject_id, row.reached)
+    current.read(connection)
+    now = database.clock(connection)
+    return [current.outcome(decision_of(row), row.reached, now=now) for row in rows]
 
 
 def _page(items: Iterable[T], id_of: Callable[[T], str], after: str | None) -> tuple[list[T], str | None]:

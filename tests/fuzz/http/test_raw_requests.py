@@ -107,6 +107,8 @@ PATHS = {
     "api": (
         "/v1/subjects/{}/state",
         "/v1/subjects/{}/addresses",
+        "/v1/subjects/{}/history",
+        "/v1/decisions/{}",
         "/v1/decisions/{}/receipts",
         "/v1/subjects/s-1/state?at={}",
     ),

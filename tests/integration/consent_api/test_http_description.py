@@ -45,6 +45,8 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ("POST", "/v1/explain", "/v1/explain", {"channel": "sms"}, 422),
     ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),
+    ("GET", "/v1/subjects/s1/history", "/v1/subjects/{subject_ref}/history", None, 200),
+    ("GET", f"/v1/decisions/{uuid4()}", "/v1/decisions/{decision_id}", None, 404),
     ("GET", "/v1/decisions/7/receipts", "/v1/decisions/{decision_id}/receipts", None, 422),
 ]
 
@@ -76,6 +78,8 @@ def test_every_answer_is_as_described(client: TestClient, document: dict[str, An
     path = "/v1/decisions/{decision_id}/receipts"
     response = client.get(f"/v1/decisions/{decision}/receipts")
     check(document, document["paths"][path]["get"]["responses"]["200"], response)
+    response = client.get(f"/v1/decisions/{decision}")
+    check(document, document["paths"]["/v1/decisions/{decision_id}"]["get"]["responses"]["200"], response)
     assert called == {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 

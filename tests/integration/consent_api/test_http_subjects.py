@@ -213,12 +213,55 @@ def test_receipts_of_an_unknown_decision_are_404(client: TestClient) -> None:
     assert client.get("/v1/decisions/7/receipts").status_code == 422
 
 
+def test_the_history_has_every_decision_with_its_effect_now(client: TestClient) -> None:
+    given = decide(client, "given", subject_ref="s1", address=A)
+    withdrawn = decide(client, "withdrawn", subject_ref="s1")
+    decide(client, "withdrawn", subject_ref="s2", address=B)
+    elsewhere = decide(client, "objected", subject_ref="s1", channel="email")
+    answer = client.get("/v1/subjects/s1/history").json()
+    found = [(each["decision_id"], each["effect"], each.get("superseded_by")) for each in answer["decisions"]]
+    assert found == [
+        (given["decision_id"], "superseded", withdrawn["decision_id"]),
+        (withdrawn["decision_id"], "in_effect", None),
+        (elsewhere["decision_id"], "no_address", None),
+    ]
+    assert answer["decisions"][0]["evidence"]
+    assert answer["decisions"][1]["addresses"] == withdrawn["addresses"]
+    assert answer["more_after"] is None
+    one = client.get(f"/v1/decisions/{given['decision_id']}").json()
+    assert one == answer["decisions"][0]
+    assert client.get("/v1/subjects/s9/history").status_code == 404
+    assert client.get(f"/v1/decisions/{uuid4()}").status_code == 404
+    assert client.get("/v1/decisions/7").status_code == 404
+
+
+def test_a_long_history_comes_page_by_page(client: TestClient) -> None:
+    refusals = [{"subject_ref": "s1", "channel": "sms", "purpose": f"p{n}", "status": "refused"} for n in range(250)]
+    sent = client.post(
+        "/v1/decisions/batch", json={"decisions": refusals, "bulk": True}, headers={"Idempotency-Key": "k"}
+    )
+    ids = [each["decision_id"] for each in sent.json()["results"]]
+    pages, after = [], None
+    while True:
+        answer = client.get("/v1/subjects/s1/history", params={"after": after} if after else {}).json()
+        pages.append([each["decision_id"] for each in answer["decisions"]])
+        after = answer["more_after"]
+        if after is None:
+            break
+    assert [len(page) for page in pages] == [100, 100, 50]
+    assert [each for page in pages for each in page] == ids
+    other = client.get("/v1/subjects/s1/history", params={"after": str(uuid4())}).json()
+    assert other["decisions"] == []
+
+
 def test_one_tenant_sees_nothing_of_another(client: TestClient, owner_engine: Engine) -> None:
     decision = decide(client, "withdrawn", subject_ref="s1", address=A)
     with owner_engine.begin() as connection:
         for table in ("subjects", "decisions"):
             connection.execute(text(f"UPDATE {table} SET tenant = 'globex'"))
     assert client.get("/v1/subjects/s1/state").status_code == 404
+    assert client.get("/v1/subjects/s1/history").status_code == 404
+    assert client.get(f"/v1/decisions/{decision['decision_id']}").status_code == 404
     assert client.get(f"/v1/decisions/{decision['decision_id']}/receipts").status_code == 404
 
 
