@@ -34,7 +34,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     unreadable, invalid_address, unavailable. `detail` says more where the caller can mend it.
 
     Times are microseconds, UTC. `as_of`: every live decision that was acknowledged before this moment is considered;
-    None where that is not known, which denies. `valid_until`: not to be used after it; `permits` knows.
+    None where that is not known, which denies. `valid_until`: not to be used after it; `permits` knows. `expires_at`:
+    when the deciding permission ends or ended. `list_unusable`: it denies because of the list, not of the address: the
+    list is not loaded, is old, or has lost records.
     """
 
     permitted: bool
@@ -42,6 +44,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     decision_id: str | None = None
     detail: str | None = None
+    expires_at: int | None = None
+    list_unusable: bool = False
     as_of: int | None
     valid_until: int
     valid_until_elapsed: int
@@ -66,11 +70,12 @@ class Basis:
         """The denial of every address, where its part of the list may not be answered from."""
         self.no_decision = self._undecided(permitted=unknown == "allow", reason=UNKNOWN)
 
-    def refused(self, reason: str, detail: str) -> Answer:
-        return self._undecided(permitted=False, reason=reason, detail=detail)
+    def refused(self, reason: str, detail: str, *, list_unusable: bool = False) -> Answer:
+        return self._undecided(permitted=False, reason=reason, detail=detail, list_unusable=list_unusable)
 
     def _hindered(self, stage: str) -> Answer:
-        return self.refused("hole" if stage == "hole" else "stale", f"{stage}: {HINDRANCES[stage]}")
+        reason = "hole" if stage == "hole" else "stale"
+        return self.refused(reason, f"{stage}: {HINDRANCES[stage]}", list_unusable=True)
 
     def answer(self, verdict: Verdict, *, reason: str | None = None) -> Answer:
         """The verdict's, or a denial for `reason`."""
@@ -84,16 +89,20 @@ class Basis:
             reason=reason or verdict.reason,
             since=verdict.since,
             decision_id=verdict.decision_id,
+            expires_at=verdict.expires_at,
             as_of=self._as_of,
             valid_until=valid_until,
             valid_until_elapsed=valid_until_elapsed,
         )
 
-    def _undecided(self, *, permitted: bool, reason: str, detail: str | None = None) -> Answer:
+    def _undecided(
+        self, *, permitted: bool, reason: str, detail: str | None = None, list_unusable: bool = False
+    ) -> Answer:
         return Answer(
             permitted=permitted,
             reason=reason,
             detail=detail,
+            list_unusable=list_unusable,
             as_of=self._as_of,
             valid_until=self._valid_until,
             valid_until_elapsed=self._valid_until_elapsed,
@@ -146,9 +155,9 @@ class Question:
             )
         return basis
 
-    def refused(self, reason: str, detail: str) -> Answer:
+    def refused(self, reason: str, detail: str, *, list_unusable: bool = False) -> Answer:
         """A denial that goes by no entry."""
-        return self._whole.refused(reason, detail)
+        return self._whole.refused(reason, detail, list_unusable=list_unusable)
 
     def _basis(self, as_of: int | None, usable_until: int, hindrance: str | None) -> Basis:
         valid_until = self.clock

@@ -84,7 +84,7 @@ class Checker:
         """The answer for every address, where there is one."""
         if question.loading is not None:
             return question.loading
-        return None if self.outdated_by() is None else question.refused("unavailable", _OUTDATED)
+        return None if self.outdated_by() is None else question.refused("unavailable", _OUTDATED, list_unusable=True)
 
     def _question(self, purpose: str) -> Question:
         return Question(

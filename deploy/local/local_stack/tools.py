@@ -92,7 +92,12 @@ def _answers(
             answer = client.post(
                 f"{endpoints.gate}/v1/check",
                 headers={"Authorization": f"Bearer {endpoints.check_key}"},
-                json={"channel": channel, "purpose": purpose, "addresses": [place[1] for place in some]},
+                json={
+                    "channel": channel,
+                    "purpose": purpose,
+                    "addresses": [place[1] for place in some],
+                    "when_stale": "deny",
+                },
             )
             answer.raise_for_status()
             for place, result in zip(some, answer.json()["results"], strict=True):

@@ -16,7 +16,7 @@ from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
 from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
 
-from .contract import EXAMPLES, MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
+from .contract import DENY, EXAMPLES, MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
 from .settings import ADDRESSES, REQUESTS
 
@@ -25,6 +25,7 @@ _AT_ONCE = 25
 _SLICE_SECONDS = 0.005
 """For which a request may keep others waiting."""
 _SCOPE = "check"
+_RETRY_SECONDS = 5
 _CHECKED_AT_ONCE = 64
 """Requests of one tenant, with bodies of up to 4 MiB."""
 
@@ -71,7 +72,7 @@ class Gate:
                 "keys-unavailable",
                 "The gate cannot read its file of API keys.",
                 cure="Treat every address as not permitted, and repeat later.",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": str(_RETRY_SECONDS)},
             ) from None
         if key is None:
             raise problems.missing_api_key()
@@ -82,9 +83,12 @@ class Gate:
         return key
 
     async def check(self, caller: ApiKey, request: CheckRequest) -> list[Answer]:
-        """The answers, in order. Lets other requests go between slices of time, so that one caller's ten thousand
-        addresses, however hard they are to read, do not hold up another's one. The requests of a tenant take turns:
-        however many it sends at once, between two slices of another tenant there is one of its own."""
+        """The answers, in order. Problem 503 where the list cannot be answered from, unless the request has each denied
+        then: a campaign would strike out its whole list and call that a success.
+
+        Lets other requests go between slices of time, so that one caller's ten thousand addresses, however hard they
+        are to read, do not hold up another's one. The requests of a tenant take turns: however many it sends at once,
+        between two slices of another tenant there is one of its own."""
         checker = self._checker(caller, request)
         clear = request.addresses is not None
         addresses = request.addresses if request.addresses is not None else request.address_keys
@@ -106,6 +110,10 @@ class Gate:
                     answers += self._portion(checker, portion, request.purpose, clear=clear)
                 if time.perf_counter() - began >= _SLICE_SECONDS:
                     await asyncio.sleep(0)
+        unusable = next((each for each in answers if each.list_unusable), None)
+        if unusable is not None and request.when_stale != DENY:
+            self._metrics.answers.labels(request.channel, "false", unusable.reason).inc(len(addresses))
+            raise _list_unusable(unusable)
         for (permitted, reason), count in Counter((each.permitted, each.reason) for each in answers).items():
             self._metrics.answers.labels(request.channel, str(permitted).lower(), reason).inc(count)
         return answers
@@ -118,6 +126,7 @@ class Gate:
                 permitted=False,
                 reason="unavailable",
                 detail="this gate has no hash keys of the tenant",
+                list_unusable=True,
                 as_of=None,
                 valid_until=now,
                 valid_until_elapsed=elapsed_micros(),
@@ -146,6 +155,16 @@ class Gate:
         return self._checkers.get((caller.tenant, view.channel))
 
 
+def _list_unusable(answer: Answer) -> Problem:
+    return Problem(
+        503,
+        f"list-{answer.reason}",
+        f"The list cannot be answered from: {answer.detail}.",
+        cure='Contact nobody, and ask again. With "when_stale": "deny" each address is answered as not permitted.',
+        headers={"Retry-After": str(_RETRY_SECONDS)},
+    )
+
+
 def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAPI:
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
@@ -163,7 +182,8 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         operation_id="checkAddresses",
         summary="May these addresses be contacted on this channel for this purpose, now?",
         description="Every address gets an answer in its place. Contact only where `permitted` is true, and until"
-        " `valid_until`; any other answer, any error and no answer at all mean no.",
+        " `valid_until`; any other answer, any error and no answer at all mean no. 503: the list cannot be answered"
+        ' from, as it is stale, say; with "when_stale": "deny" each address is then denied.',
         responses={
             200: openapi.json_response(CheckResponse, "An answer for each address, in the order of the request."),
             **problems.responses(400, 401, 403, 408, 413, 415, 422, 429, 503),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -36,6 +36,9 @@ REASONS = (
 )
 
 
+REFUSE, DENY = "refuse", "deny"
+
+
 class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """May these addresses be contacted on this channel for this purpose? Give addresses or address_keys."""
 
@@ -59,11 +62,19 @@ class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     addresses: Addresses | None = None
     address_keys: AddressKeys | None = None
     tenant: Annotated[str | None, Meta(description="may be left out: the API key's tenant")] = None
+    when_stale: Annotated[
+        Literal["refuse", "deny"],
+        Meta(
+            description="what is answered where the list cannot be answered from (stale, hole, unavailable): the whole"
+            " request with 503 (refuse), or each address as not permitted (deny)"
+        ),
+    ] = REFUSE
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The answer for one address. Contact only if `permitted` is true."""
 
+    index: Annotated[int, Meta(description="of the address in the request, from 0")]
     permitted: bool
     reason: Annotated[
         str,
@@ -89,6 +100,7 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
             "the gate cannot know"
         ),
     ]
+    expires_at: Annotated[Time | None, Meta(description="when the deciding permission ends, or has ended")] = None
     detail: str | None = None
 
 
@@ -111,6 +123,7 @@ EXAMPLES: dict[str, list[Any]] = {
         {
             "results": [
                 {
+                    "index": 0,
                     "permitted": False,
                     "reason": "withdrawn",
                     "since": "2026-01-26T07:59:58Z",
@@ -119,6 +132,7 @@ EXAMPLES: dict[str, list[Any]] = {
                     "valid_until": "2026-01-26T08:10:30.500000Z",
                 },
                 {
+                    "index": 1,
                     "permitted": False,
                     "reason": "unknown",
                     "since": None,
@@ -144,15 +158,17 @@ def results_of(answers: Iterable[Answer]) -> list[Result]:
 
     return [
         Result(
+            index=index,
             permitted=answer.permitted,
             reason=answer.reason,
             since=None if answer.since is None else _datetime(answer.since),
             decision_id=answer.decision_id,
             as_of=None if answer.as_of is None else time(answer.as_of),
             valid_until=time(answer.valid_until),
+            expires_at=None if answer.expires_at is None else _datetime(answer.expires_at),
             detail=answer.detail,
         )
-        for answer in answers
+        for index, answer in enumerate(answers)
     ]
 
 

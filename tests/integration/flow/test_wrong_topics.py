@@ -90,7 +90,7 @@ def test_a_gate_without_its_broker_says_no_and_waits(rig: Rig, files: dict[str, 
         until(lambda: "topics: no answer from Kafka" in page(port, "readyz"))
         check = httpx.post(
             f"http://127.0.0.1:{gate_port}/v1/check",
-            json={"channel": "sms", "purpose": "newsletter", "addresses": ["+33639980001"]},
+            json={"channel": "sms", "purpose": "newsletter", "addresses": ["+33639980001"], "when_stale": "deny"},
             headers={"Authorization": f"Bearer {files['gate_token'].read_text()}"},
         )
         assert [each["permitted"] for each in check.json()["results"]] == [False]

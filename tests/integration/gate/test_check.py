@@ -59,7 +59,9 @@ class House:
         return await self.client.post("/v1/check", json=body, headers=headers, **options)
 
     async def ask(self, *addresses: str, purpose: str = "newsletter", **more: Any) -> list[dict[str, Any]]:
-        answer = await self.post({"channel": "sms", "purpose": purpose, "addresses": list(addresses), **more})
+        answer = await self.post(
+            {"channel": "sms", "purpose": purpose, "addresses": list(addresses), "when_stale": "deny", **more}
+        )
         assert answer.status_code == 200, answer.text
         results: list[dict[str, Any]] = answer.json()["results"]
         return results
@@ -81,6 +83,7 @@ async def test_each_address_is_answered_in_its_place(house: House, entries: Entr
     entries.write("sms", OTHER, decision(status="withdrawn"), decision("survey"))
     eventually(lambda: "consent_relay_gate_view_entries" in house.metrics() and entry_count(house) == 2)
     results = await house.ask("06 39 98 00 01", "no number", OTHER, "+33639980009")
+    assert [each["index"] for each in results] == [0, 1, 2, 3]
     assert timed(results[0]) == {
         "permitted": True,
         "reason": "given",
@@ -105,7 +108,7 @@ def timed(result: dict[str, Any]) -> dict[str, Any]:
     as_of, valid_until = (datetime.fromisoformat(result[name]) for name in ("as_of", "valid_until"))
     assert as_of <= datetime.now(UTC)
     assert timedelta(0) < valid_until - as_of <= timedelta(seconds=30)
-    return {name: value for name, value in result.items() if name not in ("as_of", "valid_until")}
+    return {name: value for name, value in result.items() if name not in ("as_of", "valid_until", "index")}
 
 
 def entry_count(house: House) -> float:
@@ -144,7 +147,8 @@ async def test_the_policy_decides_unknown_and_nothing_else(
     open_view: OpenView, entries: Entries, keyring: Keyring, tmp_path: Path
 ) -> None:  # R4
     entries.write("sms", PHONE, decision(status="withdrawn"))
-    entries.write("sms", OTHER, decision(expires=now() - 1))
+    ended = now() - 1
+    entries.write("sms", OTHER, decision(expires=ended))
     entries.write_bytes("sms", entries.key("sms", "+33639980003"), b"unreadable")
     house = House(open_view(), keyring, tmp_path, unknown="allow")
     results = await house.ask(PHONE, OTHER, "+33639980003", "12", "+33639980004")
@@ -156,6 +160,10 @@ async def test_the_policy_decides_unknown_and_nothing_else(
         "invalid_address",
         "unknown",
     ]
+    assert datetime.fromisoformat(results[1]["expires_at"]) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+        microseconds=ended
+    )
+    assert ["expires_at" in each for each in results] == [False, True, False, False, False]
     assert (await house.ask(PHONE, purpose="survey"))[0]["permitted"]
 
 
@@ -212,7 +220,9 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
     results = await behind.ask(PHONE, OTHER, "no number")
     assert [(each["permitted"], each["reason"]) for each in results] == [(False, "unavailable")] * 3
     body = {"channel": "sms", "purpose": "newsletter", "address_keys": [old]}
-    assert (await behind.post(body)).json()["results"][0]["reason"] == "unavailable"
+    refused = await behind.post(body)
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:consent-relay:problem:list-unavailable")
+    assert (await behind.post({**body, "when_stale": "deny"})).json()["results"][0]["reason"] == "unavailable"
     assert "h2 of tenant acme" in str(behind.gate.keyring_state())
     assert [record.__dict__["key_id"] for record in caplog.records if hasattr(record, "key_id")] == ["h2"]
     entries.write_bytes("sms", new, None)
@@ -230,6 +240,11 @@ async def test_a_list_that_is_not_loaded_denies_everything(
     house = House(open_view(wait=False, bootstrap="127.0.0.1:1"), keyring, tmp_path, unknown="allow")
     results = await house.ask(PHONE, "no number")
     assert [(each["permitted"], each["reason"]) for each in results] == [(False, "stale")] * 2
+    refused = await house.post({"channel": "sms", "purpose": "newsletter", "addresses": [PHONE]})
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:consent-relay:problem:list-stale")
+    assert "loading: the list is not loaded" in refused.json()["detail"]
+    assert refused.headers["retry-after"]
+    assert 'reason="stale"} 3.0' in house.metrics()
     assert house.registry.get_sample_value("consent_relay_gate_view_usable", {"channel": "sms"}) == 0
 
 
@@ -242,12 +257,14 @@ async def test_a_caller_that_may_not_ask_gets_the_reason(house: House) -> None: 
     assert (await house.client.post("/v1/check", json=body)).status_code == 401
     answer = await house.post(body, house.reader)
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:consent-relay:problem:missing-scope")
-    answer = await house.post(body, house.stranger)
+    answer = await house.post({**body, "when_stale": "deny"}, house.stranger)
     assert answer.json()["results"][0]["reason"] == "unavailable"
+    answer = await house.post(body, house.stranger)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:consent-relay:problem:list-unavailable")
     house.keys_file.write_text("{")
     answer = await house.post(body)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert 'gate_refused_total{status="503"} 1.0' in house.metrics()
+    assert 'gate_refused_total{status="503"} 2.0' in house.metrics()
 
 
 async def test_a_revoked_key_is_refused_at_once(house: House) -> None:  # R15
@@ -268,6 +285,7 @@ async def test_a_revoked_key_is_refused_at_once(house: House) -> None:  # R15
         ({"addresses": None}, "addresses"),
         ({"addresses": [7]}, "addresses[0]"),
         ({"address_keys": ["h1.x"]}, "addresses"),
+        ({"when_stale": "permit"}, "when_stale"),
         ({"surprise": "+33639980001"}, "body"),
     ],
 )
@@ -305,7 +323,9 @@ async def test_the_description_matches(house: House) -> None:  # R15
     request = document["components"]["schemas"]["CheckRequest"]
     assert request["required"] == ["channel", "purpose"]
     results = document["components"]["schemas"]["Result"]["properties"]
-    assert set(results) == {"permitted", "reason", "since", "decision_id", "as_of", "valid_until", "detail"}
+    assert list(results) == [
+        *("index", "permitted", "reason", "since", "decision_id", "as_of", "valid_until", "expires_at", "detail"),
+    ]
 
 
 async def test_hashes_are_the_documented_ones(house: House, entries: Entries, keyring: Keyring) -> None:  # R12

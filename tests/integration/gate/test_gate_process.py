@@ -69,7 +69,7 @@ class GateProcess:
     def reason(self) -> str:
         answer = httpx.post(
             f"http://127.0.0.1:{self.port}/v1/check",
-            json={"channel": "sms", "purpose": "newsletter", "addresses": [PHONE]},
+            json={"channel": "sms", "purpose": "newsletter", "addresses": [PHONE], "when_stale": "deny"},
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=10,
         )

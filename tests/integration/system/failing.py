@@ -358,7 +358,12 @@ class FailingSystem:
         if not people:
             return {}
         asked_at, asked = time.monotonic(), time.time_ns() // 1_000
-        body = {"channel": channel, "purpose": PURPOSE, "addresses": [each.address for each in people]}
+        body = {
+            "channel": channel,
+            "purpose": PURPOSE,
+            "addresses": [each.address for each in people],
+            "when_stale": "deny",
+        }
         headers = {"Authorization": f"Bearer {self.endpoints.check_key}"}
         try:
             answer = self._client.post(f"{self.endpoints.gate}/v1/check", json=body, headers=headers)

@@ -81,7 +81,7 @@ def _gate_says(endpoints: Endpoints, purpose: str) -> bool | None:
     """None where no decision is known yet."""
     answer = httpx.post(
         f"{endpoints.gate}/v1/check",
-        json={"channel": "email", "purpose": purpose, "addresses": [ADDRESS]},
+        json={"channel": "email", "purpose": purpose, "addresses": [ADDRESS], "when_stale": "deny"},
         headers={"Authorization": f"Bearer {endpoints.check_key}"},
         timeout=30,
     )

@@ -219,7 +219,7 @@ class System:
     def _check(self, channel: str, purpose: str, addresses: Sequence[str]) -> list[dict[str, Any]]:
         answer = self._client.post(
             f"{self.endpoints.gate}/v1/check",
-            json={"channel": channel, "purpose": purpose, "addresses": addresses},
+            json={"channel": channel, "purpose": purpose, "addresses": addresses, "when_stale": "deny"},
             headers={"Authorization": f"Bearer {self.endpoints.check_key}"},
         )
         assert answer.status_code == 200, answer.text

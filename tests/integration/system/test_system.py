@@ -57,7 +57,7 @@ def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> 
     def gate_says() -> Any:
         answer = httpx.post(
             f"{endpoints.gate}/v1/check",
-            json={"channel": "sms", "purpose": "promotions", "addresses": ["+33639980001"]},
+            json={"channel": "sms", "purpose": "promotions", "addresses": ["+33639980001"], "when_stale": "deny"},
             headers={"Authorization": f"Bearer {endpoints.check_key}"},
         )
         return answer.json()["results"][0]
