@@ -50,7 +50,7 @@ def required(process: str, topics: Topics, *, propagator: str = "default") -> li
         case "ingest":
             return [
                 *_topics(inbound, _READ),
-                *_topics([topics.dead_letters("consent-api")], _WRITE),
+                *_topics([topics.results, topics.dead_letters("consent-api")], _WRITE),
                 *_groups(topics, "consent-api-inbound", "consent-api-inbound-bulk", "consent-api-receipts"),
             ]
         case "suppression":

@@ -10,6 +10,7 @@ from typing import Any
 NAMESPACE = "relay.consent.v1"
 RECORD_NAMES = (
     "ConsentSubmitted",
+    "SubmissionResult",
     "ConsentChanged",
     "SuppressionEntry",
     "ConsentResolved",

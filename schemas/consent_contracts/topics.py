@@ -16,6 +16,7 @@ _CHANGES = ("ConsentChanged", "ConsentResolved")
 RECORDS: dict[str, tuple[str, ...]] = {
     "consent.inbound.v1": ("ConsentSubmitted",),
     "consent.inbound.bulk.v1": ("ConsentSubmitted",),
+    "consent.results.v1": ("SubmissionResult",),
     "consent.changes.v1": _CHANGES,
     "consent.changes.bulk.v1": _CHANGES,
     "suppression.resolved.v1": ("ListResolved",),
@@ -55,6 +56,11 @@ class Topics:
     @property
     def inbound_bulk(self) -> str:
         return f"{self.prefix}consent.inbound.bulk.v1"
+
+    @property
+    def results(self) -> str:
+        """What became of the records of the inbound topics."""
+        return f"{self.prefix}consent.results.v1"
 
     @property
     def changes(self) -> str:
@@ -108,6 +114,7 @@ class Topics:
         return [
             _kept(self.inbound, partitions, days=3),
             _kept(self.inbound_bulk, partitions, days=3),
+            _kept(self.results, partitions, days=7),
             _kept(self.receipts, partitions, days=30),
             *(replace(spec, copartitioned=True) for spec in copartitioned),
             *(_one_partition(self.propagation_active(name)) for name in self.propagators),

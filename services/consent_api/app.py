@@ -19,7 +19,7 @@ from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
 from .errors import LedgerUnavailableError
-from .http import decisions, explain, models, rendering, subjects
+from .http import decisions, events, explain, models, rendering, subjects
 from .http.dependencies import RequestDependencies
 from .http.examples import EXAMPLES
 from .http.metrics_middleware import RequestMetricsMiddleware
@@ -86,6 +86,7 @@ def create_app(
     )
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, bulk_threads=bulk_threads))
     app.include_router(subjects.routes(ledger, rules, dependencies))
+    app.include_router(events.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(app, sent=models.SENT, answered=models.ANSWERED, examples=EXAMPLES)

@@ -60,6 +60,10 @@ class DeadLettersNotWrittenError(ConsentApiError):
     """The text is librdkafka's name of the cause."""
 
 
+class ResultsNotWrittenError(ConsentApiError):
+    """The text is librdkafka's name of the cause."""
+
+
 class KafkaUnavailableError(ConsentApiError):
     """The message has what Kafka answered, if it did."""
 

@@ -18,7 +18,7 @@ from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 
 from .errors import LedgerUnavailableError
-from .ledger import backlog, database, idempotency
+from .ledger import backlog, database, events, idempotency
 from .ledger.backlog import OutboxBacklog
 from .ledger.database import transact
 from .ledger.lanes import Lane
@@ -138,7 +138,8 @@ class LaneMonitor:
 
 class DatabaseMonitor:
     """For the API process. While the database does not answer the process is not ready, and callers get 503; while the
-    clocks differ the process is not ready. Also deletes expired answers of idempotent requests."""
+    clocks differ the process is not ready. Also deletes expired answers of idempotent requests, and refusals of
+    events."""
 
     def __init__(
         self, ledger: Ledger, health: Health, *, offset: Gauge, clock: Callable[[], float] = time.monotonic
@@ -174,17 +175,18 @@ class DatabaseMonitor:
     def _delete_expired(self) -> None:
         """A batch, and further ones while there are any and a second is not over; the next check goes on."""
         deadline = self._clock() + _EXPIRY_SECONDS
-        deleted = _EXPIRY_BATCH
         try:
-            while deleted == _EXPIRY_BATCH:
-                deleted = self._ledger.transact(
-                    lambda c: idempotency.delete_expired(c, now=database.clock(c), most=_EXPIRY_BATCH)
-                )
-                if self._clock() >= deadline:
-                    return
+            for delete in (idempotency.delete_expired, events.delete_expired):
+                deleted = _EXPIRY_BATCH
+                while deleted == _EXPIRY_BATCH:
+                    deleted = self._ledger.transact(
+                        lambda c, delete=delete: delete(c, now=database.clock(c), most=_EXPIRY_BATCH)
+                    )
+                    if self._clock() >= deadline:
+                        return
         except LedgerUnavailableError as error:
             # The database has just answered: it is slow, and what is left stays for the next check.
-            log.warning("expired idempotency keys could not be deleted", extra={"error": str(error)})
+            log.warning("what has expired could not be deleted", extra={"error": str(error)})
 
 
 def _schema_version(connection: Connection) -> str:

@@ -135,7 +135,7 @@ def test_members_of_a_fixed_form_are_described_by_it(document: dict[str, Any]) -
         if name in ("channel", "purpose", "address", "address_key"):
             assert "pattern" in described, name
             found.add(name)
-        if name in ("stage", "action", "effect", "outcome", "reason") or (name == "status" and "type" in described):
+        if name in ("stage", "action", "effect", "outcome") or (name == "status" and "type" in described):
             assert "enum" in described or described["type"] == "integer", name
     assert {"channel", "purpose"} <= found
 

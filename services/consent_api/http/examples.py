@@ -163,6 +163,35 @@ EXAMPLES: dict[str, list[Any]] = {
             "more_after": None,
         }
     ],
+    "Event": [
+        {
+            "event_id": "web-20260126-000017",
+            "results": [
+                {
+                    "source": "website",
+                    "outcome": "recorded",
+                    "decision_id": _WITHDRAWAL_ID,
+                    "effective_at": _CHOSEN_AT,
+                    "recorded_at": _RECORDED_AT,
+                    "effect": "in_effect",
+                },
+                {
+                    "source": "crm",
+                    "outcome": "refused",
+                    "refused_at": _RECORDED_AT,
+                    "errors": [
+                        {"field": "/channel", "detail": "unknown_channel", "cure": "send one of email, sms, voice"}
+                    ],
+                    "dead_letter": {
+                        "reason": "invalid",
+                        "topic": "consent.inbound.v1",
+                        "partition": 2,
+                        "offset": 41,
+                    },
+                },
+            ],
+        }
+    ],
     "Addresses": [{"addresses": [_LINKED]}],
     "SubjectState": [
         {

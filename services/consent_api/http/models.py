@@ -176,6 +176,15 @@ EffectiveAt = Annotated[
 ]
 
 
+class DeadLetter(Struct, kw_only=True):
+    """Where a record stood that is a dead letter now, and the reason of that: see `consent-relay dead-letters`."""
+
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+
+
 class WithEffect(Struct, kw_only=True, omit_defaults=True):
     """Whether a decision takes effect now, or which other one decides in its place."""
 
@@ -287,6 +296,30 @@ class EvaluatedDecision(Decision, kw_only=True, omit_defaults=True):
     superseded_since: SupersededSince | None = None
 
 
+class EventResult(Struct, kw_only=True, omit_defaults=True):
+    """What became of an event of one source. ``recorded``: with its decision and the effect of that now. ``refused``
+    (by Kafka): with errors, and the dead letter that holds the record. Both, if it was sent again and recorded."""
+
+    source: Annotated[str, Meta(description="Within which the id is unique: evidence.source_system, else the sender.")]
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": ["recorded", "refused"]})]
+    decision_id: DecisionId | None = None
+    effective_at: EffectiveAt | None = None
+    recorded_at: Time | None = None
+    effect: Effect | None = None
+    superseded_by: SupersededBy | None = None
+    superseded_since: SupersededSince | None = None
+    refused_at: Time | None = None
+    errors: list[FieldError] | None = None
+    dead_letter: DeadLetter | None = None
+
+
+class Event(Struct, kw_only=True):
+    """What became of an event."""
+
+    event_id: EventId
+    results: list[EventResult]
+
+
 class AddressState(Struct, kw_only=True):
     """An address that was linked then, with its verdicts by purpose; ``*``: purposes not named."""
 
@@ -384,4 +417,5 @@ ANSWERED = (
     SubjectHistory,
     Receipts,
     Explanation,
+    Event,
 )

@@ -19,6 +19,7 @@ from consent_api.errors import (
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Effect, Outcome
+from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
@@ -208,6 +209,37 @@ def to_history(subject_ref: str, found: queries.SubjectHistory) -> models.Subjec
 
 def to_evaluated(found: queries.LedgerDecision, outcome: Outcome) -> models.EvaluatedDecision:
     return models.EvaluatedDecision(**msgspec.structs.asdict(to_decision(found)), **_effect(outcome))
+
+
+def to_event(event_id: str, recorded: Sequence[RecordedEvent], refused: Sequence[RefusedEvent]) -> models.Event:
+    return models.Event(
+        event_id=event_id,
+        results=[
+            *(
+                models.EventResult(
+                    source=each.source,
+                    outcome="recorded",
+                    decision_id=each.decision_id,
+                    effective_at=rfc3339(each.effective_at),
+                    recorded_at=rfc3339(each.recorded_at),
+                    **_effect(each.outcome),
+                )
+                for each in recorded
+            ),
+            *(
+                models.EventResult(
+                    source=each.event[1],
+                    outcome="refused",
+                    refused_at=rfc3339(each.refused_at),
+                    errors=_field_errors(each.errors),
+                    dead_letter=models.DeadLetter(
+                        reason=each.dead_letter, topic=each.topic, partition=each.partition, offset=each.offset
+                    ),
+                )
+                for each in refused
+            ),
+        ],
+    )
 
 
 def to_explanation(channel: str, purpose: str, found: queries.Explanation) -> models.Explanation:

@@ -28,6 +28,7 @@ class IngestMetrics:
     throttled: Gauge
     clock_offset: Gauge
     dropped_fields: Counter
+    results_lost: Counter
 
     @classmethod
     def on(cls, registry: CollectorRegistry, *, topics: Collection[str] = ()) -> "IngestMetrics":
@@ -116,6 +117,13 @@ class IngestMetrics:
                 " reference that identifies no one. The log names the records. Growing: a producer writes the field"
                 " wrongly.",
                 ["topic", "field"],
+                registry=registry,
+            ),
+            results_lost=Counter(
+                "consent_relay_ingest_results_lost_total",
+                "Results of submissions that are not on consent.results.v1, because that topic has taken none for 30 s."
+                " The submissions are recorded, or dead letters: GET /v1/events/{event_id} answers what became of one.",
+                ["topic"],
                 registry=registry,
             ),
         )

@@ -10,7 +10,12 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from consent_api.errors import DeadLettersNotWrittenError, LedgerUnavailableError, MisconfiguredError
+from consent_api.errors import (
+    DeadLettersNotWrittenError,
+    LedgerUnavailableError,
+    MisconfiguredError,
+    ResultsNotWrittenError,
+)
 from consent_api.ledger import backlog
 from consent_api.ledger.database import connect, refuse_denied
 from consent_api.ledger.ids import DecisionIds
@@ -36,10 +41,12 @@ from .positions import EndOffsets, PositionsLoop, RecordedPositions
 from .preference import LivePreference
 from .receipts import Receipts
 from .record import Consumed
+from .results import PRODUCER as RESULTS_PRODUCER
+from .results import ResultWriter
 from .submissions import WITHOUT_EFFECT, Submissions
 from .throttle import BulkThrottle
 
-NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError)
+NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError, ResultsNotWrittenError)
 # A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 # Decisions in one transaction of the live lane at first; it grows while they fit into the lane's second, since an
@@ -119,6 +126,12 @@ def composed(
             bound=bound[lane],
             default_tenant=default_tenants[lane],
             dead_letters=dead_letters(),
+            results=ResultWriter(
+                producer=kafka.producer(settings.kafka, settings.kafka_client, **RESULTS_PRODUCER),
+                codec=codec,
+                topic=topics.results,
+                metrics=metrics,
+            ),
             metrics=metrics,
             no_lift=settings.ingest_no_lift,
             most=_FIRST_LIVE_TRANSACTION if lane is Lane.LIVE else settings.ingest_bulk_batch,
@@ -170,7 +183,7 @@ def composed(
             positions=positions,
             batch_size=batch,
         )
-        needed = [topic, topics.dead_letters(SERVICE)]
+        needed = [topic, topics.dead_letters(SERVICE), *([] if topic == topics.receipts else [topics.results])]
         return wait_for_topics(consumer_loop.run, settings, needed, health=health, part=name)
 
     stored = PositionsLoop(

@@ -7,8 +7,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -18,13 +19,14 @@ from consent_api.errors import (
     SubmissionInvalidError,
     TransactionTooLongError,
 )
+from consent_api.ledger import events
 from consent_api.ledger.database import refusal
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
-from consent_api.validate import Accepted, Rules, dropped_field, validate
+from consent_api.validate import Accepted, Event, Rules, dropped_field, event_source, readable_event, validate
 from consent_api.validate.clear_addresses import same_address, shows_address
 from consent_api.validate.references import LONGEST_REFERENCE
 from consent_contracts.cloudevents import rfc3339
@@ -35,6 +37,7 @@ from consent_contracts.errors import Unreadable
 from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
 from .record import Consumed
+from .results import ResultWriter, SubmissionResult
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,8 @@ class _TooLong:
 
 
 class Submissions:
-    """Raises LedgerUnavailableError, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again.
+    """Raises LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError or ResultsNotWrittenError: try the
+    batch again.
 
     Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
     """
@@ -76,6 +80,7 @@ class Submissions:
         default_tenant: str | None,
         bound: Collection[str] | None = None,
         dead_letters: DeadLetterWriter,
+        results: ResultWriter,
         metrics: IngestMetrics,
         no_lift: Collection[str] = (),
         most: int = 10_000,
@@ -95,56 +100,75 @@ class Submissions:
         self._bound = tenants if bound is None else bound
         self._default_tenant = default_tenant
         self._dead_letters = dead_letters
+        self._results = results
         self._metrics = metrics
 
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
-        """When this returns, each record is committed in the ledger or acknowledged as a dead letter, but for those
-        returned: another transaction holds the person that they concern."""
+        """When this returns, each record is committed in the ledger or acknowledged as a dead letter, and its result is
+        published, but for those returned: another transaction holds the person that they concern."""
         now, read_at = self._ledger.now(), time.monotonic()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         fetched, rejected = without_unfetchable(records)
-        without_effect: list[tuple[Consumed, Recorded]] = []
-        after_lift: list[tuple[Consumed, Recorded]] = []
+        results = [_unreadable(each) for each in rejected]
         for record in fetched:
+            datum: dict[str, Any] = {}
             try:
-                accepted.append(self._read(record, now, read_at))
+                datum = self._codec.decode(record.topic, record.value, read_at=read_at)
+                accepted.append(self._read(record, datum, now))
                 readable.append(record)
             except Unreadable as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
+                results.append(_unreadable(rejected[-1]))
             except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
+                results.append(self._refused(rejected[-1], error, datum))
         outcomes = self._record(accepted)
-        repeated = 0
         left: list[Consumed] = []
-        dropped: list[tuple[Consumed, Accepted]] = []
+        recorded: list[SubmissionResult] = []
         for record, each, outcome in zip(readable, accepted, outcomes, strict=True):
             if outcome is None:
                 left.append(record)
             elif isinstance(outcome, SubmissionInvalidError):
                 rejected.append(invalid(record, outcome))
+                results.append(_refused_by_the_ledger(rejected[-1], outcome, each))
             else:
-                repeated += outcome.repeated
-                if each.dropped and not outcome.repeated:
-                    dropped.append((record, each))
-                if outcome.without_effect:
-                    without_effect.append((record, outcome))
-                elif outcome.repeated and outcome.status != GIVEN and outcome.outcome.effect is Effect.SUPERSEDED:
-                    after_lift.append((record, outcome))
-        self._report_dropped(records[0].topic, dropped)
-        self._report_after_lift(records[0].topic, after_lift)
-        lost = self._without_effect(without_effect)
+                recorded.append(_recorded(record, each, outcome))
+        lost = self._report(records[0].topic, recorded)
+        refused = [kept for each in results if (kept := each.refused_event(now)) is not None]
+        if refused:
+            self._ledger.transact(lambda connection: events.refuse(connection, refused))
         if rejected or lost:
             self._dead_letters.write([*rejected, *lost])
-        done = len(records) - len(left)
+        results += recorded
+        if results:
+            self._results.write(results, now=now)
+        done, repeated = len(records) - len(left), sum(each.outcome == REPEATED for each in recorded)
         self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
         return left
 
-    def _report_dropped(self, topic: str, dropped: Sequence[tuple[Consumed, Accepted]]) -> None:
+    def _report(self, topic: str, recorded: Sequence[SubmissionResult]) -> list[Rejected]:
+        """Logs and counts what was recorded and needs a look; the refusals that become dead letters all the same."""
+        found = [(each, each.recorded) for each in recorded if each.recorded is not None]
+        self._report_dropped(topic, [each for each, outcome in found if each.dropped and not outcome.repeated])
+        self._report_after_lift(
+            topic,
+            [
+                (each.record, outcome)
+                for each, outcome in found
+                if outcome.repeated
+                and not outcome.without_effect
+                and outcome.status != GIVEN
+                and outcome.outcome.effect is Effect.SUPERSEDED
+            ],
+        )
+        return self._without_effect([(each.record, outcome) for each, outcome in found if outcome.without_effect])
+
+    def _report_dropped(self, topic: str, dropped: Sequence[SubmissionResult]) -> None:
         """A counter by field, and a line a batch: a producer that writes a field wrongly does so in each record."""
         if not dropped:
             return
-        for _, each in dropped:
+        for each in dropped:
             for fault in each.dropped:
                 self._metrics.dropped_fields.labels(topic, dropped_field(fault)).inc()
         log.warning(
@@ -152,8 +176,8 @@ class Submissions:
             extra={
                 "topic": topic,
                 "count": len(dropped),
-                "records": [f"{record.partition}:{record.offset}" for record, _ in dropped[:_MOST_NAMED]],
-                "fields": sorted({f"{fault.pointer}: {fault.code}" for _, each in dropped for fault in each.dropped}),
+                "records": [f"{each.record.partition}:{each.record.offset}" for each in dropped[:_MOST_NAMED]],
+                "fields": sorted({f"{fault.pointer}: {fault.code}" for each in dropped for fault in each.dropped}),
             },
         )
 
@@ -288,9 +312,9 @@ class Submissions:
         self._too_long.pop(person, None)
         return outcome
 
-    def _read(self, record: Consumed, now: int, read_at: float) -> Accepted:
-        datum = self._codec.decode(record.topic, record.value, read_at=read_at)
-        named = datum.pop("tenant")
+    def _tenant(self, datum: Mapping[str, Any]) -> str:
+        """Of a submission. Raises SubmissionInvalidError."""
+        named = datum["tenant"]
         tenant: str | None = named if named is not None else self._default_tenant
         if tenant is None:
             raise SubmissionInvalidError([_MISSING_TENANT])
@@ -298,11 +322,69 @@ class Submissions:
             raise SubmissionInvalidError([_UNKNOWN_TENANT])
         if tenant not in self._bound:
             raise SubmissionInvalidError([_OTHER_TENANT])
-        accepted = validate(datum, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
+        return tenant
+
+    def _read(self, record: Consumed, datum: Mapping[str, Any], now: int) -> Accepted:
+        tenant = self._tenant(datum)
+        fields = {name: value for name, value in datum.items() if name != "tenant"}
+        accepted = validate(fields, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
         sender = _sender(record)
         named = {name.casefold() for name in (record.topic, sender, accepted.source_system) if name}
         kept = _kept_in_the_clear(sender, accepted.address, self._rules.default_region)
         return replace(accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift))
+
+    def _refused(self, rejected: Rejected, error: SubmissionInvalidError, datum: Mapping[str, Any]) -> SubmissionResult:
+        """The result of a submission that breaks a rule, under its event id where that can be read."""
+        record = rejected.record
+        try:
+            tenant = self._tenant(datum)
+        except SubmissionInvalidError:
+            return _refused_result(rejected, error.faults)
+        event_id, source_system = readable_event(datum, rules=self._rules)
+        if event_id is None:
+            return _refused_result(rejected, error.faults, tenant=tenant)
+        # The address may be what cannot be read.
+        sender = _kept_in_the_clear(_sender(record), None, self._rules.default_region)
+        event = tenant, event_source(source_system, sender), event_id
+        return _refused_result(rejected, error.faults, tenant=tenant, event=event)
+
+
+RECORDED, REPEATED, REFUSED, UNREADABLE = "recorded", "repeated", "refused", "unreadable"
+"""Outcomes of submissions, as the topic of results has them."""
+
+
+def _recorded(record: Consumed, accepted: Accepted, recorded: Recorded) -> SubmissionResult:
+    return SubmissionResult(
+        record=record,
+        tenant=accepted.tenant,
+        event=accepted.event,
+        recorded=recorded,
+        outcome=REPEATED if recorded.repeated else RECORDED,
+        dropped=accepted.dropped,
+        dead_letter=WITHOUT_EFFECT if recorded.without_effect and recorded.status != GIVEN else None,
+    )
+
+
+def _unreadable(rejected: Rejected) -> SubmissionResult:
+    fault = FieldError(pointer="", code=rejected.reason, cure=rejected.error)
+    return SubmissionResult(record=rejected.record, outcome=UNREADABLE, errors=(fault,), dead_letter=rejected.reason)
+
+
+def _refused_by_the_ledger(rejected: Rejected, error: SubmissionInvalidError, accepted: Accepted) -> SubmissionResult:
+    return _refused_result(rejected, error.faults, tenant=accepted.tenant, event=accepted.event)
+
+
+def _refused_result(
+    rejected: Rejected, faults: tuple[FieldError, ...], *, tenant: str | None = None, event: Event | None = None
+) -> SubmissionResult:
+    return SubmissionResult(
+        record=rejected.record,
+        tenant=tenant,
+        event=event,
+        outcome=REFUSED,
+        errors=faults,
+        dead_letter=rejected.reason,
+    )
 
 
 def _sender(record: Consumed) -> str:

@@ -154,6 +154,12 @@ SELECT {_COLUMNS}, d.subject_id,
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = :decision_id AND d.tenant = :tenant
 """)  # noqa: S608 - constants
+_BY_EVENT = text(f"""
+SELECT {_DECISION}, d.event_source, d.subject_id,
+       ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
+FROM decisions d LEFT JOIN subjects s USING (subject_id)
+WHERE d.tenant = :tenant AND d.event_id = :event_id ORDER BY d.event_source LIMIT :most
+""")  # noqa: S608 - constants
 _HISTORY = text(f"""
 SELECT {_COLUMNS}, d.subject_id,
        ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
@@ -303,6 +309,14 @@ def history(
         decisions=tuple(_evaluated(connection, keyring, tenant, shown)),
         more_after=shown[-1].decision_id if len(rows) > PAGE else None,
     )
+
+
+def outcomes_of_events(
+    connection: Connection, *, tenant: str, event_id: str, most: int
+) -> list[tuple[Row[Any], Outcome]]:
+    """The decisions that were recorded under an event id, by their sources, with their effects now."""
+    rows = connection.execute(_BY_EVENT, {"tenant": tenant, "event_id": event_id, "most": most}).all()
+    return list(zip(rows, _outcomes(connection, rows), strict=True))
 
 
 def receipts(

@@ -118,7 +118,7 @@ decisions = Table(
         "NOT spreads OR (subject_id IS NOT NULL AND status <> 'given')", name="decisions_only_refusals_spread"
     ),
     CheckConstraint("(event_source IS NULL) = (event_id IS NULL)", name="decisions_event_has_source"),
-    UniqueConstraint("tenant", "event_source", "event_id", name="decisions_by_event"),
+    UniqueConstraint("tenant", "event_id", "event_source", name="decisions_by_event"),
     Index("decisions_of_subject", "subject_id", "recorded_at"),
     Index(
         "decisions_inherited",
@@ -303,6 +303,24 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "created_at"),
 )
 
+# The submissions by Kafka that were refused: their producers do not wait for an answer, but may ask for it.
+refused_events = Table(
+    "refused_events",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_source", Text, nullable=False),
+    Column("refused_at", BigInteger, nullable=False),
+    # [[field, code, cure], ...]
+    Column("errors", JSONB, nullable=False),
+    Column("dead_letter", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "event_id", "event_source"),
+    Index("refused_events_by_age", "refused_at"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -376,6 +394,7 @@ GRANTS: dict[str, str] = {
     "list_scrub": "SELECT, INSERT, UPDATE",
     "key_republished": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, UPDATE (created_at), DELETE",
+    "refused_events": "SELECT, INSERT, UPDATE, DELETE",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",

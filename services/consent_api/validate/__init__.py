@@ -6,12 +6,20 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from .accepted import Accepted, Event
+from .accepted import Accepted, Event, event_source
 from .evidence import EVIDENCE, LONGEST_EVIDENCE
 from .purposes import Purposes, UnknownPurpose
 from .references import LONGEST_REFERENCE
 from .rules import Rules
-from .submission import FIELDS, dropped_field, named_address, subject_reference, validate
+from .submission import (
+    FIELDS,
+    dropped_field,
+    event_reference,
+    named_address,
+    readable_event,
+    subject_reference,
+    validate,
+)
 from .times import ReadTime, micros, midnight, rfc3339
 
 __all__ = [
@@ -26,9 +34,12 @@ __all__ = [
     "Rules",
     "UnknownPurpose",
     "dropped_field",
+    "event_reference",
+    "event_source",
     "micros",
     "midnight",
     "named_address",
+    "readable_event",
     "rfc3339",
     "subject_reference",
     "validate",

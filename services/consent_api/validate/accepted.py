@@ -55,8 +55,12 @@ class Accepted:
         names it; else what the interface knows of the sender."""
         if self.event_id is None:
             return None
-        named = self.source_system
-        return self.tenant, _indexed(self.sender if named in (None, REMOVED) else named), self.event_id
+        return self.tenant, event_source(self.source_system, self.sender), self.event_id
+
+
+def event_source(source_system: str | None, sender: str) -> str:
+    """The source within which an event id is unique."""
+    return _indexed(sender if source_system in (None, REMOVED) else source_system)
 
 
 def _indexed(source: str | None) -> str:

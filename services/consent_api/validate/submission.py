@@ -12,7 +12,8 @@ from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
 from consent_runtime.addresses import InvalidAddress, canonical
 
-from . import evidence, references, texts, times
+from . import evidence as evidence_rules
+from . import references, texts, times
 from .accepted import Accepted
 from .clear_addresses import holds_at_sign, same_address, shows_address
 from .evidence import EVIDENCE
@@ -59,6 +60,25 @@ def validate(
     read is dropped, and a refusal whose time cannot be right counts from now. A permission is refused for any fault.
     """
     return _Submission(fields, rules, read_time).accepted(tenant, now, bulk=bulk)
+
+
+def readable_event(fields: Mapping[str, object], *, rules: Rules) -> tuple[str | None, str | None]:
+    """The event id and the source system of a submission that was refused, as far as they can be read: neither holds an
+    address."""
+    reading = _Submission(fields, rules, times.micros)
+    channel = reading.read("channel", reading.channel, [])
+    address = reading.address(channel, [])
+    event_id = reading.opaque("event_id", reading.reference, () if address is None else (address,), [])
+    return event_id, reading.evidence(address).get("source_system")
+
+
+def event_reference(value: str, rules: Rules) -> str:
+    """An event id on its own, as in a URL. SubmissionInvalidError when none such could be recorded."""
+    reading = _Submission({"event_id": value}, rules, times.micros)
+    found = reading.opaque("event_id", reading.reference, (), reading.needed)
+    if found is None:
+        raise SubmissionInvalidError(reading.needed)
+    return found
 
 
 def subject_reference(value: str, rules: Rules, *, addresses: Collection[str] = ()) -> str:
@@ -110,7 +130,7 @@ class _Submission:
         occurred_at = self._occurred_at(now)
         effective_at = now if occurred_at is None else min(occurred_at, now)
         expires_at = self._time("expires_at")
-        proof = self._evidence(address)
+        proof = self.evidence(address)
         if status == GIVEN:
             self._require_proof(proof)
             if expires_at is not None:
@@ -223,7 +243,7 @@ class _Submission:
             self.spare,
         )
 
-    def _evidence(self, address: str | None) -> dict[str, str]:
+    def evidence(self, address: str | None) -> dict[str, str]:
         """What can be read of it, without addresses."""
         given = self._fields.get("evidence")
         if given is None:
@@ -234,16 +254,16 @@ class _Submission:
             return {}
         self._report_unknown(given, "/evidence", EVIDENCE)
         kept: dict[str, str] = {}
-        for name, text in evidence.texts(given):
+        for name, text in evidence_rules.texts(given):
             pointer = f"/evidence/{name}"
             if isinstance(text, InvalidValueError):
                 self.spare.append(FieldError(pointer=pointer, code=text.code, cure=text.cure))
-            elif evidence.holds_address(
+            elif evidence_rules.holds_address(
                 name, text, raw=self._fields.get("address"), address=address, region=self._rules.default_region
             ):
                 cure = "send a reference instead of an address"
                 self.spare.append(FieldError(pointer=pointer, code="an_address", cure=cure))
-                kept[name] = evidence.REMOVED
+                kept[name] = evidence_rules.REMOVED
             else:
                 kept[name] = text
         return kept

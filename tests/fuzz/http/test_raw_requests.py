@@ -109,6 +109,7 @@ PATHS = {
         "/v1/subjects/{}/addresses",
         "/v1/subjects/{}/history",
         "/v1/decisions/{}",
+        "/v1/events/{}",
         "/v1/decisions/{}/receipts",
         "/v1/subjects/s-1/state?at={}",
     ),

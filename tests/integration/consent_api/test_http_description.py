@@ -46,6 +46,9 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),
     ("GET", "/v1/subjects/s1/history", "/v1/subjects/{subject_ref}/history", None, 200),
+    ("GET", "/v1/events/e1", "/v1/events/{event_id}", None, 200),
+    ("GET", "/v1/events/e-none", "/v1/events/{event_id}", None, 404),
+    ("GET", "/v1/events/%2B33639980001", "/v1/events/{event_id}", None, 422),
     ("GET", f"/v1/decisions/{uuid4()}", "/v1/decisions/{decision_id}", None, 404),
     ("GET", "/v1/decisions/7/receipts", "/v1/decisions/{decision_id}/receipts", None, 422),
 ]

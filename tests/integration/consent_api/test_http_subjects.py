@@ -254,12 +254,27 @@ def test_a_long_history_comes_page_by_page(client: TestClient) -> None:
     assert other["decisions"] == []
 
 
+def test_an_event_is_found_by_its_id(client: TestClient) -> None:
+    decision = decide(
+        client, "withdrawn", subject_ref="s1", address=A, event_id="a/b 1", evidence={"source_system": "crm"}
+    )
+    other = decide(client, "refused", subject_ref="s1", address=A, event_id="a/b 1")
+    answer = client.get("/v1/events/a%2Fb%201").json()
+    assert answer["event_id"] == "a/b 1"
+    found = {each["source"]: (each["outcome"], each["decision_id"], each["effect"]) for each in answer["results"]}
+    assert found.pop("crm") == ("recorded", decision["decision_id"], "in_effect")
+    assert list(found.values()) == [("recorded", other["decision_id"], "in_effect")]
+    assert client.get("/v1/events/a").status_code == 404
+    assert client.get("/v1/events/ann%40example.com").status_code == 422
+
+
 def test_one_tenant_sees_nothing_of_another(client: TestClient, owner_engine: Engine) -> None:
-    decision = decide(client, "withdrawn", subject_ref="s1", address=A)
+    decision = decide(client, "withdrawn", subject_ref="s1", address=A, event_id="e1")
     with owner_engine.begin() as connection:
         for table in ("subjects", "decisions"):
             connection.execute(text(f"UPDATE {table} SET tenant = 'globex'"))
     assert client.get("/v1/subjects/s1/state").status_code == 404
+    assert client.get("/v1/events/e1").status_code == 404
     assert client.get("/v1/subjects/s1/history").status_code == 404
     assert client.get(f"/v1/decisions/{decision['decision_id']}").status_code == 404
     assert client.get(f"/v1/decisions/{decision['decision_id']}/receipts").status_code == 404

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
+from consent_api.ingest.results import SubmissionResult
 from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Effect, Outcome
@@ -65,6 +66,11 @@ def recorded() -> Recorded:
     )
 
 
+class NoResults:
+    def write(self, results: Sequence[SubmissionResult], *, now: int) -> None:
+        pass
+
+
 class PlainCodec:
     """Each record is a withdrawal with an event id of its own, of one of `people`."""
 
@@ -108,6 +114,7 @@ def submissions(
         tenants=("acme",),
         default_tenant=None,
         dead_letters=None,  # type: ignore[arg-type]
+        results=NoResults(),  # type: ignore[arg-type]
         metrics=IngestMetrics.on(registry or CollectorRegistry()),
     )
 

@@ -65,7 +65,7 @@ CREATE TABLE decisions (
     bulk boolean NOT NULL DEFAULT false,
     source_system text,
     evidence jsonb NOT NULL,
-    CONSTRAINT decisions_by_event UNIQUE (tenant, event_source, event_id),
+    CONSTRAINT decisions_by_event UNIQUE (tenant, event_id, event_source),
     CONSTRAINT decisions_event_has_source CHECK ((event_source IS NULL) = (event_id IS NULL)),
     CONSTRAINT decisions_status
         CHECK (status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')),
@@ -200,6 +200,20 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (tenant, key_hash)
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE refused_events (
+    tenant text NOT NULL,
+    event_id text NOT NULL,
+    event_source text NOT NULL,
+    refused_at bigint NOT NULL,
+    errors jsonb NOT NULL,
+    dead_letter text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    PRIMARY KEY (tenant, event_id, event_source)
+);
+CREATE INDEX refused_events_by_age ON refused_events (refused_at);
 
 CREATE TABLE api_keys (
     key_id text PRIMARY KEY,
