@@ -6,6 +6,7 @@ uvicorn bounds neither the head of a request nor the time that a client takes to
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,13 @@ MOST_PIPELINED = 16
 MOST_CONNECTIONS = 1_000
 _MOST_OVERHEAD = 8
 """Bytes of chunked encoding for each byte of a body."""
+
+# Java's own client asks for HTTP/2 with its first request (Upgrade: h2c). A server may ignore that; the parser cannot,
+# and takes the body for another protocol. So it does not see that header.
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+_PARTIAL = re.compile(rb"\r(?:\n(?:\r|u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
+"""What may go on as that name, or as the end of the head."""
+_IGNORED = b"\r\nIgnored-Upgrade:"
 
 _MALFORMED = Problem(400, "malformed-request", "This is no HTTP request.", cure="Send HTTP/1.1.")
 _TOO_SLOW = Problem(
@@ -68,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = 0
         self._body = 0
         self._refusal = _MALFORMED
+        self._before_body = True
+        self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -84,10 +94,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        super().data_received(data)
+        super().data_received(self._without_upgrade(data))
         # Also a header whose end has not come, trailers, and the sizes of chunks: the parser collects all of them.
         if self._received - self._body > MOST_HEAD_BYTES + _MOST_OVERHEAD * self._body:
             self._refuse(_HEAD_TOO_LARGE)
+
+    def _without_upgrade(self, data: bytes) -> bytes:
+        if not self._before_body:
+            return data
+        data, self._held = self._held + data, b""
+        end = data.find(b"\r\n\r\n")
+        if end < 0 and (part := _PARTIAL.search(data)) is not None:
+            data, self._held = data[: part.start()], data[part.start() :]
+        head = data if end < 0 else data[:end]
+        return _UPGRADE.sub(_IGNORED, head) + data[len(head) :]
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -102,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused
         if len(self.pipeline) >= MOST_PIPELINED:
             raise _Refused
-        self._in_head = False
+        self._in_head = self._before_body = False
         self._expect(MESSAGE_SECONDS)
         super().on_headers_complete()
 
@@ -112,6 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._before_body = True
         self._received = self._body = 0
         self._expect(HEAD_SECONDS)
 

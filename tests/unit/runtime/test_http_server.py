@@ -94,6 +94,29 @@ def connection(server: _Server) -> BoundedProtocol:
     return only
 
 
+H2C = (
+    b"POST /read HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 22\r\nHost: x\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAA\r\nUpgrade: h2c\r\nContent-Type: application/json\r\n\r\n"
+    b'"\r\nUpgrade: \r\n\r\n12345"'
+)
+"""What Java's own client sends first, and a body that looks like a head."""
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, len(H2C)])
+async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server: _Server, port: int, size: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: len(server.server_state.connections) == 1)
+    protocol = connection(server)
+    for request in (H2C, H2C.replace(b"Upgrade: h2c", b"uPGRADE:websocket")):
+        for start in range(0, len(request), size):
+            protocol.data_received(request[start : start + size])
+        async with asyncio.timeout(SOON):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            assert await reader.readexactly(12) == b'{"bytes":22}'
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
