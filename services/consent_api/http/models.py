@@ -159,14 +159,14 @@ Dropped = Annotated[
 ]
 
 
-class Warning(Struct, kw_only=True):  # noqa: A001 - the name in /openapi.json
+class DecisionWarning(Struct, kw_only=True):
     """What to look at, although the decision is recorded."""
 
     code: Annotated[str, Meta(extra_json_schema={"enum": ["no_address", "unknown_reference", "superseded"]})]
     message: str
 
 
-Warnings = Annotated[list[Warning], Meta(description="Left out where there is none.")]
+Warnings = Annotated[list[DecisionWarning], Meta(description="Left out where there is none.")]
 EffectiveAt = Annotated[
     Time,
     Meta(

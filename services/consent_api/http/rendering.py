@@ -142,24 +142,24 @@ def _batch_result(
     )
 
 
-_NO_ADDRESS = models.Warning(
+_NO_ADDRESS = models.DecisionWarning(
     code="no_address",
     message="It reached no address: none of this person is known on the channel. Send the address, or link it.",
 )
-_UNKNOWN_REFERENCE = models.Warning(
+_UNKNOWN_REFERENCE = models.DecisionWarning(
     code="unknown_reference",
     message="This subject_ref was new, and came without an address: it reached none. Check the reference, or send the"
     " address.",
 )
-_SUPERSEDED = models.Warning(
+_SUPERSEDED = models.DecisionWarning(
     code="superseded",
     message="A decision with a newer effective_at decides in its place: see superseded_by. For a new withdrawal, check"
     " your clock and offset.",
 )
-_ENDED = models.Warning(code="superseded", message="This permission has ended: it permits nothing.")
+_ENDED = models.DecisionWarning(code="superseded", message="This permission has ended: it permits nothing.")
 
 
-def _warnings(recorded: Recorded) -> list[models.Warning]:
+def _warnings(recorded: Recorded) -> list[models.DecisionWarning]:
     """What to look at, where a decision is recorded and not in effect."""
     if recorded.outcome.effect is Effect.NO_ADDRESS:
         return [_UNKNOWN_REFERENCE if recorded.unknown_subject else _NO_ADDRESS]

@@ -90,9 +90,10 @@ class Gate:
         are to read, do not hold up another's one. The requests of a tenant take turns: however many it sends at once,
         between two slices of another tenant there is one of its own."""
         checker = self._checker(caller, request)
-        clear = request.addresses is not None
-        addresses = request.addresses if request.addresses is not None else request.address_keys
-        if addresses is None or (clear and request.address_keys is not None):
+        clear = bool(request.addresses)
+        addresses = request.addresses or request.address_keys
+        # Generated clients send an empty list for one that they do not use.
+        if not addresses or (clear and request.address_keys):
             raise Problem(
                 422,
                 "invalid-request",

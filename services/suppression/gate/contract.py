@@ -21,14 +21,13 @@ Time = Annotated[datetime, Meta(tz=True)]
 Addresses = Annotated[
     list[Annotated[str, Meta(extra_json_schema={"pattern": r"[0-9@]|[^\u0000-\u007F]"})]],
     Meta(
-        min_length=1,
         max_length=MOST_ADDRESSES,
         description="addresses in the clear, as people write them; phone numbers are best sent as E.164",
     ),
 ]
 AddressKeys = Annotated[
     list[Annotated[str, Meta(extra_json_schema={"pattern": rf"^{KEY_ID}\.[A-Za-z0-9_-]{{43}}$"})]],
-    Meta(min_length=1, max_length=MOST_ADDRESSES, description="address keys, as they are in our topics"),
+    Meta(max_length=MOST_ADDRESSES, description="address keys, as they are in our topics"),
 ]
 REASONS = (
     *sorted(STATUSES),
@@ -40,7 +39,8 @@ REFUSE, DENY = "refuse", "deny"
 
 
 class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """May these addresses be contacted on this channel for this purpose? Give addresses or address_keys."""
+    """May these addresses be contacted on this channel for this purpose? Give addresses or address_keys; the other may
+    be empty."""
 
     channel: Annotated[
         str,

@@ -16,6 +16,15 @@ KAFKA = (
 )
 # No server: the official reader, its generator of classes, and a compiler (contract test of Java readers).
 AVRO = ("org.apache.avro:avro:1.12.2", "org.apache.avro:avro-compiler:1.12.2", "org.eclipse.jdt:ecj:3.43.0")
+# No server either: the generator of clients, and what a client of its needs (contract test of generated clients). The
+# generator's jar holds all that it needs, so its dependencies are not asked for.
+OPENAPI = (
+    "com.fasterxml.jackson.core:jackson-databind:2.22.1",
+    "com.fasterxml.jackson.datatype:jackson-datatype-jsr310:2.22.1",
+    "jakarta.annotation:jakarta.annotation-api:3.0.0",
+    "org.eclipse.jdt:ecj:3.43.0",
+)
+GENERATOR = ("org.openapitools", "openapi-generator-cli", "7.25.0", "", "jar")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3", "all", "tar.gz")
 HEADER = """\
 # What the local servers are made of: set, group, artifact, version, classifier, packaging, bytes, SHA-256.
@@ -25,13 +34,13 @@ HEADER = """\
 
 def lines(context: Any) -> Iterator[str]:
     """One line a package, downloaded for its checksum."""
-    for set_name, coordinates in (("kafka", KAFKA), ("avro", AVRO)):
+    for set_name, coordinates in (("kafka", KAFKA), ("avro", AVRO), ("openapi", OPENAPI)):
         asked, found = context.resolver.resolve([context.create_dependency(each) for each in coordinates])
         for each in [*asked, *(each for each in found if each.scope in ("compile", "runtime"))]:
             yield _line(set_name, each.artifact)
-    group, artifact, version, classifier, packaging = REGISTRY
-    component = context.project(group, artifact).at_version(version)
-    yield _line("registry", component.artifact(classifier, packaging))
+    for set_name, (group, artifact, version, classifier, packaging) in (("registry", REGISTRY), ("openapi", GENERATOR)):
+        component = context.project(group, artifact).at_version(version)
+        yield _line(set_name, component.artifact(classifier, packaging))
 
 
 def _line(set_name: str, artifact: Any) -> str:

@@ -1,0 +1,170 @@
+"""Clients that others generate from /openapi.json compile, and send the bodies of the README (R15)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from consent_api import keys
+from consent_api.app import create_app
+from consent_api.ledger.ledger import Ledger
+from consent_api.metrics import ApiMetrics
+from consent_api.validate import Rules
+from consent_client import Answer
+from consent_runtime import http_server
+from consent_runtime.api_keys import ApiKey
+from consent_runtime.observability import Health
+from local_stack.servers.java import BRIEF, java
+from local_stack.servers.packages import installed
+from suppression.gate.app import create_app as create_gate
+from suppression.gate.contract import CheckRequest
+from suppression.gate.metrics import GateMetrics
+from tests.contract.test_java_reader import JavaTool
+
+README = Path(__file__).parents[3] / "README.md"
+CLIENTS = Path(__file__).with_name("clients")
+CHANNELS = ("sms", "email", "voice")
+PRINTED = ["recorded in_effect", "withdrawn", "false withdrawn", "0 unknown", "1 unknown", "422 unknown_channel"]
+GENERATED = {
+    "apiTests": "false",
+    "modelTests": "false",
+    "apiDocs": "false",
+    "modelDocs": "false",
+}
+
+
+class NoDecisions:
+    """A gate whose list is empty."""
+
+    def caller(self, authorization: str | None) -> ApiKey:
+        return ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
+
+    async def check(self, caller: ApiKey, request: CheckRequest) -> Sequence[Answer]:
+        now = time.time_ns() // 1_000
+        denied = Answer(permitted=False, reason="unknown", as_of=now, valid_until=now, valid_until_elapsed=0)
+        return [denied] * len(request.addresses or ())
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """Its URL: generated clients have transports of their own."""
+    server = uvicorn.Server(http_server.config(app, host="127.0.0.1", port=0, grace_seconds=1))
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert time.monotonic() < deadline, "the server has not started"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def urls(ledger: Ledger, api_key: str) -> Iterator[dict[str, str]]:
+    api = create_app(
+        ledger=ledger,
+        key_store=keys.ApiKeyStore(ledger.engine),
+        rules=Rules(channels=CHANNELS, default_region="FR"),
+        metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
+        health=Health(),
+    )
+    gate = create_gate(NoDecisions(), GateMetrics.on(CollectorRegistry()))  # type: ignore[arg-type]
+    with served(api) as api_url, served(gate) as gate_url:
+        yield {"relay": api_url, "gate": gate_url}
+
+
+@pytest.fixture
+def documents(urls: dict[str, str], tmp_path: Path) -> dict[str, Path]:
+    found = {}
+    for name, url in urls.items():
+        found[name] = tmp_path / f"{name}.json"
+        found[name].write_bytes(httpx.get(f"{url}/openapi.json", timeout=30).raise_for_status().content)
+    return found
+
+
+@pytest.fixture
+def bodies(tmp_path: Path) -> Path:
+    """The bodies that the README shows, a file each."""
+    shown = re.findall(r"/v1/(\w+)\"(?:(?!```).)*?-d '(\{.*?\})'", README.read_text("utf-8"), re.DOTALL)
+    directory = tmp_path / "bodies"
+    directory.mkdir()
+    for name, body in shown:
+        (directory / f"{name}.json").write_text(json.dumps(json.loads(body)))
+    assert {each.name for each in directory.iterdir()} == {"decisions.json", "check.json", "explain.json"}
+    return directory
+
+
+def run(command: Sequence[object], **options: Any) -> str:
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, **options)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_a_client_in_python(
+    urls: dict[str, str], documents: dict[str, Path], bodies: Path, api_key: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"post_hooks": []}))  # It would format what it makes.
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for name, document in documents.items():
+        generate = [sys.executable, "-m", "openapi_python_client", "generate", "--path", document, "--meta", "none"]
+        output = packages / f"{name}_client"
+        said = run([*generate, "--fail-on-warning", "--config", config, "--output-path", output])
+        assert "arning" not in said
+    arguments = [urls["relay"], api_key, urls["gate"], bodies]
+    used = [sys.executable, "-W", "error", CLIENTS / "client.py", *arguments]
+    assert run(used, env={"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}).splitlines() == PRINTED
+
+
+class GeneratedClient(JavaTool):
+    """With what clients of openapi-generator need, and the generator."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._jars = {each.name.partition("-")[0]: each for each in installed("openapi").glob("*.jar")}
+        self._path = ":".join([*map(str, installed("openapi").glob("*.jar")), str(self._classes)])
+
+    def generate(self, name: str, document: Path, output: Path) -> Path:
+        packages = {f"{kind}Package": f"{name}.{package}" for kind, package in PACKAGES.items()}
+        options = {**packages, "openApiNullable": "false", "useJakartaEe": "true", "hideGenerationTimestamp": "true"}
+        run(
+            [
+                *java(heap="256m", arguments=[BRIEF, "-jar", str(self._jars["openapi"])]),
+                *("generate", "-g", "java", "--library", "native", "-i", document, "-o", output),
+                *("--additional-properties", ",".join(f"{key}={value}" for key, value in options.items())),
+                *("--global-property", ",".join(f"{key}={value}" for key, value in GENERATED.items())),
+            ]
+        )
+        return output / "src" / "main" / "java"
+
+
+PACKAGES = {"invoker": "client", "api": "api", "model": "model"}
+
+
+def test_a_client_in_java(
+    urls: dict[str, str], documents: dict[str, Path], bodies: Path, api_key: str, tmp_path: Path
+) -> None:
+    tool = GeneratedClient(tmp_path)
+    sources = [tool.generate(name, document, tmp_path / name) for name, document in documents.items()]
+    tool.compile(*sources, CLIENTS / "Client.java")
+    ended = tool.run("Client", urls["relay"], api_key, urls["gate"], bodies)
+    assert ended.stdout.splitlines() == PRINTED, ended.stderr
