@@ -9,7 +9,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
 from consent_api.ledger import queries
@@ -42,6 +42,9 @@ _UNKNOWN_DECISION = "Use a decision_id that this API answered."
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
+DecisionIdInPath = Annotated[
+    UUID, Path(description="As this API answered it.", examples=["019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"])
+]
 # Described as required by the routes; read here, so that one that is missing gets a problem of its own.
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", include_in_schema=False)]
 
@@ -105,7 +108,7 @@ def routes(
             **responses(401, 403, 404, 422, 429, 503),
         },
     )
-    def decision(decision_id: UUID, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
+    def decision(decision_id: DecisionIdInPath, key: Annotated[ApiKey, Depends(dependencies.read)]) -> Response:
         keyring = ledger.context.keyring
         found = ledger.transact(lambda c: queries.decision(c, keyring, tenant=key.tenant, decision_id=decision_id))
         if found is None:
@@ -122,7 +125,7 @@ def routes(
         },
     )
     def receipts(
-        decision_id: UUID,
+        decision_id: DecisionIdInPath,
         key: Annotated[ApiKey, Depends(dependencies.read)],
         after: Annotated[
             str | None, Query(description="more_after of the answer before.", max_length=255, pattern="^[!-~]+$")

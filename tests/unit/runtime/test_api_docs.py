@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import json
 import re
 
 import pytest
@@ -13,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime import api_docs
 from suppression.gate.app import create_app
+from suppression.gate.contract import EXAMPLES
 from suppression.gate.metrics import GateMetrics
 
 
@@ -30,6 +33,14 @@ def test_the_page_describes_every_path_without_scripts_or_other_hosts() -> None:
     assert links
     for each in links:
         assert each == "openapi.json" or f'id="{each[1:]}"' in answer.text
+
+
+def test_each_operation_has_a_call_to_copy_and_an_answer() -> None:
+    answer = html.unescape(gate(docs=True).get("/docs").text)
+    for example in EXAMPLES["CheckRequest"]:
+        assert json.dumps(example, indent=2) in answer
+    assert 'curl -s -X POST \\\n  "$URL/v1/check" \\\n  -H "Authorization: Bearer $KEY"' in answer
+    assert json.dumps(EXAMPLES["CheckResponse"][0], indent=2) in answer
 
 
 def test_its_policy_permits_its_style_and_nothing_else() -> None:
