@@ -165,12 +165,16 @@ def _why_unusable(state: ViewState) -> str:
 
 async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
     """Tell the health page how the parts are; end the process when one of them is broken beyond repair."""
+    usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
         health.beat("http")
         health.ready("http", server.started or "starting")
         for channel, view in readers.views.items():
             state = view.state
             health.ready(_part(channel), state.usable or _why_unusable(state))
+            if state.usable != usable[channel]:
+                usable[channel] = state.usable
+                _log_change(channel, state)
         health.ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
         health.ready("clock", _clock_state(readers.timestamps.clock_lead))
         server.should_exit |= readers.failed
@@ -179,6 +183,13 @@ async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, key
         keyring = gate.keyring_state()
         health.note("keyring", "" if keyring is True else str(keyring))
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _log_change(channel: str, state: ViewState) -> None:
+    if state.usable:
+        log.info("the list can be answered from", extra={"channel": channel, "entries": state.entries})
+    else:
+        log.warning("the list cannot be answered from", extra={"channel": channel, "why": _why_unusable(state)})
 
 
 def _keys_state(keys: KeyFile) -> bool | str:
