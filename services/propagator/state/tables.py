@@ -424,7 +424,7 @@ class PartitionTables:
             planned = self._plan(destination, address_key, entries[at], row, since)
             self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
             undurable = self._undurable(name, address_key)
-            if undurable is not None:
+            if undurable is not None and undurable != row:
                 # The index follows the topics alone; what is delivered and not read back yet can differ from the list
                 # too, and that shall not wait until it is read back.
                 planned = planned + self._plan(destination, address_key, entries[at], undurable, since)

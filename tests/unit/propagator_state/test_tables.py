@@ -14,7 +14,7 @@ from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import RegistryUnavailable
 from consent_contracts.records import suppression_datum
 from consent_state import Batch, Position, StateStore, TopicPartition
-from propagator.desired.model import DeliveredTarget, DestinationRules, Purposes, RetryState
+from propagator.desired.model import Action, DeliveredTarget, DestinationRules, Purposes, RetryState
 from propagator.sending.ports import PendingPush
 from propagator.state import layout
 from propagator.state.destination_state import TableDestinationState
@@ -165,8 +165,10 @@ class Bench:
             self.offset += 1
         return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
 
-    def row(self, key: str, *decision_ids: str, destination: str = "crm") -> tuple[str, bytes]:
-        delivered = DeliveredTarget(target="news", action="suppress", decision_ids=decision_ids)
+    def row(
+        self, key: str, *decision_ids: str, destination: str = "crm", action: Action = "suppress"
+    ) -> tuple[str, bytes]:
+        delivered = DeliveredTarget(target="news", action=action, decision_ids=decision_ids)
         datum = address_datum(destination=destination, tenant="acme", address_key=key, rows=[delivered], written_at=1)
         return row_key(destination, key).decode(), self.codec.encode(STATE, datum)
 
@@ -250,6 +252,13 @@ def test_what_is_delivered_and_not_read_back_is_planned_too(bench: Bench) -> Non
     applied = bench.apply(LIST, ("h1.a", value))
     assert [each.kind for each in applied.offers["crm"]] == ["suppress"]
     assert bench.pending() == []
+
+
+def test_a_row_that_is_read_back_as_it_was_recorded_is_planned_once(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    bench.undurable["crm", "h1.a"] = {"news": DeliveredTarget(target="news", action="permit", decision_ids=("other",))}
+    applied = bench.apply(STATE, bench.row("h1.a", "other", action="permit"))
+    assert [each.kind for each in applied.offers["crm"]] == ["suppress"]
 
 
 def test_a_fill_makes_older_rows_unknown_and_what_was_recorded_before_it_bulk(bench: Bench) -> None:
