@@ -228,7 +228,7 @@ class WorkQueue:
             if not lane.live:
                 size = min(size, MAX_BULK_BATCH)
             oldest_first = not lane.live or self._live_batches % OLDEST_EVERY == OLDEST_EVERY - 1
-            for name in sorted(groups, key=lambda each: self._head(groups[each], now_micros, oldest_first)):
+            for name in sorted(groups, key=lambda each: self._turn(groups[each], now_micros, oldest_first)):
                 group = groups.get(name)
                 if group is None:
                     continue
@@ -376,10 +376,12 @@ class WorkQueue:
         return "" if self._mixed else push.row.target
 
     @staticmethod
-    def _head(group: _Group, now_micros: int, oldest_first: bool) -> int:
-        """By it the groups of a lane take turns: how long the push that goes first has been pending."""
+    def _turn(group: _Group, now_micros: int, oldest_first: bool) -> tuple[int, float]:
+        """By it the groups of a lane take turns: how long the push that goes first has been pending, and then how long
+        the group has waited, so that the targets of an import's addresses are served together: their rows are then
+        read, committed and planned once."""
         young_from = 0 if oldest_first else group.young_from(now_micros)
-        return group.pushes[young_from if young_from < len(group.pushes) else 0][0]
+        return group.pushes[young_from if young_from < len(group.pushes) else 0][0], group.lingers_since
 
 
 def _due_at(row: PendingPush, now: float, now_micros: int) -> float | None:

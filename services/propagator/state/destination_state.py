@@ -24,7 +24,7 @@ from .planning import PlannedDestination, RecordDecoder, plan_address
 from .reader import StateReader
 from .records import RecordBuilder
 from .session import SenderSession
-from .tables import PartitionTables, StoredAddress
+from .tables import PartitionTables, StoredAddress, oldest_first
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +88,10 @@ class TableDestinationState:
 
         def read() -> list[PendingPush]:
             due = [each.due(name, live=live, kind=kind, due_by=due_by, skip_targets=skip_targets) for each in tables]
-            waited = sorted(islice(filter(self._may_go, heapq.merge(*due, key=_not_before)), limit), key=_since)
+            waited = sorted(islice(filter(self._may_go, heapq.merge(*due, key=_not_before)), limit), key=oldest_first)
             ready = [each.ready(name, live=live, kind=kind, skip_targets=skip_targets) for each in tables]
-            others = filter(self._may_go, heapq.merge(*ready, key=_since))
-            return list(islice(heapq.merge(waited, others, key=_since), limit))
+            others = filter(self._may_go, heapq.merge(*ready, key=oldest_first))
+            return list(islice(heapq.merge(waited, others, key=oldest_first), limit))
 
         return self._unless_damaged(read, [])
 
@@ -229,10 +229,6 @@ class TableDestinationState:
 def _partition_of(address_key: str, partitions: int) -> int:
     """Asked several times for each push, and not cheap in plain Python."""
     return partition_of(address_key.encode(), partitions)
-
-
-def _since(push: PendingPush) -> int:
-    return push.since
 
 
 def _not_before(push: PendingPush) -> int:

@@ -173,9 +173,9 @@ class PartitionTables:
     def ready(
         self, destination: str, *, live: bool, kind: Kind, skip_targets: Collection[str] = ()
     ) -> Iterator[PendingPush]:
-        """The pushes of one class and kind that wait for no time, the oldest first; read as they are taken."""
+        """The pushes of one class and kind that wait for no time, `oldest_first`; read as they are taken."""
         keys = self._pending_keys(destination, live, kind, skip_targets)
-        return heapq.merge(*(self._pending_rows(key, layout.READY) for key in keys), key=_since)
+        return heapq.merge(*(self._pending_rows(key, layout.READY) for key in keys), key=oldest_first)
 
     def due(
         self, destination: str, *, live: bool, kind: Kind, due_by: int, skip_targets: Collection[str] = ()
@@ -596,8 +596,9 @@ class PartitionTables:
             yield layout.pending_push(key, len(prefix), row, value)
 
 
-def _since(push: PendingPush) -> int:
-    return push.since
+def oldest_first(push: PendingPush) -> tuple[int, str]:
+    """The order of pushes that may go; those of one address are together where they are pending since the same time."""
+    return push.since, push.address_key
 
 
 def _not_before(push: PendingPush) -> int:

@@ -237,6 +237,13 @@ def test_a_newer_entry_replaces_what_was_pending(bench: Bench) -> None:
     assert bench.tables.counts("crm") == {(True, "suppress"): 1}
 
 
+def test_targets_of_an_address_are_read_together(bench: Bench) -> None:
+    bench.reopen(planned("crm", purposes=Purposes(targets={"news": ("a", "b")})))
+    bench.apply(LIST, *((f"h1.{number}", bench.entry(f"h1.{number}", 50)) for number in range(3)))
+    found = [(each.address_key, each.target) for each in bench.pending()]
+    assert found == [(f"h1.{number}", target) for number in range(3) for target in ("a", "b")]
+
+
 def test_an_entry_of_another_tenant_is_never_pending(bench: Bench) -> None:
     bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, tenant="globex")))
     assert bench.tables.counts("crm") == {}

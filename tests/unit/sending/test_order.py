@@ -246,6 +246,21 @@ def test_batches_are_of_one_target_unless_the_connector_mixes_them() -> None:
     virtually(scenario())
 
 
+def test_targets_of_addresses_that_are_pending_since_the_same_time_take_turns() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination(targets={"newsletter": ("t1", "t2")}, batch=5, per_second=1, burst=2))
+        at = now_micros()
+        for number in range(20):
+            rig.state.decide(key(number), decision(f"d{number}", at=at, bulk=True))
+        await rig.start()
+        await until(lambda: rig.state.nothing_pending, seconds=60)
+        targets = [call.pushes[0].target for call in rig.provider.calls]
+        assert targets == ["t1", "t2"] * 4
+        await rig.stop()
+
+    virtually(scenario())
+
+
 def test_every_request_of_a_call_counts_against_the_accounts_limit() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=5, burst=5))
