@@ -17,7 +17,7 @@ def compacted(ids: Sequence[str], *, max_characters: int) -> tuple[str, ...]:
 
 def matches(held: Sequence[str], ids: Sequence[str]) -> bool:
     """Whether `held`, as a row holds them, are these ids, in whatever order."""
-    return held[0] == _digest(ids) if _is_digest(held) else set(held) == set(ids)
+    return held == ids or (held[0] == _digest(ids) if _is_digest(held) else set(held) == set(ids))
 
 
 def named(held: Sequence[str]) -> tuple[str, ...]:

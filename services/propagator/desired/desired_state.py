@@ -23,43 +23,32 @@ def desired_state(
     `*` by now.
     """
     verdicts = entry.verdicts
+    by_target = purposes.by_target
+    if purposes.same:
+        by_target = {purpose: (purpose,) for purpose in sorted({*verdicts, *known_targets})}
     targets = [
         found
-        for target, served in sorted(_by_target(purposes, verdicts, known_targets).items())
+        for target, served in by_target.items()
         if (found := _target_state(target, served, entry.decisions, verdicts, now, permissions)) is not None
     ]
-    carried = {each for one in targets for each in one.decision_ids}
-    unmapped = tuple(each for each in _unmapped(purposes, verdicts) if each not in carried)
-    recorded_at = max((each.recorded_at for each in entry.decisions if each.decision_id in unmapped), default=0)
+    unmapped: tuple[str, ...] = ()
+    recorded_at = 0
+    if refused := _unmapped(purposes, verdicts):
+        carried = {each for one in targets for each in one.decision_ids}
+        unmapped = tuple(each for each in refused if each not in carried)
+        recorded_at = max((each.recorded_at for each in entry.decisions if each.decision_id in unmapped), default=0)
     return DesiredState(targets=tuple(targets), unmapped_decisions=unmapped, unmapped_recorded_at=recorded_at)
-
-
-def _by_target(
-    purposes: Purposes, verdicts: Mapping[str, Verdict], known_targets: Iterable[str]
-) -> dict[str, list[str]]:
-    if purposes.same:
-        return {purpose: [purpose] for purpose in {*verdicts, *known_targets}}
-    by_target: dict[str, list[str]] = {}
-    for purpose, targets in purposes.targets.items():
-        for target in targets:
-            by_target.setdefault(target, []).append(purpose)
-    for served in by_target.values():
-        # A refusal of everything reaches the purposes of the target through their own verdicts, and a permission
-        # that was given since lifts it for its purpose alone: beside a named purpose, `*` adds nothing.
-        if len(served) > 1 and EVERY_PURPOSE in served:
-            served.remove(EVERY_PURPOSE)
-    return by_target
 
 
 def _target_state(
     target: str,
-    served: list[str],
+    served: tuple[str, ...],
     decisions: tuple[Decision, ...],
     verdicts: Mapping[str, Verdict],
     now: int,
     permissions: bool,
 ) -> TargetState | None:
-    answers = [applicable(verdicts, purpose, now) for purpose in sorted(served)]
+    answers = [applicable(verdicts, purpose, now) for purpose in served]
     refused = [each for each in answers if not each.permitted and each.reason != UNKNOWN]
     if refused:
         return _of(target, SUPPRESS, served, refused, decisions)
@@ -69,29 +58,34 @@ def _target_state(
 
 
 def _of(
-    target: str, action: Action, served: list[str], answers: list[Verdict], decisions: tuple[Decision, ...]
+    target: str, action: Action, served: tuple[str, ...], answers: list[Verdict], decisions: tuple[Decision, ...]
 ) -> TargetState:
-    newest = max(answers, key=lambda each: each.since or 0)
-    deciding = list(dict.fromkeys(each.decision_id for each in answers if each.decision_id is not None))
-    agreeing = [
+    permit = action == PERMIT
+    newest = max(answers, key=_since)
+    deciding = {each.decision_id for each in answers if each.decision_id is not None}
+    agreeing = {
         each.decision_id
         for each in decisions
-        if permits(each) == (action == PERMIT) and (each.purpose in served or each.purpose == EVERY_PURPOSE)
-    ]
-    carried = tuple(dict.fromkeys([*sorted(deciding), *sorted(agreeing)]))
-    recorded = {each.decision_id: each.recorded_at for each in decisions}
+        if permits(each) == permit and (each.purpose in served or each.purpose == EVERY_PURPOSE)
+    }
+    carried = (*sorted(deciding), *sorted(agreeing - deciding))
+    known = deciding | agreeing
     return TargetState(
         target=target,
         action=action,
-        purposes=tuple(sorted(served)),
+        purposes=served,
         reason=newest.reason,
         decision_ids=carried,
-        occurred_at=newest.since or 0,
-        recorded_at=max((recorded[each] for each in carried if each in recorded), default=newest.since or 0),
+        occurred_at=_since(newest),
+        recorded_at=max((each.recorded_at for each in decisions if each.decision_id in known), default=_since(newest)),
         expires_at=min((each.expires_at for each in answers if each.expires_at is not None), default=None)
-        if action == PERMIT
+        if permit
         else None,
     )
+
+
+def _since(verdict: Verdict) -> int:
+    return verdict.since or 0
 
 
 def _unmapped(purposes: Purposes, verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import EVERY_PURPOSE, Decision
 from consent_contracts.verdict import Verdict
 
 Action = Literal["suppress", "permit"]
@@ -23,7 +24,7 @@ UNMAPPED = ""
 """The pseudo target under which a row keeps the decisions for which the destination has no target."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Purposes:
     """The purpose mapping. `same`: every purpose is a target of its own name, `*` too."""
 
@@ -31,10 +32,22 @@ class Purposes:
     """Purpose to targets; an empty tuple: the tool never sends for it."""
     same: bool = False
 
+    @cached_property
+    def by_target(self) -> Mapping[str, tuple[str, ...]]:
+        """Every target that the mapping names, in order, and the purposes that it serves, sorted."""
+        found: dict[str, set[str]] = {}
+        for purpose, targets in self.targets.items():
+            for target in targets:
+                found.setdefault(target, set()).add(purpose)
+        # A refusal of everything reaches the purposes of the target through their own verdicts, and a permission
+        # that was given since lifts it for its purpose alone: beside a named purpose, `*` adds nothing.
+        named = ((target, served - {EVERY_PURPOSE} or served) for target, served in sorted(found.items()))
+        return {target: tuple(sorted(served)) for target, served in named}
+
     @property
-    def names(self) -> frozenset[str]:
+    def names(self) -> Collection[str]:
         """Every target that the mapping names; empty with `same`."""
-        return frozenset(target for targets in self.targets.values() for target in targets)
+        return self.by_target.keys()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +183,9 @@ def seal_fault(code: str, sealed_address: bytes | None) -> str:
 
 def is_of_another_seal(fault: str | None, sealed_address: bytes | None) -> bool:
     """Whether a row's fault was about another seal than the entry has now."""
-    code = (fault or "").partition(":")[0]
+    if fault is None:
+        return False
+    code = fault.partition(":")[0]
     return code in SEAL_FAULTS and fault != seal_fault(code, sealed_address)
 
 

@@ -22,7 +22,6 @@ A permission is sent again for other decisions as a suppression may have taken e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from consent_contracts.decisions import Decision, permits
@@ -88,14 +87,13 @@ def _difference(
     fill_began_at: int,
     written_at: int,
 ) -> Plan:
-    by_id = {each.decision_id: each for each in decisions}
     pushes: list[PlannedPush] = []
     adoptions: list[TargetState] = []
     for wanted in state.targets:
         row = _row(delivered, wanted.target, fill_began_at)
         if _same(row, wanted):
             if row.in_doubt:
-                pushes.append(_push(wanted, row, by_id, fill_began_at, undelivered=wanted.decision_ids))
+                pushes.append(_push(wanted, row, decisions, fill_began_at, undelivered=wanted.decision_ids))
         elif row.action == wanted.action == SUPPRESS and not row.in_doubt and row.refused is None:
             adoptions.append(wanted)
         else:
@@ -104,7 +102,7 @@ def _difference(
                 undelivered = tuple(each for each in undelivered if each not in row.decision_ids)
             elif row.action is not None and set(wanted.decision_ids) <= set(row.decision_ids):
                 undelivered = ()  # A permission that has ended: its decision was delivered, as a permission.
-            pushes.append(_push(wanted, row, by_id, fill_began_at, undelivered=undelivered))
+            pushes.append(_push(wanted, row, decisions, fill_began_at, undelivered=undelivered))
     pushes += _leaving(delivered, rules, written_at)
     unmapped = None
     if state.unmapped_decisions:
@@ -142,14 +140,15 @@ def _same(row: DeliveredTarget, wanted: TargetState) -> bool:
 def _push(
     wanted: TargetState,
     row: DeliveredTarget,
-    by_id: Mapping[str, Decision],
+    decisions: tuple[Decision, ...],
     fill_began_at: int,
     *,
     undelivered: tuple[str, ...],
 ) -> PlannedPush:
     # The end of a permission is no decision of a person now: it is bulk, and counts from when it ended.
     permit = wanted.action == PERMIT
-    made = [by_id[each] for each in undelivered if each in by_id and permits(by_id[each]) == permit]
+    wanting = frozenset(undelivered)
+    made = [each for each in decisions if each.decision_id in wanting and permits(each) == permit]
     live = [each.recorded_at for each in made if not each.bulk and each.recorded_at > fill_began_at]
     not_before, attempts = _schedule(row, wanted)
     return PlannedPush(
