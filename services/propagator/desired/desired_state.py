@@ -7,11 +7,15 @@ them are: fail closed. Without any decision no state is desired: `unknown` is th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.verdict import UNKNOWN, Verdict, applicable
 
 from .model import PERMIT, SUPPRESS, Action, DesiredState, ListEntry, Purposes, TargetState
+
+_KEPT = 2_048
+"""States that are kept: each is asked for when the entry is read, sent, and read back, within a second mostly."""
 
 
 def desired_state(
@@ -22,6 +26,20 @@ def desired_state(
     `known_targets`: those that the destination took something for; with `purposes: same` their verdict may be that of
     `*` by now.
     """
+    known = frozenset(known_targets) if purposes.same else frozenset()
+    return _desired_state(entry, purposes, known, _last_end(entry.verdicts, now), permissions)
+
+
+def _last_end(verdicts: Mapping[str, Verdict], now: int) -> int:
+    """When the last permission has ended until now. Since then the clock has changed nothing."""
+    ends = [each.expires_at for each in verdicts.values() if each.permitted and each.expires_at is not None]
+    return max((each for each in ends if each <= now), default=0)
+
+
+@lru_cache(maxsize=_KEPT)
+def _desired_state(
+    entry: ListEntry, purposes: Purposes, known_targets: frozenset[str], now: int, permissions: bool
+) -> DesiredState:
     verdicts = entry.verdicts
     by_target = purposes.by_target
     if purposes.same:

@@ -24,9 +24,12 @@ UNMAPPED = ""
 """The pseudo target under which a row keeps the decisions for which the destination has no target."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Purposes:
-    """The purpose mapping. `same`: every purpose is a target of its own name, `*` too."""
+    """The purpose mapping. `same`: every purpose is a target of its own name, `*` too.
+
+    Compared by identity, as entries are, so that what follows from both can be kept.
+    """
 
     targets: Mapping[str, tuple[str, ...]]
     """Purpose to targets; an empty tuple: the tool never sends for it."""
@@ -82,9 +85,9 @@ class DestinationRules:
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ListEntry:
-    """One SuppressionEntry, as read from a list topic, of whichever tenant."""
+    """One SuppressionEntry, as read from a list topic, of whichever tenant. Compared by identity."""
 
     tenant: str
     channel: str

@@ -24,14 +24,8 @@ def made(number: int, status: str, purpose: str, *, expires_at: int | None = Non
     )
 
 
-def desired(
-    *decisions: Decision,
-    same: bool = False,
-    permissions: bool = True,
-    known: tuple[str, ...] = (),
-    **targets: tuple[str, ...],
-) -> DesiredState:
-    entry = ListEntry(
+def listed(*decisions: Decision) -> ListEntry:
+    return ListEntry(
         tenant="acme",
         channel="sms",
         address_key="h1.a",
@@ -40,8 +34,17 @@ def desired(
         verdicts=verdicts(decisions),
         written_at=NOW,
     )
+
+
+def desired(
+    *decisions: Decision,
+    same: bool = False,
+    permissions: bool = True,
+    known: tuple[str, ...] = (),
+    **targets: tuple[str, ...],
+) -> DesiredState:
     purposes = Purposes(targets={name.replace("every", "*"): each for name, each in targets.items()}, same=same)
-    return desired_state(entry, purposes, known_targets=known, now=NOW, permissions=permissions)
+    return desired_state(listed(*decisions), purposes, known_targets=known, now=NOW, permissions=permissions)
 
 
 def actions(found: DesiredState) -> dict[str, str]:
@@ -125,3 +128,13 @@ def test_with_our_own_names_a_known_target_has_the_state_of_the_star() -> None:
         "*": SUPPRESS,
         "survey": SUPPRESS,
     }
+
+
+def test_a_state_that_is_kept_ends_with_its_permission() -> None:  # R4
+    first = made(1, "given", "newsletter", expires_at=NOW + 5)
+    entry = listed(first, made(2, "given", "survey", expires_at=NOW + 9))
+    purposes = Purposes(targets={"newsletter": ("n",), "survey": ("s",)})
+    found = [desired_state(entry, purposes, now=NOW + later, permissions=True) for later in (0, 4, 5, 8, 9)]
+    news, survey = [[each.targets[place].action for each in found] for place in (0, 1)]
+    assert news == [PERMIT, PERMIT, SUPPRESS, SUPPRESS, SUPPRESS]
+    assert survey == [PERMIT] * 4 + [SUPPRESS]
