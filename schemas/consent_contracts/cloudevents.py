@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=256)
 def rfc3339(micros: int) -> str:
-    """Microseconds since the epoch as RFC 3339 in UTC, with a ``Z``."""
+    """Microseconds since the epoch as RFC 3339 in UTC, with a ``Z``. Records of a batch often have the same."""
     return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
 
 

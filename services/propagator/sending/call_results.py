@@ -100,24 +100,28 @@ class CallResults:
             self._breaker.record_success()
         elif not all(item.queued.alone for item in call.items):
             self._breaker.record_failure(call.started_at)
-        answered = list(zip(call.items, outcomes, strict=True))
+        answered, answered_at = list(zip(call.items, outcomes, strict=True)), self._now_micros()
         live = sum(item.queued.live for item in call.items)
         for start in range(0, live, SLICE):
             if start:
                 await asyncio.sleep(0)
-            self._record(call, answered[start : min(start + SLICE, live)], rulings)
+            self._record(call, answered[start : min(start + SLICE, live)], rulings, answered_at)
         for start in range(live, len(answered), SLICE):
             async with self._loop_share.slice() if len(answered) > SLICE else nullcontext():
-                self._record(call, answered[start : start + SLICE], rulings)
+                self._record(call, answered[start : start + SLICE], rulings, answered_at)
         return "ok" if all(not isinstance(each, Retryable) for each in outcomes) else "partial"
 
     def _record(
-        self, call: Call, answered: Sequence[tuple[CallItem, Outcome]], rulings: Mapping[TargetAction, Ruling]
+        self,
+        call: Call,
+        answered: Sequence[tuple[CallItem, Outcome]],
+        rulings: Mapping[TargetAction, Ruling],
+        answered_at: int,
     ) -> None:
         for item, outcome in answered:
             call.ended += 1
             ruling = rulings.get(_key(item), Ruling.ABOUT_ADDRESSES)
-            self._isolated(item, self._on_outcome, outcome, ruling is Ruling.ABOUT_ADDRESSES)
+            self._isolated(item, self._on_outcome, outcome, ruling is Ruling.ABOUT_ADDRESSES, answered_at)
 
     def on_failure(self, call: Call, error: Exception) -> str:
         """The call failed as a whole. Returns the result for the metric."""
@@ -206,16 +210,16 @@ class CallResults:
             suspected = ruling is Ruling.TARGET_SUSPECTED
             self._quarantine.quarantine(fix, action=key.action, on_probation=suspected)
 
-    def _on_outcome(self, item: CallItem, outcome: Outcome, about_address: bool) -> None:
+    def _on_outcome(self, item: CallItem, outcome: Outcome, about_address: bool, answered_at: int) -> None:
         match outcome:
             case Accepted():
-                repeat_after = self._policy.on_accepted(item.delivery, outcome)
+                repeat_after = self._policy.on_accepted(item.delivery, outcome, now=answered_at)
                 self._settled(item)
                 self._end(item, retry_after=repeat_after)
             case Refused() | Retryable(refused=True) if not about_address:
                 self._refused_with_others(item)
             case Refused():
-                self._policy.on_refused(item.delivery, outcome)
+                self._policy.on_refused(item.delivery, outcome, now=answered_at)
                 self._settled(item)
                 self._end(item)
             case Retryable(unknown_target=True):

@@ -171,9 +171,8 @@ class DeliveryPolicy:
 
     # After the call
 
-    def on_accepted(self, delivery: Delivery, outcome: Accepted) -> float | None:
-        """The destination has it. Seconds until it is to be delivered once more; None: never."""
-        now = self._now_micros()
+    def on_accepted(self, delivery: Delivery, outcome: Accepted, *, now: int) -> float | None:
+        """The destination has it, as it answered at `now`. Seconds until it is to be delivered once more; None: never."""
         row = outcomes.accepted(
             delivery.row_before,
             delivery.planned,
@@ -204,10 +203,9 @@ class DeliveryPolicy:
             return None
         return max(0, row.repeat_at - now) / SECOND
 
-    def on_refused(self, delivery: Delivery, outcome: Refused) -> None:
-        """The destination will never take it for this address."""
+    def on_refused(self, delivery: Delivery, outcome: Refused, *, now: int) -> None:
+        """The destination will never take it for this address, as it answered at `now`."""
         known = outcome.code if outcome.code in SEAL_FAULTS else "refused"
-        now = self._now_micros()
         row = outcomes.refused(
             delivery.row_before,
             delivery.planned,

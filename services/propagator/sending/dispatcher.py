@@ -278,7 +278,7 @@ class Dispatcher:
             built = self._policy.build(delivery)
         except PushNotBuildableError as error:
             if not error.retryable:
-                self._policy.on_refused(delivery, Refused(code=error.code))
+                self._policy.on_refused(delivery, Refused(code=error.code), now=now_micros)
                 return Admission.DROPPED
             log.error("address cannot be unsealed", extra={"destination": self._destination.name, "why": error.code})
             seconds = self._policy.on_failed(delivery, error.code, sent=False)
