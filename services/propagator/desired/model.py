@@ -1,4 +1,8 @@
-"""The values that `plan` works on. Times are microseconds since the epoch, UTC."""
+"""The values that `plan` works on. Times are microseconds since the epoch, UTC.
+
+A push makes some thirty of these and the like: a struct is made in a fifth of the time of a dataclass. What must not
+show each of its fields remains one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
+
+import msgspec
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision
 from consent_contracts.verdict import Verdict
@@ -98,8 +104,7 @@ class ListEntry:
     written_at: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OwnEntry:
+class OwnEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the destination's own tenant and channel: the only kind that is ever planned or sent.
 
     Made by `own_entry` alone: one tenant's decisions never reach another tenant's destination.
@@ -116,8 +121,7 @@ def own_entry(rules: DestinationRules, entry: ListEntry | None) -> OwnEntry | No
     return OwnEntry(destination=rules.destination, entry=entry)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TargetState:
+class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     """The state that one target is to have, and the decisions behind it."""
 
     target: str
@@ -133,8 +137,7 @@ class TargetState:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DesiredState:
+class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
     """What one destination is to hold for one address."""
 
     targets: tuple[TargetState, ...] = ()
@@ -143,8 +146,7 @@ class DesiredState:
     unmapped_recorded_at: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RetryState:
+class RetryState(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts at a change that failed for this address alone; it is over when action or decisions are others."""
 
     action: Action
@@ -154,8 +156,7 @@ class RetryState:
     retry_at: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeliveredTarget:
+class DeliveredTarget(msgspec.Struct, frozen=True, kw_only=True):
     """What one target last took for one address (Kubernetes: last-applied). Field by field as in PropagationState."""
 
     target: str
@@ -196,8 +197,7 @@ Delivered = Mapping[str, DeliveredTarget]
 """One address at one destination, by target. Empty: nothing is known."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedPush:
+class PlannedPush(msgspec.Struct, frozen=True, kw_only=True):
     """One target that differs: the state to deliver, and when."""
 
     state: TargetState
@@ -213,8 +213,7 @@ class PlannedPush:
     """The target left the mapping: it is suppressed, then its row is dropped."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The difference between desired and delivered state of one address at one destination."""
 
     pushes: tuple[PlannedPush, ...] = ()

@@ -7,7 +7,7 @@ moment in its row, for a suppression that comes before it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from .model import PERMIT, SUPPRESS, UNMAPPED, DeliveredTarget, DesiredState, PlannedPush, RetryState, TargetState
 

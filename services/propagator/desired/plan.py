@@ -22,7 +22,7 @@ A permission is sent again for other decisions as a suppression may have taken e
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from consent_contracts.decisions import Decision, permits
 

@@ -7,8 +7,9 @@ that keeps the first of each id has the first moment.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
 
 from .model import Action
 
@@ -17,8 +18,7 @@ MAX_DECISIONS = 1_000
 """In one receipt."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """One stage that one delivery to one target reached. Times in micros. Field by field as in PropagationReceipt."""
 
     tenant: str
@@ -43,7 +43,7 @@ class Receipt:
         if len(ids) <= MAX_DECISIONS:
             return [self]
         return [
-            replace(self, decision_ids=ids[start : start + MAX_DECISIONS])
+            msgspec.structs.replace(self, decision_ids=ids[start : start + MAX_DECISIONS])
             for start in range(0, len(ids), MAX_DECISIONS)
         ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from consent_runtime.keyring import Keyring, Unsealable
 from propagator.config.model import Destination
@@ -32,8 +33,7 @@ from propagator.timing import SETTLE_CALL_TIMEOUTS
 SECOND = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One push as it was planned for one call."""
 
     address_key: str
@@ -172,7 +172,7 @@ class DeliveryPolicy:
     # After the call
 
     def on_accepted(self, delivery: Delivery, outcome: Accepted, *, now: int) -> float | None:
-        """The destination has it, as it answered at `now`. Seconds until it is to be delivered once more; None: never."""
+        """The destination has it, and said so at `now`. Seconds until it is to be delivered once more; None: never."""
         row = outcomes.accepted(
             delivery.row_before,
             delivery.planned,
@@ -204,7 +204,7 @@ class DeliveryPolicy:
         return max(0, row.repeat_at - now) / SECOND
 
     def on_refused(self, delivery: Delivery, outcome: Refused, *, now: int) -> None:
-        """The destination will never take it for this address, as it answered at `now`."""
+        """The destination will never take it for this address, and said so at `now`."""
         known = outcome.code if outcome.code in SEAL_FAULTS else "refused"
         row = outcomes.refused(
             delivery.row_before,
@@ -248,7 +248,7 @@ class DeliveryPolicy:
         delivery = self.plan(address_key, target, queued_at=queued_at)
         if delivery is not None and delivery.planned.live and not delivery.is_permission:
             receipt = self._receipt(delivery, "queued", self._now_micros(), attempts=delivery.planned.attempts)
-            self._state.record_receipts(address_key, [replace(receipt, version=0)])
+            self._state.record_receipts(address_key, [msgspec.structs.replace(receipt, version=0)])
 
     # Within
 

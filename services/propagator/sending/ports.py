@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from propagator.desired.model import PERMIT, SUPPRESS, Action, DeliveredTarget, ListEntry, Plan
 from propagator.desired.receipt import Receipt
@@ -13,8 +14,7 @@ Kind = Literal["suppress", "permit", "record", "forget"]
 """`record`: adoptions and unmapped decisions; `forget`: rows to tombstone. Neither needs a call."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PendingPush:
+class PendingPush(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the pending index: a target of an address that differs. Times in micros.
 
     `target` is empty for `record` and `forget`, which concern the address.
@@ -32,8 +32,7 @@ class PendingPush:
         return PERMIT if self.kind == PERMIT else SUPPRESS
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Current:
+class Current(msgspec.Struct, frozen=True, kw_only=True):
     """Both states of one address at one destination, read now, and their difference."""
 
     entry: ListEntry | None

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -43,8 +42,7 @@ _encode_keys = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredEntry:
+class StoredEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A record of a list topic. `append_time` in micros; `reported`: it is in the dead letters already."""
 
     offset: int
@@ -53,8 +51,7 @@ class StoredEntry:
     reported: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PendingKey:
+class PendingKey(msgspec.Struct, frozen=True, kw_only=True):
     """Under which a pending push is counted."""
 
     destination: str

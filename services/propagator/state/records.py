@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
@@ -63,8 +65,7 @@ class RecordBuilder:
     def receipt(self, receipt: Receipt) -> OutgoingRecord:
         """One receipt, keyed by its address."""
         receipt_id = receipt.receipt_id
-        datum = {name: getattr(receipt, name) for name in Receipt.__slots__}
-        datum |= {"receipt_id": receipt_id, "decision_ids": list(receipt.decision_ids)}
+        datum = msgspec.structs.asdict(receipt) | {"receipt_id": receipt_id}
         headers = cloudevents.headers(
             event_id=receipt_id,
             event_type="relay.consent.v1.PropagationReceipt",

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from consent_contracts.records import check_moments
 from propagator.desired.decision_ids import compacted
 from propagator.desired.model import DeliveredTarget, RetryState
@@ -89,11 +91,11 @@ def destination_datum(*, destination: str, tenant: str, fill: DestinationFill, w
 
 
 def _target_datum(row: DeliveredTarget, max_characters: int) -> dict[str, Any]:
-    datum = {name: getattr(row, name) for name in DeliveredTarget.__slots__}
-    datum["decision_ids"] = list(compacted(row.decision_ids, max_characters=max_characters))
+    datum = msgspec.structs.asdict(row)
+    datum["decision_ids"] = compacted(row.decision_ids, max_characters=max_characters)
     if row.retry is not None:
-        datum["retry"] = {name: getattr(row.retry, name) for name in RetryState.__slots__}
-        datum["retry"]["decision_ids"] = list(compacted(row.retry.decision_ids, max_characters=max_characters))
+        datum["retry"] = msgspec.structs.asdict(row.retry)
+        datum["retry"]["decision_ids"] = compacted(row.retry.decision_ids, max_characters=max_characters)
     return datum
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from consent_contracts import lane_header
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
 from consent_runtime import kafka
@@ -79,8 +81,7 @@ class TableTopics:
         return [TopicPartition(topic, partition) for topic in (*self.lists, self.state, self.resolved)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredAddress:
+class StoredAddress(msgspec.Struct, frozen=True, kw_only=True):
     """The stored bytes of one address at one destination."""
 
     entry: StoredEntry | None

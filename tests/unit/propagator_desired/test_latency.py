@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from propagator.desired.latency import INHERITED_AFTER_MICROS, latency_starts_at
 from propagator.desired.model import SUPPRESS, TargetState

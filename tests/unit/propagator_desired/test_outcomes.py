@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from propagator.desired import outcomes
 from propagator.desired.model import PERMIT, SUPPRESS, Action, DeliveredTarget, PlannedPush, TargetState
@@ -125,7 +125,8 @@ def test_the_id_of_a_receipt_follows_from_what_it_states() -> None:
     )
     repeated = replace(receipt, version=8, occurred_at=LATER, attempts=2)
     assert receipt.receipt_id == repeated.receipt_id
-    assert str(UUID(receipt.receipt_id)) == receipt.receipt_id and UUID(receipt.receipt_id).version == 8
+    assert str(UUID(receipt.receipt_id)) == receipt.receipt_id
+    assert UUID(receipt.receipt_id).version == 8
     others = [
         replace(receipt, stage="effective"),
         replace(receipt, action=PERMIT),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from consent_contracts import schemas
 from consent_contracts.codec import Codec, ConfluentRegistry

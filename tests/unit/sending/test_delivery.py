@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec import structs
 
 from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable
 from propagator.errors import DestinationDownError, TenantMismatchError
@@ -145,7 +146,7 @@ def test_another_tenants_entry_is_never_built() -> None:
         )
         delivery = policy.plan(key(1), "t1", queued_at=0)
         assert delivery is not None
-        foreign = replace(delivery, entry=replace(delivery.entry, tenant="globex"))
+        foreign = structs.replace(delivery, entry=replace(delivery.entry, tenant="globex"))
         with pytest.raises(TenantMismatchError):
             policy.build(foreign)
 
@@ -160,7 +161,7 @@ def test_another_tenants_entry_that_a_faulty_state_plans_is_not_sent() -> None:
 
         def faulty(address_key: str) -> Current:
             found = current(address_key)
-            return replace(found, entry=replace(found.entry, tenant="globex")) if found.entry else found
+            return structs.replace(found, entry=replace(found.entry, tenant="globex")) if found.entry else found
 
         rig.state.current = faulty  # type: ignore[method-assign]
         await rig.start()
