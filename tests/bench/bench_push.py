@@ -153,7 +153,9 @@ def measure(servers: Servers) -> list[Figure]:
         window = Window(begin=begin, end=end)
         informed = {tool: _when_informed(sandbox, tool, sent) for tool in TOOLS}
         figures = [figure for tool in TOOLS for figure in _tool(tool, informed[tool], sent, window)]
-        return [*figures, _restart(first - restarted), _processor(works - worked, window)]
+        moments = [at for each in informed.values() for targets in each.values() for at in targets.values()]
+        pushes = sum(map(window.holds, moments))
+        return [*figures, _restart(first - restarted), *_processor(works - worked, window, pushes)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,5 +271,8 @@ def _processor_seconds(stack: Stack) -> float:
     return spent.user + spent.system
 
 
-def _processor(worked: float, window: Window) -> Figure:
-    return Figure(name="processor time of the propagator meanwhile", value=worked / window.seconds, unit="cores")
+def _processor(worked: float, window: Window, pushes: int) -> list[Figure]:
+    return [
+        Figure(name="processor time of the propagator meanwhile", value=worked / window.seconds, unit="cores"),
+        Figure(name="processor time of the propagator, a push", value=worked / pushes * 1e3, unit="ms"),
+    ]
