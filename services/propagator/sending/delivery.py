@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 
@@ -85,7 +86,9 @@ class DeliveryPolicy:
         self._destination = destination
         self._state = state
         self._keyring = keyring
-        self._metrics = metrics
+        # Found for each push otherwise, which takes as long as counting it.
+        self._pushes = cache(metrics.pushes.labels)
+        self._latency = cache(metrics.latency.labels)
         self._now_micros = now_micros
         self._backoff = backoff
         self._address_required = destination.capabilities.address_required
@@ -314,7 +317,7 @@ class DeliveryPolicy:
         self._state.record(delivery.address_key, row, target=delivery.target, receipts=receipts)
 
     def _count(self, delivery: Delivery, outcome: str) -> None:
-        self._metrics.pushes.labels(self._destination.name, delivery.planned.state.action, outcome).inc()
+        self._pushes(self._destination.name, delivery.planned.state.action, outcome).inc()
 
     def _observe_latency(self, delivery: Delivery, now: int) -> None:
         planned = delivery.planned
@@ -323,7 +326,7 @@ class DeliveryPolicy:
         since = latency_starts_at(planned.state, delivery.entry.written_at)
         if not planned.live:
             since = max(since, delivery.fill_began_at)
-        latency = self._metrics.latency.labels(
+        latency = self._latency(
             self._destination.channel,
             self._destination.name,
             "live" if planned.live else "bulk",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from consent_state import RebuildReason
@@ -25,9 +26,9 @@ class StateEvents:
     def transaction(self, records: Sequence[OutgoingRecord]) -> None:
         """Rows and these other records were committed."""
         self._state.transactions.inc()
-        for record in records:
-            if record.receipt is not None:
-                self._metrics.receipts.labels(*record.receipt).inc()
+        receipts = Counter(record.receipt for record in records if record.receipt is not None)
+        for (destination, stage), count in receipts.items():
+            self._metrics.receipts.labels(destination, stage).inc(count)
 
     def too_large(self, destination: str, record: str) -> None:
         """The broker refused a row or receipt for its size."""
