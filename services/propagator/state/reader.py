@@ -300,6 +300,7 @@ class StateReader:
                     if not self._fits():
                         return
                     self._load_suspected()
+                    self._advance_heads()
                     self._retry_unplanned()
                     next_check = time.monotonic() + CHECK_SECONDS
                 if self._damaged is not None:
@@ -349,6 +350,11 @@ class StateReader:
         for tables in self.tables if suspected else ():
             self._current = tables.partition
             tables.load()
+
+    def _advance_heads(self) -> None:
+        for tables in self.tables:
+            self._current = tables.partition
+            tables.advance_heads()
 
     @property
     def _is_deferring(self) -> bool:

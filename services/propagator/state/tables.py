@@ -130,6 +130,9 @@ class PartitionTables:
         self._undurable = undurable
         self._now = now
         self._counts: Counter[PendingKey] = Counter()
+        self._heads: dict[PendingKey, bytes] = {}
+        """No READY row is before this one. What was deleted before it, by the thousand while a fill is delivered, would
+        be read past each time (RocksDB keeps a tombstone of each row until it compacts)."""
         self._fills: dict[str, DestinationFill] = {}
         self._retry_after: dict[str, bytes] = {}
         self._unplanned: Counter[str] = Counter()
@@ -151,6 +154,7 @@ class PartitionTables:
             if (counted := layout.counted_key(key)) is not None:
                 counts[counted] += 1
         self._counts = counts
+        self._heads = {}
         self._unplanned = Counter(
             {channel: sum(1 for _ in self._scan_unplanned(channel, None)) for channel in self._by_channel}
         )
@@ -300,6 +304,14 @@ class PartitionTables:
             self.store.write(writes)
             self._counts += counted
         return offers
+
+    def advance_heads(self) -> None:
+        """Find the first rows of the pending index again, so that reading it stays cheap; every few seconds."""
+        for key, count in self._counts.items():
+            if count > 0:
+                start, stop = self._ready_range(key)
+                for row, _ in self.store.scan(start, stop, 1):
+                    self._heads[key] = row
 
     def mark_planned(self, destination: PlannedDestination, fingerprint: bytes) -> None:
         """The scan for this fingerprint has ended."""
@@ -527,6 +539,8 @@ class PartitionTables:
             writes.put(key, value)
             if key not in before and (new := layout.counted_key(key)) is not None:
                 counted[new] += 1
+                if key < self._heads.get(new, b""):
+                    self._heads[new] = key  # Before it is written, as another thread reads from there.
         keys_key = layout.pending_keys_key(name, address_key)
         if rows:
             writes.put(keys_key, layout.pack_pending_keys(list(rows)))
@@ -591,10 +605,17 @@ class PartitionTables:
         self, key: PendingKey, order: bytes, *, due_by: int | None = None, limit: int | None = None
     ) -> Iterator[PendingPush]:
         prefix = layout.pending_prefix(key)
-        start = prefix + order
-        stop = layout.after(start) if due_by is None else layout.due_until(start, due_by)
+        start, stop = prefix + order, layout.after(prefix + order)
+        if order == layout.READY:
+            start, stop = self._ready_range(key)
+        elif due_by is not None:
+            stop = layout.due_until(start, due_by)
         for row, value in self.store.scan(start, stop, limit):
             yield layout.pending_push(key, len(prefix), row, value)
+
+    def _ready_range(self, key: PendingKey) -> tuple[bytes, bytes]:
+        prefix = layout.pending_prefix(key) + layout.READY
+        return self._heads.get(key, prefix), layout.after(prefix)
 
 
 def oldest_first(push: PendingPush) -> tuple[int, str]:

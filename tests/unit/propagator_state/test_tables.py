@@ -244,6 +244,28 @@ def test_targets_of_an_address_are_read_together(bench: Bench) -> None:
     assert found == [(f"h1.{number}", target) for number in range(3) for target in ("a", "b")]
 
 
+def test_what_was_delivered_is_not_read_past_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        bench.apply(LIST, (f"h1.{number:02}", bench.entry(f"h1.{number:02}", 50 + number)))
+        if number < 15:
+            bench.apply(STATE, bench.row(f"h1.{number:02}", bench.last_decision))
+    bench.tables.advance_heads()
+    starts: list[bytes] = []
+    scan = bench.tables.store.scan
+
+    def noted(start: bytes, stop: bytes, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        starts.append(start)
+        return scan(start, stop, limit)
+
+    monkeypatch.setattr(bench.tables.store, "scan", noted)
+    assert [each.since for each in bench.pending()] == [65, 66, 67, 68, 69]
+    assert starts[0].endswith(b"h1.15")
+    bench.apply(LIST, ("h1.older", bench.entry("h1.older", 40)), ("h1.younger", bench.entry("h1.younger", 66)))
+    assert [each.since for each in bench.pending()] == [40, 65, 66, 66, 67, 68, 69]
+    bench.tables.advance_heads()
+    assert bench.tables.oldest("crm", live=True, kind="suppress") == 40
+
+
 def test_an_entry_of_another_tenant_is_never_pending(bench: Bench) -> None:
     bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, tenant="globex")))
     assert bench.tables.counts("crm") == {}
