@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-MAX_BULK_BATCH = 250
+MAX_BULK_BATCH = 500
 """Pushes in a bulk call, and in a live one that is filled up: planning more would keep the loop for too long."""
 LIVE_SECONDS = 1.0
 """After the last sign of a live push, in which bulk leaves it half of the loop."""
