@@ -28,6 +28,8 @@ from propagator.timing import LINGER_SECONDS, PROMISE_SECONDS
 
 WINDOW = 2_000
 """Pushes a lane that are held in memory, and as many again that wait for a time of their own."""
+REFILLED_AT = 4
+"""A lane is read again when this part of its window is left: each time what is in memory already is read once more."""
 OLDEST_EVERY = 4
 """Of so many live calls one takes the oldest pushes, however many younger ones there are."""
 MAX_REJECTIONS = 200
@@ -159,7 +161,7 @@ class WorkQueue:
     def needs_refill(self, lane: Lane) -> bool:
         """Whether the index may hold pushes of the lane for which there is space."""
         state = self._lanes[lane]
-        return state.more_in_index and state.ready <= self._window // 2
+        return state.more_in_index and state.ready <= self._window // REFILLED_AT
 
     def waiting(self, lane: Lane) -> int:
         """Pushes of the lane that are in memory and not in flight."""

@@ -48,6 +48,7 @@ class TableDestinationState:
         now: Callable[[], int] = now_micros,
     ) -> None:
         self._destination = destination
+        self._name = destination.name
         self._reader = reader
         self._decoder = decoder
         self._session = session
@@ -65,7 +66,7 @@ class TableDestinationState:
                 destination.channel, address_key, stored.entry.value, append_time=stored.entry.append_time
             )
         delivered = self._delivered(address_key, stored.delivered)
-        fill = tables.fill(destination.name)
+        fill = tables.fill(self._name)
         began_at = 0 if fill is None else fill.began_at
         planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
         return Current(
@@ -83,7 +84,7 @@ class TableDestinationState:
 
         Of those that waited for a time the first `limit` by these times take part, so that a call reads little more
         than `limit` rows of each, however many wait."""
-        name = self._destination.name
+        name = self._name
         tables = [each for each in self._reader.tables if kind != "permit" or self._hindrance(each.partition) is None]
 
         def read() -> list[PendingPush]:
@@ -114,7 +115,7 @@ class TableDestinationState:
         is too large for its topic."""
         self.record(address_key, row, target=target)
         await self._session.commit()
-        if self._session.is_too_large(self._destination.name, address_key):
+        if self._session.is_too_large(self._name, address_key):
             raise SendNotAllowedError
 
     def record_receipts(self, address_key: str, receipts: Sequence[Receipt]) -> None:
@@ -127,7 +128,7 @@ class TableDestinationState:
 
     def permission_hindrance(self, address_key: str) -> str | None:
         """Why no permission may be sent for this address now; None: it may."""
-        if self._session.is_too_large(self._destination.name, address_key):
+        if self._session.is_too_large(self._name, address_key):
             return TOO_LARGE  # That it is in doubt cannot be committed.
         return self._hindrance(self._partition(address_key))
 
@@ -139,7 +140,7 @@ class TableDestinationState:
         """Rows of the pending index by class and kind."""
         found: Counter[tuple[bool, Kind]] = Counter()
         for tables in self._reader.tables:
-            found += tables.counts(self._destination.name)
+            found += tables.counts(self._name)
             if unplanned := tables.unplanned(self._destination.channel):
                 found[False, "record"] += unplanned
         return found
@@ -150,7 +151,7 @@ class TableDestinationState:
 
     def delivered_until(self) -> int | None:
         """Micros: every live decision recorded until then is delivered. None: not known."""
-        name, channel = self._destination.name, self._destination.channel
+        name, channel = self._name, self._destination.channel
         if self._reader.restoring or self._reader.scanner.is_scanning(name):
             return None
         if any(tables.unplanned(channel) for tables in self._reader.tables):
@@ -165,9 +166,8 @@ class TableDestinationState:
         return None if oldest == 0 else min(known) if oldest is None else min(oldest, *known)
 
     def _may_go(self, push: PendingPush) -> bool:
-        name = self._destination.name
-        undurable = self._session.overlay.rows(name, push.address_key) is not None
-        return not undurable and not self._session.rests(name, push)
+        undurable = self._session.overlay.rows(self._name, push.address_key) is not None
+        return not undurable and not self._session.rests(self._name, push)
 
     def _hindrance(self, partition: int) -> str | None:
         if self._reader.restoring:
@@ -175,7 +175,7 @@ class TableDestinationState:
         return self._reader.freshness.hindrance(partition, self._destination.channel)
 
     def _delivered_now(self, address_key: str) -> dict[str, DeliveredTarget]:
-        undurable = self._session.overlay.rows(self._destination.name, address_key)
+        undurable = self._session.overlay.rows(self._name, address_key)
         return (
             dict(undurable) if undurable is not None else self._delivered(address_key, self._get(address_key).delivered)
         )
@@ -189,11 +189,7 @@ class TableDestinationState:
             raise
 
     def _oldest(self, live: bool, kinds: Sequence[Kind]) -> int | None:
-        found = [
-            tables.oldest(self._destination.name, live=live, kind=kind)
-            for tables in self._reader.tables
-            for kind in kinds
-        ]
+        found = [tables.oldest(self._name, live=live, kind=kind) for tables in self._reader.tables for kind in kinds]
         return min((each for each in found if each is not None), default=None)
 
     def _unless_damaged(self, read: Callable[[], T], otherwise: T) -> T:
@@ -206,12 +202,12 @@ class TableDestinationState:
             return otherwise
 
     def _delivered(self, address_key: str, stored: bytes | None) -> dict[str, DeliveredTarget]:
-        undurable = self._session.overlay.rows(self._destination.name, address_key)
+        undurable = self._session.overlay.rows(self._name, address_key)
         return dict(undurable) if undurable is not None else self._decoder.delivered_or_unknown(stored)
 
     def _put(self, address_key: str, rows: Mapping[str, DeliveredTarget], receipts: Sequence[Receipt]) -> None:
         partition = self._partition(address_key)
-        row = UndurableRow(destination=self._destination.name, address_key=address_key, partition=partition, rows=rows)
+        row = UndurableRow(destination=self._name, address_key=address_key, partition=partition, rows=rows)
         record = self._records.address(self._destination, address_key, rows, partition=partition, now=self._now())
         self._session.put(row, record, self._receipts(receipts))
 
