@@ -32,8 +32,11 @@ def desired_state(
 
 def _last_end(verdicts: Mapping[str, Verdict], now: int) -> int:
     """When the last permission has ended until now. Since then the clock has changed nothing."""
-    ends = [each.expires_at for each in verdicts.values() if each.permitted and each.expires_at is not None]
-    return max((each for each in ends if each <= now), default=0)
+    last = 0
+    for each in verdicts.values():
+        if each.permitted and each.expires_at is not None and last < each.expires_at <= now:
+            last = each.expires_at
+    return last
 
 
 @lru_cache(maxsize=_KEPT)

@@ -118,10 +118,11 @@ class CallResults:
         rulings: Mapping[TargetAction, Ruling],
         answered_at: int,
     ) -> None:
-        for item, outcome in answered:
-            call.ended += 1
-            ruling = rulings.get(_key(item), Ruling.ABOUT_ADDRESSES)
-            self._isolated(item, self._on_outcome, outcome, ruling is Ruling.ABOUT_ADDRESSES, answered_at)
+        with self._policy.together([item.delivery.address_key for item, _ in answered]):
+            for item, outcome in answered:
+                call.ended += 1
+                ruling = rulings.get(_key(item), Ruling.ABOUT_ADDRESSES)
+                self._isolated(item, self._on_outcome, outcome, ruling is Ruling.ABOUT_ADDRESSES, answered_at)
 
     def on_failure(self, call: Call, error: Exception) -> str:
         """The call failed as a whole. Returns the result for the metric."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 
 import msgspec
@@ -94,6 +95,10 @@ class DeliveryPolicy:
         self._address_required = destination.capabilities.address_required
         self._in_force = destination.connector_type.in_force
         self._settle_micros = int(SETTLE_CALL_TIMEOUTS * destination.connection.timeout_seconds * SECOND)
+
+    def together(self, address_keys: Sequence[str]) -> AbstractContextManager[None]:
+        """Around `plan`, and around what is recorded, for many address keys: see the state's own."""
+        return self._state.together(address_keys)
 
     # Before the call
 

@@ -231,6 +231,7 @@ class Dispatcher:
             outages=self._breaker.outages,
             fill_up=self._has_slot(BULK[0]),
             admit=self._admit,
+            together=self._policy.together,
         )
         return [self._prepared[push.key] for push in batch]
 

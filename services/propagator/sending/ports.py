@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 import msgspec
@@ -52,6 +53,9 @@ class DestinationState(Protocol):
 
         Raises RegistryUnavailable or Unreadable for an entry that cannot be decoded.
         """
+
+    def together(self, address_keys: Sequence[str]) -> AbstractContextManager[None]:
+        """Within the block, which waits for nothing, `current` and `record` of these addresses cost less."""
 
     def pending(
         self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()

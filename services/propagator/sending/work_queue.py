@@ -15,6 +15,7 @@ import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
@@ -215,15 +216,17 @@ class WorkQueue:
         probing: bool,
         outages: int,
         admit: Callable[[QueuedPush], Admission],
+        together: Callable[[Sequence[str]], AbstractContextManager[None]] = nullcontext,
         fill_up: bool = True,
     ) -> list[QueuedPush]:
         """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
 
-        `admit` decides on each push. `probing`: the last call failed. What was tried least goes first then, so that
-        one odd address does not make the destination look down, and nothing is filled up. `fill_up`: whether a batch
-        may take pushes of the other class; recording their outcomes takes a while, in which the call keeps its place.
+        `admit` decides on each push, within `together` of the address keys that come next. `probing`: the last call
+        failed. What was tried least goes first then, so that one odd address does not make the destination look down,
+        and nothing is filled up. `fill_up`: whether a batch may take pushes of the other class; recording their
+        outcomes takes a while, in which the call keeps its place.
         """
-        draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit)
+        draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit, together=together)
         for lane in lanes:
             groups = self._lanes[lane].groups
             size = self._max_batch[lane.action]
@@ -404,6 +407,7 @@ class _Draw:
     now_micros: int
     outages: int
     admit: Callable[[QueuedPush], Admission]
+    together: Callable[[Sequence[str]], AbstractContextManager[None]]
     size: int = 0
     batch: list[QueuedPush] = field(default_factory=list)
     rejections: int = 0
@@ -412,6 +416,16 @@ class _Draw:
         self, lane: Lane, name: str, *, young_first: bool, least_tried_first: bool = False, fill: bool = False
     ) -> None:
         """Add pushes of the group until the batch is full, or the next one may not share it."""
+        group = self.queue._lanes[lane].groups.get(name)
+        if group is None:
+            return
+        first = group.young_from(self.now_micros) if young_first else 0
+        first = first if first < len(group.pushes) else 0
+        next_ones = group.pushes[first : first + self.size - len(self.batch)]
+        with self.together([push.row.address_key for _, _, push in next_ones]):
+            self._draw(lane, name, young_first=young_first, least_tried_first=least_tried_first, fill=fill)
+
+    def _draw(self, lane: Lane, name: str, *, young_first: bool, least_tried_first: bool, fill: bool) -> None:
         groups = self.queue._lanes[lane].groups
         while len(self.batch) < self.size and self.rejections < MAX_REJECTIONS and (group := groups.get(name)):
             index = group.young_from(self.now_micros) if young_first else 0

@@ -165,15 +165,15 @@ class PartitionTables:
         """The destination's own row in this partition."""
         return self._fills.get(destination)
 
-    def get(self, destination: PlannedDestination, address_key: str) -> StoredAddress:
-        """What is stored of one address."""
-        entry, delivered = self.store.get(
-            [
-                layout.entry_key(destination.channel, address_key),
-                layout.delivered_key(destination.name, address_key),
-            ]
-        )
-        return StoredAddress(entry=None if entry is None else layout.unpack_entry(entry), delivered=delivered)
+    def get(self, destination: PlannedDestination, address_keys: Sequence[str]) -> list[StoredAddress]:
+        """What is stored of these addresses, in order."""
+        entries, rows = layout.entry_prefix(destination.channel), layout.delivered_prefix(destination.name)
+        keys = [each.encode() for each in address_keys]
+        found = self.store.get([prefix + key for prefix in (entries, rows) for key in keys])
+        return [
+            StoredAddress(entry=None if entry is None else layout.unpack_entry(entry), delivered=delivered)
+            for entry, delivered in zip(found[: len(keys)], found[len(keys) :], strict=True)
+        ]
 
     def ready(
         self, destination: str, *, live: bool, kind: Kind, skip_targets: Collection[str] = ()

@@ -1,6 +1,6 @@
 """A partition's tables over a store on disk, without a broker."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from propagator.desired.model import Action, DeliveredTarget, DestinationRules, 
 from propagator.sending.ports import PendingPush
 from propagator.state import layout
 from propagator.state.destination_state import TableDestinationState
+from propagator.state.overlay import UndurableRow
 from propagator.state.planning import PlannedDestination, RecordDecoder
 from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
 from propagator.state.scan import Scanner
@@ -113,7 +114,7 @@ class Bench:
 
     def open(self, *destinations: PlannedDestination) -> PartitionTables:
         store = StateStore.open(self.directory, format_version=1, partitions=4)
-        decoder = RecordDecoder(
+        self.decoder = RecordDecoder(
             self.codec,
             list_topics={"sms": LIST, "email": MAIL},
             state_topic=STATE,
@@ -124,7 +125,7 @@ class Bench:
             0,
             topics=self.topics,
             destinations=destinations,
-            decoder=decoder,
+            decoder=self.decoder,
             unreadable=self,
             events=self.events,
             undurable=lambda name, key: self.undurable.get((name, key)),
@@ -482,6 +483,38 @@ def test_a_refill_reads_no_more_than_it_may_return_twice(bench: Bench, monkeypat
     assert len(read) <= 2 * 50 + 2
 
 
+def test_addresses_that_are_read_together_are_as_if_read_one_by_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["h1.a", "h1.b", "h1.c", "h1.unknown"]
+    for key in keys[:3]:
+        bench.apply(LIST, (key, bench.entry(key, 50)))
+    bench.apply(STATE, bench.row("h1.b", bench.last_decision))
+    session = SenderSession()
+    reader: Any = SimpleNamespace(tables=[bench.tables], restoring=False, newest_append=1)
+    unused: Any = None
+    state = TableDestinationState(
+        bench.tables.destinations["crm"], reader=reader, decoder=bench.decoder, session=session, records=unused
+    )
+    alone = [state.current(key) for key in keys]
+    read: list[int] = []
+    get = bench.tables.store.get
+
+    def noted(wanted: Sequence[bytes]) -> list[bytes | None]:
+        read.append(len(wanted))
+        return get(wanted)
+
+    monkeypatch.setattr(bench.tables.store, "get", noted)
+    with state.together(keys):
+        assert [state.current(key).plan for key in keys] == [each.plan for each in alone]
+        rows = {"news": DeliveredTarget(target="news", action="permit", decision_ids=("other",))}
+        session.overlay.put(UndurableRow(destination="crm", address_key="h1.a", partition=0, rows=rows))
+        assert state.current("h1.a").delivered == rows, "what is recorded meanwhile is seen"
+        assert read == [8]
+    state.current("h1.c")
+    assert read == [8, 2], "nothing is kept after the block"
+
+
 def test_bulk_entries_of_a_large_batch_are_planned_after_live_ones(bench: Bench) -> None:
     imported = [(f"h1.b{n}", bench.entry(f"h1.b{n}", n, bulk=True)) for n in range(PLANNED_AT_ONCE + 1)]
     assert bench.apply(LIST, *imported, bulk=True).offers == {}
@@ -534,8 +567,8 @@ def test_a_list_that_is_no_longer_declared_is_read_from_its_beginning_when_it_co
     bench.topics = TableTopics(lists={LIST: "sms", MAIL: "email"}, state=STATE, resolved=RESOLVED)
     tables = bench.reopen(crm, mail)
     assert set(tables.store.positions) == {TopicPartition(LIST, 0)}
-    assert tables.get(mail, "h1.a").entry is None
-    assert tables.get(crm, "h1.a").entry is not None
+    assert tables.get(mail, ["h1.a"])[0].entry is None
+    assert tables.get(crm, ["h1.a"])[0].entry is not None
     assert tables.counts("crm") == {(True, "suppress"): 1}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from consent_contracts.decisions import Decision
 from consent_contracts.verdict import verdicts
@@ -116,6 +117,9 @@ class FakeState:
             newest_append=now_micros(),
             fill_began_at=self.fill_began_at,
         )
+
+    def together(self, address_keys: Sequence[str]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def pending(
         self, *, live: bool, kind: Kind, limit: int, due_by: int, skip_targets: Collection[str] = ()
