@@ -39,7 +39,7 @@ from propagator.timing import (
 log = logging.getLogger(__name__)
 
 ALONE_AFTER_FAILURES = 2
-SLICE = 50
+SLICE = 100
 """Outcomes that are recorded in one turn of the event loop: about 10 ms."""
 
 

@@ -1,6 +1,6 @@
 """The outcomes of large calls are recorded in slices, one at a time in the process, with the loop free in between.
 
-Recording a thousand outcomes keeps the event loop for a fifth of a second, and several destinations do so at once:
+Recording a thousand outcomes keeps the event loop for a tenth of a second, and several destinations do so at once:
 without a bound each turn of a live push would wait until they are done.
 """
 

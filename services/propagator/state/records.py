@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ class RecordBuilder:
         self._codec = codec
         self._state_topic = topics.propagation_state(propagator)
         self._receipts_topic = topics.receipts
+        process = os.urandom(8).hex()
+        # A random one for each row would be a system call for each, in which another thread takes the interpreter.
+        self._event_ids = (f"{process}-{number}" for number in count())
 
     def address(
         self,
@@ -85,7 +89,7 @@ class RecordBuilder:
         self, destination: str, address_key: str, datum: Mapping[str, Any], partition: int, now: int
     ) -> OutgoingRecord:
         headers = cloudevents.headers(
-            event_id=os.urandom(16).hex(),
+            event_id=next(self._event_ids),
             event_type="relay.consent.v1.PropagationState",
             source=f"/propagator/{destination}",
             time_micros=now,

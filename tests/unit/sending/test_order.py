@@ -172,9 +172,9 @@ def test_a_live_call_is_filled_up_from_bulk_with_the_same_action_alone() -> None
 
 def test_live_outcomes_of_a_filled_call_do_not_wait_for_the_turn_of_bulk() -> None:
     async def scenario() -> None:
-        rig = Rig(destination=destination(batch=100, mixed=True, per_second=1, burst=2))
+        rig = Rig(destination=destination(batch=200, mixed=True, per_second=1, burst=2))
         rig.loop_share = LoopShare(asyncio.get_running_loop().time)
-        fill_bulk(rig, 300)
+        fill_bulk(rig, 600)
         for number in range(3):
             rig.state.decide(key(number), decision(f"d{number}"))
         async with rig.loop_share.slice():  # Another destination records bulk, and does not end.
