@@ -312,15 +312,15 @@ class StateStore:
 
     def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
-        stop = min(stop, _POSITIONS_KEY)
+        within: Any = rocksdict.ReadOptions()
+        # Else the iterator goes on to the first row after `stop`, past all that was deleted before that.
+        within.set_iterate_upper_bound(min(stop, _POSITIONS_KEY))
         with self._reading, self._rocksdb_errors() as database:
-            for key, value in database.items(from_key=start):
-                if key >= stop:
-                    return rows
-                rows.append((key, value))
+            for row in database.items(from_key=start, read_opt=within):
+                rows.append(row)
                 if len(rows) == size:
                     return rows
-            _raise_if_damaged(database, rows[-1][0] if rows else start)
+            _raise_if_damaged(database, rows[-1][0] if rows else start, within)
         return rows
 
     def _close_database(self) -> None:
@@ -367,9 +367,9 @@ class _Locked(Exception):
     """A live process, perhaps this one, holds the directory."""
 
 
-def _raise_if_damaged(database: Any, start: bytes) -> None:
+def _raise_if_damaged(database: Any, start: bytes, within: Any) -> None:
     """`Rdict.items` ends at a block that cannot be read as it does after the last row; only a cursor has a status."""
-    cursor = database.iter()
+    cursor = database.iter(within)
     try:
         cursor.seek(start)
         while cursor.valid():

@@ -106,6 +106,27 @@ def test_scan_returns_the_rows_between_two_keys_across_reads(tmp_path: Path, mon
     store.close()
 
 
+def test_a_scan_does_not_read_past_what_was_deleted_behind_its_end(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s")
+    batch = store.batch()
+    for number in range(50_000):
+        batch.put(b"b%05d" % number, b"")
+    store.write(batch)
+    store.flush()
+    batch = store.batch()
+    for number in range(49_999):
+        batch.delete(b"b%05d" % number)
+    store.write(batch)
+
+    def worked(start: bytes, stop: bytes) -> float:
+        began = time.thread_time()
+        assert len(list(store.scan(start, stop))) == (stop > b"b")
+        return time.thread_time() - began
+
+    assert min(worked(b"a", b"b") for _ in range(5)) < min(worked(b"b", b"c") for _ in range(5)) / 5
+    store.close()
+
+
 def test_a_scan_that_is_not_finished_does_not_keep_the_database_locked(tmp_path: Path) -> None:
     store = opened(tmp_path / "0")
     fill(store, range(BATCHES))
