@@ -136,6 +136,8 @@ class PartitionTables:
         self._fills: dict[str, DestinationFill] = {}
         self._retry_after: dict[str, bytes] = {}
         self._unplanned: Counter[str] = Counter()
+        self._unplanned_from = dict.fromkeys(self._by_channel, b"")
+        """By channel: no entry before this row is to be planned."""
         self.without_schema: set[str] = set()
         """Destinations with addresses that wait for the schema registry."""
 
@@ -155,6 +157,7 @@ class PartitionTables:
                 counts[counted] += 1
         self._counts = counts
         self._heads = {}
+        self._unplanned_from = dict.fromkeys(self._by_channel, b"")
         self._unplanned = Counter(
             {channel: sum(1 for _ in self._scan_unplanned(channel, None)) for channel in self._by_channel}
         )
@@ -290,10 +293,12 @@ class PartitionTables:
         offers: Offers = {}
         writes = self.store.batch()
         counted: Counter[PendingKey] = Counter()
+        read_to: dict[str, bytes] = {}
         for channel, destinations in self._by_channel.items():
             if not self._unplanned[channel]:
                 continue
             rows = [key for key, _ in self._scan_unplanned(channel, limit)]
+            read_to[channel] = rows[-1] + b"\0" if len(rows) == limit else b""
             prefix = len(layout.unplanned_prefix(channel))
             touched = {(each.name, key[prefix:].decode()): each for key in rows for each in destinations}
             counted.update(self._replan(touched, {}, writes, offers))  # Not +=, which drops what is negative.
@@ -303,6 +308,7 @@ class PartitionTables:
         if len(writes):
             self.store.write(writes)
             self._counts += counted
+        self._unplanned_from.update(read_to)
         return offers
 
     def advance_heads(self) -> None:
@@ -380,8 +386,10 @@ class PartitionTables:
         stored = None if value is None else layout.pack_entry_fields(message.offset(), append_time, value)
         changes[layout.entry_key(channel, address_key)] = stored
         if deferred:
-            changes[layout.unplanned_key(channel, address_key)] = b""
+            unplanned_key = layout.unplanned_key(channel, address_key)
+            changes[unplanned_key] = b""
             self._unplanned[channel] += 1
+            self._unplanned_from[channel] = min(self._unplanned_from[channel], unplanned_key)
             return
         for destination in self._by_channel[channel]:
             touched[destination.name, address_key] = destination
@@ -588,7 +596,7 @@ class PartitionTables:
 
     def _scan_unplanned(self, channel: str, limit: int | None) -> Iterator[tuple[bytes, bytes]]:
         prefix = layout.unplanned_prefix(channel)
-        return self.store.scan(prefix, layout.after(prefix), limit)
+        return self.store.scan(max(prefix, self._unplanned_from[channel]), layout.after(prefix), limit)
 
     def _pending_keys(
         self, destination: str, live: bool, kind: Kind, skip_targets: Collection[str] = ()

@@ -529,6 +529,16 @@ def test_bulk_entries_of_a_large_batch_are_planned_after_live_ones(bench: Bench)
     assert tables.counts("crm") == {(True, "suppress"): 1, (False, "suppress"): len(imported)}
 
 
+def test_entries_before_those_that_were_planned_last_are_planned_too(bench: Bench) -> None:
+    for letter in "bac":
+        imported = [(f"h1.{letter}{n:03}", bench.entry(f"h1.{letter}{n:03}", n, bulk=True)) for n in range(200)]
+        bench.apply(LIST, *imported, bulk=True)
+        bench.tables.plan_deferred(60)
+    while bench.tables.unplanned("sms"):
+        bench.tables.plan_deferred(60)
+    assert bench.tables.counts("crm") == {(False, "suppress"): 600}
+
+
 def test_a_bulk_entry_that_is_withdrawn_live_before_it_is_planned_is_live(bench: Bench) -> None:
     imported = [(f"h1.b{n}", bench.entry(f"h1.b{n}", n, bulk=True)) for n in range(PLANNED_AT_ONCE + 1)]
     bench.apply(LIST, *imported, bulk=True)
