@@ -421,7 +421,8 @@ class _Draw:
             return
         first = group.young_from(self.now_micros) if young_first else 0
         first = first if first < len(group.pushes) else 0
-        next_ones = group.pushes[first : first + self.size - len(self.batch)]
+        limit = group.pushes[first][2].batch_limit(self.size, self.outages)
+        next_ones = group.pushes[first : first + max(0, limit - len(self.batch))]
         with self.together([push.row.address_key for _, _, push in next_ones]):
             self._draw(lane, name, young_first=young_first, least_tried_first=least_tried_first, fill=fill)
 
