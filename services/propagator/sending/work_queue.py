@@ -216,7 +216,7 @@ class WorkQueue:
         probing: bool,
         outages: int,
         admit: Callable[[QueuedPush], Admission],
-        together: Callable[[Sequence[str]], AbstractContextManager[None]] = nullcontext,
+        together: Callable[[Sequence[str]], AbstractContextManager[object]] = nullcontext,
         fill_up: bool = True,
     ) -> list[QueuedPush]:
         """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
@@ -407,7 +407,7 @@ class _Draw:
     now_micros: int
     outages: int
     admit: Callable[[QueuedPush], Admission]
-    together: Callable[[Sequence[str]], AbstractContextManager[None]]
+    together: Callable[[Sequence[str]], AbstractContextManager[object]]
     size: int = 0
     batch: list[QueuedPush] = field(default_factory=list)
     rejections: int = 0
