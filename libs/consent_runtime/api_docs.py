@@ -82,8 +82,9 @@ def _calls(path: str, method: str, operation: Mapping[str, Any], schemas: Mappin
         example = each.get("example", next(iter(each.get("schema", {}).get("examples", ())), None))
         if each["in"] == "path":
             path = path.replace(f"{{{each['name']}}}", quote(str(example), safe=""))
-        elif each["in"] == "header" and example is not None:
-            words.append(f"-H '{each['name']}: {example}'")
+        elif each["in"] == "header":
+            # All of ours are ids of the caller's, which have to be others with each call.
+            words.append(f'-H "{each["name"]}: $(uuidgen)"')
     words[1:1] = [f'"$URL{path}"', '-H "Authorization: Bearer $KEY"']
     bodies = _examples(operation.get("requestBody", {}), schemas)
     if not bodies:

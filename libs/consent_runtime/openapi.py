@@ -18,7 +18,6 @@ IDEMPOTENCY_KEY = {
     "required": True,
     "description": "Yours, unique per request: sent again, it gets the first answer for at least 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
-    "example": "7f3c2a9e-50d1-4b8e-9f43-1d2f0c6b7a10",
 }
 _HEADERS = {
     request_ids.HEADER: {

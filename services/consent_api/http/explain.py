@@ -55,7 +55,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
                 ledger.context.keyring,
                 named=named,
                 purpose=question.purpose,
-                after=str(question.after) if question.after is not None else None,
+                after=str(question.after) if question.after is not msgspec.UNSET else None,
             )
         )
         return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found))

@@ -15,8 +15,11 @@ from consent_contracts.records import CHANNEL, PURPOSE
 from consent_contracts.verdict import UNKNOWN
 from consent_runtime.problems import FieldError
 
-
 # Patterns are for the description alone: what is sent is read by rules that name the cure.
+REFERENCE = r"^[^@]*([1-9A-Za-z]|[^\u0000-\u007F])[^@]*$"
+"""Of a person: no e-mail address, and more than zeros and dashes."""
+
+
 def _exactly(pattern: str) -> dict[str, str]:
     return {"pattern": f"^(?:{pattern})$"}
 
@@ -47,7 +50,7 @@ SubjectRef = Annotated[
     str,
     Meta(
         description="Your own stable reference of the person; no address.",
-        extra_json_schema={"minLength": 1, "maxLength": LONGEST_REFERENCE, "pattern": "^[^@]+$"},
+        extra_json_schema={"minLength": 1, "maxLength": LONGEST_REFERENCE, "pattern": REFERENCE},
     ),
 ]
 EventId = Annotated[
@@ -388,8 +391,8 @@ class ExplainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     address: Address
     purpose: Purpose
     after: (
-        Annotated[UUID, Meta(description="more_after of the answer before: the other decisions after it.")] | None
-    ) = None
+        Annotated[UUID, Meta(description="more_after of the answer before: the other decisions after it.")] | UnsetType
+    ) = UNSET
 
 
 class Explanation(Struct, kw_only=True):

@@ -30,6 +30,7 @@ SubjectRef = Annotated[
         description="Your own reference of the person, percent-encoded.",
         max_length=LONGEST_REFERENCE,
         examples=["customer-4711"],
+        json_schema_extra={"pattern": models.REFERENCE},
     ),
 ]
 

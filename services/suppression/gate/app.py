@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import FastAPI, Request, Response
+from msgspec import UNSET
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
@@ -136,7 +137,7 @@ class Gate:
         return checker.check(addresses, purpose) if clear else checker.check_keys(addresses, purpose)
 
     def _checker(self, caller: ApiKey, request: CheckRequest) -> Checker | None:
-        if request.tenant is not None and request.tenant != caller.tenant:
+        if request.tenant is not UNSET and request.tenant != caller.tenant:
             raise Problem(
                 403,
                 "other-tenant",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from consent_client import Answer
 from consent_contracts.decisions import KEY_ID, STATUSES
@@ -59,9 +59,9 @@ class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             examples=["newsletter"],
         ),
     ]
-    addresses: Addresses | None = None
-    address_keys: AddressKeys | None = None
-    tenant: Annotated[str | None, Meta(description="may be left out: the API key's tenant")] = None
+    addresses: Addresses | UnsetType = UNSET
+    address_keys: AddressKeys | UnsetType = UNSET
+    tenant: Annotated[str, Meta(description="may be left out: the API key's tenant")] | UnsetType = UNSET
     when_stale: Annotated[
         Literal["refuse", "deny"],
         Meta(
