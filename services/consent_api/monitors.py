@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import Gauge
 from sqlalchemy import Connection, Engine, text
@@ -179,14 +180,16 @@ class DatabaseMonitor:
             for delete in (idempotency.delete_expired, events.delete_expired):
                 deleted = _EXPIRY_BATCH
                 while deleted == _EXPIRY_BATCH:
-                    deleted = self._ledger.transact(
-                        lambda c, delete=delete: delete(c, now=database.clock(c), most=_EXPIRY_BATCH)
-                    )
+                    deleted = self._ledger.transact(partial(_delete_batch, delete))
                     if self._clock() >= deadline:
                         return
         except LedgerUnavailableError as error:
             # The database has just answered: it is slow, and what is left stays for the next check.
             log.warning("what has expired could not be deleted", extra={"error": str(error)})
+
+
+def _delete_batch(delete: Callable[..., int], connection: Connection) -> int:
+    return delete(connection, now=database.clock(connection), most=_EXPIRY_BATCH)
 
 
 def _schema_version(connection: Connection) -> str:

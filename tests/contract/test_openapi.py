@@ -53,9 +53,8 @@ def bodies(document: dict[str, Any]) -> set[str]:
     """The names of the schemas of all that is sent and answered."""
     described = [each["requestBody"] for each in operations(document) if "requestBody" in each]
     described += [answer for each in operations(document) for answer in each["responses"].values()]
-    return {
-        kind["schema"]["$ref"].rpartition("/")[2] for each in described for kind in each.get("content", {}).values()
-    }
+    kinds = [kind["schema"] for each in described for kind in each.get("content", {}).values()]
+    return {schema["$ref"].rpartition("/")[2] for schema in kinds if schema != {"type": "string"}}
 
 
 def schemas(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -57,7 +57,7 @@ _RECORDED = {
     "recorded_at": _RECORDED_AT,
     "addresses": [_KEY],
 }
-_DECISION = {
+_DECISION: dict[str, Any] = {
     "decision_id": _WITHDRAWAL_ID,
     "subject_ref": "customer-4711",
     "channel": "sms",
@@ -110,6 +110,16 @@ _RECEIPT = {
     "provider_reference": "RQ31a4",
     "detail": None,
 }
+
+EXAMPLE_TEXT = """\
+This address may not be contacted by sms for promotions (withdrawn).
+The person customer-4711 withdrew the consent for promotions on sms.
+The choice counts from 2026-01-26 at 07:59:58 UTC and was recorded on 2026-01-26 at 08:00:00 UTC.
+By which means it was captured is not stated.
+These tools know it: twilio-fr since 2026-01-26 at 08:00:00 UTC.
+1 other decision concerns this address, 1 of them superseded.
+"""
+"""Of an explanation as text: it is that of EXAMPLES in English."""
 
 EXAMPLES: dict[str, list[Any]] = {
     "SubmittedDecision": [

@@ -1,11 +1,12 @@
 """POST /v1/explain: why an address is, or is not, contactable."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Header, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.explain_text import Language, explain_text
 from consent_api.ledger import queries
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Rules, named_address
@@ -18,7 +19,9 @@ from consent_runtime.problems import responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies
+from .examples import EXAMPLE_TEXT
 
+_TEXT = "text/plain"
 _QUESTION = msgspec.json.Decoder(models.ExplainRequest)
 
 
@@ -30,15 +33,19 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         "/v1/explain",
         operation_id="explainAddress",
         summary="Why an address is, or is not, contactable",
-        description="From the ledger, for people and their questions. Before sending ask the gate: it is faster.",
+        description="From the ledger, for people and their questions. Before sending ask the gate: it is faster."
+        " With Accept: text/plain as six sentences, in French where Accept-Language begins with fr, else in English.",
         responses={
-            200: json_response(models.Explanation, "The verdict and what it rests on."),
+            200: _explanation_or_text(),
             **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
         openapi_extra=request_body(models.ExplainRequest),
     )
     def explain(
-        key: Annotated[ApiKey, Depends(dependencies.read)], body: Annotated[bytes, Depends(dependencies.read_body)]
+        key: Annotated[ApiKey, Depends(dependencies.read)],
+        body: Annotated[bytes, Depends(dependencies.read_body)],
+        accept: Annotated[str, Header(include_in_schema=False)] = "",
+        accept_language: Annotated[str, Header(include_in_schema=False)] = "",
     ) -> Response:
         question = bodies.decode(body, _QUESTION)
         try:
@@ -58,6 +65,16 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
                 after=str(question.after) if question.after is not msgspec.UNSET else None,
             )
         )
-        return rendering.respond(rendering.to_explanation(question.channel, question.purpose, found))
+        explanation = rendering.to_explanation(question.channel, question.purpose, found)
+        if not accept.strip().lower().startswith(_TEXT):
+            return rendering.respond(explanation)
+        language: Language = "fr" if accept_language.strip().lower().startswith("fr") else "en"
+        return Response(explain_text(explanation, language), media_type=_TEXT, headers={"Content-Language": language})
 
     return router
+
+
+def _explanation_or_text() -> dict[str, Any]:
+    described = json_response(models.Explanation, "The verdict and what it rests on.")
+    described["content"][_TEXT] = {"schema": {"type": "string"}, "example": EXAMPLE_TEXT}
+    return described

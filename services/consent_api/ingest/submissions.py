@@ -110,7 +110,8 @@ class Submissions:
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         fetched, rejected = without_unfetchable(records)
-        results = [_unreadable(each) for each in rejected]
+        unfetchable = [record for record in records if record.unfetchable]
+        results = [_unreadable(record, each) for record, each in zip(unfetchable, rejected, strict=True)]
         for record in fetched:
             datum: dict[str, Any] = {}
             try:
@@ -119,10 +120,10 @@ class Submissions:
                 readable.append(record)
             except Unreadable as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
-                results.append(_unreadable(rejected[-1]))
+                results.append(_unreadable(record, rejected[-1]))
             except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
-                results.append(self._refused(rejected[-1], error, datum))
+                results.append(self._refused(record, rejected[-1], error, datum))
         outcomes = self._record(accepted)
         left: list[Consumed] = []
         recorded: list[SubmissionResult] = []
@@ -131,7 +132,7 @@ class Submissions:
                 left.append(record)
             elif isinstance(outcome, SubmissionInvalidError):
                 rejected.append(invalid(record, outcome))
-                results.append(_refused_by_the_ledger(rejected[-1], outcome, each))
+                results.append(_refused(record, rejected[-1], outcome, tenant=each.tenant, event=each.event))
             else:
                 recorded.append(_recorded(record, each, outcome))
         lost = self._report(records[0].topic, recorded)
@@ -333,20 +334,21 @@ class Submissions:
         kept = _kept_in_the_clear(sender, accepted.address, self._rules.default_region)
         return replace(accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift))
 
-    def _refused(self, rejected: Rejected, error: SubmissionInvalidError, datum: Mapping[str, Any]) -> SubmissionResult:
+    def _refused(
+        self, record: Consumed, rejected: Rejected, error: SubmissionInvalidError, datum: Mapping[str, Any]
+    ) -> SubmissionResult:
         """The result of a submission that breaks a rule, under its event id where that can be read."""
-        record = rejected.record
         try:
             tenant = self._tenant(datum)
         except SubmissionInvalidError:
-            return _refused_result(rejected, error.faults)
+            return _refused(record, rejected, error)
         event_id, source_system = readable_event(datum, rules=self._rules)
         if event_id is None:
-            return _refused_result(rejected, error.faults, tenant=tenant)
+            return _refused(record, rejected, error, tenant=tenant)
         # The address may be what cannot be read.
         sender = _kept_in_the_clear(_sender(record), None, self._rules.default_region)
         event = tenant, event_source(source_system, sender), event_id
-        return _refused_result(rejected, error.faults, tenant=tenant, event=event)
+        return _refused(record, rejected, error, tenant=tenant, event=event)
 
 
 RECORDED, REPEATED, REFUSED, UNREADABLE = "recorded", "repeated", "refused", "unreadable"
@@ -365,25 +367,21 @@ def _recorded(record: Consumed, accepted: Accepted, recorded: Recorded) -> Submi
     )
 
 
-def _unreadable(rejected: Rejected) -> SubmissionResult:
+def _unreadable(record: Consumed, rejected: Rejected) -> SubmissionResult:
     fault = FieldError(pointer="", code=rejected.reason, cure=rejected.error)
-    return SubmissionResult(record=rejected.record, outcome=UNREADABLE, errors=(fault,), dead_letter=rejected.reason)
+    return SubmissionResult(record=record, outcome=UNREADABLE, errors=(fault,), dead_letter=rejected.reason)
 
 
-def _refused_by_the_ledger(rejected: Rejected, error: SubmissionInvalidError, accepted: Accepted) -> SubmissionResult:
-    return _refused_result(rejected, error.faults, tenant=accepted.tenant, event=accepted.event)
-
-
-def _refused_result(
-    rejected: Rejected, faults: tuple[FieldError, ...], *, tenant: str | None = None, event: Event | None = None
+def _refused(
+    record: Consumed,
+    rejected: Rejected,
+    error: SubmissionInvalidError,
+    *,
+    tenant: str | None = None,
+    event: Event | None = None,
 ) -> SubmissionResult:
     return SubmissionResult(
-        record=rejected.record,
-        tenant=tenant,
-        event=event,
-        outcome=REFUSED,
-        errors=faults,
-        dead_letter=rejected.reason,
+        record=record, tenant=tenant, event=event, outcome=REFUSED, errors=error.faults, dead_letter=rejected.reason
     )
 
 

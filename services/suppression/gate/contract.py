@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -35,7 +35,8 @@ REASONS = (
 )
 
 
-REFUSE, DENY = "refuse", "deny"
+REFUSE: Final = "refuse"
+DENY: Final = "deny"
 
 
 class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
