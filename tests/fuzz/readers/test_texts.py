@@ -22,6 +22,7 @@ from consent_api.validate import (
     Rules,
     micros,
     named_address,
+    readable_event,
     rfc3339,
     subject_reference,
     validate,
@@ -162,6 +163,8 @@ def test_a_submission_is_accepted_or_every_fault_is_named(read_time: Any) -> Non
             except SubmissionInvalidError as error:
                 faults = error.faults
                 assert faults
+                for text in readable_event(fields, rules=rules):
+                    assert text is None or ("\0" not in text and len(text.encode()) <= 8_000)
             else:
                 faults = accepted.dropped
                 assert accepted.effective_at <= NOW
