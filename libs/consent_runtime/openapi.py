@@ -95,7 +95,7 @@ def _schemas(shapes: Sequence[type[Struct]]) -> dict[str, dict[str, Any]]:
 
 def _for_generators(schema: dict[str, Any]) -> dict[str, Any]:
     """A member that may be left out is left out, never null: with null as its default generators make clients that send
-    it. And whether there may be other members is said: clients have to ignore those of later answers."""
+    it. And each object states whether it may have other members: clients have to ignore those of later answers."""
     if schema.get("type") != "object":
         return schema
     members = {
@@ -109,5 +109,5 @@ def _for_generators(schema: dict[str, Any]) -> dict[str, Any]:
 def _without_null(member: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in member.items() if name not in ("default", "anyOf")}
     [kind] = [each for each in member.get("anyOf", [{}]) if each != {"type": "null"}]
-    # Its own description says more than the one that it has from its type.
+    # Its own description is more specific than that of its type.
     return {**kind, **kept}

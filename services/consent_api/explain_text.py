@@ -99,7 +99,7 @@ def _french(found: Explanation) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tools:
-    """By what their receipts say of every target: those that know it, with the time since when; those that have not
+    """By the receipts of every target: those that know it, with the time since when; those that have not
     taken it yet; those that cannot."""
 
     known: tuple[tuple[str, str], ...]

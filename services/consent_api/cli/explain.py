@@ -11,7 +11,7 @@ from consent_runtime.terminal import shown
 
 @click.command()
 @click.option("--channel", required=True, help="sms, email, voice or another configured channel.")
-@click.option("--purpose", required=True, help="A purpose, or * for any that nobody has decided upon.")
+@click.option("--purpose", required=True, help="A purpose, or * for those without a decision of their own.")
 @click.option("--tenant", help="Where the keyring has several.")
 @click.option("--language", type=click.Choice(["en", "fr"]), default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As POST /v1/explain answers it.")

@@ -180,7 +180,7 @@ EffectiveAt = Annotated[
 
 
 class DeadLetter(Struct, kw_only=True):
-    """Where a record stood that is a dead letter now, and the reason of that: see `consent-relay dead-letters`."""
+    """The place of a record that is a dead letter, and its reason: see `consent-relay dead-letters`."""
 
     reason: str
     topic: str

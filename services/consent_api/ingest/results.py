@@ -1,6 +1,6 @@
 """What became of each record of the inbound topics, for their producers, on a topic of its own: without addresses.
 
-The ledger has recorded a batch when this is told of it, so a topic of results that takes none may delay the next batch,
+A batch is recorded in the ledger before its results are written, so a topic that takes none may delay the next batch,
 but not for long: then results are lost, and counted, and submissions go on.
 """
 
@@ -51,7 +51,7 @@ class SubmissionResult:
     dead_letter: str | None = None
 
     def refused_event(self, now: int) -> RefusedEvent | None:
-        """What the ledger keeps of it. None: it is recorded, nobody can ask for it, or the database cannot hold it,
+        """What the ledger keeps of it. None: it is recorded, has no readable event id, or the database cannot hold it,
         which may be its event id."""
         if self.event is None or self.recorded is not None or self.dead_letter in (None, NOT_STORABLE):
             return None

@@ -162,7 +162,7 @@ def _list_unusable(answer: Answer) -> Problem:
         503,
         f"list-{answer.reason}",
         f"The list cannot be answered from: {answer.detail}.",
-        cure='Contact nobody, and ask again. With "when_stale": "deny" each address is answered as not permitted.',
+        cure='Contact none of them, and ask again. With "when_stale": "deny" each address is denied.',
         headers={"Retry-After": str(_RETRY_SECONDS)},
     )
 
