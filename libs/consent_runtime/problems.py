@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 log = logging.getLogger(__name__)
 
+_LOGGED = frozenset({400, 403, 409, 415, 422})
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:consent-relay:problem:"
 
@@ -136,9 +137,13 @@ def missing_scope(scope: str) -> Problem:
 
 
 def render(problem: Problem) -> Response:
-    """Its document. One that is no fault of the caller is logged, so that the answer's Request-Id leads to it."""
+    """Its document. It is logged, so that the answer's Request-Id leads to it; but not what a caller without an API key
+    can cause as often as it likes."""
+    about = {"status": problem.status, "problem": problem.kind, "field": problem.field}
     if problem.status >= 500:
-        log.warning("request failed", extra={"status": problem.status, "problem": problem.kind})
+        log.warning("request failed", extra=about)
+    elif problem.status in _LOGGED:
+        log.info("request refused", extra=about)
     return Response(
         msgspec.json.encode(problem.document()),
         status_code=problem.status,

@@ -43,6 +43,10 @@ def create() -> FastAPI:
     async def away() -> None:
         raise Problem(503, "ledger-unavailable", "Away.")
 
+    @app.get("/refused")
+    async def refused() -> None:
+        raise Problem(422, "invalid-decision", "No.", field="/channel")
+
     @app.get("/bug")
     async def bug() -> None:
         raise RuntimeError
@@ -97,6 +101,19 @@ async def test_a_failed_request_is_found_in_the_log(client: httpx.AsyncClient, l
     [line] = lines
     assert line["problem"] == "ledger-unavailable"
     assert line["request_id"] == answer.headers["request-id"]
+
+
+async def test_a_refused_request_is_found_in_the_log(
+    client: httpx.AsyncClient, lines: list[dict[str, object]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    answer = await client.get("/refused", headers={"Request-Id": "order-17"})
+    assert (await client.get("/nowhere", headers={"Request-Id": "order-18"})).status_code == 404
+    assert answer.status_code == 422
+    ours = [line for line in lines if line["logger"] == "consent_runtime.problems"]
+    assert [(line["message"], line["field"], line["request_id"]) for line in ours] == [
+        ("request refused", "/channel", "order-17")
+    ]
 
 
 async def test_what_outlives_a_request_logs_no_id(client: httpx.AsyncClient, lines: list[dict[str, object]]) -> None:
