@@ -95,11 +95,12 @@ def _schemas(shapes: Sequence[type[Struct]]) -> dict[str, dict[str, Any]]:
 
 def _for_generators(schema: dict[str, Any]) -> dict[str, Any]:
     """A member that may be left out is left out, never null: with null as its default generators make clients that send
-    it. And each object states whether it may have other members: clients have to ignore those of later answers."""
+    it. No other default is described either: it makes a member required in TypeScript. And each object states whether
+    it may have other members: clients have to ignore those of later answers."""
     if schema.get("type") != "object":
         return schema
     members = {
-        name: _without_null(member) if member.get("default", ...) is None else member
+        name: _without_null(member) if "default" in member else member
         for name, member in schema.get("properties", {}).items()
     }
     described = " ".join(schema.get("description", "").split())

@@ -67,7 +67,7 @@ class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         Literal["refuse", "deny"],
         Meta(
             description="what is answered where the list cannot be answered from (stale, hole, unavailable): the whole"
-            " request with 503 (refuse), or each address as not permitted (deny)"
+            " request with 503 (refuse, also where this is left out), or each address as not permitted (deny)"
         ),
     ] = REFUSE
 
