@@ -23,7 +23,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecord
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.kafka import AsyncProducer, DeliveryFailed, Headers
+from consent_runtime.kafka import AsyncProducer, DeliveryFailedError, Headers
 from consent_runtime.keyring import Keyring
 from consent_runtime.zero_series import from_zero
 
@@ -44,7 +44,7 @@ _NO_ROOM = "MSG_SIZE_TOO_LARGE"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cut:
+class TruncatedRecord:
     """What is kept of a record that is too large once it is sealed (it may have come in compressed).
 
     There is no other way to keep it, and it must not stop the partition. The whole record stays at its coordinates
@@ -60,7 +60,7 @@ class Cut:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @classmethod
-    def of(cls, record: Record) -> Cut:
+    def of(cls, record: Record) -> TruncatedRecord:
         return cls(
             topic=record.topic,
             partition=record.partition,
@@ -71,19 +71,21 @@ class Cut:
         )
 
 
-def cut_error(record: Record, reason: str, error: str) -> str:
+def truncated_error(record: Record, reason: str, error: str) -> str:
     """The error of a letter that holds a record cut."""
     return f"{reason}: {error}; of its value's {len(record.value or b'')} bytes the first {_KEPT} are kept here"
 
 
-def _cut_to_size(failed: DeliveryFailed, record: Record, reason: str, error: str) -> tuple[Cut, str, str]:
+def _cut_to_size(
+    failed: DeliveryFailedError, record: Record, reason: str, error: str
+) -> tuple[TruncatedRecord, str, str]:
     """What is sent instead of a letter that was refused for its size. Raises `failed` where it was not."""
     if failed.code != _NO_ROOM or reason == TOO_LARGE:
         raise failed
-    return Cut.of(record), TOO_LARGE, cut_error(record, reason, error)
+    return TruncatedRecord.of(record), TOO_LARGE, truncated_error(record, reason, error)
 
 
-class Original(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class OriginalRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The record as it was in Kafka. `timestamp` in milliseconds since the epoch."""
 
     key: bytes | None
@@ -118,17 +120,17 @@ class DeadLetterMetrics:
         return metrics
 
 
-def original(datum: Mapping[str, Any], keyring: Keyring) -> Original:
+def original(datum: Mapping[str, Any], keyring: Keyring) -> OriginalRecord:
     """What a DeadLetter datum holds. Raises Unsealable."""
-    key = place(datum["topic"], datum["partition"], datum["offset"])
-    return msgspec.msgpack.decode(keyring.open_record(datum["sealed_record"], key), type=Original)
+    key = record_coordinates(datum["topic"], datum["partition"], datum["offset"])
+    return msgspec.msgpack.decode(keyring.open_record(datum["sealed_record"], key), type=OriginalRecord)
 
 
-def place(topic: str, partition: int, offset: int) -> bytes:
+def record_coordinates(topic: str, partition: int, offset: int) -> bytes:
     return f"{topic}:{partition}:{offset}".encode()
 
 
-class Letters:
+class DeadLetterBuilder:
     """Makes dead letters of one service: topic, key, value and headers, ready to be produced."""
 
     def __init__(
@@ -146,8 +148,8 @@ class Letters:
 
     def letter(self, record: Record, reason: str, error: str) -> tuple[bytes, bytes, Headers]:
         """The key is the record's place, never its own key, which may be a clear number."""
-        key = place(record.topic, record.partition, record.offset)
-        whole = Original(
+        key = record_coordinates(record.topic, record.partition, record.offset)
+        whole = OriginalRecord(
             key=record.key, value=record.value, headers=tuple(record.headers or ()), timestamp=record.timestamp
         )
         failed_at = time.time_ns() // 1_000
@@ -194,7 +196,7 @@ class Letters:
         )
 
 
-class DeadLetters:
+class AsyncDeadLetterProducer:
     """For a loop. `error` never holds a value of the record."""
 
     def __init__(
@@ -208,20 +210,20 @@ class DeadLetters:
         metrics: DeadLetterMetrics,
     ) -> None:
         self._producer = producer
-        self._letters = Letters(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
+        self._letters = DeadLetterBuilder(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
 
     async def send(self, record: Record, reason: str, error: str) -> None:
-        """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
+        """Returns once the broker has acknowledged. Raises DeliveryFailedError: then the record must not be."""
         key, value, headers = self._letters.letter(record, reason, error)
         try:
             await self._producer.send(self._letters.topic, key, value, headers)
-        except DeliveryFailed as failed:
+        except DeliveryFailedError as failed:
             await self.send(*_cut_to_size(failed, record, reason, error))
         else:
             self._letters.count(record, reason, error)
 
 
-class BlockingDeadLetters:
+class DeadLetterProducer:
     """For a thread that has no loop; the producer is its own."""
 
     def __init__(
@@ -235,14 +237,14 @@ class BlockingDeadLetters:
         metrics: DeadLetterMetrics,
     ) -> None:
         self._producer = producer
-        self._letters = Letters(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
+        self._letters = DeadLetterBuilder(codec=codec, keyring=keyring, topics=topics, service=service, metrics=metrics)
 
     def send(self, record: Record, reason: str, error: str) -> None:
-        """Returns once the broker has acknowledged. Raises DeliveryFailed: then the record must not be."""
+        """Returns once the broker has acknowledged. Raises DeliveryFailedError: then the record must not be."""
         key, value, headers = self._letters.letter(record, reason, error)
         try:
             self._produce(key, value, headers)
-        except DeliveryFailed as failed:
+        except DeliveryFailedError as failed:
             self.send(*_cut_to_size(failed, record, reason, error))
         else:
             self._letters.count(record, reason, error)
@@ -258,8 +260,8 @@ class BlockingDeadLetters:
                 headers=list(headers),
             )
         except KafkaException as error:  # The client itself refuses what is too large.
-            raise DeliveryFailed(error.args[0]) from error
+            raise DeliveryFailedError(error.args[0]) from error
         while not outcome:
             self._producer.poll(0.1)
         if outcome[0] is not None:
-            raise DeliveryFailed(outcome[0])
+            raise DeliveryFailedError(outcome[0])

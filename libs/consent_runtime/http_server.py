@@ -59,7 +59,7 @@ _TOO_MANY_CONNECTIONS = Problem(
 )
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Ends the parsing of a request from within one of the parser's callbacks."""
 
 
@@ -119,9 +119,9 @@ class BoundedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refusal = _HEAD_TOO_LARGE
-            raise _Refused
+            raise _RefusedError
         if len(self.pipeline) >= MOST_PIPELINED:
-            raise _Refused
+            raise _RefusedError
         self._in_head = self._before_body = False
         self._expect(MESSAGE_SECONDS)
         super().on_headers_complete()

@@ -236,7 +236,7 @@ class Delivered:
     append_time: int | None = None
 
 
-class DeliveryFailed(Exception):
+class DeliveryFailedError(Exception):
     """The broker did not take a record; `retriable` when it may later."""
 
     def __init__(self, error: KafkaError) -> None:
@@ -284,7 +284,7 @@ class AsyncProducer:
         headers: Headers | None = None,
         partition: int | None = None,
     ) -> Delivered:
-        """Resolves once the broker has the record. Raises DeliveryFailed. Waits while the buffer is full."""
+        """Resolves once the broker has the record. Raises DeliveryFailedError. Waits while the buffer is full."""
         while True:
             try:
                 delivery = self.send_nowait(topic, key, value, headers, partition)
@@ -319,7 +319,7 @@ class AsyncProducer:
                 headers=list(headers or ()),
             )
         except KafkaException as refused:
-            raise DeliveryFailed(refused.args[0]) from refused
+            raise DeliveryFailedError(refused.args[0]) from refused
         self._unresolved.add(delivery)
         return delivery
 
@@ -362,5 +362,5 @@ class AsyncProducer:
             if error is None:
                 delivery.set_result(_where(message))
             else:
-                delivery.set_exception(DeliveryFailed(error))
+                delivery.set_exception(DeliveryFailedError(error))
         self._queue_has_space.set()

@@ -19,7 +19,7 @@ from consent_contracts.topics import Topics, TopicSpec
 
 from . import access
 from .starting import LinkRefused, refuse
-from .topic_admin import Existing, ProvisionError, TopicAdmin
+from .topic_admin import BrokerTopic, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
     from .settings import ProcessSettings
@@ -28,19 +28,19 @@ _APPLY = "run: consent-relay topics apply"
 _MORE_IS_HARMLESS = {"retention.ms", "delete.retention.ms", "max.message.bytes"}
 
 
-class WrongTopics(Exception):
+class TopicMismatchError(Exception):
     """Topics are not as wanted: a line for each difference, with its cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class TopicDiff:
     """One thing about one topic that is not as wanted, and what to do about it."""
 
     topic: str
     found: str
     wanted: str
     cure: str
-    harmless: bool = False
+    safe: bool = False
     """Nothing is lost by it: more is kept, or for longer."""
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ def apply(
     return [*done, "registered the schemas"]
 
 
-def differences(
+def diff_topics(
     *,
     bootstrap: str,
     topics: Topics,
@@ -95,7 +95,7 @@ def differences(
     only: Collection[str] | None = None,
     client_config: Mapping[str, Any] | None = None,
     wait_seconds: float = 60.0,
-) -> list[Difference]:
+) -> list[TopicDiff]:
     """How the broker's topics differ from the wanted ones; `only` narrows to these topic names."""
     specs = _wanted(topics, partitions, min_insync)
     if only is not None:
@@ -111,7 +111,7 @@ def differences(
             found += _setting_differences(spec, existing[spec.name])
         else:
             wanted = f"one with {spec.partitions} partitions"
-            found.append(Difference(topic=spec.name, found="no such topic", wanted=wanted, cure=_APPLY))
+            found.append(TopicDiff(topic=spec.name, found="no such topic", wanted=wanted, cure=_APPLY))
     return found
 
 
@@ -123,22 +123,24 @@ def require_topics(
     Waits up to `wait_seconds` for the broker itself, since services start beside it.
     """
     try:
-        compare(settings, names, wait_seconds=wait_seconds)
-    except (ProvisionError, WrongTopics, LinkRefused) as error:
+        verify_topics(settings, names, wait_seconds=wait_seconds)
+    except (ProvisionError, TopicMismatchError, LinkRefused) as error:
         refuse([str(error)])
 
 
-def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 5.0) -> None:
+def verify_topics(
+    settings: ProcessSettings, names: Collection[str] | None = None, *, wait_seconds: float = 5.0
+) -> None:
     """Ask the broker for these topics (default: all).
 
-    Raises WrongTopics where records could be lost or go to another partition, LinkRefused where the broker
+    Raises TopicMismatchError where records could be lost or go to another partition, LinkRefused where the broker
     refuses us or something that the process needs, and ProvisionError when it cannot say.
     """
     process = settings.service.removeprefix("consent-api-")
     if process in access.PROCESSES:
         # A propagator needs the lists of its own destinations only.
         require_access(settings, process, names if process == "propagator" else None, wait_seconds=wait_seconds)
-    found = differences(
+    found = diff_topics(
         bootstrap=settings.kafka,
         topics=settings.topics,
         partitions=settings.partitions,
@@ -146,8 +148,8 @@ def compare(settings: ProcessSettings, names: Collection[str] | None = None, *, 
         client_config=settings.kafka_client,
         wait_seconds=wait_seconds,
     )
-    if wrong := [each for each in found if not each.harmless]:
-        raise WrongTopics("\n".join(map(str, wrong)))
+    if wrong := [each for each in found if not each.safe]:
+        raise TopicMismatchError("\n".join(map(str, wrong)))
 
 
 def require_access(
@@ -214,7 +216,7 @@ def _register(registry: str, topics: Topics, client_config: Mapping[str, Any] | 
             return
 
 
-def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Difference]:
+def _partition_difference(spec: TopicSpec, existing: BrokerTopic) -> list[TopicDiff]:
     if existing.partitions == spec.partitions or not spec.copartitioned:
         return []
     cure = (
@@ -222,24 +224,24 @@ def _partition_difference(spec: TopicSpec, existing: Existing) -> list[Differenc
         "service, delete the topic, apply, and see: consent-relay republish --help"
     )
     return [
-        Difference(topic=spec.name, found=f"{existing.partitions} partitions", wanted=str(spec.partitions), cure=cure)
+        TopicDiff(topic=spec.name, found=f"{existing.partitions} partitions", wanted=str(spec.partitions), cure=cure)
     ]
 
 
-def _setting_differences(spec: TopicSpec, existing: Existing) -> list[Difference]:
+def _setting_differences(spec: TopicSpec, existing: BrokerTopic) -> list[TopicDiff]:
     return [
-        Difference(
+        TopicDiff(
             topic=spec.name,
             found=f"{name}={existing.config.get(name)}",
             wanted=f"{name}={value}",
             cure=_APPLY,
-            harmless=name in _MORE_IS_HARMLESS and _is_more(existing.config.get(name, ""), value),
+            safe=name in _MORE_IS_HARMLESS and _is_more(existing.config.get(name, ""), value),
         )
         for name, value in _wrong_settings(spec, existing).items()
     ]
 
 
-def _wrong_settings(spec: TopicSpec, existing: Existing) -> dict[str, str]:
+def _wrong_settings(spec: TopicSpec, existing: BrokerTopic) -> dict[str, str]:
     return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
 
 
@@ -302,7 +304,7 @@ def check_command(min_insync: int | None) -> None:
     try:
         found = [
             str(difference)
-            for difference in differences(
+            for difference in diff_topics(
                 bootstrap=settings.kafka,
                 topics=settings.topics,
                 partitions=settings.partitions,

@@ -30,7 +30,7 @@ _NO_PROCESS = ("DATABASE", "TEST_SERVERS")
 """Read by `consent-relay up` and by the tests, from the environment that the processes have too."""
 
 
-class WrongSettings(Exception):
+class InvalidSettingsError(Exception):
     """Settings that cannot be read. `problems` holds one line a variable, never a value."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -114,7 +114,7 @@ class ProcessSettings(LinkSettings):
         return init_settings, _EnvironmentSource(settings_cls), _FileSource(settings_cls)
 
 
-class RelaySettings(ProcessSettings):
+class KeyringSettings(ProcessSettings):
     """What every process needs that computes address keys or opens sealed addresses."""
 
     keyring_file: Path = Field(description="path of the keyring (TOML) with the tenants' hash keys and the seal keys")
@@ -151,7 +151,7 @@ class _FileSource(PydanticBaseSettingsSource):
             elif value is not None:
                 found[name] = value
         if problems:
-            raise WrongSettings(problems)
+            raise InvalidSettingsError(problems)
         return found
 
 
@@ -199,7 +199,7 @@ def load(cls: type[S]) -> S:
     given: dict[str, Any] = {}
     try:
         return cls(**given)
-    except WrongSettings as error:
+    except InvalidSettingsError as error:
         refuse(error.problems)
     except ValidationError as error:
         refuse(_line(cls, each) for each in error.errors(include_input=False, include_url=False))

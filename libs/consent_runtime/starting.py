@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from consent_contracts.codec import Codec
 
     from .keyring import Keyring
-    from .settings import ProcessSettings, RelaySettings
+    from .settings import KeyringSettings, ProcessSettings
 
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def refuse(lines: Iterable[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def keyring(settings: RelaySettings) -> Keyring:
+def keyring(settings: KeyringSettings) -> Keyring:
     """The keyring of this installation, for a process that seals or opens."""
     found = _keyring(settings)
     if not found.seal_keys:
@@ -58,7 +58,7 @@ def keyring(settings: RelaySettings) -> Keyring:
     return found
 
 
-def hash_keys(settings: RelaySettings) -> Keyring:
+def hash_keys(settings: KeyringSettings) -> Keyring:
     """The keyring of a process that only hashes: without seal keys, whatever the file holds."""
     found = _keyring(settings)
     if found.seal_keys:
@@ -70,7 +70,7 @@ def hash_keys(settings: RelaySettings) -> Keyring:
     return found.export(found.tenants, hash_only=True)
 
 
-def _keyring(settings: RelaySettings) -> Keyring:
+def _keyring(settings: KeyringSettings) -> Keyring:
     from .keyring import InvalidKeyring, Keyring
 
     try:

@@ -26,7 +26,7 @@ class ProvisionError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Existing:
+class BrokerTopic:
     """One topic as the broker has it; ``config`` holds the settings in force, defaults included."""
 
     partitions: int
@@ -44,7 +44,7 @@ class TopicAdmin:
         self._admin = kafka.admin(bootstrap, {"log_level": 2, "error_cb": self._errors.append, **(client_config or {})})
         self._wait_seconds = wait_seconds
 
-    def existing(self, names: Sequence[str]) -> dict[str, Existing]:
+    def existing(self, names: Sequence[str]) -> dict[str, BrokerTopic]:
         """Those of ``names`` that exist. A topic of which the broker cannot say all is not taken for an absent one."""
         listed = self._listed()
         for name in names:
@@ -58,7 +58,7 @@ class TopicAdmin:
         found = {}
         for resource, future in configs.items():
             entries = _result(future, f"reading the settings of {resource.name}")
-            found[resource.name] = Existing(
+            found[resource.name] = BrokerTopic(
                 partitions=partitions[resource.name],
                 config={name: str(entry.value) for name, entry in entries.items()},
             )

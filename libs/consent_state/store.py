@@ -235,11 +235,11 @@ class StateStore:
         try:
             try:
                 self._database = self._open_database()
-            except _Locked:
+            except _LockedError:
                 # RocksDB of this process has not let go of the directory just removed.
                 self._use_temporary_directory()
                 self._database = self._open_database()
-        except (StateStoreCorrupted, _Locked) as error:
+        except (StateStoreCorrupted, _LockedError) as error:
             raise StateStoreUnavailable(f"no database can be created in {self._path}: {error}") from error
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class StateStore:
             return Rebuild(RebuildReason.ABSENT, "there is none yet")
         try:
             self._database = self._open_database()
-        except _Locked as error:
+        except _LockedError as error:
             return Rebuild(RebuildReason.LOCKED, f"another process holds the directory: {error}")
         with self._rocksdb_errors() as database:
             data = database.get(_POSITIONS_KEY)
@@ -307,7 +307,7 @@ class StateStore:
         except Exception as error:  # rocksdict reports every error as a bare Exception
             # Not just "lock": "block checksum mismatch" contains it.
             if "lock hold by current process" in str(error) or "While lock file" in str(error):
-                raise _Locked(str(error)) from error
+                raise _LockedError(str(error)) from error
             raise StateStoreCorrupted(f"opening the database: {error}") from error
 
     def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
@@ -363,7 +363,7 @@ class StateStore:
             raise StateStoreCorrupted(f"local state: {error}") from error
 
 
-class _Locked(Exception):
+class _LockedError(Exception):
     """A live process, perhaps this one, holds the directory."""
 
 

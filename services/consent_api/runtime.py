@@ -27,14 +27,14 @@ def wait_for_topics(
     loop: Loop, settings: ProcessSettings, topics: Collection[str], *, health: Health, part: str
 ) -> Loop:
     """Wraps `loop` so that it starts only after the settings of these topics were verified. Until then its part is not
-    ready, and the health page has the reason. Raises WrongTopics when one has other settings, and LinkRefused."""
+    ready, and the health page has the reason. Raises TopicMismatchError where one has other settings, LinkRefused."""
 
     def run(stop: threading.Event) -> None:
         reported = ""
         while not stop.is_set():
             health.beat(part)
             try:
-                provision.compare(settings, topics)
+                provision.verify_topics(settings, topics)
             except ProvisionError as error:
                 if reported != (reported := str(error)):
                     log.warning("the topics cannot be verified yet", extra={"loop": part, "error": reported})
@@ -64,7 +64,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except (provision.WrongTopics, LinkRefused) as error:
+        except (provision.TopicMismatchError, LinkRefused) as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)

@@ -12,7 +12,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from consent_runtime.rate_limits import Rates
-from consent_runtime.settings import CommaSeparated, ProcessSettings, RelaySettings
+from consent_runtime.settings import CommaSeparated, KeyringSettings, ProcessSettings
 
 from .errors import MisconfiguredError
 from .ledger.purposes import MAX_PURPOSES
@@ -53,7 +53,7 @@ class LedgerSettings(ProcessSettings):
         return _url(self.api_database)
 
 
-class DatabaseSettings(LedgerSettings, RelaySettings):
+class DatabaseSettings(LedgerSettings, KeyringSettings):
     """Every process of this service that also reads or hides addresses."""
 
     api_database_pool: int = Field(8, ge=1, le=100, description="connections to the database, at most")

@@ -16,8 +16,9 @@ from consent_runtime.clock_check import ClockCheck
 from consent_runtime.observability import Health
 from consent_runtime.topic_admin import ProvisionError
 
+from .errors import BrokerUnavailableError
 from .kafka_broker import KafkaBroker
-from .lag import BrokerUnavailable, LagReader, OpenTransaction
+from .lag import LagReader, OpenTransaction
 from .metrics import LagMetrics
 from .resolved import ResolvedReader
 from .settings import LagSettings
@@ -47,7 +48,7 @@ class LagMonitor:
             snapshot = self._lags.read(time.time())
             self._resolved.expect_from(asked_at, snapshot.ends)
             self._resolved.poll()
-        except BrokerUnavailable as error:
+        except BrokerUnavailableError as error:
             self._metrics.looks.labels("failed").inc()
             age = time.monotonic() - self._seen_at
             logger.warning("could not read consumer lag: %s", error)

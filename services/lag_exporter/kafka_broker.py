@@ -19,7 +19,8 @@ from confluent_kafka.admin import AdminClient
 from consent_runtime import kafka
 from consent_runtime.batches import RecordBatch
 
-from .lag import Bounds, BrokerUnavailable, Partition
+from .errors import BrokerUnavailableError, UnknownTopicError
+from .lag import Bounds, Partition
 
 _ASK_SECONDS = 5.0
 _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs do not say so
@@ -61,14 +62,14 @@ class KafkaBroker:
         self._admin.poll(0)  # for its log lines
         listed = _answer(self._admin.list_consumer_groups(request_timeout=_ASK_SECONDS))
         if listed.errors:
-            raise BrokerUnavailable("not every broker has listed its groups")
+            raise BrokerUnavailableError("not every broker has listed its groups")
         return sorted(group.group_id for group in listed.valid if group.group_id.startswith(prefix))
 
     def partitions(self, topics: Collection[str]) -> list[Partition]:
         try:
             known = self._readers[True].list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
-            raise BrokerUnavailable(error.args[0].name()) from error
+            raise BrokerUnavailableError(error.args[0].name()) from error
         return [
             Partition(topic, partition)
             for topic in sorted(topics)
@@ -87,9 +88,9 @@ class KafkaBroker:
             asking.poll(0)  # It gets no records, only word of lost connections, which would pile up.
             found = asking.committed([TopicPartition(*place) for place in places], timeout=_ASK_SECONDS)
         except KafkaException as error:
-            raise BrokerUnavailable(error.args[0].name()) from error
+            raise BrokerUnavailableError(error.args[0].name()) from error
         if any(each.error is not None for each in found):
-            raise BrokerUnavailable("not every committed offset is known")
+            raise BrokerUnavailableError("not every committed offset is known")
         offsets = {Partition(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
         assigned = {
             Partition(each.topic, each.partition): -1
@@ -103,7 +104,7 @@ class KafkaBroker:
         asked = self._admin.describe_consumer_groups([group], request_timeout=_ASK_SECONDS)
         try:
             return _answer(asked[group]).members
-        except BrokerUnavailable:
+        except BrokerUnavailableError:
             # Once it has lost the coordinator this client does not find back to it (librdkafka 2.16); a new one does.
             self._admin = self._new_admin()
             raise
@@ -151,11 +152,11 @@ class KafkaBroker:
                     elif error.code() == KafkaError._PARTITION_EOF:
                         found.setdefault(place, None)
                     elif error.fatal():
-                        raise BrokerUnavailable(error.name())
+                        raise BrokerUnavailableError(error.name())
                 # A batch that cannot be unpacked is unread all the same.
                 found = {**found, **self._passed_over}
         except KafkaException as error:
-            raise BrokerUnavailable(error.args[0].name()) from error
+            raise BrokerUnavailableError(error.args[0].name()) from error
         finally:
             reader.unassign()
         return found
@@ -173,24 +174,20 @@ class KafkaBroker:
         for tp, future in asked.items():
             try:
                 offset = _answer(future).offset
-            except UnknownTopic:
+            except UnknownTopicError:
                 continue  # Deleted, while the group still has an offset there.
             if offset < 0:
-                raise BrokerUnavailable("an offset is not known")
+                raise BrokerUnavailableError("an offset is not known")
             offsets[Partition(tp.topic, tp.partition)] = offset
         return offsets
-
-
-class UnknownTopic(Exception):
-    """The topic is gone."""
 
 
 def _answer(future: Any) -> Any:
     try:
         return future.result(timeout=2 * _ASK_SECONDS)
     except FuturesTimeout as error:
-        raise BrokerUnavailable("no answer") from error
+        raise BrokerUnavailableError("no answer") from error
     except KafkaException as error:
         if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-            raise UnknownTopic from error
-        raise BrokerUnavailable(error.args[0].name()) from error
+            raise UnknownTopicError from error
+        raise BrokerUnavailableError(error.args[0].name()) from error

@@ -75,7 +75,7 @@ class LagSnapshot:
 
 
 class Broker(Protocol):
-    """What is asked of Kafka. Every method raises BrokerUnavailable when there is no answer."""
+    """What is asked of Kafka. Every method raises BrokerUnavailableError when there is no answer."""
 
     def groups(self, prefix: str) -> list[str]: ...
 
@@ -95,10 +95,6 @@ class Broker(Protocol):
     ) -> Mapping[Partition, int | None]:
         """Milliseconds since the epoch of the first record at or after each offset; None: there is none; absent: that
         cannot be found out. `committed`: records of open and aborted transactions do not count."""
-
-
-class BrokerUnavailable(Exception):
-    """Kafka did not answer in time."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -18,7 +18,8 @@ from consent_contracts.records import decode_resolved
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 
-from .lag import BrokerUnavailable, Partition
+from .errors import BrokerUnavailableError
+from .lag import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ResolvedReader:
                 self._end_asked[place.partition] = asked_at, end
 
     def poll(self) -> None:
-        """Read what has arrived. Raises BrokerUnavailable."""
+        """Read what has arrived. Raises BrokerUnavailableError."""
         try:
             known = self._consumer.list_topics(self._topic, timeout=5.0).topics.get(self._topic)
             self._assign(frozenset(known.partitions) if known is not None and known.error is None else frozenset())
@@ -77,7 +78,7 @@ class ResolvedReader:
                     self._take(message)
                 more = len(received) == _BATCH
         except KafkaException as error:
-            raise BrokerUnavailable(error.args[0].name()) from error
+            raise BrokerUnavailableError(error.args[0].name()) from error
         self._decode()
 
     def close(self) -> None:
@@ -98,7 +99,7 @@ class ResolvedReader:
             if error.code() == KafkaError._PARTITION_EOF:
                 self._unread.discard(partition)
             elif not error.retriable():
-                raise BrokerUnavailable(error.name())
+                raise BrokerUnavailableError(error.name())
             return
         self._newest[partition] = message
         appended_at, offset = append_time(message), message.offset()

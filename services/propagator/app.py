@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
 from consent_runtime import kafka, observability, starting
-from consent_runtime.dead_letters import BlockingDeadLetters, DeadLetterMetrics
+from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetterProducer
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
 from consent_runtime.resolved import StalenessLimits
@@ -179,7 +179,7 @@ class Propagator:
             state=topics.propagation_state(settings.propagator_name),
             resolved=topics.resolved,
         )
-        letters = BlockingDeadLetters(
+        letters = DeadLetterProducer(
             producer=kafka.producer(settings.kafka, settings.kafka_client),
             codec=self._codec,
             keyring=self._keyring,

@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from consent_runtime.settings import RelaySettings
+from consent_runtime.settings import KeyringSettings
 
 
-class PropagatorSettings(RelaySettings):
+class PropagatorSettings(KeyringSettings):
     """`CONSENT_RELAY_...`; fields of this service alone begin with its name."""
 
     service: ClassVar[str] = "propagator"

@@ -54,7 +54,7 @@ def gate() -> None:
 
     from consent_runtime import settings, starting
     from consent_runtime.api_keys import InvalidApiKeys
-    from consent_runtime.provision import WrongTopics
+    from consent_runtime.provision import TopicMismatchError
 
     from .gate.run import run_gate
     from .gate.settings import GateSettings
@@ -65,5 +65,5 @@ def gate() -> None:
         sys.exit(run_gate(loaded))
     except InvalidApiKeys as error:
         starting.refuse([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
-    except WrongTopics as error:
+    except TopicMismatchError as error:
         starting.refuse([str(error)])

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime import kafka, observability, starting
 from consent_runtime.clock_check import ClockCheck
-from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetters
+from consent_runtime.dead_letters import AsyncDeadLetterProducer, DeadLetterMetrics
 from consent_runtime.observability import Health
 from consent_runtime.transport import TransportMetrics, build, run
 
@@ -28,8 +28,8 @@ def run_suppression(settings: SuppressionSettings) -> int:
         read = [topics.changes, topics.changes_bulk, *map(topics.suppression, settings.channels)]
         dead_letter_metrics = DeadLetterMetrics.on(registry, service=settings.service, topics=read)
 
-        def open_dead_letters() -> DeadLetters:
-            return DeadLetters(
+        def open_dead_letters() -> AsyncDeadLetterProducer:
+            return AsyncDeadLetterProducer(
                 producer=kafka.AsyncProducer(settings.kafka, settings.kafka_client),
                 codec=codec,
                 keyring=keyring,

@@ -1,12 +1,12 @@
 """What can go wrong in the merge stage.
 
 MergeError
-├── Retriable           nothing was written; the same chunk may be tried again
-│   └── Aborted         the broker or the client aborted the transaction
-├── EntryUnreadable     a stored entry cannot be decoded: its permissions are void
-├── TopicsChanged       a topic was created again or lost records: open the partition again
-├── Fenced              this writer may not write any more: a newer one was opened, or its transaction timed out
-└── Stopped             the partition was revoked or the process stops; the chunk goes to the next owner
+├── RetriableError                  nothing was written; the same chunk may be tried again
+│   └── TransactionAbortedError     the broker or the client aborted the transaction
+├── EntryUnreadableError            a stored entry cannot be decoded: its permissions are void
+├── TopicsChangedError              a topic was created again or lost records: open the partition again
+├── WriterFencedError               a newer writer was opened, or a transaction timed out: this one may not write
+└── StoppedError                    the partition was revoked or the process stops; the chunk goes to the next owner
 
 Errors of the local state are those of `consent_state`.
 """
@@ -18,25 +18,25 @@ class MergeError(Exception):
     """Base of this module. No message holds an address or the key of one."""
 
 
-class Retriable(MergeError):
+class RetriableError(MergeError):
     """The broker or the registry did not answer as required. Nothing was written."""
 
 
-class Aborted(Retriable):
+class TransactionAbortedError(RetriableError):
     """The transaction was aborted: no reader ever sees what it held."""
 
 
-class EntryUnreadable(MergeError):
+class EntryUnreadableError(MergeError):
     """A stored entry cannot be decoded; the message gives the reason."""
 
 
-class TopicsChanged(MergeError):
+class TopicsChangedError(MergeError):
     """A topic of a running partition is another one, or holds less than was read or written. The message names it."""
 
 
-class Fenced(MergeError):
+class WriterFencedError(MergeError):
     """A newer writer has this transactional id, or a transaction timed out. Only an owner opens another one."""
 
 
-class Stopped(MergeError):
+class StoppedError(MergeError):
     """The caller asked to stop during a wait. Nothing of the current chunk may be acknowledged."""

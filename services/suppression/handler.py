@@ -16,11 +16,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from consent_runtime.dead_letters import DeadLetters
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.dead_letters import AsyncDeadLetterProducer
+from consent_runtime.kafka import DeliveryFailedError
 from consent_runtime.transport import Chunk
 
-from .errors import Stopped, TopicsChanged
+from .errors import StoppedError, TopicsChangedError
 from .lanes import Lane, LaneQueues, Slice
 from .partition import MergePartition
 from .resolved_publisher import ResolvedPublisher
@@ -47,7 +47,7 @@ class MergeTask:
         merging: MergePartition,
         resolved: ResolvedPublisher,
         executor: Executor,
-        dead_letters: DeadLetters,
+        dead_letters: AsyncDeadLetterProducer,
         *,
         report: Callable[[bool | str], None],
         on_closed: Callable[[], None],
@@ -121,14 +121,14 @@ class MergeTask:
         """`work` as a task that no caller awaits."""
         try:
             await work()
-        except Stopped:
+        except StoppedError:
             return  # What is not acknowledged goes to the next owner.
-        except TopicsChanged as error:
+        except TopicsChangedError as error:
             self._open_again(error)
         except Exception as failure:
             self._on_error(failure)
 
-    def _open_again(self, error: TopicsChanged) -> None:
+    def _open_again(self, error: TopicsChangedError) -> None:
         logger.error("the topics of a partition have changed: %s; opening it again", error)
         self._reopen()
 
@@ -136,7 +136,7 @@ class MergeTask:
         while True:  # Until this task is closed: nothing is opened again while the group rebalances.
             try:
                 await self._resolved.watch()
-            except TopicsChanged as error:
+            except TopicsChangedError as error:
                 self._open_again(error)
 
     async def _write(self) -> None:
@@ -177,7 +177,7 @@ class MergeTask:
             while True:
                 try:
                     await self._dead_letters.send(record, reason, error)
-                except DeliveryFailed as failed:
+                except DeliveryFailedError as failed:
                     if not failed.retriable:
                         raise
                     logger.warning("a dead letter is not taken: %s; trying again", failed.code)
@@ -210,7 +210,7 @@ class LaneHandler:
 
 
 def _log_abandoned_failure(abandoned: asyncio.Future[Any]) -> None:
-    """A call that was asked to stop ends with Stopped, which no caller awaits any more."""
+    """A call that was asked to stop ends with StoppedError, which no caller awaits any more."""
     failure = None if abandoned.cancelled() else abandoned.exception()
-    if failure is not None and not isinstance(failure, Stopped):
+    if failure is not None and not isinstance(failure, StoppedError):
         logger.error("a cancelled call has failed", exc_info=failure)

@@ -17,7 +17,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
 from consent_runtime.clock_check import ClockCheck
-from consent_runtime.dead_letters import DeadLetters
+from consent_runtime.dead_letters import AsyncDeadLetterProducer
 from consent_runtime.observability import Health
 from consent_runtime.transport import Ownership, StreamSpec
 from consent_state import table_consumer
@@ -54,7 +54,7 @@ class MergePartitionFactory:
         instance_id: str,
         transaction_timeout: float,
         codec: Codec,
-        open_dead_letters: Callable[[], DeadLetters],
+        open_dead_letters: Callable[[], AsyncDeadLetterProducer],
         metrics: MergeMetrics,
         health: Health,
         bootstrap: str,
@@ -70,7 +70,7 @@ class MergePartitionFactory:
         self._transaction_timeout_ms = int(transaction_timeout * 1000)
         self._codec = codec
         self._open_dead_letters = open_dead_letters
-        self._dead_letters: DeadLetters | None = None
+        self._dead_letters: AsyncDeadLetterProducer | None = None
         self._metrics = metrics
         self._health = health
         self._bootstrap = bootstrap

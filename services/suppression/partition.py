@@ -19,7 +19,14 @@ from consent_contracts.topics import Topics
 from consent_runtime.clock import now_micros
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
 
-from .errors import Aborted, EntryUnreadable, Fenced, Retriable, Stopped, TopicsChanged
+from .errors import (
+    EntryUnreadableError,
+    RetriableError,
+    StoppedError,
+    TopicsChangedError,
+    TransactionAbortedError,
+    WriterFencedError,
+)
 from .lanes import Lane
 from .merge import EntryKey, fail_closed_entry, merge
 from .metrics import MergeMetrics
@@ -93,7 +100,7 @@ class MergePartition:
     def open(self) -> list[Rejected]:
         """Fence every older writer, then restore; returns unrecognised records of the suppression topics.
 
-        Waits for a broker that is unavailable. Raises Stopped when stopped meanwhile.
+        Waits for a broker that is unavailable. Raises StoppedError when stopped meanwhile.
         """
         self._retry_until_stopped(self._open_once, "opening")
         return self._take_unrecognised()
@@ -107,8 +114,8 @@ class MergePartition:
     def merge(self, records: Sequence[Record], lane: Lane = Lane.LIVE) -> MergeOutcome:
         """Bring the effect of these records of one lane into the topics.
 
-        On return the entries are committed, and a repeat of the same records changes nothing. Raises Stopped when
-        stopped before that: the records must then not be acknowledged. Raises TopicsChanged.
+        On return the entries are committed, and a repeat of the same records changes nothing. Raises StoppedError when
+        stopped before that: the records must then not be acknowledged. Raises TopicsChangedError.
         """
         began = time.perf_counter()
         chunk = self._retry_until_stopped(lambda: self._serde.decode_changes(records), "decoding")
@@ -121,7 +128,7 @@ class MergePartition:
     def expire_permissions(self) -> bool:
         """Write the entries again in which a permission has ended meanwhile. Whether there may be more of them.
 
-        A crash in between is harmless: they are written once more. Raises Stopped when stopped.
+        A crash in between is harmless: they are written once more. Raises StoppedError when stopped.
         """
         return self._writing(self._expire_permissions, "ending permissions")
 
@@ -160,14 +167,14 @@ class MergePartition:
         while True:
             try:
                 result = attempt()
-            except (Retriable, RegistryUnavailable) as error:
+            except (RetriableError, RegistryUnavailable) as error:
                 self._metrics.retries.inc()
                 failures += 1
                 logger.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
                 if failures >= _TRIES_BEFORE_REOPENING:
                     self._not_ready(f"{doing}: {error}")
                 self._pause(failures, doing)
-            except Fenced as error:
+            except WriterFencedError as error:
                 self._metrics.fenced.inc()
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
                 self._await_ownership()
@@ -189,7 +196,7 @@ class MergePartition:
 
     def _pause(self, failures: int, doing: str) -> None:
         if self._stopping.wait(_PAUSES[min(failures, len(_PAUSES)) - 1]):
-            raise Stopped(f"stopped while {doing}")
+            raise StoppedError(f"stopped while {doing}")
 
     def _await_ownership(self) -> None:
         """A fenced writer may be that of a zombie: taking the partition back would fence the rightful owner.
@@ -201,7 +208,7 @@ class MergePartition:
         self._not_ready("fenced: waiting to hear who owns the partition")
         while not self._owned():
             if self._stopping.wait(0.1):
-                raise Stopped("fenced, and the partition is gone")
+                raise StoppedError("fenced, and the partition is gone")
 
     def _not_ready(self, reason: str) -> None:
         self._report(reason)
@@ -279,7 +286,7 @@ class MergePartition:
             return decode_compact(data)
         try:
             return self._serde.decode_entry(place, data)
-        except EntryUnreadable as lost:
+        except EntryUnreadableError as lost:
             self._metrics.unreadable_entries.inc()
             logger.error(
                 "partition %d: a stored entry cannot be read (%s): its permissions are void", self._partition, lost
@@ -311,7 +318,7 @@ class MergePartition:
         began = time.perf_counter()
         try:
             ends = self._writer.write(written.rows)
-        except Aborted:
+        except TransactionAbortedError:
             self._metrics.aborted.inc()
             raise
         self._metrics.transaction_seconds.observe(time.perf_counter() - began)
@@ -329,5 +336,5 @@ class MergePartition:
         for at, end in written.items():
             if end <= known[at].offset:
                 # Stored positions that fit the topic would keep entries that it has lost.
-                raise TopicsChanged(f"{at} ends at {end} after it was read up to {known[at].offset}")
+                raise TopicsChangedError(f"{at} ends at {end} after it was read up to {known[at].offset}")
         return {at: Position(known[at].topic_id, end) for at, end in written.items()}

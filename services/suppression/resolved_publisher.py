@@ -15,10 +15,10 @@ from functools import partial
 
 from consent_runtime.clock import elapsed_micros
 from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.kafka import DeliveryFailedError
 from consent_state import RestoreFailed
 
-from .errors import TopicsChanged
+from .errors import TopicsChangedError
 from .lanes import Lane
 from .metrics import MergeMetrics
 from .resolved import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
@@ -81,7 +81,7 @@ class ResolvedPublisher:
         """Take up what was published last and compare it with the topics, waiting for a broker that does not answer.
 
         Called with the writer open, so that nothing is written to the lists meanwhile. Whether the lists may lack
-        entries that the local state holds. Raises Stopped.
+        entries that the local state holds. Raises StoppedError.
         """
         while True:
             try:
@@ -111,14 +111,14 @@ class ResolvedPublisher:
         """Everything of the lane from its position up to `offset` is committed, and its dead letters are written.
 
         `first` is the offset of the first record of it, `ends` are those after the last entries written. Raises
-        TopicsChanged where these cannot follow on the offsets known.
+        TopicsChangedError where these cannot follow on the offsets known.
         """
         for topic, end in ends.items():
             if end < self.state.lists[topic].offset:
-                raise TopicsChanged(f"{topic} ends at {end} after {self.state.lists[topic].offset}")
+                raise TopicsChangedError(f"{topic} ends at {end} after {self.state.lists[topic].offset}")
         position = self.position(lane)
         if first < position:
-            raise TopicsChanged(f"{self._list_topics.inputs[lane]} was read at {first} after {position}")
+            raise TopicsChangedError(f"{self._list_topics.inputs[lane]} was read at {first} after {position}")
         if first > position:
             # Transaction markers leave such a gap, and so do records that were deleted before they were read.
             await self._compare_until_answered()
@@ -153,7 +153,7 @@ class ResolvedPublisher:
             await asyncio.sleep(PUBLISH_SECONDS)
 
     async def watch(self) -> None:
-        """Compare the positions with the topics every few seconds. Ends with TopicsChanged."""
+        """Compare the positions with the topics every few seconds. Ends with TopicsChangedError."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             try:
@@ -175,7 +175,7 @@ class ResolvedPublisher:
         sent_at = elapsed_micros()
         try:
             append_time = await self._resolved_topic.write(self.state, self._clock())
-        except DeliveryFailed as failed:
+        except DeliveryFailedError as failed:
             if not failed.retriable:
                 raise
             logger.warning("partition %d: a resolved record was not written: %s", self._partition, failed.code)
@@ -189,7 +189,7 @@ class ResolvedPublisher:
         facts = await asyncio.to_thread(self._ask_facts)
         misfit = find_misfit(before, self.state, facts)
         if misfit:
-            raise TopicsChanged(misfit)
+            raise TopicsChangedError(misfit)
 
     async def _compare_until_answered(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer
 from consent_state import Position, TableReader, TopicPartition, high_watermarks, low_watermarks, topic_ids
 
-from .errors import Stopped
+from .errors import StoppedError
 from .resolved import ListState, ListTopics, from_datum, to_datum
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ResolvedTopic:
         self._source = f"/consent-relay/suppression/{partition}"
 
     def last(self, stopping: threading.Event) -> ListState | None:
-        """What the last readable record holds; None when there is none. Blocks. Raises RestoreFailed and Stopped."""
+        """What the last readable record holds; None when there is none. Blocks. Raises RestoreFailed, StoppedError."""
         at = TopicPartition(self._topic, self._partition)
         ids = topic_ids(self._admin, [self._topic])
         start = {at: Position(ids[self._topic], low_watermarks(self._admin, [at])[at])}
@@ -65,7 +65,7 @@ class ResolvedTopic:
         try:
             while reader.remaining(ends):
                 if stopping.is_set():
-                    raise Stopped(f"stopped while reading {at}")
+                    raise StoppedError(f"stopped while reading {at}")
                 for batch in reader.poll(_POLL_SECONDS):
                     values += (message.value() for message in batch.messages)
         finally:
@@ -81,7 +81,7 @@ class ResolvedTopic:
         return None
 
     async def write(self, state: ListState, now: int) -> int | None:
-        """When the broker has appended the record, micros, once it is acknowledged. Raises DeliveryFailed."""
+        """When the broker has appended the record, micros, once it is acknowledged. Raises DeliveryFailedError."""
         value = self._codec.encode(self._topic, to_datum(state, self._list_topics, self._partition, now))
         headers = cloudevents.headers(
             event_id=uuid.uuid4().hex, event_type=_EVENT_TYPE, source=self._source, time_micros=now

@@ -30,7 +30,7 @@ from consent_state import (
     start_positions,
 )
 
-from .errors import Retriable, Stopped
+from .errors import RetriableError, StoppedError
 from .expiry import may_expire, read_next_expiry
 from .store import EntryStore, key_prefix, put_row
 
@@ -87,7 +87,7 @@ class StateRestorer:
     def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
         """Return when the store holds everything up to the high watermarks. `waiting` takes what this waits for.
 
-        Raises Retriable when the broker does not answer, Stopped, and StateStoreCorrupted.
+        Raises RetriableError when the broker does not answer, StoppedError, and StateStoreCorrupted.
         """
         partitions = [TopicPartition(topic, self._partition) for topic in self._prefixes]
         try:
@@ -107,9 +107,9 @@ class StateRestorer:
             finally:
                 reader.close()
         except RestoreFailed as error:
-            raise Retriable(str(error)) from error
+            raise RetriableError(str(error)) from error
         except RestoreStopped as error:
-            raise Stopped(str(error)) from error
+            raise StoppedError(str(error)) from error
         unrecognised, self._unrecognised = self._unrecognised, []
         return RestoreResult(records=restored.records, seconds=restored.seconds, unrecognised=unrecognised)
 
@@ -147,7 +147,7 @@ class StateRestorer:
 
 
 _UNREADABLE = b"\x00\x00\x00\x00"
-"""Stored for an entry that cannot be read: too short for Avro, so its first use raises EntryUnreadable."""
+"""Stored for an entry that cannot be read: too short for Avro, so its first use raises EntryUnreadableError."""
 
 
 def _unrecognised(message: Message) -> UnrecognisedRecord:

@@ -18,7 +18,7 @@ from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.transport.compressed_batches import unfetchable_reason
 
-from .errors import EntryUnreadable
+from .errors import EntryUnreadableError
 from .expiry import next_expiry, next_expiry_header
 from .merge import EntryKey
 from .resolved import ResolvedMark
@@ -141,13 +141,13 @@ class EntrySerde:
         return chunk
 
     def decode_entry(self, key: EntryKey, data: bytes) -> Entry:
-        """The entry of an address, as it came from the topic. Raises EntryUnreadable, with the reason."""
+        """The entry of an address, as it came from the topic. Raises EntryUnreadableError, with the reason."""
         try:
             entry = entry_of(self._codec.decode(self.topic_of[key[0]], data))
         except (Unreadable, InvalidRecord) as error:
-            raise EntryUnreadable(error.reason) from error
+            raise EntryUnreadableError(error.reason) from error
         if (entry.channel, entry.address_key) != key:
-            raise EntryUnreadable("it is stored under another key")
+            raise EntryUnreadableError("it is stored under another key")
         return entry
 
     def encode_entries(

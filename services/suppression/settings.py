@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from consent_runtime.settings import RelaySettings
+from consent_runtime.settings import KeyringSettings
 
 
-class SuppressionSettings(RelaySettings):
+class SuppressionSettings(KeyringSettings):
     """`CONSENT_RELAY_...`; fields of this service alone begin with its name."""
 
     service: ClassVar[str] = "suppression"

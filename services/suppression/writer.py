@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consent_runtime.kafka import unauthorized
 
-from .errors import Aborted, Fenced, MergeError, Retriable, Stopped
+from .errors import MergeError, RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
 
 _WAIT_SECONDS = 1.0
 """One wait for the broker; whether to stop is checked between two of them."""
@@ -40,8 +40,8 @@ class FencedWriter:
         self._producer: Any = None
 
     def open(self) -> None:
-        """Take over the partition: fence any other writer, abort what it left open. Raises Retriable, and LinkRefused
-        where the transactional id is not ours to use."""
+        """Take over the partition: fence any other writer, abort what it left open. Raises RetriableError, and
+        LinkRefused where the transactional id is not ours to use."""
         self._producer = None
         producer = self._make_producer()
         waits = 0
@@ -53,7 +53,7 @@ class FencedWriter:
                 waits += 1
                 if waits == _OPEN_WAITS or not error.args[0].retriable():
                     refusal = unauthorized(error.args[0], f"the writer of partition {self._partition}")
-                    raise refusal or Retriable(f"opening the writer: {_name(error)}") from error
+                    raise refusal or RetriableError(f"opening the writer: {_name(error)}") from error
                 self._raise_if_stopping()
             else:
                 self._producer = producer
@@ -61,18 +61,18 @@ class FencedWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether `write` may be called; after Fenced or Stopped only once `open` has succeeded again."""
+        """Whether `write` may be called; after WriterFencedError or StoppedError only once `open` succeeded again."""
         return self._producer is not None
 
     def write(self, rows: Sequence[Row]) -> dict[str, int]:
         """Commit `rows` in one transaction; the offset after the last one, by topic.
 
-        Raises Aborted (nothing was written), Fenced, or Stopped during a wait for the broker; after
-        the latter two the outcome is unknown and only a new writer, after a recovery, may go on.
+        Raises TransactionAbortedError (nothing was written), WriterFencedError, or StoppedError during a wait for the
+        broker; after the latter two the outcome is unknown and only a new writer, after a restore, may go on.
         """
         producer = self._producer
         if producer is None:
-            raise Fenced("the writer is not open")
+            raise WriterFencedError("the writer is not open")
         ends: dict[str, int] = {}
 
         def delivered(error: KafkaError | None, message: Any) -> None:
@@ -125,22 +125,22 @@ class FencedWriter:
         kafka_error = error.args[0]
         if kafka_error.fatal() or kafka_error.code() in (KafkaError._FENCED, KafkaError._STATE):
             self.close()
-            raise Fenced(f"the writer can write no more: {_name(error)}") from error
+            raise WriterFencedError(f"the writer can write no more: {_name(error)}") from error
         while True:
             try:
                 producer.abort_transaction(_WAIT_SECONDS)
             except KafkaException as abort_error:
                 if not abort_error.args[0].retriable():
                     self.close()
-                    raise Fenced(f"the writer can write no more: {_name(abort_error)}") from abort_error
+                    raise WriterFencedError(f"the writer can write no more: {_name(abort_error)}") from abort_error
                 self._raise_if_stopping()
             else:
-                raise Aborted(f"the transaction was aborted: {_name(error)}") from error
+                raise TransactionAbortedError(f"the transaction was aborted: {_name(error)}") from error
 
     def _raise_if_stopping(self) -> None:
         if self._stopping.is_set():
             self.close()
-            raise Stopped("stopped while the broker does not answer")
+            raise StoppedError("stopped while the broker does not answer")
 
 
 def _name(error: KafkaException) -> str:

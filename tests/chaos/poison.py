@@ -12,7 +12,7 @@ from confluent_kafka import Message, Producer
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_contracts.topics import SERVICES
-from consent_runtime.dead_letters import place
+from consent_runtime.dead_letters import record_coordinates
 from local_stack.endpoints import Endpoints
 
 UNKNOWN_ID = 2_000_000_000
@@ -47,7 +47,7 @@ class Poison:
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        self.places[topic].add(place(topic, partition, offset).decode())
+        self.places[topic].add(record_coordinates(topic, partition, offset).decode())
 
     def _every_kind_everywhere(self) -> Iterator[tuple[str, Make]]:
         topics = self.topics

@@ -1,10 +1,10 @@
 """What can go wrong on one machine.
 
 LocalStackError
-+-- DownloadFailed     a package did not come, or is not what the lock file says
-+-- MissingProgram     a program or package that should be installed is not
-+-- Abandoned          a signal asked to stop during the start
-+-- StartFailed        a process ended, or was not ready in time; holds the tail of its log
++-- DownloadFailedError   a package did not come, or is not what the lock file says
++-- ProgramMissingError   a program or package that should be installed is not
++-- StartCancelledError   a signal asked to stop during the start
++-- StartFailedError      a process ended, or was not ready in time; holds the tail of its log
 """
 
 from pathlib import Path
@@ -14,19 +14,19 @@ class LocalStackError(Exception):
     """Base of all errors of the local stack; its text is meant for the terminal."""
 
 
-class DownloadFailed(LocalStackError):
+class DownloadFailedError(LocalStackError):
     """A locked package could not be fetched, or its SHA-256 differs from the lock file's."""
 
 
-class MissingProgram(LocalStackError):
+class ProgramMissingError(LocalStackError):
     """Something that has to be installed is not; the text names the cure."""
 
 
-class Abandoned(LocalStackError):
+class StartCancelledError(LocalStackError):
     """The start was given up on request."""
 
 
-class StartFailed(LocalStackError):
+class StartFailedError(LocalStackError):
     """A child ended, or did not become ready in time."""
 
     def __init__(self, *, name: str, why: str, log: Path, tail: str) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
-from local_stack.errors import StartFailed
+from local_stack.errors import StartFailedError
 
 
 def run(commands: Sequence[Sequence[str]], settings: Mapping[str, str]) -> list[str]:
-    """What each of these commands prints, in a child process. Raises StartFailed with what one complains of."""
+    """What each of these commands prints, in a child process. Raises StartFailedError with what one complains of."""
     result = subprocess.run(
         [sys.executable, "-m", "local_stack.run_cli", json.dumps(commands)],
         env=dict(settings),
@@ -26,7 +26,7 @@ def run(commands: Sequence[Sequence[str]], settings: Mapping[str, str]) -> list[
         check=False,
     )
     if result.returncode != 0:
-        raise StartFailed(
+        raise StartFailedError(
             name=f"consent-relay {', '.join(' '.join(command[:2]) for command in commands)}",
             why=f"ended with exit code {result.returncode}",
             log=Path("its output"),

@@ -17,7 +17,7 @@ from consent_runtime.topic_admin import ProvisionError
 from local_stack import credentials
 from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
-from local_stack.errors import StartFailed
+from local_stack.errors import StartFailedError
 from local_stack.ports import free_port, remembered_ports
 from local_stack.servers import Servers
 from local_stack.services import NAMES, PORTS, SHARED, Service, StackSettings, service
@@ -249,7 +249,7 @@ class Stack(AbstractContextManager["Stack"]):
             provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=partitions)
         except ProvisionError as error:
             log = self.directory / "logs"
-            raise StartFailed(name="topics apply", why="failed", log=log, tail=str(error)) from error
+            raise StartFailedError(name="topics apply", why="failed", log=log, tail=str(error)) from error
 
     def _start_services(self, services: list[Service]) -> None:
         self.supervisor.begin_layer()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.child import Child, Program
-from local_stack.errors import Abandoned, StartFailed
+from local_stack.errors import StartCancelledError, StartFailedError
 
 Probe = Callable[[], str | None]  # one real request: None when it was answered, else why it was not
 
@@ -47,9 +47,9 @@ class Supervisor:
         self._layers.append([])
 
     def add(self, program: Program, probe: Probe) -> Child:
-        """Start a program and wait until it answers. Raises StartFailed, or Abandoned."""
+        """Start a program and wait until it answers. Raises StartFailedError, or StartCancelledError."""
         if self._abandoned.is_set():
-            raise Abandoned
+            raise StartCancelledError
         child = Child(program, self._log_dir, on_crash=self._note_crash)
         self._children[child.name] = child
         self._probes[child.name] = probe
@@ -79,15 +79,15 @@ class Supervisor:
     def await_ready(self, name: str, *, seconds: float = MAX_START_SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
         """Ask the child's probe until it answers, and report what is waited for.
 
-        Raises StartFailed when the child ends, does nothing for `idle_seconds` or needs more than `seconds`, or
-        Abandoned."""
+        Raises StartFailedError when the child ends, does nothing for `idle_seconds` or needs more than `seconds`, or
+        StartCancelledError."""
         child, probe = self.child(name), self._probes[name]
         began = worked_at = reported_at = time.monotonic()
         effort = child.effort
         while (why := probe()) is not None:
             now = time.monotonic()
             if self._abandoned.is_set():
-                raise Abandoned
+                raise StartCancelledError
             if not child.running:
                 raise _failed(child, child.exit_text)
             if (found := child.effort) > effort:
@@ -107,10 +107,10 @@ class Supervisor:
                 self.cancel_start()
         errors = [error for future in futures if (error := future.exception())]
         if errors:
-            raise next((error for error in errors if not isinstance(error, Abandoned)), errors[0])
+            raise next((error for error in errors if not isinstance(error, StartCancelledError)), errors[0])
 
     def cancel_start(self) -> None:
-        """Make every wait for readiness, on whichever thread, end with Abandoned."""
+        """Make every wait for readiness, on whichever thread, end with StartCancelledError."""
         self._abandoned.set()
 
     def stop_all(self) -> None:
@@ -129,5 +129,5 @@ class Supervisor:
         self._report(f"{crash.name} {crash.how}; the end of {child.log}:\n{crash.tail}")
 
 
-def _failed(child: Child, why: str) -> StartFailed:
-    return StartFailed(name=child.name, why=why, log=child.log, tail=child.tail())
+def _failed(child: Child, why: str) -> StartFailedError:
+    return StartFailedError(name=child.name, why=why, log=child.log, tail=child.tail())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from local_stack.errors import Abandoned, LocalStackError
+from local_stack.errors import LocalStackError, StartCancelledError
 from local_stack.servers import Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
@@ -68,7 +68,7 @@ def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield leave
-    except (KeyboardInterrupt, Abandoned):
+    except (KeyboardInterrupt, StartCancelledError):
         pass
     except LocalStackError as error:
         _say(str(error))

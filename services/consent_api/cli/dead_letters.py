@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
     from consent_contracts.codec import Codec
     from consent_runtime.keyring import Keyring
-    from consent_runtime.settings import RelaySettings
+    from consent_runtime.settings import KeyringSettings
 
 SERVICES = ("consent-api", "suppression", "propagator")
 
@@ -114,13 +114,13 @@ def replay(
         raise SystemExit(1)
 
 
-def _open(process: str = "dead-letters") -> tuple[RelaySettings, Keyring, Codec, DeadLetterReader]:
+def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
     from consent_api.dead_letters.reader import DeadLetterReader
     from consent_runtime import kafka, starting
     from consent_runtime.provision import refuse_without_access
-    from consent_runtime.settings import RelaySettings, load
+    from consent_runtime.settings import KeyringSettings, load
 
-    settings = load(RelaySettings)
+    settings = load(KeyringSettings)
     keyring = starting.keyring(settings)
     codec = starting.codec(settings, wait_seconds=10)
     refuse_without_access(settings, process)

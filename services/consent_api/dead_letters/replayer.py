@@ -13,7 +13,7 @@ from consent_api.errors import NotReplayedError
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.dead_letters import TOO_LARGE, Original, original
+from consent_runtime.dead_letters import TOO_LARGE, OriginalRecord, original
 from consent_runtime.keyring import Keyring, Unsealable
 
 from .reader import REPLAYED_AT, DeadLetter
@@ -52,7 +52,7 @@ def not_replayable_reason(letter: DeadLetter, topics: Topics) -> str | None:
     return f"{letter.topic} takes no old record back: it could replace a newer one; use consent-relay republish"
 
 
-def unseal(letter: DeadLetter, keyring: Keyring) -> Original:
+def unseal(letter: DeadLetter, keyring: Keyring) -> OriginalRecord:
     """The record as it was. Raises Unsealable."""
     place = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
     return original({**place, "sealed_record": letter.sealed_record}, keyring)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consent_api.errors import DeadLettersNotWrittenError
 from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.dead_letters import TOO_LARGE, Cut, Letters, cut_error
+from consent_runtime.dead_letters import TOO_LARGE, DeadLetterBuilder, TruncatedRecord, truncated_error
 
 if TYPE_CHECKING:
     from consent_runtime.transport.api import Record
@@ -46,7 +46,7 @@ def without_unfetchable(records: Sequence["Consumed"]) -> tuple[list["Consumed"]
 class DeadLetterWriter:
     """Sends dead letters in batches. Repeating one is harmless: its key is the place of the record."""
 
-    def __init__(self, *, producer: Producer, letters: Letters) -> None:
+    def __init__(self, *, producer: Producer, letters: DeadLetterBuilder) -> None:
         self._producer = producer
         self._letters = letters
 
@@ -96,4 +96,8 @@ class DeadLetterWriter:
 
 def _cut(rejected: Rejected) -> Rejected:
     record = rejected.record
-    return Rejected(record=Cut.of(record), reason=TOO_LARGE, error=cut_error(record, rejected.reason, rejected.error))
+    return Rejected(
+        record=TruncatedRecord.of(record),
+        reason=TOO_LARGE,
+        error=truncated_error(record, rejected.reason, rejected.error),
+    )

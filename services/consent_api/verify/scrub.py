@@ -57,7 +57,7 @@ _TRANSIENT = (
 )
 
 
-class Interrupted(Exception):
+class ScrubInterruptedError(Exception):
     """The relay stops, or another one has taken over."""
 
 
@@ -106,7 +106,7 @@ class ScrubLoop:
         while not stop.is_set():
             try:
                 self.step()
-            except Interrupted:
+            except ScrubInterruptedError:
                 continue
             except _TRANSIENT as error:
                 if not failing:
@@ -145,7 +145,7 @@ class ScrubLoop:
         """A channel whose list cannot be read, or an entry on which a bug shows, keeps no other from being compared."""
         try:
             self._compare(part)
-        except Interrupted:
+        except ScrubInterruptedError:
             raise
         except Exception:
             self._failed.add(part)
@@ -190,16 +190,16 @@ class ScrubLoop:
         return logged
 
     def _pause(self, seconds: float, *, sign: bool = True) -> None:
-        """Sleep, and give a sign of life now and then. Raises Interrupted."""
+        """Sleep, and give a sign of life now and then. Raises ScrubInterruptedError."""
         until = time.monotonic() + seconds
         while True:
             if sign and time.monotonic() - self._signed_at > _SIGN_OF_LIFE_SECONDS:
                 if self._table.claim() is None:
-                    raise Interrupted
+                    raise ScrubInterruptedError
                 self._signed_at = time.monotonic()
             left = until - time.monotonic()
             if self._stop.wait(max(0.0, min(left, _SIGN_OF_LIFE_SECONDS))):
-                raise Interrupted
+                raise ScrubInterruptedError
             if time.monotonic() >= until:
                 return
 

@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass
 
 from consent_contracts.errors import Unreadable
-from consent_runtime.dead_letters import BlockingDeadLetters
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.dead_letters import DeadLetterProducer
+from consent_runtime.kafka import DeliveryFailedError
 from consent_state import RestoreStopped, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class _Record:
 class DeadLetterReporter:
     """Every replica reports what it meets: duplicates are harmless, and no standby relies on another."""
 
-    def __init__(self, letters: BlockingDeadLetters, stopping: threading.Event) -> None:
+    def __init__(self, letters: DeadLetterProducer, stopping: threading.Event) -> None:
         self._letters = letters
         self._stopping = stopping
 
@@ -56,7 +56,7 @@ class DeadLetterReporter:
         while True:
             try:
                 return self._letters.send(record, reason, str(error))
-            except DeliveryFailed as failed:
+            except DeliveryFailedError as failed:
                 logger.warning("dead letter not written yet: %s", failed.code)
             if self._stopping.wait(RETRY_SECONDS):
                 raise RestoreStopped("stopped before a dead letter was acknowledged")

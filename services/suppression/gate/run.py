@@ -55,8 +55,8 @@ class _Server(uvicorn.Server):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeys, and WrongTopics or LinkRefused as soon as the broker has said so: until then every answer is
-    no.
+    Raises InvalidApiKeys, and TopicMismatchError or LinkRefused as soon as the broker has said so: until then every
+    answer is no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -142,7 +142,7 @@ async def _read(server: uvicorn.Server, readers: _Readers, health: Health, setti
             for channel in readers.views:
                 health.beat(_part(channel))
             try:
-                await asyncio.to_thread(provision.compare, settings, read)
+                await asyncio.to_thread(provision.verify_topics, settings, read)
                 break
             except ProvisionError as error:
                 if said != (said := str(error)):

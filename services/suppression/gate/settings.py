@@ -10,13 +10,13 @@ from pydantic import Field, field_validator
 from consent_client.answers import Policy
 from consent_runtime.rate_limits import Rates
 from consent_runtime.resolved import StalenessLimits
-from consent_runtime.settings import RelaySettings
+from consent_runtime.settings import KeyringSettings
 
 REQUESTS, ADDRESSES = "requests", "addresses"
 """Budgets of the gate."""
 
 
-class GateSettings(RelaySettings):
+class GateSettings(KeyringSettings):
     """`CONSENT_RELAY_...`; fields of the gate alone begin with its name."""
 
     service: ClassVar[str] = "gate"

@@ -25,7 +25,7 @@ from lag_exporter.resolved import PartitionResolved
 from propagator.desired.model import DestinationRules, Purposes
 from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address
 from propagator.state.rows import parse_row_key
-from suppression.errors import EntryUnreadable
+from suppression.errors import EntryUnreadableError
 from suppression.resolved import from_datum
 from suppression.serde import EntrySerde
 from tests.fuzz.budget import fuzzed
@@ -182,7 +182,7 @@ def _resolved(value: bytes) -> None:
 READERS = {
     "submissions": Reader(TOPICS.inbound, _submission, (Unreadable, SubmissionInvalidError)),
     "changes": Reader(TOPICS.changes, _changes, ()),
-    "entries of the merge": Reader(TOPICS.suppression(CHANNEL), _merged_entry, (EntryUnreadable,)),
+    "entries of the merge": Reader(TOPICS.suppression(CHANNEL), _merged_entry, (EntryUnreadableError,)),
     "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (Unreadable, Unpackable)),
     "entries of the push": Reader(
         TOPICS.suppression(CHANNEL), lambda value: _plan(value, None), (Unreadable, InvalidRecord, RegistryUnavailable)

@@ -16,7 +16,7 @@ from consent_api.cli import dead_letters
 from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
 from consent_contracts import schemas
 from consent_contracts.cloudevents import rfc3339
-from consent_runtime.dead_letters import Original, place
+from consent_runtime.dead_letters import OriginalRecord, record_coordinates
 from tests.fuzz.budget import fuzzed
 from tests.fuzz.hostile import mutated, raw, texts
 from tests.fuzz.outcome import value_or
@@ -32,7 +32,7 @@ LINE_ENDS = frozenset("\u2028\u2029")
 keys = st.one_of(st.none(), raw, texts.map(lambda text: text.encode("utf-8", "replace")))
 submitted = data(schemas.current("ConsentSubmitted")).map(lambda datum: CODEC.encode(TOPICS.inbound, datum))
 originals = st.builds(
-    Original,
+    OriginalRecord,
     key=keys,
     value=st.one_of(keys, submitted, mutated(submitted)),
     headers=st.lists(st.tuples(texts, keys), max_size=3).map(tuple),
@@ -40,8 +40,8 @@ originals = st.builds(
 )
 
 
-def sealed(original: Original, topic: str) -> bytes:
-    return KEYS.seal_record(msgspec.msgpack.encode(original), place(topic, 0, 7))
+def sealed(original: OriginalRecord, topic: str) -> bytes:
+    return KEYS.seal_record(msgspec.msgpack.encode(original), record_coordinates(topic, 0, 7))
 
 
 @st.composite

@@ -20,7 +20,7 @@ from consent_api.validate import Purposes
 from consent_runtime import api_keys
 from consent_runtime.api_keys import InvalidApiKeys
 from consent_runtime.keyring import InvalidKeyring, Key, Keyring, Unsealable
-from consent_runtime.settings import ProcessSettings, RelaySettings, load
+from consent_runtime.settings import KeyringSettings, ProcessSettings, load
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE
 from propagator.errors import InvalidDestinationsFileError
@@ -201,7 +201,7 @@ def test_sealed_bytes_are_opened_or_unsealable(data: bytes, address_key: str) ->
 
 
 SETTINGS: dict[str, type[ProcessSettings]] = {
-    each.__name__: each for each in (ProcessSettings, RelaySettings, ApiSettings, MigrateSettings, GateSettings)
+    each.__name__: each for each in (ProcessSettings, KeyringSettings, ApiSettings, MigrateSettings, GateSettings)
 }
 odd_values = st.one_of(
     texts,

@@ -12,7 +12,7 @@ from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replay
 from consent_api.errors import NotReplayedError
 from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
-from consent_runtime.dead_letters import DeadLetterMetrics, Letters
+from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_runtime.keyring import Key, Keyring
 from tests.integration.flow.rig import Rig, refusal, until, write_keyring
 
@@ -101,7 +101,7 @@ def test_a_record_that_is_still_wrong_comes_back_as_a_new_letter_and_the_replay_
 
 def test_a_record_of_the_suppression_list_is_never_put_back(rig: Rig, keyring: Keyring) -> None:
     # R5: the list is compacted and its newest record wins, so an old entry would undo a newer one.
-    letters = Letters(
+    letters = DeadLetterBuilder(
         codec=rig.codec(),
         keyring=keyring,
         topics=rig.topics,

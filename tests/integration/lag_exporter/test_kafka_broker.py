@@ -14,8 +14,9 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts import Codec, Topics
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.clock_check import ClockCheck
+from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.kafka_broker import KafkaBroker
-from lag_exporter.lag import BrokerUnavailable, LagReader, Partition
+from lag_exporter.lag import LagReader, Partition
 from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
 from tests.unpacking_bombs import send_bomb
@@ -99,7 +100,7 @@ def test_coordinator_that_is_unavailable_and_returns_ends_nothing(kafka: str, to
         assert [lag.records for lag in watching.read(time.time()).lags] == [7]
         proxy.cut()
         for group in (topics.group("suppression"), "a group not asked for before"):
-            with pytest.raises(BrokerUnavailable):
+            with pytest.raises(BrokerUnavailableError):
                 broker.committed(group, [place])
         proxy.heal()
         deadline = time.monotonic() + 30
@@ -108,14 +109,14 @@ def test_coordinator_that_is_unavailable_and_returns_ends_nothing(kafka: str, to
             assert time.monotonic() < deadline, answers
             try:
                 answers += [lag.records for lag in watching.read(time.time()).lags]
-            except BrokerUnavailable as error:
+            except BrokerUnavailableError as error:
                 answers.append(str(error))
         broker.close()
 
 
 def test_broker_that_does_not_answer_is_no_broker_without_groups() -> None:
     broker = KafkaBroker("127.0.0.1:1", group="lag")
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailableError):
         broker.groups("")
     broker.close()
 

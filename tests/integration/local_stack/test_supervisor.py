@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.child import Program
-from local_stack.errors import Abandoned, StartFailed
+from local_stack.errors import StartCancelledError, StartFailedError
 from local_stack.supervisor import Supervisor
 
 SERVE = """
@@ -63,7 +63,7 @@ def alive(pid: int) -> bool:
 
 
 def test_a_child_that_ends_before_it_is_ready_is_reported_with_its_log(supervisor: Supervisor) -> None:
-    with pytest.raises(StartFailed) as failed:
+    with pytest.raises(StartFailedError) as failed:
         supervisor.add(python("falls", FALLS), lambda: "not ready")
     assert "exit code 1" in str(failed.value)
     assert "about to fall" in failed.value.tail
@@ -84,7 +84,7 @@ def test_a_child_that_never_gets_ready_is_reported_with_the_probes_reason(superv
     probe = Probe()
     supervisor.add(python("slow", SERVE), probe)
     probe.why = "still warming up"
-    with pytest.raises(StartFailed, match="is not ready after 0 s: still warming up"):
+    with pytest.raises(StartFailedError, match="is not ready after 0 s: still warming up"):
         supervisor.await_ready("slow", seconds=0.2)
 
 
@@ -100,7 +100,7 @@ def test_a_child_that_does_nothing_does_not(supervisor: Supervisor) -> None:
     probe = Probe()
     supervisor.add(python("idle", "import time; time.sleep(600)"), probe)
     probe.why = "still warming up"
-    with pytest.raises(StartFailed, match="still warming up"):
+    with pytest.raises(StartFailedError, match="still warming up"):
         supervisor.await_ready("idle", idle_seconds=1)
 
 
@@ -157,13 +157,13 @@ def test_the_youngest_layer_ends_first(supervisor: Supervisor, tmp_path: Path) -
 
 def test_the_first_failure_ends_the_other_waits(supervisor: Supervisor) -> None:
     begin = time.monotonic()
-    with pytest.raises(StartFailed, match="falls"):
+    with pytest.raises(StartFailedError, match="falls"):
         supervisor.run_parallel(
             lambda: supervisor.add(python("never", SERVE), lambda: "never ready"),
             lambda: supervisor.add(python("falls", FALLS), lambda: "not ready"),
         )
     assert time.monotonic() - begin < 10
-    with pytest.raises(Abandoned):
+    with pytest.raises(StartCancelledError):
         supervisor.add(python("late", SERVE), lambda: None)
 
 

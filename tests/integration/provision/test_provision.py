@@ -120,14 +120,14 @@ def test_what_keeps_for_longer_or_reads_wider_is_accepted(command: Any, kafka: s
     until = time.monotonic() + 10
     while admin.existing([names.inbound])[names.inbound].partitions != 12:
         assert time.monotonic() < until
-    provision.compare(ProcessSettings())
+    provision.verify_topics(ProcessSettings())
     # It is said all the same: inbound records may hold clear addresses, which are to be forgotten.
     assert f"{names.inbound}: retention.ms=-1, wanted retention.ms=" in command("check").stderr
     assert "changed" in command("apply").stdout
     assert command("check").exit_code == 0
     admin.configure(names.changes, {"retention.ms": "1000"})
-    with pytest.raises(provision.WrongTopics, match=rf"{names.changes}: retention\.ms=1000, wanted"):
-        provision.compare(ProcessSettings())
+    with pytest.raises(provision.TopicMismatchError, match=rf"{names.changes}: retention\.ms=1000, wanted"):
+        provision.verify_topics(ProcessSettings())
 
 
 def test_service_does_not_start_over_wrong_or_missing_topics(
@@ -145,7 +145,7 @@ def test_service_does_not_start_over_wrong_or_missing_topics(
 
 def test_unreachable_broker_names_the_setting(names: Topics) -> None:
     with pytest.raises(ProvisionError, match="CONSENT_RELAY_KAFKA"):
-        provision.differences(bootstrap="127.0.0.1:1", topics=names, partitions=4, wait_seconds=0.1)
+        provision.diff_topics(bootstrap="127.0.0.1:1", topics=names, partitions=4, wait_seconds=0.1)
 
 
 def test_unreachable_registry_names_the_setting(kafka: str, names: Topics) -> None:

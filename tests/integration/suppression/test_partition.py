@@ -12,7 +12,7 @@ import pytest
 from consent_contracts import Topics, entry_of_change, verdict
 from consent_runtime import kafka as kafka_clients
 from consent_state import Position
-from suppression.errors import Stopped
+from suppression.errors import StoppedError
 from suppression.size_limit import OVERFLOW_SUBJECT
 from suppression.store import EntryStore
 from tests.integration.state.table import until
@@ -256,7 +256,7 @@ def test_older_writer_is_fenced_and_the_newest_state_is_kept(rig: Rig) -> None: 
             assert thread.is_alive()  # fenced: it waits until it is stopped, and takes nothing back
             old.stop()
             thread.join(10)
-            assert isinstance(outcome[0], Stopped)
+            assert isinstance(outcome[0], StoppedError)
             new.merge([rig.change(1, purpose="survey", decision_id="d3")])
     assert statuses(rig.entries())["k1.1"] == ["withdrawn", "withdrawn"]
     assert rig.counted("fenced") == 1

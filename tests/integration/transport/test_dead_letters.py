@@ -11,13 +11,13 @@ from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime.dead_letters import (
     TOO_LARGE,
-    BlockingDeadLetters,
+    AsyncDeadLetterProducer,
     DeadLetterMetrics,
-    DeadLetters,
-    Original,
+    DeadLetterProducer,
+    OriginalRecord,
     original,
 )
-from consent_runtime.kafka import AsyncProducer, DeliveryFailed, consumer, producer
+from consent_runtime.kafka import AsyncProducer, DeliveryFailedError, consumer, producer
 from consent_runtime.keyring import Keyring, Unsealable
 from local_stack.servers import ServerEndpoints
 
@@ -66,7 +66,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
 ) -> None:
     registry = CollectorRegistry()
     sender = AsyncProducer(servers.kafka)
-    letters = DeadLetters(
+    letters = AsyncDeadLetterProducer(
         producer=sender,
         codec=codec,
         keyring=keyring,
@@ -84,7 +84,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
     datum = codec.decode(topics.dead_letters(SERVICE), value)
     assert (datum["reason"], datum["service"], datum["offset"]) == ("not_framed", SERVICE, 71)
     read = Read()
-    assert original(datum, keyring) == Original(
+    assert original(datum, keyring) == OriginalRecord(
         key=read.key, value=read.value, headers=read.headers, timestamp=read.timestamp
     )
     labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "not_framed"}
@@ -96,7 +96,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
 def test_a_thread_without_a_loop_can_send_one_too(
     servers: ServerEndpoints, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
 ) -> None:
-    letters = BlockingDeadLetters(
+    letters = DeadLetterProducer(
         producer=producer(servers.kafka),
         codec=codec,
         keyring=keyring,
@@ -112,7 +112,7 @@ def test_a_thread_without_a_loop_can_send_one_too(
 def test_a_record_that_is_too_large_for_the_broker_is_cut_in_a_thread_too(
     servers: ServerEndpoints, topics: Topics, codec: Codec, keyring: Keyring, written: Callable[[], tuple[bytes, bytes]]
 ) -> None:
-    letters = BlockingDeadLetters(
+    letters = DeadLetterProducer(
         producer=producer(servers.kafka),
         codec=codec,
         keyring=keyring,
@@ -133,7 +133,7 @@ def test_a_record_that_is_too_large_for_the_broker_is_cut_in_a_thread_too(
 async def test_a_dead_letter_the_broker_does_not_take_raises(topics: Topics, codec: Codec, keyring: Keyring) -> None:
     registry = CollectorRegistry()
     sender = AsyncProducer("127.0.0.1:1", delivery_timeout_ms=1_000)
-    letters = DeadLetters(
+    letters = AsyncDeadLetterProducer(
         producer=sender,
         codec=codec,
         keyring=keyring,
@@ -141,7 +141,7 @@ async def test_a_dead_letter_the_broker_does_not_take_raises(topics: Topics, cod
         service=SERVICE,
         metrics=DeadLetterMetrics.on(registry),
     )
-    with pytest.raises(DeliveryFailed):
+    with pytest.raises(DeliveryFailedError):
         await letters.send(Read(), "empty", "there is no value")
     sender.close(0.1)
     labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "empty"}

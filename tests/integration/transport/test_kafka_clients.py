@@ -8,7 +8,7 @@ import pytest
 from consent_contracts.partitioner import partition_of
 from consent_runtime.kafka import (
     AsyncProducer,
-    DeliveryFailed,
+    DeliveryFailedError,
     aiokafka_security,
     consumer,
     producer,
@@ -71,9 +71,9 @@ async def test_a_delivery_that_fails_raises(bench: Bench) -> None:
     bench.create()
     sender = AsyncProducer(bench.bootstrap, delivery_timeout_ms=2_000)
     try:
-        with pytest.raises(DeliveryFailed) as missing:
+        with pytest.raises(DeliveryFailedError) as missing:
             await sender.send(f"{bench.topic}-missing", b"k", b"v")
-        with pytest.raises(DeliveryFailed, match="too large"):
+        with pytest.raises(DeliveryFailedError, match="too large"):
             await sender.send(bench.topic, b"k", b"v" * 3_000_000)
     finally:
         sender.close()
@@ -83,7 +83,7 @@ async def test_a_delivery_that_fails_raises(bench: Bench) -> None:
 async def test_no_broker_reachable_fails_within_the_delivery_timeout() -> None:
     sender = AsyncProducer("127.0.0.1:1", delivery_timeout_ms=1_000)
     try:
-        with pytest.raises(DeliveryFailed):
+        with pytest.raises(DeliveryFailedError):
             await sender.send("t", b"k", b"v")
     finally:
         sender.close(0.1)

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime.observability import Health
 from lag_exporter.app import LagMonitor
-from lag_exporter.lag import Bounds, BrokerUnavailable, LagReader, Partition
+from lag_exporter.errors import BrokerUnavailableError
+from lag_exporter.lag import Bounds, LagReader, Partition
 
 CHANGES = "consent.changes.v1"
 P0 = Partition(CHANGES, 0)
@@ -33,7 +34,7 @@ class FakeBroker:
 
     def groups(self, prefix: str) -> list[str]:
         if self.unavailable:
-            raise BrokerUnavailable("no answer")
+            raise BrokerUnavailableError("no answer")
         return [group for group in self.offsets if group.startswith(prefix)]
 
     def partitions(self, topics: Collection[str]) -> list[Partition]:

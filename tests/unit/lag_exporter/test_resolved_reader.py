@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.errors import RegistryUnavailable, Unreadable
 from consent_runtime.clock_check import ClockCheck
-from lag_exporter.lag import BrokerUnavailable, Partition
+from lag_exporter.errors import BrokerUnavailableError
+from lag_exporter.lag import Partition
 from lag_exporter.metrics import LagMetrics
 from lag_exporter.resolved import ResolvedReader
 
@@ -147,7 +148,7 @@ def test_what_cannot_be_decoded_leaves_what_was_known(rig: Rig, fault: Exception
 def test_a_broker_that_is_unavailable_is_reported(rig: Rig) -> None:
     error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     rig.arriving.append(SimpleNamespace(error=lambda: error, partition=lambda: 0))
-    with pytest.raises(BrokerUnavailable, match="TOPIC_AUTHORIZATION_FAILED"):
+    with pytest.raises(BrokerUnavailableError, match="TOPIC_AUTHORIZATION_FAILED"):
         rig.reader.poll()
 
 

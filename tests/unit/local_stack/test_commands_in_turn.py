@@ -5,7 +5,7 @@ import os
 import pytest
 
 from local_stack import run_cli
-from local_stack.errors import StartFailed
+from local_stack.errors import StartFailedError
 
 
 def test_each_command_answers_with_what_it_printed() -> None:
@@ -15,6 +15,6 @@ def test_each_command_answers_with_what_it_printed() -> None:
 
 
 def test_a_command_that_fails_is_named_with_its_complaint() -> None:
-    with pytest.raises(StartFailed, match="keys create") as failed:
+    with pytest.raises(StartFailedError, match="keys create") as failed:
         run_cli.run([["keys", "create"]], os.environ)
     assert "--tenant" in str(failed.value)

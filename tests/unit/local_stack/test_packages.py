@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.download_bar import Download
-from local_stack.errors import DownloadFailed
+from local_stack.errors import DownloadFailedError
 from local_stack.servers import packages
 from local_stack.servers.packages import Package
 
@@ -27,13 +27,13 @@ def test_every_server_is_locked_to_one_version_and_a_checksum() -> None:
 def test_a_set_appears_only_when_all_of_it_came(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def some_come(package: Package, scratch: Path, progress: Download, stop: threading.Event) -> Path:
         if package.artifact == "kafka_2.13":
-            raise DownloadFailed("the network failed")
+            raise DownloadFailedError("the network failed")
         file = scratch / f"{package.artifact}.jar"
         file.write_bytes(b"")
         return file
 
     monkeypatch.setattr(packages, "_fetch", some_come)
-    with pytest.raises(DownloadFailed, match="the network failed"):
+    with pytest.raises(DownloadFailedError, match="the network failed"):
         packages.installed("kafka")
     assert [path.name for path in cache.iterdir()] == ["kafka.lock"]
 
@@ -57,5 +57,5 @@ def test_a_set_in_the_cache_is_not_fetched_again(cache: Path, monkeypatch: pytes
 def test_a_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "kafka.jar"
     file.write_bytes(b"something else")
-    with pytest.raises(DownloadFailed, match="SHA-256"):
+    with pytest.raises(DownloadFailedError, match="SHA-256"):
         packages.verify(file, packages.locked("kafka")[0])

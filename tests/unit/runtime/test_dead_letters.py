@@ -11,8 +11,14 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import schemas
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_contracts.topics import Topics
-from consent_runtime.dead_letters import TOO_LARGE, Cut, DeadLetterMetrics, DeadLetters, original
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.dead_letters import (
+    TOO_LARGE,
+    AsyncDeadLetterProducer,
+    DeadLetterMetrics,
+    TruncatedRecord,
+    original,
+)
+from consent_runtime.kafka import DeliveryFailedError
 from consent_runtime.keyring import Key, Keyring
 
 TOPICS = Topics(prefix="letters.")
@@ -26,7 +32,7 @@ class SmallBroker:
 
     async def send(self, topic: str, key: bytes, value: bytes, headers: Any) -> None:
         if len(value) > 1_000_000:
-            raise DeliveryFailed(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+            raise DeliveryFailedError(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         self.taken.append(value)
 
 
@@ -39,7 +45,7 @@ async def test_a_record_that_is_too_large_is_cut() -> None:
         seal_keys=[Key(id="s1", secret=secrets.token_bytes(32))],
         hash_keys={"acme": [Key(id="h1", secret=secrets.token_bytes(32), primary=True)]},
     )
-    letters = DeadLetters(
+    letters = AsyncDeadLetterProducer(
         producer=broker,  # type: ignore[arg-type]
         codec=codec,
         keyring=keyring,
@@ -48,7 +54,7 @@ async def test_a_record_that_is_too_large_is_cut() -> None:
         metrics=metrics,
     )
     value = secrets.token_bytes(3_000_000)
-    record = Cut(topic=TOPICS.changes, partition=1, offset=7, timestamp=5, key=b"k", value=value)
+    record = TruncatedRecord(topic=TOPICS.changes, partition=1, offset=7, timestamp=5, key=b"k", value=value)
     await letters.send(record, "not_framed", "the value does not begin with 0")
     (taken,) = broker.taken
     letter = codec.decode(topic, taken)

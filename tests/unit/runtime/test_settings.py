@@ -6,10 +6,10 @@ from typing import ClassVar
 import pytest
 from pydantic import Field, SecretStr
 
-from consent_runtime.settings import ProcessSettings, RelaySettings, load
+from consent_runtime.settings import KeyringSettings, ProcessSettings, load
 
 
-class ExampleSettings(RelaySettings):
+class ExampleSettings(KeyringSettings):
     service: ClassVar[str] = "example"
     example_port: int = Field(8080, description="port of the example", ge=0)
     example_token: SecretStr = Field(description="token of the example", min_length=8)
@@ -83,7 +83,7 @@ def test_a_keyring_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(tmp_path / "absent"))
-    assert refused(capsys, RelaySettings)[0].startswith("CONSENT_RELAY_KEYRING_FILE: names a file that is missing")
+    assert refused(capsys, KeyringSettings)[0].startswith("CONSENT_RELAY_KEYRING_FILE: names a file that is missing")
 
 
 def test_a_process_without_secrets_needs_no_keyring() -> None:

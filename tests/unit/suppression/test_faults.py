@@ -16,7 +16,7 @@ from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.topics import record_names, subject
 from consent_state import Position, Rebuild, StateStore, StateStoreCorrupted, StateStoreUnavailable, TopicPartition
-from suppression.errors import Aborted, Fenced, Retriable, Stopped
+from suppression.errors import RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
 from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
@@ -53,7 +53,7 @@ class FakeWriter:
     def write(self, rows: Sequence[Row]) -> dict[str, int]:
         if self.failures:
             failure = self.failures.pop(0)
-            self.is_open = not isinstance(failure, Fenced)
+            self.is_open = not isinstance(failure, WriterFencedError)
             raise failure
         self.rows += rows
         return {row.topic: len(self.rows) for row in rows}
@@ -150,7 +150,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> None:
-    bench.writer.failures = [Aborted("aborted"), Aborted("aborted")]
+    bench.writer.failures = [TransactionAbortedError("aborted"), TransactionAbortedError("aborted")]
     assert bench.merging.merge([bench.change()]).rejected == []
     assert len(bench.writer.rows) == 1
     assert bench.writer.opened == 1
@@ -158,14 +158,14 @@ def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> No
 
 
 def test_after_several_failures_the_writer_is_opened_again(bench: Bench) -> None:
-    bench.writer.failures = [Aborted("aborted") for _ in range(6)]
+    bench.writer.failures = [TransactionAbortedError("aborted") for _ in range(6)]
     bench.merging.merge([bench.change()])
     assert bench.writer.opened == 2
     assert len(bench.writer.rows) == 1
 
 
 def test_broker_that_stays_unavailable_makes_it_not_ready_and_loses_nothing(bench: Bench) -> None:
-    bench.writer.failures = [Retriable("no answer") for _ in range(12)]
+    bench.writer.failures = [RetriableError("no answer") for _ in range(12)]
     bench.merging.merge([bench.change()])
     assert "writing: no answer" in bench.reports
     assert bench.reports[-1] is True
@@ -173,13 +173,13 @@ def test_broker_that_stays_unavailable_makes_it_not_ready_and_loses_nothing(benc
 
 
 def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench) -> None:
-    bench.writer.failures = [Aborted("aborted") for _ in range(100_000)]
+    bench.writer.failures = [TransactionAbortedError("aborted") for _ in range(100_000)]
     outcome: list[Exception] = []
 
     def merge() -> None:
         try:
             bench.merging.merge([bench.change()])
-        except Stopped as abandoned:
+        except StoppedError as abandoned:
             outcome.append(abandoned)
 
     thread = threading.Thread(target=merge)
@@ -193,13 +193,13 @@ def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench)
 
 def test_fenced_worker_that_may_be_a_zombie_takes_nothing_back(bench: Bench) -> None:
     bench.owned = False
-    bench.writer.failures = [Fenced("fenced")]
+    bench.writer.failures = [WriterFencedError("fenced")]
     outcome: list[Exception] = []
 
     def merge() -> None:
         try:
             bench.merging.merge([bench.change()])
-        except Stopped as abandoned:
+        except StoppedError as abandoned:
             outcome.append(abandoned)
 
     thread = threading.Thread(target=merge)
@@ -213,7 +213,7 @@ def test_fenced_worker_that_may_be_a_zombie_takes_nothing_back(bench: Bench) -> 
 
 
 def test_fenced_owner_opens_a_new_writer_and_goes_on(bench: Bench) -> None:
-    bench.writer.failures = [Fenced("the transaction timed out")]
+    bench.writer.failures = [WriterFencedError("the transaction timed out")]
     bench.merging.merge([bench.change()])
     assert bench.writer.opened == 2
     assert len(bench.writer.rows) == 1
@@ -260,7 +260,7 @@ def test_readiness_names_what_a_restore_waits_for(bench: Bench, monkeypatch: pyt
         return FakeRestorer().restore(store, waiting=waiting)
 
     monkeypatch.setattr(bench.merging._restorer, "restore", restore)
-    bench.writer.failures = [Fenced("timed out")]
+    bench.writer.failures = [WriterFencedError("timed out")]
     bench.merging.merge([bench.change()])
     reason = "restoring: waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)"
     assert reason in bench.reports
@@ -328,7 +328,7 @@ def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch
 def test_aborted_end_is_written_again(bench: Bench) -> None:
     bench.merging.merge([given_until(bench, 2_000)])
     bench.now = 2_000
-    bench.writer.failures = [Aborted("aborted"), Fenced("timed out")]
+    bench.writer.failures = [TransactionAbortedError("aborted"), WriterFencedError("timed out")]
     bench.merging.expire_permissions()
     bench.merging.expire_permissions()
     assert len(bench.writer.rows) == 2
@@ -359,7 +359,7 @@ def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path,
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []
     # The disk reports an error, the state is cleared, and the broker does not answer the first restore.
     corrupt_reads(monkeypatch, [StateStoreCorrupted("disk")])
-    topic.failures = [Retriable("describing the suppression topics: no answer")]
+    topic.failures = [RetriableError("describing the suppression topics: no answer")]
     bench.merging.merge(
         [bench.change("d2", subject_ref="ann", status="given", effective_at=9_000_000, recorded_at=9_000_000)]
     )

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.kafka import DeliveryFailedError
 from consent_runtime.transport import Chunk, Ownership
-from suppression.errors import Stopped, TopicsChanged
+from suppression.errors import StoppedError, TopicsChangedError
 from suppression.handler import LaneHandler, MergeTask
 from suppression.lanes import Lane
 from suppression.opening import Opening
@@ -72,7 +72,7 @@ class FakeMerging:
         assert self.let.wait(10)
         if self.stopped.is_set():
             self.calls.append("abandoned")
-            raise Stopped("stopped")
+            raise StoppedError("stopped")
         return self.rejected
 
 
@@ -113,7 +113,7 @@ class FakeResolved:
 
 class FakeDeadLetters:
     def __init__(self) -> None:
-        self.failures: list[DeliveryFailed] = []
+        self.failures: list[DeliveryFailedError] = []
         self.sent: list[str] = []
 
     async def send(self, record: Any, reason: str, error: str) -> None:
@@ -314,7 +314,7 @@ async def test_bug_between_two_chunks_is_reported(bench: Bench) -> None:
 
 
 async def test_changed_topics_open_the_partition_again_and_acknowledge_nothing(bench: Bench) -> None:
-    bench.resolved.failure = TopicsChanged("another topic")
+    bench.resolved.failure = TopicsChangedError("another topic")
     await bench.live.process(bench.chunk(1))
     await _until(lambda: bench.reopened == 1)
     await bench.live.process(bench.chunk(1))
@@ -329,7 +329,7 @@ async def test_topics_found_changed_between_chunks_are_reported_until_the_partit
 ) -> None:
     await bench.task.open()
     for _ in range(2):  # the first request may come while the group rebalances, and then does nothing
-        bench.resolved.changes.put_nowait(TopicsChanged("another topic"))
+        bench.resolved.changes.put_nowait(TopicsChangedError("another topic"))
     await _until(lambda: bench.reopened == 2)
     await bench.live.close()
 
@@ -426,7 +426,7 @@ async def _until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def _unavailable() -> DeliveryFailed:
+def _unavailable() -> DeliveryFailedError:
     from confluent_kafka import KafkaError
 
-    return DeliveryFailed(KafkaError(KafkaError._MSG_TIMED_OUT))
+    return DeliveryFailedError(KafkaError(KafkaError._MSG_TIMED_OUT))

@@ -13,9 +13,9 @@ from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
 from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import DeliveryFailed
+from consent_runtime.kafka import DeliveryFailedError
 from consent_state import RestoreFailed
-from suppression.errors import TopicsChanged
+from suppression.errors import TopicsChangedError
 from suppression.lanes import Lane
 from suppression.metrics import MergeMetrics
 from suppression.resolved import Facts, ListState, ResolvedMark
@@ -31,7 +31,7 @@ class FakeTopic:
     def __init__(self) -> None:
         self.recorded: ListState | None = RECORDED
         self.written: list[ListState] = []
-        self.failures: list[DeliveryFailed] = []
+        self.failures: list[DeliveryFailedError] = []
 
     def last(self, stopping: threading.Event) -> ListState | None:
         return self.recorded
@@ -150,7 +150,7 @@ async def test_nothing_is_published_while_the_partition_may_belong_to_another_wo
 
 
 async def test_a_record_that_the_broker_did_not_take_is_written_again(bench: Bench) -> None:
-    bench.topic.failures = [DeliveryFailed(KafkaError(KafkaError._MSG_TIMED_OUT))]
+    bench.topic.failures = [DeliveryFailedError(KafkaError(KafkaError._MSG_TIMED_OUT))]
     await bench.begin()
     await running(bench.publisher.publish, lambda: len(bench.topic.written) == 1)
 
@@ -171,23 +171,23 @@ async def test_a_gap_of_transaction_markers_is_no_loss(bench: Bench) -> None:
 async def test_records_deleted_before_they_were_read_open_the_partition_again(bench: Bench) -> None:
     await bench.begin()
     bench.facts = [replace(FACTS, lows={**FACTS.lows, NAMES.changes: 55})]
-    with pytest.raises(TopicsChanged):
+    with pytest.raises(TopicsChangedError):
         await bench.advance(55, 60)
     assert bench.publisher.position(Lane.LIVE) == 50
 
 
 async def test_records_below_the_position_or_ends_below_known_ones_open_the_partition_again(bench: Bench) -> None:
     await bench.begin()
-    with pytest.raises(TopicsChanged):
+    with pytest.raises(TopicsChangedError):
         await bench.advance(0, 5)
-    with pytest.raises(TopicsChanged):
+    with pytest.raises(TopicsChangedError):
         await bench.advance(50, 60, sms=99)
 
 
 async def test_the_watch_ends_when_a_topic_has_been_created_again(bench: Bench) -> None:
     await bench.begin()
     bench.facts = [FACTS, RestoreFailed("no answer"), replace(FACTS, ids={**FACTS.ids, SMS: "another"})]
-    with pytest.raises(TopicsChanged, match="is another topic"):
+    with pytest.raises(TopicsChangedError, match="is another topic"):
         await asyncio.wait_for(bench.publisher.watch(), 10)
 
 

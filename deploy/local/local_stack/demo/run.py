@@ -13,7 +13,7 @@ from rich.console import Console
 
 from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report
-from local_stack.demo.scenario import Options, Scenario, Unsettled
+from local_stack.demo.scenario import NotSettledError, Options, Scenario
 from local_stack.demo.view import view
 from local_stack.servers import Servers
 from local_stack.stack import Stack
@@ -50,7 +50,7 @@ def run(directory: Path, options: Options) -> int:
         with view(console) as screen, closing(Scenario(stack, options, screen)) as story:
             try:
                 story.play()
-            except (Unsettled, TimeoutError) as error:
+            except (NotSettledError, TimeoutError) as error:
                 console.print(f"not settled: {error}", style="bold red", highlight=False)
                 settled = False
             else:

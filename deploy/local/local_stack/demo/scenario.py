@@ -42,7 +42,7 @@ class Options:
     seed: int
 
 
-class Unsettled(Exception):
+class NotSettledError(Exception):
     """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
 
 
@@ -68,7 +68,7 @@ class Scenario:
         self._failures: list[BaseException] = []
 
     def play(self) -> None:
-        """Raises Unsettled, or TimeoutError when the way in stays closed."""
+        """Raises NotSettledError, or TimeoutError when the way in stays closed."""
         self._all_choose()
         self._settle("carrying the first choices to every tool", self.progress.settled)
         self.progress.mark()
@@ -199,7 +199,7 @@ class Scenario:
         while not settled():
             self._show()
             if time.monotonic() > deadline:
-                raise Unsettled(self.progress.waiting_for())
+                raise NotSettledError(self.progress.waiting_for())
             time.sleep(0.5)
         self.scene.done = 1
         self._show()

@@ -66,7 +66,7 @@ class Servers:
             installed("registry")
 
     def start(self) -> ServerEndpoints:
-        """All of them. Raises StartFailed, DownloadFailed or MissingProgram."""
+        """All of them. Raises StartFailedError, DownloadFailedError or ProgramMissingError."""
         self.download()
         self._supervisor.begin_layer()
         self._supervisor.run_parallel(self.start_kafka, self._start_storage)

