@@ -12,7 +12,7 @@ EXAMPLES ?= 100
 TESTS := tests/unit tests/contract tests/integration tests/fuzz
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up test again fuzz lint format bench chaos clean distclean
+.PHONY: help demo up unit test again fuzz lint format bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -24,9 +24,16 @@ demo: $(READY)  ## start everything, play a scenario, compare every decision (DE
 up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: . .local/env.sh
 	@$(VENV)/bin/consent-relay up
 
-test: $(READY)  ## unit, contract, integration and short fuzz tests, then 26 faults on the whole running system
+unit: $(READY)  ## the tests that need no server, in some 20 seconds
+	@$(PY) -m pytest -q -n 2 --hypothesis-profile=quick -m "not servers" tests/unit tests/contract
+
+test: $(READY)  ## unit, contract, integration and short fuzz tests, then 26 faults on the whole running system; TEST=path::name: only that
+ifdef TEST
+	@$(PY) -m pytest $(TEST)
+else
 	@$(PY) -m pytest -n 4 $(TESTS) || { [ $$? = 1 ] && $(MAKE) --no-print-directory again; }
 	@$(MAKE) --no-print-directory chaos
+endif
 
 # What fails alone too fails the run (docs/decisions/0030-tests-that-failed-run-again-alone.md).
 again:

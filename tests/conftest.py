@@ -18,7 +18,6 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
 from psycopg import sql
-from xdist.scheduler import LoadScopeScheduling
 
 from consent_contracts.topics import Topics
 from consent_runtime import provision
@@ -53,19 +52,11 @@ def pytest_unconfigure() -> None:
     _shared.close()
 
 
-class OneStart(LoadScopeScheduling):
-    """The next free worker takes the next test; but what starts a whole system, or servers of its own, is one worker's:
-    they are started once, and first."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Called where xdist is active; `-p no:xdist` leaves it out."""
+    from tests.support.scheduling import OneStart
 
-    def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        for started_once in ("integration/system", "integration/security", "fuzz/http"):
-            if path.startswith(f"tests/{started_once}/"):
-                return started_once
-        return path if path == "tests/integration/local_stack/test_servers.py" else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStart:
     return OneStart(config, log)
 
 
