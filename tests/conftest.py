@@ -4,6 +4,7 @@ Nothing here skips: where a server cannot be started, the tests fail. `CONSENT_R
 file (`consent-relay up --servers-only` writes one) with servers that run already, which spares their start.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ RUNNING = "CONSENT_RELAY_TEST_SERVERS"
 
 # How long an example takes says something about the machine's other work, nothing about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("busy machine"), max_examples=20)
 settings.load_profile("busy machine")
 _shared = ExitStack()
 
@@ -52,9 +54,23 @@ def pytest_unconfigure() -> None:
     _shared.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the servers has their mark."""
+    for item in items:
+        if "servers" in getattr(item, "fixturenames", ()):
+            item.add_marker("servers")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not go through it each time."""
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Called where xdist is active; `-p no:xdist` leaves it out."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Called where xdist is active (not with `-p no:xdist`); None: xdist's own for another `--dist` than `load`."""
+    if config.getoption("dist") != "load":
+        return None
     from tests.support.scheduling import OneStart
 
     return OneStart(config, log)

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,9 +84,12 @@ class Submissions:
         metrics: IngestMetrics,
         no_lift: Collection[str] = (),
         most: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tenants`: all of the installation; `bound`: those that this lane's topic takes, by default all. `no_lift`:
-        topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction at first."""
+        topics and source systems whose permissions lift no refusal. `most`: decisions in one transaction at first.
+        `clock`: monotonic seconds."""
+        self._clock = clock
         self._no_lift = frozenset(name.casefold() for name in no_lift)
         self._waiting: dict[_Person, None] = {}
         """In the order in which they were last tried."""
@@ -106,7 +109,7 @@ class Submissions:
     def handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         """When this returns, each record is committed in the ledger or acknowledged as a dead letter, and its result is
         published, but for those returned: another transaction holds the person that they concern."""
-        now, read_at = self._ledger.now(), time.monotonic()
+        now, read_at = self._ledger.now(), self._clock()
         readable: list[Consumed] = []
         accepted: list[Accepted] = []
         fetched, rejected = without_unfetchable(records)
@@ -222,7 +225,7 @@ class Submissions:
         rest: list[int] = []
         for at, each in enumerate(accepted):
             apart.get(_person(each), rest).append(at)
-        until = min(self._record_together(accepted, rest, outcomes), time.monotonic() + _SINGLY_SECONDS)
+        until = min(self._record_together(accepted, rest, outcomes), self._clock() + _SINGLY_SECONDS)
         self._record_singly(accepted, [at for each in apart.values() for at in each], outcomes, until=until)
         return outcomes
 
@@ -231,7 +234,7 @@ class Submissions:
     ) -> float:
         """Until when others may be tried one by one (monotonic seconds), as some of these had to be."""
         until = math.inf
-        while rest and time.monotonic() < until:
+        while rest and self._clock() < until:
             window = rest[: self._most]
             part = [at for at in window if _person(accepted[at]) not in self._waiting]
             try:
@@ -240,13 +243,13 @@ class Submissions:
                 if refusal(error) is None:
                     raise
                 # Some record among them: the others are recorded without it.
-                until = min(until, time.monotonic() + _SINGLY_SECONDS)
+                until = min(until, self._clock() + _SINGLY_SECONDS)
                 self._record_singly(accepted, part, outcomes, until=until)
             except (TransactionTooLongError, LedgerContendedError) as error:
                 if isinstance(error, TransactionTooLongError) and len(part) > 1:
                     self._most = len(part) // 2
                     continue
-                until = min(until, time.monotonic() + _SINGLY_SECONDS)
+                until = min(until, self._clock() + _SINGLY_SECONDS)
                 by_person: dict[_Person, list[int]] = {}
                 for at in part:
                     by_person.setdefault(_person(accepted[at]), []).append(at)
@@ -275,7 +278,7 @@ class Submissions:
             if outcomes[at] is None:
                 failed.add(person)
                 self._waiting[person] = None
-            if time.monotonic() >= until:
+            if self._clock() >= until:
                 return
 
     def _record_one(self, each: Accepted) -> Outcome | None:
@@ -299,9 +302,9 @@ class Submissions:
         except TransactionTooLongError:
             if self._lane is Lane.BULK:
                 raise
-            known = self._too_long.setdefault(person, _TooLong(since=time.monotonic()))
+            known = self._too_long.setdefault(person, _TooLong(since=self._clock()))
             known.times += 1
-            if known.times < MAX_TOO_LONG and time.monotonic() < known.since + PATIENCE_SECONDS:
+            if known.times < MAX_TOO_LONG and self._clock() < known.since + PATIENCE_SECONDS:
                 return None
             try:
                 [outcome] = self._ledger.attempt([each], lane=Lane.BULK)

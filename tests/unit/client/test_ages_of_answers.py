@@ -179,7 +179,7 @@ def check(world: World, slack: int) -> None:
         assert not answer.permits(clock=world.clock, elapsed=world.elapsed) or world.clock() <= answer.valid_until
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(fresh, min_size=25, max_size=60))
 def test_a_permission_has_seen_all_of_the_ledger_up_to_its_as_of(steps: list[tuple[Any, ...]]) -> None:  # R63
     run(steps, slack=0)
@@ -188,13 +188,13 @@ def test_a_permission_has_seen_all_of_the_ledger_up_to_its_as_of(steps: list[tup
 stepped = st.one_of(fresh, st.tuples(st.just("clock"), st.integers(-2 * SECOND, 2 * SECOND)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(stepped, min_size=25, max_size=60))
 def test_clocks_that_differ_by_two_seconds_make_answers_as_much_older(steps: list[tuple[Any, ...]]) -> None:  # R63
     run(steps, slack=2 * SECOND)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     st.lists(
         st.one_of(fresh, st.tuples(st.just("clock"), st.integers(-3_600, 3_600).map(lambda s: s * SECOND))),

@@ -464,7 +464,10 @@ def test_delivered_state_converges_to_desired_state() -> None:
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=3 * settings().max_examples // 2,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +222,19 @@ def test_no_client_is_made_without_the_security_settings(attribute: str) -> None
     """Every call that is given the address is given the security settings too."""
     without = [
         f"{path}:{call.lineno}"
-        for path in SOURCES
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call) and _passes(call, attribute) and not _passes(call, f"{attribute}_client")
+        for path, call in _calls()
+        if _passes(call, attribute) and not _passes(call, f"{attribute}_client")
         if ast.unparse(call.func) not in ("registry_refusal", "str")
     ]
     assert without == []
+
+
+@cache
+def _calls() -> list[tuple[Path, ast.Call]]:
+    """Every call in our sources."""
+    return [
+        (path, node) for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+    ]
 
 
 def _passes(call: ast.Call, attribute: str) -> bool:

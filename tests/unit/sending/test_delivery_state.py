@@ -222,5 +222,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(self.queue) == 0
 
 
-QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(
+    max_examples=2 * settings().max_examples // 5, stateful_step_count=40, deadline=None
+)
 TestQueue = QueueMachine.TestCase

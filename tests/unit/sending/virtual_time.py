@@ -13,6 +13,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     now = 0.0
     _timer_cancelled_count: int
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        """Conditions that tests wait for. Each is looked at again once something has run, rather than at intervals."""
+
     def time(self) -> float:
         return self.now
 
@@ -24,6 +29,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not self._ready and timers:  # type: ignore[attr-defined]
             self.now = max(self.now, timers[0].when())
         super()._run_once()  # type: ignore[misc]
+        for reached, condition in self.awaited.items():
+            if not reached.done() and condition():
+                reached.set_result(None)
 
 
 def virtually(work: Coroutine[Any, Any, None]) -> None:
@@ -45,8 +53,14 @@ def now_micros() -> int:
 
 async def until(condition: Callable[[], bool], *, seconds: float = 600.0) -> None:
     """Returns once the condition holds; virtual seconds."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
-    while not condition():
-        assert clock() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    if condition():
+        return
+    reached = loop.create_future()
+    loop.awaited[reached] = condition
+    try:
+        async with asyncio.timeout(seconds):
+            await reached
+    finally:
+        del loop.awaited[reached]
