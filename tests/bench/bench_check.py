@@ -65,7 +65,7 @@ def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
 def _resolved(servers: Servers, topics: Topics) -> Iterator[None]:
     """Resolved records, as the merge writes them; in a process of its own, as the bare loop is in this one."""
     arguments = [servers.kafka, servers.registry, topics.prefix, ",".join(topics.channels)]
-    process = subprocess.Popen([sys.executable, "-m", "tests.list_resolved", *arguments])
+    process = subprocess.Popen([sys.executable, "-m", "tests.support.list_resolved", *arguments])
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ from tests.bench.load import now
 from tests.bench.polling import until
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import delete_topics
-from tests.list_resolved import ResolvedWriter
+from tests.support.list_resolved import ResolvedWriter
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 SESSION_SECONDS = 6

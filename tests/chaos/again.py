@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from consent_contracts import Topics
 from local_stack.endpoints import Endpoints
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 AGAIN = 400
 """Records of each topic that are produced again, old ones after new ones."""

@@ -18,7 +18,7 @@ from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos import again, damage
 from tests.chaos.load import Load, eventually
-from tests.recreated_topics import recreate
+from tests.support.recreated_topics import recreate
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0

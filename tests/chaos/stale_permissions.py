@@ -20,7 +20,7 @@ from consent_runtime.keyring import Keyring
 from local_stack.audit import PERMITTED, AuditedDestination, ChannelAddress
 from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 DELIVERED = ("accepted", "effective")
 Acknowledged = Mapping[tuple[str, str, str], int]

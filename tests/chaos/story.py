@@ -14,7 +14,7 @@ from consent_runtime.keyring import Keyring
 from local_stack.audit import Difference
 from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 
 def story(endpoints: Endpoints, codec: Codec, difference: Difference) -> str:

@@ -30,7 +30,7 @@ from propagator.connectors.base import (
 )
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError
 from propagator.sending.refusals import Answered, Refusals, Ruling, TargetAction
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 FILES = Path(__file__).parent / "providers"
 SEVERAL = 3

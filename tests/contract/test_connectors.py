@@ -40,7 +40,7 @@ from propagator.errors import (
 from propagator.sending.rate_limiter import RateLimiter
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 
 @dataclass(frozen=True, kw_only=True)

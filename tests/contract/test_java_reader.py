@@ -11,7 +11,7 @@ import pytest
 from consent_contracts import Codec, Decision, Entry, Topics, schemas, suppression_datum
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
-from tests.shown_readers import PAGE
+from tests.support.shown_readers import PAGE
 
 SOURCES = Path(__file__).with_name("java")
 PURPOSES = {"given": "newsletter", "expired": "survey", "refused": "promotions"}

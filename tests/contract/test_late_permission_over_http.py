@@ -15,8 +15,8 @@ import pytest
 from propagator.connectors import CATALOGUE
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig, WebhookReceivers
+from tests.support.virtual_time import SECOND, now_micros
 from tests.unit.sending.rig import Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros
 
 SENDER = "MG" + "1" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()

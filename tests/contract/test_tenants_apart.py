@@ -27,7 +27,7 @@ from propagator.desired.plan import plan
 from propagator.errors import TenantMismatchError
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 NOW = 1_760_000_000_000_000
 TENANTS = ("acme", "globex")

@@ -12,8 +12,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from propagator.connectors import CATALOGUE
 from propagator.connectors.base import PERMIT, SUPPRESS, Action, ConnectionSettings, Push
-from tests.call_budget import CountedBudget
 from tests.contract.documented_answers import Provider, Received, Server, providers
+from tests.support.call_budget import CountedBudget
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSwMfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
 PREVIOUS = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

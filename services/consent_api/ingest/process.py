@@ -29,7 +29,7 @@ from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import IngestSettings
 from consent_contracts.errors import RegistryUnavailable
 from consent_runtime import kafka, observability, starting
-from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetterBuilder
+from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.keyring import Keyring
 

@@ -27,10 +27,10 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.responses import MAX_RETRY_AFTER_SECONDS, retry_after
 from propagator.errors import CallFailedError, ThrottledError
-from tests.call_budget import CountedBudget
 from tests.fuzz.budget import fuzzed
 from tests.fuzz.hostile import mutated, raw, texts, values
 from tests.fuzz.outcome import value_or
+from tests.support.call_budget import CountedBudget
 
 MAX_KEPT = 200
 """Characters of a reference, code or detail in a receipt."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
@@ -34,8 +33,8 @@ from consent_runtime import kafka
 from consent_runtime.keyring import Key
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS
-from tests.evidence import EVIDENCE
-from tests.recreated_topics import recreate
+from tests.support.evidence import EVIDENCE
+from tests.support.recreated_topics import recreate
 
 TENANT = "acme"
 HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
@@ -55,16 +54,6 @@ def filling(topic: str, first: int, count: int, *, headers: str = "[]") -> dict[
     numbers = range(first, first + count)
     partitions = [partition_of(f"k{number}".encode(), 4) for number in numbers]
     return {"topic": topic, "headers": headers, "numbers": list(numbers), "partitions": partitions}
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
-    """What `condition` returns once it is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.05)
-    return value
 
 
 def grant(**changes: Any) -> dict[str, Any]:

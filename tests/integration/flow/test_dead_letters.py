@@ -14,7 +14,8 @@ from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_runtime.keyring import Key, Keyring
-from tests.integration.flow.rig import Rig, refusal, until, write_keyring
+from tests.integration.flow.rig import Rig, refusal, write_keyring
+from tests.support.waiting import until
 
 ADDRESS = "+33639980042"
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.integration.flow.rig import Rig, grant, refusal, until
+from tests.integration.flow.rig import Rig, grant, refusal
+from tests.support.waiting import until
 
 
 @contextmanager

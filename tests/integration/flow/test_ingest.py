@@ -12,8 +12,9 @@ from sqlalchemy import text
 
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
-from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal, until
+from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal
 from tests.integration.proxy import Proxy
+from tests.support.waiting import until
 
 
 def outcome(rig: Rig, ingest: Running, name: str) -> float:

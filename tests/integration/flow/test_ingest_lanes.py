@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from consent_api.ledger.lanes import Lane
-from tests.integration.flow.rig import Rig, Running, refusal, until
+from tests.integration.flow.rig import Rig, Running, refusal
+from tests.support.waiting import until
 
 BULK_WAITING = 30_000
 

@@ -23,7 +23,7 @@ from consent_runtime.instance_watch import DuplicateInstanceIdError, InstanceWat
 from consent_runtime.observability import Health
 from local_stack.servers import Servers
 from local_stack.supervisor import Supervisor
-from tests.integration.flow.rig import until
+from tests.support.waiting import until
 
 INSTANCE = "one"
 

@@ -21,7 +21,8 @@ from consent_api.ingest.record import Consumed
 from consent_runtime import kafka
 from consent_runtime.instance_watch import InstanceWatch
 from consent_runtime.observability import Health
-from tests.integration.flow.rig import Rig, refusal, until
+from tests.integration.flow.rig import Rig, refusal
+from tests.support.waiting import until
 
 BOUND = 2.0
 

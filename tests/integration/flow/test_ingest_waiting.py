@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from consent_api.ledger.lanes import Lane
-from tests.integration.flow.rig import Rig, Running, refusal, until
+from tests.integration.flow.rig import Rig, Running, refusal
+from tests.support.waiting import until
 
 LOCKED = "crm-locked"
 

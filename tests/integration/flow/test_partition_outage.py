@@ -8,8 +8,9 @@ import pytest
 
 from consent_api.ledger.lanes import Lane
 from consent_contracts.partitioner import partition_of
-from tests.integration.flow.rig import Rig, Running, until
+from tests.integration.flow.rig import Rig, Running
 from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
+from tests.support.waiting import until
 
 
 def keys_of(rig: Rig, lane: Lane) -> set[bytes]:

@@ -12,9 +12,10 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from consent_contracts import schemas
-from tests import odd_headers
-from tests.integration.flow.rig import Rig, refusal, until
-from tests.poisoned_records import YEAR_11476, poisoned
+from tests.integration.flow.rig import Rig, refusal
+from tests.support import odd_headers
+from tests.support.poisoned_records import YEAR_11476, poisoned
+from tests.support.waiting import until
 
 
 def test_no_schema_and_no_record_stops_the_submissions_behind_it(rig: Rig) -> None:

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from tests.integration.flow.rig import TENANT, Rig, Running, until
+from tests.integration.flow.rig import TENANT, Rig, Running
+from tests.support.waiting import until
 
 
 def receipt(**changes: Any) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_of_change
 from consent_contracts.verdict import verdict
-from tests.integration.flow.rig import FILLED, Rig, Running, filling, grant, until
+from tests.integration.flow.rig import FILLED, Rig, Running, filling, grant
 from tests.integration.proxy import Proxy
+from tests.support.waiting import until
 
 DATABASE_CLOCK = f"SELECT {CLOCK_MICROS}"
 

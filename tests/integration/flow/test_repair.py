@@ -20,8 +20,9 @@ from consent_api.outbox_relay.publisher import Delivery, OffsetRange, Publisher
 from consent_runtime import kafka
 from consent_runtime.keyring import Key, Keyring
 from consent_runtime.topic_admin import TopicAdmin
-from tests.integration.flow.rig import Rig, Running, grant, refusal, until, write_keyring
+from tests.integration.flow.rig import Rig, Running, grant, refusal, write_keyring
 from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
+from tests.support.waiting import until
 
 
 def report(rig: Rig, partition: int, *, hole: str | None = None, offset: int = 0, **channel_holes: str) -> None:

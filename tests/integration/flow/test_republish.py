@@ -26,7 +26,8 @@ from consent_runtime import kafka, provision
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Key, Keyring
 from consent_runtime.topic_admin import TopicAdmin
-from tests.integration.flow.rig import Rig, grant, refusal, until, write_keyring
+from tests.integration.flow.rig import Rig, grant, refusal, write_keyring
+from tests.support.waiting import until
 
 
 def changes(rig: Rig, topic: str) -> list[tuple[Any, dict[str, Any]]]:

@@ -17,7 +17,8 @@ from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.turns import TurnTable
 from consent_contracts.partitioner import partition_of
-from tests.integration.flow.rig import FILLED, Rig, Running, filling, refusal, until
+from tests.integration.flow.rig import FILLED, Rig, Running, filling, refusal
+from tests.support.waiting import until
 
 PARTITIONS = range(4)
 LIVE_TURN = "SELECT turn FROM relay_turns WHERE lane = 'live'"

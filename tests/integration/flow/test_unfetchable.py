@@ -6,9 +6,10 @@ import pytest
 from confluent_kafka import Producer
 
 from consent_runtime import batches
-from tests.integration.flow.rig import Rig, refusal, until
+from tests.integration.flow.rig import Rig, refusal
 from tests.integration.flow.test_ingest import decisions, letters, outcome
-from tests.unpacking_bombs import send_bomb, send_split
+from tests.support.unpacking_bombs import send_bomb, send_split
+from tests.support.waiting import until
 
 
 def _submit(rig: Rig, partition: int) -> None:

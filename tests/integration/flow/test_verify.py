@@ -21,8 +21,9 @@ from consent_contracts import Decision, Entry, suppression_datum
 from consent_contracts.partitioner import partition_of
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
-from tests.integration.flow.rig import TENANT, Rig, grant, refusal, until
+from tests.integration.flow.rig import TENANT, Rig, grant, refusal
 from tests.integration.flow.test_holes_end_to_end import merging, whole
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)

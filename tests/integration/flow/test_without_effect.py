@@ -14,8 +14,9 @@ from consent_api.ledger.ledger import Ledger
 from consent_runtime.clock import now_micros
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
-from tests.integration.flow.rig import Rig, Running, grant, refusal, until
+from tests.integration.flow.rig import Rig, Running, grant, refusal
 from tests.integration.flow.test_ingest import decisions, letters
+from tests.support.waiting import until
 
 HOUR = 3_600_000_000
 

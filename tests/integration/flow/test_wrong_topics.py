@@ -10,9 +10,10 @@ import pytest
 from consent_runtime import api_keys
 from consent_runtime.topic_admin import TopicAdmin
 from local_stack.ports import free_port
-from tests.integration.flow.rig import Rig, until
+from tests.integration.flow.rig import Rig
 from tests.integration.proxy import Proxy
-from tests.one_destination import declare
+from tests.support.one_destination import declare
+from tests.support.waiting import until
 
 
 @pytest.fixture

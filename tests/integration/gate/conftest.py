@@ -12,7 +12,7 @@ from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.resolved import StalenessLimits
 from tests.integration.gate.entries import Entries, wait_for
-from tests.list_resolved import ResolvedWriter
+from tests.support.list_resolved import ResolvedWriter
 
 OpenView = Callable[..., SuppressionView]
 

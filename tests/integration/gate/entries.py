@@ -1,7 +1,6 @@
 """Writes suppression entries as the merge stage does: the codec, Java's partitioner, transactions."""
 
 import time
-from collections.abc import Callable
 from uuid import uuid4
 
 from consent_client import SuppressionView
@@ -12,6 +11,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.addresses import canonical
 from consent_runtime.keyring import Keyring
+from tests.support.waiting import until as eventually
 
 TENANT = "acme"
 
@@ -83,10 +83,3 @@ def wait_for(view: SuppressionView) -> None:
     """Until the view is usable and reflects all that has been written before."""
     written = now()
     eventually(lambda: view.usable and (snapshot := view.snapshot()) and (snapshot.as_of or 0) >= written, 30)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

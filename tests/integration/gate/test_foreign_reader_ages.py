@@ -8,8 +8,8 @@ import pytest
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from tests.integration.gate.entries import Entries, decision, now
-from tests.list_resolved import PARTITIONS, ResolvedWriter
-from tests.shown_readers import run_python_reader
+from tests.support.list_resolved import PARTITIONS, ResolvedWriter
+from tests.support.shown_readers import run_python_reader
 
 HOUR = 3_600_000_000
 

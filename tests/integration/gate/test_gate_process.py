@@ -21,7 +21,7 @@ from consent_runtime.keyring_file import export
 from local_stack.ports import free_port
 from tests.integration.gate.entries import Entries, decision, eventually, now
 from tests.integration.proxy import Proxy
-from tests.list_resolved import PARTITIONS, ResolvedWriter
+from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 
 pytestmark = pytest.mark.usefixtures("resolving")
 

@@ -13,7 +13,7 @@ from consent_runtime import kafka as clients
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
-from tests.list_resolved import PARTITIONS, ResolvedWriter
+from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 
 OpenView = Callable[..., SuppressionView]
 SECOND = 1_000_000

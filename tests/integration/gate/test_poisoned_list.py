@@ -11,8 +11,8 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka as kafka_clients
 from consent_runtime.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
-from tests.list_resolved import ResolvedWriter
-from tests.poisoned_records import YEAR_11476, poisoned
+from tests.support.list_resolved import ResolvedWriter
+from tests.support.poisoned_records import YEAR_11476, poisoned
 
 OpenView = Callable[..., SuppressionView]
 PHONES = [f"+336399800{number:02}" for number in range(12)]

@@ -13,8 +13,8 @@ from consent_runtime import provision
 from consent_runtime.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now, wait_for
 from tests.integration.proxy import Proxy
-from tests.list_resolved import ResolvedWriter
-from tests.unpacking_bombs import send_bomb
+from tests.support.list_resolved import ResolvedWriter
+from tests.support.unpacking_bombs import send_bomb
 
 pytestmark = pytest.mark.usefixtures("resolving")
 

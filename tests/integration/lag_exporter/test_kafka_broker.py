@@ -19,7 +19,7 @@ from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import LagReader, Partition
 from lag_exporter.resolved import ResolvedReader, ages, holes
 from tests.integration.proxy import Proxy
-from tests.unpacking_bombs import send_bomb
+from tests.support.unpacking_bombs import send_bomb
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from local_stack.child import Program
 from local_stack.errors import StartCancelledError, StartFailedError
 from local_stack.supervisor import Supervisor
+from tests.support.waiting import until as eventually
 
 SERVE = """
 import http.server, sys
@@ -45,13 +46,6 @@ def python(name: str, code: str, **more: float) -> Program:
 
 def log_says(supervisor: Supervisor, name: str, word: str) -> Callable[[], str | None]:
     return lambda: None if word in supervisor.child(name).tail() else f"no {word!r} yet"
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

@@ -10,13 +10,11 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from confluent_kafka import TopicPartition
 
 from consent_contracts import Codec, Topics
@@ -28,6 +26,7 @@ from consent_runtime.keyring import Keyring
 from consent_state import RestoreFailed, high_watermarks, topic_ids
 from consent_state import TopicPartition as At
 from local_stack.ports import free_port
+from tests.support.waiting import until
 
 PARTITIONS = 4
 SENDER = "MG" + "1" * 32
@@ -53,16 +52,6 @@ destinations:
     limits: {{{{calls_per_second: 1000, burst: 100}}}}
     timeout_seconds: 3
 """
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
-    """What `condition` returns once it is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.05)
-    return value
 
 
 class Sandbox:

@@ -13,8 +13,8 @@ from consent_contracts.topics import Topics
 from consent_runtime import kafka as clients
 from propagator.cli.destinations import destinations
 from propagator.state.rows import row_key
-from tests.one_destination import declare
-from tests.topic_records import records
+from tests.support.one_destination import declare
+from tests.support.topic_records import records
 
 Forget = Callable[..., Result]
 

@@ -7,7 +7,7 @@ import pytest
 from consent_contracts.records import suppression_datum
 from propagator.state import reader, unknown_schemas
 from tests.integration.propagator.state_rig import StateRig, now_micros, until
-from tests.poisoned_records import YEAR_11476, poisoned
+from tests.support.poisoned_records import YEAR_11476, poisoned
 
 
 async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(

@@ -7,7 +7,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts.partitioner import partition_of
 from consent_runtime import kafka
-from tests.integration.propagator.rig import PARTITIONS, Rig, until
+from tests.integration.propagator.rig import PARTITIONS, Rig
+from tests.support.waiting import until
 
 
 def test_a_choice_reaches_each_destination_with_its_row_and_receipts(rig: Rig) -> None:  # R1, R28, R43

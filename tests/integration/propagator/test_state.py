@@ -19,8 +19,8 @@ from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
 from propagator.state import reader, session, tables
 from propagator.state.layout import FORMAT_VERSION
-from tests import recreated_topics
 from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, now_micros, until
+from tests.support import recreated_topics
 
 
 async def test_a_withdrawal_leads_to_a_delivery_a_row_and_a_receipt(state_rig: StateRig) -> None:

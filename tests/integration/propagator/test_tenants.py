@@ -14,7 +14,8 @@ from consent_contracts.records import suppression_datum
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
 from propagator.cli.destinations import destinations
-from tests.integration.propagator.rig import Propagator, Rig, until
+from tests.integration.propagator.rig import Propagator, Rig
+from tests.support.waiting import until
 
 TENANTS = ("acme", "globex")
 

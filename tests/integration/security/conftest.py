@@ -17,11 +17,11 @@ from consent_contracts.topics import Topics
 from consent_runtime import api_keys, provision
 from consent_runtime.access import COMMANDS, PROCESSES, required
 from local_stack.servers import ServerEndpoints
-from tests.certificates import HERE
 from tests.conftest import own_database
 from tests.integration.security.secured import Certificates, Secured, SecuredBroker, secured_broker
 from tests.integration.security.tls_fronts import postgres_front, registry_front
-from tests.one_destination import SECRET
+from tests.support.certificates import HERE
+from tests.support.one_destination import SECRET
 
 REGISTRY_USER = "relay"
 DESTINATIONS = """\

@@ -8,14 +8,13 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -34,7 +33,7 @@ from consent_runtime.access import Acl
 from local_stack.ports import free_port
 from local_stack.servers.kafka import Kafka
 from local_stack.supervisor import Supervisor
-from tests.certificates import HERE, Authority, Identity
+from tests.support.certificates import HERE, Authority, Identity
 
 PLAIN_USER = "plain"
 LISTENERS = {
@@ -50,16 +49,6 @@ _RESOURCES = {
     "transactional-id": ResourceType.TRANSACTIONAL_ID,
 }
 _WORDS = {each.name.title().replace("_", ""): each for each in AclOperation}
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 90.0, what: str = "") -> Any:
-    """What `condition` returns once it is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.1)
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)

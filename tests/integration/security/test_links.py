@@ -22,11 +22,12 @@ from consent_runtime.settings import ProcessSettings
 from consent_runtime.starting import LinkRefused
 from consent_runtime.topic_admin import TopicAdmin
 from local_stack.ports import free_port
-from tests.certificates import HERE
 from tests.integration.flow.rig import refusal
 from tests.integration.security.conftest import Tool
-from tests.integration.security.secured import PLAIN_USER, Secured, until
+from tests.integration.security.secured import PLAIN_USER, Secured
 from tests.integration.security.tls_fronts import postgres_front, registry_front
+from tests.support.certificates import HERE
+from tests.support.waiting import until
 
 RUNNING = ("api", "relay", "ingest", "suppression", "gate", "propagator", "lag")
 ON_KAFKA = RUNNING[1:]

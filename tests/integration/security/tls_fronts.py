@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.certificates import Identity
+from tests.support.certificates import Identity
 
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 

@@ -30,9 +30,10 @@ from consent_state import (
     start_positions,
     topic_ids,
 )
-from tests.integration.state.table import Table, apply, rows, until
+from tests.integration.state.table import Table, apply, rows
+from tests.support.unpacking_bombs import send_bomb
+from tests.support.waiting import until
 from tests.unit.state.damage import flip_bit
-from tests.unpacking_bombs import send_bomb
 
 
 @pytest.fixture

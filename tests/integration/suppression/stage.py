@@ -21,7 +21,7 @@ from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
 from suppression.serde import Rejected
-from tests.recreated_topics import recreate
+from tests.support.recreated_topics import recreate
 
 SECOND = 1_000_000
 NOW = 1_760_000_000 * SECOND

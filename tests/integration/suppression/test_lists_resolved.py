@@ -15,9 +15,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from consent_contracts import partition_of
 from consent_runtime import kafka as kafka_clients
 from tests.integration.suppression.stage import NOW, SECOND
-from tests.integration.suppression.workers import Installation, until
-from tests.topic_records import records
-from tests.truncated_topics import truncate
+from tests.integration.suppression.workers import Installation
+from tests.support.topic_records import records
+from tests.support.truncated_topics import truncate
+from tests.support.waiting import until
 
 HOLES = "consent_relay_suppression_holes"
 AGE = "consent_relay_suppression_resolved_age_seconds"

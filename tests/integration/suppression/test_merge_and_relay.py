@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
-from tests.integration.suppression.workers import Installation, until
+from tests.integration.suppression.workers import Installation
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from consent_state import Position
 from suppression.errors import StoppedError
 from suppression.size_limit import OVERFLOW_SUBJECT
 from suppression.store import EntryStore
-from tests.integration.state.table import until
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
+from tests.support.waiting import until
 from tests.unit.state.damage import flip_tables
 
 

@@ -9,10 +9,11 @@ from confluent_kafka import TopicPartition
 from consent_contracts import entry_of_change, partition_of, suppression_datum
 from consent_runtime import kafka as kafka_clients
 from suppression.expiry import next_expiry_header
-from tests import odd_headers
 from tests.integration.suppression.stage import NOW, datum
-from tests.integration.suppression.workers import Installation, until
-from tests.poisoned_records import YEAR_11476, poisoned
+from tests.integration.suppression.workers import Installation
+from tests.support import odd_headers
+from tests.support.poisoned_records import YEAR_11476, poisoned
+from tests.support.waiting import until
 
 MERGED = 'consent_relay_suppression_records_total{lane="live",outcome="merged"}'
 

@@ -18,9 +18,10 @@ from consent_runtime import kafka as kafka_clients
 from consent_runtime.dead_letters import original
 from consent_runtime.keyring import Keyring
 from tests.integration.suppression.stage import NOW, SECOND
-from tests.integration.suppression.workers import PEOPLE, Installation, until
+from tests.integration.suppression.workers import PEOPLE, Installation
+from tests.support.unpacking_bombs import send_bomb
+from tests.support.waiting import until
 from tests.unit.state.damage import flip_tables
-from tests.unpacking_bombs import send_bomb
 
 
 def test_killed_again_and_again_under_load_nothing_is_lost(installation: Installation) -> None:

@@ -7,10 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +18,7 @@ from confluent_kafka import TopicPartition
 from consent_contracts import Entry, entry_of, entry_of_change, join
 from consent_runtime import kafka as kafka_clients
 from tests.integration.suppression.stage import Rig
+from tests.support.waiting import until
 
 PEOPLE = 400
 READY = "consent_relay_suppression_partition_ready{"
@@ -200,10 +199,3 @@ class Installation:
             entry = entry_of(content)
             self.entries[(entry.channel, entry.address_key)] = entry
         return self.entries == self.expected
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)

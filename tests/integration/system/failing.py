@@ -25,8 +25,8 @@ from consent_runtime.keyring import Keyring
 from local_stack.audit import SUPPRESSED
 from local_stack.scrape import Samples, scrape
 from local_stack.stack import Stack
-from tests.evidence import EVIDENCE
-from tests.recreated_topics import recreate
+from tests.support.evidence import EVIDENCE
+from tests.support.recreated_topics import recreate
 
 STALE_SECONDS = 6
 INBOUND_STALE_SECONDS = 8

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from consent_contracts import Topics
 from local_stack.endpoints import Endpoints
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 
 class Place(NamedTuple):

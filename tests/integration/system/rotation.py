@@ -27,7 +27,7 @@ from tests.chaos import checks
 from tests.chaos.load import PATIENCE, Load
 from tests.chaos.stale_permissions import stale_permissions
 from tests.chaos.story import story
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 RESTART_ORDER = (("gate", "propagator"), ("suppression", "relay", "ingest"), ("api",))
 """Readers first: they know a new key before an entry exists under it, and no longer need one that is retired. What

@@ -18,7 +18,7 @@ from consent_runtime.keyring import Keyring
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
-from tests.shown_readers import run_python_reader
+from tests.support.shown_readers import run_python_reader
 
 ADDRESS = "reader@example.com"
 PARTITIONS = 4

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
 from tests.integration.system.failing import PARTITIONS, PATIENCE, FailingSystem
-from tests.truncated_topics import truncate
+from tests.support.truncated_topics import truncate
 
 Damage = Callable[[FailingSystem], None]
 TopicsOf = Callable[[Topics], Sequence[str]]

@@ -10,7 +10,7 @@ import httpx
 from consent_contracts import Topics, record_names
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
-from tests.topic_records import records
+from tests.support.topic_records import records
 
 DELIVERED = ("accepted", "effective")  # effective: the provider says that it applies from now on
 

@@ -2,7 +2,8 @@
 scenario. When one of the stock tests fails after an upgrade, upstream has closed a hole: say so in the decision record.
 """
 
-from tests.integration.transport.processes import Bench, until
+from tests.integration.transport.processes import Bench
+from tests.support.waiting import until
 
 SLOW = {"slow": "head", "slow_seconds": 60}
 

@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import Consumer
 
 from consent_runtime.kafka import transactional_producer
-from tests.integration.transport.processes import Bench, until
+from tests.integration.transport.processes import Bench
+from tests.support.waiting import until
 
 
 def opened(bench: Bench, instance: str, count: int) -> None:

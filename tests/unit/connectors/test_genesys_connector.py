@@ -16,7 +16,7 @@ from propagator.connectors.base import PERMIT, Accepted, Push, Refused, Retryabl
 from propagator.connectors.genesys import PERMISSIONS
 from propagator.errors import MisconfiguredError, ThrottledError, UnknownTargetsError
 from provider_sandbox.config import GenesysOrg, SandboxConfig
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 LIST = "00000000-0000-4000-8000-000000000001"
 CREDENTIALS = {"client_id": "sandbox-genesys-client", "client_secret": "sandbox-genesys-secret"}

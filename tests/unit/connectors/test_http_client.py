@@ -10,7 +10,7 @@ import pytest
 
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.errors import DestinationDownError, SendNotAllowedError
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 

@@ -22,7 +22,7 @@ from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.sendgrid import TYPE
 from propagator.errors import DestinationDownError, MisconfiguredError
 from provider_sandbox.config import SandboxConfig, SendGridAccount
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 CREDENTIALS = {"api_key": "SG.sandbox"}
 

@@ -24,7 +24,7 @@ from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.twilio import TYPE, Twilio
 from propagator.errors import DestinationDownError, MisconfiguredError
 from provider_sandbox.config import SandboxConfig, TwilioAccount
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 SENDER = "MG" + "1" * 32
 OTHER = "MG" + "2" * 32

@@ -14,7 +14,7 @@ from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.ssrf import PublicOnlyResolver, is_public, url_error
 from propagator.connectors.webhook_signature import parse_secret, signed_headers
 from propagator.errors import MisconfiguredError
-from tests.call_budget import CountedBudget
+from tests.support.call_budget import CountedBudget
 
 KNOWN = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()

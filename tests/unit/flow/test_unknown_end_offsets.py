@@ -8,7 +8,7 @@ import confluent_kafka
 
 from consent_api.ingest.positions import EndOffsets
 from consent_api.outbox_relay.topic_info import TopicInfo
-from tests.offset_answers import Admin
+from tests.support.offset_answers import Admin
 
 
 def test_ingest_does_not_take_an_unknown_end_for_the_end_of_a_topic() -> None:  # R63

@@ -13,7 +13,7 @@ from consent_contracts import Codec
 from consent_contracts.errors import NotRegistered, RegistryUnavailable
 from consent_runtime.keyring_file import export, generate
 from propagator.cli.propagator import propagator
-from tests.one_destination import declare
+from tests.support.one_destination import declare
 
 Start = Callable[[], Any]
 

@@ -20,7 +20,7 @@ from consent_runtime.kafka import aiokafka_security
 from consent_runtime.links import kafka_refusal, registry_refusal
 from consent_runtime.settings import ProcessSettings, load
 from consent_runtime.transport.options import Options
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 PASSWORD = "hush-77"
 SASL = {

@@ -12,7 +12,7 @@ from propagator.desired.plan import plan
 from propagator.desired.receipt import Receipt
 from propagator.errors import SenderFencedError
 from propagator.sending.ports import Current, Kind, PendingPush
-from tests.unit.sending.virtual_time import now_micros
+from tests.support.virtual_time import now_micros
 
 READ_BACK_SECONDS = 0.2
 COMMIT_SECONDS = 0.02

@@ -15,9 +15,9 @@ from propagator.desired.model import Purposes
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
 from propagator.sending.loop_share import LoopShare
+from tests.support.virtual_time import now_micros
 from tests.unit.sending.fake_provider import FakeProvider
 from tests.unit.sending.fake_state import FakeState
-from tests.unit.sending.virtual_time import now_micros
 
 KEYRING = Keyring(
     seal_keys=[Key(id="s1", secret=b"s" * 32)],

@@ -8,8 +8,8 @@ import pytest
 
 from propagator.connectors.base import Accepted, Outcome, Push, Retryable
 from propagator.errors import CallFailedError, DestinationDownError, ThrottledError
+from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
 ADDRESSES = 8
 

@@ -11,8 +11,8 @@ from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryab
 from propagator.errors import DestinationDownError, TenantMismatchError
 from propagator.sending.delivery import DeliveryPolicy
 from propagator.sending.ports import Current
+from tests.support.virtual_time import SECOND, START, now_micros, until, virtually
 from tests.unit.sending.rig import KEYRING, Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, START, now_micros, until, virtually
 
 
 def attempts_recorded(rig: Rig, number: int) -> int:

@@ -5,8 +5,8 @@ import random
 
 from propagator.errors import DestinationDownError
 from propagator.sending.loop_share import LoopShare
+from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
 
 def percentile(values: list[float], share: float) -> float:

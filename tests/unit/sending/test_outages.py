@@ -10,8 +10,8 @@ import pytest
 from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable, Verified
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError, UnknownTargetsError
 from propagator.timing import ACCOUNT_CHECK_SECONDS
+from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
 
 def clock() -> float:

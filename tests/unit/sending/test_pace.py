@@ -12,7 +12,7 @@ from propagator.sending.rate_limiter import RateLimiter
 from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.throttle import Throttle
 from propagator.timing import BACKOFF_SECONDS
-from tests.unit.sending.virtual_time import virtually
+from tests.support.virtual_time import virtually
 
 
 class Clock:

@@ -3,8 +3,8 @@
 import asyncio
 
 from propagator.errors import DestinationDownError, SenderFencedError
+from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import TIMEOUT, Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
 
 def permit(rig: Rig, number: int, name: str = "p") -> None:

@@ -5,8 +5,8 @@ import asyncio
 from consent_contracts.errors import RegistryUnavailable
 from propagator.connectors.base import Accepted, Retryable
 from propagator.desired.model import DeliveredTarget
+from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import Rig, decision, destination, key
-from tests.unit.sending.virtual_time import SECOND, now_micros, until, virtually
 
 
 def clock() -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from consent_state import RestoreFailed, TopicPartition, high_watermarks, low_watermarks
 from consent_state.offsets import last_stable_offsets
-from tests.offset_answers import Admin
+from tests.support.offset_answers import Admin
 
 AT = [TopicPartition("t", 0), TopicPartition("t", 1)]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.evidence import EVIDENCE
 from tests.integration.system.odd.model import (
     DAY,
     HOUR,
@@ -20,6 +19,7 @@ from tests.integration.system.odd.model import (
     written,
 )
 from tests.integration.system.odd.texts import ANY_TEXT, Spelling, wide
+from tests.support.evidence import EVIDENCE
 
 _NO_ONE = (
     *("undefined", "null", "None", "0", "anonymous", "00000000-0000-0000-0000-000000000000", "[object Object]", "N/A"),

@@ -11,7 +11,7 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from tests.evidence import EVIDENCE
+from tests.support.evidence import EVIDENCE
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND

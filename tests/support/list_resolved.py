@@ -1,6 +1,6 @@
 """Writes ListResolved records as the merge does: for tests and benchmarks of readers that have no merge.
 
-`python -m tests.list_resolved KAFKA REGISTRY PREFIX CHANNELS` writes until it is ended.
+`python -m tests.support.list_resolved KAFKA REGISTRY PREFIX CHANNELS` writes until it is ended.
 """
 
 from __future__ import annotations

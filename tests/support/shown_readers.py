@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-PAGE = Path(__file__).parents[1] / "docs" / "reading-the-list.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reading-the-list.md"
 
 
 def python_reader() -> str:

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Message, Producer
 
 from consent_runtime.batches import HEADER, MAX_UNPACKED_BYTES
-from tests.record_batches import uncompressed
+from tests.support.record_batches import uncompressed
 
 
 def send_bomb(bootstrap: str, topic: str, partition: int, *, key: bytes = b"bomb", codec: str = "zstd") -> int:
