@@ -18,14 +18,14 @@ import click
 @click.option(
     "--state-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File that keeps what the providers were told over a restart; without it they forget.",
+    help="File that keeps what the providers were informed of over a restart; without it they forget.",
 )
 def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) -> None:
-    """Stand in for the channel tools: Twilio, SendGrid, Genesys Cloud and a webhook receiver.
+    """Take the place of the channel tools: Twilio, SendGrid, Genesys Cloud and a webhook receiver.
 
     \b
     Point destinations at   http://HOST:PORT/twilio, /sendgrid, /genesys, /webhook
-    See what they were told http://HOST:PORT/_state, /_state/twilio, /_journal/twilio
+    See what they were informed of: http://HOST:PORT/_state, /_state/twilio, /_journal/twilio
     Make them misbehave     POST /_control/faults, PUT /_control/outage/sendgrid
 
     The latter two ask for HTTP Basic credentials: user `control`, and `control_token` of the configuration as password.

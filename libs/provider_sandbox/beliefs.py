@@ -1,4 +1,4 @@
-"""What each provider account believes about each address, and when it was told: the other half of every check."""
+"""What each provider account believes about each address, and when it was informed: the other half of every check."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Belief:
     """The present state of one address at one target, with its changes (micros since the epoch, oldest first)."""
 
     state: State
-    last_told_at: int
-    told: int = 1
+    last_informed_at: int
+    informed: int = 1
     changes: list[tuple[int, State]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "state": self.state,
-            "first_told_at": self.changes[-1][0],
-            "last_told_at": self.last_told_at,
-            "told": self.told,
+            "first_informed_at": self.changes[-1][0],
+            "last_informed_at": self.last_informed_at,
+            "informed": self.informed,
             "changes": self.changes,
         }
 
@@ -45,7 +45,7 @@ class ChangeLog(Protocol):
 
 
 class Beliefs:
-    """Account -> address -> target -> belief. A provider takes the last word it was told, as the real ones do."""
+    """Account -> address -> target -> belief. A provider keeps the last state that it was sent, as the real ones do."""
 
     def __init__(self, log: ChangeLog | None = None) -> None:
         self._accounts: dict[str, dict[str, dict[str, Belief]]] = defaultdict(dict)
@@ -53,8 +53,8 @@ class Beliefs:
         for account, address, target, state, at in log.read() if log else ():
             self._note(account, address, target, state, at)
 
-    def tell(self, account: str, address: str, target: str, state: State) -> None:
-        """Take one statement; telling the same again changes nothing but the counts."""
+    def record(self, account: str, address: str, target: str, state: State) -> None:
+        """Take one statement; the same again changes nothing but the counts."""
         at = time.time_ns() // 1_000
         if self._note(account, address, target, state, at) and self._log:
             self._log.append(account, address, target, state, at)
@@ -65,8 +65,8 @@ class Beliefs:
         if belief is None:
             targets[target] = Belief(state, at, changes=[(at, state)])
             return True
-        belief.told += 1
-        belief.last_told_at = at
+        belief.informed += 1
+        belief.last_informed_at = at
         if belief.state == state:
             return False
         belief.state = state
@@ -79,11 +79,11 @@ class Beliefs:
         return belief is not None and belief.state == SUPPRESSED
 
     def known(self, account: str) -> int:
-        """How many addresses the account was told of."""
+        """How many addresses the account was informed of."""
         return len(self._accounts.get(account, {}))
 
     def suppressed_at(self, account: str, target: str) -> list[str]:
-        """The addresses that `target` holds suppressed, in the order they were first told."""
+        """The addresses that `target` holds suppressed, in the order they were first informed of."""
         return [
             address
             for address, targets in self._accounts.get(account, {}).items()
@@ -93,7 +93,7 @@ class Beliefs:
     def lift_all(self, account: str, target: str) -> None:
         """Forget every suppression of one target: what an emptied list means."""
         for address in self.suppressed_at(account, target):
-            self.tell(account, address, target, PERMITTED)
+            self.record(account, address, target, PERMITTED)
 
     def accounts(self) -> list[str]:
         return sorted(self._accounts)

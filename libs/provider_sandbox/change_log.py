@@ -1,4 +1,4 @@
-"""An append-only file of what the sandboxed providers were told, so that they remember over a restart."""
+"""An append-only file of what the sandboxed providers were informed of, so that they remember over a restart."""
 
 from __future__ import annotations
 

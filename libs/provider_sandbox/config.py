@@ -108,7 +108,7 @@ class WebhookReceivers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything the sandbox can be told before it starts."""
+    """Every setting of the sandbox."""
 
     twilio: TwilioAccount = TwilioAccount()
     sendgrid: SendGridAccount = msgspec.field(default_factory=SendGridAccount)
@@ -121,7 +121,7 @@ class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def load(path: Path | None) -> SandboxConfig:
-    """Read a TOML file, the defaults standing in for what it leaves out; ValueError names the wrong field."""
+    """Read a TOML file, with the defaults for what it leaves out; ValueError names the wrong field."""
     if path is None:
         return SandboxConfig()
     try:

@@ -1,4 +1,4 @@
-"""How a provider can be told to misbehave: rules that answer instead of it, or spoil its answer."""
+"""How a provider can be made to misbehave: rules that answer instead of it, or spoil its answer."""
 
 from __future__ import annotations
 

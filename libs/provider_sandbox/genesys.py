@@ -1,7 +1,7 @@
 """Genesys Cloud's internal DNC lists: OAuth2 tokens, PATCH to add or remove, and the DELETE that empties.
 
 Codes are those of the specifications named below; no list of codes for PATCH could be had, so those of POST on
-the same path stand for it. Each answer carries its source, or `assumed`.
+the same path replace it. Each answer carries its source, or `assumed`.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Genesys:
             return _problem(400, full, "The limit is exceeded.", source=CODES)
         state = SUPPRESSED if patch.action == "Add" else PERMITTED
         for number in numbers:
-            self._beliefs.tell(self.name, number, target, state)
+            self._beliefs.record(self.name, number, target, state)
         return sourced(web.Response(status=204), SDK)
 
     def _full(self, target: str, numbers: list[str]) -> str | None:

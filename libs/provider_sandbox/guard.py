@@ -96,7 +96,7 @@ class Guard:
         if outage == "unavailable":
             response: web.StreamResponse = web.Response(status=503, text="Service Unavailable")
         elif fault is not None and fault.kind == "status":
-            response = _told(fault)
+            response = _answer_of(fault)
         else:
             response = await self._answer(provider, account, request, handler)
             if fault is not None and fault.kind != "late":
@@ -119,7 +119,7 @@ class Guard:
         return response
 
 
-def _told(fault: Fault) -> web.Response:
+def _answer_of(fault: Fault) -> web.Response:
     headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
     return web.Response(status=fault.status, text=fault.body, headers=headers)
 

@@ -40,7 +40,7 @@ class Provider(Protocol):
         ...
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
-        """Add the headers by which this provider tells how much of the limit is left."""
+        """Add the headers by which this provider reports how much of the limit is left."""
         ...
 
 

@@ -101,7 +101,7 @@ class SendGrid:
         if rejected or any("@" not in email for email in recipients):
             return _errors(400, "invalid email address", field="recipient_emails", source=ERRORS)
         for email in recipients:
-            self._beliefs.tell(self.name, email, target, SUPPRESSED)
+            self._beliefs.record(self.name, email, target, SUPPRESSED)
         # That the suppressions of an unknown or deleted group become global is from the reference.
         source = REFERENCE if self._is_unknown_group(request) else SPECIFICATION
         return _answer(201, {"recipient_emails": recipients}, source=source)
@@ -113,7 +113,7 @@ class SendGrid:
         if self._faults.rejection(self.name, email) is not None:
             return _errors(400, "invalid email address", source=ASSUMED)
         listed = self._beliefs.is_suppressed(self.name, email, target)
-        self._beliefs.tell(self.name, email, target, PERMITTED)
+        self._beliefs.record(self.name, email, target, PERMITTED)
         if self._is_unknown_group(request):
             return sourced(web.Response(status=204), ASSUMED)
         if listed:

@@ -58,7 +58,7 @@ class Twilio:
         return _problem(429, 20429, "Too Many Requests", source=ERRORS)
 
     def mark(self, response: web.StreamResponse, admission: Admission) -> None:
-        """Twilio tells nothing of what is left."""
+        """Twilio reports nothing of what is left."""
 
     async def _upsert(self, request: web.Request) -> web.Response:
         credentials = basic_credentials(request)
@@ -92,7 +92,7 @@ class Twilio:
             number, _, message = rejection.partition(" ")
             code, errors = int(number or NOT_UPSERTED), [message or "INVALID_CONTACT_ID"]
         if not errors:
-            self._beliefs.tell(self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])])
+            self._beliefs.record(self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])])
         return {"correlation_id": consent.get("correlation_id"), "error_code": code, "error_messages": errors}
 
     def _errors(self, consent: dict[str, Any], ids: Mapping[str, int]) -> list[str]:

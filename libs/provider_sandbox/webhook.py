@@ -87,7 +87,7 @@ class Webhook:
             return sourced(json_answer(400, {"error": "address refused"}), ASSUMED)
         if self._first_time(account, message_id):
             for purpose, verdict in data.purposes.items():
-                self._beliefs.tell(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
+                self._beliefs.record(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
         return sourced(web.Response(status=204), STANDARD)
 
     def _refusal(self, message_id: str, request: web.Request, body: bytes) -> str | None:

@@ -42,7 +42,7 @@ class SandboxClient:
         """By address (or address key) and target, the micros at which the account was first given a state."""
         states: dict[str, Any] = self._get(f"/_state/{account}?details=1")["states"]
         return {
-            address: {target: state["first_told_at"] for target, state in targets.items()}
+            address: {target: state["first_informed_at"] for target, state in targets.items()}
             for address, targets in states.items()
         }
 

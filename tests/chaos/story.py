@@ -32,7 +32,8 @@ def _history(endpoints: Endpoints, difference: Difference) -> Iterator[str]:
             belief = answer["states"].get(tool.name_of(difference.place), {}).get(difference.asked, {})
             for at, state in belief.get("changes", ()):
                 yield f"  {at / 1e6:.3f} the tool: {state}"
-            yield f"  {belief.get('last_told_at', 0) / 1e6:.3f} told last, {belief.get('told', 0)} times in all"
+            last, times = belief.get("last_informed_at", 0) / 1e6, belief.get("informed", 0)
+            yield f"  {last:.3f} informed last, {times} times in all"
 
 
 def _topics(endpoints: Endpoints, codec: Codec, key: str, difference: Difference) -> Iterator[str]:

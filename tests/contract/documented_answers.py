@@ -44,7 +44,7 @@ Classes = tuple[str, ...]
 class Result(NamedTuple):
     classes: Classes
     said: str
-    """What a person is told."""
+    """What is reported to a person."""
     after_seconds: float | None
 
 
@@ -62,7 +62,7 @@ class Provider:
         return [(action, size) for action in ACTIONS for size in (1, SEVERAL) if size <= most[action]]
 
     def answers(self) -> list[dict[str, Any]]:
-        """Its own documented ones, then those that nobody documents."""
+        """Its own documented ones, then those without documentation."""
         overrides = self.facts.get("overrides", {})
         undocumented = json.loads((FILES / "any.json").read_text("utf-8"))["answers"]
         assert overrides.keys() <= {each["name"] for each in undocumented}, self.name

@@ -24,7 +24,7 @@ every answer to the real connector over HTTP, and holds this page to them:
   (`sending/refusals.py`).
 
 *one* is a call of one push, *several* of three: all of them, or the one that the answer is about and the others. In
-brackets what differs for permissions. `assumed`: nobody documents the answer."""
+brackets what differs for permissions. `assumed`: no document describes the answer."""
 
 
 def lines() -> Iterator[str]:

@@ -116,7 +116,7 @@ def test_the_gate_is_given_hash_keys_alone() -> None:
 
 @pytest.mark.parametrize("service", SETTINGS)
 def test_its_settings_exist_and_suffice(service: str, tmp_path: Path) -> None:
-    """Read as the process would read them; files that only exist in the container stand in a directory here."""
+    """Read as the process would read them; files that only exist in the container are in a directory here."""
     given = {name: value for name, value in environment(service).items() if name.startswith(PREFIX)}
     fields = {f"{PREFIX}{field.upper()}" for field in SETTINGS[service].model_fields}
     assert set(given) <= fields, f"{service} knows no {sorted(set(given) - fields)}"

@@ -258,7 +258,7 @@ async def test_one_refused_address_costs_the_others_nothing(rig: Rig) -> None:
 
 
 IN_90_SECONDS = "a date in 90 seconds"
-"""Stands for the date when the test runs: one of the collection could have passed by then."""
+"""Takes the place of the date when the test runs: one of the collection could have passed by then."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every answer that a provider documents, and those that nobody does, through the real connector over HTTP."""
+"""Every answer that a provider documents, and those that none documents, through the real connector over HTTP."""
 
 from __future__ import annotations
 

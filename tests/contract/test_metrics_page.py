@@ -21,7 +21,7 @@ def test_the_page_is_the_one_the_code_gives() -> None:
 def test_names_labels_and_helps_keep_the_conventions(process: str) -> None:
     for name, kind, labels, text in declared(process):
         assert name.startswith("consent_relay_")
-        assert len(text.split()) >= 5, f"{name} needs a help text that somebody understands at 3 a.m."
+        assert len(text.split()) >= 5, f"{name} needs a help text that an operator understands at 3 a.m."
         assert not {"subject", "subject_ref", "address", "address_key", "tenant"} & set(labels), name
         assert not name.endswith(("_ms", "_milliseconds", "_minutes")), name
         if kind == "histogram":

@@ -105,11 +105,17 @@ def ended(rig: Rig) -> list[str]:
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda each: each.name)
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_provider_that_refuses_every_address_ends_none(tool: Tool, together: bool) -> None:  # R2, R26
+async def test_a_provider_that_refuses_every_one_ends_none(tool: Tool, together: bool) -> None:  # R2, R26
     """One by one, the first may end: nothing shows yet that it is not about that address."""
     async with running(tool) as (rig, order):
-        everybody = [tool.address(number) for number in range(8)]
-        fault = {"account": tool.name, "kind": "reject", "addresses": everybody, "code": tool.reject_code, "times": 0}
+        every_one = [tool.address(number) for number in range(8)]
+        fault = {
+            "account": tool.name,
+            "kind": "reject",
+            "addresses": every_one,
+            "code": tool.reject_code,
+            "times": 0,
+        }
         await order("POST", "/_control/faults", fault)
         if together:
             for number in range(8):

@@ -131,6 +131,7 @@ class IngestMetrics:
         from_zero(metrics.without_effect, topics, ("refusal", "permission"), ("superseded", "no_address"))
         from_zero(metrics.repeats_after_lift, topics)
         from_zero(metrics.skipped, topics)
+        from_zero(metrics.results_lost, topics)
         return metrics
 
     def changed_nothing(self, topic: str, effect: str, *, permission: bool) -> None:

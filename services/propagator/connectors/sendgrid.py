@@ -172,7 +172,7 @@ def _batch_refused(response: HttpResponse) -> BatchRefused:
 
 
 def _errors(response: HttpResponse) -> list[dict[str, Any]]:
-    """The errors in SendGrid's own error body; none where the body is somebody else's."""
+    """The errors in SendGrid's own error body; none where the body is of another server."""
     problem = parsed_error(response, _Errors)
     given = [] if problem is None else problem.errors
     return [each for each in given if isinstance(each, dict) and each.keys() & {"field", "message"}]

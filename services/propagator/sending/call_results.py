@@ -263,8 +263,8 @@ class CallResults:
 
     def _retry(self, item: CallItem, reason: str, *, sent: bool, own: bool, after: float = 0.0) -> None:
         """Another attempt. A failure counts against the address only if the destination answered others since it last
-        failed: while it is down for everybody the circuit breaker sets the pace. That of an address which has failed
-        alone before always counts, as it does not move the circuit breaker."""
+        failed: while it is down for all, the circuit breaker sets the pace. That of an address which has failed alone
+        before always counts, as it does not move the circuit breaker."""
         queued = item.queued
         own = own and (queued.alone or self.answers > queued.answers_seen)
         queued.answers_seen = self.answers

@@ -14,7 +14,7 @@
 | u      | channel, NUL, address key                                | empty: a bulk entry that is to be planned   |
 
 Pending rows (`p`) are in order within destination, kind, class (0 live, 1 bulk) and target: by age those that may go
-and those that wait, and these by due time too, so that nobody who looks for what may go reads past them. Kafka's values
+and those that wait, and these by due time too, so that a search for what may go does not read past them. Kafka's values
 are kept as they are and decoded when they are needed.
 """
 

@@ -244,7 +244,7 @@ class StateReader:
         start = start_positions(store, self._admin, partitions)
         for misfit in list(start.misfits.values())[:1]:
             self._events.rebuilt(misfit.reason)
-        # An open transaction on a list is waited for by nobody; the state topic is read to its high watermark before
+        # Nothing waits for an open transaction on a list; the state topic is read to its high watermark before
         # this process sends.
         ends = last_stable_offsets(self._admin, partitions)
         missing = sum(max(0, end - start.positions[at].offset) for at, end in ends.items())

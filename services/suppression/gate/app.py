@@ -98,7 +98,7 @@ class Gate:
             raise Problem(
                 422,
                 "invalid-request",
-                "Wants either addresses or address_keys.",
+                "Either addresses or address_keys is required.",
                 field="addresses",
                 cure="Send one of the two lists.",
             )

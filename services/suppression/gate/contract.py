@@ -56,7 +56,7 @@ class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         Meta(
             # The end of the text, not the end of its last line: $ alone lets a line feed pass.
             pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,63})$(?!\n)",
-            description="a purpose of the tenant's taxonomy, or * for any that nobody has decided upon",
+            description="a purpose of the tenant's taxonomy, or * for any without a decision",
             examples=["newsletter"],
         ),
     ]

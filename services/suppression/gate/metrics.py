@@ -40,8 +40,8 @@ class GateMetrics:
                 "consent_relay_gate_answers",
                 "Addresses answered, by channel, by whether contact was permitted, and by reason. A rise of stale "
                 "means that the ledger does not reach the gate, which stops sending: /readyz names the stage; of hole, "
-                "that Kafka has lost records, which are being published again; of unreadable, that somebody writes "
-                "what we cannot read; of unavailable, that keys are missing or being rotated.",
+                "that Kafka has lost records, which are being published again; of unreadable, that another client "
+                "writes what we cannot read; of unavailable, that keys are missing or being rotated.",
                 ["channel", "permitted", "reason"],
                 registry=registry,
             ),

@@ -164,7 +164,7 @@ def _why_unusable(state: ViewState) -> str:
 
 
 async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
-    """Tell the health page how the parts are; end the process when one of them is broken beyond repair."""
+    """Report on the health page how the parts are; end the process when one of them is broken beyond repair."""
     usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
         health.beat("http")

@@ -1,4 +1,4 @@
-"""What the gate is told at start."""
+"""The settings of the gate."""
 
 import os
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class GateSettings(KeyringSettings):
     def _policies(cls, text: str) -> str:
         for part in text.split(","):
             if part.strip().rpartition("=")[2].strip() not in ("allow", "deny"):
-                raise ValueError("wants deny or allow, or a list such as deny,voice=allow")
+                raise ValueError("requires deny or allow, or a list such as deny,voice=allow")
         return text
 
     @property

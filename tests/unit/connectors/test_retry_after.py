@@ -1,4 +1,4 @@
-"""When a provider that throttles wants to be called again, in every form that providers give. # R26"""
+"""When a provider that throttles is to be called again, in every form that providers give. # R26"""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ async def test_an_absent_address_is_lifted_already_where_sendgrid_itself_says_so
     "body", ["", "<html>Not Found", "{}", '{"errors": []}', '{"errors": null}', '{"errors": ["x"]}', '{"error": "x"}']
 )
 @pytest.mark.parametrize("target", ["101", "global"])
-async def test_a_404_of_somebody_else_lifts_nothing(
+async def test_a_404_of_another_server_lifts_nothing(
     open_sandbox: Any, push: Callable[..., Push], body: str, target: str
 ) -> None:
     sandbox = await open_sandbox()

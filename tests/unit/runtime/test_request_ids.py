@@ -39,9 +39,9 @@ def create() -> FastAPI:
 
         await asyncio.create_task(later(), context=request_ids.of_no_request())
 
-    @app.get("/away")
-    async def away() -> None:
-        raise Problem(503, "ledger-unavailable", "Away.")
+    @app.get("/unavailable")
+    async def unavailable() -> None:
+        raise Problem(503, "ledger-unavailable", "Unavailable.")
 
     @app.get("/refused")
     async def refused() -> None:
@@ -89,7 +89,7 @@ def test_any_other_is_replaced(sent: str) -> None:  # R13
     assert request_ids.chosen(sent) != sent
 
 
-@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/away", 503), ("/bug", 500)])
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/unavailable", 503), ("/bug", 500)])
 async def test_errors_have_one_too(client: httpx.AsyncClient, path: str, status: int) -> None:
     first, second = await client.get(path), await client.get(path)
     assert first.status_code == status
@@ -97,7 +97,7 @@ async def test_errors_have_one_too(client: httpx.AsyncClient, path: str, status:
 
 
 async def test_a_failed_request_is_found_in_the_log(client: httpx.AsyncClient, lines: list[dict[str, object]]) -> None:
-    answer = await client.get("/away")
+    answer = await client.get("/unavailable")
     [line] = lines
     assert line["problem"] == "ledger-unavailable"
     assert line["request_id"] == answer.headers["request-id"]

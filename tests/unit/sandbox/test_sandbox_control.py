@@ -36,7 +36,7 @@ async def test_a_status_is_answered_so_many_times_and_does_nothing(open_sandbox:
     assert [first[0], second[0], third[0]] == [429, 429, 201]
     assert first[2]["Retry-After"] == "7"
     details = (await client.state("sendgrid", "?details=1"))["states"]["a@example.com"]["101"]
-    assert (details["state"], details["told"]) == ("suppressed", 1)
+    assert (details["state"], details["informed"]) == ("suppressed", 1)
 
 
 @pytest.mark.parametrize("kind", ["cut", "garbage"])
@@ -129,7 +129,7 @@ async def test_a_fault_that_does_not_exist_is_refused(open_sandbox: Any) -> None
     assert (status, "kind" in text) == (400, True)
 
 
-async def test_what_was_told_survives_a_restart_with_a_state_file(open_sandbox: Any, tmp_path: Path) -> None:
+async def test_what_was_recorded_survives_a_restart_with_a_state_file(open_sandbox: Any, tmp_path: Path) -> None:
     path = tmp_path / "state.jsonl"
     log = FileChangeLog(path)
     client = await open_sandbox(SandboxConfig(), log)
@@ -140,7 +140,7 @@ async def test_what_was_told_survives_a_restart_with_a_state_file(open_sandbox: 
         torn.write(b'["sendgrid","b@exam')  # a kill -9 in the middle of a line
     again = FileChangeLog(path)
     after = Beliefs(again)
-    after.tell("sendgrid", "c@example.com", "101", SUPPRESSED)
+    after.record("sendgrid", "c@example.com", "101", SUPPRESSED)
     again.close()
     assert after.snapshot("sendgrid")["states"] == before["states"] | {"c@example.com": {"101": "suppressed"}}
     assert path.read_bytes().count(b"\n") == 2

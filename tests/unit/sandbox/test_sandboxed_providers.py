@@ -158,7 +158,7 @@ async def test_every_answer_names_its_source_or_says_that_it_is_assumed(open_san
     for method, path, sent in [
         ("POST", f"{root}/groups/101/suppressions", body),
         ("POST", f"{root}/groups/999/suppressions", body),
-        ("POST", f"{root}/groups/101/suppressions", {"recipient_emails": ["nobody"]}),
+        ("POST", f"{root}/groups/101/suppressions", {"recipient_emails": ["no-address"]}),
         ("POST", f"{root}/groups/101/suppressions", {"recipient_emails": [email] * 1_001}),
         ("GET", f"{root}/groups/101", None),
         ("GET", f"{root}/groups/999", None),
@@ -220,7 +220,7 @@ async def token(client: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {body['access_token']}"}
 
 
-async def test_genesys_wants_a_live_token_and_caps_each_action(open_sandbox: Any) -> None:
+async def test_genesys_requires_a_live_token_and_caps_each_action(open_sandbox: Any) -> None:
     client = await open_sandbox(SandboxConfig(genesys=GenesysOrg(removals_per_call=1)))
     path = f"/genesys/api/v2/outbound/dnclists/{DNC}/phonenumbers"
     add = {"action": "Add", "phoneNumbers": [PHONE]}

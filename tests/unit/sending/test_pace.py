@@ -52,7 +52,7 @@ def test_the_tenth_request_of_bulk_may_take_the_last_token() -> None:
     assert limiter.seconds_until_call(live=False) == pytest.approx(limiter.seconds_until_call(live=True))
 
 
-def test_never_more_requests_than_the_limit_whoever_makes_them() -> None:
+def test_never_more_requests_than_the_limit_by_any_caller() -> None:
     async def scenario() -> None:
         clock = asyncio.get_running_loop().time
         times: list[float] = []
