@@ -26,7 +26,7 @@ class Poison:
         self.topics = Topics(prefix=endpoints.topic_prefix)
         self.codec = Codec.connect(endpoints.registry, self.topics)
         self.places: dict[str, set[str]] = defaultdict(set)
-        self._random = random.Random(seed)
+        self.random = random.Random(seed)
         self._partitions = partitions
         self._producer = Producer({"bootstrap.servers": endpoints.kafka, "enable.idempotence": True})
         self._number = 0
@@ -37,7 +37,7 @@ class Poison:
         for topic, make in itertools.islice(self._next, count):
             self._number += 1
             set_aside = topic in map(self.topics.dead_letters, SERVICES)
-            partition, key = self._random.randrange(1 if set_aside else self._partitions), self._key(topic)
+            partition, key = self.random.randrange(1 if set_aside else self._partitions), self._key(topic)
             self._producer.produce(topic, make(self, topic), key, partition, on_delivery=self._delivered)
         assert not self._producer.flush(seconds), "the broker did not take the poison"
 
@@ -62,16 +62,16 @@ class Poison:
         ]
         pairs = list(itertools.product(names, (_noise, _empty, _cut_off, _unknown_schema, _other_record)))
         while True:
-            yield from self._random.sample(pairs, len(pairs))
+            yield from self.random.sample(pairs, len(pairs))
 
     def _key(self, topic: str) -> bytes | None:
         compacted = topic in map(self.topics.suppression, self.topics.channels)
-        keys = [f"poison-{self._number}".encode(), b"\xff\x00" + self._random.randbytes(6)]
-        return self._random.choice(keys if compacted else [*keys, None])
+        keys = [f"poison-{self._number}".encode(), b"\xff\x00" + self.random.randbytes(6)]
+        return self.random.choice(keys if compacted else [*keys, None])
 
 
 def _noise(poison: Poison, topic: str) -> bytes:
-    return b"\x7b" + poison._random.randbytes(60)
+    return b"\x7b" + poison.random.randbytes(60)
 
 
 def _empty(poison: Poison, topic: str) -> bytes:
@@ -83,7 +83,7 @@ def _cut_off(poison: Poison, topic: str) -> bytes:
 
 
 def _unknown_schema(poison: Poison, topic: str) -> bytes:
-    return _header(UNKNOWN_ID) + poison._random.randbytes(20)
+    return _header(UNKNOWN_ID) + poison.random.randbytes(20)
 
 
 def _other_record(poison: Poison, topic: str) -> bytes:

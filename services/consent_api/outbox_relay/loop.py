@@ -111,7 +111,7 @@ class LaneRelay:
             self._recovered = False
             began = time.monotonic()
             try:
-                found = self._publish_batch(limit, scope) if scope else 0
+                found = self.publish_batch(limit, scope) if scope else 0
                 if self.resolved is not None and not stop.is_set():
                     self.resolved.publish_due(scope)
             except TRANSIENT as error:
@@ -151,7 +151,7 @@ class LaneRelay:
             self._recovered |= self._partitions.answered({row.partition for row in delivery.acknowledged} - failed)
         return delivery
 
-    def _publish_batch(self, limit: int, scope: frozenset[int]) -> int:
+    def publish_batch(self, limit: int, scope: frozenset[int]) -> int:
         """The number of rows found. Raises PublishFailedError once what was acknowledged is deleted."""
         started = time.perf_counter()
         known = self.resolved.known_offsets() if self.resolved is not None else {}

@@ -63,8 +63,9 @@ class MemoryBroker:
 
 
 class Rig:
-    def __init__(self, rows: Sequence[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, rows: Sequence[Row], monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
         self.now = time.monotonic()
+        self.denial = b"denial"
         self.outbox, self.broker = MemoryOutbox(rows), MemoryBroker()
         metrics = RelayMetrics.on(CollectorRegistry())
         self.partitions = PartitionAvailability(topic="t", partitions=COUNT, unavailable=metrics.unavailable)
@@ -72,11 +73,12 @@ class Rig:
             "lane": Lane.LIVE,
             "outbox": self.outbox,
             "publisher": self.broker,
-            "denial_of": lambda _, each: row(each.id, b"denial"),
+            "denial_of": lambda _, each: row(each.id, self.denial),
             "partitions": self.partitions,
             "metrics": metrics,
             "health": Health(),
             "progress": StallTimer(bound=60, clock=time.monotonic),
+            **changes,
         }
         self.relay = LaneRelay(name="live-relay", scope=lambda: self.partitions.all, **arguments)
         self.retry = LaneRelay(name="live-retry", scope=self.partitions.next_unavailable, **arguments)
@@ -95,40 +97,40 @@ def test_a_denial_that_is_not_answered_is_tried_again_soon_and_holds_up_no_claim
     rig = Rig([row(number, b"large") for number in range(5)], monkeypatch)
     rig.broker.silent = True
     rig.pass_time(0)
-    rig.relay._publish_batch(100, rig.partitions.all)
+    rig.relay.publish_batch(100, rig.partitions.all)
     assert rig.broker.denials == 1, "of one row alone"
     assert len(rig.outbox.rows) == 5
     rig.broker.silent = False
     rig.pass_time(REFUSED_AGAIN_AFTER_SECONDS + 0.1)
-    rig.relay._publish_batch(100, rig.partitions.all)
+    rig.relay.publish_batch(100, rig.partitions.all)
     assert rig.outbox.rows == {}
 
 
 def test_a_denial_that_is_refused_is_tried_again_late(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig([row(1, b"large")], monkeypatch)
-    rig.relay._denial_of = lambda _, each: row(each.id, b"large")
+    rig.denial = b"large"
     rig.pass_time(0)
-    rig.relay._publish_batch(100, rig.partitions.all)
-    rig.relay._denial_of = lambda _, each: row(each.id, b"denial")
+    rig.relay.publish_batch(100, rig.partitions.all)
+    rig.denial = b"denial"
     rig.pass_time(REFUSED_AGAIN_AFTER_SECONDS + 0.1)
-    assert rig.relay._publish_batch(100, rig.partitions.all) == 0
+    assert rig.relay.publish_batch(100, rig.partitions.all) == 0
     rig.pass_time(UNREPLACEABLE_AGAIN_AFTER_SECONDS)
-    assert rig.relay._publish_batch(100, rig.partitions.all) == 1
+    assert rig.relay.publish_batch(100, rig.partitions.all) == 1
     assert rig.outbox.rows == {}
 
 
 def test_partitions_that_answer_again_come_back_one_after_the_other_without_a_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rig = Rig([row(number) for number in range(COUNT)], monkeypatch)
+    interval = loop.PollInterval(shortest=10, longest=10)
+    rig = Rig([row(number) for number in range(COUNT)], monkeypatch, interval=interval)
     for _ in range(2):
         rig.partitions.failed(range(COUNT - 1), "timed out")
     assert rig.partitions.available() == {COUNT - 1}
-    rig.retry._interval = loop.PollInterval(shortest=10, longest=10)
     stop = threading.Event()
     thread = threading.Thread(target=rig.retry.run, args=(stop,))
     thread.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while rig.partitions.available() != rig.partitions.all and time.monotonic() < deadline:
         time.sleep(0.01)
     stop.set()
@@ -154,11 +156,10 @@ def pauses_of(relay: LaneRelay, outbox: MemoryOutbox) -> list[float]:
 def test_bulk_rests_as_long_as_its_batch_took_while_live_records_are_published(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Rig([row(1)], monkeypatch)
     assert not live.relay.is_busy
-    live.relay._publish_batch(100, live.partitions.all)
+    live.relay.publish_batch(100, live.partitions.all)
     assert live.relay.is_busy
 
-    bulk = Rig([row(number) for number in range(8)], monkeypatch)
-    bulk.relay._yields_to, bulk.relay._batch = live.relay, 2
+    bulk = Rig([row(number) for number in range(8)], monkeypatch, yields_to=live.relay, batch=2)
     publish = bulk.broker.publish
 
     def slowly(*arguments: Any, **named: Any) -> Delivery:
@@ -172,6 +173,6 @@ def test_bulk_rests_as_long_as_its_batch_took_while_live_records_are_published(m
 
 
 def test_bulk_does_not_rest_while_no_live_row_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    bulk = Rig([row(number) for number in range(8)], monkeypatch)
-    bulk.relay._yields_to, bulk.relay._batch = Rig([], monkeypatch).relay, 2
+    live = Rig([], monkeypatch)
+    bulk = Rig([row(number) for number in range(8)], monkeypatch, yields_to=live.relay, batch=2)
     assert len(pauses_of(bulk.relay, bulk.outbox)) == 1, "after the batch that was not full"

@@ -64,14 +64,14 @@ class Rig:
     def send_rows(self, count: int) -> None:
         """What the lane's loop does with rows."""
         before = self.publisher.known_offsets()
-        self.publisher.observe(self._landed(count), before=before)
+        self.publisher.observe(self.landed(count), before=before)
 
     def publish(self, rows: list[Row]) -> Delivery:
-        delivery = self._landed(len(rows))
+        delivery = self.landed(len(rows))
         delivery.acknowledged = rows
         return delivery
 
-    def _landed(self, count: int) -> Delivery:
+    def landed(self, count: int) -> Delivery:
         first, self.end = self.end, self.end + count
         return Delivery(offsets={0: OffsetRange(lowest=first, highest=self.end - 1)})
 
@@ -152,7 +152,7 @@ def test_what_another_relay_wrote_meanwhile_is_no_loss() -> None:
     rig.turn(point(10), partition=progress(last_offset=9))
     rig.end = 10
     before = rig.publisher.known_offsets()
-    delivery = rig._landed(5)
+    delivery = rig.landed(5)
     rig.turn(point(20), partition=progress(last_offset=40))
     rig.publisher.observe(delivery, before=before)
     assert rig.losses == []
