@@ -64,7 +64,7 @@ class Codec:
         self._ids = ids
         self._lock = threading.Lock()
         self._readers: dict[str, Any] = {
-            name: fastavro.parse_schema(schemas.without_logical_types(schemas.current(name)))
+            name: fastavro.parse_schema(schemas.without_annotations(schemas.current(name)))
             for name in schemas.RECORD_NAMES
         }
         self._encoders: dict[tuple[str, str | None], tuple[bytes, Any]] = {}
@@ -232,7 +232,7 @@ class Codec:
                 raise SchemaRefused(f"it describes no {self._expected(topic)}")
             for released in schemas.released(name):
                 if writer_schema.parse(json.dumps(released)) == writer:
-                    parsed = fastavro.parse_schema(schemas.without_logical_types(released), named_schemas={})
+                    parsed = fastavro.parse_schema(schemas.without_annotations(released), named_schemas={})
                     return Decoder(name, _fast_reader(parsed, self._readers[name]))
             read = writer_schema.resolve(writer, writer_schema.parse(schemas.text(name)))
         except SchemaRefused as refused:

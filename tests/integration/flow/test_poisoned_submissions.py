@@ -93,7 +93,7 @@ def test_a_time_of_a_schema_that_the_registry_accepts_is_recorded_as_it_was_mean
     with closing(SchemaRegistryClient({"url": rig.registry})) as registry:
         schema_id = registry.register_schema(f"{rig.topics.inbound}-value", Schema(json.dumps(schema), "AVRO"))
     out = BytesIO()
-    plain = schemas.without_logical_types(schema)
+    plain = schemas.without_annotations(schema)
     fastavro.schemaless_writer(out, fastavro.parse_schema(plain, named_schemas={}), datum)
     rig.submit([b"\0" + schema_id.to_bytes(4, "big") + out.getvalue()])
     with rig.ingest():

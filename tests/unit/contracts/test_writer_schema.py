@@ -320,7 +320,7 @@ def test_a_schema_of_a_release_is_read_by_the_library_whatever_its_docs(name: st
     registry = Registry()
     registry.foreign[subject(topic, name)] = {77: json.dumps({**released, "doc": "another"}, indent=1)}
     codec = Codec(registry)
-    datum = generate_one(fastavro.parse_schema(schemas.without_logical_types(released), named_schemas={}))
+    datum = generate_one(fastavro.parse_schema(schemas.without_annotations(released), named_schemas={}))
     own = codec.encode(topic, datum, name)
     assert codec.decode_record(topic, framed(own[5:])) == (name, datum)
 
@@ -435,7 +435,7 @@ def test_no_schema_and_no_bytes_raise_anything_but_unreadable(extra: Any, body: 
 def test_a_further_field_changes_nothing_of_what_the_library_reads(name: str, data: st.DataObject) -> None:
     """The reader for foreign schemas and the library agree on every record of ours."""
     topic = next(spec.name for spec in TOPICS.specs() if name in spec.record_names)
-    schema = schemas.without_logical_types(schemas.current(name))
+    schema = schemas.without_annotations(schemas.current(name))
     datum = generate_one(fastavro.parse_schema(schema, named_schemas={}))
     extended = {**schema, "fields": [{"name": "extra", "type": "string"}, *schema["fields"]]}
     registry = Registry()
