@@ -11,10 +11,10 @@ from uuid import uuid4
 PAGE = Path(__file__).parents[2] / "docs" / "reading-the-list.md"
 
 
-def python_reader() -> str:
-    """The text of the one consumer in Python."""
-    found = [code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S) if "Consumer" in code]
-    assert len(found) == 1, f"{PAGE.name} is to show one consumer in Python"
+def shown(language: str, part: str) -> str:
+    """The one piece of code in `language` that has `part` in it."""
+    found = [code for code in re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.S) if part in code]
+    assert len(found) == 1, f"{PAGE.name} is to show {part} in {language} once"
     return str(found[0])
 
 
@@ -22,7 +22,7 @@ def run_python_reader(directory: Path, *, kafka: str, registry: str, topic: str,
     """What it prints, by address key. It has nothing of ours but what is installed beside it."""
     file = directory / "reader.py"
     # Unchanged, but for the group: a second run under the same name would begin where the first one ended.
-    file.write_text(python_reader().replace('"my-tool"', f'"my-tool-{uuid4().hex[:8]}"'))
+    file.write_text(shown("python", "Consumer(").replace('"my-tool"', f'"my-tool-{uuid4().hex[:8]}"'))
     ended = subprocess.run(
         [sys.executable, "-I", "-W", "error", str(file), kafka, registry, topic, purpose],
         capture_output=True,

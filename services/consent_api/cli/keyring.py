@@ -72,16 +72,25 @@ def add_tenant(file: Path, tenant: str) -> None:
 
 
 @keyring.command("export")
-@_FILE
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="CONSENT_RELAY_KEYRING_FILE",
+)
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant that is served; may be repeated.")
-@click.option("--hash-only", is_flag=True, help="Leave the seal keys out: for the gate, and tools with consent_client.")
-def export(file: Path, target: Path, tenants: tuple[str, ...], hash_only: bool) -> None:
+@click.option("--hash-only", is_flag=True, help="Leave the seal keys out: for all that only looks addresses up.")
+def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only: bool) -> None:
     """Write to TARGET what one process needs of FILE, readable by you only.
 
-    Without --hash-only it also opens sealed addresses: for a propagator that serves these tenants alone. After each
-    change of FILE, export again. An earlier export is replaced, nothing else.
+    FILE may be left out where CONSENT_RELAY_KEYRING_FILE names it. TARGET is <tenant>.hash-keys.toml, or
+    <tenant>.keyring.toml, in this directory unless it is given.
+
+    With --hash-only: for the gate, consent-relay-client, scrub, and tools of your own. Without it, the export also opens
+    sealed addresses: for a propagator that serves these tenants alone. After each change of FILE, export again. An earlier
+    export is replaced, nothing else.
     """
+    target = target or Path(f"{'-'.join(tenants)}.{'hash-keys' if hash_only else 'keyring'}.toml")
     from consent_runtime import keyring_file
     from consent_runtime.keyring import KeyringError
 

@@ -1,23 +1,33 @@
-"""The Java of docs/reading-the-list.md, run with the official Avro library, generic and by generated classes (R24)."""
+"""The Java and the Go of docs/reading-the-list.md, and every way it shows to compute an address key, run as they stand.
+
+An entry is read with Avro's own Java library, generic and by generated classes (R24)."""
 
 from __future__ import annotations
 
-import re
+import base64
+import json
+import os
+import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consent_contracts import Codec, Decision, Entry, Topics, schemas, suppression_datum
+from consent_contracts.truth_table import vectors
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
-from tests.support.shown_readers import PAGE
+from tests.support.shown_readers import PAGE, shown
 
-SOURCES = Path(__file__).with_name("java")
+JAVA, GO = (Path(__file__).with_name(name) for name in ("java", "go"))
 PURPOSES = {"given": "newsletter", "expired": "survey", "refused": "promotions"}
+VERDICTS = [("newsletter", "true"), ("survey", "false"), ("promotions", "false"), ("unheard-of", "false")]
 TOPIC = Topics().suppression("sms")
 FAR = 4_000_000_000_000_000
 """The year 2096, in microseconds."""
+KEYS = [case for case in vectors("addresses") if case["of"] == "address_key"]
 
 
 class Ids:
@@ -66,14 +76,15 @@ def schema(directory: Path) -> Path:
 @pytest.fixture(scope="module")
 def tool(directory: Path, schema: Path) -> JavaTool:
     """The reader of the page, with classes generated as the Maven plugin does."""
-    [shown] = re.findall(r"```java\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    entries, generated = directory / "Entries.java", directory / "generated"
-    entries.write_text(shown, encoding="utf-8")
+    generated = directory / "generated"
+    sources = [directory / f"{name}.java" for name in ("Entries", "AddressKeys")]
+    for source in sources:
+        source.write_text(shown("java", f"class {source.stem}"), encoding="utf-8")
     tool = JavaTool(directory)
-    tool.compile(SOURCES / "Generate.java")
+    tool.compile(JAVA / "Generate.java")
     ended = tool.run("Generate", schema, generated)
     assert ended.returncode == 0, ended.stderr
-    tool.compile(generated, entries, SOURCES / "Harness.java")
+    tool.compile(generated, *sources, JAVA / "Harness.java", JAVA / "Keys.java")
     return tool
 
 
@@ -97,10 +108,7 @@ def entry(directory: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(
-    ("purpose", "permitted"),
-    [("newsletter", "true"), ("survey", "false"), ("promotions", "false"), ("unheard-of", "false")],
-)
+@pytest.mark.parametrize(("purpose", "permitted"), VERDICTS)
 def test_the_official_library_reads_an_entry_generic_and_by_generated_classes(  # R24
     tool: JavaTool, schema: Path, entry: Path, purpose: str, permitted: str
 ) -> None:
@@ -115,3 +123,71 @@ def test_generated_classes_are_refused_without_the_property_that_the_page_names(
     ended = tool.run("Harness", schema, "newsletter", entry)
     assert "Forbidden relay.consent.v1.SuppressionEntry!" in ended.stderr
     assert "-Dorg.apache.avro.SERIALIZABLE_PACKAGES=relay.consent.v1" in PAGE.read_text("utf-8")
+
+
+def test_java_computes_the_address_keys(tool: JavaTool) -> None:  # R12
+    assert tool.run("Keys", *(word for case in KEYS for word in words(case))).stdout.split() == wanted()
+
+
+def test_python_computes_the_address_keys() -> None:  # R12
+    names: dict[str, Any] = {}
+    exec(shown("python", "def address_key"), names)  # As it stands on the page.
+    found = [
+        names["address_key"](base64.b64decode(secret), *others) for secret, *others in (words(case) for case in KEYS)
+    ]
+    assert found == wanted()
+
+
+def test_node_computes_the_address_keys(directory: Path) -> None:  # R12
+    file = directory / "keys.js"
+    main = (
+        "for (const [secret, ...others] of JSON.parse(process.argv[2]))"
+        " console.log(addressKey(Buffer.from(secret, 'base64'), ...others));"
+    )
+    file.write_text(shown("js", "addressKey =") + main, encoding="utf-8")
+    printed = run([runtime("node"), file, json.dumps([words(case) for case in KEYS])])
+    assert printed.split() == wanted()
+
+
+@pytest.fixture(scope="module")
+def go_tool(directory: Path) -> Path:
+    """The reader of the page, compiled."""
+    source = directory / "go"
+    shutil.copytree(GO, source)
+    for number, part in enumerate(("func permits", "func addressKey")):
+        (source / f"shown{number}.go").write_text(shown("go", part), encoding="utf-8")
+    run([runtime("go"), "build", "-o", directory / "reader", "."], cwd=source)
+    return directory / "reader"
+
+
+@pytest.mark.parametrize(("purpose", "permitted"), VERDICTS)
+def test_go_reads_an_entry(go_tool: Path, schema: Path, entry: Path, purpose: str, permitted: str) -> None:  # R24
+    assert run([go_tool, schema, purpose, entry]).split() == [permitted]
+
+
+def test_go_computes_the_address_keys(go_tool: Path, schema: Path, entry: Path) -> None:  # R12
+    lines = "".join("\t".join(words(case)) + "\n" for case in KEYS)
+    assert run([go_tool, schema, "newsletter", entry], given=lines).split()[1:] == wanted()
+
+
+def words(case: dict[str, str]) -> list[str]:
+    return [case[name] for name in ("secret_base64", "key_id", "tenant", "channel", "canonical")]
+
+
+def wanted() -> list[str]:
+    return [case["address_key"] for case in KEYS]
+
+
+def runtime(name: str) -> str:
+    """A program that only readers in other languages need. CI has it; elsewhere its tests are skipped without it."""
+    found = shutil.which(name)
+    if found is None and "CI" not in os.environ:
+        pytest.skip(f"{name} is not installed")
+    assert found is not None, f"CI is to have {name}"
+    return found
+
+
+def run(words: Sequence[str | Path], *, cwd: Path | None = None, given: str = "") -> str:
+    ended = subprocess.run(words, cwd=cwd, input=given, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
