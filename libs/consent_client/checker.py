@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 
 from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
-from consent_contracts.decisions import KEY_ID
-from consent_contracts.verdict import UNKNOWN, applicable
+from consent_contracts.reading import KEY_ID, UNKNOWN, applicable
 from consent_runtime.addresses import InvalidAddress, canonical
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring

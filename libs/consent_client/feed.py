@@ -18,8 +18,8 @@ from confluent_kafka.admin import OffsetSpec
 
 from consent_client.freshness import Freshness
 from consent_runtime import kafka
-from consent_runtime.links import kafka_refusal
 from consent_runtime.position import Position
+from consent_runtime.refusals import kafka_refusal
 
 _ANSWER_SECONDS = 3.0
 _BATCH = 1_000

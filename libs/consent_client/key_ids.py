@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 
-from consent_contracts.decisions import KEY_ID
+from consent_contracts.reading import KEY_ID
 from consent_runtime.keyring import Keyring, age
 
 _BEFORE_DOT = re.compile(f"({KEY_ID})\\.".encode())

@@ -7,14 +7,12 @@ tenant: purpose, permitted, reason, and which of the times and ids follow.
 Where a table of codes is full, an entry is written out instead: invented purposes or tenants make entries larger, and
 none unreadable, in whichever order a replica reads them."""
 
+import json
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
-from consent_contracts.decisions import EVERY_PURPOSE
-from consent_contracts.verdict import NO_DECISION, Verdict
+from consent_contracts.reading import EVERY_PURPOSE, NO_DECISION, Verdict
 
 UNREADABLE = b""
 """Stands in place of an entry that could not be read: no entry of ours is empty."""
@@ -28,9 +26,6 @@ _CODES = 0xFFFF
 _KINDS_KEPT = 4_096
 _WRITTEN_OUT = b"\xff\xff"
 """Begins an entry without codes, where others have the tenant's."""
-
-_write_out = msgspec.msgpack.Encoder().encode
-_read_out = msgspec.msgpack.Decoder(tuple[str, dict[str, Verdict]]).decode
 
 
 class Unpackable(ValueError):
@@ -128,14 +123,15 @@ class Packing:
 
     def tenant(self, packed: bytes) -> str:
         if packed[:2] == _WRITTEN_OUT:
-            return _read_out(packed[2:])[0]
+            return _read_out(packed)[0]
         return self._tenants[packed[0] | packed[1] << 8].name
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict:
         """The verdict for `purpose`, or that for every purpose not named."""
         if packed[:2] == _WRITTEN_OUT:
-            verdicts = _read_out(packed[2:])[1]
-            return verdicts.get(purpose) or verdicts.get(EVERY_PURPOSE) or NO_DECISION
+            verdicts = _read_out(packed)[1]
+            found = verdicts.get(purpose) or verdicts.get(EVERY_PURPOSE)
+            return NO_DECISION if found is None else Verdict(*found)
         header = packed[: 4 + 2 * (packed[2] | packed[3] << 8)]
         tenant = self._tenants[packed[0] | packed[1] << 8]
         shape = tenant.shapes.get(header) or _shape(tenant, header)
@@ -150,11 +146,11 @@ class Packing:
             start, length = _TEXT.unpack_from(packed, text)
             decision_id = packed[start : start + length].decode()
         return Verdict(
-            permitted=permitted,
-            reason=reason,
-            since=_TIME.unpack_from(packed, since)[0] if since >= 0 else None,
-            expires_at=_TIME.unpack_from(packed, expires)[0] if expires >= 0 else None,
-            decision_id=decision_id,
+            permitted,
+            reason,
+            _TIME.unpack_from(packed, since)[0] if since >= 0 else None,
+            _TIME.unpack_from(packed, expires)[0] if expires >= 0 else None,
+            decision_id,
         )
 
     def _tenant(self, name: str) -> _Tenant | None:
@@ -194,7 +190,13 @@ def _written_out(tenant: str, verdicts: Mapping[str, Mapping[str, Any]]) -> byte
         for micros in (verdict["since"], verdict["expires_at"]):
             if micros is not None:
                 _time(micros)
-    return _WRITTEN_OUT + _write_out((tenant, {purpose: Verdict(**each) for purpose, each in verdicts.items()}))
+    text = json.dumps((tenant, {purpose: Verdict(**each) for purpose, each in verdicts.items()}))
+    return _WRITTEN_OUT + text.encode("ascii")
+
+
+def _read_out(packed: bytes) -> tuple[str, dict[str, list[Any]]]:
+    tenant, verdicts = json.loads(packed[len(_WRITTEN_OUT) :])
+    return tenant, verdicts
 
 
 def _time(micros: int) -> bytes:

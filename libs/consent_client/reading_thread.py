@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from consent_client.feed import StartAgain
-from consent_runtime.starting import LinkRefused
+from consent_runtime.refusals import LinkRefused
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from confluent_kafka import Message
 
 from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
-from consent_contracts.records import decode_resolved
 from consent_contracts.topics import Topics
 from consent_runtime.clock import elapsed_seconds, now_micros
 from consent_runtime.resolved import ListResolved

@@ -18,8 +18,8 @@ from consent_client.snapshot import ListSnapshot
 from consent_client.timestamps import ResolvedTimestamps
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_contracts.reading import Verdict
 from consent_contracts.topics import Topics
-from consent_contracts.verdict import Verdict
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits

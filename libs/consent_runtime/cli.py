@@ -6,7 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from .starting import LinkRefused, refuse
+from .refusals import LinkRefused
+from .starting import refuse
 
 
 class Commands(click.Group):

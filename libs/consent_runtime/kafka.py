@@ -21,7 +21,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from confluent_kafka.admin import AdminClient
 
 from .batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_reader
-from .starting import LinkRefused
+from .refusals import LinkRefused
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any, AnyStr
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from consent_contracts.decisions import KEY_ID
+from consent_contracts.reading import KEY_ID
 from consent_runtime import private_files
 
 _ID = re.compile(KEY_ID)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
+class Position(NamedTuple):
     """The offset to read next. The id distinguishes a topic from a later one of the same name."""
 
     topic_id: str

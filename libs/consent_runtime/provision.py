@@ -18,7 +18,8 @@ import click
 from consent_contracts.topics import Topics, TopicSpec
 
 from . import access
-from .starting import LinkRefused, refuse
+from .refusals import LinkRefused
+from .starting import refuse
 from .topic_admin import BrokerTopic, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _register(registry: str, topics: Topics, client_config: Mapping[str, Any] | 
         try:
             codec.register(registry, topics, client_config)
         except RegistryRefused as error:
-            from .links import registry_refusal
+            from .refusals import registry_refusal
 
             raise registry_refusal(registry, error) from None
         except RegistryUnavailable as error:
@@ -346,7 +347,7 @@ def _schema_differences(settings: ProcessSettings) -> list[str]:
     try:
         Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
     except RegistryRefused as error:
-        from .links import registry_refusal
+        from .refusals import registry_refusal
 
         raise registry_refusal(settings.registry, error) from None
     except ContractError as error:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
+from .refusals import registry_refusal
+
 if TYPE_CHECKING:
     from consent_contracts.codec import Codec
 
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-
-class LinkRefused(Exception):
-    """A server is there and refuses this process, or this process refuses the server: waiting does not help. Ends the
-    process with code 2. The message begins with the setting to correct."""
 
 
 def begin_logs(settings: ProcessSettings) -> None:
@@ -84,8 +81,6 @@ def codec(settings: ProcessSettings, *, wait_seconds: float = 60.0) -> Codec:
     from consent_contracts.codec import Codec
     from consent_contracts.errors import NotRegistered, RegistryRefused, RegistryUnavailable
 
-    from .links import registry_refusal
-
     try:
         return Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=wait_seconds)
     except RegistryRefused as error:
@@ -99,8 +94,6 @@ def lazy_codec(settings: ProcessSettings) -> Codec:
     registry that refuses us ends it all the same."""
     from consent_contracts.codec import Codec, ConfluentRegistry
     from consent_contracts.errors import RegistryRefused, RegistryUnavailable
-
-    from .links import registry_refusal
 
     registry = ConfluentRegistry(settings.registry, settings.registry_client)
     with suppress(RegistryUnavailable):

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from consent_contracts.topics import TopicSpec
 from consent_runtime import kafka
-from consent_runtime.links import kafka_refusal
+from consent_runtime.refusals import kafka_refusal
 
 _REQUEST_SECONDS = 10.0
 _NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)

@@ -1,14 +1,40 @@
-"""The contracts: Avro schemas, their codec, the topics, and the rule by which decisions merge."""
+"""The contracts: Avro schemas, their codec, the topics, and the rule by which decisions merge.
 
-from .codec import Codec, register
-from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
-from .errors import ContractError, InvalidRecord, NotRegistered, RegistryUnavailable, Unreadable
-from .join import SKEW_MICROS, join, order
-from .partitioner import murmur2, partition_of
-from .records import entry_of, entry_of_change, suppression_datum, verdicts_of
-from .topics import Topics, TopicSpec, record_names, subject
-from .verdict import NO_DECISION, Verdict, applicable, verdict, verdicts
+Names are imported when they are asked for: a reader of a list needs neither the rule nor what it is made of."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .codec import Codec, register
+    from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
+    from .errors import ContractError, InvalidRecord, NotRegistered, RegistryUnavailable, Unreadable
+    from .join import SKEW_MICROS, order
+    from .partitioner import murmur2, partition_of
+    from .reading import NO_DECISION, Verdict, applicable
+    from .records import entry_of, entry_of_change, suppression_datum, verdicts_of
+    from .topics import Topics, TopicSpec, record_names, subject
+    from .verdict import verdicts
+else:
+
+    def __getattr__(name: str) -> object:
+        for module, names in _NAMES.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_NAMES = {
+    "codec": ("Codec", "register"),
+    "decisions": ("EVERY_PURPOSE", "GIVEN", "STATUSES", "Decision", "Entry", "permits"),
+    "errors": ("ContractError", "InvalidRecord", "NotRegistered", "RegistryUnavailable", "Unreadable"),
+    "join": ("SKEW_MICROS", "order"),
+    "partitioner": ("murmur2", "partition_of"),
+    "reading": ("NO_DECISION", "Verdict", "applicable"),
+    "records": ("entry_of", "entry_of_change", "suppression_datum", "verdicts_of"),
+    "topics": ("TopicSpec", "Topics", "record_names", "subject"),
+    "verdict": ("verdicts",),
+}
 __all__ = [
     "EVERY_PURPOSE",
     "GIVEN",
@@ -29,7 +55,6 @@ __all__ = [
     "applicable",
     "entry_of",
     "entry_of_change",
-    "join",
     "murmur2",
     "order",
     "partition_of",
@@ -38,7 +63,6 @@ __all__ = [
     "register",
     "subject",
     "suppression_datum",
-    "verdict",
     "verdicts",
     "verdicts_of",
 ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from .reading import EVERY_PURPOSE, KEY_ID
+
+__all__ = ["EVERY_PURPOSE", "GIVEN", "KEY_ID", "STATUSES", "Decision", "Entry", "permits"]
+
 GIVEN = "given"
 STATUSES = frozenset({GIVEN, "refused", "withdrawn", "objected", "expired", "invalidated"})
-EVERY_PURPOSE = "*"
-KEY_ID = "[a-z][a-z0-9]{0,15}"
-"""Pattern of a key id: before the dot of an address key, and within a sealed address."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -7,30 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from .decisions import EVERY_PURPOSE, Decision, permits
 from .join import order
+from .reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, applicable
 
-UNKNOWN = "unknown"
-EXPIRED = "expired"
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The answer for one address and one purpose.
-
-    ``reason`` is the status of the deciding decision, or ``unknown`` when there is none. ``since`` is when that
-    decision took effect; a permission ends at ``expires_at`` (both microseconds, UTC).
-    """
-
-    permitted: bool
-    reason: str
-    since: int | None = None
-    expires_at: int | None = None
-    decision_id: str | None = None
-
-
-NO_DECISION = Verdict(permitted=False, reason=UNKNOWN)
+__all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "applicable", "verdict", "verdicts"]
 
 Choices = dict[str, Decision]
 
@@ -45,20 +26,6 @@ def verdicts(decisions: Iterable[Decision]) -> dict[str, Verdict]:
     by_subject = _by_subject(decisions)
     purposes = {purpose for choices in by_subject.values() for purpose in choices} | {EVERY_PURPOSE}
     return {purpose: _verdict(by_subject, purpose) for purpose in sorted(purposes)}
-
-
-def applicable(known: Mapping[str, Verdict], purpose: str, now: int) -> Verdict:
-    """The one line every reader needs: the purpose's own verdict or that of ``*``, unless it has expired."""
-    found = known.get(purpose) or known.get(EVERY_PURPOSE) or NO_DECISION
-    if found.permitted and found.expires_at is not None and found.expires_at <= now:
-        return Verdict(
-            permitted=False,
-            reason=EXPIRED,
-            since=found.expires_at,
-            expires_at=found.expires_at,
-            decision_id=found.decision_id,
-        )
-    return found
 
 
 def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:

@@ -8,8 +8,9 @@ from types import FrameType
 
 from consent_runtime import provision
 from consent_runtime.observability import Health
+from consent_runtime.refusals import LinkRefused
 from consent_runtime.settings import ProcessSettings
-from consent_runtime.starting import LinkRefused, refuse
+from consent_runtime.starting import refuse
 from consent_runtime.topic_admin import ProvisionError
 
 log = logging.getLogger(__name__)

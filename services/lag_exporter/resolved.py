@@ -12,9 +12,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError, RegistryUnavailable
-from consent_contracts.records import decode_resolved
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import cloudevents
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import decode_resolved
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer

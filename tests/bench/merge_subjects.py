@@ -21,7 +21,8 @@ from typing import Any
 
 import msgspec
 
-from consent_contracts import Codec, Entry, Topics, entry_of_change, join, suppression_datum
+from consent_contracts import Codec, Entry, Topics, entry_of_change, suppression_datum
+from consent_contracts.join import join
 
 GROUP = "suppression"
 _pack = msgspec.msgpack.Encoder().encode

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
-from consent_runtime.starting import LinkRefused, refuse
+from consent_runtime.refusals import LinkRefused
+from consent_runtime.starting import refuse
 
 from .chunk_app import ChunkApp
 from .partition_task import PartitionStuckError

@@ -86,9 +86,9 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
     FILE may be left out where CONSENT_RELAY_KEYRING_FILE names it. TARGET is <tenant>.hash-keys.toml, or
     <tenant>.keyring.toml, in this directory unless it is given.
 
-    With --hash-only: for the gate, consent-relay-client, scrub, and tools of your own. Without it, the export also opens
-    sealed addresses: for a propagator that serves these tenants alone. After each change of FILE, export again. An earlier
-    export is replaced, nothing else.
+    With --hash-only: for the gate, consent-relay-client, scrub, and tools of your own. Without it, the export also
+    opens sealed addresses: for a propagator that serves these tenants alone. After each change of FILE, export again.
+    An earlier export is replaced, nothing else.
     """
     target = target or Path(f"{'-'.join(tenants)}.{'hash-keys' if hash_only else 'keyring'}.toml")
     from consent_runtime import keyring_file

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from consent_api.errors import KafkaUnavailableError
+from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import check_moments
 from consent_contracts.topics import SERVICES, Topics
 from consent_runtime import kafka
 

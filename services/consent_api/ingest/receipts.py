@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from consent_api.ledger.database import refusal
 from consent_api.ledger.ledger import Ledger
+from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import check_moments
 
 from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics

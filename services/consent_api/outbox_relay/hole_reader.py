@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import decode_resolved
 
 from .holes import ReportedHole, reported_holes
 

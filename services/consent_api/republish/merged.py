@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_contracts.records import decode_resolved
 from consent_runtime.clock import is_ahead
 
 # Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.

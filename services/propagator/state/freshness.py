@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_contracts.records import decode_resolved
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.position import Position
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from consent_contracts.records import check_moments
+from consent_contracts.checks import check_moments
 from propagator.desired.decision_ids import compacted
 from propagator.desired.model import DeliveredTarget, RetryState
 

@@ -18,8 +18,8 @@ from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_runtime import provision
 from consent_runtime.access import Acl, required
+from consent_runtime.refusals import LinkRefused
 from consent_runtime.settings import ProcessSettings
-from consent_runtime.starting import LinkRefused
 from consent_runtime.topic_admin import TopicAdmin
 from local_stack.ports import free_port
 from tests.integration.flow.rig import refusal

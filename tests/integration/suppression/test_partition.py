@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from consent_contracts import Topics, entry_of_change, verdict
+from consent_contracts import Topics, entry_of_change
+from consent_contracts.verdict import verdict
 from consent_runtime import kafka as kafka_clients
 from consent_state import Position
 from suppression.errors import StoppedError

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import Entry, entry_of, entry_of_change, join
+from consent_contracts import Entry, entry_of, entry_of_change
+from consent_contracts.join import join
 from consent_runtime import kafka as kafka_clients
 from tests.integration.suppression.stage import Rig
 from tests.support.waiting import until

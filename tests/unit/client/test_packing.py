@@ -27,10 +27,7 @@ maps = st.dictionaries(st.sampled_from(["*", "newsletter", "survey", "offers", "
 def entry(verdicts: Mapping[str, Verdict], tenant: str = "acme") -> dict[str, Any]:
     return {
         "tenant": tenant,
-        "verdicts": {
-            purpose: {name: getattr(verdict, name) for name in verdict.__struct_fields__}
-            for purpose, verdict in verdicts.items()
-        },
+        "verdicts": {purpose: verdict._asdict() for purpose, verdict in verdicts.items()},
     }
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from consent_api.verify import compare as rules
 from consent_api.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
-from consent_contracts import Decision, Entry, join, verdicts
+from consent_contracts import Decision, Entry, verdicts
+from consent_contracts.join import join
 from suppression import serde, size_limit
 from suppression.merge import fail_closed_entry, merge
 from suppression.size_limit import reduce_to_limit

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, Entry, join, order, permits, verdicts
+from consent_contracts import Decision, Entry, order, permits, verdicts
+from consent_contracts.join import join
 from consent_contracts.truth_table import vectors
 from tests.unit.contracts.strategies import SECOND, decisions, entries
 

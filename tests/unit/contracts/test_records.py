@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import InvalidRecord, entry_of, entry_of_change, join, suppression_datum, verdicts_of
-from consent_contracts.records import LAST_MOMENT, check_mark, check_resolved
+from consent_contracts import InvalidRecord, entry_of, entry_of_change, suppression_datum, verdicts_of
+from consent_contracts.checks import LAST_MOMENT, check_resolved
+from consent_contracts.join import join
+from consent_contracts.records import check_mark
 from tests.unit.contracts.strategies import entries
 from tests.unit.contracts.test_codec import CHANGE
 

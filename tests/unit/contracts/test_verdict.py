@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, applicable, verdict, verdicts
+from consent_contracts import Decision, applicable, verdicts
 from consent_contracts.truth_table import lines, vectors
+from consent_contracts.verdict import verdict
 from tests.unit.contracts.strategies import decisions, purposes
 
 CASES = vectors("verdict")
@@ -22,7 +23,7 @@ def _decisions(case: dict[str, Any]) -> list[Decision]:
 @pytest.mark.parametrize("case", CASES, ids=[case["title"] for case in CASES])
 def test_truth_table(case: dict[str, Any]) -> None:
     answer = applicable(verdicts(_decisions(case)), case["purpose"], case["at"])
-    assert msgspec.structs.asdict(answer) == case["expect"]
+    assert answer._asdict() == case["expect"]
 
 
 def test_the_published_page_is_the_one_the_vectors_give() -> None:

@@ -17,7 +17,7 @@ from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.access import COMMANDS, PROCESSES, Acl, missing, required
 from consent_runtime.kafka import aiokafka_security
-from consent_runtime.links import kafka_refusal, registry_refusal
+from consent_runtime.refusals import kafka_refusal, registry_refusal
 from consent_runtime.settings import ProcessSettings, load
 from consent_runtime.transport.options import Options
 from tests.support.certificates import Authority

@@ -7,9 +7,10 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Codec, Entry, Topics, applicable, join, suppression_datum, verdicts, verdicts_of
+from consent_contracts import Codec, Entry, Topics, applicable, suppression_datum, verdicts, verdicts_of
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
+from consent_contracts.join import join
 from consent_contracts.topics import subject
 from suppression.expiry import NEXT_EXPIRY, UNREADABLE, may_expire, next_expiry, next_expiry_header, read_next_expiry
 from tests.unit.contracts.strategies import SECOND, entries

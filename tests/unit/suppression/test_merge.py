@@ -7,7 +7,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, Entry, join, verdict
+from consent_contracts import Decision, Entry
+from consent_contracts.join import join
+from consent_contracts.verdict import verdict
 from consent_runtime.transport import Chunk
 from suppression.lanes import Lane, LaneQueues
 from suppression.merge import EntryKey, fail_closed_entry, merge

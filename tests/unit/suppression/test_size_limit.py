@@ -8,7 +8,8 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry, applicable, join, verdicts
+from consent_contracts import STATUSES, Decision, Entry, applicable, verdicts
+from consent_contracts.join import join
 from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 
 SECOND = 1_000_000
