@@ -17,7 +17,7 @@ _COMMANDS = {
     "dead-letters-replay": "`dead-letters replay`",
     "destinations-forget": "`destinations forget`",
 }
-_PROCESSES = {"client": "a tool that embeds `consent_client`"}
+_PROCESSES = {"client": "a tool with `consent-relay-client`"}
 
 
 def lines() -> Iterator[str]:

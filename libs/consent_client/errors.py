@@ -1,0 +1,29 @@
+"""What a caller of the client has to expect.
+
+SuppressionListError
+├── ListNotReadyError   no answer can be given now: loading, stale, damaged, or a newer hash key is in use
+├── ListRefusedError    Kafka or the registry refuses us, or we them: a wrong setting; waiting does not help
+└── KeyFileError        the key file cannot be used, or has no keys of the tenant
+"""
+
+from __future__ import annotations
+
+
+class SuppressionListError(Exception):
+    """Base of this module. No message holds an address or a secret."""
+
+
+class ListNotReadyError(SuppressionListError):
+    """Nobody may be contacted on the strength of this list now. ``reason`` names the cause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the list cannot be answered from: {reason}")
+        self.reason = reason
+
+
+class ListRefusedError(SuppressionListError):
+    """The message names what to correct."""
+
+
+class KeyFileError(SuppressionListError):
+    """The message says where and how to mend it."""

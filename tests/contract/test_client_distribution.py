@@ -1,0 +1,57 @@
+"""consent-relay-client: what it requires, what it holds, and that it needs no more. # R31"""
+
+from __future__ import annotations
+
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.client_distribution import SOURCE, build, installed, run, unpacked_sdist
+
+REQUIRED = {"confluent-kafka", "cryptography", "fastavro", "phonenumbers"}
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import consent_client, consent_contracts, consent_runtime
+for package in (consent_client, consent_contracts, consent_runtime):
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+from consent_contracts.schemas import RECORD_NAMES, released, text
+print(len([text(name) for name in RECORD_NAMES if released(name)]))
+from consent_runtime.addresses import canonical
+print(canonical("email", "ann@straße.de", default_region="FR"), canonical("sms", "06 39 98 12 34", default_region="FR"))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", SOURCE, tmp_path_factory.mktemp("dist"))
+
+
+def test_it_requires_four_distributions_and_no_more(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
+        assert "consent_client/py.typed" in archive.namelist()
+    assert metadata["Name"] == "consent-relay-client"
+    assert {Requirement(each).name for each in metadata.get_all("Requires-Dist", [])} == REQUIRED
+    assert "SuppressionList.open" in str(metadata.get_payload())
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    from_sdist = build("wheel", unpacked_sdist(tmp_path), tmp_path)
+    assert contents(from_sdist) == contents(wheel)
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_all_of_it_imports_and_works_with_nothing_else(wheel: Path, tmp_path: Path) -> None:
+    file = tmp_path / "import_all.py"
+    file.write_text(IMPORT_ALL, encoding="utf-8")
+    ended = run(installed(wheel, tmp_path / "site"), file)
+    assert ended.stdout.split() == ["8", "ann@xn--strae-oqa.de", "+33639981234"], ended.stderr
