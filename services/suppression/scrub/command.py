@@ -1,0 +1,183 @@
+"""What `consent-relay scrub` does with its words: opens file and list, divides, and says how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from consent_client import ListNotReadyError, SuppressionList
+from consent_client.answers import Policy
+from consent_runtime.settings import RelaySettings
+
+from .column import choose, is_address
+from .csv_file import CsvFile
+from .divide import Result, divide
+from .errors import FileNotReadableError
+
+_SAMPLE = 200
+_LOOK_SECONDS = 2.0
+_TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 10.0
+"""Between two lines of progress."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """The words of the command."""
+
+    file: Path
+    channel: str
+    purpose: str
+    column: str | None
+    header: bool
+    encoding: str | None
+    delimiter: str | None
+    allowed: Path | None
+    removed: Path | None
+    replace: bool
+    tenant: str | None
+    unknown: Policy
+    wait_seconds: float
+
+
+def run(wanted: Wanted, settings: RelaySettings) -> None:
+    """Divide the file. Raises FileNotReadableError, the errors of a list, and OSError: then there is no result."""
+    source = CsvFile.look_at(wanted.file, encoding=wanted.encoding, delimiter=wanted.delimiter)
+    allowed, removed = _targets(wanted)
+    first, *sample = [[source.text(each) for each in source.fields(record)] for record in _first(source)]
+    names = first if wanted.header else None
+    if names is None:
+        sample.insert(0, first)
+    elif wanted.channel in ("email", "sms", "voice"):
+        _require_header(names, wanted.channel, settings.default_region)
+    column, how = choose(wanted.column, names, sample, wanted.channel, settings.default_region)
+    named = f"{column + 1}" if names is None else f"{names[column].strip()} ({column + 1})"
+    progress = _Progress(wanted.file.stat().st_size)
+    progress.line(f"{wanted.file}: {wanted.channel} addresses in column {named}, {how}")
+    with SuppressionList.open(
+        settings.kafka,
+        settings.registry,
+        settings.keyring_file,
+        channel=wanted.channel,
+        tenant=wanted.tenant,
+        topic_prefix=settings.topic_prefix,
+        default_region=settings.default_region,
+        unknown=wanted.unknown,
+        ready_seconds=0,
+        kafka_client=settings.kafka_client,
+        registry_client=settings.registry_client,
+    ) as list_:
+        _wait(list_, wanted.wait_seconds, progress)
+        result = divide(
+            source,
+            list_,
+            purpose=wanted.purpose,
+            column=column,
+            names=names,
+            columns=len(first),
+            allowed=allowed,
+            removed=removed,
+            on_portion=progress.portion,
+        )
+    progress.end()
+    sys.stdout.write("".join(f"{line}\n" for line in _report(result, allowed, removed)))
+
+
+def _first(source: CsvFile) -> Sequence[str]:
+    return list(islice(source.records(), _SAMPLE + 1))
+
+
+def _targets(wanted: Wanted) -> tuple[Path, Path]:
+    """Where the result goes. Raises FileNotReadableError where something is there already; an earlier result is
+    removed at once if it is to be replaced, so that nobody takes it for one of this run."""
+    allowed, removed = (
+        given or wanted.file.with_name(f"{wanted.file.stem}.{name}{wanted.file.suffix}")
+        for given, name in ((wanted.allowed, "allowed"), (wanted.removed, "removed"))
+    )
+    if len({each.resolve() for each in (allowed, removed, wanted.file)}) < 3:
+        raise FileNotReadableError("the file and its two results must be three files")
+    for each in (allowed, removed):
+        if not wanted.replace and each.exists():
+            raise FileNotReadableError(f"{each} exists: name another file, or state --replace")
+        each.unlink(missing_ok=True)
+    return allowed, removed
+
+
+def _require_header(names: Sequence[str], channel: str, region: str) -> None:
+    """A first record that is somebody's would be copied into both results, and never looked up."""
+    if any(is_address(name, channel, region) for name in names if name.strip()):
+        raise FileNotReadableError("its first line has an address in it, so it is no header: state --no-header")
+
+
+def _wait(list_: SuppressionList, seconds: float, progress: _Progress) -> None:
+    """Until the list has all that was acknowledged before now. Raises ListNotReadyError."""
+    began = time.monotonic()
+    while True:
+        left = seconds - (time.monotonic() - began)
+        with suppress(ListNotReadyError):
+            list_.wait_ready(min(_LOOK_SECONDS, max(left, 0.0)))
+        state, elapsed = list_.state, time.monotonic() - began
+        if state.usable and state.age_seconds is not None and state.age_seconds <= elapsed:
+            return
+        if elapsed >= seconds:
+            raise ListNotReadyError(state.reason or "it has not reached the moment of this start")
+        progress.now_and_then(f"reading the list: {state.entries:,} entries, {state.reason or 'not yet of now'}")
+        time.sleep(min(0.2, max(seconds - elapsed, 0.0)))
+
+
+def _report(result: Result, allowed: Path, removed: Path) -> list[str]:
+    width = len(f"{result.records:,}")
+    lines = [
+        f"allowed  {result.allowed:>{width},}  {allowed}",
+        f"removed  {result.removed:>{width},}  {removed}",
+        *(f"         {count:>{width},}  {reason}" for reason, count in result.reasons.most_common()),
+    ]
+    if result.as_of is not None:
+        moment = datetime.fromtimestamp(result.as_of / 1_000_000, UTC)
+        lines.append(
+            f"Every decision acknowledged before {moment:%Y-%m-%d %H:%M:%S} UTC is considered. People withdraw"
+            " meanwhile: scrub again before a later sending."
+        )
+    return lines
+
+
+class _Progress:
+    """Lines on standard error: one that is written over on a terminal, one now and then elsewhere."""
+
+    def __init__(self, size: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._clock = clock
+        self._terminal = sys.stderr.isatty()
+        self._began = clock()
+        self._next = self._began
+        self._open = False
+
+    def portion(self, result: Result) -> None:
+        share = min(100, 100 * result.read // max(self._size, 1))
+        self.now_and_then(
+            f"{share} %  {result.records:,} lines: {result.allowed:,} allowed, {result.removed:,} removed, in"
+            f" {self._clock() - self._began:.0f} s"
+        )
+
+    def now_and_then(self, text: str) -> None:
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS)
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            self._open = True
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._open:
+            sys.stderr.write("\n")
