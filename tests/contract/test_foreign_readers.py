@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from consent_contracts import Codec, Decision, Entry, Topics, schemas, suppressi
 from consent_contracts.truth_table import vectors
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
-from tests.support.shown_readers import PAGE, shown
+from tests.support.shown_readers import PAGE, runtime, shown
 
 JAVA, GO = (Path(__file__).with_name(name) for name in ("java", "go"))
 PURPOSES = {"given": "newsletter", "expired": "survey", "refused": "promotions"}
@@ -149,25 +148,17 @@ def test_node_computes_the_address_keys(directory: Path) -> None:  # R12
     assert printed.split() == wanted()
 
 
-@pytest.fixture(scope="module")
-def go_tool(directory: Path) -> Path:
-    """The reader of the page, compiled."""
+def test_go_reads_an_entry_and_computes_the_address_keys(directory: Path, schema: Path, entry: Path) -> None:  # R12 R24
+    """One test, as Go takes a while to compile."""
     source = directory / "go"
     shutil.copytree(GO, source)
     for number, part in enumerate(("func permits", "func addressKey")):
         (source / f"shown{number}.go").write_text(shown("go", part), encoding="utf-8")
-    run([runtime("go"), "build", "-o", directory / "reader", "."], cwd=source)
-    return directory / "reader"
-
-
-@pytest.mark.parametrize(("purpose", "permitted"), VERDICTS)
-def test_go_reads_an_entry(go_tool: Path, schema: Path, entry: Path, purpose: str, permitted: str) -> None:  # R24
-    assert run([go_tool, schema, purpose, entry]).split() == [permitted]
-
-
-def test_go_computes_the_address_keys(go_tool: Path, schema: Path, entry: Path) -> None:  # R12
+    tool = directory / "reader"
+    run([runtime("go"), "build", "-o", tool, "."], cwd=source)
     lines = "".join("\t".join(words(case)) + "\n" for case in KEYS)
-    assert run([go_tool, schema, "newsletter", entry], given=lines).split()[1:] == wanted()
+    for purpose, permitted in VERDICTS:
+        assert run([tool, schema, purpose, entry], given=lines).split() == [permitted, *wanted()]
 
 
 def words(case: dict[str, str]) -> list[str]:
@@ -176,15 +167,6 @@ def words(case: dict[str, str]) -> list[str]:
 
 def wanted() -> list[str]:
     return [case["address_key"] for case in KEYS]
-
-
-def runtime(name: str) -> str:
-    """A program that only readers in other languages need. CI has it; elsewhere its tests are skipped without it."""
-    found = shutil.which(name)
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"{name} is not installed")
-    assert found is not None, f"CI is to have {name}"
-    return found
 
 
 def run(words: Sequence[str | Path], *, cwd: Path | None = None, given: str = "") -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading-the-list.md"
 
@@ -32,3 +36,28 @@ def run_python_reader(directory: Path, *, kafka: str, registry: str, topic: str,
     )
     assert ended.returncode == 0, ended.stderr
     return dict(line.split(" ", 1) for line in ended.stdout.splitlines())
+
+
+def run_node_reader(directory: Path, *, kafka: str, registry: str, topic: str, purpose: str) -> dict[str, str]:
+    """The same, in Node, of a directory with the packages that the reader requires."""
+    file = directory / "reader.js"
+    file.write_text(shown("js", "client.consumer("), encoding="utf-8")
+    ended = subprocess.run(
+        [runtime("node"), str(file), kafka, registry, topic, purpose],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    # kafkajs logs to standard output, in JSON.
+    return dict(line.split(" ", 1) for line in ended.stdout.splitlines() if not line.startswith("{"))
+
+
+def runtime(name: str) -> str:
+    """A program that only readers in other languages need. CI has it; elsewhere its tests are skipped without it."""
+    found = shutil.which(name)
+    if found is None and "CI" not in os.environ:
+        pytest.skip(f"{name} is not installed")
+    assert found is not None, f"CI is to have {name}"
+    return found

@@ -1,5 +1,7 @@
 """Readers without our code deny where the ledger no longer reaches the list (R24, R63)."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from tests.integration.gate.entries import Entries, decision, now
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
-from tests.support.shown_readers import run_python_reader
+from tests.support.shown_readers import run_node_reader, run_python_reader, runtime
 
 HOUR = 3_600_000_000
 
@@ -67,3 +69,26 @@ def test_the_readme_s_reader_denies_in_the_partitions_that_are_old_or_holed(
         keys.setdefault(partition_of(key.encode(), PARTITIONS), key)
     found = run_python_reader(tmp_path, kafka=kafka, registry=registry_url, topic=topic, purpose="newsletter")
     assert [found[keys[partition]] for partition in range(PARTITIONS)] == answers
+
+
+def test_the_reader_in_node_does_so_too(
+    kafka: str, registry_url: str, topics: Topics, entries: Entries, resolving: ResolvedWriter, tmp_path: Path
+) -> None:  # R24 R63
+    packages = shutil.copytree(Path(__file__).with_name("node"), tmp_path / "node")
+    words = [runtime("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    ended = subprocess.run(words, cwd=packages, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    topic = topics.suppression("sms")
+    resolving.fields = {
+        0: {"channel_holes": {"sms": "h2"}},
+        1: {"resolved_at": now() - HOUR},
+        2: {"bulk_resolved_at": now() - HOUR},
+    }
+    keys: dict[int, str] = {}
+    for number in range(40):
+        key = entries.write("sms", f"+33639980{number:03}", decision())
+        keys.setdefault(partition_of(key.encode(), PARTITIONS), key)
+    refused = entries.write("sms", "+33639981000", decision(status="withdrawn"))
+    found = run_node_reader(packages, kafka=kafka, registry=registry_url, topic=topic, purpose="newsletter")
+    assert [found[keys[partition]] for partition in range(PARTITIONS)] == ["false", "false", "false", "true"]
+    assert found[refused] == "false"
