@@ -198,19 +198,33 @@ class AsyncSuppressionList:
 
     async def check(self, addresses: Iterable[str], purpose: str) -> list[Answer]:
         """As `SuppressionList.check`."""
-        return await asyncio.to_thread(self.blocking.check, addresses, purpose)
+        return await asyncio.to_thread(self._opened.check, addresses, purpose)
 
     async def permits(self, address: str, purpose: str) -> bool:
         """As `SuppressionList.permits`."""
-        return self.blocking.permits(address, purpose)
+        return self._opened.permits(address, purpose)
 
     async def wait_ready(self, seconds: float | None = None) -> None:
         """As `SuppressionList.wait_ready`."""
-        await asyncio.to_thread(self.blocking.wait_ready, seconds)
+        await asyncio.to_thread(self._opened.wait_ready, seconds)
 
     @property
-    def blocking(self) -> SuppressionList:
-        """The list that was opened, for `ready`, `age` and `state`, which never wait."""
+    def ready(self) -> bool:
+        """As `SuppressionList.ready`."""
+        return self._opened.ready
+
+    @property
+    def age(self) -> float | None:
+        """As `SuppressionList.age`."""
+        return self._opened.age
+
+    @property
+    def state(self) -> ViewState:
+        """As `SuppressionList.state`."""
+        return self._opened.state
+
+    @property
+    def _opened(self) -> SuppressionList:
         if self._list is None:
             raise RuntimeError("the list is not open: use it in `async with`")
         return self._list
@@ -222,7 +236,7 @@ class AsyncSuppressionList:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.blocking.close)
+        await asyncio.to_thread(self._opened.close)
 
 
 class _StateWatch:

@@ -77,7 +77,9 @@ async def test_the_same_for_asyncio(options: Options, entries: Entries, resolvin
     entries.write("sms", PHONE, decision("promotions"))
     async with AsyncSuppressionList.open(**options) as list_:
         await list_.wait_ready(30)
-        eventually(lambda: list_.blocking.state.entries == 1)
+        eventually(lambda: list_.state.entries == 1)
+        assert list_.ready
+        assert list_.age is not None
         assert [each.permits() for each in await list_.check([PHONE, OTHER], "promotions")] == [True, False]
         assert await list_.permits(PHONE, "promotions")
 
