@@ -107,6 +107,7 @@ def scrub(**words: Any) -> None:
                 2  a word or a setting is wrong, or a server refuses us
                75  the list is not ready, or became too old: nothing was written, try again later
     """
+    import signal
     import sys
 
     from consent_client import ListNotReadyError, SuppressionListError
@@ -117,6 +118,7 @@ def scrub(**words: Any) -> None:
     from .scrub.errors import FileNotReadableError
 
     loaded = settings.load(settings.RelaySettings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # What is half written is removed.
     if words["channel"] not in loaded.channels:
         raise click.UsageError(f"there is no channel {words['channel']} here: name one of {', '.join(loaded.channels)}")
     if not PURPOSE.fullmatch(words["purpose"]):

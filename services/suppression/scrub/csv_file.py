@@ -45,6 +45,8 @@ class CsvFile:
     @classmethod
     def look_at(cls, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> CsvFile:
         """The file with what its first bytes and its first record say of it. Raises FileNotReadableError, OSError."""
+        if not path.is_file():
+            raise FileNotReadableError("it is no file: it is read more than once")
         with path.open("rb") as file:
             start = file.read(4)
         bom, by_bom = next(((each, name) for each, name in _BOMS if start.startswith(each)), (b"", "utf-8"))

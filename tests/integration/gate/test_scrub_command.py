@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,14 @@ def key_file(
 @pytest.fixture(scope="session", name="keyring_file_")
 def installations_keyring(keyring_file: Path) -> Path:
     return keyring_file
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """The command sets what its process does at the end."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,9 @@ def test_what_could_be_divided_wrongly_is_refused(
 ) -> None:
     with pytest.raises(FileNotReadableError, match=why):
         list(look_at(tmp_path, content, **stated).records())
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotReadableError, match="no file"):
+        CsvFile.look_at(tmp_path / "pipe")
