@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -38,6 +39,14 @@ def test_it_requires_four_distributions_and_no_more(wheel: Path) -> None:
     assert metadata["Name"] == "consent-relay-client"
     assert {Requirement(each).name for each in metadata.get_all("Requires-Dist", [])} == REQUIRED
     assert "SuppressionList.open" in str(metadata.get_payload())
+
+
+def test_it_has_the_version_of_the_services() -> None:
+    ours, theirs = (
+        tomllib.loads((directory / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+        for directory in (SOURCE, SOURCE.parents[1])
+    )
+    assert ours == theirs
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
