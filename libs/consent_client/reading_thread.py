@@ -41,6 +41,8 @@ class ReadingThread:
         self.failure: BaseException | None = None
         self.connected = False
         """To be set once the broker has let us read: from then on what it refuses may be corrected there."""
+        self.restarted_for: str | None = None
+        """Why the topic was last read from its beginning again."""
 
     def start(self) -> None:
         self._thread.start()
@@ -76,6 +78,7 @@ class ReadingThread:
 
     def _wait_to_start_again(self, reason: StartAgain) -> None:
         if not self.stopping.is_set():
+            self.restarted_for = str(reason)
             logger.warning("reading a topic from its beginning", extra={"topic": self._topic, "reason": str(reason)})
             with contextlib.suppress(StartAgain):
                 self.pause()

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
+
+from phonenumbers import SUPPORTED_REGIONS
 
 from consent_client.answers import Answer, Policy
 from consent_client.checker import Checker
@@ -79,8 +81,11 @@ class SuppressionList:
         `kafka_client`, `registry_client`: security settings, by the names of librdkafka and of Confluent's registry
         client.
 
-        Raises KeyFileError, ListRefusedError, and ListNotReadyError after `ready_seconds`.
+        Raises ValueError, KeyFileError, ListRefusedError, and ListNotReadyError after `ready_seconds`.
         """
+        _require("on_stale", on_stale, get_args(Staleness))
+        _require("unknown", unknown, get_args(Policy))
+        _require("default_region", default_region, SUPPORTED_REGIONS)
         keyring = _keyring(Path(key_file))
         topics = Topics(prefix=topic_prefix, channels=(channel,))
         codec = _codec(registry, topics.suppression(channel), registry_client)
@@ -141,7 +146,7 @@ class SuppressionList:
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
             self._raise_failure()
             if left <= 0:
-                raise ListNotReadyError(self.state.reason or "stale")
+                raise ListNotReadyError(self._hindrance())
             with suppress(LinkRefused):
                 self._view.wait_until_usable(left)
 
@@ -172,6 +177,11 @@ class SuppressionList:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _hindrance(self) -> str:
+        reason = self.state.reason or "stale"
+        waits_for = self._view.restarted_for if reason == "loading" else None
+        return f"{reason} (Kafka: {waits_for})" if waits_for else reason
 
     def _raise_failure(self) -> None:
         failure = self._view.failure or self._view.timestamps.failure
@@ -259,6 +269,12 @@ class _StateWatch:
                 self._on_state(self.view.state)
             except Exception:
                 logger.exception("on_state has failed")
+
+
+def _require(name: str, given: str, possible: Collection[str]) -> None:
+    """Raises ValueError. A region that nobody has would make every national number unreadable, without a word."""
+    if given not in possible:
+        raise ValueError(f"{name}: there is no {given!r}; such as {', '.join(sorted(possible)[:2])}")
 
 
 def _keyring(path: Path) -> Keyring:

@@ -117,6 +117,11 @@ class SuppressionView:
         """What has ended the reading thread: a fault of ours, or LinkRefused before it has read anything."""
         return self._thread.failure
 
+    @property
+    def restarted_for(self) -> str | None:
+        """Why the topic was last read from its beginning again: while the list is loading, what it waits for."""
+        return self._thread.restarted_for
+
     def wait_until_usable(self, seconds: float) -> bool:
         """Whether it became usable in time. Raises what made the reading thread fail."""
         with self._changed:

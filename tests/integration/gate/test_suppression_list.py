@@ -133,10 +133,23 @@ def test_what_is_given_wrongly_is_named(wrong: Callable[..., SuppressionList], t
         wrong(key_file=tmp_path / "nowhere.toml")
     with pytest.raises(KeyFileError, match="of acme"):
         wrong(tenant="globex")
+    for name, value in {"on_stale": "ignore", "unknown": "yes", "default_region": "fr"}.items():
+        with pytest.raises(ValueError, match=name):
+            wrong(**{name: value})
     with pytest.raises(ListRefusedError, match=r"suppression\.smoke\.v1-value"):
         wrong(channel="smoke")
     with pytest.raises(ListNotReadyError, match="loading"):
         wrong(registry=f"http://127.0.0.1:{free_port()}", kafka=f"127.0.0.1:{free_port()}")
+
+
+def test_it_is_named_what_a_list_waits_for(wrong: Callable[..., SuppressionList]) -> None:
+    def waits_for() -> str:
+        with pytest.raises(ListNotReadyError) as raised:
+            list_.wait_ready(0)
+        return raised.value.reason
+
+    with wrong(kafka=f"127.0.0.1:{free_port()}", ready_seconds=0) as list_:
+        eventually(lambda: waits_for() == "loading (Kafka: _TIMED_OUT)", 60)
 
 
 def test_of_several_tenants_one_is_named(options: Options, tmp_path: Path) -> None:
