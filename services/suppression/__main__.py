@@ -107,17 +107,21 @@ def scrub(**words: Any) -> None:
                 2  a word or a setting is wrong, or a server refuses us
                75  the list is not ready, or became too old: nothing was written, try again later
     """
+    import logging
     import signal
     import sys
 
     from consent_client import ListNotReadyError, SuppressionListError
     from consent_contracts.records import PURPOSE
     from consent_runtime import settings, starting
+    from consent_runtime.terminal import shown
 
     from .scrub.command import Wanted, run
     from .scrub.errors import FileNotReadableError
 
     loaded = settings.load(settings.RelaySettings)
+    # librdkafka has a line for each of its tries; the last line of the command names the cause.
+    logging.getLogger().addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # What is half written is removed.
     if words["channel"] not in loaded.channels:
         raise click.UsageError(f"there is no channel {words['channel']} here: name one of {', '.join(loaded.channels)}")
@@ -133,4 +137,4 @@ def scrub(**words: Any) -> None:
     except SuppressionListError as error:
         starting.refuse([str(error)])
     except (FileNotReadableError, OSError) as error:
-        raise click.ClickException(f"{words['file']}: {error}") from None
+        raise click.ClickException(shown(f"{words['file']}: {error}")) from None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 from consent_client import ListNotReadyError, SuppressionList
 from consent_client.answers import Policy
 from consent_runtime.settings import RelaySettings
+from consent_runtime.terminal import shown
 
 from .column import choose, is_address
 from .csv_file import CsvFile
@@ -57,21 +58,23 @@ def run(wanted: Wanted, settings: RelaySettings) -> None:
         _require_header(names, wanted.channel, settings.default_region)
     column, how = choose(wanted.column, names, sample, wanted.channel, settings.default_region)
     named = f"{column + 1}" if names is None else f"{names[column].strip()} ({column + 1})"
-    progress = _Progress(wanted.file.stat().st_size)
-    progress.line(f"{wanted.file}: {wanted.channel} addresses in column {named}, {how}")
-    with SuppressionList.open(
-        settings.kafka,
-        settings.registry,
-        settings.keyring_file,
-        channel=wanted.channel,
-        tenant=wanted.tenant,
-        topic_prefix=settings.topic_prefix,
-        default_region=settings.default_region,
-        unknown=wanted.unknown,
-        ready_seconds=0,
-        kafka_client=settings.kafka_client,
-        registry_client=settings.registry_client,
-    ) as list_:
+    sys.stderr.write(shown(f"{wanted.file}: {wanted.channel} addresses in column {named}, {how}") + "\n")
+    with (
+        _Progress(wanted.file.stat().st_size) as progress,
+        SuppressionList.open(
+            settings.kafka,
+            settings.registry,
+            settings.keyring_file,
+            channel=wanted.channel,
+            tenant=wanted.tenant,
+            topic_prefix=settings.topic_prefix,
+            default_region=settings.default_region,
+            unknown=wanted.unknown,
+            ready_seconds=0,
+            kafka_client=settings.kafka_client,
+            registry_client=settings.registry_client,
+        ) as list_,
+    ):
         _wait(list_, wanted.wait_seconds, progress)
         result = divide(
             source,
@@ -84,7 +87,7 @@ def run(wanted: Wanted, settings: RelaySettings) -> None:
             removed=removed,
             on_portion=progress.portion,
         )
-    progress.end()
+        progress.end(result)
     sys.stdout.write("".join(f"{line}\n" for line in _report(result, allowed, removed)))
 
 
@@ -119,14 +122,17 @@ def _wait(list_: SuppressionList, seconds: float, progress: _Progress) -> None:
     began = time.monotonic()
     while True:
         left = seconds - (time.monotonic() - began)
-        with suppress(ListNotReadyError):
+        reason = "it has not reached the moment of this start"
+        try:
             list_.wait_ready(min(_LOOK_SECONDS, max(left, 0.0)))
+        except ListNotReadyError as error:
+            reason = error.reason
         state, elapsed = list_.state, time.monotonic() - began
         if state.usable and state.age_seconds is not None and state.age_seconds <= elapsed:
             return
         if elapsed >= seconds:
-            raise ListNotReadyError(state.reason or "it has not reached the moment of this start")
-        progress.now_and_then(f"reading the list: {state.entries:,} entries, {state.reason or 'not yet of now'}")
+            raise ListNotReadyError(reason)
+        progress.now_and_then(f"reading the list: {state.entries:,} entries, {reason}")
         time.sleep(min(0.2, max(seconds - elapsed, 0.0)))
 
 
@@ -153,31 +159,41 @@ class _Progress:
         self._size = size
         self._clock = clock
         self._terminal = sys.stderr.isatty()
+        self._pause = _TERMINAL_SECONDS if self._terminal else _LOG_SECONDS
         self._began = clock()
-        self._next = self._began
+        self._next = self._began + self._pause
         self._open = False
+        """Whether the last line has no end yet."""
 
-    def portion(self, result: Result) -> None:
-        share = min(100, 100 * result.read // max(self._size, 1))
-        self.now_and_then(
-            f"{share} %  {result.records:,} lines: {result.allowed:,} allowed, {result.removed:,} removed, in"
-            f" {self._clock() - self._began:.0f} s"
-        )
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open:
+            sys.stderr.write("\n")
+
+    def line(self, text: str) -> None:
+        over = "\r\x1b[K" if self._terminal else ""
+        end = "" if self._terminal else "\n"
+        sys.stderr.write(f"{over}{text}{end}")
+        sys.stderr.flush()
+        self._open = self._terminal
 
     def now_and_then(self, text: str) -> None:
         now = self._clock()
         if now >= self._next:
-            self._next = now + (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS)
+            self._next = now + self._pause
             self.line(text)
 
-    def line(self, text: str) -> None:
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            self._open = True
-        else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    def portion(self, result: Result) -> None:
+        self.now_and_then(self._text(result))
 
-    def end(self) -> None:
-        if self._open:
-            sys.stderr.write("\n")
+    def end(self, result: Result) -> None:
+        self.line(self._text(result))
+
+    def _text(self, result: Result) -> str:
+        share = min(100, 100 * result.read // max(self._size, 1)) if result.records else 100
+        return (
+            f"{share} %  {result.records:,} lines: {result.allowed:,} allowed, {result.removed:,} removed, in"
+            f" {self._clock() - self._began:.0f} s"
+        )
