@@ -1,4 +1,4 @@
-"""consent-relay-client as somebody has it who has nothing else of ours: built, with its dependencies and no others."""
+"""consent-relay-client as a tool has it that has nothing else of ours: built, with its dependencies and no others."""
 
 from __future__ import annotations
 

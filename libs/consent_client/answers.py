@@ -122,7 +122,7 @@ class Question:
         clock: int,
         elapsed: int,
     ) -> None:
-        """`clock`: the own wall clock. Permissions end by the later of it and of what the list's records tell."""
+        """`clock`: the own wall clock. Permissions end by the later of it and of what the list's records show."""
         self.purpose = purpose
         self.entries: Mapping[bytes, bytes] = {} if snapshot is None else snapshot.entries
         self._partitions = () if snapshot is None else snapshot.partitions

@@ -43,22 +43,22 @@ class Checker:
         self._region = default_region
         self._now = now
         self._hashers = keyring.hashers(tenant, view.channel)
-        # In the file keys stand by age. Those up to the primary have seen every decision; those after it are
+        # In the file keys are in order of age. Those up to the primary have seen every decision; those after it are
         # being filled (a rotation under way): what they forbid counts, what they permit does not yet.
         ids = [key.id for key in keyring.hash_keys[tenant]]
         self._live_ids = frozenset(ids)
         self._complete_ids = frozenset(ids[: ids.index(self._hashers[0].key_id) + 1])
         self._unknown = unknown
-        self._told_of: str | None = None
+        self._logged_key: str | None = None
 
     def outdated_by(self) -> str | None:
         """The id of a hash key that is in use and newer than all in the keyring. Where there is one, decisions may
-        stand under it alone, out of our sight, and every answer is `unavailable`."""
+        are under it alone, out of our sight, and every answer is `unavailable`."""
         newest = self._view.newer_key_in_use(self._tenant, self._keyring)
         if newest is None:
             return None
-        if newest != self._told_of:
-            self._told_of = newest
+        if newest != self._logged_key:
+            self._logged_key = newest
             logger.error(
                 "a hash key is in use that the keyring lacks: every answer is no until restarted with the new keyring",
                 extra={"tenant": self._tenant, "channel": self._view.channel, "key_id": newest},

@@ -14,7 +14,7 @@ class SuppressionListError(Exception):
 
 
 class ListNotReadyError(SuppressionListError):
-    """Nobody may be contacted on the strength of this list now. ``reason`` names the cause."""
+    """No address may be contacted by this list now. ``reason`` names the cause."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the list cannot be answered from: {reason}")

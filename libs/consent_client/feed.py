@@ -57,7 +57,7 @@ class Feed:
         self._next_probe = clock()
         self._asked: dict[int, Future[Any]] = {}
         self._admin = kafka.admin(bootstrap, {"error_cb": self._errors.append, **client_config})
-        # The group is never joined; librdkafka wants a name. Positions past the last record (transaction
+        # The group is never joined; librdkafka requires a name. Positions past the last record (transaction
         # markers count as records) are known only from the event at the end of a partition. Should our place be
         # gone we start again, rather than go on from another place and miss what lay between.
         self._consumer = kafka.consumer(
@@ -144,7 +144,7 @@ class Feed:
         answers, self._asked = self._asked, {}
         try:
             description = answers.pop(_DESCRIPTION).result()
-            # Before the ends: of a topic that was made anew, this client may never be given one.
+            # Before the ends: of a topic that was recreated, this client may never be given one.
             if len(description.partitions) != self.partitions:
                 raise StartAgain("the number of partitions has changed")
             if self._topic_id != str(description.topic_id):
@@ -160,7 +160,7 @@ class Feed:
 
 
 def place(message: Message) -> dict[str, Any]:
-    """Where a record stands, for the log."""
+    """A record's coordinates, for the log."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
 
 

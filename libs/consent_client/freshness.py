@@ -58,5 +58,5 @@ class Freshness:
     @property
     def rewound(self) -> bool:
         """The topic ends below what we have read, and not for a moment only (a new leader may lag): it was
-        truncated or made anew, and what the view holds may be gone from it."""
+        truncated or recreated, and what the view holds may be gone from it."""
         return self._regressions > _REGRESSIONS_TOLERATED

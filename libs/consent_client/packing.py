@@ -1,7 +1,7 @@
 """The verdicts of one entry in few bytes: a million addresses have to fit into a few hundred megabytes.
 
 A packed value is: tenant (2 bytes), number of verdicts (2), a code for each verdict (2), then what differs from
-entry to entry: times (8 bytes each) and decision ids (16). A code stands for all that repeats among the entries of one
+entry to entry: times (8 bytes each) and decision ids (16). A code replaces all that repeats among the entries of one
 tenant: purpose, permitted, reason, and which of the times and ids follow.
 
 Where a table of codes is full, an entry is written out instead: invented purposes or tenants make entries larger, and
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from consent_contracts.reading import EVERY_PURPOSE, NO_DECISION, Verdict
 
 UNREADABLE = b""
-"""Stands in place of an entry that could not be read: no entry of ours is empty."""
+"""In the place of an entry that could not be read: no entry of ours is empty."""
 
 _HEAD = struct.Struct("<HH")
 _TIME = struct.Struct("<q")

@@ -1,4 +1,4 @@
-"""A thread that reads a topic from its beginning, anew whenever it cannot go on."""
+"""A thread that reads a topic from its beginning, again whenever it cannot go on."""
 
 import contextlib
 import logging

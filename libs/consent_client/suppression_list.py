@@ -272,7 +272,7 @@ class _StateWatch:
 
 
 def _require(name: str, given: str, possible: Collection[str]) -> None:
-    """Raises ValueError. A region that nobody has would make every national number unreadable, without a word."""
+    """Raises ValueError. A region that does not exist would make every national number unreadable, without a word."""
     if given not in possible:
         raise ValueError(f"{name}: there is no {given!r}; such as {', '.join(sorted(possible)[:2])}")
 

@@ -1,4 +1,4 @@
-"""Checks of decoded records, for whoever reads them: an Avro schema bounds no value."""
+"""Checks of decoded records, for every reader: an Avro schema bounds no value."""
 
 from __future__ import annotations
 

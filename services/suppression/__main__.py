@@ -80,7 +80,7 @@ _TARGET = click.Path(path_type=Path, dir_okay=False)
 @click.option("--channel", required=True, help="sms, email, voice or another configured channel.")
 @click.option("--purpose", required=True, help="Such as promotions.")
 @click.option("--column", help="Name of the column with the addresses, or its number from 1. Left out: found out.")
-@click.option("--no-header", "header", flag_value=False, default=True, help="The first line is somebody's.")
+@click.option("--no-header", "header", flag_value=False, default=True, help="The first line is a person's.")
 @click.option("--encoding", help="Of the addresses, if neither UTF-8 nor UTF-16 with a byte order mark: cp1252.")
 @click.option("--delimiter", type=click.Choice([",", ";", "tab", "|"]), help="Left out: that of the first line.")
 @click.option("--allowed", type=_TARGET, help="The file of those who may be contacted. [FILE.allowed.csv]")
@@ -94,7 +94,7 @@ _TARGET = click.Path(path_type=Path, dir_okay=False)
 def scrub(**words: Any) -> None:
     """Divide the CSV file of a campaign: who may be contacted for the purpose now, and who may not.
 
-    Writes two files beside FILE, with every line and column as it stands, byte for byte: campaign.allowed.csv, and
+    Writes two files beside FILE, with every line and column unchanged, byte for byte: campaign.allowed.csv, and
     campaign.removed.csv with one more column, the reason. An address that cannot be read is removed. Both appear when
     both are complete, and neither otherwise.
 
@@ -119,7 +119,7 @@ def scrub(**words: Any) -> None:
     from .scrub.command import Wanted, run
     from .scrub.errors import FileNotReadableError
 
-    loaded = settings.load(settings.RelaySettings)
+    loaded = settings.load(settings.KeyringSettings)
     # librdkafka has a line for each of its tries; the last line of the command names the cause.
     logging.getLogger().addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # What is half written is removed.

@@ -1,4 +1,4 @@
-"""The Java and the Go of docs/reading-the-list.md, and every way it shows to compute an address key, run as they stand.
+"""The Java and the Go of docs/reading-the-list.md, and every way it shows to compute an address key, run unchanged.
 
 An entry is read with Avro's own Java library, generic and by generated classes (R24)."""
 
@@ -130,7 +130,7 @@ def test_java_computes_the_address_keys(tool: JavaTool) -> None:  # R12
 
 def test_python_computes_the_address_keys() -> None:  # R12
     names: dict[str, Any] = {}
-    exec(shown("python", "def address_key"), names)  # As it stands on the page.
+    exec(shown("python", "def address_key"), names)  # Unchanged from the page.
     found = [
         names["address_key"](base64.b64decode(secret), *others) for secret, *others in (words(case) for case in KEYS)
     ]

@@ -10,8 +10,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from consent_api.ledger import effects
 from consent_api.validate import LONGEST_EVIDENCE, LONGEST_REFERENCE
+from consent_contracts.checks import CHANNEL
 from consent_contracts.decisions import KEY_ID, STATUSES
-from consent_contracts.records import CHANNEL, PURPOSE
+from consent_contracts.records import PURPOSE
 from consent_contracts.verdict import UNKNOWN
 from consent_runtime.problems import FieldError
 

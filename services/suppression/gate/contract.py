@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from consent_client import Answer
+from consent_contracts.checks import CHANNEL
 from consent_contracts.decisions import KEY_ID, STATUSES
-from consent_contracts.records import CHANNEL
 
 MOST_ADDRESSES = 10_000
 MOST_BYTES = 4 * 1024 * 1024

@@ -13,7 +13,7 @@ from typing import Self
 
 from consent_client import ListNotReadyError, SuppressionList
 from consent_client.answers import Policy
-from consent_runtime.settings import RelaySettings
+from consent_runtime.settings import KeyringSettings
 from consent_runtime.terminal import shown
 
 from .column import choose, is_address
@@ -46,7 +46,7 @@ class Wanted:
     wait_seconds: float
 
 
-def run(wanted: Wanted, settings: RelaySettings) -> None:
+def run(wanted: Wanted, settings: KeyringSettings) -> None:
     """Divide the file. Raises FileNotReadableError, the errors of a list, and OSError: then there is no result."""
     source = CsvFile.look_at(wanted.file, encoding=wanted.encoding, delimiter=wanted.delimiter)
     allowed, removed = _targets(wanted)
@@ -97,7 +97,7 @@ def _first(source: CsvFile) -> Sequence[str]:
 
 def _targets(wanted: Wanted) -> tuple[Path, Path]:
     """Where the result goes. Raises FileNotReadableError where something is there already; an earlier result is
-    removed at once if it is to be replaced, so that nobody takes it for one of this run."""
+    removed at once if it is to be replaced, so that it is not taken for one of this run."""
     allowed, removed = (
         given or wanted.file.with_name(f"{wanted.file.stem}.{name}{wanted.file.suffix}")
         for given, name in ((wanted.allowed, "allowed"), (wanted.removed, "removed"))
@@ -112,7 +112,7 @@ def _targets(wanted: Wanted) -> tuple[Path, Path]:
 
 
 def _require_header(names: Sequence[str], channel: str, region: str) -> None:
-    """A first record that is somebody's would be copied into both results, and never looked up."""
+    """A first record that is a person's would be copied into both results, and never looked up."""
     if any(is_address(name, channel, region) for name in names if name.strip()):
         raise FileNotReadableError("its first line has an address in it, so it is no header: state --no-header")
 

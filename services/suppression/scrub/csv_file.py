@@ -14,7 +14,7 @@ from .errors import FileNotReadableError
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_RECORD_CHARACTERS = 1024 * 1024
-"""A quote that nobody closed would otherwise make one record of all that follows."""
+"""A quote that is not closed would otherwise make one record of all that follows."""
 _QUOTE = '"'
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -33,9 +33,9 @@ _SEPARATOR_LINE = re.compile(r"sep=([,;\t|])(?:\r\n|\n|\r)", re.IGNORECASE)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvFile:
     """`encoding`: of the addresses. In all but UTF-16 the signs that divide a file are single bytes, so it is divided
-    as bytes (Latin-1), and what nobody has to read is never decoded.
+    as bytes (Latin-1), and what need not be read is never decoded.
 
-    `prefix`: what stands in front of the first record: a byte order mark, a line `sep=;` for spreadsheets."""
+    `prefix`: what comes before the first record: a byte order mark, a line `sep=;` for spreadsheets."""
 
     path: Path
     encoding: str
@@ -64,7 +64,7 @@ class CsvFile:
         return replace(found, delimiter=delimiter or _delimiter(first))
 
     def records(self) -> Iterator[str]:
-        """Each record as it stands, with its line end: to be given to `fields`, `written` and `text`."""
+        """Each record unchanged, with its line end: to be given to `fields`, `written` and `text`."""
         for record, _ in self.records_and_positions():
             yield record
 
@@ -84,7 +84,7 @@ class CsvFile:
                             f"line {number} belongs to a record that is too long: is a quote open?"
                         )
                     if not inside:
-                        yield record, raw.tell()
+                        yield record, raw.tell()  # not our word
                         record = ""
             except UnicodeDecodeError:
                 raise FileNotReadableError(f"line {number + 1} is no {self.encoding}") from None

@@ -1,4 +1,4 @@
-"""Divides a file by a list: each record, as it stands, into one of two files that appear once both are complete."""
+"""Divides a file by a list: each record, unchanged, into one of two files that appear once both are complete."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def divide(
                     result.as_of = min(answer.as_of, result.as_of or answer.as_of)
             result.read = portion[-1][1]
             on_portion(result)
-        for each in (out, kept):  # What may be contacted appears last: nobody has it without the other.
+        for each in (out, kept):  # What may be contacted appears last: it is never there without the other.
             each.finish()
     return result
 

@@ -14,7 +14,7 @@ from consent_runtime import keyring_file
 from local_stack.ports import free_port
 from suppression.__main__ import scrub
 from tests.integration.gate.entries import Entries, decision
-from tests.list_resolved import ResolvedWriter
+from tests.support.list_resolved import ResolvedWriter
 
 CAMPAIGN = (
     '\ufeffclient;prénom;Téléphone;ville\r\n1;"Zoé; dite Z";06 39 98 00 01;Lyon\r\n'

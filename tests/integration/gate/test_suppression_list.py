@@ -23,7 +23,7 @@ from consent_runtime import keyring_file
 from local_stack.ports import free_port
 from tests.client_distribution import SOURCE, build, installed, run
 from tests.integration.gate.entries import Entries, decision, eventually
-from tests.list_resolved import ResolvedWriter
+from tests.support.list_resolved import ResolvedWriter
 
 PHONE = "06 39 98 00 01"
 OTHER = "+33639980002"
@@ -165,7 +165,7 @@ def test_the_example_runs_with_the_client_alone(
     entries.write("sms", PHONE, decision("promotions"))
     entries.write("sms", OTHER, decision("promotions", "withdrawn"))
     numbers = tmp_path / "numbers.txt"
-    numbers.write_text(f"{PHONE}\n{OTHER}\n+33639980003\nnobody\n", encoding="utf-8")
+    numbers.write_text(f"{PHONE}\n{OTHER}\n+33639980003\nno-address\n", encoding="utf-8")
     site = installed(build("wheel", SOURCE, tmp_path), tmp_path / "site")
     where = [options[name] for name in ("kafka", "registry", "key_file")]
 
@@ -182,7 +182,7 @@ def test_the_example_runs_with_the_client_alone(
                 f"sent to {PHONE}",
                 f"not sent to {OTHER} withdrawn",
                 "not sent to +33639980003 unknown",
-                "not sent to nobody invalid_address",
+                "not sent to no-address invalid_address",
             ]
         ),
         60,

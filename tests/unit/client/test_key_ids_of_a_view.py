@@ -69,7 +69,7 @@ def test_it_is_said_once_for_each_key(
 def test_a_forged_key_id_makes_no_tenant_unavailable(
     view: SuppressionView, checker: Callable[..., Checker]
 ) -> None:  # R4 R45
-    """Whoever writes one record can name any key in it; a key that is in use has as many entries as the older one."""
+    """The writer of one record can name any key in it; a key that is in use has as many entries as the older one."""
     see(view, "acme", *(b"h1." + b"%043d" % number for number in range(6)))
     see(view, "acme", b"z9" + MAC, b"h77" + MAC)
     assert checker("h1").outdated_by() is None

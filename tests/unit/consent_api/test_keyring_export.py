@@ -1,4 +1,4 @@
-"""`consent-relay keyring export`: the key file of whoever only hashes, without naming a file. # R13"""
+"""`consent-relay keyring export`: the key file of a process that only hashes, without naming a file. # R13"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_export_with_seal_keys_has_a_name_of_its_own(installations: Keyring) 
     assert Keyring.load(Path("acme-other.keyring.toml")).seal_keys == installations.seal_keys
 
 
-@pytest.mark.parametrize("words", [["export", "--hash-only"], ["export", "--tenant", "nobody"]])
+@pytest.mark.parametrize("words", [["export", "--hash-only"], ["export", "--tenant", "unknown"]])
 def test_no_export_is_written_for_no_tenant(installations: Keyring, words: list[str]) -> None:
     assert CliRunner().invoke(command, words).exit_code != 0
     assert [each.name for each in Path().iterdir()] == ["installation.toml"]

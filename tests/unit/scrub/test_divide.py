@@ -1,4 +1,4 @@
-"""Lines go to one of two files as they stand; both files are there, or neither (R25)."""
+"""Lines go to one of two files unchanged; both files are there, or neither (R25)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def results(directory: Path) -> tuple[bytes, bytes]:
     return (directory / "allowed.csv").read_bytes(), (directory / "removed.csv").read_bytes()
 
 
-def test_every_line_is_in_one_of_the_files_as_it_stands(tmp_path: Path) -> None:
+def test_every_line_is_in_one_of_the_files_unchanged(tmp_path: Path) -> None:
     content = b'\xef\xbb\xbfname;to\r\n"A; B";yes\r\nC;withdrawn\nD;"yes 2"\r\nE;unknown'
     result = run(tmp_path, content, FakeList())
     assert results(tmp_path) == (
