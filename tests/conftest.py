@@ -33,7 +33,7 @@ TENANT = "acme"
 
 RUNNING = "CONSENT_RELAY_TEST_SERVERS"
 
-# How long an example takes says something about the machine's other work, nothing about the code.
+# How long an example takes depends on the machine's other work, not on the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("busy machine"), max_examples=20)
 settings.load_profile("busy machine")
@@ -91,7 +91,7 @@ def own_servers(directory: Path) -> Iterator[ServerEndpoints]:
 
 @pytest.fixture(scope="session")
 def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the servers keep their data, and in `logs` what they say."""
+    """Where the servers keep their data, and their logs in `logs`."""
     running = os.environ.get(RUNNING)
     return Path(running).parent if running else tmp_path_factory.mktemp("servers")
 

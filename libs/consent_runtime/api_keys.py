@@ -20,7 +20,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class InvalidApiKeys(Exception):
-    """A file of API keys cannot be used; the text says where."""
+    """A file of API keys cannot be used; the text names the place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -113,7 +113,7 @@ def _without_half(escape: re.Match[bytes]) -> bytes:
 
 
 def _of_another_shape(text: str) -> Problem:
-    """For what msgspec says of a body. A member that is not known is named only where its name is a plain word: it may
+    """For msgspec's error about a body. A member that is not known is named only where its name is a plain word: it may
     be as long as the body, and hold an address."""
     what, _, path = text.rpartition(" - at `$")
     found = _PATH.fullmatch(path.removesuffix("`").removeprefix("."))

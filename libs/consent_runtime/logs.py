@@ -29,7 +29,7 @@ _NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-# They log every request with its URL: a line for each call says nothing new, and a URL is not ours to publish.
+# They log every request with its URL: a line for each call adds nothing, and a URL is not ours to publish.
 _CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 

@@ -1,5 +1,5 @@
 """/metrics, /healthz and /readyz of a process, served by a thread of their own, so that a hung loop
-still answers, and says that it hangs (R39, R41)."""
+still answers, and reports that it hangs (R39, R41)."""
 
 import contextlib
 import io

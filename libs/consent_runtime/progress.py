@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 STALLED_SECONDS = 60.0
-"""So long may records wait without any progress before the process says that it is not ready. Longer than whatever ends
+"""So long may records wait without any progress before the process is not ready. Longer than whatever ends
 by itself: a rebalance (60 s at most), a transaction (10 s), a statement (15 s), a broker that is started again."""
 
 

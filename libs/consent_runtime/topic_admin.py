@@ -22,7 +22,7 @@ _ERRORS = 50
 
 
 class ProvisionError(Exception):
-    """The broker or the registry could not be brought to the wanted state; says what and the cure."""
+    """The broker or the registry could not be brought to the required state; the text has the reason and the cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

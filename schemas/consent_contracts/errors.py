@@ -35,7 +35,7 @@ class Unreadable(ContractError):
 
 
 class InvalidRecord(ContractError):
-    """The record is readable, but field ``field`` breaks a rule; ``cure`` says what to send instead."""
+    """The record is readable, but field ``field`` breaks a rule; ``cure`` is what to send instead."""
 
     reason = "invalid"
 
@@ -46,7 +46,7 @@ class InvalidRecord(ContractError):
 
 
 class NotRegistered(ContractError):
-    """A schema that we write is not registered for ``subject``; the message says the cure."""
+    """A schema that we write is not registered for ``subject``; the message has the cure."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(f"{subject}: this schema is not registered; run: consent-relay topics apply")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from .decisions import KEY_ID, Decision, Entry, permits
 
 SKEW_MICROS = 2_000_000
-"""A permission counts as this much older than it says: at a near tie the person is left alone."""
+"""A permission counts as this much older than its stated time: at a near tie the person is left alone."""
 
 _KEY_ID = re.compile(KEY_ID.encode())
 

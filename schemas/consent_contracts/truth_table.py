@@ -12,8 +12,8 @@ _INTRO = """\
 
 What the decisions on one address mean, case by case. This page is written from
 `schemas/consent_contracts/vectors/verdict.json`, and every row of it is a test: a reader in another language can
-run the same file. Times are seconds on a common clock; the question is asked at 100 s unless the row says otherwise.
-A permission counts as 2 s older than it says, so that at a near tie the person is left alone.
+run the same file. Times are seconds on a common clock; the question is asked at 100 s unless the row has another.
+A permission counts as 2 s older than its stated time, so that at a near tie the person is left alone.
 
 Regenerate: `python -m consent_contracts.truth_table > docs/truth-table.md`.
 """

@@ -36,7 +36,7 @@ _LONG = 1 << 64
 
 
 class SchemaRefused(ValueError):
-    """The schema cannot be read as ours; the message says why, without an end."""
+    """The schema cannot be read as ours; the message has the reason."""
 
 
 class Cursor:

@@ -34,7 +34,7 @@ def declared(names: Iterable[str]) -> frozenset[str]:
 
 
 def read_tenant_purposes(path: Path, everywhere: Purposes) -> dict[str, Purposes]:
-    """The purposes by tenant. ValueError says what is wrong with the file."""
+    """The purposes by tenant. Raises ValueError with what is wrong with the file."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except Exception:  # PyYAML checks little: it raises whatever it runs into, for `!!int x` or a deep nesting.

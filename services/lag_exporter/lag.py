@@ -1,4 +1,4 @@
-"""How far consumer groups are behind, from what the broker knows of them.
+"""How far consumer groups lag, from what the broker knows of them.
 
 Offsets alone lie: a partition may end in transaction markers or compacted holes, so a group can be below the end
 with nothing left to read. Hence each position below the end is looked at for a record. And a transaction that is left

@@ -1,4 +1,4 @@
-"""What the lag process says: how far each consumer group is behind, and how old that knowledge is."""
+"""The metrics of the lag process: how far each consumer group lags, and how old that knowledge is."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ _LANES = {"live": "resolved_at", "bulk": "bulk_resolved_at", "inbound_live": "in
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionResolved:
-    """What the newest record of a partition says. Moments in micros since the epoch; a lane is absent while its moment
-    is not known, or its partition has a hole. `holes`: by scope, all or a channel."""
+    """The content of the newest record of a partition. Moments in micros since the epoch; a lane is absent while its
+    moment is not known, or its partition has a hole. `holes`: by scope, all or a channel."""
 
     resolved_at: Mapping[str, int]
     holes: Mapping[str, str]

@@ -165,7 +165,7 @@ class Load:
 
 
 def eventually(look: Callable[[], bool], what: str, *, seconds: float) -> None:
-    """Ask until it is so; AssertionError says what never happened."""
+    """Poll until it is true; the AssertionError has `what`."""
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

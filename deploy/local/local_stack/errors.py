@@ -1,7 +1,7 @@
 """What can go wrong on one machine.
 
 LocalStackError
-+-- DownloadFailedError   a package did not come, or is not what the lock file says
++-- DownloadFailedError   a package did not come, or differs from the lock file
 +-- ProgramMissingError   a program or package that should be installed is not
 +-- StartCancelledError   a signal asked to stop during the start
 +-- StartFailedError      a process ended, or was not ready in time; holds the tail of its log

@@ -21,7 +21,7 @@ UNFETCHABLE_HEADER = "consent-relay-unfetchable"
 
 def without_compressed(raw: bytes) -> bytes:
     """What a broker sent of one partition, each compressed batch replaced by a record at its last offset that holds
-    nothing, and of which `unfetchable_reason` says why."""
+    nothing, and of which `unfetchable_reason` has the reason."""
     parts: list[bytes] = []
     kept = 0
     for start, end, header in whole_batches(raw):

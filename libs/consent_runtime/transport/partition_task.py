@@ -104,7 +104,7 @@ class PartitionTask:
 
     @property
     def stalled(self) -> str | None:
-        """What a health page says when the partition gets nowhere although nothing excuses it.
+        """The reason on a health page while the partition makes no progress although nothing excuses it.
 
         It gets somewhere when its oldest chunk is acknowledged or beats, or when the broker is asked and has no more:
         what an open transaction hides is more.

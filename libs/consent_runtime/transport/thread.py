@@ -155,7 +155,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         consumer._coordinator.check_errors()
         fetcher: Fetcher = consumer._fetcher
         if fetcher.error_future.done():
-            fetcher.error_future.result()  # Its task has failed. Nothing else says so, and nothing would arrive again.
+            fetcher.error_future.result()  # Its task has failed. Nothing else reports that.
         with consumer._subscription.fetch_context():
             fetched = await self._drain(consumer, fetcher)
             if not any(found.records for found in fetched.values()):

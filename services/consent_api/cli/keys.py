@@ -122,7 +122,7 @@ def revoke_key(key_id: str) -> None:
 def export_keys(scope: str, path: Path) -> None:
     """Write the digests of the live keys to PATH, for a process without a database such as the gate.
 
-    Host and PATH are kept in the database: `keys revoke` writes the file again, or says that it has to be.
+    Host and PATH are kept in the database: `keys revoke` writes the file again, or reports that it must be.
     """
     from consent_api import keys as store
     from consent_runtime.clock import now_micros

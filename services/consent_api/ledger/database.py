@@ -156,7 +156,7 @@ def transact(
 
 
 def refusal(error: DBAPIError) -> str | None:
-    """What PostgreSQL says of values that it cannot hold, as a code; None where the values are not to blame. The same
+    """PostgreSQL's error about values that it cannot hold, as a code; None where the values are not to blame. The same
     statement is refused again and again."""
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:

@@ -90,7 +90,7 @@ def _shows(character: str) -> bool:
 
 
 def _readings(text: str) -> list[str]:
-    """``text`` as it is read, and what it says in base64 or hexadecimal if it is all that."""
+    """``text`` as it is read, and decoded, if all of it is base64 or hexadecimal."""
     read = as_read(text)
     decoded = [
         decode(read)

@@ -10,7 +10,7 @@ LONGEST_TEXT = 200
 
 
 class InvalidValueError(ValueError):
-    """A value breaks a rule: ``code`` says which, ``cure`` what to send instead. Neither holds the value."""
+    """A value breaks a rule: ``code`` names it, ``cure`` is what to send instead. Neither holds the value."""
 
     def __init__(self, code: str, cure: str) -> None:
         super().__init__(f"{code}: {cure}")

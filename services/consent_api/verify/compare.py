@@ -1,6 +1,6 @@
 """How an entry on the list differs from what the ledger holds of its address. Pure.
 
-The merge makes an entry of all decisions that have reached the address, so the ledger alone says what it should hold.
+The merge makes an entry of all decisions that have reached the address, so the ledger alone decides what it must hold.
 """
 
 from __future__ import annotations

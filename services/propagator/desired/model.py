@@ -218,7 +218,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     pushes: tuple[PlannedPush, ...] = ()
     adoptions: tuple[TargetState, ...] = ()
-    """Targets that are suppressed already, for other decisions: the row takes the new ids, and a receipt says so."""
+    """Targets that are suppressed already, for other decisions: the row takes the new ids, and a receipt reports it."""
     unmapped: DesiredState | None = None
     """Decisions that cannot be delivered and have no receipt yet."""
     forget: bool = False

@@ -255,7 +255,7 @@ def test_records_that_were_deleted_before_they_were_read_are_reported(bench: Ben
 
 
 def unready(bench: Bench) -> str:
-    """What the first worker says against its readiness; empty: nothing."""
+    """The reasons why the first worker is not ready; empty: none."""
     page = f"http://127.0.0.1:{bench.notes('start')[0]['port']}/readyz"
     try:
         with urllib.request.urlopen(page, timeout=5):

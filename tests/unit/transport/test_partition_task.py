@@ -65,7 +65,7 @@ class SessionRig:
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.now = 0.0
-        """What the session's clock says, in seconds."""
+        """The task's clock, in seconds."""
         self.task = PartitionTask(
             StreamSpec(name="s", group="g", topics=("t",), open=self.open),
             "t",
