@@ -97,7 +97,8 @@ class CallResults:
         if not all(isinstance(each, Retryable) for each in outcomes):
             self.answers += 1
             self.misconfigured = False
-            self._breaker.record_success()
+            if self._breaker.record_success():
+                log.info("circuit breaker closed: the destination answers", extra={"destination": self._destination})
         elif not all(item.queued.alone for item in call.items):
             self._breaker.record_failure(call.started_at)
         answered, answered_at = list(zip(call.items, outcomes, strict=True)), self._now_micros()
@@ -247,7 +248,13 @@ class CallResults:
     def _fail_call(self, call: Call, reason: str) -> None:
         """The destination did not answer. A push that was alone in the call may be the cause."""
         if not all(item.queued.alone for item in call.items):
+            was_open = self._breaker.is_open
             self._breaker.record_failure(call.started_at)
+            if self._breaker.is_open and not was_open:
+                log.warning(
+                    "circuit breaker open: the destination counts as down, and is probed",
+                    extra={"destination": self._destination, "why": reason, "failures": self._breaker.failures},
+                )
         self._failed_together(call, reason, sent=call.written, own=len(call.items) == 1)
 
     def _failed_together(self, call: Call, reason: str, *, sent: bool, own: bool) -> None:

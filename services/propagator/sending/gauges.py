@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import get_args
@@ -18,7 +19,11 @@ from propagator.sending.ports import DestinationState, Kind
 from propagator.sending.target_quarantine import TargetQuarantine
 from propagator.sending.work_queue import WorkQueue
 
+log = logging.getLogger(__name__)
+
 SECOND = 1_000_000
+LOGGED_BULK = 1_000
+"""So many pending bulk rows are a fill or an import, whose end is logged."""
 _CLASSES = {True: "live", False: "bulk"}
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -49,6 +54,8 @@ class Gauges:
         self._results = results
         self._now_micros = now_micros
         self._oldest: dict[bool, int | None] = {}
+        self._most_bulk = 0
+        """Bulk rows that were pending at most, since none was."""
         for live, name in _CLASSES.items():
             # Read by the metrics server, so that an age grows on even when the loop hangs.
             metrics.oldest_pending.labels(destination.name, name).set_function(partial(self._age, live))
@@ -61,6 +68,7 @@ class Gauges:
             self._oldest[live] = self._state.oldest_pending(live=live)
             for kind in _KINDS:
                 metrics.backlog.labels(name, class_name, kind).set(counts.get((live, kind), 0))
+        self._log_bulk(sum(counts.get((False, kind), 0) for kind in _KINDS))
         until = self._state.delivered_until()
         if until is None:
             self._remove(metrics.delivered_until, name)
@@ -78,6 +86,14 @@ class Gauges:
             self._remove(metrics.ineffective, name)
         metrics.waiting_permissions.labels(name).set(self._queue.waiting_permissions)
         metrics.in_flight.labels(name).set(self._queue.in_flight)
+
+    def _log_bulk(self, pending: int) -> None:
+        """A fill, an import and what an outage has left end in this line."""
+        if pending:
+            self._most_bulk = max(self._most_bulk, pending)
+        elif self._most_bulk >= LOGGED_BULK:
+            done, self._most_bulk = self._most_bulk, 0
+            log.info("bulk delivered: nothing is pending", extra={"destination": self._destination.name, "most": done})
 
     def remove(self) -> None:
         """This process no longer sends: what it last knew is not shown as the present."""

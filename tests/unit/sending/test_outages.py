@@ -53,6 +53,25 @@ def test_an_outage_of_an_hour_ends_with_one_delivery_for_each_address_in_order()
     virtually(scenario())
 
 
+def test_an_outage_is_two_lines_of_the_log_whose_first_has_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination())
+        rig.provider.fails = lambda _pushes: DestinationDownError("http_503")
+        await rig.start()
+        for number in range(20):
+            rig.state.decide(key(number), decision(f"d{number}", at=now_micros()))
+        await until(lambda: rig.sample("breaker_open") == 1, seconds=600)
+        await asyncio.sleep(600)
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=600)
+        await rig.stop()
+
+    with caplog.at_level("INFO", logger="propagator.sending"):
+        virtually(scenario())
+    opened, closed = (each for each in caplog.records if each.message.startswith("circuit breaker"))
+    assert (opened.levelname, vars(opened)["why"], closed.levelname) == ("WARNING", "http_503", "INFO")
+
+
 def test_an_outage_counts_against_no_address() -> None:
     async def scenario() -> None:
         rig = Rig()
