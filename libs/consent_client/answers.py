@@ -77,22 +77,27 @@ class Basis:
 
     def answer(self, verdict: Verdict, *, reason: str | None = None) -> Answer:
         """The verdict's, or a denial for `reason`."""
-        permitted = verdict.permitted and reason is None
+        permits, verdict_reason, since, expires_at, decision_id = verdict
+        permitted = permits and reason is None
         valid_until, valid_until_elapsed = self._valid_until, self._valid_until_elapsed
-        if permitted and verdict.expires_at is not None and verdict.expires_at < valid_until:
-            valid_until = verdict.expires_at
+        if permitted and expires_at is not None and expires_at < valid_until:
+            valid_until = expires_at
             valid_until_elapsed = valid_until + self._elapsed_at_zero
-        # By place, as one of ten thousand: by name it takes twice as long.
-        return Answer(
-            permitted,
-            reason or verdict.reason,
-            self._as_of,
-            valid_until,
-            valid_until_elapsed,
-            verdict.since,
-            verdict.decision_id,
-            None,
-            verdict.expires_at,
+        # One of ten thousand in a check: this takes half the time of `Answer(...)`.
+        return tuple.__new__(
+            Answer,
+            (
+                permitted,
+                reason or verdict_reason,
+                self._as_of,
+                valid_until,
+                valid_until_elapsed,
+                since,
+                decision_id,
+                None,
+                expires_at,
+                False,
+            ),
         )
 
     def _undecided(

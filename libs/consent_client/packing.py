@@ -145,12 +145,16 @@ class Packing:
         elif text >= 0:
             start, length = _TEXT.unpack_from(packed, text)
             decision_id = packed[start : start + length].decode()
-        return Verdict(
-            permitted,
-            reason,
-            _TIME.unpack_from(packed, since)[0] if since >= 0 else None,
-            _TIME.unpack_from(packed, expires)[0] if expires >= 0 else None,
-            decision_id,
+        # As `Verdict(...)`, in half the time.
+        return tuple.__new__(
+            Verdict,
+            (
+                permitted,
+                reason,
+                _TIME.unpack_from(packed, since)[0] if since >= 0 else None,
+                _TIME.unpack_from(packed, expires)[0] if expires >= 0 else None,
+                decision_id,
+            ),
         )
 
     def _tenant(self, name: str) -> _Tenant | None:
