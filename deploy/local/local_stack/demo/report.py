@@ -1,10 +1,8 @@
-"""What the demo prints at the end: the books, compared, and one decision explained in full."""
+"""What the demo prints at the end: one decision explained, every decision compared, and the verdict."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import httpx
 from rich.console import Console
@@ -87,17 +85,16 @@ def comparison(rows: Sequence[Row], findings: Findings, *, down: Collection[str]
 
 
 def explain(console: Console, endpoints: Endpoints, choice: Choice) -> None:
-    """One decision in full: what decided, its evidence, its age, and each destination's receipt."""
+    """One decision in sentences: what holds, who chose what and when, by which means, and which tools know it."""
     answer = httpx.post(
         f"{endpoints.api}/v1/explain",
-        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+        headers={"Authorization": f"Bearer {endpoints.api_key}", "Accept": "text/plain"},
         json={"channel": choice.channel, "address": choice.address, "purpose": _asked(choice)},
         timeout=10,
     )
     answer.raise_for_status()
-    explained: dict[str, Any] = answer.json()
     console.print(f"why is {choice.address} (not) contactable by {choice.channel} for {_asked(choice)}?", style="bold")
-    console.print_json(json.dumps(explained))
+    console.print(answer.text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _asked(choice: Choice) -> str:
