@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consent_contracts.topics import Topics
-from local_stack.servers import Addresses
+from local_stack.servers import ServerEndpoints
 
 
 @pytest.mark.parametrize(
@@ -22,18 +22,18 @@ from local_stack.servers import Addresses
     ids=" ".join,
 )
 def test_one_line_names_the_setting_and_the_reason(
-    words: tuple[str, ...], servers: Addresses, keyring_file: Path, tmp_path: Path
+    words: tuple[str, ...], servers: ServerEndpoints, keyring_file: Path, tmp_path: Path
 ) -> None:
     ends_with_one_line(words, servers, keyring_file, tmp_path, prefix="")
 
 
-def test_a_republish_does_too(servers: Addresses, topics: Topics, keyring_file: Path, tmp_path: Path) -> None:
+def test_a_republish_does_too(servers: ServerEndpoints, topics: Topics, keyring_file: Path, tmp_path: Path) -> None:
     for words in (("republish", "--dry-run"), ("republish",)):
         ends_with_one_line(words, servers, keyring_file, tmp_path, prefix=topics.prefix)
 
 
 def ends_with_one_line(
-    words: tuple[str, ...], servers: Addresses, keyring_file: Path, tmp_path: Path, *, prefix: str
+    words: tuple[str, ...], servers: ServerEndpoints, keyring_file: Path, tmp_path: Path, *, prefix: str
 ) -> None:
     nowhere = "postgresql://{}:hush-77@127.0.0.1:1/consent_relay"
     done = subprocess.run(

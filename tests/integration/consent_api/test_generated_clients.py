@@ -33,7 +33,7 @@ from local_stack.servers.packages import installed
 from suppression.gate.app import create_app as create_gate
 from suppression.gate.contract import CheckRequest
 from suppression.gate.metrics import GateMetrics
-from tests.contract.test_java_reader import JavaTool
+from tests.contract.test_foreign_readers import JavaTool
 
 README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).with_name("clients")

@@ -135,7 +135,7 @@ def own_kafka(tmp_path: Path) -> Iterator[tuple[str, Supervisor]]:
     servers = Servers(supervisor, tmp_path, environ={})
     try:
         servers.download()
-        supervisor.layer()
+        supervisor.begin_layer()
         servers.start_kafka()
         yield servers.addresses.kafka, supervisor
     finally:

@@ -10,7 +10,8 @@ from sqlalchemy import Engine, create_engine
 
 from consent_api.ingest import results
 from consent_api.ledger import events
-from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal, until
+from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal
+from tests.support.waiting import until
 
 ADDRESS = "+33639980001"
 

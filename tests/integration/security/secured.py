@@ -179,8 +179,8 @@ def secured_broker(directory: Path, certificates: Certificates) -> Iterator[Secu
     broker = Kafka(directory, ports["internal"], ports["controller"], settings)
     broker.prepare()
     supervisor = Supervisor(directory / "logs", report=lambda text: print(text, file=sys.stderr))
-    supervisor.layer()
-    supervisor.add(broker.program(), broker.probe, seconds=120)
+    supervisor.begin_layer()
+    supervisor.add(broker.program(), broker.probe)
     try:
         yield SecuredBroker(broker.bootstrap, at, password)
     finally:
