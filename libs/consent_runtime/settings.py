@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -24,8 +24,10 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
 """What Kubernetes and Docker put into CONSENT_RELAY_API_PORT beside a service named consent-relay-api."""
-_SERVICE_LINK_NAME = re.compile(r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?")
-"""The end of the names of the variables that they put beside it."""
+_SERVICE_LINK_NAME = re.compile(r"(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)$")
+"""The names of the variables that they put beside it; of a service consent-relay, all that follows our prefix."""
+_MISSPELT = 0.8
+"""From this likeness to a setting (difflib's ratio) on, a variable is that setting, misspelt."""
 _NO_PROCESS = ("DATABASE", "TEST_SERVERS")
 """Read by `consent-relay up` and by the tests, from the environment that the processes have too."""
 
@@ -194,8 +196,8 @@ S = TypeVar("S", bound=ProcessSettings)
 
 def load(cls: type[S]) -> S:
     """The settings, or one line per wrong variable on standard error and exit code 2."""
-    if unknown := list(_unknown_variables(cls, os.environ)):
-        refuse(unknown)
+    if misspelt := list(_misspelt_variables(cls, os.environ)):
+        refuse(misspelt)
     given: dict[str, Any] = {}
     try:
         return cls(**given)
@@ -205,21 +207,21 @@ def load(cls: type[S]) -> S:
         refuse(_line(cls, each) for each in error.errors(include_input=False, include_url=False))
 
 
-def _unknown_variables(cls: type[ProcessSettings], environment: Iterable[str]) -> Iterator[str]:
-    """One line for each variable with our prefix that no process reads: a misspelt setting would have no effect.
+def _misspelt_variables(cls: type[ProcessSettings], environment: Mapping[str, str]) -> Iterator[str]:
+    """One line for each variable with our prefix that is nearly a setting: it would have no effect.
 
-    Those of other processes are known: one environment may serve them all.
+    Settings of other processes are known: one environment may serve them all. What is like no setting may be a
+    credential that a destinations file names.
     """
-    names = {name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)}
-    strange = names - _variables(cls)
+    strange = {name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)} - _variables(cls)
     if not strange:
         return
     known = _variables(*_every_class())
     for name in sorted(strange - known):
-        if not _SERVICE_LINK_NAME.search(name):
-            near = difflib.get_close_matches(name, known, n=1)
-            cure = f"Did you mean {PREFIX}{near[0]}?" if near else "Unset it; docs/settings.md lists every setting."
-            yield f"{PREFIX}{name}: is no setting of Consent Relay. {cure}"
+        if _SERVICE_LINK_NAME.search(name) or _is_service_link(f"_{name}", environment[f"{PREFIX}{name}"]):
+            continue
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT):
+            yield f"{PREFIX}{name}: is no setting of Consent Relay. Did you mean {PREFIX}{near[0]}?"
 
 
 def _variables(*classes: type[ProcessSettings]) -> set[str]:

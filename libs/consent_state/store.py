@@ -312,6 +312,7 @@ class StateStore:
 
     def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
+        # Kept in a name of its own until the loop ends: the iterator reads the bound's memory and does not own it.
         within: Any = rocksdict.ReadOptions()
         # Else the iterator goes on to the first row after `stop`, past all that was deleted before that.
         within.set_iterate_upper_bound(min(stop, _POSITIONS_KEY))

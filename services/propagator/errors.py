@@ -58,11 +58,15 @@ class DestinationDownError(CallFailedError):
 
 
 class ThrottledError(CallFailedError):
-    """The provider asks us to slow down; `retry_after` in seconds where it gave a time."""
+    """The provider asks us to slow down; `retry_after` in seconds where it gave a time. `in_doubt`: the request may
+    have been executed all the same, as where a gateway answers in the provider's place."""
 
-    def __init__(self, reason: str, detail: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, detail: str = "", *, retry_after: float | None = None, in_doubt: bool = False
+    ) -> None:
         super().__init__(reason, detail)
         self.retry_after = retry_after
+        self.in_doubt = in_doubt
 
 
 class MisconfiguredError(CallFailedError):

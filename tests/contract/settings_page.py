@@ -21,9 +21,9 @@ INTRO = """\
 # Settings
 
 Each is an environment variable, or a file that the variable with `_FILE` at its end names (how orchestrators hand over
-secrets). A value that cannot be used, or a variable `CONSENT_RELAY_...` that no process reads, ends the process with
-code 2 and one line a variable. Commands such as `verify`, `republish` and `dead-letters` read the same; their `--help`
-names what they require.
+secrets). A value that cannot be used, or a misspelt variable `CONSENT_RELAY_...`, ends the process with code 2 and one
+line a variable. Commands such as `verify`, `republish` and `dead-letters` read the same; their `--help` names what they
+require.
 
 This page is written from the code, and a test holds it to that:
 `python -m tests.contract.settings_page > docs/settings.md`."""

@@ -148,6 +148,9 @@ class ResultWriter:
                 break
             except KafkaException as refused:
                 cause = refused.args[0].name()
+                # Of a producer that is beyond recovery, without its flag.
+                if refused.args[0].code() == KafkaError._FATAL:
+                    fatal = refused.args[0]
         self._producer.flush(seconds)
         if fatal is not None:
             # Beyond recovery for this producer: the process that takes our place begins with a new one.

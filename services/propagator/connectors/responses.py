@@ -44,7 +44,7 @@ def raise_for_status(response: HttpResponse) -> None:
         raise ThrottledError("throttled", "429", retry_after=retry_after(response.headers))
     # Not the other headers: some providers send those with every answer, and an outage is no rate limit.
     if status in (502, 503, 504) and (wish := retry_after(response.headers, names=("Retry-After",))) is not None:
-        raise ThrottledError("unavailable", f"{status} with a time to retry after", retry_after=wish)
+        raise ThrottledError("unavailable", f"{status} with a time to retry after", retry_after=wish, in_doubt=True)
     if status >= 500 or status < 200:
         raise DestinationDownError(f"http_{status}", "the provider failed")
     if status in (408, 425):

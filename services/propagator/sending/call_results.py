@@ -136,7 +136,7 @@ class CallResults:
             case ThrottledError():
                 self._record_throttled(error.retry_after)
                 for item in call.items:
-                    self._isolated(item, self._again, False)
+                    self._isolated(item, self._again, call.written and error.in_doubt)
                 return "throttled"
             case UnknownTargetsError():
                 self.quarantine(error.targets, action=error.action)
@@ -291,6 +291,7 @@ class CallResults:
             self._policy.on_not_sent(item.delivery)
         self._quarantine.ended_without_answer(*_key(item))
         if self._quarantine.is_closed(*_key(item)):
+            self.report_waiting(item.queued)
             self._end(item)
         else:
             self._end(item, retry_after=after)

@@ -40,6 +40,8 @@ from propagator.timing import (
 
 log = logging.getLogger(__name__)
 
+MAX_FAILED_CHECKS = 3
+"""Of the targets, in a row: after as many, a push of each held target is tried instead."""
 MAX_QUEUED_RECEIPTS = 50
 """Receipts a round, so that a burst of late revocations does not hold up the event loop."""
 
@@ -87,6 +89,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._recheck: asyncio.Task[None] | None = None
+        self._checks_failed = 0
         self._call_ended_at = clock()
         self._draining = False
         self._report_late_at = clock()
@@ -165,6 +168,9 @@ class Dispatcher:
 
     async def _check_targets(self) -> None:
         unknown = await self._account_check.recheck()
+        self._checks_failed = self._checks_failed + 1 if unknown is None else 0
+        if self._checks_failed >= MAX_FAILED_CHECKS:
+            unknown = {}  # A push finds out, too, and may be taken although the tool's answers to checks are refused.
         if unknown is not None:
             self._results.quarantine(
                 {

@@ -70,6 +70,10 @@ class _Group:
     pushes: list[_Position] = field(default_factory=list)
     lingers_since: float = 0.0
 
+    def least_tried(self) -> int:
+        """Attempts at the push that was tried least."""
+        return min((push.attempts for _, _, push in self.pushes), default=0)
+
     def young_from(self, now_micros: int) -> int:
         """Index of the first push that can still keep the promise."""
         return bisect_right(self.pushes, now_micros - _PROMISE_MICROS, key=lambda each: each[0])
@@ -227,13 +231,13 @@ class WorkQueue:
         outcomes takes a while, in which the call keeps its place.
         """
         draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit, together=together)
-        for lane in lanes:
+        for lane in sorted(lanes, key=self._least_tried) if probing else lanes:
             groups = self._lanes[lane].groups
             size = self._max_batch[lane.action]
             if not lane.live:
                 size = min(size, MAX_BULK_BATCH)
             oldest_first = not lane.live or self._live_batches % OLDEST_EVERY == OLDEST_EVERY - 1
-            for name in sorted(groups, key=lambda each: self._turn(groups[each], now_micros, oldest_first)):
+            for name in self._in_turn(groups, now_micros, oldest_first, probing):
                 group = groups.get(name)
                 if group is None:
                     continue
@@ -379,6 +383,20 @@ class WorkQueue:
 
     def _group_name(self, push: QueuedPush) -> str:
         return "" if self._mixed else push.row.target
+
+    def _in_turn(self, groups: Mapping[str, _Group], now_micros: int, oldest_first: bool, probing: bool) -> list[str]:
+        """The groups of a lane in the order in which they are looked at. A probe is of what was tried least, so that
+        one target that takes nothing does not hold up the others."""
+
+        def turn(name: str) -> tuple[int, tuple[int, float]]:
+            group = groups[name]
+            return group.least_tried() if probing else 0, self._turn(group, now_micros, oldest_first)
+
+        return sorted(groups, key=turn)
+
+    def _least_tried(self, lane: Lane) -> int:
+        """For the same reason: a probe is not of the first lane while another has what was tried less."""
+        return min((group.least_tried() for group in self._lanes[lane].groups.values()), default=0)
 
     @staticmethod
     def _turn(group: _Group, now_micros: int, oldest_first: bool) -> tuple[int, float]:

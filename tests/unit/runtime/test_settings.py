@@ -137,7 +137,8 @@ def test_a_file_holds_beside_a_service_link(
         ("CONSENT_RELAY_KAFKA_SASL_PASWORD", "Did you mean CONSENT_RELAY_KAFKA_SASL_PASSWORD?"),
         ("CONSENT_RELAY_GATE_STALE_AFTR", "Did you mean CONSENT_RELAY_GATE_STALE_AFTER?"),
         ("CONSENT_RELAY_KEYRING_FILE_FILE_", "Did you mean CONSENT_RELAY_KEYRING_FILE_FILE?"),
-        ("CONSENT_RELAY_XYZZY", "docs/settings.md"),
+        ("CONSENT_RELAY_STALE_AFTER", "Did you mean CONSENT_RELAY_GATE_STALE_AFTER?"),
+        ("CONSENT_RELAY_PURPOSES_FILES", "Did you mean CONSENT_RELAY_PURPOSES_FILE?"),
     ],
 )
 def test_a_misspelt_setting_is_named_with_the_nearest_one(
@@ -167,6 +168,14 @@ def test_the_settings_of_other_processes_and_links_to_services_are_no_mistake(
         "CONSENT_RELAY_API_SERVICE_PORT_HTTP",
         "CONSENT_RELAY_API_PORT_8080_TCP_ADDR",
         "CONSENT_RELAY_SUPPRESSION_PORT_9464_TCP",
+        "CONSENT_RELAY_PROPAGATOR_PORT",
+        "CONSENT_RELAY_INGEST_PORT",
+        "CONSENT_RELAY_SERVICE_HOST",
+        "CONSENT_RELAY_SERVICE_PORT",
+        "CONSENT_RELAY_PORT",
+        "CONSENT_RELAY_PORT_80_TCP_PROTO",
+        "CONSENT_RELAY_TWILIO_SID",
+        "CONSENT_RELAY_XYZZY",
     ):
         monkeypatch.setenv(other, "tcp://10.0.0.1:8080")
     assert load(ExampleSettings).example_port == 8080

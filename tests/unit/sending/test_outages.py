@@ -7,8 +7,16 @@ from functools import partial
 
 import pytest
 
-from propagator.connectors.base import Accepted, Outcome, Push, Refused, Retryable, Verified
-from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError, UnknownTargetsError
+from propagator.connectors.base import PERMIT, SUPPRESS, Accepted, Outcome, Push, Refused, Retryable, Verified
+from propagator.connectors.http import HttpResponse
+from propagator.connectors.responses import raise_for_status
+from propagator.errors import (
+    CallFailedError,
+    DestinationDownError,
+    MisconfiguredError,
+    ThrottledError,
+    UnknownTargetsError,
+)
 from propagator.timing import ACCOUNT_CHECK_SECONDS
 from tests.support.virtual_time import SECOND, now_micros, until, virtually
 from tests.unit.sending.rig import Rig, decision, destination, key
@@ -575,6 +583,69 @@ def test_a_destination_that_is_down_for_long_is_waited_for_with_a_heartbeat() ->
             beats = rig.beats
             await asyncio.sleep(10)
             assert rig.beats - beats >= 10
+        await rig.stop()
+
+    virtually(scenario())
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_permission_that_a_gateway_did_not_answer_for_is_in_doubt(status: int) -> None:  # R2
+    """It may have been executed: a withdrawal after it is delivered, and not taken as known from before it."""
+
+    async def scenario() -> None:
+        rig = Rig(destination=destination(push_permissions=True))
+        with pytest.raises(CallFailedError) as failure:
+            raise_for_status(HttpResponse(status=status, headers={"Retry-After": "5"}, body=b""))
+        await rig.start()
+        rig.state.decide(key(1), decision("d1"))
+        await until(lambda: rig.provider.holds.get((key(1), "t1")) == SUPPRESS)
+
+        def executed_all_the_same(pushes: Sequence[Push]) -> Exception | None:
+            if pushes[0].action != PERMIT:
+                return None
+            rig.provider.holds[key(1), "t1"] = PERMIT
+            return failure.value
+
+        rig.provider.fails = executed_all_the_same
+        rig.state.decide(key(1), decision("g2", "given"))
+        await until(lambda: rig.provider.holds[key(1), "t1"] == PERMIT)
+        rig.provider.fails = lambda _pushes: None
+        rig.state.decide(key(1), decision("w3"))
+        await until(lambda: rig.provider.holds[key(1), "t1"] == SUPPRESS, seconds=60)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize(("bulk", "status"), [(False, "withdrawn"), (True, "withdrawn"), (False, "given")])
+def test_a_target_that_refuses_everything_holds_up_no_other_target(mixed: bool, bulk: bool, status: str) -> None:  # R2
+    async def scenario() -> None:
+        targets = {"newsletter": ("t1",), "survey": ("t2",)}
+        rig = Rig(destination=destination(targets=targets, batch=25, mixed=mixed, push_permissions=True))
+        rig.provider.answer = lambda push: Refused(code="bad.request") if push.target == "t2" else Accepted()
+        await rig.start()
+        for number in range(3):
+            rig.state.decide(key(number), decision(f"d{number}", purpose="survey"))
+        await asyncio.sleep(20)
+        rig.state.decide(key(50), decision("d50", status, purpose="newsletter", bulk=bulk))
+        await until(lambda: (key(50), "t1") in rig.provider.holds, seconds=60)
+        await rig.stop()
+
+    virtually(scenario())
+
+
+def test_a_held_target_is_tried_although_it_cannot_be_checked() -> None:
+    async def scenario() -> None:
+        rig = Rig(destination=destination())
+        rig.provider.fails = lambda _pushes: UnknownTargetsError("list", {"t1": "is full"}, action=SUPPRESS)
+        await rig.start()
+        for number in range(3):
+            rig.state.decide(key(number), decision(f"d{number}"))
+        await until(lambda: rig.sample("quarantined_targets") == 1)
+        rig.provider.verify_error = lambda: MisconfiguredError("credentials", "403")
+        rig.provider.fails = lambda _pushes: None
+        await until(lambda: rig.state.nothing_pending, seconds=600)
         await rig.stop()
 
     virtually(scenario())
