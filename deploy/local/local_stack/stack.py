@@ -106,10 +106,17 @@ class Stack(AbstractContextManager["Stack"]):
             api_key=keys[0].api_key,
             check_key=keys[0].check_key,
             keyring_file=str(keyring),
+            key_file=str(self.gate_keyring),
             destinations_file=str(files.destinations),
             topic_prefix=settings.get("CONSENT_RELAY_TOPIC_PREFIX", ""),
             logs=str(self.directory / "logs"),
             pids={},
+            settings={
+                **settings,
+                "CONSENT_RELAY_API_DATABASE": self._site.database,
+                "CONSENT_RELAY_API_DATABASE_OWNER": servers.database,
+                "CONSENT_RELAY_STATE_DIR": str(self.state_directory("operator")),
+            },
         )
         self._publish()
         return self.endpoints
@@ -120,9 +127,8 @@ class Stack(AbstractContextManager["Stack"]):
         self.supervisor.stop_all()
 
     def withdraw(self) -> None:
-        """Remove the files that lead others here."""
-        for name in ("endpoints.json", "env.sh"):
-            (self.directory / name).unlink(missing_ok=True)
+        """Remove the file that leads others here."""
+        (self.directory / "endpoints.json").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Stop, and delete the data."""
@@ -260,10 +266,3 @@ class Stack(AbstractContextManager["Stack"]):
 
     def _publish(self) -> None:
         self.endpoints.write(self.directory / "endpoints.json")
-        site = self._started
-        operator = {
-            "CONSENT_RELAY_API_DATABASE": site.database,
-            "CONSENT_RELAY_API_DATABASE_OWNER": self._servers.addresses.database,
-            "CONSENT_RELAY_STATE_DIR": str(site.directory / "state" / "operator"),
-        }
-        self.endpoints.write_environment(self.directory / "env.sh", {**site.settings, **operator})

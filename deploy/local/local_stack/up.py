@@ -1,5 +1,6 @@
 """What `consent-relay up` does: start, print where everything is, restart what crashes, stop at Ctrl-C."""
 
+import shlex
 import signal
 import sys
 import threading
@@ -25,8 +26,10 @@ def run(directory: Path) -> int:
         _say("starting Kafka, the schema registry, PostgreSQL and the services")
         endpoints = stack.start()
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
-        _say(f"In another shell, for the API keys and the consent-relay commands:  . {directory / 'env.sh'}")
-        _say(f"For programs: {directory / 'endpoints.json'}. Ctrl-C stops everything.")
+        _say(f"API key, every scope:  {endpoints.api_key}\nAPI key for the gate:  {endpoints.check_key}\n")
+        _say(f"All of it as variables, in another shell:  {_env_command(directory)}")
+        _say(f"For programs: {directory / 'endpoints.json'}")
+        _say("To stop: Ctrl-C here, or SIGTERM to this process. The data stay for the next start.")
         try:
             return _supervise(stack, leave)
         finally:
@@ -97,6 +100,12 @@ def _supervise(stack: Stack, leave: StopRequest) -> int:
             stack.restart(crash.name)
             _say(f"{crash.name} is back")
     return 0
+
+
+def _env_command(directory: Path) -> str:
+    program = shlex.quote(str(Path(sys.executable).with_name("consent-relay")))
+    chosen = "" if directory == Path(".local").absolute() else f" --directory {shlex.quote(str(directory))}"
+    return f'eval "$({program} env{chosen})"'
 
 
 def _say(text: str) -> None:

@@ -1,8 +1,13 @@
 """What `consent-relay up` leaves behind for programs and shells."""
 
+import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from local_stack.__main__ import env
 from local_stack.endpoints import Endpoints
 
 ENDPOINTS = Endpoints(
@@ -17,24 +22,56 @@ ENDPOINTS = Endpoints(
     api_key="cr_submit",
     check_key="cr_check",
     keyring_file="keyring.toml",
+    key_file="/a directory/it's.toml",
     destinations_file="destinations.yaml",
     topic_prefix="",
     logs="logs",
     pids={},
+    settings={"CONSENT_RELAY_KEYRING_FILE": "keyring.toml"},
 )
 
 
 def test_a_shell_gets_the_addresses_the_keys_the_settings_and_the_command(tmp_path: Path) -> None:
-    file = tmp_path / "env.sh"
-    ENDPOINTS.write_environment(file, {"CONSENT_RELAY_KEYRING_FILE": "/a directory/it's.toml"})
-    asked = 'set -eu; . "$1"; printf "%s\\n" "$API" "$GATE" "$API_KEY" "$CHECK_KEY" "$CONSENT_RELAY_KEYRING_FILE"'
-    shown = f"{asked}; command -v consent-relay >/dev/null"
-    ended = subprocess.run(["sh", "-c", shown, "sh", str(file)], capture_output=True, text=True, check=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        api = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        replace(ENDPOINTS, api=api).write(tmp_path / "endpoints.json")
+        printed = CliRunner().invoke(env, ["--directory", str(tmp_path)])
+    assert printed.exit_code == 0, printed.output
+    names = "$API", "$GATE", "$API_KEY", "$CHECK_KEY", "$KAFKA", "$REGISTRY", "$KEY_FILE", "$CONSENT_RELAY_KEYRING_FILE"
+    shown = 'set -eu; eval "$1"; shift; command -v consent-relay >/dev/null; eval "printf \'%s\\n\' $*"'
+    ended = subprocess.run(
+        ["sh", "-c", shown, "sh", printed.output, *(f'"{name}"' for name in names)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert ended.stdout.splitlines() == [
-        "http://127.0.0.1:8080",
+        api,
         "http://127.0.0.1:8082",
         "cr_submit",
         "cr_check",
+        "127.0.0.1:9092",
+        "http://127.0.0.1:8081",
         "/a directory/it's.toml",
+        "keyring.toml",
     ]
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "endpoints.json"
+    ENDPOINTS.write(file)
     assert file.stat().st_mode & 0o077 == 0
+    assert Endpoints.read(file) == ENDPOINTS
+
+
+def test_where_nothing_runs_the_command_prints_why_and_nothing_to_evaluate(tmp_path: Path) -> None:
+    nowhere = CliRunner().invoke(env, ["--directory", str(tmp_path)])
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert "make up" in nowhere.stderr
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        api = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    replace(ENDPOINTS, api=api).write(tmp_path / "endpoints.json")
+    stopped = CliRunner().invoke(env, ["--directory", str(tmp_path)])
+    assert (stopped.exit_code, stopped.stdout) == (1, "")
+    assert api in stopped.stderr
+    assert "make up" in stopped.stderr
