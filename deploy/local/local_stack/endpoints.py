@@ -42,7 +42,7 @@ class Endpoints:
         _replace(file, json.dumps(asdict(self), indent=2) + "\n")
 
     def exports(self) -> str:
-        """For a shell to evaluate: the variables that the snippets of the documents name, `settings`, and the command."""
+        """For a shell to evaluate: the variables that snippets of the documents name, `settings`, and the command."""
         named = {
             "API": self.api,
             "GATE": self.gate,

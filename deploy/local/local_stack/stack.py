@@ -116,6 +116,7 @@ class Stack(AbstractContextManager["Stack"]):
                 "CONSENT_RELAY_API_DATABASE": self._site.database,
                 "CONSENT_RELAY_API_DATABASE_OWNER": servers.database,
                 "CONSENT_RELAY_STATE_DIR": str(self.state_directory("operator")),
+                "CONSENT_RELAY_METRICS_PORT": str(self._ports["propagator"]),  # What `destinations list` reads.
             },
         )
         self._publish()
