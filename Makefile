@@ -12,7 +12,7 @@ EXAMPLES ?= 100
 TESTS := tests/unit tests/contract tests/integration tests/fuzz
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up unit test again fuzz lint format bench chaos clean distclean
+.PHONY: help demo up unit test again fuzz lint format docs bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -56,6 +56,10 @@ lint: $(READY)  ## ruff, the words of docs/glossary.md, strict mypy and the impo
 format: $(READY)  ## rewrite the code in the format that `make lint` requires
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+docs: $(READY)  ## build README.md and docs as a site in .local/site; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "Open .local/site/index.html; with search: $(PY) -m http.server --directory .local/site --bind 127.0.0.1"
 
 bench: $(READY)  ## measure; writes docs/benchmarks.md
 	@$(PY) -m tests.bench
