@@ -38,7 +38,7 @@ from tests.contract.test_foreign_readers import JavaTool
 README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).with_name("clients")
 CHANNELS = ("sms", "email", "voice")
-PRINTED = ["recorded in_effect", "withdrawn", "false withdrawn", "0 unknown", "1 unknown", "422 unknown_channel"]
+PRINTED = ["recorded in_effect", "given", "true given", "0 unknown", "1 unknown", "422 unknown_channel"]
 GENERATED = {
     "apiTests": "false",
     "modelTests": "false",
@@ -102,11 +102,11 @@ def documents(urls: dict[str, str], tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
-    """The bodies that the README shows, a file each."""
+    """The first body for each path that the README shows, a file each."""
     shown = re.findall(r"/v1/(\w+)\"(?:(?!```).)*?-d '(\{.*?\})'", README.read_text("utf-8"), re.DOTALL)
     directory = tmp_path / "bodies"
     directory.mkdir()
-    for name, body in shown:
+    for name, body in reversed(shown):
         (directory / f"{name}.json").write_text(json.dumps(json.loads(body)))
     assert {each.name for each in directory.iterdir()} == {"decisions.json", "check.json", "explain.json"}
     return directory
