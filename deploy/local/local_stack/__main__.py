@@ -28,8 +28,8 @@ def up(directory: Path, servers_only: bool) -> None:
     """
     from local_stack.up import run, run_servers
 
+    _refuse_shell_of_another()
     os.umask(_SERVERS_UMASK)
-
     raise SystemExit((run_servers if servers_only else run)(directory.absolute()))
 
 
@@ -62,6 +62,7 @@ def demo(people: int, seconds: float, rate: float, imported: int, seed: int | No
     from local_stack.demo.run import run
     from local_stack.demo.scenario import Options
 
+    _refuse_shell_of_another()
     os.umask(_SERVERS_UMASK)
     if not 1 <= people <= MOST_PEOPLE:
         raise click.BadParameter(
@@ -95,8 +96,8 @@ def env(directory: Path | None) -> None:
       eval "$(.venv/bin/consent-relay env)"
 
     sets API, GATE, API_KEY (every scope), CHECK_KEY (scope check), KAFKA, REGISTRY, KEY_FILE (hash keys of the tenant),
-    the CONSENT_RELAY_ settings of the other commands, and PATH. Do not run `make up` in that shell: it would take the
-    servers that these settings name for servers of yours.
+    the CONSENT_RELAY_ settings of the other commands, and PATH. `make up` and `make demo` refuse that shell: they would
+    take the servers that these settings name for servers of yours.
     """
     import socket
 
@@ -121,3 +122,12 @@ def env(directory: Path | None) -> None:
             f"the system of {found[0]} is not running ({endpoints.api}: {error}): start it with `make up`"
         ) from None
     click.echo(endpoints.exports(), nl=False)
+
+
+def _refuse_shell_of_another() -> None:
+    from local_stack.endpoints import SHELL_MARK
+
+    if SHELL_MARK in os.environ:
+        raise click.ClickException(
+            "this shell has the settings of another system, by `consent-relay env`: use a shell without them"
+        )

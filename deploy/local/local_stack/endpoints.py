@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+SHELL_MARK = "LOCAL_STACK_SHELL"
+"""Set in a shell with the settings of a running system: another one would take that one's servers for yours."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
@@ -51,6 +54,7 @@ class Endpoints:
             "KAFKA": self.kafka,
             "REGISTRY": self.registry,
             "KEY_FILE": self.key_file,
+            SHELL_MARK: "1",
         }
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in {**named, **self.settings}.items()]
         return "".join([*lines, f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'])

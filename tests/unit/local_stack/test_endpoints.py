@@ -5,9 +5,11 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import click
+import pytest
 from click.testing import CliRunner
 
-from local_stack.__main__ import env
+from local_stack.__main__ import demo, env, up
 from local_stack.endpoints import Endpoints
 
 ENDPOINTS = Endpoints(
@@ -75,3 +77,12 @@ def test_where_nothing_runs_the_command_prints_why_and_nothing_to_evaluate(tmp_p
     assert (stopped.exit_code, stopped.stdout) == (1, "")
     assert api in stopped.stderr
     assert "make up" in stopped.stderr
+
+
+@pytest.mark.parametrize("command", [up, demo])
+def test_a_shell_with_the_settings_of_one_system_starts_no_other(command: click.Command, tmp_path: Path) -> None:
+    variable = next(line for line in ENDPOINTS.exports().splitlines() if "LOCAL_STACK_SHELL" in line)
+    name, _, value = variable.removeprefix("export ").partition("=")
+    refused = CliRunner().invoke(command, ["--directory", str(tmp_path)], env={name: value})
+    assert refused.exit_code == 1
+    assert "use a shell without them" in refused.stderr
