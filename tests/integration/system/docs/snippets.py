@@ -24,6 +24,7 @@ _VARYING = (
     re.compile(r"h\d+\.[\w-]{43}"),
     re.compile(r"[0-9a-f]{8}\.\.\.|[0-9a-f]{32}"),
 )
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2} [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +130,8 @@ def difference(shown: Any, answered: Any, at: str = "") -> str | None:
             return None
         return f"{at}: {answered!r}"
     return None if shown == answered else f"{at}: {answered!r}"
+
+
+def same_text(shown: str, printed: str) -> bool:
+    """Whether the words are the same, whatever the lines, dates and times."""
+    return _MOMENT.sub("-", shown).split() == _MOMENT.sub("-", printed).split()

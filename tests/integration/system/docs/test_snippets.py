@@ -23,7 +23,7 @@ from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
 from local_stack.stack import Stack
 from propagator.connectors.webhook_signature import parse_secret, signed_headers
-from tests.integration.system.docs.snippets import Snippet, calls, difference, shown_json, snippets
+from tests.integration.system.docs.snippets import Snippet, calls, difference, same_text, shown_json, snippets
 
 SECONDS = 60.0
 """For an answer to become the one shown: decisions need a moment to reach the list and the tools."""
@@ -110,7 +110,7 @@ def _answers(shell: Shell, command: str, output: str) -> None:
         if shown is not None:
             differs = difference(shown, json.loads(printed))
         else:
-            differs = None if printed.split() == output.split() else printed
+            differs = None if same_text(output, printed) else "another text"
         if differs is None:
             return
         assert time.monotonic() < deadline, f"{command}\n{differs}\n{printed}"
