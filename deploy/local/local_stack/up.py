@@ -103,9 +103,9 @@ def _supervise(stack: Stack, leave: StopRequest) -> int:
 
 
 def _env_command(directory: Path) -> str:
-    program = shlex.quote(str(Path(sys.executable).with_name("consent-relay")))
-    chosen = "" if directory == Path(".local").absolute() else f" --directory {shlex.quote(str(directory))}"
-    return f'eval "$({program} env{chosen})"'
+    """As it works in any directory."""
+    program = Path(sys.executable).with_name("consent-relay")
+    return f'eval "$({shlex.join([str(program), "env", "--directory", str(directory)])})"'
 
 
 def _say(text: str) -> None:
