@@ -58,7 +58,7 @@ format: $(READY)  ## rewrite the code in the format that `make lint` requires
 	@$(VENV)/bin/ruff format .
 
 docs: $(READY)  ## build README.md and docs as a site in .local/site; a broken link fails
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 	@echo "Open .local/site/index.html; with search: $(PY) -m http.server --directory .local/site --bind 127.0.0.1"
 
 bench: $(READY)  ## measure; writes docs/benchmarks.md

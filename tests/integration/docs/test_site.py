@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -39,12 +40,23 @@ class Loaded(HTMLParser):
             self.addresses.append(given.get(LOADED[tag]) or "")
 
 
+def build(repository: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Without --quiet, which would keep the strict mode from seeing warnings."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(site)],
+        cwd=repository,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(directory)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    ended = build(ROOT, directory)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return directory
 
@@ -68,3 +80,14 @@ def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
         assert 'class="mermaid"' not in text, "the theme loads the library of diagrams from another host"
     for file in site.rglob("*.css"):
         assert not IN_STYLES.findall(file.read_text("utf-8")), file
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "../no-file.txt", "submitting.md#no-such-heading"])
+def test_a_link_that_leads_nowhere_fails(link: str, tmp_path: Path) -> None:
+    copy = tmp_path / "repository"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "node_modules"))
+    with (copy / "docs" / "running.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n[a link]({link})\n")
+    ended = build(copy, tmp_path / "site")
+    assert ended.returncode != 0
+    assert "running.md" in ended.stderr
