@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, select, text, update
+from sqlalchemy import Connection, Engine, Row, any_, delete, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from consent_runtime.api_keys import ApiKey, mint, parse, write
@@ -96,7 +96,7 @@ def export(connection: Connection, *, scope: str, path: Path, host: str, now: in
     """Write the digests of the live keys with ``scope`` to ``path``; how many there were. The file is remembered,
     so that `keys revoke` can name it later."""
     connection.execute(_ONE_AT_A_TIME)
-    live = api_keys.c.revoked_at.is_(None) & api_keys.c.scopes.any(scope)
+    live = api_keys.c.revoked_at.is_(None) & (literal(scope) == any_(api_keys.c.scopes))
     keys = [_key(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]
     path = path.resolve()
     write(path, keys)
@@ -113,7 +113,7 @@ def exports_of(connection: Connection, key_id: str) -> list[KeyExport]:
     """The files that were written for a scope of this key."""
     query = (
         select(key_exports)
-        .join(api_keys, api_keys.c.scopes.any(key_exports.c.scope))
+        .join(api_keys, key_exports.c.scope == any_(api_keys.c.scopes))
         .where(api_keys.c.key_id == key_id)
         .order_by(key_exports.c.host, key_exports.c.path)
     )

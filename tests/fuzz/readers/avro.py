@@ -23,20 +23,23 @@ _SIMPLE: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def data(schema: Any) -> st.SearchStrategy[Any]:
-    """Data that fit `schema`, which has no names that refer to itself."""
+def data(schema: Any, named: dict[str, st.SearchStrategy[Any]] | None = None) -> st.SearchStrategy[Any]:
+    """Data that fit `schema`, in which no record contains itself. `named`: the records that were seen before."""
     plain = schemas.without_annotations(schema)
+    known = {} if named is None else named
     if isinstance(plain, list):
-        return st.one_of(*map(data, plain))
+        return st.one_of(*(data(each, known) for each in plain))
     if isinstance(plain, str):
-        return _SIMPLE[plain]
+        return _SIMPLE[plain] if plain in _SIMPLE else known[plain]
     kind = plain["type"]
     if kind == "record":
-        return st.fixed_dictionaries({field["name"]: data(field["type"]) for field in plain["fields"]})
+        fields = {field["name"]: data(field["type"], known) for field in plain["fields"]}
+        known[plain["name"]] = st.fixed_dictionaries(fields)
+        return known[plain["name"]]
     if kind == "array":
-        return st.lists(data(plain["items"]), max_size=3)
+        return st.lists(data(plain["items"], known), max_size=3)
     if kind == "map":
-        return st.dictionaries(_TEXTS, data(plain["values"]), max_size=3)
+        return st.dictionaries(_TEXTS, data(plain["values"], known), max_size=3)
     if kind == "enum":
         return st.sampled_from(plain["symbols"])
-    return data(kind)
+    return data(kind, known)

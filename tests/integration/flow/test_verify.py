@@ -350,7 +350,7 @@ def test_the_relay_compares_and_repairs_by_itself(rig: Rig, keyring: Keyring, ca
             before = rig.ask(completed)
             until(lambda: rig.ask(completed) > before, seconds=60)
             until(lambda: relay.metric("consent_relay_scrub_last_pass_age_seconds") < 60)
-            assert relay.metric("consent_relay_scrub_compared_addresses_total") >= 40
+            until(lambda: relay.metric("consent_relay_scrub_compared_addresses_total") >= 40, seconds=60)
             assert relay.health.check() == (True, [])
     kinds = {each.kind for each in caplog.records if each.message == "an entry of the list differs from the ledger"}
     assert {"missing_entry", "permission_without_ledger"} <= kinds
