@@ -58,11 +58,6 @@ def parse(token: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def key_id_of(token: str) -> str:
-    """The id of a token that `mint` made."""
-    return token.split("_")[1]
-
-
 def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 

@@ -15,6 +15,8 @@ Probe = Callable[[], str | None]  # one real request: None when it was answered,
 IDLE_SECONDS = 60.0
 """A program that starts and has done nothing for as long, hangs."""
 MAX_START_SECONDS = 300.0
+EFFORT_SECONDS = 1.0
+"""How often it is looked whether a program works: each time all processes of the host are read."""
 SILENT_SECONDS = 15.0
 """How often what is waited for is reported."""
 
@@ -82,7 +84,7 @@ class Supervisor:
         Raises StartFailedError when the child ends, does nothing for `idle_seconds` or needs more than `seconds`, or
         StartCancelledError."""
         child, probe = self.child(name), self._probes[name]
-        began = worked_at = reported_at = time.monotonic()
+        began = worked_at = reported_at = looked_at = time.monotonic()
         effort = child.effort
         while (why := probe()) is not None:
             now = time.monotonic()
@@ -90,8 +92,10 @@ class Supervisor:
                 raise StartCancelledError
             if not child.running:
                 raise _failed(child, child.exit_text)
-            if (found := child.effort) > effort:
-                effort, worked_at = found, now
+            if now - looked_at > EFFORT_SECONDS:
+                looked_at, found = now, child.effort
+                if found > effort:
+                    effort, worked_at = found, now
             if now - worked_at > idle_seconds or now - began > seconds:
                 raise _failed(child, f"is not ready after {now - began:.0f} s: {why}")
             if now - reported_at > SILENT_SECONDS:

@@ -50,14 +50,16 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
     which the gate reads again at its next request; files on other hosts are named on standard error.
     """
     from consent_api import keys as store
-    from consent_runtime.api_keys import key_id_of
+    from consent_runtime.api_keys import parse
     from consent_runtime.clock import now_micros
 
     with _owner() as connection:
         token = store.create(
             connection, tenant=tenant, scopes=scopes, name=name, now=now_micros(), may_lift=not no_lift
         )
-        exports = store.exports_of(connection, key_id_of(token))
+        parsed = parse(token)
+        assert parsed is not None, "create makes tokens that parse reads"
+        exports = store.exports_of(connection, parsed[0])
     click.echo(token)
     done, left = _export_each_again(exports)
     for path in done:
