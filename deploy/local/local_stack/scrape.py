@@ -74,3 +74,14 @@ def since(now: list[tuple[float, float]], before: list[tuple[float, float]]) -> 
     """What a histogram observed between two scrapes."""
     earlier = dict(before)
     return [(bound, count - earlier.get(bound, 0.0)) for bound, count in now]
+
+
+def over_restart(
+    before: list[tuple[float, float]], last: list[tuple[float, float]], now: list[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """`before`, as a baseline for `now`. Where a count is lower than in the `last` scrape, another process counts from
+    0: what the one before it had observed since `before` is then kept."""
+    seen = dict(last)
+    if all(count >= seen.get(bound, 0.0) for bound, count in now):
+        return before
+    return since(before or [(bound, 0.0) for bound, _ in last], last)

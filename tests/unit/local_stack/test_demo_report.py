@@ -8,6 +8,7 @@ from rich.console import Console
 from local_stack.audit import Findings
 from local_stack.demo.report import comparison
 from local_stack.demo.view import Row
+from local_stack.scrape import over_restart, since
 
 ROWS = [
     Row(
@@ -36,3 +37,11 @@ def test_nothing_of_the_comparison_is_cut_off(width: int) -> None:
         assert cell in text
     assert text.count("29.8 s") == 2
     assert text.count("29.8 s*") == 1, "the p99 of a destination that was down is marked"
+
+
+def test_what_a_process_had_observed_is_kept_when_another_counts_from_zero() -> None:
+    before, last, now = [(1.0, 10.0), (5.0, 12.0)], [(1.0, 40.0), (5.0, 43.0)], [(1.0, 0.0), (5.0, 6.0)]
+    assert since(now, over_restart(before, last, now)) == [(1.0, 30.0), (5.0, 37.0)]
+    assert since(last, over_restart(before, before, last)) == [(1.0, 30.0), (5.0, 31.0)]
+    assert since(now, over_restart([], last, now)) == [(1.0, 40.0), (5.0, 49.0)]
+    assert over_restart(before, last, []) == before, "a process that does not answer"

@@ -9,7 +9,7 @@ import httpx
 
 from local_stack.demo.view import Row
 from local_stack.endpoints import Endpoints
-from local_stack.scrape import Samples, quantile, scrape, since
+from local_stack.scrape import Samples, over_restart, quantile, scrape, since
 from local_stack.tools import tools
 
 LATENCY = "consent_relay_propagation_latency_seconds"
@@ -35,6 +35,7 @@ class DemoStatus:
         self._next = 0.0
         self._scraped_at = 0.0
         self._before: dict[_Row, list[tuple[float, float]]] = {}
+        self._last: dict[_Row, list[tuple[float, float]]] = {}
         self._latencies: dict[_Row, list[tuple[float, float]]] = {}
         self._delivered: dict[_Row, int] = {}
         self._quiet_since: float | None = None
@@ -126,7 +127,10 @@ class DemoStatus:
         row, propagator = (destination, delivery_class), self._of("propagator")
         delivered = int(propagator.total(f"{LATENCY}_count", **_labels(row)))
         self._delivered[row] = max(delivered, self._delivered.get(row, 0))
-        observed = since(self._buckets(row), self._before.get(row, []))
+        buckets = self._buckets(row)
+        self._before[row] = over_restart(self._before.get(row, []), self._last.get(row, []), buckets)
+        self._last[row] = buckets or self._last.get(row, [])
+        observed = since(buckets, self._before[row])
         if observed and observed[-1][1] > 0:
             self._latencies[row] = observed
         latencies = self._latencies.get(row, [])
