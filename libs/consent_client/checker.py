@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
-from consent_contracts.reading import KEY_ID, UNKNOWN, applicable
-from consent_runtime.addresses import InvalidAddress, canonical
+from consent_contracts.reading import KEY_ID, UNKNOWN, effective_verdict
+from consent_runtime.addresses import InvalidAddressError, canonical
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
 
@@ -36,7 +36,7 @@ class Checker:
         unknown: Policy = "deny",
         now: Callable[[], int] = now_micros,
     ) -> None:
-        """`unknown` decides where no decision is known at all. Raises UnknownTenant."""
+        """`unknown` decides where no decision is known at all. Raises UnknownTenantError."""
         self._view = view
         self._keyring = keyring
         self._tenant = tenant
@@ -51,7 +51,7 @@ class Checker:
         self._unknown = unknown
         self._logged_key: str | None = None
 
-    def outdated_by(self) -> str | None:
+    def is_older_than(self) -> str | None:
         """The id of a hash key that is in use and newer than all in the keyring. Where there is one, decisions may
         are under it alone, out of our sight, and every answer is `unavailable`."""
         newest = self._view.newer_key_in_use(self._tenant, self._keyring)
@@ -83,7 +83,7 @@ class Checker:
         """The answer for every address, where there is one."""
         if question.loading is not None:
             return question.loading
-        return None if self.outdated_by() is None else question.refused("unavailable", _OUTDATED, list_unusable=True)
+        return None if self.is_older_than() is None else question.refused("unavailable", _OUTDATED, list_unusable=True)
 
     def _question(self, purpose: str) -> Question:
         return Question(
@@ -98,7 +98,7 @@ class Checker:
     def _address(self, question: Question, address: str) -> Answer:
         try:
             spelled = canonical(self._view.channel, address, default_region=self._region)
-        except InvalidAddress as error:
+        except InvalidAddressError as error:
             return question.refused("invalid_address", f"{error.reason}: {error.cure}")
         keys = [hasher.key_bytes(spelled) for hasher in self._hashers]
         basis = question.basis(keys)
@@ -142,7 +142,7 @@ class Checker:
             if verdict.since is not None and verdict.since > question.clock + _SKEW_MICROS:
                 return basis.answer(verdict, reason="future_dated")
             if verdict.expires_at is not None:
-                verdict = applicable({question.purpose: verdict}, question.purpose, question.clock)
+                verdict = effective_verdict({question.purpose: verdict}, question.purpose, question.clock)
         elif verdict.reason == UNKNOWN:
             return basis.no_decision
         return basis.answer(verdict)

@@ -31,7 +31,7 @@ _LOST_ITS_PLACE = frozenset(
 )
 
 
-class StartAgain(Exception):
+class RestartRequiredError(Exception):
     """This reading cannot go on: what it has read may no longer be the topic. The text says why."""
 
 
@@ -48,8 +48,8 @@ class Feed:
         probe_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        """Raises StartAgain when the broker does not answer or the topic is not there; its cause is a LinkRefused when
-        the broker refuses us, or we the broker."""
+        """Raises RestartRequiredError when the broker does not answer or the topic is not there; its cause is a
+        LinkRefusedError when the broker refuses us, or we the broker."""
         self._errors: deque[KafkaError] = deque(maxlen=_ERRORS)
         self._topic = topic
         self._probe_seconds = probe_seconds
@@ -83,12 +83,13 @@ class Feed:
             refusal = kafka_refusal(bootstrap, client_config, self._errors) or kafka.unauthorized(
                 error.args[0], f"reading {topic}"
             )
-            raise StartAgain(str(refusal or error.args[0].name())) from refusal
+            raise RestartRequiredError(str(refusal or error.args[0].name())) from refusal
         self.freshness = Freshness(self.partitions)
 
     def read(self, seconds: float) -> list[Message]:
         """What has come, waiting up to `seconds` for the first of it: records (without `error()`) and ends of
-        partitions, in order. The reader calls `done` for each, once a record is in the view. Raises StartAgain."""
+        partitions, in order. The reader calls `done` for each, once a record is in the view. Raises
+        RestartRequiredError."""
         self._probe()
         first = self._consumer.poll(seconds)
         if first is None:
@@ -146,9 +147,9 @@ class Feed:
             description = answers.pop(_DESCRIPTION).result()
             # Before the ends: of a topic that was recreated, this client may never be given one.
             if len(description.partitions) != self.partitions:
-                raise StartAgain("the number of partitions has changed")
+                raise RestartRequiredError("the number of partitions has changed")
             if self._topic_id != str(description.topic_id):
-                raise StartAgain("the topic was deleted and created again")
+                raise RestartRequiredError("the topic was deleted and created again")
             ends = {partition: answer.result().offset for partition, answer in answers.items()}
         except KafkaException:
             return  # No answer this time: the view ages until there is one.
@@ -156,7 +157,7 @@ class Feed:
             return  # The mark of an offset that is not known, without an error: no answer either.
         self.freshness.answered(ends)
         if self.freshness.rewound:
-            raise StartAgain("the topic ends before what was read of it")
+            raise RestartRequiredError("the topic ends before what was read of it")
 
 
 def place(message: Message) -> dict[str, Any]:
@@ -165,12 +166,12 @@ def place(message: Message) -> dict[str, Any]:
 
 
 def _counts(message: Message) -> bool:
-    """Whether `message` is a record or the end of a partition. Raises StartAgain when the place is lost."""
+    """Whether `message` is a record or the end of a partition. Raises RestartRequiredError when the place is lost."""
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:
         return True
     if error.fatal() or error.code() in _LOST_ITS_PLACE:
-        raise StartAgain(error.name())
+        raise RestartRequiredError(error.name())
     # All else librdkafka tries again by itself. Where that does not help, no probe is answered, or none is
     # satisfied, and the view goes stale.
     return False

@@ -47,6 +47,6 @@ class KeyIds:
         """The newest key id that `keyring` is outdated by, once entries under such ids are at least half as many as
         those under its own."""
         seen = {key_id.decode("ascii"): count for key_id, count in list(self._most[tenant].items())}
-        newer = {key_id: count for key_id, count in seen.items() if keyring.outdated_by(tenant, key_id)}
+        newer = {key_id: count for key_id, count in seen.items() if keyring.is_older_than(tenant, key_id)}
         ours = sum(self._present[tenant][key.id.encode("ascii")] for key in keyring.hash_keys[tenant])
         return max(newer, key=age) if newer and _SHARE * sum(newer.values()) >= ours else None

@@ -28,7 +28,7 @@ _WRITTEN_OUT = b"\xff\xff"
 """Begins an entry without codes, where others have the tenant's."""
 
 
-class Unpackable(ValueError):
+class UnpackableError(ValueError):
     """An entry that decodes but holds what no entry of ours holds. The text has no address in it."""
 
 
@@ -80,10 +80,10 @@ class Packing:
         self._by_name: dict[str, _Tenant] = {}
 
     def pack(self, entry: Mapping[str, Any]) -> bytes:
-        """`entry` is a decoded SuppressionEntry. Raises Unpackable."""
+        """`entry` is a decoded SuppressionEntry. Raises UnpackableError."""
         verdicts: Mapping[str, Mapping[str, Any]] = entry["verdicts"]
         if len(verdicts) > _CODES:
-            raise Unpackable("too many verdicts in one entry")
+            raise UnpackableError("too many verdicts in one entry")
         tenant = self._tenant(entry["tenant"])
         packed = None if tenant is None else self._pack(tenant, verdicts)
         return _written_out(entry["tenant"], verdicts) if packed is None else packed
@@ -205,7 +205,7 @@ def _read_out(packed: bytes) -> tuple[str, dict[str, list[Any]]]:
 
 def _time(micros: int) -> bytes:
     if not 0 <= micros < _LATEST:
-        raise Unpackable("a time that no calendar holds")
+        raise UnpackableError("a time that no calendar holds")
     return _TIME.pack(micros)
 
 

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from consent_client.feed import StartAgain
-from consent_runtime.refusals import LinkRefused
+from consent_client.feed import RestartRequiredError
+from consent_runtime.refusals import LinkRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -16,10 +16,10 @@ RETRY_SECONDS = 1.0
 
 
 class ReadingThread:
-    """Calls `read`, which reads until `stopping` is set, again after each StartAgain.
+    """Calls `read`, which reads until `stopping` is set, again after each RestartRequiredError.
 
-    Any other exception is a fault of ours, and LinkRefused as the cause of the first ones a wrong setting: the thread
-    ends and `failure` holds it.
+    Any other exception is a fault of ours, and LinkRefusedError as the cause of the first ones a wrong setting: the
+    thread ends and `failure` holds it.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class ReadingThread:
             self._thread.join()
 
     def pause(self) -> None:
-        """Wait before another try, or until the thread is to end. Raises StartAgain in the latter case."""
+        """Wait before another try, or until the thread is to end. Raises RestartRequiredError in the latter case."""
         until = time.monotonic() + RETRY_SECONDS
         while not self.stopping.is_set() and (left := until - time.monotonic()) > 0:
             self._on_turn()
             self.stopping.wait(min(left, TURN_SECONDS))
         if self.stopping.is_set():
-            raise StartAgain("stopping")
+            raise RestartRequiredError("stopping")
 
     def _run(self) -> None:
         try:
             while not self.stopping.is_set():
                 try:
                     self._read()
-                except StartAgain as reason:
-                    if isinstance(reason.__cause__, LinkRefused) and not self.connected:
+                except RestartRequiredError as reason:
+                    if isinstance(reason.__cause__, LinkRefusedError) and not self.connected:
                         raise reason.__cause__ from None
                     self._wait_to_start_again(reason)
         except BaseException as failure:
@@ -76,9 +76,9 @@ class ReadingThread:
             logger.exception("the reading of a topic has failed", extra={"topic": self._topic})
             self._on_failure()
 
-    def _wait_to_start_again(self, reason: StartAgain) -> None:
+    def _wait_to_start_again(self, reason: RestartRequiredError) -> None:
         if not self.stopping.is_set():
             self.restarted_for = str(reason)
             logger.warning("reading a topic from its beginning", extra={"topic": self._topic, "reason": str(reason)})
-            with contextlib.suppress(StartAgain):
+            with contextlib.suppress(RestartRequiredError):
                 self.pause()

@@ -21,10 +21,10 @@ from consent_client.errors import KeyFileError, ListNotReadyError, ListRefusedEr
 from consent_client.timestamps import ResolvedTimestamps
 from consent_client.view import SuppressionView, ViewState
 from consent_contracts.codec import Codec, ConfluentRegistry
-from consent_contracts.errors import RegistryRefused, RegistryUnavailable
+from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
 from consent_contracts.topics import Topics, subject
-from consent_runtime.keyring import InvalidKeyring, Keyring
-from consent_runtime.refusals import LinkRefused, registry_refusal
+from consent_runtime.keyring import InvalidKeyringError, Keyring
+from consent_runtime.refusals import LinkRefusedError, registry_refusal
 from consent_runtime.resolved import StalenessLimits
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class SuppressionList:
             self._raise_failure()
             if left <= 0:
                 raise ListNotReadyError(self._hindrance())
-            with suppress(LinkRefused):
+            with suppress(LinkRefusedError):
                 self._view.wait_until_usable(left)
 
     @property
@@ -185,7 +185,7 @@ class SuppressionList:
 
     def _raise_failure(self) -> None:
         failure = self._view.failure or self._view.timestamps.failure
-        if isinstance(failure, LinkRefused):
+        if isinstance(failure, LinkRefusedError):
             raise ListRefusedError(str(failure)) from failure
         if failure is not None:
             raise ListNotReadyError(f"reading it has failed: {failure!r}") from failure
@@ -280,7 +280,7 @@ def _require(name: str, given: str, possible: Collection[str]) -> None:
 def _keyring(path: Path) -> Keyring:
     try:
         found = Keyring.load(path)
-    except InvalidKeyring as error:
+    except InvalidKeyringError as error:
         raise KeyFileError(str(error)) from None
     return found.export(found.tenants, hash_only=True)
 
@@ -303,8 +303,8 @@ def _codec(registry: str, topic: str, client_config: Mapping[str, Any] | None) -
     try:
         if not ids.schemas_of(entries):
             raise ListRefusedError(f"channel, topic_prefix: the registry at {registry} has no {entries}")
-    except RegistryRefused as error:
+    except RegistryRefusedError as error:
         raise ListRefusedError(str(registry_refusal(registry, error))) from None
-    except RegistryUnavailable as error:
+    except RegistryUnavailableError as error:
         logger.warning("the schema registry does not answer yet: %s", error)
     return Codec(ids)

@@ -12,7 +12,7 @@ from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_contracts.topics import Topics
 from consent_runtime.clock import elapsed_seconds, now_micros
 from consent_runtime.resolved import ListResolved
@@ -64,7 +64,7 @@ class ResolvedTimestamps:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended the reading thread: a fault of ours, or LinkRefused before it has read anything."""
+        """What has ended the reading thread: a fault of ours, or LinkRefusedError before it has read anything."""
         return self._thread.failure
 
     @property
@@ -114,9 +114,9 @@ class ResolvedTimestamps:
             try:
                 datum = decode_resolved(self._codec, self._topic, value, partition=message.partition(), read_at=read_at)
                 return ListResolved.of(datum, append_time=append_time)
-            except RegistryUnavailable:
+            except RegistryUnavailableError:
                 self._thread.pause()
-            except (Unreadable, InvalidRecord) as error:
+            except (UnreadableError, InvalidRecordError) as error:
                 logger.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
                 return None
         return None

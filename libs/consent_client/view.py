@@ -10,14 +10,14 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.feed import Feed, StartAgain, place
+from consent_client.feed import Feed, RestartRequiredError, place
 from consent_client.key_ids import KeyIds
-from consent_client.packing import UNREADABLE, Packing, Unpackable
+from consent_client.packing import UNREADABLE, Packing, UnpackableError
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
 from consent_client.timestamps import ResolvedTimestamps
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_contracts.reading import Verdict
 from consent_contracts.topics import Topics
 from consent_runtime.clock import elapsed_micros, now_micros
@@ -114,7 +114,7 @@ class SuppressionView:
 
     @property
     def failure(self) -> BaseException | None:
-        """What has ended the reading thread: a fault of ours, or LinkRefused before it has read anything."""
+        """What has ended the reading thread: a fault of ours, or LinkRefusedError before it has read anything."""
         return self._thread.failure
 
     @property
@@ -240,7 +240,7 @@ class SuppressionView:
         """Tombstones stay for seven days only; who could not read for long may have missed some."""
         as_of = feed.freshness.as_of
         if as_of is not None and self._elapsed_seconds() - as_of > _READ_AGAIN_AFTER:
-            raise StartAgain("not read for too long")
+            raise RestartRequiredError("not read for too long")
 
     def _elapsed_seconds(self) -> float:
         return self.elapsed() / 1_000_000
@@ -278,12 +278,12 @@ class SuppressionView:
             try:
                 entry = self._codec.decode(self._topic, value, read_at=read_at)
                 if entry["address_key"].encode() != key or entry["channel"] != self.channel:
-                    raise Unpackable("the entry is not that of its key and channel")
+                    raise UnpackableError("the entry is not that of its key and channel")
                 return self._packing.pack(entry)
-            except (Unreadable, Unpackable) as error:
+            except (UnreadableError, UnpackableError) as error:
                 logger.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
                 return UNREADABLE
-            except RegistryUnavailable:
+            except RegistryUnavailableError:
                 # A schema newer than this process, and no registry to ask. The reading waits until it is back, and
                 # the view ages.
                 self._thread.pause()

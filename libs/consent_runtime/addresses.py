@@ -82,7 +82,7 @@ _LONGEST_WRITTEN = 4 * _LONGEST
 """Characters of an address as it is sent, with all that comes along."""
 
 
-class InvalidAddress(ValueError):
+class InvalidAddressError(ValueError):
     """`reason` is a code, `cure` says what to send instead. Neither holds the address, nor does the text."""
 
     def __init__(self, reason: str, cure: str) -> None:
@@ -93,11 +93,11 @@ class InvalidAddress(ValueError):
 
 def canonical(channel: str, address: str, *, default_region: str) -> str:
     """The one spelling of `address` on `channel`: e-mail on `email`, E.164 on `sms` and `voice`, the trimmed
-    NFC text on any other. National numbers are read in `default_region`. Raises InvalidAddress.
+    NFC text on any other. National numbers are read in `default_region`. Raises InvalidAddressError.
 
     Whatever is sent, the work is bounded: length comes before any pattern, and no pattern takes quadratic time."""
     if len(address) > _LONGEST_WRITTEN:
-        raise InvalidAddress("too_long", "send one address")
+        raise InvalidAddressError("too_long", "send one address")
     if channel == "email":
         if address.isascii():
             lowered = address.strip().lower()
@@ -105,7 +105,7 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
                 return lowered
         return _settled(_email, address)
     if channel in PHONE_CHANNELS:
-        plain = phones.plain(address, default_region)
+        plain = phones.fast_e164(address, default_region)
         return plain if plain is not None else _settled(lambda text: _phone(text, default_region), address)
     return _settled(_text, address)
 
@@ -121,7 +121,7 @@ def aliases(channel: str, address: str) -> tuple[str, ...]:
 def _is_canonical(number: str) -> bool:
     try:
         return phones.e164(number, _NO_REGION) == number
-    except phones.NotANumber:
+    except phones.NotANumberError:
         return False
 
 
@@ -133,34 +133,36 @@ def _settled(spell: Callable[[str], str], address: str) -> str:
         if after == before:
             return after
         before = after
-    raise InvalidAddress("invalid_characters", "send the address without special forms of letters")
+    raise InvalidAddressError("invalid_characters", "send the address without special forms of letters")
 
 
 def _phone(address: str, default_region: str) -> str:
     digits = _readable(address)
     try:
         return phones.e164(digits, default_region)
-    except phones.NotANumber as error:
-        raise InvalidAddress(error.reason, error.cure) from None
+    except phones.NotANumberError as error:
+        raise InvalidAddressError(error.reason, error.cure) from None
 
 
 def _email(address: str) -> str:
     if _decoded_wrongly(address):
-        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: it was read as Latin-1")
+        raise InvalidAddressError("unreadable_characters", "send the address again, in UTF-8: it was read as Latin-1")
     text = _bare(_readable(address, REMOVED_BUT_JOINERS))
     if _ENCODED.search(text) or _holds_encoded_word(text):
-        raise InvalidAddress("encoded", "send the address decoded: @ for %40, + for %2B")
+        raise InvalidAddressError("encoded", "send the address decoded: @ for %40, + for %2B")
     local, at, domain = text.rpartition("@")
     if len(unicodedata.normalize("NFKC", text)) > 2 * _LONGEST:
-        raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
+        raise InvalidAddressError("too_long", "send an e-mail address of at most 254 bytes")
     if _mixes_alphabets(text) or _mixes_latin(local):
-        raise InvalidAddress("mixed_alphabets", "type the address again: one of its words has letters of two alphabets")
+        raise InvalidAddressError(
+            "mixed_alphabets", "type the address again: one of its words has letters of two alphabets"
+        )
     if not at or not domain:
-        raise InvalidAddress("no_domain", "send the whole e-mail address, as in name@example.com")
+        raise InvalidAddressError("no_domain", "send the whole e-mail address, as in name@example.com")
     local = _local_part(local)
     spelled = f"{local}@{_domain(domain)}"
     if len(spelled.encode()) > _LONGEST:
-        raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
+        raise InvalidAddressError("too_long", "send an e-mail address of at most 254 bytes")
     return spelled
 
 
@@ -176,7 +178,7 @@ def _bare(text: str) -> str:
     if (named := _NAMED.fullmatch(text)) is not None:
         name, text = named[1].strip(), _bare(named[2].strip())
         if "@" in name and _bare(name).lower() != text.lower():
-            raise InvalidAddress("invalid_local_part", "send one address: the name in front holds another one")
+            raise InvalidAddressError("invalid_local_part", "send one address: the name in front holds another one")
     if (scheme := _MAILTO.match(text)) is not None:
         text = text[scheme.end() :].strip()
     if (quoted := _QUOTED.fullmatch(text)) is not None:
@@ -196,15 +198,19 @@ def _local_part(written: str) -> str:
     plain = "".join(_plain(character) for character in text).translate(_TYPOGRAPHIC)
     local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower().replace("i\u0307", "i"))
     if not local:
-        raise InvalidAddress("no_local_part", "send the whole e-mail address, as in name@example.com")
+        raise InvalidAddressError("no_local_part", "send the whole e-mail address, as in name@example.com")
     if local[0] in "'`" or "''" in local or unicodedata.category(local[0])[0] == "M":
-        raise InvalidAddress("invalid_local_part", _BARE)
+        raise InvalidAddressError("invalid_local_part", _BARE)
     if "?" in local:
-        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: a ? is in place of a letter")
+        raise InvalidAddressError(
+            "unreadable_characters", "send the address again, in UTF-8: a ? is in place of a letter"
+        )
     if not all(map(_may_be_in_a_mailbox, local)):
-        raise InvalidAddress("invalid_local_part", f"{_BARE}: only letters, digits and ASCII signs can be before the @")
+        raise InvalidAddressError(
+            "invalid_local_part", f"{_BARE}: only letters, digits and ASCII signs can be before the @"
+        )
     if len(local.encode()) > _LONGEST_LOCAL_PART:
-        raise InvalidAddress("too_long", "send an e-mail address of at most 64 bytes before the @")
+        raise InvalidAddressError("too_long", "send an e-mail address of at most 64 bytes before the @")
     return local
 
 
@@ -274,19 +280,21 @@ def _decoded_wrongly(text: str) -> bool:
 def _domain(domain: str) -> str:
     """IDNA 2008 with the mapping of UTS 46, non-transitional: ß stays itself and is never taken for ss."""
     if len(domain) > _LONGEST or sum(not label.isascii() for label in domain.split(".")) > _MOST_LABELS_ENCODED:
-        raise InvalidAddress("too_long", "send an e-mail address of at most 254 bytes")
+        raise InvalidAddressError("too_long", "send an e-mail address of at most 254 bytes")
     domain = "".join(each for at, each in enumerate(domain) if each not in JOINERS or _distinguishes(domain, at))
     domain = _DOTTED_CAPITAL.sub("i", domain)
     try:
         mapped = idna.uts46_remap(domain, std3_rules=True, transitional=False)
         if any(len(label) > _LONGEST_LABEL for label in mapped.split(".")):
-            raise InvalidAddress("invalid_domain", "send an e-mail address whose domain can exist")
+            raise InvalidAddressError("invalid_domain", "send an e-mail address whose domain can exist")
         ascii_domain = idna.encode(mapped, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
-        raise InvalidAddress("invalid_domain", "send an e-mail address whose domain can exist") from None
+        raise InvalidAddressError("invalid_domain", "send an e-mail address whose domain can exist") from None
     ascii_domain = ascii_domain.rstrip(".").lower()
     if "." not in ascii_domain or ascii_domain.rpartition(".")[2].isdigit():
-        raise InvalidAddress("invalid_domain", "send an e-mail address whose domain can exist, such as example.com")
+        raise InvalidAddressError(
+            "invalid_domain", "send an e-mail address whose domain can exist, such as example.com"
+        )
     return ascii_domain
 
 
@@ -301,7 +309,7 @@ def _distinguishes(domain: str, at: int) -> bool:
 def _text(address: str) -> str:
     text = unicodedata.normalize("NFC", _readable(address))
     if len(text) > _LONGEST:
-        raise InvalidAddress("too_long", "send an address of at most 254 characters")
+        raise InvalidAddressError("too_long", "send an address of at most 254 characters")
     return text
 
 
@@ -310,9 +318,9 @@ def _readable(address: str, removed: Mapping[int, None] = REMOVED) -> str:
     the replacement character U+FFFD."""
     text = address.translate(removed).strip()
     if not text:
-        raise InvalidAddress("empty", "send an address")
+        raise InvalidAddressError("empty", "send an address")
     if _UNREADABLE in text:
-        raise InvalidAddress("unreadable_characters", "send the address again, in UTF-8: a part of it is lost")
+        raise InvalidAddressError("unreadable_characters", "send the address again, in UTF-8: a part of it is lost")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise InvalidAddress("invalid_characters", "send an address without control characters")
+        raise InvalidAddressError("invalid_characters", "send an address without control characters")
     return text

@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class InvalidApiKeys(Exception):
+class InvalidApiKeysError(Exception):
     """A file of API keys cannot be used; the text names the place."""
 
 
@@ -80,37 +80,38 @@ def write(path: Path, keys: Iterable[ApiKey]) -> None:
 
 
 def read(path: Path) -> dict[str, ApiKey]:
-    """The keys of a file that `write` wrote, by id. Raises InvalidApiKeys."""
+    """The keys of a file that `write` wrote, by id. Raises InvalidApiKeysError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidApiKeys(f"{path}: cannot be read ({error.strerror})") from None
+        raise InvalidApiKeysError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidApiKeys(f"{path}: is no JSON") from error
+        raise InvalidApiKeysError(f"{path}: is no JSON") from error
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise InvalidApiKeys(f'{path}: needs a list "keys"')
+        raise InvalidApiKeysError(f'{path}: needs a list "keys"')
     keys = [_entry(entry, f"{path}: key number {number}") for number, entry in enumerate(entries, start=1)]
     return {key.id: key for key in keys}
 
 
 def _entry(entry: object, where: str) -> ApiKey:
     if not isinstance(entry, dict):
-        raise InvalidApiKeys(f"{where} is no object")
+        raise InvalidApiKeysError(f"{where} is no object")
     key_id, digest, tenant, scopes = (entry.get(name) for name in ("id", "sha256", "tenant", "scopes"))
     if not (isinstance(key_id, str) and isinstance(tenant, str) and isinstance(digest, str)):
-        raise InvalidApiKeys(f"{where} needs id, sha256 and tenant, all text")
+        raise InvalidApiKeysError(f"{where} needs id, sha256 and tenant, all text")
     if not _DIGEST.fullmatch(digest):
-        raise InvalidApiKeys(f"{where}: sha256 is 64 hexadecimal digits")
+        raise InvalidApiKeysError(f"{where}: sha256 is 64 hexadecimal digits")
     if not isinstance(scopes, list) or not set(map(str, scopes)) <= SCOPES:
-        raise InvalidApiKeys(f"{where}: scopes are of {', '.join(sorted(SCOPES))}")
+        raise InvalidApiKeysError(f"{where}: scopes are of {', '.join(sorted(SCOPES))}")
     return ApiKey(id=key_id, digest=digest, tenant=tenant, scopes=frozenset(map(str, scopes)))
 
 
 class KeyFile:
     """A file of keys that may be replaced while we run: looked at again when its time or size changes.
 
-    A file that becomes unreadable raises InvalidApiKeys: no caller is let in on keys that may have been revoked."""
+    A file that becomes unreadable raises InvalidApiKeysError: no caller is let in on keys that may have been
+    revoked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -128,7 +129,7 @@ class KeyFile:
         try:
             status = self._path.stat()
         except OSError as error:
-            raise InvalidApiKeys(f"{self._path}: cannot be read ({error.strerror})") from None
+            raise InvalidApiKeysError(f"{self._path}: cannot be read ({error.strerror})") from None
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         if seen != self._seen:
             self._keys = read(self._path)

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from .refusals import LinkRefused
-from .starting import refuse
+from .refusals import LinkRefusedError
+from .startup import exit_with_errors
 
 
 class Commands(click.Group):
@@ -63,5 +63,5 @@ def main() -> None:
     os.umask(0o077)
     try:
         cli(prog_name="consent-relay")
-    except LinkRefused as refusal:
-        refuse([str(refusal)])
+    except LinkRefusedError as refusal:
+        exit_with_errors([str(refusal)])

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from consent_contracts import cloudevents
 from consent_contracts.codec import Codec
-from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecord
+from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecordError
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.kafka import AsyncProducer, DeliveryFailedError, Headers
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 TOO_LARGE = "too_large"
 """The reason of a letter that does not hold its record whole."""
-READER_REASONS = (*UNREADABLE_REASONS, InvalidRecord.reason, UNFETCHABLE)
+READER_REASONS = (*UNREADABLE_REASONS, InvalidRecordError.reason, UNFETCHABLE)
 """The reasons that every reader of records has."""
 
 _KEPT = 262_144
@@ -121,7 +121,7 @@ class DeadLetterMetrics:
 
 
 def original(datum: Mapping[str, Any], keyring: Keyring) -> OriginalRecord:
-    """What a DeadLetter datum holds. Raises Unsealable."""
+    """What a DeadLetter datum holds. Raises DecryptionFailedError."""
     key = record_coordinates(datum["topic"], datum["partition"], datum["offset"])
     return msgspec.msgpack.decode(keyring.open_record(datum["sealed_record"], key), type=OriginalRecord)
 

@@ -21,7 +21,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from confluent_kafka.admin import AdminClient
 
 from .batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_reader
-from .refusals import LinkRefused
+from .refusals import LinkRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -190,11 +190,11 @@ def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **over
     return LastingAdmin({"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)})
 
 
-def unauthorized(error: KafkaError, doing: str) -> LinkRefused | None:
+def unauthorized(error: KafkaError, doing: str) -> LinkRefusedError | None:
     """The message where the broker has no ACL for what was asked, and waiting does not help; else None."""
     if error.code() not in _UNAUTHORIZED:
         return None
-    return LinkRefused(f"CONSENT_RELAY_KAFKA: {doing}: {error.str()}: add the ACL (docs/security-settings.md)")
+    return LinkRefusedError(f"CONSENT_RELAY_KAFKA: {doing}: {error.str()}: add the ACL (docs/security-settings.md)")
 
 
 def aiokafka_security(client_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,20 +28,21 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class KeyringError(Exception):
-    """InvalidKeyring, UnknownTenant, SealKeysMissing and Unsealable. None of them holds a secret or an address."""
+    """InvalidKeyringError, UnknownTenantError, SealKeysMissingError and DecryptionFailedError. None of them holds a
+    secret or an address."""
 
 
-class InvalidKeyring(KeyringError):
+class InvalidKeyringError(KeyringError):
     """The file cannot be used; the text says where and how to mend it."""
 
 
-class UnknownTenant(KeyringError):
+class UnknownTenantError(KeyringError):
     def __init__(self, tenant: str) -> None:
         super().__init__(f"the keyring has no hash keys for tenant {tenant}: add them, or correct the tenant's name")
         self.tenant = tenant
 
 
-class Unsealable(KeyringError):
+class DecryptionFailedError(KeyringError):
     """`reason`: truncated, unknown_key (retired too early?) or tampered (or bound to something else)."""
 
     def __init__(self, reason: str) -> None:
@@ -61,7 +62,7 @@ class Key:
     primary: bool = False
 
 
-class SealKeysMissing(KeyringError):
+class SealKeysMissingError(KeyringError):
     def __init__(self) -> None:
         super().__init__("this keyring was exported with hash keys only: it neither seals nor opens")
 
@@ -82,29 +83,29 @@ class Keyring:
         self._live = {
             tenant: tuple(sorted(keys, key=lambda key: not key.primary)) for tenant, keys in self.hash_keys.items()
         }
-        self._sealers = {key.id: _Sealer(key) for key in seal_keys}
+        self._sealers = {key.id: _AesGcm(key) for key in seal_keys}
         self._newest = self._sealers[seal_keys[-1].id] if seal_keys else None
         self._hashers: dict[tuple[str, str], tuple[AddressHasher, ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
-        """The keyring of a file that no other user may read. Raises InvalidKeyring."""
+        """The keyring of a file that no other user may read. Raises InvalidKeyringError."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
             cure = private_files.cure(path)
         except OSError as error:
-            raise InvalidKeyring(f"{path}: cannot be read ({error.strerror})") from None
+            raise InvalidKeyringError(f"{path}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
             # Neither error is passed on: a parser likes to quote the line, and the line is a secret.
-            raise InvalidKeyring(f"{path}: is no valid TOML") from None
+            raise InvalidKeyringError(f"{path}: is no valid TOML") from None
         if cure is not None:
-            raise InvalidKeyring(
+            raise InvalidKeyringError(
                 f"{path}: other users can read or change these secrets; run: {cure} (Kubernetes: defaultMode: 0400)"
             )
         exported = document.get("exported", False)
         try:
             if not isinstance(exported, bool):
-                raise InvalidKeyring("exported is true or false")
+                raise InvalidKeyringError("exported is true or false")
             return cls(
                 exported=exported,
                 seal_keys=[] if exported and "seal_keys" not in document else _keys(document, "seal_keys"),
@@ -112,8 +113,8 @@ class Keyring:
                     name: _keys(tenant, f"tenants.{name}.hash_keys") for name, tenant in _tenants(document).items()
                 },
             )
-        except InvalidKeyring as error:
-            raise InvalidKeyring(f"{path}: {error}") from None
+        except InvalidKeyringError as error:
+            raise InvalidKeyringError(f"{path}: {error}") from None
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -121,10 +122,10 @@ class Keyring:
 
     def export(self, tenants: Collection[str], *, hash_only: bool) -> "Keyring":
         """What a process needs that serves these tenants, and computes address keys only (`hash_only`) or opens sealed
-        addresses too. Raises UnknownTenant."""
+        addresses too. Raises UnknownTenantError."""
         for tenant in tenants:
             if tenant not in self.hash_keys:
-                raise UnknownTenant(tenant)
+                raise UnknownTenantError(tenant)
         return Keyring(
             seal_keys=() if hash_only else self.seal_keys,
             hash_keys={tenant: self.hash_keys[tenant] for tenant in tenants},
@@ -144,12 +145,12 @@ class Keyring:
         hashers = self._hashers.get((tenant, channel))
         if hashers is None:
             if tenant not in self._live:
-                raise UnknownTenant(tenant)
+                raise UnknownTenantError(tenant)
             hashers = tuple(AddressHasher(key, tenant, channel) for key in self._live[tenant])
             self._hashers[tenant, channel] = hashers
         return hashers
 
-    def outdated_by(self, tenant: str, key_id: str) -> bool:
+    def is_older_than(self, tenant: str, key_id: str) -> bool:
         """Whether the hash key `key_id` is newer than all of `tenant` here. Where it is in use, another process has
         a later keyring, and what is written under it cannot be found with this one."""
         return all(age(key.id) < age(key_id) for key in self.hash_keys.get(tenant, ()))
@@ -162,24 +163,24 @@ class Keyring:
         try:
             return self.open_record(sealed, address_key.encode()).decode()
         except UnicodeDecodeError:
-            raise Unsealable("tampered") from None
+            raise DecryptionFailedError("tampered") from None
 
     def seal_record(self, data: bytes, aad: bytes) -> bytes:
         """Equal data under equal `aad` seals to equal bytes, so a repeated event changes nothing downstream."""
         if self._newest is None:
-            raise SealKeysMissing
+            raise SealKeysMissingError
         return self._newest.seal(data, aad)
 
     def open_record(self, sealed: bytes, aad: bytes) -> bytes:
         if self._newest is None:
-            raise SealKeysMissing
+            raise SealKeysMissingError
         length = sealed[0] if sealed else 0
         body = sealed[1 + length :]
         if not length or len(body) < _NONCE_BYTES + 16:
-            raise Unsealable("truncated")
+            raise DecryptionFailedError("truncated")
         sealer = self._sealers.get(sealed[1 : 1 + length].decode("ascii", "replace"))
         if sealer is None:
-            raise Unsealable("unknown_key")
+            raise DecryptionFailedError("unknown_key")
         return sealer.open(body, aad)
 
 
@@ -211,7 +212,7 @@ class AddressHasher:
         return self.key_bytes(canonical).decode("ascii")
 
 
-class _Sealer:
+class _AesGcm:
     """AES-256-GCM, laid out as: length of the key id, key id, nonce, ciphertext and tag.
 
     The nonce is a keyed hash of the associated data and the text. It can repeat only with the same text, where
@@ -232,20 +233,20 @@ class _Sealer:
         try:
             return self._cipher.decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], aad)
         except InvalidTag:
-            raise Unsealable("tampered") from None
+            raise DecryptionFailedError("tampered") from None
 
 
 def _tenants(document: Mapping[str, Any]) -> dict[str, Any]:
     tenants = document.get("tenants", {})
     if not isinstance(tenants, dict):
-        raise InvalidKeyring("[tenants] must be a table of tenants")
+        raise InvalidKeyringError("[tenants] must be a table of tenants")
     return tenants
 
 
 def _keys(table: Any, where: str) -> list[Key]:
     entries = table.get(where.rpartition(".")[2]) if isinstance(table, dict) else None
     if not isinstance(entries, list):
-        raise InvalidKeyring(f"[[{where}]] is missing")
+        raise InvalidKeyringError(f"[[{where}]] is missing")
     keys = []
     for number, entry in enumerate(entries, start=1):
         at = f"[[{where}]] number {number}"
@@ -254,32 +255,32 @@ def _keys(table: Any, where: str) -> list[Key]:
             or not isinstance(entry.get("id"), str)
             or not isinstance(entry.get("secret"), str)
         ):
-            raise InvalidKeyring(f"{at} needs an id and a secret, both text")
+            raise InvalidKeyringError(f"{at} needs an id and a secret, both text")
         try:
             secret = base64.b64decode(entry["secret"], validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidKeyring(f"{at}: the secret is no base64") from None
+            raise InvalidKeyringError(f"{at}: the secret is no base64") from None
         if not isinstance(entry.get("primary", False), bool):
-            raise InvalidKeyring(f"{at}: primary is true or false")
+            raise InvalidKeyringError(f"{at}: primary is true or false")
         keys.append(Key(id=entry["id"], secret=secret, primary=entry.get("primary", False)))
     return keys
 
 
 def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exported: bool) -> None:
     if not seal_keys and not exported:
-        raise InvalidKeyring("[[seal_keys]] needs at least one key")
+        raise InvalidKeyringError("[[seal_keys]] needs at least one key")
     if not hash_keys:
-        raise InvalidKeyring("[tenants.<name>] needs at least one tenant")
+        raise InvalidKeyringError("[tenants.<name>] needs at least one tenant")
     for where, keys in [("seal_keys", seal_keys), *hash_keys.items()]:
         for key in keys:
             if not _ID.fullmatch(key.id):
-                raise InvalidKeyring(f"{where}: a key id is a letter and up to 15 letters or digits, lower-case")
+                raise InvalidKeyringError(f"{where}: a key id is a letter and up to 15 letters or digits, lower-case")
             if len(key.secret) != _SECRET_BYTES:
-                raise InvalidKeyring(f"{where}: key {key.id} must have {_SECRET_BYTES} bytes")
+                raise InvalidKeyringError(f"{where}: key {key.id} must have {_SECRET_BYTES} bytes")
         if len({key.id for key in keys}) != len(keys):
-            raise InvalidKeyring(f"{where}: two keys have the same id")
+            raise InvalidKeyringError(f"{where}: two keys have the same id")
     for tenant, keys in hash_keys.items():
         if not _TENANT.fullmatch(tenant):
-            raise InvalidKeyring("a tenant's name is lower-case letters, digits, - and _")
+            raise InvalidKeyringError("a tenant's name is lower-case letters, digits, - and _")
         if sum(key.primary for key in keys) != 1:
-            raise InvalidKeyring(f"tenant {tenant} needs exactly one hash key with primary = true")
+            raise InvalidKeyringError(f"tenant {tenant} needs exactly one hash key with primary = true")

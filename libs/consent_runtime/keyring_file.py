@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from consent_runtime import private_files
-from consent_runtime.keyring import InvalidKeyring, Key, Keyring, age
+from consent_runtime.keyring import InvalidKeyringError, Key, Keyring, age
 
 
 def generate(path: Path, tenants: Sequence[str]) -> Keyring:
@@ -27,7 +27,7 @@ def export(path: Path, target: Path, tenants: Sequence[str], *, hash_only: bool)
     wanted = _installations(path).export(tenants, hash_only=hash_only)
     try:
         replaceable = Keyring.load(target).exported
-    except InvalidKeyring:
+    except InvalidKeyringError:
         replaceable = not target.exists()
     if not replaceable:
         raise FileExistsError(target)
@@ -38,7 +38,7 @@ def add_tenant(path: Path, tenant: str) -> None:
     """A first hash key for a tenant that has none."""
     keyring = _installations(path)
     if tenant in keyring.hash_keys:
-        raise InvalidKeyring(
+        raise InvalidKeyringError(
             f"tenant {tenant} has hash keys; a newer one is added by: keyring rotate --tenant {tenant}"
         )
     _replace_hash_keys(path, keyring, tenant, [_new("h1", primary=True)])
@@ -65,7 +65,7 @@ def promote(path: Path, tenant: str, key_id: str) -> None:
     keyring = _installations(path)
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys}:
-        raise InvalidKeyring(f"tenant {tenant} has no hash key {key_id}")
+        raise InvalidKeyringError(f"tenant {tenant} has no hash key {key_id}")
     _replace_hash_keys(path, keyring, tenant, [replace(key, primary=key.id == key_id) for key in keys])
 
 
@@ -75,9 +75,9 @@ def retire(path: Path, tenant: str, key_id: str) -> None:
     keyring = _installations(path)
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys if not key.primary}:
-        raise InvalidKeyring(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
+        raise InvalidKeyringError(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
     if key_id == max((key.id for key in keys), key=age):
-        raise InvalidKeyring(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
+        raise InvalidKeyringError(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
     _replace_hash_keys(path, keyring, tenant, [key for key in keys if key.id != key_id])
 
 
@@ -85,13 +85,13 @@ def _installations(path: Path) -> Keyring:
     """The keyring of a file that may be changed, and that others are made from."""
     keyring = Keyring.load(path)
     if keyring.exported:
-        raise InvalidKeyring(f"{path} is an export: change the installation's keyring, and export again")
+        raise InvalidKeyringError(f"{path} is an export: change the installation's keyring, and export again")
     return keyring
 
 
 def _hash_keys(keyring: Keyring, tenant: str) -> tuple[Key, ...]:
     if tenant not in keyring.hash_keys:
-        raise InvalidKeyring(f"there is no tenant {tenant}")
+        raise InvalidKeyringError(f"there is no tenant {tenant}")
     return keyring.hash_keys[tenant]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class NoAreaCode(ValueError):
+class NoAreaCodeError(ValueError):
     """The number is written as it is dialled within its area, and which area that is cannot be known."""
 
 
@@ -17,7 +17,7 @@ class _Rule(NamedTuple):
     former: re.Pattern[str]
     """National numbers, without the country code, that the current plan does not have."""
     current: str | None
-    """The template of the current national number. None: NoAreaCode."""
+    """The template of the current national number. None: NoAreaCodeError."""
 
 
 def _rules(*pairs: tuple[str, str | None]) -> tuple[_Rule, ...]:
@@ -126,12 +126,12 @@ def is_former(code: str, national: str) -> bool:
 
 def current(number: str) -> str | None:
     """The number, in E.164, under its current plan; itself where no rule gives that. None: no former number.
-    Raises NoAreaCode."""
+    Raises NoAreaCodeError."""
     for code, national in _split(number):
         for rule in _FORMER.get(code, ()):
             if (former := rule.former.fullmatch(national)) is not None:
                 if rule.current is None:
-                    raise NoAreaCode
+                    raise NoAreaCodeError
                 return f"+{code}{former.expand(rule.current)}"
     return None
 

@@ -44,12 +44,12 @@ class Health:
         self._probes: dict[str, Callable[[], bool | str]] = {}
         self._notes: dict[str, str] = {}
 
-    def beat(self, name: str, busy: str = "") -> None:
+    def heartbeat(self, name: str, busy: str = "") -> None:
         """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it."""
         with self._lock:
             self._beats[name] = self._clock(), busy
 
-    def ready(self, name: str, state: bool | str = True) -> None:
+    def set_ready(self, name: str, state: bool | str = True) -> None:
         """Part `name` is ready (True), is not (False), or is not for the reason given. No address in it."""
         with self._lock:
             self._reasons[name] = None if state is True else state or "not ready"
@@ -68,13 +68,13 @@ class Health:
         with self._lock:
             return [f"{name}: {text}" for name, text in self._notes.items() if text]
 
-    def forget(self, name: str) -> None:
+    def unregister(self, name: str) -> None:
         """Part `name` has ended as it should and is no longer watched."""
         with self._lock:
             self._beats.pop(name, None)
             self._reasons.pop(name, None)
 
-    def check(self) -> tuple[bool, list[str]]:
+    def readiness(self) -> tuple[bool, list[str]]:
         """Whether the process can do its work now, and what speaks against it."""
         with self._lock:
             reasons = [f"{name}: {reason}" for name, reason in self._reasons.items() if reason]
@@ -84,7 +84,7 @@ class Health:
         reasons += [f"{name}: {state or 'not ready'}" for name, state in states if state is not True]
         return not reasons, reasons
 
-    def alive(self) -> tuple[bool, list[str]]:
+    def liveness(self) -> tuple[bool, list[str]]:
         """Whether the process is worth keeping. A part that is not ready is; one that hangs is not."""
         with self._lock:
             reasons = self._silent(self._dead_after)
@@ -203,9 +203,9 @@ class _Handler(BaseHTTPRequestHandler):
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, content_type, encode(self.registry))
         elif path == "/healthz":
-            self._state(*self.health.alive())
+            self._state(*self.health.liveness())
         elif path == "/readyz":
-            ok, reasons = self.health.check()
+            ok, reasons = self.health.readiness()
             self._state(ok, reasons, self.health.notes())
         else:
             self._answer(404, "text/plain; charset=utf-8", b"/metrics, /healthz and /readyz are here\n")

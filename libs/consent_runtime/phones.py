@@ -79,7 +79,7 @@ _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 _WHOLE = "send the whole number with its country code, as in +33639980001"
 
 
-class NotANumber(ValueError):
+class NotANumberError(ValueError):
     """`reason` is a code; nothing here holds the number."""
 
     def __init__(self, reason: str, cure: str) -> None:
@@ -88,12 +88,12 @@ class NotANumber(ValueError):
         self.cure = cure
 
 
-class _Plan(NamedTuple):
+class _NumberingPlan(NamedTuple):
     lengths: frozenset[int]
     prefix: re.Pattern[str] | None  # what a parser would take off the national number
 
 
-def plain(written: str, region: str) -> str | None:
+def fast_e164(written: str, region: str) -> str | None:
     """What `e164` would answer for a number already plain, or None. Some 30 times faster: it examines only what
     the library would where there is nothing to remove."""
     if (french := _FRENCH.fullmatch(written)) is not None:
@@ -114,14 +114,14 @@ def plain(written: str, region: str) -> str | None:
 
 
 def e164(written: str, region: str) -> str:
-    """`written` in E.164. Raises NotANumber."""
+    """`written` in E.164. Raises NotANumberError."""
     text = _ascii(written).strip(_QUOTES)
     if (scheme := _SCHEME.match(text)) is not None:
         text = text[scheme.end() :]
     if len(text) > _LONGEST_WRITTEN or not _WRITTEN.fullmatch(text):
-        raise NotANumber("not_a_phone_number", _DIGITS_ONLY)
+        raise NotANumberError("not_a_phone_number", _DIGITS_ONLY)
     if _DECIMAL.fullmatch(text):
-        raise NotANumber("not_a_phone_number", "send the number as text: a spreadsheet has made it end in .0")
+        raise NotANumberError("not_a_phone_number", "send the number as text: a spreadsheet has made it end in .0")
     if (french := _FRENCH.fullmatch(re.sub(r"[^\d+]", "", text))) is not None and (
         french[0][0] == "+" or region in _FRENCH_PLAN
     ):
@@ -129,12 +129,12 @@ def e164(written: str, region: str) -> str:
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
-        raise NotANumber("not_a_phone_number", _DIGITS_ONLY) from None
+        raise NotANumberError("not_a_phone_number", _DIGITS_ONLY) from None
     spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     try:
         current = numbering_plans.current(spelled)
-    except numbering_plans.NoAreaCode:
-        raise NotANumber("too_short", _WHOLE) from None
+    except numbering_plans.NoAreaCodeError:
+        raise NotANumberError("too_short", _WHOLE) from None
     if current is not None:
         return current
     reason = phonenumbers.is_possible_number_with_reason(number)
@@ -144,7 +144,7 @@ def e164(written: str, region: str) -> str:
             ValidationResult.TOO_LONG: "too_long",
             ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "too_short",
         }.get(reason, "impossible_number")
-        raise NotANumber(code, _WHOLE)
+        raise NotANumberError(code, _WHOLE)
     french = _FRENCH.fullmatch(spelled)
     return _french(french[1]) if french is not None else spelled
 
@@ -226,7 +226,7 @@ def _ascii_sign(character: str) -> str:
 
 
 @lru_cache(maxsize=2048)
-def _plan(code: str) -> _Plan | None:
+def _plan(code: str) -> _NumberingPlan | None:
     regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code))
     if not regions or code[0] == "0":
         return None
@@ -234,4 +234,4 @@ def _plan(code: str) -> _Plan | None:
     if metadata is None or metadata.general_desc is None:
         return None
     prefix = metadata.national_prefix_for_parsing
-    return _Plan(frozenset(metadata.general_desc.possible_length), re.compile(prefix) if prefix else None)
+    return _NumberingPlan(frozenset(metadata.general_desc.possible_length), re.compile(prefix) if prefix else None)

@@ -18,8 +18,8 @@ import click
 from consent_contracts.topics import Topics, TopicSpec
 
 from . import access
-from .refusals import LinkRefused
-from .starting import refuse
+from .refusals import LinkRefusedError
+from .startup import exit_with_errors
 from .topic_admin import BrokerTopic, ProvisionError, TopicAdmin
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def require_topics(
     """
     try:
         verify_topics(settings, names, wait_seconds=wait_seconds)
-    except (ProvisionError, TopicMismatchError, LinkRefused) as error:
-        refuse([str(error)])
+    except (ProvisionError, TopicMismatchError, LinkRefusedError) as error:
+        exit_with_errors([str(error)])
 
 
 def verify_topics(
@@ -134,7 +134,7 @@ def verify_topics(
 ) -> None:
     """Ask the broker for these topics (default: all).
 
-    Raises TopicMismatchError where records could be lost or go to another partition, LinkRefused where the broker
+    Raises TopicMismatchError where records could be lost or go to another partition, LinkRefusedError where the broker
     refuses us or something that the process needs, and ProvisionError when it cannot say.
     """
     process = settings.service.removeprefix("consent-api-")
@@ -156,7 +156,7 @@ def verify_topics(
 def require_access(
     settings: ProcessSettings, process: str, only: Collection[str] | None = None, *, wait_seconds: float = 0.0
 ) -> None:
-    """Raises LinkRefused where the broker refuses the connection, or something that `process` needs (a name of
+    """Raises LinkRefusedError where the broker refuses the connection, or something that `process` needs (a name of
     `access`); ProvisionError when it cannot say. `only` narrows to these topics."""
     propagator = str(getattr(settings, "propagator_name", "default"))
     admin = TopicAdmin(settings.kafka, settings.kafka_client, wait_seconds=wait_seconds)
@@ -174,7 +174,7 @@ def require_access(
     )
     if lacking is not None:
         acl, operations = lacking
-        raise LinkRefused(
+        raise LinkRefusedError(
             f"CONSENT_RELAY_KAFKA: {settings.kafka} does not grant {' and '.join(operations)} on {acl.resource}"
             f" {acl.name} to {settings.kafka_user}: add the ACL (docs/security-settings.md), or correct the user"
         )
@@ -196,17 +196,17 @@ def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence
 
 def _register(registry: str, topics: Topics, client_config: Mapping[str, Any] | None, wait_seconds: float) -> None:
     from consent_contracts import codec
-    from consent_contracts.errors import RegistryRefused, RegistryUnavailable
+    from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
 
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
             codec.register(registry, topics, client_config)
-        except RegistryRefused as error:
+        except RegistryRefusedError as error:
             from .refusals import registry_refusal
 
             raise registry_refusal(registry, error) from None
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             if time.monotonic() >= deadline:
                 cure = "check CONSENT_RELAY_REGISTRY, and that the registry runs"
                 raise ProvisionError(f"{error}; {cure}") from error
@@ -342,11 +342,11 @@ def acls_command(names: tuple[str, ...]) -> None:
 
 def _schema_differences(settings: ProcessSettings) -> list[str]:
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import ContractError, RegistryRefused
+    from consent_contracts.errors import ContractError, RegistryRefusedError
 
     try:
         Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
-    except RegistryRefused as error:
+    except RegistryRefusedError as error:
         from .refusals import registry_refusal
 
         raise registry_refusal(settings.registry, error) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
-    from consent_contracts.errors import RegistryRefused
+    from consent_contracts.errors import RegistryRefusedError
 
 _GROUP = "CONSENT_RELAY_KAFKA_"
 _REGISTRY = "CONSENT_RELAY_REGISTRY"
@@ -24,12 +24,14 @@ _BROKER = re.compile(r"s(?:asl_s)?sl://(?P<host>[^/]+):(?P<port>[0-9]+)/")
 _HANDSHAKE_SECONDS = 5.0
 
 
-class LinkRefused(Exception):
+class LinkRefusedError(Exception):
     """A server is there and refuses this process, or this process refuses the server: waiting does not help. Ends the
     process with code 2. The message begins with the setting to correct."""
 
 
-def kafka_refusal(bootstrap: str, client_config: Mapping[str, Any], errors: Iterable[KafkaError]) -> LinkRefused | None:
+def kafka_refusal(
+    bootstrap: str, client_config: Mapping[str, Any], errors: Iterable[KafkaError]
+) -> LinkRefusedError | None:
     """The message where `errors`, which librdkafka reported while no request was answered, do not pass by themselves;
     None where they may: no connection, a broker that starts or stops. May look at a broker's certificate."""
     for error in errors:
@@ -48,12 +50,14 @@ def kafka_refusal(bootstrap: str, client_config: Mapping[str, Any], errors: Iter
             setting, text = _of_certificate(fault, "CONSENT_RELAY_KAFKA", f"{_GROUP}SSL_CA_FILE"), fault or text
         else:
             continue
-        return LinkRefused(f"{setting}: Kafka at {bootstrap}: {text}")
+        return LinkRefusedError(f"{setting}: Kafka at {bootstrap}: {text}")
     # A broker that expects TLS ends other connections without a word.
     if not str(client_config.get("security.protocol", "PLAINTEXT")).endswith("SSL"):
         for address in map(str.strip, bootstrap.split(",")):
             if _speaks_tls(address):
-                return LinkRefused(f"{_GROUP}SECURITY_PROTOCOL: Kafka at {address} expects TLS: set SASL_SSL or SSL")
+                return LinkRefusedError(
+                    f"{_GROUP}SECURITY_PROTOCOL: Kafka at {address} expects TLS: set SASL_SSL or SSL"
+                )
     return None
 
 
@@ -99,7 +103,7 @@ def _of_certificate(fault: str, address: str, authority: str) -> str:
     return authority
 
 
-def registry_refusal(url: str, error: RegistryRefused) -> LinkRefused:
+def registry_refusal(url: str, error: RegistryRefusedError) -> LinkRefusedError:
     """The message for a registry that refuses us, or that we refuse."""
     if error.credentials:
         setting = f"{_REGISTRY}_USERNAME, {_REGISTRY}_PASSWORD"
@@ -107,4 +111,4 @@ def registry_refusal(url: str, error: RegistryRefused) -> LinkRefused:
         setting = f"{_REGISTRY}_SSL_CERTIFICATE_FILE"
     else:
         setting = _of_certificate(str(error), _REGISTRY, f"{_REGISTRY}_SSL_CA_FILE")
-    return LinkRefused(f"{setting}: the registry at {url}: {error}")
+    return LinkRefusedError(f"{setting}: the registry at {url}: {error}")

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from consent_contracts.topics import PROPAGATOR, Topics
 
 from .links import LinkSettings
-from .starting import refuse
+from .startup import exit_with_errors
 
 PREFIX = "CONSENT_RELAY_"
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
@@ -197,14 +197,14 @@ S = TypeVar("S", bound=ProcessSettings)
 def load(cls: type[S]) -> S:
     """The settings, or one line per wrong variable on standard error and exit code 2."""
     if misspelt := list(_misspelt_variables(cls, os.environ)):
-        refuse(misspelt)
+        exit_with_errors(misspelt)
     given: dict[str, Any] = {}
     try:
         return cls(**given)
     except InvalidSettingsError as error:
-        refuse(error.problems)
+        exit_with_errors(error.problems)
     except ValidationError as error:
-        refuse(_line(cls, each) for each in error.errors(include_input=False, include_url=False))
+        exit_with_errors(_line(cls, each) for each in error.errors(include_input=False, include_url=False))
 
 
 def _misspelt_variables(cls: type[ProcessSettings], environment: Mapping[str, str]) -> Iterator[str]:

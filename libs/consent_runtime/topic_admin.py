@@ -34,8 +34,8 @@ class BrokerTopic:
 
 
 class TopicAdmin:
-    """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting; raises LinkRefused
-    when one is there and the connection is refused."""
+    """Reads and changes topics. Waits up to ``wait_seconds`` for a broker that is still starting; raises
+    LinkRefusedError when one is there and the connection is refused."""
 
     def __init__(self, bootstrap: str, client_config: Mapping[str, Any] | None = None, *, wait_seconds: float) -> None:
         self._bootstrap = bootstrap

@@ -1,6 +1,12 @@
 """Local state restored from Kafka topics: a store of rows and positions, and a reader that fills it."""
 
-from .errors import RestoreFailed, RestoreStopped, StateError, StateStoreCorrupted, StateStoreUnavailable
+from .errors import (
+    RestoreFailedError,
+    RestoreStoppedError,
+    StateError,
+    StateStoreCorruptedError,
+    StateStoreUnavailableError,
+)
 from .offsets import high_watermarks, last_stable_offsets, low_watermarks, topic_ids
 from .positions import Position, Rebuild, RebuildReason, TopicPartition
 from .reader import Batch, Remaining, TableReader, table_consumer
@@ -14,14 +20,14 @@ __all__ = [
     "Rebuild",
     "RebuildReason",
     "Remaining",
-    "RestoreFailed",
-    "RestoreStopped",
+    "RestoreFailedError",
+    "RestoreStoppedError",
     "Restored",
     "Start",
     "StateError",
     "StateStore",
-    "StateStoreCorrupted",
-    "StateStoreUnavailable",
+    "StateStoreCorruptedError",
+    "StateStoreUnavailableError",
     "TableReader",
     "TopicPartition",
     "WriteBatch",

@@ -1,10 +1,10 @@
 """What can go wrong with local state.
 
 StateError
-├── StateStoreCorrupted    RocksDB reported an error: destroy the store and restore it from the topics
-├── StateStoreUnavailable  the store is closed, or no database can be created in its directory
-├── RestoreFailed          the broker did not answer, or the topics changed meanwhile: try again later
-└── RestoreStopped         the caller asked to stop
+├── StateStoreCorruptedError    RocksDB reported an error: destroy the store and restore it from the topics
+├── StateStoreUnavailableError  the store is closed, or no database can be created in its directory
+├── RestoreFailedError          the broker did not answer, or the topics changed meanwhile: try again later
+└── RestoreStoppedError         the caller asked to stop
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ class StateError(Exception):
     """Base of this package. No message holds a key or a value."""
 
 
-class StateStoreCorrupted(StateError):
+class StateStoreCorruptedError(StateError):
     """RocksDB reported an error; nothing that this store returns or has accepted may be trusted any more.
 
     The cure is `StateStore.clear` (or `destroy` and `open`), then a restore from the beginning of the topics.
     """
 
 
-class StateStoreUnavailable(StateError):
+class StateStoreUnavailableError(StateError):
     """The store is closed, or the file system does not let a database be created in its directory."""
 
 
-class RestoreFailed(StateError):
+class RestoreFailedError(StateError):
     """The broker did not answer, or a topic was deleted or truncated meanwhile. Retriable from the stored positions."""
 
 
-class RestoreStopped(StateError):
+class RestoreStoppedError(StateError):
     """The caller asked to stop before the ends were reached. What was read is in the store."""

@@ -1,7 +1,7 @@
 """What the broker reports about topics: their ids, and where their partitions begin and end.
 
 Every function waits 1.5 s at most for an answer, so that a caller soon notices that it shall stop, and raises
-RestoreFailed when there is none.
+RestoreFailedError when there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import confluent_kafka
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from .errors import RestoreFailed
+from .errors import RestoreFailedError
 from .positions import TopicPartition
 
 REQUEST_SECONDS = 1.5
@@ -60,7 +60,7 @@ def _list_offsets(
     found = _results(admin, listed, "asking for the offsets of {}")
     for at, info in found.items():
         if info.offset < 0:  # On a busy broker librdkafka gives -1001 without an error, which is no end of a topic.
-            raise RestoreFailed(f"asking for the offsets of {_name(at)}: the broker gave none")
+            raise RestoreFailedError(f"asking for the offsets of {_name(at)}: the broker gave none")
     return {TopicPartition(at.topic, at.partition): int(info.offset) for at, info in found.items()}
 
 
@@ -75,9 +75,9 @@ def _result(future: Future[Any], doing: str) -> Any:
     try:
         return future.result(timeout=2 * REQUEST_SECONDS)
     except FutureTimeoutError as error:
-        raise RestoreFailed(f"{doing}: no answer from the broker") from error
+        raise RestoreFailedError(f"{doing}: no answer from the broker") from error
     except KafkaException as error:
-        raise RestoreFailed(f"{doing}: {error.args[0].name()}") from error
+        raise RestoreFailedError(f"{doing}: {error.args[0].name()}") from error
 
 
 def _name(asked: Any) -> str:

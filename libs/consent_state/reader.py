@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from consent_runtime import kafka
 
-from .errors import RestoreFailed
+from .errors import RestoreFailedError
 from .positions import Position, TopicPartition
 
 
@@ -70,7 +70,7 @@ class TableReader:
     def poll(self, timeout: float) -> list[Batch]:
         """What has come within `timeout` seconds, at most one batch for each partition.
 
-        Returns early when there is something. Raises RestoreFailed when a position no longer exists or a topic is
+        Returns early when there is something. Raises RestoreFailedError when a position no longer exists or a topic is
         gone; a broker that cannot be reached only gives nothing.
         """
         positions = self._positions
@@ -82,7 +82,7 @@ class TableReader:
             if received:
                 received += self._consumer.consume(self._max_messages - 1, timeout=0)
         except KafkaException as error:
-            raise RestoreFailed(f"reading topics: {error.args[0].name()}") from error
+            raise RestoreFailedError(f"reading topics: {error.args[0].name()}") from error
         for message in received:
             failure = message.error()
             at = (message.topic(), message.partition())
@@ -95,7 +95,7 @@ class TableReader:
             elif failure.code() == KafkaError._PARTITION_EOF:
                 ends[TopicPartition(*at)] = message.offset()
             elif not failure.retriable():
-                raise RestoreFailed(f"reading {at[0]}:{at[1]}: {failure.name()}")
+                raise RestoreFailedError(f"reading {at[0]}:{at[1]}: {failure.name()}")
         batches = []
         for partition in messages.keys() | ends.keys():
             read = messages.get(partition, [])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from .errors import RestoreFailed, RestoreStopped
+from .errors import RestoreFailedError, RestoreStoppedError
 from .offsets import last_stable_offsets
 from .positions import TopicPartition
 from .reader import Batch, Remaining, TableReader
@@ -46,14 +46,14 @@ def restore(
     `ends` are high watermarks. For a writer that is fenced by Kafka they must be asked for after `init_transactions`:
     from then on no predecessor can commit. While the last stable offset is lower, a transaction of another producer is
     open on the topic; this waits for its end and gives `waiting` a sentence that names partition and offsets. Positions
-    are stored with each batch, so a restore that failed goes on where it was. Raises RestoreFailed, RestoreStopped,
-    StateStoreCorrupted.
+    are stored with each batch, so a restore that failed goes on where it was. Raises RestoreFailedError,
+    RestoreStoppedError, StateStoreCorruptedError.
     """
     began = progressed = time.monotonic()
     checked, records = began, 0
     while remaining := reader.remaining(ends):
         if stopping.is_set():
-            raise RestoreStopped("stopped before the ends of the topics were reached")
+            raise RestoreStoppedError("stopped before the ends of the topics were reached")
         batches = reader.poll(_POLL_SECONDS)
         if batches:
             writes = store.batch()
@@ -72,7 +72,7 @@ def restore(
             progressed = now
         elif now - progressed > _STALLED_SECONDS:
             stalled = ", ".join(sorted(map(str, remaining)))
-            raise RestoreFailed(f"the broker delivered nothing of {stalled} for {_STALLED_SECONDS:.0f} s")
+            raise RestoreFailedError(f"the broker delivered nothing of {stalled} for {_STALLED_SECONDS:.0f} s")
     # Also of those that had nothing to read: the store is as new as this, and the next start goes on from here.
     store.write(store.batch(), positions={at: reader.positions[at] for at in ends})
     store.flush()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from .errors import RestoreFailed
+from .errors import RestoreFailedError
 from .offsets import high_watermarks, low_watermarks, topic_ids
 from .positions import Position, Rebuild, RebuildReason, TopicPartition
 from .store import StateStore
@@ -26,14 +26,14 @@ def start_positions(store: StateStore, admin: AdminClient, partitions: Iterable[
 
     The store's positions where they fit the topics, and the beginning of a partition that the store has none of. If
     one does not fit, the store is cleared and all begin at their low watermark, because rows of several topics may
-    depend on each other. Raises RestoreFailed.
+    depend on each other. Raises RestoreFailedError.
     """
     wanted = list(partitions)
     ids = topic_ids(admin, (at.topic for at in wanted))
     lows = low_watermarks(admin, wanted)
     misfits = find_misfits(admin, {at: store.positions[at] for at in wanted if at in store.positions})
     if topic_ids(admin, ids) != ids:
-        raise RestoreFailed("a topic was created again while its offsets were asked for")
+        raise RestoreFailedError("a topic was created again while its offsets were asked for")
     beginnings = {at: Position(ids[at.topic], lows[at]) for at in wanted}
     if misfits:
         store.clear(next(iter(misfits.values())))
@@ -45,7 +45,7 @@ def find_misfits(admin: AdminClient, positions: Mapping[TopicPartition, Position
     """Which positions do not fit their topics: another topic id, or an offset outside of what the topic holds.
 
     The upper bound is the high watermark: while a transaction is open, the last stable offset is lower than positions
-    that are right. Raises RestoreFailed, also for a topic that does not exist.
+    that are right. Raises RestoreFailedError, also for a topic that does not exist.
     """
     if not positions:
         return {}

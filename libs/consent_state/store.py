@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import rocksdict
 
-from .errors import StateStoreCorrupted, StateStoreUnavailable
+from .errors import StateStoreCorruptedError, StateStoreUnavailableError
 from .positions import Position, Rebuild, RebuildReason, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class StateStore:
     """Rows and positions in one database. One thread writes, flushes, clears and closes; any thread may read.
 
     Keys beginning with 0xFF are reserved. After `close` and `destroy`, and after a `clear` that failed, every
-    operation raises StateStoreUnavailable.
+    operation raises StateStoreUnavailableError.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class StateStore:
         and created again, empty; `rebuild` then holds the reason. A directory that a live process holds (a frozen
         predecessor) is left alone: a temporary sibling takes its place and is removed by `close`. `on_rebuild` gets
         every reason for which the store starts from nothing, here and in `clear`, to count it. Raises
-        StateStoreUnavailable when the file system does not let a database be created.
+        StateStoreUnavailableError when the file system does not let a database be created.
         """
         store = cls(
             path,
@@ -134,7 +134,7 @@ class StateStore:
         )
         try:
             rebuild = store._open_existing()
-        except StateStoreCorrupted as error:
+        except StateStoreCorruptedError as error:
             rebuild = Rebuild(RebuildReason.CORRUPTED, str(error))
         if rebuild is not None:
             store.clear(rebuild)
@@ -213,7 +213,7 @@ class StateStore:
     def clear(self, rebuild: Rebuild | None = None) -> None:
         """Start from nothing in a new database. `rebuild` gives the reason, which is logged.
 
-        Works on a damaged or closed store too. Raises StateStoreUnavailable.
+        Works on a damaged or closed store too. Raises StateStoreUnavailableError.
         """
         self._close_database()
         if rebuild is not None:
@@ -229,7 +229,7 @@ class StateStore:
         self.rebuild = rebuild
         if not self._remove_directory():
             # RocksDB would open what remains, and rows that the topics no longer hold would come back.
-            raise StateStoreUnavailable(f"the directory {self._path} cannot be removed")
+            raise StateStoreUnavailableError(f"the directory {self._path} cannot be removed")
         if rebuild is not None and rebuild.reason is RebuildReason.LOCKED:
             self._use_temporary_directory()
         try:
@@ -239,8 +239,8 @@ class StateStore:
                 # RocksDB of this process has not let go of the directory just removed.
                 self._use_temporary_directory()
                 self._database = self._open_database()
-        except (StateStoreCorrupted, _LockedError) as error:
-            raise StateStoreUnavailable(f"no database can be created in {self._path}: {error}") from error
+        except (StateStoreCorruptedError, _LockedError) as error:
+            raise StateStoreUnavailableError(f"no database can be created in {self._path}: {error}") from error
 
     def close(self) -> None:
         """Close the database; a temporary directory is removed. Never raises an error of RocksDB."""
@@ -301,14 +301,14 @@ class StateStore:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StateStoreUnavailable(f"the directory {self._path} cannot be created: {error}") from error
+            raise StateStoreUnavailableError(f"the directory {self._path} cannot be created: {error}") from error
         try:
             return rocksdict.Rdict(str(self._path), options)
         except Exception as error:  # rocksdict reports every error as a bare Exception
             # Not just "lock": "block checksum mismatch" contains it.
             if "lock hold by current process" in str(error) or "While lock file" in str(error):
                 raise _LockedError(str(error)) from error
-            raise StateStoreCorrupted(f"opening the database: {error}") from error
+            raise StateStoreCorruptedError(f"opening the database: {error}") from error
 
     def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
@@ -346,22 +346,24 @@ class StateStore:
         try:
             beside = tempfile.mkdtemp(prefix=f"{self._wanted_path.name}-", dir=self._wanted_path.parent)
         except OSError as error:
-            raise StateStoreUnavailable(f"no directory can be created beside {self._wanted_path}: {error}") from error
+            raise StateStoreUnavailableError(
+                f"no directory can be created beside {self._wanted_path}: {error}"
+            ) from error
         self._path = Path(beside)
         self._temporary = True
 
     @contextmanager
     def _rocksdb_errors(self) -> Iterator[Any]:
-        """The open database; its errors are raised as StateStoreCorrupted."""
+        """The open database; its errors are raised as StateStoreCorruptedError."""
         database = self._database
         if database is None:
-            raise StateStoreUnavailable("the state store is closed")
+            raise StateStoreUnavailableError("the state store is closed")
         try:
             yield database
         except Exception as error:
             if type(error) is not Exception:  # A bug (a key that is no bytes) is no reason to destroy the state.
                 raise
-            raise StateStoreCorrupted(f"local state: {error}") from error
+            raise StateStoreCorruptedError(f"local state: {error}") from error
 
 
 class _LockedError(Exception):

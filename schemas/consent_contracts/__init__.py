@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .codec import Codec, register
     from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
-    from .errors import ContractError, InvalidRecord, NotRegistered, RegistryUnavailable, Unreadable
+    from .errors import ContractError, InvalidRecordError, NotRegisteredError, RegistryUnavailableError, UnreadableError
     from .join import SKEW_MICROS, order
     from .partitioner import murmur2, partition_of
-    from .reading import NO_DECISION, Verdict, applicable
-    from .records import entry_of, entry_of_change, suppression_datum, verdicts_of
+    from .reading import NO_DECISION, Verdict, effective_verdict
+    from .records import entry_from_avro, entry_from_change, entry_to_avro, verdicts_of
     from .topics import Topics, TopicSpec, record_names, subject
     from .verdict import verdicts
 else:
@@ -27,11 +27,17 @@ else:
 _NAMES = {
     "codec": ("Codec", "register"),
     "decisions": ("EVERY_PURPOSE", "GIVEN", "STATUSES", "Decision", "Entry", "permits"),
-    "errors": ("ContractError", "InvalidRecord", "NotRegistered", "RegistryUnavailable", "Unreadable"),
+    "errors": (
+        "ContractError",
+        "InvalidRecordError",
+        "NotRegisteredError",
+        "RegistryUnavailableError",
+        "UnreadableError",
+    ),
     "join": ("SKEW_MICROS", "order"),
     "partitioner": ("murmur2", "partition_of"),
-    "reading": ("NO_DECISION", "Verdict", "applicable"),
-    "records": ("entry_of", "entry_of_change", "suppression_datum", "verdicts_of"),
+    "reading": ("NO_DECISION", "Verdict", "effective_verdict"),
+    "records": ("entry_from_avro", "entry_from_change", "entry_to_avro", "verdicts_of"),
     "topics": ("TopicSpec", "Topics", "record_names", "subject"),
     "verdict": ("verdicts",),
 }
@@ -45,16 +51,17 @@ __all__ = [
     "ContractError",
     "Decision",
     "Entry",
-    "InvalidRecord",
-    "NotRegistered",
-    "RegistryUnavailable",
+    "InvalidRecordError",
+    "NotRegisteredError",
+    "RegistryUnavailableError",
     "TopicSpec",
     "Topics",
-    "Unreadable",
+    "UnreadableError",
     "Verdict",
-    "applicable",
-    "entry_of",
-    "entry_of_change",
+    "effective_verdict",
+    "entry_from_avro",
+    "entry_from_change",
+    "entry_to_avro",
     "murmur2",
     "order",
     "partition_of",
@@ -62,7 +69,6 @@ __all__ = [
     "record_names",
     "register",
     "subject",
-    "suppression_datum",
     "verdicts",
     "verdicts_of",
 ]

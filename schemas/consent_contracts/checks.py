@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidRecord
+from .errors import InvalidRecordError
 
 if TYPE_CHECKING:
     from .codec import Codec
@@ -21,11 +21,11 @@ _RESOLVED_TIMES = ("resolved_at", "bulk_resolved_at", "inbound_resolved_at", "wr
 
 
 def check_moments(datum: Mapping[str, Any], *names: str) -> None:
-    """Raises InvalidRecord for one of these times that no calendar holds: it could be neither shown nor sent."""
+    """Raises InvalidRecordError for one of these times that no calendar holds: it could be neither shown nor sent."""
     for name in names:
         moment = datum[name]
         if moment is not None and not 0 <= moment <= LAST_MOMENT:
-            raise InvalidRecord(name, "must be a time between 1970 and 9999, in microseconds")
+            raise InvalidRecordError(name, "must be a time between 1970 and 9999, in microseconds")
 
 
 def decode_resolved(
@@ -33,24 +33,24 @@ def decode_resolved(
 ) -> dict[str, Any]:
     """A ListResolved that the merge has written to this partition; `read_at` as for `Codec.decode`.
 
-    Raises as that does, and InvalidRecord for one that no merge has written."""
+    Raises as that does, and InvalidRecordError for one that no merge has written."""
     datum = codec.decode(topic, value, read_at=read_at)
     check_resolved(datum, partition)
     return datum
 
 
 def check_resolved(datum: Mapping[str, Any], partition: int | None) -> None:
-    """Raises InvalidRecord for a ListResolved in this partition that no merge has written."""
+    """Raises InvalidRecordError for a ListResolved in this partition that no merge has written."""
     if datum["partition"] != partition:
-        raise InvalidRecord("partition", "must be the record's partition")
+        raise InvalidRecordError("partition", "must be the record's partition")
     check_moments(datum, *_RESOLVED_TIMES)
     if not 0 <= datum["bulk_loss"] <= datum["loss"] <= MAX_LOSS:
-        raise InvalidRecord("loss", "must be a number of losses, and not lower than bulk_loss")
+        raise InvalidRecordError("loss", "must be a number of losses, and not lower than bulk_loss")
     ends = (offset for each in datum["lists"] for offset in (each["start_offset"], each["end_offset"]))
     if any(offset < 0 for offset in (*ends, *(each["offset"] for each in datum["inputs"]))):
-        raise InvalidRecord("offset", "must not be negative")
+        raise InvalidRecordError("offset", "must not be negative")
     if not all(CHANNEL.fullmatch(channel) for channel in datum["channel_holes"]):
-        raise InvalidRecord("channel_holes", "must name channels")
+        raise InvalidRecordError("channel_holes", "must name channels")
     for hole in (datum["hole"], *datum["channel_holes"].values()):
         if hole is not None and not HOLE_ID.fullmatch(hole):
-            raise InvalidRecord("hole", "must be the id of a hole")
+            raise InvalidRecordError("hole", "must be the id of a hole")

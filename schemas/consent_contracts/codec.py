@@ -4,7 +4,8 @@ Ids come from a registry that speaks Confluent's REST interface. What has been l
 the registry may vanish after the start without stopping anyone.
 
 Clients that may register a schema or produce a record decide what is decoded here. So a value is read only by a schema
-of ours, or by one that is registered for its topic and that `writer_schema` accepts; everything else is Unreadable.
+of ours, or by one that is registered for its topic and that `writer_schema` accepts; everything else is
+UnreadableError.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Any, NamedTuple, Protocol
 import fastavro
 
 from . import schemas, writer_schema
-from .errors import NotRegistered, RegistryRefused, RegistryUnavailable, Unreadable
+from .errors import NotRegisteredError, RegistryRefusedError, RegistryUnavailableError, UnreadableError
 from .topics import Topics, record_names, subject
-from .writer_schema import MAX_SCHEMA_CHARACTERS, SchemaRefused
+from .writer_schema import MAX_SCHEMA_CHARACTERS, SchemaRefusedError
 
 _MAGIC = b"\x00"
 _HEADER = 5
@@ -41,10 +42,10 @@ class Decoder(NamedTuple):
 
 
 class SchemaIds(Protocol):
-    """What the codec needs of a registry. Both raise RegistryUnavailable when it does not answer."""
+    """What the codec needs of a registry. Both raise RegistryUnavailableError when it does not answer."""
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        """The id under which this very schema is registered for ``subject``; NotRegistered when it is not."""
+        """The id under which this very schema is registered for ``subject``; NotRegisteredError when it is not."""
 
     def schemas_of(self, subject: str) -> Mapping[int, str]:
         """Every schema that is or was registered for ``subject``, by id, as JSON text; none for an unknown subject."""
@@ -64,11 +65,11 @@ class Codec:
         self._ids = ids
         self._lock = threading.Lock()
         self._readers: dict[str, Any] = {
-            name: fastavro.parse_schema(schemas.without_annotations(schemas.current(name)))
+            name: fastavro.parse_schema(schemas.without_annotations(schemas.current_schema(name)))
             for name in schemas.RECORD_NAMES
         }
         self._encoders: dict[tuple[str, str | None], tuple[bytes, Any]] = {}
-        self._decoders: dict[tuple[str, bytes], Decoder | Unreadable] = {}
+        self._decoders: dict[tuple[str, bytes], Decoder | UnreadableError] = {}
         """Also why a schema is refused. Only what the registry holds, so that invented ids do not fill the memory."""
         self._record_names: dict[str, tuple[str, ...]] = {}
         self._own_names: dict[bytes, str] = {}
@@ -86,8 +87,9 @@ class Codec:
     ) -> Codec:
         """A codec that knows the ids of all our schemas already, so that it can do without the registry.
 
-        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailable; RegistryRefused at once.
-        NotRegistered when it does not know a schema of ours. ``client_config``: security settings of its client.
+        Waits for the registry up to ``wait_seconds``, then raises RegistryUnavailableError; RegistryRefusedError at
+        once. NotRegisteredError when it does not know a schema of ours. ``client_config``: security settings of its
+        client.
         """
         codec = cls(ConfluentRegistry(registry_url, client_config))
         deadline = time.monotonic() + wait_seconds
@@ -95,9 +97,9 @@ class Codec:
         while True:
             try:
                 codec.prepare(spec.name for spec in topics.specs())
-            except RegistryRefused:
+            except RegistryRefusedError:
                 raise
-            except RegistryUnavailable:
+            except RegistryUnavailableError:
                 if time.monotonic() + pause > deadline:
                     raise
                 time.sleep(pause)
@@ -130,11 +132,12 @@ class Codec:
         ``read_at``: when the record had been read from its topic, of the monotonic clock in seconds; None: now. What
         the registry has answered since then holds for it, so a batch with unknown schema ids asks the registry once.
 
-        Raises Unreadable with its reason, or RegistryUnavailable when an id is new and the registry is unavailable.
+        Raises UnreadableError with its reason, or RegistryUnavailableError when an id is new and the registry is
+        unavailable.
         """
         name, datum = self.decode_record(topic, data, read_at=read_at)
         if name != self._names(topic)[0]:
-            raise Unreadable("wrong_schema", f"the value is no {schemas.NAMESPACE}.{self._names(topic)[0]}")
+            raise UnreadableError("wrong_schema", f"the value is no {schemas.NAMESPACE}.{self._names(topic)[0]}")
         return datum
 
     def decode_record(
@@ -142,23 +145,23 @@ class Codec:
     ) -> tuple[str, dict[str, Any]]:
         """As ``decode``, for a topic that carries several records: the record's name (without namespace), its datum."""
         if not data:
-            raise Unreadable("empty", "the record has no value")
+            raise UnreadableError("empty", "the record has no value")
         decoder = self._decoders.get((topic, data[:_HEADER]))
         if decoder is None:
             decoder = self._decoder(topic, data[:_HEADER], read_at)
-        if isinstance(decoder, Unreadable):
-            raise Unreadable(decoder.reason, str(decoder))
+        if isinstance(decoder, UnreadableError):
+            raise UnreadableError(decoder.reason, str(decoder))
         if len(data) > MAX_RECORD_BYTES:
-            raise Unreadable("too_large", f"the value has more than {MAX_RECORD_BYTES} bytes")
+            raise UnreadableError("too_large", f"the value has more than {MAX_RECORD_BYTES} bytes")
         try:
             datum, end = decoder.read(data)
         except EOFError:
-            raise Unreadable("truncated", "the value ends before its last field") from None
+            raise UnreadableError("truncated", "the value ends before its last field") from None
         except Exception:
             # Whatever it is, the record is the cause: it must not end the process, and then the next one.
-            raise Unreadable("undecodable", f"the bytes are not a {decoder.record_name}") from None
+            raise UnreadableError("undecodable", f"the bytes are not a {decoder.record_name}") from None
         if end != len(data):
-            raise Unreadable("undecodable", "bytes are left over after the last field")
+            raise UnreadableError("undecodable", "bytes are left over after the last field")
         return decoder.record_name, datum
 
     def schema_id(self, topic: str, record_name: str | None = None) -> int:
@@ -176,7 +179,7 @@ class Codec:
             name = record_name or self._names(topic)[0]
             if name not in self._names(topic):
                 raise ValueError(f"{topic} carries no {name}")
-            header = _MAGIC + self._ids.id_of(subject(topic, name), schemas.text(name)).to_bytes(4, "big")
+            header = _MAGIC + self._ids.id_of(subject(topic, name), schemas.schema_text(name)).to_bytes(4, "big")
             self._own_names[header] = name
             found = (header, self._readers[name])
             if name == self._names(topic)[0]:
@@ -184,11 +187,11 @@ class Codec:
             self._encoders[topic, name] = found
         return found
 
-    def _decoder(self, topic: str, header: bytes, read_at: float | None) -> Decoder | Unreadable:
+    def _decoder(self, topic: str, header: bytes, read_at: float | None) -> Decoder | UnreadableError:
         if header[:1] != _MAGIC:
-            raise Unreadable("not_framed", "the value does not begin with Confluent's magic byte 0")
+            raise UnreadableError("not_framed", "the value does not begin with Confluent's magic byte 0")
         if len(header) < _HEADER:
-            raise Unreadable("truncated", "the value ends within its header")
+            raise UnreadableError("truncated", "the value ends within its header")
         with self._lock:
             found = self._decoders.get((topic, header))
             if found is None:
@@ -202,9 +205,9 @@ class Codec:
                 self._decoders[(topic, header)] = found
             return found
 
-    def _own_decoder(self, topic: str, name: str) -> Decoder | Unreadable:
+    def _own_decoder(self, topic: str, name: str) -> Decoder | UnreadableError:
         if name not in self._names(topic):
-            return Unreadable("wrong_schema", f"the value is no {self._expected(topic)}")
+            return UnreadableError("wrong_schema", f"the value is no {self._expected(topic)}")
         return Decoder(name, _fast_reader(self._readers[name], None))
 
     def _registered(self, topic: str, schema_id: int, read_at: float) -> str:
@@ -217,26 +220,26 @@ class Codec:
                 listing = self._listings[each] = _Listing(asked_at, self._ids.schemas_of(each))
             if schema_id in listing.texts:
                 return listing.texts[schema_id]
-        raise Unreadable(
+        raise UnreadableError(
             "unknown_schema",
             f"schema id {schema_id} is not registered for {' or '.join(subjects)}: register the schema there, then"
             " replay this record",
         )
 
-    def _registered_decoder(self, topic: str, schema_id: int, text: str) -> Decoder | Unreadable:
+    def _registered_decoder(self, topic: str, schema_id: int, text: str) -> Decoder | UnreadableError:
         """A schema that is not the current one of ours: of another release, or a producer's own."""
         try:
             writer = writer_schema.parse(text)
             namespace, _, name = writer.name.rpartition(".")
             if namespace != schemas.NAMESPACE or name not in self._names(topic):
-                raise SchemaRefused(f"it describes no {self._expected(topic)}")
-            for released in schemas.released(name):
+                raise SchemaRefusedError(f"it describes no {self._expected(topic)}")
+            for released in schemas.released_schemas(name):
                 if writer_schema.parse(json.dumps(released)) == writer:
                     parsed = fastavro.parse_schema(schemas.without_annotations(released), named_schemas={})
                     return Decoder(name, _fast_reader(parsed, self._readers[name]))
-            read = writer_schema.resolve(writer, writer_schema.parse(schemas.text(name)))
-        except SchemaRefused as refused:
-            return Unreadable(
+            read = writer_schema.resolve(writer, writer_schema.parse(schemas.schema_text(name)))
+        except SchemaRefusedError as refused:
+            return UnreadableError(
                 "wrong_schema",
                 f"schema id {schema_id} cannot be read: {refused}; register a schema that is compatible with ours for"
                 " this topic (docs/submitting.md), and send the record again with that",
@@ -270,12 +273,12 @@ def _bounded_reader(read: writer_schema.Read) -> Callable[[bytes], tuple[dict[st
 def register(registry_url: str, topics: Topics, client_config: Mapping[str, Any] | None = None) -> None:
     """Register every topic's current schema, compatibility FULL_TRANSITIVE set first and so enforced.
 
-    Repeatable. Raises RegistryUnavailable, or ValueError with the registry's differences when it refuses.
+    Repeatable. Raises RegistryUnavailableError, or ValueError with the registry's differences when it refuses.
     """
     registry = ConfluentRegistry(registry_url, client_config)
     for spec in topics.specs():
         for name in spec.record_names:
-            registry.register(subject(spec.name, name), schemas.text(name))
+            registry.register(subject(spec.name, name), schemas.schema_text(name))
 
 
 class ConfluentRegistry:
@@ -303,13 +306,13 @@ class ConfluentRegistry:
                 f"{subject}: the registry refused to look the schema up",
             )
         except LookupError:
-            raise NotRegistered(subject) from None
+            raise NotRegisteredError(subject) from None
         return int(found.schema_id)
 
     def schemas_of(self, subject: str) -> Mapping[int, str]:
         """What was read before is not read again, unless the registry is another one than it was.
 
-        RegistryUnavailable also while many new versions are being read, some at each call.
+        RegistryUnavailableError also while many new versions are being read, some at each call.
         """
         try:
             versions = set(self._ask(lambda: self._client.get_versions(subject, deleted=True), f"{subject}: not found"))
@@ -326,7 +329,9 @@ class ConfluentRegistry:
                 found = self._version(subject, version)
                 known[version] = int(found.schema_id), str(found.schema.schema_str)[: MAX_SCHEMA_CHARACTERS + 1]
         if len(missing) > _VERSIONS_AT_ONCE:
-            raise RegistryUnavailable(f"{subject}: {len(missing) - _VERSIONS_AT_ONCE} versions are still to be read")
+            raise RegistryUnavailableError(
+                f"{subject}: {len(missing) - _VERSIONS_AT_ONCE} versions are still to be read"
+            )
         return dict(known.values())
 
     def _version(self, subject: str, version: Any) -> Any:
@@ -351,27 +356,27 @@ class ConfluentRegistry:
             if error.http_status_code in (409, 422):
                 raise ValueError(f"{not_found}: {error.error_message}") from None
             if error.http_status_code in (401, 403):
-                raise RegistryRefused(f"it answered {error.http_status_code}", credentials=True) from None
-            raise RegistryUnavailable(f"the registry answered {error.http_status_code}") from None
+                raise RegistryRefusedError(f"it answered {error.http_status_code}", credentials=True) from None
+            raise RegistryUnavailableError(f"the registry answered {error.http_status_code}") from None
         except OSError as error:
-            raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
+            raise RegistryUnavailableError(f"the registry does not answer: {type(error).__name__}") from None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Such as the error page of a proxy in front of it.
-            raise RegistryUnavailable(f"the registry's answer cannot be read: {type(error).__name__}") from None
+            raise RegistryUnavailableError(f"the registry's answer cannot be read: {type(error).__name__}") from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
                 if (refusal := _tls_refusal(error)) is not None:
                     raise refusal from None
-                raise RegistryUnavailable(f"the registry does not answer: {type(error).__name__}") from None
+                raise RegistryUnavailableError(f"the registry does not answer: {type(error).__name__}") from None
             raise
 
 
-def _tls_refusal(error: BaseException) -> RegistryRefused | None:
+def _tls_refusal(error: BaseException) -> RegistryRefusedError | None:
     """What TLS reports among the causes of ``error``; None where no handshake has failed."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             reason = getattr(cause, "verify_message", None) or cause.reason or type(cause).__name__
-            return RegistryRefused(f"TLS: {reason}", credentials=False)
+            return RegistryRefusedError(f"TLS: {reason}", credentials=False)
         cause = cause.__cause__ or cause.__context__
     return None

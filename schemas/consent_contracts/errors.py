@@ -1,11 +1,11 @@
 """What can be wrong with bytes that claim to follow our contracts.
 
 ContractError
-├── Unreadable           the bytes cannot be decoded: dead letter, with ``reason``
-├── InvalidRecord        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
-├── NotRegistered        the registry does not know a schema of ours: run ``consent-relay topics apply``
-└── RegistryUnavailable  the registry did not answer: transient, try again, never a dead letter
-    └── RegistryRefused  it is there, and refuses us or we it: at the start that is a wrong setting
+├── UnreadableError           the bytes cannot be decoded: dead letter, with ``reason``
+├── InvalidRecordError        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
+├── NotRegisteredError        the registry does not know a schema of ours: run ``consent-relay topics apply``
+└── RegistryUnavailableError  the registry did not answer: transient, try again, never a dead letter
+    └── RegistryRefusedError  it is there, and refuses us or we it: at the start that is a wrong setting
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNREADABLE_REASONS = (
 )
 
 
-class Unreadable(ContractError):
+class UnreadableError(ContractError):
     """``reason`` is one of UNREADABLE_REASONS."""
 
     def __init__(self, reason: str, explanation: str) -> None:
@@ -34,7 +34,7 @@ class Unreadable(ContractError):
         self.reason = reason
 
 
-class InvalidRecord(ContractError):
+class InvalidRecordError(ContractError):
     """The record is readable, but field ``field`` breaks a rule; ``cure`` is what to send instead."""
 
     reason = "invalid"
@@ -45,7 +45,7 @@ class InvalidRecord(ContractError):
         self.cure = cure
 
 
-class NotRegistered(ContractError):
+class NotRegisteredError(ContractError):
     """A schema that we write is not registered for ``subject``; the message has the cure."""
 
     def __init__(self, subject: str) -> None:
@@ -53,11 +53,11 @@ class NotRegistered(ContractError):
         self.subject = subject
 
 
-class RegistryUnavailable(ContractError):
+class RegistryUnavailableError(ContractError):
     """The schema registry did not answer and the schema is not known yet."""
 
 
-class RegistryRefused(RegistryUnavailable):
+class RegistryRefusedError(RegistryUnavailableError):
     """Credentials or a certificate are wrong. At the start that is a wrong setting. Later it may be corrected at the
     registry, so a record waits as if it did not answer."""
 

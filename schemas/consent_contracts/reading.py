@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
 NO_DECISION = Verdict(permitted=False, reason=UNKNOWN)
 
 
-def applicable(known: Mapping[str, Verdict], purpose: str, now: int) -> Verdict:
+def effective_verdict(known: Mapping[str, Verdict], purpose: str, now: int) -> Verdict:
     """The one line every reader needs: the purpose's own verdict or that of ``*``, unless it has expired."""
     found = known.get(purpose) or known.get(EVERY_PURPOSE) or NO_DECISION
     if found.permitted and found.expires_at is not None and found.expires_at <= now:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .checks import CHANNEL, MAX_LOSS, check_moments
 from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
-from .errors import InvalidRecord
+from .errors import InvalidRecordError
 from .verdict import Verdict, verdicts
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -18,31 +18,31 @@ LONGEST_SEAL = 1_024
 """Bytes: a mailbox has 254 at most, and a seal adds some forty."""
 
 
-def entry_of_change(datum: Mapping[str, Any]) -> Entry:
+def entry_from_change(datum: Mapping[str, Any]) -> Entry:
     """One recorded decision as an entry of its own, ready to be joined.
 
-    Raises InvalidRecord for what neither the API nor ingest accepts: it must not become state, whatever wrote it.
+    Raises InvalidRecordError for what neither the API nor ingest accepts: it must not become state, whatever wrote it.
     """
     purpose, status = datum["purpose"], datum["status"]
     if status not in STATUSES:
-        raise InvalidRecord("status", f"must be one of {', '.join(sorted(STATUSES))}")
+        raise InvalidRecordError("status", f"must be one of {', '.join(sorted(STATUSES))}")
     if purpose == EVERY_PURPOSE:
         if status == GIVEN:
-            raise InvalidRecord("purpose", "a permission names its purpose; * is for refusals")
+            raise InvalidRecordError("purpose", "a permission names its purpose; * is for refusals")
     elif not PURPOSE.fullmatch(purpose):
-        raise InvalidRecord("purpose", "must be a slug of a-z, 0-9, _ and -, or *")
+        raise InvalidRecordError("purpose", "must be a slug of a-z, 0-9, _ and -, or *")
     if not CHANNEL.fullmatch(datum["channel"]):
-        raise InvalidRecord("channel", "must be a lower-case name of a-z, 0-9, _ and -")
+        raise InvalidRecordError("channel", "must be a lower-case name of a-z, 0-9, _ and -")
     for name in ("tenant", "address_key", "decision_id"):
         if not datum[name]:
-            raise InvalidRecord(name, "must not be empty")
+            raise InvalidRecordError(name, "must not be empty")
     for name in ("tenant", "address_key", "decision_id", "subject_ref"):
         if len(datum[name] or "") > LONGEST_TEXT:
-            raise InvalidRecord(name, f"must not exceed {LONGEST_TEXT} characters")
+            raise InvalidRecordError(name, f"must not exceed {LONGEST_TEXT} characters")
     if len(datum["sealed_address"] or b"") > LONGEST_SEAL:
-        raise InvalidRecord("sealed_address", f"must not exceed {LONGEST_SEAL} bytes")
+        raise InvalidRecordError("sealed_address", f"must not exceed {LONGEST_SEAL} bytes")
     if datum["effective_at"] > datum["recorded_at"]:
-        raise InvalidRecord("effective_at", "must not be later than recorded_at")
+        raise InvalidRecordError("effective_at", "must not be later than recorded_at")
     return Entry(
         tenant=datum["tenant"],
         channel=datum["channel"],
@@ -52,8 +52,8 @@ def entry_of_change(datum: Mapping[str, Any]) -> Entry:
     )
 
 
-def entry_of(datum: Mapping[str, Any]) -> Entry:
-    """The decisions of a SuppressionEntry. Raises InvalidRecord for times that no calendar holds."""
+def entry_from_avro(datum: Mapping[str, Any]) -> Entry:
+    """The decisions of a SuppressionEntry. Raises InvalidRecordError for times that no calendar holds."""
     check_moments(datum, "written_at")
     return Entry(
         tenant=datum["tenant"],
@@ -65,20 +65,20 @@ def entry_of(datum: Mapping[str, Any]) -> Entry:
 
 
 def verdicts_of(datum: Mapping[str, Any]) -> dict[str, Verdict]:
-    """The verdicts of a SuppressionEntry, by purpose. Raises InvalidRecord as `entry_of` does."""
+    """The verdicts of a SuppressionEntry, by purpose. Raises InvalidRecordError as `entry_from_avro` does."""
     for each in datum["verdicts"].values():
         check_moments(each, "since", "expires_at")
     return {purpose: Verdict(**each) for purpose, each in datum["verdicts"].items()}
 
 
 def check_mark(datum: Mapping[str, Any]) -> None:
-    """Raises InvalidRecord for a ConsentResolved that no relay has written."""
+    """Raises InvalidRecordError for a ConsentResolved that no relay has written."""
     check_moments(datum, "resolved_at", "inbound_resolved_at")
     if not 0 <= datum["loss"] <= MAX_LOSS:
-        raise InvalidRecord("loss", "must be a number of losses")
+        raise InvalidRecordError("loss", "must be a number of losses")
 
 
-def suppression_datum(entry: Entry, written_at: int) -> dict[str, Any]:
+def entry_to_avro(entry: Entry, written_at: int) -> dict[str, Any]:
     """A SuppressionEntry: the whole state of one address, with the verdicts that follow from it."""
     return {
         "tenant": entry.tenant,

@@ -22,18 +22,18 @@ RECORD_NAMES = (
 
 
 @cache
-def text(record_name: str) -> str:
+def schema_text(record_name: str) -> str:
     """The current schema of ``record_name`` as JSON text."""
     return (files(__package__) / "avro" / f"{record_name}.avsc").read_text("utf-8")
 
 
-def current(record_name: str) -> dict[str, Any]:
+def current_schema(record_name: str) -> dict[str, Any]:
     """The current schema of ``record_name``, decoded from JSON."""
-    schema: dict[str, Any] = json.loads(text(record_name))
+    schema: dict[str, Any] = json.loads(schema_text(record_name))
     return schema
 
 
-def released(record_name: str) -> list[dict[str, Any]]:
+def released_schemas(record_name: str) -> list[dict[str, Any]]:
     """Every released version of a record's schema, oldest first; a record newer than a release is not in it."""
     snapshots = files(__package__) / "released"
     versions = sorted((v for v in snapshots.iterdir() if v.name.isdigit()), key=lambda v: int(v.name))

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from .decisions import EVERY_PURPOSE, Decision, permits
 from .join import order
-from .reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, applicable
+from .reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, effective_verdict
 
-__all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "applicable", "verdict", "verdicts"]
+__all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "effective_verdict", "verdict", "verdicts"]
 
 Choices = dict[str, Decision]
 

@@ -35,7 +35,7 @@ _INT = 1 << 31
 _LONG = 1 << 64
 
 
-class SchemaRefused(ValueError):
+class SchemaRefusedError(ValueError):
     """The schema cannot be read as ours; the message has the reason."""
 
 
@@ -103,23 +103,23 @@ class WriterSchema:
 def resolve(writer: WriterSchema, reader: WriterSchema) -> Read:
     """What reads a record of `writer` as one of `reader`, a schema of ours. Times in any unit are read as microseconds.
 
-    Raises SchemaRefused. What is returned raises EOFError and ValueError, and no other.
+    Raises SchemaRefusedError. What is returned raises EOFError and ValueError, and no other.
     """
     return _resolve(writer, reader, writer.name)
 
 
 def parse(text: str) -> WriterSchema:
-    """The record that a schema describes. Raises SchemaRefused."""
+    """The record that a schema describes. Raises SchemaRefusedError."""
     if len(text) > MAX_SCHEMA_CHARACTERS:
-        raise SchemaRefused(f"it is longer than {MAX_SCHEMA_CHARACTERS} characters")
+        raise SchemaRefusedError(f"it is longer than {MAX_SCHEMA_CHARACTERS} characters")
     try:
         found = _Parser().type(json.loads(text), namespace="", level=1)
     except (RecursionError, ValueError) as error:
-        if isinstance(error, SchemaRefused):
+        if isinstance(error, SchemaRefusedError):
             raise
-        raise SchemaRefused("it is no JSON") from None
+        raise SchemaRefusedError("it is no JSON") from None
     if found.kind != "record":
-        raise SchemaRefused("it describes no record")
+        raise SchemaRefusedError("it describes no record")
     return found
 
 
@@ -130,13 +130,13 @@ class _Parser:
 
     def type(self, schema: Any, *, namespace: str, level: int) -> WriterSchema:
         if level > MAX_DEPTH:
-            raise SchemaRefused(f"its types are nested more than {MAX_DEPTH} deep")
+            raise SchemaRefusedError(f"its types are nested more than {MAX_DEPTH} deep")
         if isinstance(schema, list):
             return self._union(schema, namespace, level)
         if isinstance(schema, str):
             return self._referred(schema, namespace) if schema not in _PRIMITIVES else _primitive(schema)
         if not isinstance(schema, dict):
-            raise SchemaRefused("a type is neither a name nor an object nor a union")
+            raise SchemaRefusedError("a type is neither a name nor an object nor a union")
         kind = schema.get("type")
         if isinstance(kind, dict | list):
             return self.type(kind, namespace=namespace, level=level + 1)
@@ -147,17 +147,17 @@ class _Parser:
             part = self.type(schema.get("items" if kind == "array" else "values"), namespace=namespace, level=level + 1)
             if part.empty:
                 # A few bytes could state any number of them.
-                raise SchemaRefused(f"the items of an {kind} have a part that takes no bytes")
+                raise SchemaRefusedError(f"the items of an {kind} have a part that takes no bytes")
             return _composed(kind, (part,))
         if kind in ("record", "enum", "fixed"):
             return self._definition(kind, schema, namespace, level)
         if isinstance(kind, str):
             return self._referred(kind, namespace)
-        raise SchemaRefused("a type is neither a name nor an object nor a union")
+        raise SchemaRefusedError("a type is neither a name nor an object nor a union")
 
     def _union(self, branches: list[Any], namespace: str, level: int) -> WriterSchema:
         if not branches or any(isinstance(each, list) for each in branches):
-            raise SchemaRefused("a union is empty or holds another union")
+            raise SchemaRefusedError("a union is empty or holds another union")
         parts = tuple(self.type(each, namespace=namespace, level=level + 1) for each in branches)
         # The index takes a byte, so a branch may take none, but its parts may not: they are not bounded by one byte.
         return _composed("union", parts, empty=any(each.empty and each.kind != "null" for each in parts))
@@ -165,10 +165,10 @@ class _Parser:
     def _referred(self, name: str, namespace: str) -> WriterSchema:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
         if full not in self._named:
-            raise SchemaRefused("it refers to a type that it does not define")
+            raise SchemaRefusedError("it refers to a type that it does not define")
         found = self._named[full]
         if found is None:
-            raise SchemaRefused("a type refers to itself")
+            raise SchemaRefusedError("a type refers to itself")
         return found
 
     def _definition(self, kind: str, schema: Mapping[str, Any], namespace: str, level: int) -> WriterSchema:
@@ -176,38 +176,38 @@ class _Parser:
         if given is None:  # Java reads a null as none given.
             given = namespace
         if not isinstance(name, str) or not isinstance(given, str):
-            raise SchemaRefused(f"a {kind} has no name")
+            raise SchemaRefusedError(f"a {kind} has no name")
         full = name if "." in name or not given else f"{given}.{name}"
         if len(full) > _MAX_FULL_NAME or not all(_NAME.fullmatch(part) for part in full.split(".")):
-            raise SchemaRefused("the name of a type is no name of Avro, or too long")
+            raise SchemaRefusedError("the name of a type is no name of Avro, or too long")
         if full in self._named:
-            raise SchemaRefused("a type is defined twice")
+            raise SchemaRefusedError("a type is defined twice")
         self._named[full] = None
         if kind == "record":
             found = self._record(full, schema.get("fields"), level)
         elif kind == "enum":
             symbols = schema.get("symbols")
             if not isinstance(symbols, list) or not symbols:
-                raise SchemaRefused("an enum has no symbols")
+                raise SchemaRefusedError("an enum has no symbols")
             found = _composed(kind, (), name=full, size=len(symbols))
         else:
             size = schema.get("size")
             if type(size) is not int or size < 0:
-                raise SchemaRefused("a fixed has no size")
+                raise SchemaRefusedError("a fixed has no size")
             found = _composed(kind, (), name=full, size=size, empty=size == 0)
         self._named[full] = found
         return found
 
     def _record(self, full: str, fields: Any, level: int) -> WriterSchema:
         if not isinstance(fields, list):
-            raise SchemaRefused("a record has no fields")
+            raise SchemaRefusedError("a record has no fields")
         namespace = full.rpartition(".")[0]
         names: dict[str, WriterSchema] = {}
         defaults: dict[str, Any] = {}
         for each in fields:
             name = each.get("name") if isinstance(each, dict) else None
             if not isinstance(name, str) or not _NAME.fullmatch(name) or name in names:
-                raise SchemaRefused("a field's name is no name of Avro, or is given twice")
+                raise SchemaRefusedError("a field's name is no name of Avro, or is given twice")
             names[name] = self.type(_with_unit(each), namespace=namespace, level=level + 1)
             if "default" in each:
                 defaults[name] = each["default"]
@@ -243,9 +243,9 @@ def _composed(
 ) -> WriterSchema:
     depth, types = 1 + max((each.depth for each in parts), default=0), 1 + sum(each.types for each in parts)
     if depth > MAX_DEPTH:
-        raise SchemaRefused(f"its types are nested more than {MAX_DEPTH} deep")
+        raise SchemaRefusedError(f"its types are nested more than {MAX_DEPTH} deep")
     if types > MAX_TYPES:
-        raise SchemaRefused(f"it has more than {MAX_TYPES} types")
+        raise SchemaRefusedError(f"it has more than {MAX_TYPES} types")
     return WriterSchema(
         kind=kind,
         name=name,
@@ -267,7 +267,7 @@ def _resolve(writer: WriterSchema, reader: WriterSchema, where: str) -> Read:
     if reader.kind == "union":
         return _resolve(writer, _branch_for(writer, reader, where), where)
     if not _matches(writer, reader):
-        raise SchemaRefused(f"{where} is {_described(writer)} there and {_described(reader)} here")
+        raise SchemaRefusedError(f"{where} is {_described(writer)} there and {_described(reader)} here")
     if reader.kind == "record":
         return _resolve_record(writer, reader)
     if reader.kind == "array":
@@ -275,7 +275,7 @@ def _resolve(writer: WriterSchema, reader: WriterSchema, where: str) -> Read:
     if reader.kind == "map":
         return partial(_read_map, _resolve(writer.parts[0], reader.parts[0], where))
     if reader.logical in _UNITS and writer.logical in _NO_MOMENTS:
-        raise SchemaRefused(f"{where} is a {writer.logical} there and a moment here")
+        raise SchemaRefusedError(f"{where} is a {writer.logical} there and a moment here")
     if reader.logical in _UNITS and writer.logical in _UNITS:
         return partial(_read_moment, _LEAVES[writer.kind], *_UNITS[writer.logical])
     return _PROMOTIONS.get((writer.kind, reader.kind), _LEAVES[writer.kind])
@@ -286,7 +286,7 @@ def _branch_for(writer: WriterSchema, reader: WriterSchema, where: str) -> Write
     found = same or [each for each in reader.parts if _matches(writer, each)]
     if not found:
         expected = " or ".join(_described(each) for each in reader.parts)
-        raise SchemaRefused(f"{where} can be {_described(writer)} there, and {expected} here")
+        raise SchemaRefusedError(f"{where} can be {_described(writer)} there, and {expected} here")
     return found[0]
 
 
@@ -305,7 +305,7 @@ def _resolve_record(writer: WriterSchema, reader: WriterSchema) -> Read:
     )
     missing = expected.keys() - set(writer.fields)
     for name in sorted(missing - reader.defaults.keys()):
-        raise SchemaRefused(f"the field {name} is missing")
+        raise SchemaRefusedError(f"the field {name} is missing")
     return partial(_read_record, steps, {name: reader.defaults[name] for name in missing})
 
 

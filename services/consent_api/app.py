@@ -14,7 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_docs, observability, openapi, problems, request_ids, starting
+from consent_runtime import api_docs, observability, openapi, problems, request_ids, startup
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
 
@@ -68,9 +68,9 @@ def create_app(
         # One of the connections is the group commit's, one is for keys not seen before, some are the bulk requests'.
         anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - bulk_threads)
         beating = asyncio.create_task(_beat(health))
-        health.ready(_LOOP)
+        health.set_ready(_LOOP)
         yield
-        health.ready(_LOOP, "is shutting down")
+        health.set_ready(_LOOP, "is shutting down")
         beating.cancel()
 
     app = FastAPI(
@@ -102,8 +102,8 @@ def create_app(
 
 def connect_ledger(settings: ApiSettings) -> Ledger:
     """The ledger of this installation. Waits for the registry; the database may not be up yet."""
-    keyring = starting.keyring(settings)
-    codec = starting.codec(settings)
+    keyring = startup.keyring(settings)
+    codec = startup.codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     database.refuse_denied(engine)
     return Ledger(
@@ -124,7 +124,7 @@ def serve(settings: ApiSettings) -> int:
 
     from consent_runtime import http_server
 
-    starting.begin_logs(settings)
+    startup.begin_logs(settings)
     ledger = connect_ledger(settings)
     rules = settings.rules(ledger.context.keyring.tenants)
     registry = CollectorRegistry()
@@ -181,5 +181,5 @@ def serve(settings: ApiSettings) -> int:
 
 async def _beat(health: Health) -> None:
     while True:
-        health.beat(_LOOP)
+        health.heartbeat(_LOOP)
         await asyncio.sleep(1.0)

@@ -69,7 +69,7 @@ class ClockMonitor:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._health.beat(CLOCK)
+            self._health.heartbeat(CLOCK)
             self.check()
             stop.wait(_CHECK_INTERVAL_SECONDS)
 
@@ -79,7 +79,7 @@ class ClockMonitor:
         except LedgerUnavailableError:
             return  # The loops that need the database report that; what was known of the clock still holds.
         self._offset.set(offset)
-        self._health.ready(CLOCK, offset_acceptable(offset))
+        self._health.set_ready(CLOCK, offset_acceptable(offset))
 
 
 class LaneMonitor:
@@ -153,8 +153,8 @@ class DatabaseMonitor:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._health.beat(DATABASE)
-            self._health.ready(DATABASE, self.check())
+            self._health.heartbeat(DATABASE)
+            self._health.set_ready(DATABASE, self.check())
             stop.wait(_CHECK_INTERVAL_SECONDS)
 
     def check(self) -> bool | str:

@@ -8,9 +8,9 @@ from types import FrameType
 
 from consent_runtime import provision
 from consent_runtime.observability import Health
-from consent_runtime.refusals import LinkRefused
+from consent_runtime.refusals import LinkRefusedError
 from consent_runtime.settings import ProcessSettings
-from consent_runtime.starting import refuse
+from consent_runtime.startup import exit_with_errors
 from consent_runtime.topic_admin import ProvisionError
 
 log = logging.getLogger(__name__)
@@ -28,18 +28,19 @@ def wait_for_topics(
     loop: Loop, settings: ProcessSettings, topics: Collection[str], *, health: Health, part: str
 ) -> Loop:
     """Wraps `loop` so that it starts only after the settings of these topics were verified. Until then its part is not
-    ready, and the health page has the reason. Raises TopicMismatchError where one has other settings, LinkRefused."""
+    ready, and the health page has the reason. Raises TopicMismatchError where one has other settings,
+    LinkRefusedError."""
 
     def run(stop: threading.Event) -> None:
         reported = ""
         while not stop.is_set():
-            health.beat(part)
+            health.heartbeat(part)
             try:
                 provision.verify_topics(settings, topics)
             except ProvisionError as error:
                 if reported != (reported := str(error)):
                     log.warning("the topics cannot be verified yet", extra={"loop": part, "error": reported})
-                health.ready(part, reported)
+                health.set_ready(part, reported)
                 stop.wait(TOPIC_CHECK_INTERVAL)
             else:
                 loop(stop)
@@ -65,7 +66,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except (provision.TopicMismatchError, LinkRefused) as error:
+        except (provision.TopicMismatchError, LinkRefusedError) as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)
@@ -87,5 +88,5 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     if hung:
         log.critical("loops did not end in time", extra={"loops": hung})
     if wrong:
-        refuse(dict.fromkeys(wrong))
+        exit_with_errors(dict.fromkeys(wrong))
     return 1 if crashed or hung else 0

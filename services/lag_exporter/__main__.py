@@ -16,11 +16,11 @@ def lag() -> None:
     """
     import sys
 
-    from consent_runtime import settings, starting
+    from consent_runtime import settings, startup
 
     from .app import run_lag
     from .settings import LagSettings
 
     loaded = settings.load(LagSettings)
-    starting.begin_logs(loaded)
+    startup.begin_logs(loaded)
     sys.exit(run_lag(loaded))

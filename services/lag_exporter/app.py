@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import kafka, observability, provision, starting
+from consent_runtime import kafka, observability, provision, startup
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.observability import Health
@@ -42,7 +42,7 @@ class LagMonitor:
 
     def poll(self) -> None:
         """One snapshot."""
-        self._health.beat("lag")
+        self._health.heartbeat("lag")
         try:
             asked_at = elapsed_micros()
             snapshot = self._lags.read(time.time())
@@ -54,13 +54,13 @@ class LagMonitor:
             logger.warning("could not read consumer lag: %s", error)
             if age > STALE_SECONDS:
                 self._metrics.withdraw()
-                self._health.ready(PART, f"has not answered for {age:.0f} s")
+                self._health.set_ready(PART, f"has not answered for {age:.0f} s")
         else:
             self._seen_at = time.monotonic()
             self._metrics.show(snapshot)
             self._metrics.show_resolved(self._resolved.partitions, now_micros())
             self._metrics.looks.labels("done").inc()
-            self._health.ready(PART)
+            self._health.set_ready(PART)
             self._report(snapshot.open_transactions)
 
     def _report(self, found: Sequence[OpenTransaction]) -> None:
@@ -101,7 +101,7 @@ def run_lag(settings: LagSettings) -> int:
     health.watch("clock", clock_check.readiness)
     resolved = ResolvedReader(
         consumer=kafka.consumer(settings.kafka, topics.group("lag"), settings.kafka_client, enable_partition_eof=True),
-        codec=starting.lazy_codec(settings),
+        codec=startup.lazy_codec(settings),
         topic=topics.resolved,
         clock_check=clock_check,
     )
@@ -121,7 +121,7 @@ def run_lag(settings: LagSettings) -> int:
 
 
 def _has_access(settings: LagSettings) -> bool:
-    """False while the broker does not answer. Raises LinkRefused."""
+    """False while the broker does not answer. Raises LinkRefusedError."""
     try:
         provision.require_access(settings, "lag")
     except ProvisionError:

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
-from consent_contracts.errors import ContractError, RegistryUnavailable
+from consent_contracts.errors import ContractError, RegistryUnavailableError
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 
@@ -117,7 +117,7 @@ class ResolvedReader:
                 datum = decode_resolved(
                     self._codec, self._topic, value if isinstance(value, bytes) else None, partition=partition
                 )
-            except RegistryUnavailable as error:
+            except RegistryUnavailableError as error:
                 logger.warning("the resolved topic cannot be decoded yet: %s", error)
                 return
             except ContractError as error:

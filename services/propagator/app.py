@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
-from consent_runtime import kafka, observability, starting
+from consent_runtime import kafka, observability, startup
 from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetterProducer
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
@@ -95,7 +95,7 @@ class Propagator:
         self._admin = kafka.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()
         self._session = SenderSession()
-        self._codec: Codec = starting.codec(settings)
+        self._codec: Codec = startup.codec(settings)
         self._planned = [_planned(each, keyring) for each in destinations]
         self._decoder = RecordDecoder(
             self._codec,
@@ -167,8 +167,8 @@ class Propagator:
             self._keyring,
             self._metrics,
             on_fatal_error=lambda error: self._app.fail(error),
-            on_verified=lambda state: self._health.ready(health_name(name), state),
-            heartbeat=lambda: self._health.beat(health_name(name)),
+            on_verified=lambda state: self._health.set_ready(health_name(name), state),
+            heartbeat=lambda: self._health.heartbeat(health_name(name)),
             loop_share=self._loop_share,
         )
 

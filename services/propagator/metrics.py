@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecord
+from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecordError
 from consent_runtime.zero_series import from_zero
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900, 3600)
@@ -202,7 +202,7 @@ class Metrics:
         from_zero(metrics.receipts, channels, _STAGES)
         from_zero(metrics.deferred, channels, _ACTIONS)
         from_zero(metrics.push_errors, channels, _PUSH_ERROR_STAGES)
-        from_zero(metrics.unreadable, channels, [*UNREADABLE_REASONS, InvalidRecord.reason])
+        from_zero(metrics.unreadable, channels, [*UNREADABLE_REASONS, InvalidRecordError.reason])
         for by_destination in (metrics.requests, metrics.retries, metrics.throttled, metrics.schemas_missing):
             from_zero(by_destination, channels)
         return metrics

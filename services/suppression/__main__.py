@@ -18,14 +18,14 @@ def suppression() -> None:
     """
     import sys
 
-    from consent_runtime import settings, starting
+    from consent_runtime import settings, startup
     from consent_runtime.provision import require_topics
 
     from .app import run_suppression
     from .settings import SuppressionSettings
 
     loaded = settings.load(SuppressionSettings)
-    starting.begin_logs(loaded)
+    startup.begin_logs(loaded)
     topics = loaded.topics
     require_topics(
         loaded,
@@ -55,21 +55,21 @@ def gate() -> None:
     """
     import sys
 
-    from consent_runtime import settings, starting
-    from consent_runtime.api_keys import InvalidApiKeys
+    from consent_runtime import settings, startup
+    from consent_runtime.api_keys import InvalidApiKeysError
     from consent_runtime.provision import TopicMismatchError
 
     from .gate.run import run_gate
     from .gate.settings import GateSettings
 
     loaded = settings.load(GateSettings)
-    starting.begin_logs(loaded)
+    startup.begin_logs(loaded)
     try:
         sys.exit(run_gate(loaded))
-    except InvalidApiKeys as error:
-        starting.refuse([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
+    except InvalidApiKeysError as error:
+        startup.exit_with_errors([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
     except TopicMismatchError as error:
-        starting.refuse([str(error)])
+        startup.exit_with_errors([str(error)])
 
 
 _TARGET = click.Path(path_type=Path, dir_okay=False)
@@ -113,7 +113,7 @@ def scrub(**words: Any) -> None:
 
     from consent_client import ListNotReadyError, SuppressionListError
     from consent_contracts.records import PURPOSE
-    from consent_runtime import settings, starting
+    from consent_runtime import settings, startup
     from consent_runtime.terminal import shown
 
     from .scrub.command import Wanted, run
@@ -135,6 +135,6 @@ def scrub(**words: Any) -> None:
         click.echo(f"Nothing was written: {error}.", err=True)
         sys.exit(75)
     except SuppressionListError as error:
-        starting.refuse([str(error)])
+        startup.exit_with_errors([str(error)])
     except (FileNotReadableError, OSError) as error:
         raise click.ClickException(shown(f"{words['file']}: {error}")) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import kafka, observability, starting
+from consent_runtime import kafka, observability, startup
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.dead_letters import AsyncDeadLetterProducer, DeadLetterMetrics
 from consent_runtime.observability import Health
@@ -19,12 +19,12 @@ from .settings import SuppressionSettings
 def run_suppression(settings: SuppressionSettings) -> int:
     """Run the merge stage until a signal (0) or a failure (not 0)."""
     topics = settings.topics
-    keyring = starting.keyring(settings)
+    keyring = startup.keyring(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
     try:
-        codec = starting.codec(settings)
+        codec = startup.codec(settings)
         read = [topics.changes, topics.changes_bulk, *map(topics.suppression, settings.channels)]
         dead_letter_metrics = DeadLetterMetrics.on(registry, service=settings.service, topics=read)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka.admin import AdminClient
 
-from consent_state import RestoreFailed, TopicPartition, high_watermarks, low_watermarks, topic_ids
+from consent_state import RestoreFailedError, TopicPartition, high_watermarks, low_watermarks, topic_ids
 
 from .resolved import Facts, ListTopics
 
@@ -18,13 +18,13 @@ class BrokerFacts:
         self._partition = partition
 
     def __call__(self) -> Facts:
-        """Raises RestoreFailed when the broker does not answer, or a topic was created again meanwhile."""
+        """Raises RestoreFailedError when the broker does not answer, or a topic was created again meanwhile."""
         partitions = [TopicPartition(topic, self._partition) for topic in self._topics.all]
         ids = topic_ids(self._admin, self._topics.all)
         lows = low_watermarks(self._admin, partitions)
         ends = high_watermarks(self._admin, partitions)
         if topic_ids(self._admin, self._topics.all) != ids:
-            raise RestoreFailed("a topic was created again while its offsets were asked for")
+            raise RestoreFailedError("a topic was created again while its offsets were asked for")
         return Facts(
             ids=ids,
             lows={at.topic: offset for at, offset in lows.items()},

@@ -121,10 +121,10 @@ class MergePartitionFactory:
         part = f"partition {partition}"
 
         def owned() -> bool:
-            return all(ownership.fresh() for ownership in ownerships.values())
+            return all(ownership.is_confirmed() for ownership in ownerships.values())
 
         def report(state: bool | str) -> None:
-            self._health.ready(part, state)
+            self._health.set_ready(part, state)
 
         task = MergeTask(
             self.partition(partition, owned=owned, report=report),
@@ -132,7 +132,7 @@ class MergePartitionFactory:
             self._executors[partition],
             self._dead_letters,
             report=report,
-            on_closed=lambda: self._health.forget(part),
+            on_closed=lambda: self._health.unregister(part),
             on_error=lambda failure: self.fail(failure),
             reopen=ownerships[Lane.LIVE].reopen,
         )

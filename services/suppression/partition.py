@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeVar
 
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_runtime.clock import now_micros
-from consent_state import Position, Rebuild, RebuildReason, StateStoreCorrupted, TopicPartition
+from consent_state import Position, Rebuild, RebuildReason, StateStoreCorruptedError, TopicPartition
 
 from .errors import (
     EntryUnreadableError,
@@ -167,7 +167,7 @@ class MergePartition:
         while True:
             try:
                 result = attempt()
-            except (RetriableError, RegistryUnavailable) as error:
+            except (RetriableError, RegistryUnavailableError) as error:
                 self._metrics.retries.inc()
                 failures += 1
                 logger.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
@@ -178,7 +178,7 @@ class MergePartition:
                 self._metrics.fenced.inc()
                 logger.error("partition %d: %s: %s", self._partition, doing, error)
                 self._await_ownership()
-            except StateStoreCorrupted as error:
+            except StateStoreCorruptedError as error:
                 # However often: the topics hold everything, and a worker that exits would restore it all the same.
                 failures += 1
                 logger.error("partition %d: %s: %s", self._partition, doing, error)

@@ -16,7 +16,7 @@ from functools import partial
 from consent_runtime.clock import elapsed_micros
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import DeliveryFailedError
-from consent_state import RestoreFailed
+from consent_state import RestoreFailedError
 
 from .errors import TopicsChangedError
 from .lanes import Lane
@@ -50,8 +50,8 @@ class ResolvedPublisher:
         clock: Callable[[], int],
         clock_check: ClockCheck,
     ) -> None:
-        """`ask_facts` blocks and raises RestoreFailed; `clock` gives microseconds since the epoch. `clock_check` hears
-        when each record was sent and appended.
+        """`ask_facts` blocks and raises RestoreFailedError; `clock` gives microseconds since the epoch. `clock_check`
+        hears when each record was sent and appended.
 
         `owned` reports whether this process surely owns the partition now.
         """
@@ -87,7 +87,7 @@ class ResolvedPublisher:
             try:
                 recorded = await asyncio.to_thread(self._resolved_topic.last, self._stopping)
                 facts = await asyncio.to_thread(self._ask_facts)
-            except RestoreFailed as error:
+            except RestoreFailedError as error:
                 logger.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
                 waiting(f"comparing positions: {error}")
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -158,7 +158,7 @@ class ResolvedPublisher:
             await asyncio.sleep(CHECK_SECONDS)
             try:
                 await self._compare()
-            except RestoreFailed as error:
+            except RestoreFailedError as error:
                 logger.warning("partition %d: comparing positions: %s", self._partition, error)
 
     def stop(self) -> None:
@@ -195,7 +195,7 @@ class ResolvedPublisher:
         while True:
             try:
                 return await self._compare()
-            except RestoreFailed as error:
+            except RestoreFailedError as error:
                 logger.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
                 await asyncio.sleep(_PAUSE_SECONDS)
 

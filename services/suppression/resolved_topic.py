@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts import cloudevents
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.kafka import AsyncProducer
@@ -55,7 +55,8 @@ class ResolvedTopic:
         self._source = f"/consent-relay/suppression/{partition}"
 
     def last(self, stopping: threading.Event) -> ListState | None:
-        """What the last readable record holds; None when there is none. Blocks. Raises RestoreFailed, StoppedError."""
+        """What the last readable record holds; None when there is none. Blocks. Raises RestoreFailedError,
+        StoppedError."""
         at = TopicPartition(self._topic, self._partition)
         ids = topic_ids(self._admin, [self._topic])
         start = {at: Position(ids[self._topic], low_watermarks(self._admin, [at])[at])}
@@ -76,7 +77,7 @@ class ResolvedTopic:
                 return from_datum(
                     decode_resolved(self._codec, self._topic, value, partition=self._partition, read_at=read_at)
                 )
-            except (Unreadable, InvalidRecord) as error:
+            except (UnreadableError, InvalidRecordError) as error:
                 logger.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
         return None
 

@@ -16,12 +16,12 @@ from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import UnreadableError
 from consent_runtime import kafka
 from consent_state import (
     Batch,
-    RestoreFailed,
-    RestoreStopped,
+    RestoreFailedError,
+    RestoreStoppedError,
     TableReader,
     TopicPartition,
     WriteBatch,
@@ -53,7 +53,7 @@ class RestoreResult:
 
     records: int
     seconds: float
-    unrecognised: Sequence[tuple[UnrecognisedRecord, Unreadable]] = ()
+    unrecognised: Sequence[tuple[UnrecognisedRecord, UnreadableError]] = ()
 
 
 class StateRestorer:
@@ -81,13 +81,13 @@ class StateRestorer:
         self._prefixes = {topic: key_prefix(channel) for topic, channel in channels.items()}
         self._known_headers: set[bytes] = set()
         # Not part of one attempt: a failed one has stored the positions after the records that it passed over.
-        self._unrecognised: list[tuple[UnrecognisedRecord, Unreadable]] = []
+        self._unrecognised: list[tuple[UnrecognisedRecord, UnreadableError]] = []
         self._our_headers = frozenset(b"\0" + codec.schema_id(topic).to_bytes(4, "big") for topic in channels)
 
     def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
         """Return when the store holds everything up to the high watermarks. `waiting` takes what this waits for.
 
-        Raises RetriableError when the broker does not answer, StoppedError, and StateStoreCorrupted.
+        Raises RetriableError when the broker does not answer, StoppedError, and StateStoreCorruptedError.
         """
         partitions = [TopicPartition(topic, self._partition) for topic in self._prefixes]
         try:
@@ -106,9 +106,9 @@ class StateRestorer:
                 )
             finally:
                 reader.close()
-        except RestoreFailed as error:
+        except RestoreFailedError as error:
             raise RetriableError(str(error)) from error
-        except RestoreStopped as error:
+        except RestoreStoppedError as error:
             raise StoppedError(str(error)) from error
         unrecognised, self._unrecognised = self._unrecognised, []
         return RestoreResult(records=restored.records, seconds=restored.seconds, unrecognised=unrecognised)
@@ -119,7 +119,7 @@ class StateRestorer:
         for message in batch.messages:
             key, value = message.key(), message.value()
             if not key or not key.isascii():
-                wrong = Unreadable("not_framed", "the record's key is no address key")
+                wrong = UnreadableError("not_framed", "the record's key is no address key")
                 self._unrecognised.append((_unrecognised(message), wrong))
             elif value is None:
                 writes.delete(prefix + key)
@@ -139,7 +139,7 @@ class StateRestorer:
         assert isinstance(value, bytes)
         try:
             self._codec.decode(topic, value, read_at=read_at)
-        except Unreadable as error:
+        except UnreadableError as error:
             self._unrecognised.append((_unrecognised(message), error))
             return False
         self._known_headers.add(value[:5])

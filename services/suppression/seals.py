@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consent_runtime.keyring import Keyring, Unsealable
+from consent_runtime.keyring import DecryptionFailedError, Keyring
 
 SealRank = Callable[[str, bytes], int]
 """Of a sealed address under its address key; the higher one is kept, whichever came first."""
@@ -24,7 +24,7 @@ def seal_rank(keyring: Keyring) -> SealRank:
     def rank(address_key: str, sealed: bytes) -> int:
         try:
             keyring.open(address_key, sealed)
-        except Unsealable as error:
+        except DecryptionFailedError as error:
             return UNKNOWN_KEY if error.reason == "unknown_key" else FORGED
         return OPENS
 

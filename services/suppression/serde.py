@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from consent_contracts import cloudevents, lane_header
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
-from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import check_mark, entry_of, entry_of_change, suppression_datum
+from consent_contracts.errors import InvalidRecordError, UnreadableError
+from consent_contracts.records import check_mark, entry_from_avro, entry_from_change, entry_to_avro
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
@@ -102,7 +102,8 @@ class EntrySerde:
         self._source = f"/consent-relay/suppression/{partition}"
 
     def decode_changes(self, records: Sequence[Record]) -> DecodedChanges:
-        """Records of either changes topic; what cannot be read is rejected with its reason. Raises RegistryUnavailable.
+        """Records of either changes topic; what cannot be read is rejected with its reason. Raises
+        RegistryUnavailableError.
 
         Both topics carry the same records, so one decoder serves them.
         """
@@ -115,23 +116,23 @@ class EntrySerde:
                 continue
             try:
                 if record.value is not None and len(record.value) > MAX_CHANGE_BYTES:
-                    raise InvalidRecord("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")
+                    raise InvalidRecordError("value", f"must not exceed {MAX_CHANGE_BYTES} bytes")
                 name, datum = decode(topic, record.value, read_at=read_at)
                 if name == _RESOLVED:
                     check_mark(datum)
                     chunk.marks.append(ResolvedMark(**datum))
                     continue
-                change = entry_of_change(datum)
+                change = entry_from_change(datum)
                 if change.decisions[0].subject_ref == OVERFLOW_SUBJECT:
-                    raise InvalidRecord("subject_ref", "must not be the reserved one")
+                    raise InvalidRecordError("subject_ref", "must not be the reserved one")
                 if record.timestamp > 0 and datum["recorded_at"] > record.timestamp * 1_000 + MAX_LEAD_MICROS:
                     # A time far ahead would outlive every later choice of the person.
-                    raise InvalidRecord("recorded_at", "must not be a day later than the record's append")
+                    raise InvalidRecordError("recorded_at", "must not be a day later than the record's append")
                 if change.channel not in channels:
-                    raise InvalidRecord("channel", f"is none of {', '.join(channels)}")
+                    raise InvalidRecordError("channel", f"is none of {', '.join(channels)}")
                 if record.key != change.address_key.encode():
-                    raise InvalidRecord("address_key", "must be the record's key")
-            except (Unreadable, InvalidRecord) as error:
+                    raise InvalidRecordError("address_key", "must be the record's key")
+            except (UnreadableError, InvalidRecordError) as error:
                 chunk.rejected.append(Rejected(record, error.reason, str(error)))
             else:
                 if datum["rewrite"]:
@@ -143,8 +144,8 @@ class EntrySerde:
     def decode_entry(self, key: EntryKey, data: bytes) -> Entry:
         """The entry of an address, as it came from the topic. Raises EntryUnreadableError, with the reason."""
         try:
-            entry = entry_of(self._codec.decode(self.topic_of[key[0]], data))
-        except (Unreadable, InvalidRecord) as error:
+            entry = entry_from_avro(self._codec.decode(self.topic_of[key[0]], data))
+        except (UnreadableError, InvalidRecordError) as error:
             raise EntryUnreadableError(error.reason) from error
         if (entry.channel, entry.address_key) != key:
             raise EntryUnreadableError("it is stored under another key")
@@ -177,14 +178,14 @@ class EntrySerde:
         batch, encode = OutputBatch(), self._codec.encode
         for number, (key, entry) in enumerate(entries.items()):
             topic = self.topic_of[key[0]]
-            datum = suppression_datum(entry, now)
+            datum = entry_to_avro(entry, now)
             value = encode(topic, datum)
             if len(value) > MAX_ENTRY_BYTES:
                 entry = self._reduced(topic, entry, now)
                 batch.truncated += 1
                 if entry == current.get(key) and key not in rewrites:
                     continue
-                datum = suppression_datum(entry, now)
+                datum = entry_to_avro(entry, now)
                 value = encode(topic, datum)
             headers = [("ce_id", f"{event}-{number}".encode()), *common]
             due = next_expiry(datum["verdicts"], now)
@@ -197,14 +198,12 @@ class EntrySerde:
 
     def _reduced(self, topic: str, entry: Entry, now: int) -> Entry:
         def fits(smaller: Entry) -> bool:
-            return (
-                len(self._codec.encode(topic, suppression_datum(smaller, now))) <= TARGET_FILL_RATIO * MAX_ENTRY_BYTES
-            )
+            return len(self._codec.encode(topic, entry_to_avro(smaller, now))) <= TARGET_FILL_RATIO * MAX_ENTRY_BYTES
 
         return reduce_to_limit(entry, fits)
 
 
 def tenant_mismatch(source: Any) -> Rejected:
     """A change that names another tenant than the entry of its address."""
-    wrong = InvalidRecord("tenant", "the entry of this address key belongs to another tenant")
+    wrong = InvalidRecordError("tenant", "the entry of this address key belongs to another tenant")
     return Rejected(source, wrong.reason, str(wrong))

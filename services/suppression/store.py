@@ -48,7 +48,7 @@ class EntryStore:
 
     @classmethod
     def open(cls, path: Path, *, partitions: int, on_rebuild: Callable[[Rebuild], None] | None = None) -> EntryStore:
-        """As `StateStore.open`: damaged state is replaced by an empty store, StateStoreUnavailable is raised."""
+        """As `StateStore.open`: damaged state is replaced by an empty store, StateStoreUnavailableError is raised."""
         return cls(
             StateStore.open(
                 path,

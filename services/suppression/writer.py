@@ -41,7 +41,7 @@ class FencedWriter:
 
     def open(self) -> None:
         """Take over the partition: fence any other writer, abort what it left open. Raises RetriableError, and
-        LinkRefused where the transactional id is not ours to use."""
+        LinkRefusedError where the transactional id is not ours to use."""
         self._producer = None
         producer = self._make_producer()
         waits = 0

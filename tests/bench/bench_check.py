@@ -29,7 +29,7 @@ import msgspec
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
 from consent_runtime import api_keys, kafka, provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
@@ -231,7 +231,7 @@ def _fill(servers: Servers, topics: Topics, codec_keys: Keyring, entries: int) -
     hasher = codec_keys.hashers(TENANT, "sms")[0]
     placeholder = hasher.key_bytes("placeholder")
     values = {
-        permitted: codec.encode(topic, suppression_datum(_entry(placeholder.decode(), permitted), START))
+        permitted: codec.encode(topic, entry_to_avro(_entry(placeholder.decode(), permitted), START))
         for permitted in (True, False)
     }
     producer: Any = kafka.producer(servers.kafka, linger_ms=50)

@@ -12,7 +12,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consent_contracts import Codec, Decision, Entry, Topics, record_names, subject, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, record_names, subject
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from tests.bench.figures import Figure, Servers, ratio
@@ -66,14 +66,14 @@ def measure(servers: Servers | None) -> list[Figure]:
     topics = Topics(prefix="bench.")
     return [
         *_against_confluent(topics.changes, CHANGE),
-        *_against_confluent(topics.suppression("sms"), suppression_datum(_entry(), 1_760_000_000_200_000)),
+        *_against_confluent(topics.suppression("sms"), entry_to_avro(_entry(), 1_760_000_000_200_000)),
     ]
 
 
 def _against_confluent(topic: str, datum: dict[str, Any]) -> list[Figure]:
     record = record_names(topic)[0]
     registry = ConfluentRegistry("mock://bench")
-    registry.register(subject(topic, record), contracts.text(record))
+    registry.register(subject(topic, record), contracts.schema_text(record))
     codec = Codec(registry)
     framed = codec.encode(topic, datum)
 

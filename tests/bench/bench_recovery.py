@@ -12,7 +12,7 @@ from uuid import uuid4
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
-from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
 from consent_runtime import kafka, provision
 from consent_runtime.observability import Health
 from suppression.merge_stream import MergePartitionFactory
@@ -45,7 +45,7 @@ def _template(topics: Topics, codec: Codec) -> tuple[bytes, bytes]:
             for n, (purpose, status) in enumerate((("*", "objected"), ("newsletter", "given"), ("survey", "withdrawn")))
         ),
     )
-    return codec.encode(topics.suppression("sms"), suppression_datum(entry, START)), key.encode()
+    return codec.encode(topics.suppression("sms"), entry_to_avro(entry, START)), key.encode()
 
 
 def fill(servers: Servers, topics: Topics, codec: Codec, entries: int) -> None:
@@ -92,7 +92,7 @@ async def recover(servers: Servers, topics: Topics, codec: Codec, directory: Pat
 
 
 class _Owned:
-    def fresh(self) -> bool:
+    def is_confirmed(self) -> bool:
         return True
 
     def read_from(self, offset: int) -> None:

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
-from consent_contracts import Codec, Decision, Entry, Topics, partition_of, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
 from consent_runtime import kafka, provision
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
@@ -105,7 +105,7 @@ def _template(codec: Codec, topic: str, withdrawn: bool, key_id: str) -> bytes:
         sealed_address=b"s" * 60,
         decisions=(refused, given) if withdrawn else (given,),
     )
-    return codec.encode(topic, suppression_datum(entry, START))
+    return codec.encode(topic, entry_to_avro(entry, START))
 
 
 def _avro_long(number: int) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consent_contracts import Codec, Decision, Entry, Topics, partition_of, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
 from propagator.desired.model import SUPPRESS, DeliveredTarget
@@ -173,7 +173,7 @@ class LegacyTopics:
                 for each, purpose in zip(ids, purposes, strict=True)
             ),
         )
-        encoded = self._codec.encode(self._topics.suppression(channel), suppression_datum(entry, RECORDED))
+        encoded = self._codec.encode(self._topics.suppression(channel), entry_to_avro(entry, RECORDED))
         return Template(encoded, [person.key, person.sealed, *(each.encode() for each in ids)])
 
     def _row_template(self, channel: str, purposes: Sequence[str], destination: str) -> Template:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from consent_contracts import Codec, Decision, Entry, Topics, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
 from tests.bench.figures import Servers
@@ -46,7 +46,7 @@ class ListWriter:
             ),
         )
         topic = self._topics.suppression(channel)
-        self._producer.produce(topic, self._codec.encode(topic, suppression_datum(entry, recorded)), key.encode())
+        self._producer.produce(topic, self._codec.encode(topic, entry_to_avro(entry, recorded)), key.encode())
         self._producer.poll(0)
         return key, recorded
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from consent_contracts import Codec, Entry, Topics, entry_of_change, suppression_datum
+from consent_contracts import Codec, Entry, Topics, entry_from_change, entry_to_avro
 from consent_contracts.join import join
 
 GROUP = "suppression"
@@ -125,7 +125,7 @@ def plain(task: Task) -> None:
         began = began or time.perf_counter()
         for message in messages:
             assert message.error() is None, message.error()
-            change = entry_of_change(codec.decode(topics.changes, message.value()))
+            change = entry_from_change(codec.decode(topics.changes, message.value()))
             key = f"{change.channel}\0{change.address_key}".encode()
             found = state.get(key)
             before = None if found is None else _unpack(found)
@@ -135,7 +135,7 @@ def plain(task: Task) -> None:
                 topic, now = topics.suppression(change.channel), time.time_ns() // 1000
                 producer.produce(
                     topic,
-                    codec.encode(topic, suppression_datum(after, now)),
+                    codec.encode(topic, entry_to_avro(after, now)),
                     message.key(),
                     message.partition(),
                     headers=_headers(change, now),
@@ -177,7 +177,7 @@ def stock(task: Task) -> None:
         nonlocal done, began
         async for key, value in changes.items():
             began = began or time.perf_counter()
-            change = entry_of_change(codec.decode(topics.changes, value))
+            change = entry_from_change(codec.decode(topics.changes, value))
             found = table.get(key)
             before = None if found is None else _unpack(found)
             after = join(before, change)
@@ -186,7 +186,7 @@ def stock(task: Task) -> None:
                 topic, now = topics.suppression(change.channel), time.time_ns() // 1000
                 await sinks[change.channel].send(
                     key=key,
-                    value=codec.encode(topic, suppression_datum(after, now)),
+                    value=codec.encode(topic, entry_to_avro(after, now)),
                     headers=dict(_headers(change, now)),
                 )
             done += 1

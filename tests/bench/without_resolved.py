@@ -17,7 +17,7 @@ from suppression.resolved_publisher import ResolvedPublisher
 
 def _take_none(self: Any, stop: threading.Event) -> None:
     while not stop.wait(1.0):
-        self._health.beat(self._name)
+        self._health.heartbeat(self._name)
 
 
 async def _wait_for_ever(self: Any) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from consent_contracts import EVERY_PURPOSE, Decision, Entry, Topics, Verdict, applicable, permits
+from consent_contracts import EVERY_PURPOSE, Decision, Entry, Topics, Verdict, effective_verdict, permits
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
-from consent_contracts.records import entry_of
+from consent_contracts.errors import InvalidRecordError, UnreadableError
+from consent_contracts.records import entry_from_avro
 from consent_runtime.keyring import Keyring
 from local_stack.audit import PERMITTED, AuditedDestination, ChannelAddress
 from local_stack.endpoints import Endpoints
@@ -94,7 +94,7 @@ def _refused(
 ) -> Iterator[tuple[str, Decision]]:
     """Each target that is to be suppressed, with the newest decision that says so."""
     for target, purposes in tool.by_target(known).items():
-        answers = [applicable(known, purpose, now) for purpose in purposes]
+        answers = [effective_verdict(known, purpose, now) for purpose in purposes]
         if any(not each.permitted and each.reason in ("withdrawn", "refused", "objected") for each in answers):
             no = _newest(each for each in entry.decisions if each.purpose in (*purposes, EVERY_PURPOSE))
             if no is not None:
@@ -109,8 +109,8 @@ def _entries(endpoints: Endpoints, codec: Codec, topic: str) -> Mapping[str, Ent
     entries: dict[str, Entry] = {}
     for datum in _data(endpoints, codec, topic):
         try:
-            entries[datum["address_key"]] = entry_of(datum)
-        except InvalidRecord:
+            entries[datum["address_key"]] = entry_from_avro(datum)
+        except InvalidRecordError:
             continue
     return entries
 
@@ -120,5 +120,5 @@ def _data(endpoints: Endpoints, codec: Codec, topic: str) -> Iterator[dict[str, 
     for message in records(endpoints.kafka, topic):
         try:
             yield codec.decode(topic, message.value())
-        except Unreadable:
+        except UnreadableError:
             continue

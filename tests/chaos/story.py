@@ -9,7 +9,7 @@ import httpx
 
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import UnreadableError
 from consent_runtime.keyring import Keyring
 from local_stack.audit import Difference
 from local_stack.endpoints import Endpoints
@@ -44,7 +44,7 @@ def _topics(endpoints: Endpoints, codec: Codec, key: str, difference: Difference
                 continue
             try:
                 datum = codec.decode(topic, message.value())
-            except Unreadable:
+            except UnreadableError:
                 continue
             if datum.get("destination", difference.where) == difference.where and datum.get("address_key") == key:
                 at, place = message.timestamp()[1] / 1e3, f"{topic}:{message.partition()}:{message.offset()}"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consent_contracts.truth_table import vectors
-from consent_runtime.addresses import InvalidAddress, aliases, canonical
+from consent_runtime.addresses import InvalidAddressError, aliases, canonical
 from consent_runtime.keyring import AddressHasher, Key
 
 CASES = vectors("addresses")
@@ -21,7 +21,7 @@ def of(kind: str) -> list[dict[str, Any]]:
 def test_what_is_written_has_one_spelling_or_is_refused(case: dict[str, Any]) -> None:
     try:
         found = {"canonical": canonical(case["channel"], case["written"], default_region=case["region"])}
-    except InvalidAddress as error:
+    except InvalidAddressError as error:
         found = {"refused": error.reason}
     assert found == {name: case[name] for name in ("canonical", "refused") if name in case}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from consent_contracts import Codec, Decision, Entry, Topics, schemas, suppression_datum
+from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, schemas
 from consent_contracts.truth_table import vectors
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
@@ -68,7 +68,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def schema(directory: Path) -> Path:
     file = directory / "SuppressionEntry.avsc"
-    file.write_text(schemas.text("SuppressionEntry"), encoding="utf-8")
+    file.write_text(schemas.schema_text("SuppressionEntry"), encoding="utf-8")
     return file
 
 
@@ -103,7 +103,7 @@ def entry(directory: Path) -> Path:
     )
     made = Entry(tenant="acme", channel="sms", address_key="h1.q83v", sealed_address=b"s1:a", decisions=decisions)
     file = directory / "entry"
-    file.write_bytes(Codec(Ids()).encode(TOPIC, suppression_datum(made, written_at=11_000_000)))
+    file.write_bytes(Codec(Ids()).encode(TOPIC, entry_to_avro(made, written_at=11_000_000)))
     return file
 
 

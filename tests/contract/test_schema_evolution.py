@@ -18,8 +18,8 @@ HOW_TO_RELEASE = (
 
 
 def _versions(name: str) -> list[tuple[str, dict[str, Any]]]:
-    return [(f"release {n}", schema) for n, schema in enumerate(schemas.released(name), 1)] + [
-        ("current", schemas.current(name))
+    return [(f"release {n}", schema) for n, schema in enumerate(schemas.released_schemas(name), 1)] + [
+        ("current", schemas.current_schema(name))
     ]
 
 
@@ -41,12 +41,12 @@ def test_every_version_reads_every_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", schemas.RECORD_NAMES)
 def test_what_is_shipped_has_been_released(name: str) -> None:
-    assert schemas.released(name)[-1] == schemas.current(name), HOW_TO_RELEASE
+    assert schemas.released_schemas(name)[-1] == schemas.current_schema(name), HOW_TO_RELEASE
 
 
 @pytest.mark.parametrize("name", schemas.RECORD_NAMES)
 def test_java_reads_every_text_and_every_key_of_a_map_as_a_string(name: str) -> None:  # R24
-    assert _unmarked(schemas.current(name)) == []
+    assert _unmarked(schemas.current_schema(name)) == []
 
 
 def _unmarked(schema: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
-from consent_state import RestoreFailed, TopicPartition, high_watermarks, topic_ids
+from consent_state import RestoreFailedError, TopicPartition, high_watermarks, topic_ids
 
 PARTITIONS = 4
 
@@ -76,7 +76,7 @@ class ResolvedWriter:
             while not stopping.wait(period):
                 try:
                     self.write()
-                except (RestoreFailed, KafkaException):
+                except (RestoreFailedError, KafkaException):
                     continue  # A topic that a test creates again, or has deleted.
 
         thread = threading.Thread(target=run, name="resolved-writer", daemon=True)

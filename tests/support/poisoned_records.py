@@ -23,7 +23,7 @@ _NULLS = {"type": "array", "items": "null"}
 
 def poisoned(registry_url: str, topic: str, record_name: str, datum: Mapping[str, Any], time_field: str) -> list[bytes]:
     """Values for `topic`, each of another kind; `datum` is one that fits, `time_field` the name of one of its times."""
-    current = schemas.current(record_name)
+    current = schemas.current_schema(record_name)
     own, foreign = subject(topic, record_name), f"stranger-{uuid4().hex}-value"
     body = _written(current, datum)
     text_as_time = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from consent_contracts import EVERY_PURPOSE, Decision, Verdict, applicable, verdicts
+from consent_contracts import EVERY_PURPOSE, Decision, Verdict, effective_verdict, verdicts
 
 SUPPRESSED, PERMITTED = "suppressed", "permitted"
 
@@ -107,7 +107,7 @@ def compare(
         if place[0] != tool.channel:
             continue
         for target, purposes in tool.by_target(known).items():
-            answers = [applicable(known, purpose, now) for purpose in purposes]
+            answers = [effective_verdict(known, purpose, now) for purpose in purposes]
             forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
             found = beliefs.get(tool.name_of(place), {}).get(target, "never delivered")
             if forbids:
@@ -135,7 +135,7 @@ def compare_gate(
     """Hold the gate's answers (by address and purpose) against what was decided."""
     findings = Findings()
     for (place, purpose), permitted in answers.items():
-        wanted = applicable(expected.get(place, {}), purpose, now)
+        wanted = effective_verdict(expected.get(place, {}), purpose, now)
         if wanted.permitted == permitted:
             findings.matches["gate"] += 1
             continue

@@ -86,7 +86,7 @@ class PartitionHandler(Protocol):
 class Ownership(Protocol):
     """Whether this process may still act as the partition's owner."""
 
-    def fresh(self) -> bool:
+    def is_confirmed(self) -> bool:
         """The partition is ours, and the broker confirmed it less than a session timeout ago.
 
         No other process can own it then, whatever happened to this one since (frozen and resumed, cut off)."""

@@ -70,7 +70,7 @@ class ChunkConsumer(Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """One message for each partition that has records, holding a chunk of them."""
-        self.app.health.beat(self.app.stream_spec.name)
+        self.app.health.heartbeat(self.app.stream_spec.name)
         self.partition_tasks.report()
         if not self.flow_active:
             await self._thread.check_errors()

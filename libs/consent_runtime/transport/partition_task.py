@@ -27,7 +27,7 @@ class PartitionOwnership:
         self.start: int | None = None
         """Where to begin instead of at the committed offset; None: the handler leaves that to the group."""
 
-    def fresh(self) -> bool:
+    def is_confirmed(self) -> bool:
         return self.held and self._membership.confirmed()
 
     def read_from(self, offset: int) -> None:

@@ -183,7 +183,7 @@ class PartitionTasks:
             reasons.insert(0, "has not joined its consumer group yet")
         if self._membership.waiting:
             reasons.insert(0, self._membership.waiting)
-        self._health.ready(self._stream.name, "; ".join(reasons) or True)
+        self._health.set_ready(self._stream.name, "; ".join(reasons) or True)
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 
 

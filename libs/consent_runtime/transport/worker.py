@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
-from consent_runtime.refusals import LinkRefused
-from consent_runtime.starting import refuse
+from consent_runtime.refusals import LinkRefusedError
+from consent_runtime.startup import exit_with_errors
 
 from .chunk_app import ChunkApp
 from .partition_task import PartitionStuckError
@@ -93,8 +93,8 @@ def run(apps: Sequence[ChunkApp]) -> int:
         worker.ended()
         asyncio.set_event_loop(None)
     reason = worker.failure or worker.crash_reason
-    if isinstance(reason, LinkRefused):
-        refuse([str(reason)])
+    if isinstance(reason, LinkRefusedError):
+        exit_with_errors([str(reason)])
     if reason is not None:
         logger.critical("the streams have failed", exc_info=reason)
         return EXIT_FAILED

@@ -18,9 +18,9 @@ def api() -> None:
     from consent_api.errors import MisconfiguredError
     from consent_api.settings import ApiSettings
     from consent_runtime.settings import load
-    from consent_runtime.starting import refuse
+    from consent_runtime.startup import exit_with_errors
 
     try:
         sys.exit(app.serve(load(ApiSettings)))
     except MisconfiguredError as error:
-        refuse([str(error)])
+        exit_with_errors([str(error)])

@@ -116,13 +116,13 @@ def replay(
 
 def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
     from consent_api.dead_letters.reader import DeadLetterReader
-    from consent_runtime import kafka, starting
+    from consent_runtime import kafka, startup
     from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import KeyringSettings, load
 
     settings = load(KeyringSettings)
-    keyring = starting.keyring(settings)
-    codec = starting.codec(settings, wait_seconds=10)
+    keyring = startup.keyring(settings)
+    codec = startup.codec(settings, wait_seconds=10)
     refuse_without_access(settings, process)
     box = DeadLetterReader(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
@@ -145,14 +145,14 @@ def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
 
     from consent_api.dead_letters.replayer import unseal
     from consent_contracts.errors import ContractError
-    from consent_runtime.keyring import Unsealable
+    from consent_runtime.keyring import DecryptionFailedError
 
     def plain(data: Any) -> str:
         return data.decode("ascii") if data.isascii() else f"base64:{b64encode(data).decode()}"
 
     try:
         record = unseal(letter, keyring)
-    except Unsealable as error:
+    except DecryptionFailedError as error:
         return f"({error})"
     value: Any = None
     if record.value is not None:

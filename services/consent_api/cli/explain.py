@@ -33,11 +33,11 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     from consent_api.validate import Rules, named_address
     from consent_contracts.decisions import EVERY_PURPOSE
     from consent_contracts.records import PURPOSE
-    from consent_runtime import starting
+    from consent_runtime import startup
     from consent_runtime.settings import load
 
     settings = load(DatabaseSettings)
-    keyring = starting.keyring(settings)
+    keyring = startup.keyring(settings)
     if tenant is None and len(keyring.tenants) == 1:
         (tenant,) = keyring.tenants
     if tenant is None or tenant not in keyring.tenants:

@@ -21,9 +21,9 @@ def ingest() -> None:
     from consent_api.ingest.process import run
     from consent_api.settings import IngestSettings
     from consent_runtime.settings import load
-    from consent_runtime.starting import refuse
+    from consent_runtime.startup import exit_with_errors
 
     try:
         sys.exit(run(load(IngestSettings)))
     except MisconfiguredError as error:
-        refuse([str(error)])
+        exit_with_errors([str(error)])

@@ -45,13 +45,13 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def generate(file: Path, tenants: tuple[str, ...]) -> None:
     """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
     from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyring
+    from consent_runtime.keyring import InvalidKeyringError
 
     try:
         keyring_file.generate(file, tenants)
     except FileExistsError:
         raise click.ClickException(f"{file} exists. Keep it: without it no stored address is found again.") from None
-    except (InvalidKeyring, OSError) as error:
+    except (InvalidKeyringError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"wrote {file}")
 
@@ -62,11 +62,11 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
 def add_tenant(file: Path, tenant: str) -> None:
     """Add TENANT to FILE with a first hash key. Restart the services, or those that serve this tenant."""
     from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyring
+    from consent_runtime.keyring import InvalidKeyringError
 
     try:
         keyring_file.add_tenant(file, tenant)
-    except (InvalidKeyring, OSError) as error:
+    except (InvalidKeyringError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"added {tenant}")
 
@@ -109,11 +109,11 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
 def rotate(file: Path, tenant: str | None) -> None:
     """Add a newer key to FILE; the older ones stay live."""
     from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyring
+    from consent_runtime.keyring import InvalidKeyringError
 
     try:
         key_id = keyring_file.add_hash_key(file, tenant) if tenant else keyring_file.add_seal_key(file)
-    except InvalidKeyring as error:
+    except InvalidKeyringError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"added {key_id}")
 
@@ -152,7 +152,7 @@ def _change(
     required: Callable[[Sequence[Key], str], Collection[str]],
     change: Callable[[Path, str, str], None],
 ) -> None:
-    from consent_runtime.keyring import InvalidKeyring, Keyring
+    from consent_runtime.keyring import InvalidKeyringError, Keyring
 
     try:
         current = Keyring.load(file)
@@ -161,7 +161,7 @@ def _change(
             _require_complete(current, tenant, required(keys, key_id))
         # What is wrong with the tenant or the key itself is reported here.
         change(file, tenant, key_id)
-    except InvalidKeyring as error:
+    except InvalidKeyringError as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -200,11 +200,11 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
 
 def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
     from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
-    from consent_runtime import kafka, starting
+    from consent_runtime import kafka, startup
     from consent_runtime.clock import now_micros
     from consent_runtime.provision import refuse_without_access
 
-    codec = starting.codec(settings, wait_seconds=10)
+    codec = startup.codec(settings, wait_seconds=10)
     refuse_without_access(settings, "keyring")
     topics = settings.topics
     consumer = kafka.consumer(settings.kafka, topics.group("keyring"), settings.kafka_client, **CONSUMER)

@@ -19,12 +19,12 @@ def migrate() -> None:
     from consent_api.ledger import migrate as migration
     from consent_api.settings import MigrateSettings
     from consent_runtime.settings import load
-    from consent_runtime.starting import refuse
+    from consent_runtime.startup import exit_with_errors
 
     settings = load(MigrateSettings)
     try:
         with database_errors("CONSENT_RELAY_API_DATABASE_OWNER"):
             migration.migrate(settings.owner, settings.database)
     except MisconfiguredError as error:
-        refuse([str(error)])
+        exit_with_errors([str(error)])
     click.echo("the database is up to date")

@@ -62,7 +62,7 @@ def republish(
     from consent_api.republish.checkpoint import CheckpointFile, CheckpointMismatchError
     from consent_api.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.settings import DatabaseSettings
-    from consent_runtime import kafka, starting
+    from consent_runtime import kafka, startup
     from consent_runtime.keyring import KeyringError
     from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import load
@@ -70,8 +70,8 @@ def republish(
 
     selection = pages.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
-    keyring = starting.keyring(settings)
-    codec = starting.codec(settings, wait_seconds=10)
+    keyring = startup.keyring(settings)
+    codec = startup.codec(settings, wait_seconds=10)
     refuse_without_access(settings, "republish")
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")

@@ -67,14 +67,14 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.verify.job import Summary
     from consent_api.verify.list_reader import ListUnreadableError
     from consent_api.verify.repairing import RepairWriter
-    from consent_runtime import starting
+    from consent_runtime import startup
     from consent_runtime.keyring import KeyringError
     from consent_runtime.provision import refuse_without_access
     from consent_runtime.settings import load
 
     settings = load(DatabaseSettings)
-    keyring = starting.keyring(settings)
-    codec = starting.codec(settings, wait_seconds=10)
+    keyring = startup.keyring(settings)
+    codec = startup.codec(settings, wait_seconds=10)
     refuse_without_access(settings, "verify")
     if channel is not None and channel not in settings.channels:
         raise click.BadParameter(f"there are {', '.join(settings.channels)}", param_hint="--channel")

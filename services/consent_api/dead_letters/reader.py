@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from consent_api.errors import KafkaUnavailableError
 from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.topics import SERVICES, Topics
 from consent_runtime import kafka
 
@@ -95,7 +95,7 @@ class DeadLetterReader:
         try:
             datum = self._codec.decode(record.topic, value)
             check_moments(datum, "failed_at")
-        except (Unreadable, InvalidRecord) as error:
+        except (UnreadableError, InvalidRecordError) as error:
             # Another producer wrote it. It is shown; its topic is the dead letter topic, so it can be replayed nowhere.
             return DeadLetter(
                 place=f"{record.topic}:{record.partition}:{record.offset}",

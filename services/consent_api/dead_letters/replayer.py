@@ -14,7 +14,7 @@ from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_runtime.batches import UNFETCHABLE
 from consent_runtime.dead_letters import TOO_LARGE, OriginalRecord, original
-from consent_runtime.keyring import Keyring, Unsealable
+from consent_runtime.keyring import DecryptionFailedError, Keyring
 
 from .reader import REPLAYED_AT, DeadLetter
 
@@ -53,7 +53,7 @@ def not_replayable_reason(letter: DeadLetter, topics: Topics) -> str | None:
 
 
 def unseal(letter: DeadLetter, keyring: Keyring) -> OriginalRecord:
-    """The record as it was. Raises Unsealable."""
+    """The record as it was. Raises DecryptionFailedError."""
     place = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
     return original({**place, "sealed_record": letter.sealed_record}, keyring)
 
@@ -100,7 +100,7 @@ class Replayer:
             return Outcome(letter=letter, obstacle=why)
         try:
             record = unseal(letter, self._keyring)
-        except Unsealable as error:
+        except DecryptionFailedError as error:
             return Outcome(letter=letter, obstacle=str(error))
         self._producer.produce(
             letter.topic,

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import InFlight, KeyReused, Request, StoredResponse
+from consent_api.ledger.idempotency import KeyReusedError, Request, RequestInFlightError, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Parsed, Results, Submission
@@ -224,10 +224,10 @@ class DecisionHandler:
     def _conflicts(self) -> Iterator[None]:
         try:
             yield
-        except InFlight:
+        except RequestInFlightError:
             self._metrics.idempotency_conflicts.labels("in_flight").inc()
             raise _in_flight() from None
-        except KeyReused:
+        except KeyReusedError:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise _reused() from None
 

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_api.ledger.idempotency import InFlight
+from consent_api.ledger.idempotency import RequestInFlightError
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute
@@ -49,7 +49,8 @@ class GroupCommit:
         """Of its own: when all others wait for locks, the writer goes on."""
 
     async def commit_grouped(self, submission: Submission) -> Completed:
-        """Returns once it is committed. InFlight, KeyReused, LedgerUnavailableError, or what `record` raises for it."""
+        """Returns once it is committed. RequestInFlightError, KeyReusedError, LedgerUnavailableError, or what `record`
+        raises for it."""
         done: asyncio.Future[Completed] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, done))
         if self._writer is None:
@@ -79,7 +80,7 @@ class GroupCommit:
             submission, done = each = self._waiting.popleft()
             key = _key(submission)
             if key in self._individual:
-                _settle(done, InFlight())
+                _settle(done, RequestInFlightError())
             elif key in group:
                 later.append(each)
             else:

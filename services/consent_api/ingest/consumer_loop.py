@@ -134,7 +134,7 @@ class ConsumerLoop:
                     return
                 self._consumer = self._open_consumer()
         finally:
-            self._health.forget(self._name)
+            self._health.unregister(self._name)
 
     def _abandon(self, dead: _ConsumerFencedError) -> None:
         """Let go of what the consumer gave. None of it is committed: it comes again."""
@@ -151,10 +151,10 @@ class ConsumerLoop:
     def _wait_to_join(self, stop: threading.Event) -> bool:
         """False when `stop` comes first. Raises DuplicateInstanceIdError."""
         while not stop.is_set():
-            self._health.beat(self._name)
+            self._health.heartbeat(self._name)
             if self._instance.may_join():
                 return True
-            self._health.ready(self._name, self._instance.waiting or True)
+            self._health.set_ready(self._name, self._instance.waiting or True)
             stop.wait(WATCH_SECONDS)
         return False
 
@@ -167,7 +167,7 @@ class ConsumerLoop:
         self._report()
         try:
             while not stop.is_set():
-                self._health.beat(self._name)
+                self._health.heartbeat(self._name)
                 self._fetch(_TRY_LEFT if self._batch else _IDLE)
                 if self._batch:
                     self._finish(stop)
@@ -241,7 +241,7 @@ class ConsumerLoop:
     def _finish(self, stop: threading.Event) -> None:
         pause = _FIRST_RETRY
         while self._batch and not stop.is_set():
-            self._health.beat(self._name, f"{len(self._batch)} records of {self._places()}")
+            self._health.heartbeat(self._name, f"{len(self._batch)} records of {self._places()}")
             try:
                 with self._metrics.batch(self._topic):
                     left = self._handle(self._batch)
@@ -308,7 +308,7 @@ class ConsumerLoop:
             return
         self._paused = True
         self._metrics.paused.labels(self._topic).set(1)
-        self._health.ready(self._name, f"paused, waiting for a dependency: {cause}")
+        self._health.set_ready(self._name, f"paused, waiting for a dependency: {cause}")
         self._consumer.pause(self._consumer.assignment())
         log.warning("ingest paused", extra={"loop": self._name, "cause": cause, "records": len(self._batch)})
 
@@ -316,7 +316,7 @@ class ConsumerLoop:
         """Keeps polling, which keeps the place in the group. What still arrives joins the batch, in its order."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not stop.is_set():
-            self._health.beat(self._name)
+            self._health.heartbeat(self._name)
             self._fetch(min(left, _IDLE))
 
     def _end_pause(self) -> None:
@@ -351,7 +351,7 @@ class ConsumerLoop:
 
     def _report(self) -> None:
         if not self._paused:
-            self._health.ready(self._name, self._waiting_too_long() or self._stalls.readiness())
+            self._health.set_ready(self._name, self._waiting_too_long() or self._stalls.readiness())
 
     def _waiting_too_long(self) -> str | None:
         if self._oldest_left is None:

@@ -126,7 +126,7 @@ class PositionsLoop:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._health.beat(PART)
+            self._health.heartbeat(PART)
             with suppress(LedgerUnavailableError):  # The loops that record report that themselves.
                 self.step()
             stop.wait(INTERVAL_SECONDS)

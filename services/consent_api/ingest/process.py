@@ -27,8 +27,8 @@ from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import IngestSettings
-from consent_contracts.errors import RegistryUnavailable
-from consent_runtime import kafka, observability, starting
+from consent_contracts.errors import RegistryUnavailableError
+from consent_runtime import kafka, observability, startup
 from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_runtime.instance_watch import InstanceWatch, find_holder
 from consent_runtime.keyring import Keyring
@@ -46,7 +46,7 @@ from .results import ResultWriter
 from .submissions import WITHOUT_EFFECT, Submissions
 from .throttle import BulkThrottle
 
-NOT_NOW = (LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError, ResultsNotWrittenError)
+NOT_NOW = (LedgerUnavailableError, RegistryUnavailableError, DeadLettersNotWrittenError, ResultsNotWrittenError)
 # A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 # Decisions in one transaction of the live lane at first; it grows while they fit into the lane's second, since an
@@ -56,7 +56,7 @@ _FIRST_LIVE_TRANSACTION = 200
 
 def run(settings: IngestSettings) -> int:
     """Until SIGTERM; the exit code. MisconfiguredError when a tenant in the settings has no keys."""
-    starting.begin_logs(settings)
+    startup.begin_logs(settings)
     registry = CollectorRegistry()
     health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
@@ -72,7 +72,7 @@ def composed(
     settings: IngestSettings, *, registry: CollectorRegistry, health: observability.Health
 ) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
-    keyring = starting.keyring(settings)
+    keyring = startup.keyring(settings)
     bound = {
         Lane.LIVE: _bound(settings.ingest_live_tenants, "CONSENT_RELAY_INGEST_LIVE_TENANTS", keyring),
         Lane.BULK: _bound(settings.ingest_bulk_tenants, "CONSENT_RELAY_INGEST_BULK_TENANTS", keyring),
@@ -82,7 +82,7 @@ def composed(
     topics = settings.topics
     read = [topics.inbound, topics.inbound_bulk, topics.receipts]
     metrics = IngestMetrics.on(registry, topics=read)
-    codec = starting.codec(settings)
+    codec = startup.codec(settings)
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
     refuse_denied(engine)
     ledger = Ledger(

@@ -12,7 +12,7 @@ from consent_api.ledger.database import refusal
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecordError, UnreadableError
 
 from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
@@ -60,7 +60,7 @@ _DECISIONS = text(
 
 
 class Receipts:
-    """Raises LedgerUnavailableError, RegistryUnavailable or DeadLettersNotWrittenError: try the batch again."""
+    """Raises LedgerUnavailableError, RegistryUnavailableError or DeadLettersNotWrittenError: try the batch again."""
 
     def __init__(self, *, codec: Codec, ledger: Ledger, dead_letters: DeadLetterWriter, metrics: IngestMetrics) -> None:
         self._codec = codec
@@ -77,7 +77,7 @@ class Receipts:
             try:
                 receipt = checked(self._codec.decode(record.topic, record.value, read_at=read_at))
                 receipts.setdefault(receipt["receipt_id"], (record, receipt))
-            except (Unreadable, InvalidRecord) as error:
+            except (UnreadableError, InvalidRecordError) as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
         stored, refused = self._store(list(receipts.values()))
         rejected += refused
@@ -105,7 +105,8 @@ class Receipts:
 
 
 def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The receipt, if PostgreSQL can hold it and R28 knows its stage; what a provider said, cut. Raises InvalidRecord.
+    """The receipt, if PostgreSQL can hold it and R28 knows its stage; what a provider said, cut. Raises
+    InvalidRecordError.
 
     Avro's varints can carry more than the 32 or 64 bits of their type, and its strings a NUL.
     """
@@ -113,26 +114,26 @@ def checked(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in _TEXTS:
         value = receipt[name]
         if value is not None and "\x00" in value:
-            raise InvalidRecord(name, "must hold no NUL")
+            raise InvalidRecordError(name, "must hold no NUL")
         if value is not None and len(value) > LONGEST[name]:
-            raise InvalidRecord(name, f"must not exceed {LONGEST[name]} characters")
+            raise InvalidRecordError(name, f"must not exceed {LONGEST[name]} characters")
     check_moments(receipt, *_TIMES)
     if not 0 <= receipt["attempts"] < 2**31:
-        raise InvalidRecord("attempts", "must be a non-negative 32-bit number")
+        raise InvalidRecordError("attempts", "must be a non-negative 32-bit number")
     if receipt["action"] not in ACTIONS:
-        raise InvalidRecord("action", f"must be one of {', '.join(sorted(ACTIONS))}")
+        raise InvalidRecordError("action", f"must be one of {', '.join(sorted(ACTIONS))}")
     if receipt["stage"] not in STAGES:
-        raise InvalidRecord("stage", f"must be one of {', '.join(sorted(STAGES))}")
+        raise InvalidRecordError("stage", f"must be one of {', '.join(sorted(STAGES))}")
     for name in ("receipt_id", "tenant", "destination", "channel", "address_key"):
         if not receipt[name]:
-            raise InvalidRecord(name, "must not be empty")
+            raise InvalidRecordError(name, "must not be empty")
     if len(receipt["decision_ids"]) > MAX_DECISIONS:
-        raise InvalidRecord("decision_ids", f"must not be more than {MAX_DECISIONS}")
+        raise InvalidRecordError("decision_ids", f"must not be more than {MAX_DECISIONS}")
     for decision_id in receipt["decision_ids"]:
         try:
             UUID(decision_id)
         except ValueError:
-            raise InvalidRecord("decision_ids", "must be UUIDs") from None
+            raise InvalidRecordError("decision_ids", "must be UUIDs") from None
     return receipt
 
 

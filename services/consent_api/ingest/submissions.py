@@ -32,7 +32,7 @@ from consent_api.validate.references import LONGEST_REFERENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import UnreadableError
 
 from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
 from .metrics import IngestMetrics
@@ -63,8 +63,8 @@ class _TooLong:
 
 
 class Submissions:
-    """Raises LedgerUnavailableError, RegistryUnavailable, DeadLettersNotWrittenError or ResultsNotWrittenError: try the
-    batch again.
+    """Raises LedgerUnavailableError, RegistryUnavailableError, DeadLettersNotWrittenError or ResultsNotWrittenError:
+    try the batch again.
 
     Trying again is harmless: the ledger recognises an event by its id, the dead letters a record by its place.
     """
@@ -121,7 +121,7 @@ class Submissions:
                 datum = self._codec.decode(record.topic, record.value, read_at=read_at)
                 accepted.append(self._read(record, datum, now))
                 readable.append(record)
-            except Unreadable as error:
+            except UnreadableError as error:
                 rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
                 results.append(_unreadable(record, rejected[-1]))
             except SubmissionInvalidError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Row, TextClause, text
 
 from consent_runtime.addresses import PHONE_CHANNELS, aliases
-from consent_runtime.keyring import Keyring, UnknownTenant, Unsealable
+from consent_runtime.keyring import DecryptionFailedError, Keyring, UnknownTenantError
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def alias_names(keyring: Keyring, address: Address) -> list[Named]:
     if canonical is None and address.channel in PHONE_CHANNELS:
         try:
             canonical = keyring.open(address.key, address.sealed[address.key])
-        except Unsealable as error:
+        except DecryptionFailedError as error:
             logger.warning(
                 "a refusal reaches no other form of an address, because the address cannot be opened",
                 extra={"tenant": address.tenant, "channel": address.channel, "reason": error.reason},
@@ -184,7 +184,8 @@ def refresh(
     """Addresses by id, from rows of address_keys: under each live hash key, sealed again where one is missing.
 
     `unknown_as_stored`: those of a tenant that the keyring does not know under all their stored keys, in no order.
-    Raises UnknownTenant otherwise, and Unsealable when no live key has an address that cannot be opened.
+    Raises UnknownTenantError otherwise, and DecryptionFailedError when no live key has an address that cannot be
+    opened.
     """
     stored: dict[int, dict[str, bytes]] = defaultdict(dict)
     whose: dict[int, tuple[str, str]] = {}
@@ -204,7 +205,7 @@ def refresh(
             any_key, any_sealed = next(iter(sealed.items()))
             try:
                 canonical = keyring.open(any_key, any_sealed)
-            except Unsealable as error:
+            except DecryptionFailedError as error:
                 if by_hash_key.keys().isdisjoint(live):
                     raise
                 # A refusal under the keys that it has is worth more than none. A rotation does not end meanwhile:
@@ -230,9 +231,9 @@ def refresh(
 
 
 def live_key_ids(keyring: Keyring, tenant: str) -> list[str]:
-    """The ids of the tenant's live hash keys, the primary's first. UnknownTenant when it has none."""
+    """The ids of the tenant's live hash keys, the primary's first. UnknownTenantError when it has none."""
     if tenant not in keyring.hash_keys:
-        raise UnknownTenant(tenant)
+        raise UnknownTenantError(tenant)
     return [key.id for key in sorted(keyring.hash_keys[tenant], key=lambda key: not key.primary)]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_runtime.refusals import LinkRefused
+from consent_runtime.refusals import LinkRefusedError
 
 T = TypeVar("T")
 
@@ -97,17 +97,17 @@ def connect(url: URL, *, pool_size: int, application: str) -> Engine:
 
 
 def refuse_denied(engine: Engine, setting: str = "CONSENT_RELAY_API_DATABASE") -> None:
-    """Raises LinkRefused where the server refuses this role, or where its certificate is refused; goes on while it does
-    not answer. ``setting`` holds the engine's URL."""
+    """Raises LinkRefusedError where the server refuses this role, or where its certificate is refused; goes on while it
+    does not answer. ``setting`` holds the engine's URL."""
     try:
         engine.connect().close()
     except (OperationalError, PoolTimeout) as error:
         text = str(getattr(error, "orig", error))
         cure = next((cure for part, cure in _REFUSALS.items() if part in text), None)
         if cure is not None:
-            raise LinkRefused(f"{setting}: {' '.join(text.split())}: {cure}") from None
+            raise LinkRefusedError(f"{setting}: {' '.join(text.split())}: {cure}") from None
     except ProgrammingError as error:
-        raise LinkRefused(f"{setting}: {' '.join(str(error.orig).split())}: correct the URL") from None
+        raise LinkRefusedError(f"{setting}: {' '.join(str(error.orig).split())}: correct the URL") from None
 
 
 def clock(connection: Connection) -> int:

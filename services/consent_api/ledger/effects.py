@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import order
-from consent_contracts.verdict import Verdict, applicable, verdict, verdicts
+from consent_contracts.verdict import Verdict, effective_verdict, verdict, verdicts
 
 
 class Effect(StrEnum):
@@ -85,7 +85,7 @@ def _lifting(refusal: Decision, decisions: Collection[Decision], now: int) -> li
         return []
     if refusal.purpose == EVERY_PURPOSE:
         known = verdicts(decisions)
-        found = [applicable(known, purpose, now) for purpose in known]
+        found = [effective_verdict(known, purpose, now) for purpose in known]
     else:
         found = [_ended(verdict(decisions, refusal.purpose), now)]
     return [each for each in found if each.permitted]
@@ -100,7 +100,7 @@ def _concerns(refusal: Decision, other: Decision) -> bool:
 
 
 def _ended(found: Verdict, now: int) -> Verdict:
-    return applicable({EVERY_PURPOSE: found}, EVERY_PURPOSE, now)
+    return effective_verdict({EVERY_PURPOSE: found}, EVERY_PURPOSE, now)
 
 
 def _superseded_by(found: Collection[Verdict]) -> Outcome:

@@ -43,12 +43,12 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
 """)
 
 
-class InFlight(ConsentApiError):
+class RequestInFlightError(ConsentApiError):
     def __init__(self) -> None:
         super().__init__("a request with this Idempotency-Key is being carried out")
 
 
-class KeyReused(ConsentApiError):
+class KeyReusedError(ConsentApiError):
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used for another request")
 
@@ -80,7 +80,7 @@ class IdempotencyClaim:
     request_hash: str
 
 
-Claimed = IdempotencyClaim | StoredResponse | InFlight | KeyReused
+Claimed = IdempotencyClaim | StoredResponse | RequestInFlightError | KeyReusedError
 
 
 def claim(
@@ -146,10 +146,10 @@ def _claimed(keyring: Keyring, request: Request, key_hashes: Sequence[str], row:
     hashes = _keyed(keyring, request.tenant, "request", request.content)
     if row.status is None:
         if not row.locked:
-            return InFlight()
+            return RequestInFlightError()
         return IdempotencyClaim(tenant=request.tenant, key_hashes=key_hashes, request_hash=hashes[0])
     if row.request_hash not in hashes:
-        return KeyReused()
+        return KeyReusedError()
     return StoredResponse(status=row.status, body=bytes(row.body))
 
 

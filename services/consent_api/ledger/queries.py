@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from consent_contracts.decisions import Decision
 from consent_contracts.join import order
-from consent_contracts.verdict import Verdict, applicable, verdicts
+from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_runtime.keyring import Keyring
 
 from . import addresses, database, effects, subjects
@@ -234,14 +234,14 @@ def explain(
     address = addresses.find(connection, keyring, named)
     address_key = keyring.address_key(*named)
     if address is None:
-        return Explanation(at=now, address_key=address_key, verdict=applicable({}, purpose, now), deciding=None)
+        return Explanation(at=now, address_key=address_key, verdict=effective_verdict({}, purpose, now), deciding=None)
     # Of all times, as the database's clock may have been set back: what is recorded decides.
     on_address = {"address_ids": [address.address_id], "at": _END_OF_TIME}
     current = {row.decision_id: row for row in connection.execute(_CURRENT_ON_ADDRESSES, on_address)}
     there = CurrentDecisions()
     for row in current.values():
         there.add(address.address_id, decision_of(row))
-    verdict = applicable(verdicts(there.at(address.address_id)), purpose, now)
+    verdict = effective_verdict(verdicts(there.at(address.address_id)), purpose, now)
     replaced = connection.execute(
         _REPLACED_ON_ADDRESS, {**on_address, "current": list(map(UUID, current)), "most": MOST_REPLACED}
     )
@@ -401,7 +401,7 @@ def _distinct(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
 
 def _verdicts_at(decisions: Collection[Decision], at: int) -> dict[str, Verdict]:
     known = verdicts(decisions)
-    return {purpose: applicable(known, purpose, at) for purpose in known}
+    return {purpose: effective_verdict(known, purpose, at) for purpose in known}
 
 
 def _preferred(rows: Iterable[Row[Any]], keyring: Keyring, tenant: str) -> dict[int, Row[Any]]:

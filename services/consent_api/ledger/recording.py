@@ -55,8 +55,8 @@ def record(
     repetition of a bulk decision makes that decision live, and publishes it again. What comes of each is evaluated once
     all of them are recorded.
 
-    Nothing is recorded before that transaction has committed. UnknownTenant when the keyring does not know a tenant;
-    contention surfaces as the database's error, for `transact` to run it again.
+    Nothing is recorded before that transaction has committed. UnknownTenantError when the keyring does not know a
+    tenant; contention surfaces as the database's error, for `transact` to run it again.
     """
     if not accepted:
         return []

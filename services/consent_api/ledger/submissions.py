@@ -12,7 +12,7 @@ from consent_api.validate import Accepted
 
 from . import idempotency
 from .deduplication import Recorded
-from .idempotency import IdempotencyClaim, InFlight, KeyReused, StoredResponse
+from .idempotency import IdempotencyClaim, KeyReusedError, RequestInFlightError, StoredResponse
 from .lanes import Lane
 from .recording import LedgerContext, record
 
@@ -43,7 +43,7 @@ class Completed:
     results: Results = ()
 
 
-Outcome = Completed | InFlight | KeyReused
+Outcome = Completed | RequestInFlightError | KeyReusedError
 
 
 def execute(

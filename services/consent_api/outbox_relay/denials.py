@@ -29,7 +29,7 @@ _ADDRESS = text(
 
 def denial_of(connection: Connection, codec: Codec, row: Row, lane: Lane) -> Row | None:
     """The replacement, in the row's place and partition; None when the ledger has no address with this key, so that
-    the record concerned none. Raises RegistryUnavailable."""
+    the record concerned none. Raises RegistryUnavailableError."""
     address_key = row.key.decode("ascii", "replace")
     found = connection.execute(_ADDRESS, {"address_key": address_key}).first()
     if found is None:

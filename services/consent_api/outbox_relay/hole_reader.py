@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecordError, UnreadableError
 
 from .holes import ReportedHole, reported_holes
 
@@ -42,7 +42,7 @@ class HoleReader:
         self._consumer.assign([TopicPartition(self.topic, each, OFFSET_BEGINNING) for each in self._unread])
 
     def poll(self, seconds: float) -> None:
-        """Read what has arrived, waiting up to `seconds` for it. Raises RegistryUnavailable for a new schema."""
+        """Read what has arrived, waiting up to `seconds` for it. Raises RegistryUnavailableError for a new schema."""
         arrived: dict[int, Message] = {}
         for message in self._consumer.consume(_BATCH, seconds):
             partition, error = message.partition(), message.error()
@@ -64,7 +64,7 @@ class HoleReader:
             self._newest[partition] = decode_resolved(
                 self._codec, self.topic, value if isinstance(value, bytes) else None, partition=partition
             )
-        except (Unreadable, InvalidRecord) as error:
+        except (UnreadableError, InvalidRecordError) as error:
             where = {"partition": partition, "offset": message.offset(), "error": str(error)}
             log.error("a record of the resolved topic cannot be read", extra=where)
 

@@ -18,7 +18,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from consent_api.ledger.lanes import Lane
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from consent_runtime.observability import Health
 from consent_runtime.progress import StallTimer
 
@@ -33,7 +33,7 @@ from .timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECON
 
 log = logging.getLogger(__name__)
 
-TRANSIENT: tuple[type[Exception], ...] = (PublishFailedError, RegistryUnavailable, *UNREACHABLE)
+TRANSIENT: tuple[type[Exception], ...] = (PublishFailedError, RegistryUnavailableError, *UNREACHABLE)
 
 _MOST_REFUSED = 1_000
 _PROBE_BATCH = 50
@@ -124,7 +124,7 @@ class LaneRelay:
             if failures:
                 log.info("relay recovered", extra={"lane": self._lane.value, "failures": failures})
             failures = 0
-            self._health.ready(self._name, self._partitions.readiness())
+            self._health.set_ready(self._name, self._partitions.readiness())
             pause = self._interval.next(found=found, limit=limit, previous=pause)
             if found and self._yields_to is not None and self._yields_to.is_busy:
                 pause = max(pause, min(time.monotonic() - began, _LONGEST_REST_SECONDS))
@@ -233,7 +233,7 @@ class LaneRelay:
         cause = _cause(error)
         self._metrics.retries.labels(self._lane.value, cause).inc()
         what = self._partitions.readiness() if cause == "broker" else f"the {cause} does not answer"
-        self._health.ready(self._name, what)
+        self._health.set_ready(self._name, what)
         self._progress.progressed()
         if failures == 1:
             why = type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)
@@ -244,13 +244,13 @@ class LaneRelay:
         stop.wait(seconds)
 
     def _beat(self) -> None:
-        self._health.beat(self._name)
+        self._health.heartbeat(self._name)
 
 
 def _cause(error: Exception) -> str:
     if isinstance(error, PublishFailedError):
         return "broker"
-    return "registry" if isinstance(error, RegistryUnavailable) else "database"
+    return "registry" if isinstance(error, RegistryUnavailableError) else "database"
 
 
 def _by_outcome(delivery: Delivery) -> dict[str, list[Row]]:

@@ -62,7 +62,7 @@ class OutboxMonitor:
     def run(self, stop: threading.Event) -> None:
         pause = 0.0
         while not stop.wait(pause):
-            self._health.beat(PART)
+            self._health.heartbeat(PART)
             started = time.monotonic()
             for each in self._lanes:
                 self.check(each)
@@ -80,8 +80,8 @@ class OutboxMonitor:
         self._metrics.pending.labels(name).set(found.pending)
         self._metrics.oldest.labels(name).set(found.oldest_seconds)
         self._metrics.resolved_age.labels(name).set(age)
-        self._health.ready(f"{name}-outbox", _backlog_readiness(lane, found))
-        self._health.ready(f"{name}-resolved", resolved_readiness(lane.lane, age))
+        self._health.set_ready(f"{name}-outbox", _backlog_readiness(lane, found))
+        self._health.set_ready(f"{name}-resolved", resolved_readiness(lane.lane, age))
 
 
 def _backlog_readiness(lane: MonitoredLane, found: OutboxBacklog) -> bool | str:

@@ -33,7 +33,7 @@ from consent_api.verify.metrics import ScrubMetrics
 from consent_api.verify.repairing import RepairWriter
 from consent_api.verify.scrub import ScrubLoop
 from consent_api.verify.scrub_table import ScrubTable
-from consent_runtime import kafka, observability, starting
+from consent_runtime import kafka, observability, startup
 from consent_runtime.progress import STALLED_SECONDS, StallTimer
 
 from . import repair_loop
@@ -63,7 +63,7 @@ _RETRY_INTERVAL = PollInterval(shortest=0.05, longest=0.5)
 
 def run(settings: OutboxRelaySettings) -> int:
     """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database does not answer."""
-    starting.begin_logs(settings)
+    startup.begin_logs(settings)
     registry = CollectorRegistry()
     health = observability.Health(expected=(*map(relay_part, Lane), repair_loop.PART))
     server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
@@ -108,9 +108,9 @@ class _Composition:
         self.relay_id = f"{settings.instance_id} {uuid4()}"
         self.metrics = RelayMetrics.on(registry, topics=[lane.changes(settings.topics) for lane in Lane])
         self.scrub_metrics = ScrubMetrics.on(registry)
-        self.keyring = starting.keyring(settings)
+        self.keyring = startup.keyring(settings)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
-        self.codec = starting.lazy_codec(settings)
+        self.codec = startup.lazy_codec(settings)
         self.admin = kafka.admin(settings.kafka, {"log_level": 2, **settings.kafka_client})
         self.info = {lane: TopicInfo(self.admin, lane.changes(settings.topics)) for lane in Lane}
         self.monitor_engine = self._connect("outbox monitor")

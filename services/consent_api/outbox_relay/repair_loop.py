@@ -25,7 +25,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.republish import pages
 from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring, KeyringError
 from consent_runtime.observability import Health
@@ -48,8 +48,8 @@ log = logging.getLogger(__name__)
 PART = "repair"
 TRANSIENT: tuple[type[Exception], ...] = (
     PublishFailedError,
-    RegistryUnavailable,
-    NotRegistered,
+    RegistryUnavailableError,
+    NotRegisteredError,
     LedgerUnavailableError,
     KafkaException,
     # The keyring lacks what the history needs: this holds up repairs, and must not end the lanes with them.
@@ -111,7 +111,7 @@ class RepairLoop:
         reader = self._reader()
         started = False
         while not stop.is_set():
-            self._health.beat(PART)
+            self._health.heartbeat(PART)
             try:
                 if not started:
                     self._codec.prepare([reader.topic, self._topic])
@@ -123,13 +123,13 @@ class RepairLoop:
                 failures += 1
                 if failures == 1:
                     log.warning("repair of holes paused", extra={"error": _why(error)})
-                self._health.ready(PART, f"paused: {_why(error)}")
+                self._health.set_ready(PART, f"paused: {_why(error)}")
                 stop.wait(self._interval.backoff(failures))
             else:
                 if failures:
                     log.info("repair of holes resumed", extra={"failures": failures})
                 failures = 0
-                self._health.ready(PART)
+                self._health.set_ready(PART)
         reader.close()
 
     def step(self, reported: Sequence[ReportedHole]) -> None:
@@ -218,7 +218,7 @@ class RepairLoop:
                 unknown_as_stored=True,
             )
 
-        self._health.beat(PART, "a page of the ledger")
+        self._health.heartbeat(PART, "a page of the ledger")
         return transact(self._engine, read)
 
     def _finish(self, hole: Hole, topic_id: str) -> dict[int, str]:
@@ -275,7 +275,7 @@ class RepairLoop:
                 self._metrics.repairs.labels("restarted").inc()
 
     def _beat(self) -> None:
-        self._health.beat(PART)
+        self._health.heartbeat(PART)
 
 
 def _is_open(repair: Repair) -> bool:

@@ -30,7 +30,7 @@ _SOURCE = "/consent-relay/relay"
 def resolved_row(
     codec: Codec, topic: str, partition: int, *, point: Point, loss: int, repaired: str | None = None
 ) -> Row:
-    """The record, as a row that the publisher takes; its id is the partition. Raises RegistryUnavailable."""
+    """The record, as a row that the publisher takes; its id is the partition. Raises RegistryUnavailableError."""
     datum = {
         "resolved_at": point.resolved_at,
         "inbound_resolved_at": point.inbound_resolved_at,
@@ -113,8 +113,8 @@ class ResolvedPublisher:
         """If it is time, or the last time was for others: a ConsentResolved for each of these partitions in which more
         is complete than was stated last.
 
-        Raises PublishFailedError (what was acknowledged is noted), RegistryUnavailable, or DBAPIError; what was not
-        stated is stated the next time."""
+        Raises PublishFailedError (what was acknowledged is noted), RegistryUnavailableError, or DBAPIError; what was
+        not stated is stated the next time."""
         if self._clock() < self._due_at and scope == self._last_scope:
             return
         self._due_at, self._last_scope = self._clock() + RESOLVE_INTERVAL_SECONDS, scope

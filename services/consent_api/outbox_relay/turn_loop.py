@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.lanes import Lane
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_runtime.clock import is_ahead
 from consent_runtime.observability import Health
 
@@ -98,11 +98,11 @@ class TurnLoop:
         """Survives any absence of the database and the registry. Whatever else is raised is a bug and ends it."""
         self._wait_for_schemas(stop)
         while not stop.is_set():
-            self._health.beat(self._name)
+            self._health.heartbeat(self._name)
             try:
                 with self._engine.connect() as connection:
                     while not stop.is_set():
-                        self._health.beat(self._name)
+                        self._health.heartbeat(self._name)
                         stop.wait(self.step(connection))
             except UNREACHABLE as error:
                 self._discard_open()
@@ -112,16 +112,16 @@ class TurnLoop:
     def _wait_for_schemas(self, stop: threading.Event) -> None:
         reported = ""
         while not stop.is_set():
-            self._health.beat(self._name)
+            self._health.heartbeat(self._name)
             try:
                 self._prepare()
-            except (RegistryUnavailable, NotRegistered) as error:
+            except (RegistryUnavailableError, NotRegisteredError) as error:
                 if reported != (reported := f"waiting for the schema registry: {error}"):
                     log.warning("turns paused", extra={"lane": self._lane.value, "error": reported})
-                self._health.ready(self._name, reported)
+                self._health.set_ready(self._name, reported)
                 stop.wait(TURN_INTERVAL_SECONDS)
             else:
-                self._health.ready(self._name)
+                self._health.set_ready(self._name)
                 return
 
     def step(self, connection: Connection) -> float:

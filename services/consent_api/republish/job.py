@@ -56,8 +56,8 @@ def republish(
 
     `before_page` may take its time; after each page that the broker has acknowledged, `acknowledged` gets where it
     landed, by partition, and `report` the progress. A run of all that the ledger holds under a hash key is remembered
-    there at its end. Raises NotPublishedError, LedgerUnavailableError, UnknownTenant or Unsealable; what was reported
-    stays published.
+    there at its end. Raises NotPublishedError, LedgerUnavailableError, UnknownTenantError or DecryptionFailedError;
+    what was reported stays published.
     """
 
     def published(page: Page) -> None:

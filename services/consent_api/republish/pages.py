@@ -108,7 +108,7 @@ def page(
     The messages go to the bulk topic, and each decision keeps its mark. An address that has no key yet under a live
     hash key gains it here (R12), within the caller's transaction.
     `unknown_as_stored`: addresses of a tenant that the keyring does not know are published under their stored keys.
-    UnknownTenant (without that) or Unsealable when the keyring lacks what the history needs.
+    UnknownTenantError (without that) or DecryptionFailedError when the keyring lacks what the history needs.
     """
     where = {"address_id": after.address_id, "decision_id": after.decision_id, "size": size}
     rows = connection.execute(_PAGE, where).all()

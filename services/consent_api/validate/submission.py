@@ -10,7 +10,7 @@ from typing import TypeVar
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
-from consent_runtime.addresses import InvalidAddress, canonical
+from consent_runtime.addresses import InvalidAddressError, canonical
 
 from . import evidence as evidence_rules
 from . import references, texts, times
@@ -192,7 +192,7 @@ class _Submission:
         elif channel is not None:
             try:
                 return canonical(channel, value, default_region=self._rules.default_region)
-            except InvalidAddress as error:
+            except InvalidAddressError as error:
                 faults.append(FieldError(pointer="/address", code=error.reason, cure=error.cure))
         return None
 

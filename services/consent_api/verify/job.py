@@ -20,7 +20,7 @@ from consent_api.ledger import database
 from consent_api.ledger.database import transact
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from consent_contracts.topics import Topics
 
 from . import ledger_entries
@@ -201,7 +201,7 @@ class Verification:
         large = False
         if first is not None and first.rows:
             expected = current_entry(first.tenant, place.channel, first.address_key, first.decisions)
-            datum = suppression_datum(expected, 0)
+            datum = entry_to_avro(expected, 0)
             large = len(self._codec.encode(self._topics.suppression(place.channel), datum)) > MAX_ENTRY_BYTES // 2
         if first is not None and self._keys.is_incomplete(first.tenant, first.address_key):
             expected = None  # What was recorded before this hash key is not under it before a republish.

@@ -9,9 +9,9 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, Unreadable
+from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import entry_of, verdicts_of
+from consent_contracts.records import entry_from_avro, verdicts_of
 
 from .compare import Found, ListEntry, UnreadableEntry
 from .fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
@@ -164,8 +164,8 @@ class ListReader:
         partition = next((each for each in values if each != expected), expected)
         try:
             datum = self._codec.decode(topic, values[partition])
-            return ListEntry(entry=entry_of(datum), verdicts=verdicts_of(datum), partition=partition)
-        except (Unreadable, InvalidRecord) as error:
+            return ListEntry(entry=entry_from_avro(datum), verdicts=verdicts_of(datum), partition=partition)
+        except (UnreadableError, InvalidRecordError) as error:
             return UnreadableEntry(reason=str(error))
 
     def _read(self, topic: str, ends: Mapping[int, int], take: Take, progress: Callable[[float], None]) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from sqlalchemy.exc import SQLAlchemyError
 
 from consent_api.errors import LedgerUnavailableError
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_runtime.keyring import KeyringError
 
 from .composition import Opened
@@ -49,8 +49,8 @@ _LOGGED_OF_A_SLICE = 20
 _TRANSIENT = (
     LedgerUnavailableError,
     ListUnreadableError,
-    RegistryUnavailable,
-    NotRegistered,
+    RegistryUnavailableError,
+    NotRegisteredError,
     KafkaException,
     KeyringError,
     SQLAlchemyError,

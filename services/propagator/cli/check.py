@@ -52,15 +52,15 @@ def check(file: Path, channels: str, keyring_file: Path | None, verifying: bool)
 
 
 def _keyring(path: Path | None) -> Keyring | None:
-    from consent_runtime.keyring import InvalidKeyring, Keyring
-    from consent_runtime.starting import refuse
+    from consent_runtime.keyring import InvalidKeyringError, Keyring
+    from consent_runtime.startup import exit_with_errors
 
     if path is None:
         return None
     try:
         return Keyring.load(path)
-    except InvalidKeyring as error:
-        refuse([f"--keyring: {error}"])
+    except InvalidKeyringError as error:
+        exit_with_errors([f"--keyring: {error}"])
 
 
 def _lines(destination: Destination) -> list[str]:

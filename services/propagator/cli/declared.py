@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from consent_runtime.keyring import Keyring
-from consent_runtime.starting import refuse
+from consent_runtime.startup import exit_with_errors
 from propagator.config.model import Destination
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
@@ -18,7 +18,7 @@ def read_destinations(path: Path, channels: Collection[str], keyring: Keyring | 
     try:
         declared = read(path, catalogue=CATALOGUE, channels=channels, keyring=keyring)
     except InvalidDestinationsFileError as error:
-        refuse([str(error)])
+        exit_with_errors([str(error)])
     wrong = []
     for each in declared:
         try:
@@ -26,5 +26,5 @@ def read_destinations(path: Path, channels: Collection[str], keyring: Keyring | 
         except MisconfiguredError as error:
             wrong.append(f"{path}: destination {each.name}: {error}")
     if wrong:
-        refuse(wrong)
+        exit_with_errors(wrong)
     return declared

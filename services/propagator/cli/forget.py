@@ -37,14 +37,14 @@ def forget(name: str, yes: bool) -> None:
     Uses the propagator's settings (CONSENT_RELAY_...), and refuses while the destinations file names NAME. Restart the
     propagators without it first: one that runs with an older file would write new rows.
     """
-    from consent_runtime import settings, starting
+    from consent_runtime import settings, startup
     from propagator.settings import PropagatorSettings
 
     from .declared import read_destinations
 
     loaded = settings.load(PropagatorSettings)
     path = loaded.propagator_destinations
-    if any(each.name == name for each in read_destinations(path, loaded.channels, starting.keyring(loaded))):
+    if any(each.name == name for each in read_destinations(path, loaded.channels, startup.keyring(loaded))):
         raise click.ClickException(f"{path} names destination {name}: remove it there, restart, then forget it")
     rows = _stored_rows(loaded)
     own = [row for row in rows if row.destination == name]
@@ -65,7 +65,7 @@ def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
     from consent_runtime.provision import refuse_without_access
     from consent_state import (
         Position,
-        RestoreFailed,
+        RestoreFailedError,
         TableReader,
         TopicPartition,
         high_watermarks,
@@ -106,7 +106,7 @@ def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
                             live[partition, key] = StoredRow(parsed[0], partition, key)
         finally:
             reader.close()
-    except RestoreFailed as error:
+    except RestoreFailedError as error:
         raise click.ClickException(f"CONSENT_RELAY_KAFKA {settings.kafka}: {error}") from None
     return list(live.values())
 

@@ -23,16 +23,16 @@ def propagator() -> None:
     """
     import sys
 
-    from consent_runtime import settings, starting
+    from consent_runtime import settings, startup
     from consent_runtime.provision import require_topics
     from propagator.settings import PropagatorSettings
 
     from .declared import read_destinations
 
     loaded = settings.load(PropagatorSettings)
-    keyring = starting.keyring(loaded)
+    keyring = startup.keyring(loaded)
     declared = read_destinations(loaded.propagator_destinations, loaded.channels, keyring)
-    starting.begin_logs(loaded)
+    startup.begin_logs(loaded)
     topics = loaded.topics
     require_topics(
         loaded,

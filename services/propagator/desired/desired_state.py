@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
-from consent_contracts.verdict import UNKNOWN, Verdict, applicable
+from consent_contracts.verdict import UNKNOWN, Verdict, effective_verdict
 
 from .model import PERMIT, SUPPRESS, Action, DesiredState, ListEntry, Purposes, TargetState
 
@@ -69,7 +69,7 @@ def _target_state(
     now: int,
     permissions: bool,
 ) -> TargetState | None:
-    answers = [applicable(verdicts, purpose, now) for purpose in served]
+    answers = [effective_verdict(verdicts, purpose, now) for purpose in served]
     refused = [each for each in answers if not each.permitted and each.reason != UNKNOWN]
     if refused:
         return _of(target, SUPPRESS, served, refused, decisions)

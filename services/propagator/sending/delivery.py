@@ -10,7 +10,7 @@ from functools import cache
 
 import msgspec
 
-from consent_runtime.keyring import Keyring, Unsealable
+from consent_runtime.keyring import DecryptionFailedError, Keyring
 from propagator.config.model import Destination
 from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes
@@ -269,7 +269,7 @@ class DeliveryPolicy:
             raise PushNotBuildableError("no_address")
         try:
             return self._keyring.open(entry.address_key, entry.sealed_address)
-        except Unsealable as error:
+        except DecryptionFailedError as error:
             raise PushNotBuildableError("unsealable", retryable=error.reason == "unknown_key") from error
 
     def _push_id(self, delivery: Delivery) -> str:

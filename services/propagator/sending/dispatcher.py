@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from propagator.config.model import Destination
 from propagator.connectors.base import PERMIT, SUPPRESS, Connector, Refused
 from propagator.errors import PushNotBuildableError, SenderFencedError
@@ -248,7 +248,7 @@ class Dispatcher:
             return Admission.DROPPED
         try:
             return self._prepare(push)
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             # The entry's schema cannot be read for now; the state reports it, once for all addresses.
             self._queue.delay(push, ERROR_BACKOFF_SECONDS, now=self._clock())
             return Admission.MOVED

@@ -51,7 +51,7 @@ class DestinationState(Protocol):
     def current(self, address_key: str) -> Current:
         """Desired and delivered state as they are now, rows that are not read back yet included.
 
-        Raises RegistryUnavailable or Unreadable for an entry that cannot be decoded.
+        Raises RegistryUnavailableError or UnreadableError for an entry that cannot be decoded.
         """
 
     def together(self, address_keys: Sequence[str]) -> AbstractContextManager[None]:

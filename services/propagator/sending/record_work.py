@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import get_args
 
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from propagator.config.model import Destination
 from propagator.desired import outcomes
 from propagator.desired.model import SUPPRESS, DesiredState, ListEntry, TargetState
@@ -115,7 +115,7 @@ class RecordWork:
             except Exception as error:
                 # About this address alone; it stays in the index.
                 self._failed[address_key] = self._now_micros() + int(ERROR_BACKOFF_SECONDS * 1_000_000)
-                if isinstance(error, RegistryUnavailable):
+                if isinstance(error, RegistryUnavailableError):
                     continue  # The state reports it, once for all addresses.
                 self._metrics.push_errors.labels(self._destination.name, "record").inc()
                 log.error("row not changed", extra={"destination": self._destination.name, "why": describe(error)})

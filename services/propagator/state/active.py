@@ -21,7 +21,7 @@ from consent_runtime.observability import Health
 from consent_runtime.transport.api import Chunk, Ownership
 from consent_state import (
     Remaining,
-    RestoreFailed,
+    RestoreFailedError,
     TopicPartition,
     high_watermarks,
     last_stable_offsets,
@@ -122,10 +122,10 @@ class ActiveSender:
     async def begin(self, ownership: Ownership, term: Term) -> None:
         """Fence earlier senders, catch up with what they delivered, begin the fills that are due, start the workers.
 
-        Raises SenderFencedError, KafkaException and RestoreFailed: the term has to be ended and tried again.
+        Raises SenderFencedError, KafkaException and RestoreFailedError: the term has to be ended and tried again.
         """
         self._waits("waiting for its place in the group")
-        while not ownership.fresh():  # noqa: ASYNC110 - it is a matter of time, nothing announces it
+        while not ownership.is_confirmed():  # noqa: ASYNC110 - it is a matter of time, nothing announces it
             await asyncio.sleep(POLL_SECONDS)
         committer = Committer(
             self._make_producer,
@@ -137,7 +137,7 @@ class ActiveSender:
         self._waits("fencing earlier senders")
         await committer.open()
         term.committer = committer
-        if not ownership.fresh():
+        if not ownership.is_confirmed():
             raise SenderFencedError("the partition was lost while earlier senders were fenced")
         await self._catch_up()
         # From here on each update reaches this term; what was read before is in the tables.
@@ -149,7 +149,7 @@ class ActiveSender:
             term.workers[destination.name] = worker
             await worker.start()
         self.events.active(True)
-        self._health.ready(NAME)
+        self._health.set_ready(NAME)
         logger.info("this process is the active sender")
 
     async def begin_fills(self, committer: Committer) -> None:
@@ -189,7 +189,7 @@ class ActiveSender:
             *(worker.stop(DRAIN_SECONDS) for worker in term.workers.values()), return_exceptions=True
         )
         for name in term.workers:
-            self._health.forget(health_name(name))
+            self._health.unregister(health_name(name))
         for failure in stopped:
             if isinstance(failure, Exception):
                 logger.error("a destination did not stop in order", exc_info=failure)
@@ -197,7 +197,7 @@ class ActiveSender:
             await term.committer.close(COMMIT_SECONDS)
         self.reader.listen(None)
         self.session.end()
-        self._health.forget(NAME)
+        self._health.unregister(NAME)
 
     def _too_large(self, record: OutgoingRecord, row: UndurableRow | None) -> None:
         destination = row.destination if row is not None else record.receipt[0] if record.receipt is not None else ""
@@ -252,7 +252,7 @@ class ActiveSender:
         )
 
     def _waits(self, what: str) -> None:
-        self._health.ready(NAME, what)
+        self._health.set_ready(NAME, what)
 
 
 class Term:
@@ -313,7 +313,7 @@ class Terms:
                 await self._sender.begin(self._ownership, term)
                 self._began.set()
                 await self._until_over(term)
-            except (SenderFencedError, RestoreFailed, KafkaException) as error:
+            except (SenderFencedError, RestoreFailedError, KafkaException) as error:
                 logger.warning("a term as the active sender has ended: %s", error)
             finally:
                 await _to_its_end(asyncio.create_task(self._sender.end(term)))

@@ -14,7 +14,7 @@ from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import append_time
 from consent_runtime.observability import Health
 from consent_runtime.progress import STALLED_SECONDS, StableOffset
-from consent_state import RestoreFailed, TopicPartition, high_watermarks, last_stable_offsets
+from consent_state import RestoreFailedError, TopicPartition, high_watermarks, last_stable_offsets
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ class BrokerWatch:
             # In this order: what lies between the two is hidden, not younger.
             ends = high_watermarks(self._admin, partitions)
             stable = last_stable_offsets(self._admin, partitions)
-        except RestoreFailed as error:
+        except RestoreFailedError as error:
             logger.warning("whether transactions were left open is not known: %s", error)
             return
         self._asked = {at: (asked_at, end) for at, end in ends.items()}
         for at, end in ends.items():
             self._stable.setdefault(at, StableOffset()).observe(stable=stable[at], end=end)
         found = (each.hindrance(*at, bound=self._bound) for at, each in self._stable.items())
-        self._health.ready(TRANSACTIONS, "; ".join(filter(None, found)) or True)
+        self._health.set_ready(TRANSACTIONS, "; ".join(filter(None, found)) or True)
 
     def read(self, at: TopicPartition, messages: Sequence[Any]) -> None:
         """These were read now: they were appended by now, and those above the end that was asked for, since then."""

@@ -90,8 +90,8 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Fence every earlier producer of this name. Raises KafkaException, retriable when its error is; LinkRefused
-        where the transactional id is not ours to use."""
+        """Fence every earlier producer of this name. Raises KafkaException, retriable when its error is;
+        LinkRefusedError where the transactional id is not ours to use."""
         try:
             await self._in_thread(self._open)
         except BaseException:

@@ -6,10 +6,10 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from consent_contracts.errors import Unreadable
+from consent_contracts.errors import UnreadableError
 from consent_runtime.dead_letters import DeadLetterProducer
 from consent_runtime.kafka import DeliveryFailedError
-from consent_state import RestoreStopped, TopicPartition
+from consent_state import RestoreStoppedError, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class DeadLetterReporter:
         append_time: int,
         error: Exception,
     ) -> None:
-        """Returns once the broker has acknowledged; waits for a broker that is unavailable. Raises RestoreStopped."""
+        """Returns once the broker has acknowledged; waits for a broker that is unavailable. Raises
+        RestoreStoppedError."""
         record = _Record(
             topic=at.topic,
             partition=at.partition,
@@ -52,11 +53,11 @@ class DeadLetterReporter:
             key=key,
             value=value,
         )
-        reason = error.reason if isinstance(error, Unreadable) else "invalid_record"
+        reason = error.reason if isinstance(error, UnreadableError) else "invalid_record"
         while True:
             try:
                 return self._letters.send(record, reason, str(error))
             except DeliveryFailedError as failed:
                 logger.warning("dead letter not written yet: %s", failed.code)
             if self._stopping.wait(RETRY_SECONDS):
-                raise RestoreStopped("stopped before a dead letter was acknowledged")
+                raise RestoreStoppedError("stopped before a dead letter was acknowledged")

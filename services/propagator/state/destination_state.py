@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from consent_contracts.partitioner import partition_of
 from consent_runtime.clock import now_micros
-from consent_state import StateError, StateStoreCorrupted
+from consent_state import StateError, StateStoreCorruptedError
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
 from propagator.errors import SenderFencedError, SendNotAllowedError
@@ -71,8 +71,8 @@ class TableDestinationState:
             self._together = {}
 
     def current(self, address_key: str) -> Current:
-        """Both states and their difference. Raises RegistryUnavailable, Unreadable and InvalidRecord for an entry that
-        cannot be decoded, StateError while local state is damaged."""
+        """Both states and their difference. Raises RegistryUnavailableError, UnreadableError and InvalidRecordError for
+        an entry that cannot be decoded, StateError while local state is damaged."""
         destination, tables = self._destination, self._tables(address_key)
         stored = self._get(address_key)
         entry = None
@@ -207,7 +207,7 @@ class TableDestinationState:
         for partition, keys in by_partition.items():
             try:
                 found.update(zip(keys, self._reader.tables[partition].get(self._destination, keys), strict=True))
-            except StateStoreCorrupted as error:
+            except StateStoreCorruptedError as error:
                 self._reader.corrupted(partition, error)
                 raise
         return found

@@ -10,8 +10,8 @@ from typing import Any
 
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import KEY_ID
-from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
-from consent_contracts.records import entry_of, verdicts_of
+from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
+from consent_contracts.records import entry_from_avro, verdicts_of
 from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
 from propagator.desired.plan import plan
 from propagator.sending.ports import PendingPush
@@ -67,27 +67,27 @@ class RecordDecoder:
     ) -> ListEntry:
         """The entry under this key, appended at `append_time`, micros; `read_at` as for `Codec.decode`.
 
-        Raises Unreadable, InvalidRecord and RegistryUnavailable. The schema of an entry is registered before the merge
-        writes it: where the registry does not know the schema, the registry may be wrong and not the entry. That is
-        RegistryUnavailable too, for some minutes.
+        Raises UnreadableError, InvalidRecordError and RegistryUnavailableError. The schema of an entry is registered
+        before the merge writes it: where the registry does not know the schema, the registry may be wrong and not the
+        entry. That is RegistryUnavailableError too, for some minutes.
         """
         cached = self._entries.get((channel, address_key))
         if cached is not None and cached[0] == value:
             return cached[1]
         try:
             datum = self._codec.decode(self._list_topics[channel], value, read_at=read_at)
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             self._unknown_schemas.no_answer()
             raise
-        except Unreadable as error:
+        except UnreadableError as error:
             if error.reason != "unknown_schema" or not _ADDRESS_KEY.fullmatch(address_key):
                 raise
             if not self._unknown_schemas.may_wait(append_time):
                 raise
-            raise RegistryUnavailable("the registry does not know the schema of an entry") from error
-        decisions = entry_of(datum)
+            raise RegistryUnavailableError("the registry does not know the schema of an entry") from error
+        decisions = entry_from_avro(datum)
         if decisions.address_key != address_key or decisions.channel != channel:
-            raise InvalidRecord("address_key", "the entry belongs under another key or to another channel")
+            raise InvalidRecordError("address_key", "the entry belongs under another key or to another channel")
         entry = ListEntry(
             tenant=decisions.tenant,
             channel=channel,
@@ -106,26 +106,26 @@ class RecordDecoder:
         return entry
 
     def delivered(self, value: bytes | None, *, read_at: float | None = None) -> dict[str, DeliveredTarget]:
-        """An address's row, by target. Raises Unreadable and RegistryUnavailable."""
+        """An address's row, by target. Raises UnreadableError and RegistryUnavailableError."""
         return {} if value is None else delivered_of(self._own_row(value, read_at))
 
     def delivered_or_unknown(self, value: bytes | None) -> dict[str, DeliveredTarget]:
-        """As `delivered`; a row that cannot be read holds nothing that is known. Raises RegistryUnavailable."""
+        """As `delivered`; a row that cannot be read holds nothing that is known. Raises RegistryUnavailableError."""
         try:
             return self.delivered(value)
-        except Unreadable:
+        except UnreadableError:
             return {}
 
     def fill(self, value: bytes | None) -> DestinationFill | None:
-        """A destination's own row. Raises Unreadable and RegistryUnavailable."""
+        """A destination's own row. Raises UnreadableError and RegistryUnavailableError."""
         return None if value is None else fill_of(self._own_row(value, None))
 
     def _own_row(self, value: bytes, read_at: float | None) -> dict[str, Any]:
         datum = self._codec.decode(self._state_topic, value, read_at=read_at)
         try:
             check_row(datum)
-        except InvalidRecord as error:
-            raise Unreadable("undecodable", str(error)) from None
+        except InvalidRecordError as error:
+            raise UnreadableError("undecodable", str(error)) from None
         return datum
 
 

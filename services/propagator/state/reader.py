@@ -20,7 +20,7 @@ from typing import Protocol
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
 from consent_state import (
@@ -28,9 +28,9 @@ from consent_state import (
     Position,
     Rebuild,
     RebuildReason,
-    RestoreFailed,
-    RestoreStopped,
-    StateStoreCorrupted,
+    RestoreFailedError,
+    RestoreStoppedError,
+    StateStoreCorruptedError,
     TableReader,
     TopicPartition,
     WriteBatch,
@@ -140,10 +140,10 @@ class StateReader:
         self._listener: StateListener | None = None
         self._current = 0
         self._deferring = 0
-        self._damaged: tuple[int, StateStoreCorrupted] | None = None
+        self._damaged: tuple[int, StateStoreCorruptedError] | None = None
         self._suspected = False
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-        health.ready(NAME, "restoring")
+        health.set_ready(NAME, "restoring")
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:
@@ -173,7 +173,7 @@ class StateReader:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
 
-    def corrupted(self, partition: int, error: StateStoreCorrupted) -> None:
+    def corrupted(self, partition: int, error: StateStoreCorruptedError) -> None:
         """Another thread met damaged local state in this partition."""
         self._damaged = (partition, error)
 
@@ -190,13 +190,13 @@ class StateReader:
                 try:
                     self._restore()
                     self._follow()
-                except StateStoreCorrupted as error:
+                except StateStoreCorruptedError as error:
                     self._rebuild(self._current, error)
-                except (RestoreFailed, RegistryUnavailable) as error:
+                except (RestoreFailedError, RegistryUnavailableError) as error:
                     logger.warning("tables: %s; trying again", error)
-                    self._health.ready(NAME, str(error))
+                    self._health.set_ready(NAME, str(error))
                     self._stopping.wait(RETRY_SECONDS)
-        except RestoreStopped:
+        except RestoreStoppedError:
             pass
         except BaseException as error:
             logger.critical("the tables have failed", exc_info=error)
@@ -206,7 +206,7 @@ class StateReader:
             for tables in self.tables:
                 tables.store.close()
 
-    def _rebuild(self, partition: int, error: StateStoreCorrupted) -> None:
+    def _rebuild(self, partition: int, error: StateStoreCorruptedError) -> None:
         logger.error("partition %d: %s", partition, error)
         self._begin_restoring()
         self._events.rebuilt(RebuildReason.CORRUPTED)
@@ -236,7 +236,7 @@ class StateReader:
             self._advance(tables)
         self.scanner.check()
         self.restoring = False
-        self._health.ready(NAME)
+        self._health.set_ready(NAME)
 
     def _restore_partition(self, tables: PartitionTables) -> Mapping[TopicPartition, Position]:
         store, partitions = tables.store, self.topics.of_partition(tables.partition)
@@ -260,7 +260,7 @@ class StateReader:
                 ends,
                 admin=self._admin,
                 apply=lambda batch, writes: self._apply_unplanned(tables, batch, writes),
-                waiting=lambda what: self._health.ready(NAME, what),
+                waiting=lambda what: self._health.set_ready(NAME, what),
                 stopping=self._stopping,
             )
             positions = dict(reader.positions)
@@ -271,7 +271,7 @@ class StateReader:
         return positions
 
     def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
-        self._health.beat(NAME, "restoring")
+        self._health.heartbeat(NAME, "restoring")
         tables.apply_unplanned(batch, writes)
 
     def _note_lost_state(self, tables: PartitionTables) -> None:
@@ -289,7 +289,7 @@ class StateReader:
         try:
             next_check = time.monotonic() + CHECK_SECONDS
             while not self._stopping.is_set():
-                self._health.beat(NAME)
+                self._health.heartbeat(NAME)
                 busy = self.scanner.busy or self._is_deferring
                 batches = reader.poll(BUSY_POLL_SECONDS if busy else POLL_SECONDS)
                 self._take(batches)
@@ -337,7 +337,7 @@ class StateReader:
     def _fits(self) -> bool:
         try:
             misfits = find_misfits(self._admin, self._positions)
-        except RestoreFailed as error:
+        except RestoreFailedError as error:
             # Without an answer nothing is known to be wrong. What was read stays right.
             logger.warning("whether positions fit the topics is not known: %s", error)
             return True
@@ -380,9 +380,9 @@ class StateReader:
         if waiting:
             what = f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
             logger.error("%s; bring it back. If it answers without the schema they become dead letters", what)
-            self._health.ready(NAME, what)
+            self._health.set_ready(NAME, what)
         else:
-            self._health.ready(NAME)
+            self._health.set_ready(NAME)
 
     def _publish(self, offers: Offers, state_offsets: Mapping[int, int] | None = None) -> None:
         listener = self._listener

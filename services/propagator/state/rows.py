@@ -42,7 +42,7 @@ def parse_row_key(key: bytes) -> tuple[str, str] | None:
 
 
 def check_row(datum: Mapping[str, Any]) -> None:
-    """Raises InvalidRecord for times that no calendar holds: they could be neither sent nor written again."""
+    """Raises InvalidRecordError for times that no calendar holds: they could be neither sent nor written again."""
     for each in datum["targets"]:
         check_moments(each, "version", "repeat_at", "delivered_at", "fill_began_at")
         if each["retry"] is not None:

@@ -36,7 +36,7 @@ class SenderSession:
 
     def may_send(self) -> bool:
         """Whether no other process can be the active sender."""
-        return self._ownership is not None and self._ownership.fresh()
+        return self._ownership is not None and self._ownership.is_confirmed()
 
     def put(self, row: UndurableRow, record: OutgoingRecord, receipts: Sequence[OutgoingRecord]) -> None:
         """Visible at once, committed within 250 ms. Raises SenderFencedError."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consent_contracts import lane_header
-from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
@@ -53,7 +53,7 @@ class UnreadableRecords(Protocol):
         append_time: int,
         error: Exception,
     ) -> None:
-        """Returns once a dead letter is acknowledged by the broker. Raises RestoreStopped when stopped before."""
+        """Returns once a dead letter is acknowledged by the broker. Raises RestoreStoppedError when stopped before."""
 
 
 class TableEvents(Protocol):
@@ -396,7 +396,7 @@ class PartitionTables:
 
     def _report_key(self, message: Any, append_time: int) -> None:
         at = TopicPartition(message.topic(), self.partition)
-        error = Unreadable("not_framed", "the record's key is no address key")
+        error = UnreadableError("not_framed", "the record's key is no address key")
         self._unreadable.report(at, message.offset(), message.key(), message.value(), append_time, error)
 
     def _take_delivered(
@@ -474,7 +474,7 @@ class PartitionTables:
             return self._decoder.entry(
                 channel, address_key, entry.value, append_time=entry.append_time, read_at=read_at
             )
-        except (Unreadable, InvalidRecord) as error:
+        except (UnreadableError, InvalidRecordError) as error:
             if not entry.reported:
                 at = TopicPartition(self._channel_topic[channel], self.partition)
                 self._unreadable.report(at, entry.offset, address_key.encode(), entry.value, entry.append_time, error)
@@ -490,7 +490,7 @@ class PartitionTables:
     ) -> Mapping[str, DeliveredTarget] | Exception:
         try:
             return self._decoder.delivered(stored, read_at=read_at)
-        except Unreadable:
+        except UnreadableError:
             self._events.delivered_unreadable(name)
             return {}
         except Exception as error:
@@ -505,7 +505,7 @@ class PartitionTables:
         since: int,
     ) -> list[PendingPush]:
         """The pending rows. An exception concerns this address alone: it is kept pending and planned again later."""
-        if isinstance(entry, (Unreadable, InvalidRecord)):
+        if isinstance(entry, (UnreadableError, InvalidRecordError)):
             return []  # Nothing is known of the address: nothing is pushed, and nothing is forgotten.
         try:
             if isinstance(entry, Exception):
@@ -518,7 +518,7 @@ class PartitionTables:
             began_at = 0 if fill is None else fill.began_at
             planned = plan_address(destination, entry, delivered, fill_began_at=began_at, now=self._now())
             return pending_of(address_key, planned)
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             self.without_schema.add(destination.name)
             return [unplanned(address_key, since)]
         except Exception as error:
@@ -558,7 +558,7 @@ class PartitionTables:
     def _decode_fill(self, name: str, value: bytes | None) -> DestinationFill | None:
         try:
             return self._decoder.fill(value)
-        except Unreadable:
+        except UnreadableError:
             self._events.delivered_unreadable(name)
             return None
 

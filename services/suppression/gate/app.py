@@ -11,7 +11,7 @@ from msgspec import UNSET
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
 from consent_runtime import api_docs, bodies, openapi, problems, request_ids
-from consent_runtime.api_keys import ApiKey, InvalidApiKeys, KeyFile, bearer
+from consent_runtime.api_keys import ApiKey, InvalidApiKeysError, KeyFile, bearer
 from consent_runtime.clock import elapsed_micros, now_micros
 from consent_runtime.keyring import Keyring
 from consent_runtime.problems import Problem
@@ -59,7 +59,7 @@ class Gate:
 
     def keyring_state(self) -> bool | str:
         """True, or which hash key is in use that this gate lacks; that tenant's every answer then is no."""
-        lacking = {(tenant, checker.outdated_by()) for (tenant, _), checker in self._checkers.items()}
+        lacking = {(tenant, checker.is_older_than()) for (tenant, _), checker in self._checkers.items()}
         named = sorted(f"{key_id} of tenant {tenant}" for tenant, key_id in lacking if key_id is not None)
         return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
 
@@ -67,7 +67,7 @@ class Gate:
         """Who asks. Raises Problem 401, 403, 429, or 503 when the file of keys cannot be read."""
         try:
             key = self._keys.find(bearer(authorization))
-        except InvalidApiKeys:
+        except InvalidApiKeysError:
             raise Problem(
                 503,
                 "keys-unavailable",

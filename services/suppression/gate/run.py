@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from consent_client import ResolvedTimestamps, SuppressionView, ViewState
 from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
-from consent_runtime import http_server, observability, provision, starting
-from consent_runtime.api_keys import InvalidApiKeys, KeyFile
+from consent_runtime import http_server, observability, provision, startup
+from consent_runtime.api_keys import InvalidApiKeysError, KeyFile
 from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
 from consent_runtime.observability import Health
 from consent_runtime.rate_limits import RateLimits
@@ -55,8 +55,8 @@ class _Server(uvicorn.Server):
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
-    Raises InvalidApiKeys, and TopicMismatchError or LinkRefused as soon as the broker has said so: until then every
-    answer is no.
+    Raises InvalidApiKeysError, and TopicMismatchError or LinkRefusedError as soon as the broker has said so: until then
+    every answer is no.
     """
     # While a bulk change streams in, the reading threads would keep the interpreter for 5 ms at a time, several
     # times in one request.
@@ -64,16 +64,16 @@ def run_gate(settings: GateSettings) -> int:
     registry = CollectorRegistry()
     health = Health(expected=["http", _TIMESTAMPS, *(_part(channel) for channel in settings.channels)])
     metrics_server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
-    keyring = starting.hash_keys(settings)
+    keyring = startup.hash_keys(settings)
     keys = KeyFile(settings.gate_keys_file)
     keys.refresh()
-    codec = starting.codec(settings)
+    codec = startup.codec(settings)
     timestamps = ResolvedTimestamps(
         topics=settings.topics,
         codec=codec,
         bootstrap=settings.kafka,
         client_config=settings.kafka_client,
-        on_turn=lambda: health.beat(_TIMESTAMPS),
+        on_turn=lambda: health.heartbeat(_TIMESTAMPS),
     )
     views = {channel: _view(channel, settings, codec, timestamps, health) for channel in settings.channels}
     registry.register(ViewMetrics(views.values()))
@@ -113,7 +113,7 @@ async def _serve(
     settings: GateSettings,
 ) -> int:
     def stop() -> None:
-        health.ready("http", "stopping")
+        health.set_ready("http", "stopping")
         server.should_exit = True
 
     loop = asyncio.get_running_loop()
@@ -138,18 +138,18 @@ async def _read(server: uvicorn.Server, readers: _Readers, health: Health, setti
     said = ""
     try:
         while True:
-            health.beat(_TIMESTAMPS)
+            health.heartbeat(_TIMESTAMPS)
             for channel in readers.views:
-                health.beat(_part(channel))
+                health.heartbeat(_part(channel))
             try:
                 await asyncio.to_thread(provision.verify_topics, settings, read)
                 break
             except ProvisionError as error:
                 if said != (said := str(error)):
                     log.warning("the topics cannot be compared yet", extra={"error": said})
-                health.ready("topics", said)
+                health.set_ready("topics", said)
                 await asyncio.sleep(_LOOK_SECONDS)
-        health.ready("topics")
+        health.set_ready("topics")
         readers.timestamps.start()
         for view in readers.views.values():
             view.start()
@@ -167,18 +167,18 @@ async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, key
     """Report on the health page how the parts are; end the process when one of them is broken beyond repair."""
     usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
-        health.beat("http")
-        health.ready("http", server.started or "starting")
+        health.heartbeat("http")
+        health.set_ready("http", server.started or "starting")
         for channel, view in readers.views.items():
             state = view.state
-            health.ready(_part(channel), state.usable or _why_unusable(state))
+            health.set_ready(_part(channel), state.usable or _why_unusable(state))
             if state.usable != usable[channel]:
                 usable[channel] = state.usable
                 _log_change(channel, state)
-        health.ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
-        health.ready("clock", _clock_state(readers.timestamps.clock_lead))
+        health.set_ready(_TIMESTAMPS, readers.timestamps.failure is None or "failed")
+        health.set_ready("clock", _clock_state(readers.timestamps.clock_lead))
         server.should_exit |= readers.failed
-        health.ready("keys", _keys_state(keys))
+        health.set_ready("keys", _keys_state(keys))
         # Not its readiness: it answers for the other tenants.
         keyring = gate.keyring_state()
         health.note("keyring", "" if keyring is True else str(keyring))
@@ -195,7 +195,7 @@ def _log_change(channel: str, state: ViewState) -> None:
 def _keys_state(keys: KeyFile) -> bool | str:
     try:
         keys.refresh()
-    except InvalidApiKeys as error:
+    except InvalidApiKeysError as error:
         return str(error)
     return True
 
@@ -217,7 +217,7 @@ def _view(
         client_config=settings.kafka_client,
         timestamps=timestamps,
         limits=settings.limits,
-        on_turn=lambda: health.beat(_part(channel)),
+        on_turn=lambda: health.heartbeat(_part(channel)),
     )
 
 

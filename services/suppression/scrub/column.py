@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from consent_runtime.addresses import PHONE_CHANNELS, InvalidAddress, canonical
+from consent_runtime.addresses import PHONE_CHANNELS, InvalidAddressError, canonical
 
 from .errors import FileNotReadableError
 
@@ -53,7 +53,7 @@ def is_address(value: str, channel: str, region: str) -> bool:
     """Whether it can be read as one. On channels of opaque text everything can."""
     try:
         canonical(channel, value, default_region=region)
-    except InvalidAddress:
+    except InvalidAddressError:
         return False
     return True
 

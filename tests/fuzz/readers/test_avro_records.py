@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ingest.receipts import checked
 from consent_api.validate import Rules, validate
-from consent_client.packing import Packing, Unpackable
+from consent_client.packing import Packing, UnpackableError
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
-from consent_contracts.errors import InvalidRecord, RegistryUnavailable, Unreadable
+from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_contracts.topics import Topics, record_names
 from consent_runtime.position import Position
 from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
@@ -47,10 +47,10 @@ class Registry:
         self.foreign: list[str] = []
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
+        return 1 + [schemas.schema_text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
     def schemas_of(self, subject: str) -> dict[int, str]:
-        return dict(enumerate([*map(schemas.text, schemas.RECORD_NAMES), *self.foreign], start=1))
+        return dict(enumerate([*map(schemas.schema_text, schemas.RECORD_NAMES), *self.foreign], start=1))
 
 
 CODEC = Codec(Registry())
@@ -59,7 +59,7 @@ CODEC.prepare(spec.name for spec in TOPICS.specs())
 
 def encoded(topic: str, name: str) -> st.SearchStrategy[bytes]:
     """Records that fit their schema, in our framing."""
-    return data(schemas.current(name)).map(lambda datum: CODEC.encode(topic, datum, name))
+    return data(schemas.current_schema(name)).map(lambda datum: CODEC.encode(topic, datum, name))
 
 
 def foreign(topic: str, name: str) -> st.SearchStrategy[bytes]:
@@ -79,7 +79,7 @@ def test_a_record_is_decoded_or_unreadable(topic: str, name: str) -> None:
     @fuzzed()
     @given(foreign(topic, name))
     def holds(value: bytes) -> None:
-        with value_or(Unreadable):
+        with value_or(UnreadableError):
             found, datum = CODEC.decode_record(topic, value)
             assert found in record_names(topic)
             assert len(repr(datum)) <= 2_000 + 20 * len(value)
@@ -92,7 +92,7 @@ class Reader(NamedTuple):
 
     topic: str
     read: Callable[[bytes], object]
-    errors: tuple[type[Exception], ...] = (Unreadable, InvalidRecord)
+    errors: tuple[type[Exception], ...] = (UnreadableError, InvalidRecordError)
 
 
 class Message(NamedTuple):
@@ -180,12 +180,14 @@ def _resolved(value: bytes) -> None:
 
 
 READERS = {
-    "submissions": Reader(TOPICS.inbound, _submission, (Unreadable, SubmissionInvalidError)),
+    "submissions": Reader(TOPICS.inbound, _submission, (UnreadableError, SubmissionInvalidError)),
     "changes": Reader(TOPICS.changes, _changes, ()),
     "entries of the merge": Reader(TOPICS.suppression(CHANNEL), _merged_entry, (EntryUnreadableError,)),
-    "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (Unreadable, Unpackable)),
+    "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (UnreadableError, UnpackableError)),
     "entries of the push": Reader(
-        TOPICS.suppression(CHANNEL), lambda value: _plan(value, None), (Unreadable, InvalidRecord, RegistryUnavailable)
+        TOPICS.suppression(CHANNEL),
+        lambda value: _plan(value, None),
+        (UnreadableError, InvalidRecordError, RegistryUnavailableError),
     ),
     "delivered state": Reader(TOPICS.propagation_state("default"), _state),
     "resolved timestamps": Reader(TOPICS.resolved, _resolved),
@@ -203,7 +205,7 @@ def _addressed(datum: dict[str, Any]) -> dict[str, Any]:
 def test_a_reader_of_a_record_takes_it_or_refuses_it(name: str) -> None:
     reader = READERS[name]
     record = record_names(reader.topic)[0]
-    addressed = data(schemas.current(record)).map(lambda datum: CODEC.encode(reader.topic, _addressed(datum)))
+    addressed = data(schemas.current_schema(record)).map(lambda datum: CODEC.encode(reader.topic, _addressed(datum)))
 
     @fuzzed()
     @given(st.one_of(addressed, mutated(addressed), foreign(reader.topic, record)))
@@ -260,7 +262,7 @@ _TYPES: tuple[Any, ...] = (
 @st.composite
 def writer_schemas(draw: Any, name: str) -> str:
     """A schema of ours as a stranger changes it: other types, names and defaults; fields gone and added."""
-    schema = schemas.current(name)
+    schema = schemas.current_schema(name)
     types = st.sampled_from(_TYPES).map(copy.deepcopy)
     for _ in range(draw(st.integers(1, 3))):
         nodes = _schema_nodes(schema)
@@ -289,14 +291,14 @@ def test_a_record_under_a_foreign_schema_is_decoded_or_unreadable(name: str) -> 
     topic = next(topic for topic, carried in CARRIED if carried == name)
 
     @fuzzed(share=2)
-    @given(writer_schemas(name), data(schemas.current(name)), st.data())
+    @given(writer_schemas(name), data(schemas.current_schema(name)), st.data())
     def holds(schema: str, datum: Mapping[str, Any], drawn: st.DataObject) -> None:
         registry = Registry()
         registry.foreign.append(schema)
         codec = Codec(registry)
         body = CODEC.encode(topic, datum, name)[5:]
         value = b"\0" + (len(schemas.RECORD_NAMES) + 1).to_bytes(4, "big") + drawn.draw(mutated(st.just(body)))
-        with value_or(Unreadable):
+        with value_or(UnreadableError):
             codec.decode_record(topic, value)
 
     holds()

@@ -30,7 +30,7 @@ LAST = 253_402_300_799_999_999
 LINE_ENDS = frozenset("\u2028\u2029")
 
 keys = st.one_of(st.none(), raw, texts.map(lambda text: text.encode("utf-8", "replace")))
-submitted = data(schemas.current("ConsentSubmitted")).map(lambda datum: CODEC.encode(TOPICS.inbound, datum))
+submitted = data(schemas.current_schema("ConsentSubmitted")).map(lambda datum: CODEC.encode(TOPICS.inbound, datum))
 originals = st.builds(
     OriginalRecord,
     key=keys,
@@ -109,7 +109,7 @@ class Record:
         self.key, self.value, self.mark = key, value, None
 
 
-letter_values = data(schemas.current("DeadLetter")).map(
+letter_values = data(schemas.current_schema("DeadLetter")).map(
     lambda datum: CODEC.encode(TOPICS.dead_letters("consent-api"), datum)
 )
 

@@ -18,8 +18,8 @@ from consent_api.settings import ApiSettings, MigrateSettings
 from consent_api.tenant_purposes import read_tenant_purposes
 from consent_api.validate import Purposes
 from consent_runtime import api_keys
-from consent_runtime.api_keys import InvalidApiKeys
-from consent_runtime.keyring import InvalidKeyring, Key, Keyring, Unsealable
+from consent_runtime.api_keys import InvalidApiKeysError
+from consent_runtime.keyring import DecryptionFailedError, InvalidKeyringError, Key, Keyring
 from consent_runtime.settings import KeyringSettings, ProcessSettings, load
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE
@@ -142,8 +142,8 @@ KEYS = Keyring(
     hash_keys={"acme": [Key(id="h1", secret=b"h" * 32, primary=True)]},
 )
 READERS: dict[str, tuple[Callable[[Path], object], str, type[Exception]]] = {
-    "keyring": (Keyring.load, KEYRING, InvalidKeyring),
-    "API keys": (api_keys.read, API_KEYS, InvalidApiKeys),
+    "keyring": (Keyring.load, KEYRING, InvalidKeyringError),
+    "API keys": (api_keys.read, API_KEYS, InvalidApiKeysError),
     "destinations": (_destinations_file, DESTINATIONS, InvalidDestinationsFileError),
     "purposes": (_purposes_file, PURPOSES, ValueError),
 }
@@ -179,7 +179,7 @@ def test_no_secret_is_in_the_error_of_a_keyring(tmp_path_factory: pytest.TempPat
     with value_or():
         try:
             Keyring.load(path)
-        except InvalidKeyring as error:
+        except InvalidKeyringError as error:
             refused = f"{error!r} {error.__cause__!r}"
     assert "AAAA" not in refused
 
@@ -194,9 +194,9 @@ sealed = st.builds(KEYS.seal, st.text(max_size=20), st.text(max_size=40))
 @fuzzed(share=3)
 @given(st.one_of(sealed, mutated(sealed), raw, st.binary(max_size=60)), st.text(max_size=20))
 def test_sealed_bytes_are_opened_or_unsealable(data: bytes, address_key: str) -> None:
-    with value_or(Unsealable):
+    with value_or(DecryptionFailedError):
         assert len(KEYS.open(address_key, data)) <= len(data)
-    with value_or(Unsealable):
+    with value_or(DecryptionFailedError):
         KEYS.open_record(data, address_key.encode())
 
 

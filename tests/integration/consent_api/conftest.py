@@ -34,7 +34,7 @@ class FixedIds:
     """A registry that needs no server: every schema of ours has its place in the list as its id."""
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
+        return 1 + [schemas.schema_text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
     def schemas_of(self, subject: str) -> dict[int, str]:
         return {}

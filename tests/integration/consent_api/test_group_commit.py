@@ -15,11 +15,11 @@ from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import KeyReused, Request, StoredResponse
+from consent_api.ledger.idempotency import KeyReusedError, Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_api.validate import Accepted
-from consent_runtime.keyring import UnknownTenant
+from consent_runtime.keyring import UnknownTenantError
 from tests.integration.consent_api.accepted import decision
 
 
@@ -95,7 +95,7 @@ def test_one_that_cannot_be_recorded_fails_alone(ledger: Ledger, owner_engine: E
             commits.commit_grouped(_submission(3)),
             return_exceptions=True,
         )
-        assert [type(each) for each in outcomes] == [Completed, Completed, UnknownTenant, Completed]
+        assert [type(each) for each in outcomes] == [Completed, Completed, UnknownTenantError, Completed]
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == 3
@@ -153,7 +153,7 @@ def test_the_same_request_twice_in_one_group_is_carried_out_once(ledger: Ledger,
             *(commits.commit_grouped(each) for each in (_submission(0), same, same, other)), return_exceptions=True
         )
         assert _decision(outcomes[1]) == _decision(outcomes[2])
-        assert isinstance(outcomes[3], KeyReused)
+        assert isinstance(outcomes[3], KeyReusedError)
 
     asyncio.run(story())
     assert _count(owner_engine, "decisions") == 2

@@ -28,7 +28,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_runtime.clock import now_micros
 from consent_runtime.keyring import Keyring
@@ -283,7 +283,7 @@ def test_a_history_has_one_state_whatever_lanes_it_took(ledger: Ledger, owner_en
 def _verdicts(data: list[dict[str, Any]]) -> Mapping[str, object]:
     state: dict[str, Entry] = {}
     for datum in data:
-        entry = entry_of_change(datum)
+        entry = entry_from_change(datum)
         state[entry.address_key] = join(state.get(entry.address_key), entry)
     return {
         key: sorted((d.subject_ref or "", d.purpose, d.decision_id, d.status) for d in entry.decisions)

@@ -16,7 +16,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.republish.pages import Cursor, Selection, page
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
 from consent_runtime.clock import now_micros
@@ -48,7 +48,7 @@ def permitted(engine: Engine, codec: Codec, keyring: Keyring, number: str) -> bo
     with engine.connect() as connection:
         values = connection.execute(text("SELECT value FROM outbox")).scalars().all()
     changes = [codec.decode(Topics().changes, bytes(value)) for value in values]
-    of_number = [entry_of_change(each) for each in changes if each["address_key"] in keys(keyring, number)]
+    of_number = [entry_from_change(each) for each in changes if each["address_key"] in keys(keyring, number)]
     return verdict([decision for entry in of_number for decision in entry.decisions], "newsletter").permitted
 
 

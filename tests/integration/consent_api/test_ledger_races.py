@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import links, submissions
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import InFlight, Request, StoredResponse
+from consent_api.ledger.idempotency import Request, RequestInFlightError, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
@@ -23,7 +23,7 @@ from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
 from consent_runtime.clock import now_micros
@@ -201,7 +201,7 @@ def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, o
     def send() -> StoredResponse | None:
         try:
             return ledger.transact(lambda connection: execute(connection, ledger))
-        except InFlight:
+        except RequestInFlightError:
             return None
 
     answers = [each for each in at_once(*[send] * 12) if each is not None]
@@ -214,7 +214,7 @@ def test_a_request_sent_many_times_at_once_is_carried_out_once(ledger: Ledger, o
 def test_a_request_whose_process_died_frees_its_key(ledger: Ledger, engine: Engine, owner_engine: Engine) -> None:
     with engine.connect() as dying:
         execute(dying, ledger)
-        with pytest.raises(InFlight):
+        with pytest.raises(RequestInFlightError):
             ledger.transact(lambda c: execute(c, ledger))
         with owner_engine.connect() as connection:
             pid = dying.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -267,6 +267,6 @@ def _every_verdict_is_no(engine: Engine, codec: Codec) -> None:
     entries: dict[str, Entry] = {}
     with engine.connect() as connection:
         for value in connection.execute(text(_PUBLISHED)).scalars():
-            entry = entry_of_change(codec.decode(Topics().changes, bytes(value)))
+            entry = entry_from_change(codec.decode(Topics().changes, bytes(value)))
             entries[entry.address_key] = join(entries.get(entry.address_key), entry)
     assert {verdict(entry.decisions, "newsletter").reason for entry in entries.values()} == {"withdrawn"}

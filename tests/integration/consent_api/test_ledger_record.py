@@ -11,7 +11,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
 from consent_runtime.clock import now_micros
@@ -173,7 +173,7 @@ def test_unlinking_ends_a_permission_that_a_clock_ahead_of_ours_recorded(
             c, ledger.context, tenant="acme", subject_ref="s1", named=[("acme", "sms", A)], by="a test", now=now
         )
     )
-    given, invalidated = (entry_of_change(each).decisions[0] for each in published(owner_engine, codec))
+    given, invalidated = (entry_from_change(each).decisions[0] for each in published(owner_engine, codec))
     assert verdict([given, invalidated], "newsletter").reason == "invalidated"
 
 

@@ -159,9 +159,9 @@ def test_readiness_names_a_clock_that_differs_from_the_database_s(ledger: Ledger
     health = Health()
     watch = ClockMonitor(engine=apart.engine, clock=apart.clock, offset=gauge, health=health)
     watch.check()
-    assert not health.check()[0]
+    assert not health.readiness()[0]
     ClockMonitor(engine=ledger.engine, offset=gauge, health=health).check()
-    assert health.check()[0]
+    assert health.readiness()[0]
 
 
 def test_old_answers_are_forgotten_and_young_ones_kept(ledger: Ledger, owner_engine: Engine) -> None:

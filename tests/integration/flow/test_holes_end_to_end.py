@@ -47,7 +47,7 @@ def entries(rig: Rig) -> dict[bytes, dict[str, Any]]:
 
 def test_a_new_installation_is_whole_at_once(rig: Rig) -> None:
     with rig.relay() as relay:
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))
         with merging(rig):
             until(lambda: len(newest(rig)) == 4)
             began, since = time.monotonic(), time.time_ns() // 1_000

@@ -35,7 +35,7 @@ def test_a_batch_is_recorded_with_its_messages_and_only_then_committed(rig: Rig)
     rig.submit(rig.encoded([grant(), *(refusal() for _ in range(99))]))
     with rig.ingest() as ingest:
         until(lambda: outcome(rig, ingest, "recorded") == 100)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
         assert decisions(rig) == 100
         assert rig.pending() >= 100
         until(lambda: rig.committed() == 100)
@@ -82,7 +82,7 @@ def test_a_first_start_that_finds_deleted_records_says_so_once(rig: Rig, caplog:
     with rig.ingest():
         until(lambda: rig.committed() == 41)
     with rig.ingest("two") as ingest:
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
     reports = [each for each in caplog.records if "deleted before its first start" in each.getMessage()]
     assert {each.levelname for each in reports} == {"ERROR"}
     assert sum(vars(each)["records"] for each in reports) == 40
@@ -218,7 +218,7 @@ def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(rig: 
             rig.submit([*rig.encoded([refusal() for _ in range(50)]), b"poison"])
             until(lambda: ingest.metric("consent_relay_ingest_paused", topic=rig.topics.inbound) == 1)
             reason = "inbound: paused, waiting for a dependency: LedgerUnavailableError"
-            assert ingest.health.check() == (False, [reason])
+            assert ingest.health.readiness() == (False, [reason])
             # Longer than the session timeout: who does not poll has lost its partitions by then.
             time.sleep(9)
             assert rig.committed() == 1
@@ -226,7 +226,7 @@ def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(rig: 
             cable.heal()
             until(lambda: outcome(rig, ingest, "recorded") == 51)
             until(lambda: outcome(rig, ingest, "dead_letter") == 1)
-            until(lambda: ingest.health.check() == (True, []))
+            until(lambda: ingest.health.readiness() == (True, []))
     assert decisions(rig) == 51
 
 
@@ -237,7 +237,7 @@ def test_connections_that_the_database_ends_cost_nothing(rig: Rig) -> None:
             until(lambda: rig.cut_connections() >= 1)
         until(lambda: decisions(rig) == 500)
         until(lambda: rig.committed() == 500)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
     assert letters(rig) == []
 
 
@@ -245,7 +245,7 @@ def test_an_unknown_schema_waits_for_the_registry_instead_of_being_put_aside(rig
     registry = rig.registry.removeprefix("http://")
     address, _, path = registry.partition("/")
     with Proxy(address) as cable, rig.ingest(registry=f"http://{cable.address}/{path}") as ingest:
-        until(lambda: ingest.health.check()[0])
+        until(lambda: ingest.health.readiness()[0])
         cable.cut()
         [value] = rig.encoded([refusal()])
         assert value is not None

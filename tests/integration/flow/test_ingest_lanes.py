@@ -23,7 +23,7 @@ def test_what_comes_by_the_bulk_topic_is_bulk_and_goes_out_by_the_bulk_lane(rig:
         until(lambda: recorded(rig, ingest, Lane.BULK) == 30)
         until(lambda: recorded(rig, ingest, Lane.LIVE) == 7)
         until(lambda: rig.committed("inbound-bulk") == 30)
-        assert ingest.health.check() == (True, [])
+        assert ingest.health.readiness() == (True, [])
     assert rig.ask("SELECT count(*) FROM decisions WHERE bulk") == 30
     assert (rig.pending(Lane.LIVE), rig.pending(Lane.BULK)) == (7, 30)
     with rig.relay():
@@ -87,7 +87,7 @@ def test_bulk_is_slowed_while_its_lane_is_more_than_a_minute_old_and_live_is_not
         until(lambda: recorded(rig, ingest, Lane.LIVE) == 500)
         until(lambda: recorded(rig, ingest, Lane.BULK) >= 50, what="slowed is not stopped")
         assert recorded(rig, ingest, Lane.BULK) < 1_000
-        assert ingest.health.check() == (True, [])
+        assert ingest.health.readiness() == (True, [])
         with rig.owner.begin() as connection:
             connection.exec_driver_sql(
                 "UPDATE relay_partitions SET resolved_at = (extract(epoch FROM clock_timestamp()) * 1e6)::bigint"

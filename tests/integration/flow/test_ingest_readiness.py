@@ -68,7 +68,7 @@ class Loop:
         )
 
     def unready(self) -> list[str]:
-        return self.health.check()[1]
+        return self.health.readiness()[1]
 
     def ask(self, what: Callable[[Consumer], object]) -> None:
         self.consumer.asked.append(what)
@@ -160,24 +160,24 @@ def test_a_batch_that_never_ends_is_named(rig: Rig) -> None:
 
 def test_a_database_that_hangs_is_a_reason_and_its_return_is_noticed(rig: Rig) -> None:
     with rig.ingest() as ingest:
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
         with rig.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
             connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
             rig.submit(rig.encoded([refusal()]))
-            until(lambda: not ingest.health.check()[0], what="no lock is waited for longer than 8 s")
+            until(lambda: not ingest.health.readiness()[0], what="no lock is waited for longer than 8 s")
             assert re.fullmatch(
-                rf"inbound: {rig.topics.inbound}:\d:0 has waited for \d+ s", ingest.health.check()[1][0]
+                rf"inbound: {rig.topics.inbound}:\d:0 has waited for \d+ s", ingest.health.readiness()[1][0]
             )
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
         until(lambda: rig.ask("SELECT count(*) FROM decisions") == 1)
 
 
 def test_a_database_that_hangs_for_every_client_is_a_reason_too(rig: Rig) -> None:
     with rig.ingest() as ingest:
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
         with rig.owner.connect().execution_options(isolation_level="READ COMMITTED") as connection:
             connection.execute(text("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
             rig.submit(rig.encoded([refusal() for _ in range(100)]))
-            until(lambda: "has waited for" in str(ingest.health.check()))
+            until(lambda: "has waited for" in str(ingest.health.readiness()))
         until(lambda: rig.ask("SELECT count(*) FROM decisions") == 100)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))

@@ -40,7 +40,7 @@ def test_the_others_are_published_and_resolved_while_one_waits(
         until(lambda: rig.pending(lane) == len(waiting))
         until(lambda: unavailable(rig, relay, lane) == [0, 0, 1, 0])
         reason = f"{lane}-relay: the broker takes no records of {lane.changes(rig.topics)}:{STUCK}"
-        until(lambda: reason in relay.health.check()[1])
+        until(lambda: reason in relay.health.readiness()[1])
         until(lambda: set(newest_resolved(rig, lane)) == {0, 1, 3})
         before = newest_resolved(rig, lane)
         slowest = 0.0
@@ -58,7 +58,7 @@ def test_the_others_are_published_and_resolved_while_one_waits(
         until(lambda: rig.pending(lane) == 0)
         until(lambda: STUCK in newest_resolved(rig, lane))
         until(lambda: unavailable(rig, relay, lane) == [0, 0, 0, 0])
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))
     assert keys_of(rig, lane) == keys
 
 
@@ -67,4 +67,4 @@ def test_a_partition_without_rows_comes_back_too(rig: Rig, one_partition_stuck: 
         until(lambda: unavailable(rig, relay, Lane.LIVE) == [0, 0, 1, 0])
         one_partition_stuck.stuck = frozenset()
         until(lambda: set(newest_resolved(rig, Lane.LIVE)) == {0, 1, 2, 3})
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))

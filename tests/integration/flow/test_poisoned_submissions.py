@@ -33,7 +33,7 @@ def test_no_schema_and_no_record_stops_the_submissions_behind_it(rig: Rig) -> No
         )
         # They are written after the decisions of their batch.
         until(lambda: len(rig.records(rig.topics.dead_letters("consent-api"))) >= len(poison), seconds=60)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
     topic, codec = rig.topics.dead_letters("consent-api"), rig.codec()
     letters = [codec.decode(topic, each.value()) for each in rig.records(topic)]
     assert {each["reason"] for each in letters} == {"unknown_schema", "wrong_schema"}
@@ -82,7 +82,7 @@ def test_no_receipt_stops_those_behind_it(rig: Rig) -> None:
 def test_a_time_of_a_schema_that_the_registry_accepts_is_recorded_as_it_was_meant(  # R16
     rig: Rig, kind: str, factor: int
 ) -> None:
-    schema = schemas.current("ConsentSubmitted")
+    schema = schemas.current_schema("ConsentSubmitted")
     for field in schema["fields"]:
         if field["name"] in ("occurred_at", "expires_at"):
             field["type"] = ["null", {"type": "long", "logicalType": kind}]

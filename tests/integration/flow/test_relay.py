@@ -17,7 +17,7 @@ from consent_api.ledger.lanes import Lane
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.verdict import verdict
 from tests.integration.flow.rig import FILLED, Rig, Running, filling, grant
 from tests.integration.proxy import Proxy
@@ -90,12 +90,12 @@ def test_rows_wait_while_the_broker_is_unavailable_and_their_age_shows(rig: Rig)
         until(lambda: relay.metric("consent_relay_outbox_retries_total", lane="live", cause="broker") >= 1)
         until(lambda: relay.metric("consent_relay_outbox_oldest_age_seconds", lane="live") > 5)
         assert relay.metric("consent_relay_outbox_pending", lane="live") == 3_000
-        ready, reasons = relay.health.check()
+        ready, reasons = relay.health.readiness()
         assert not ready
         assert "live-relay: the broker does not answer" in reasons
         cable.heal()
         until(lambda: rig.pending() == 0)
-        until(lambda: relay.health.check()[0])
+        until(lambda: relay.health.readiness()[0])
     assert len({each.key() for each in rig.changes()}) == 3_010
 
 
@@ -105,10 +105,10 @@ def test_rows_that_it_does_not_get_at_are_a_reason_until_it_does(rig: Rig) -> No
         elsewhere.execute(text("SELECT outbox_id FROM outbox FOR UPDATE"))
         with rig.relay(stalled_after=2.0) as relay:
             stuck = re.compile("live-outbox: 3 rows wait, and none was published for [2-9] s")
-            until(lambda: any(map(stuck.fullmatch, relay.health.check()[1])), what="rows that grow old show")
-            until(lambda: not any(reason.startswith("bulk-") for reason in relay.health.check()[1]))
+            until(lambda: any(map(stuck.fullmatch, relay.health.readiness()[1])), what="rows that grow old show")
+            until(lambda: not any(reason.startswith("bulk-") for reason in relay.health.readiness()[1]))
             elsewhere.rollback()
-            until(lambda: relay.health.check() == (True, []), what="it is ready again by itself")
+            until(lambda: relay.health.readiness() == (True, []), what="it is ready again by itself")
             assert rig.pending() == 0
 
 
@@ -120,7 +120,7 @@ def test_a_relay_starts_without_its_broker_and_without_its_database(rig: Rig) ->
         rig.fill(10)
         url = rig.database.set(host="127.0.0.1", port=database.port)
         with rig.elsewhere(database=url).relay(kafka=broker.address) as relay:
-            until(lambda: "live-relay: no answer from Kafka" in str(relay.health.check()))
+            until(lambda: "live-relay: no answer from Kafka" in str(relay.health.readiness()))
             until(lambda: math.isnan(relay.metric("consent_relay_outbox_pending", lane="live")))
             broker.heal()
             until(lambda: relay.metric("consent_relay_outbox_retries_total", lane="live", cause="database") >= 1)
@@ -178,7 +178,7 @@ def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_addres
     entry: Entry | None = None
     for record in rig.changes():
         if record.key() == key.encode():
-            entry = join(entry, entry_of_change(codec.decode(topic, record.value())))
+            entry = join(entry, entry_from_change(codec.decode(topic, record.value())))
     assert entry is not None
     denied = verdict(entry.decisions, "newsletter")
     assert not denied.permitted

@@ -100,7 +100,7 @@ def finished(relay: Running) -> float:
 
 def test_an_empty_ledger_answers_at_once(rig: Rig) -> None:
     with rig.relay() as relay:
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))
         reported_at = report_all(rig, {partition: f"hole-{partition}" for partition in range(4)})
         until(lambda: rig.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NOT NULL") == 4)
         seconds = float(rig.ask("SELECT max(repaired_at) FROM hole_repairs")) / 1e6 - reported_at
@@ -144,7 +144,7 @@ def test_holes_of_one_channel_are_filled_for_that_channel_and_all_in_one_pass(ri
 def test_a_hole_is_repaired_once_however_many_relays_run(rig: Rig) -> None:
     history(rig, people=60)
     with rig.relay() as one, rig.relay() as other:
-        until(lambda: one.health.check() == (True, []) and other.health.check() == (True, []))
+        until(lambda: one.health.readiness() == (True, []) and other.health.readiness() == (True, []))
         report(rig, 1, hole="one")
         until(lambda: markers(rig, "one"))
         until(lambda: finished(one) + finished(other) == 1)
@@ -182,7 +182,7 @@ def test_an_interrupted_repair_goes_on_from_its_cursor(rig: Rig) -> None:
 def test_a_repair_that_another_relay_is_doing_is_left_to_it_until_that_gives_no_sign_of_life(rig: Rig) -> None:
     report(rig, 1, hole="one")
     with rig.relay() as relay:
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))
         until(lambda: markers(rig, "one"))
         taken_at = "(extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
         with rig.owner.begin() as connection:

@@ -20,7 +20,7 @@ from consent_api.republish.pages import Cursor, Selection
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import entry_of_change
+from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_runtime import kafka, provision
 from consent_runtime.clock import now_micros
@@ -48,7 +48,7 @@ def merged(rig: Rig) -> dict[str, Entry]:
     state: dict[str, Entry] = {}
     for topic in (rig.topics.changes, rig.topics.changes_bulk):
         for _, datum in changes(rig, topic):
-            entry = entry_of_change(datum)
+            entry = entry_from_change(datum)
             state[entry.address_key] = join(state.get(entry.address_key), entry)
     return state
 

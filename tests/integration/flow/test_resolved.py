@@ -78,7 +78,7 @@ def test_an_idle_lane_states_its_progress_each_second_in_every_partition(rig: Ri
         until(lambda: resolved_at(rig, lane) > began, seconds=10)
         before = resolved_at(rig, lane)
         until(lambda: resolved_at(rig, lane) > before + 2_000_000, seconds=10)
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))
         assert relay.metric("consent_relay_resolved_age_seconds", lane=lane.value) < 5
     found = rig.resolved(lane)
     for partition in PARTITIONS:
@@ -315,4 +315,4 @@ def test_a_database_whose_clock_was_set_back_by_an_hour_states_its_present_time(
         until(lambda: resolved_at(rig, lane) > restarted_at)
         assert resolved_at(rig, lane) <= now(rig)
         assert relay.metric("consent_relay_resolved_clock_set_back_total", lane=lane.value) == 1
-        until(lambda: relay.health.check() == (True, []))
+        until(lambda: relay.health.readiness() == (True, []))

@@ -92,7 +92,7 @@ def test_submissions_go_on_where_the_topic_of_results_takes_none(rig: Rig, monke
     """No withdrawal waits for the sake of a result for longer than `PATIENCE_SECONDS`."""
     monkeypatch.setattr(results, "PATIENCE_SECONDS", 0.0)
     with rig.ingest() as ingest:
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
         _refuse_all(rig, rig.topics.results)
         rig.submit(rig.encoded([refusal() for _ in range(5)]))
         lost = "consent_relay_ingest_results_lost_total"

@@ -27,7 +27,7 @@ def test_ingest_passes_over_a_batch_that_unpacks_to_too_much(rig: Rig) -> None:
         until(lambda: outcome(rig, ingest, "recorded") == 2)
         until(lambda: outcome(rig, ingest, "dead_letter") == 1)
         until(lambda: rig.committed() == 3)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
     assert decisions(rig) == 2
     [(place, letter)] = letters(rig)
     assert place == f"{rig.topics.inbound}:1:{offset}".encode()
@@ -59,7 +59,7 @@ def test_ingest_passes_over_a_batch_of_which_the_client_waits_for_the_rest(
     with rig.ingest() as ingest:
         until(lambda: outcome(rig, ingest, "recorded") == 2)
         until(lambda: outcome(rig, ingest, "dead_letter") == 1)
-        until(lambda: ingest.health.check() == (True, []))
+        until(lambda: ingest.health.readiness() == (True, []))
     assert decisions(rig) == 2
     [(place, letter)] = letters(rig)
     assert place == f"{rig.topics.inbound}:1:{offset + 1}".encode()

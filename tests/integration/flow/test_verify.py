@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from consent_api.verify import scrub
-from consent_contracts import Decision, Entry, suppression_datum
+from consent_contracts import Decision, Entry, entry_to_avro
 from consent_contracts.partitioner import partition_of
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
@@ -77,7 +77,7 @@ class Lists:
                 **fields,
             }
         )
-        datum = suppression_datum(whole_entry, time.time_ns() // 1_000)
+        datum = entry_to_avro(whole_entry, time.time_ns() // 1_000)
         if verdicts_of is not None:
             datum["verdicts"] = verdicts_of
         return self.codec.encode(self.topic, datum)
@@ -351,7 +351,7 @@ def test_the_relay_compares_and_repairs_by_itself(rig: Rig, keyring: Keyring, ca
             until(lambda: rig.ask(completed) > before, seconds=60)
             until(lambda: relay.metric("consent_relay_scrub_last_pass_age_seconds") < 60)
             until(lambda: relay.metric("consent_relay_scrub_compared_addresses_total") >= 40, seconds=60)
-            assert relay.health.check() == (True, [])
+            assert relay.health.readiness() == (True, [])
     kinds = {each.kind for each in caplog.records if each.message == "an entry of the list differs from the ledger"}
     assert {"missing_entry", "permission_without_ledger"} <= kinds
     assert verify_after(rig) == {}

@@ -6,7 +6,7 @@ from uuid import uuid4
 from consent_client import SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from consent_contracts.topics import Topics
 from consent_runtime import kafka
 from consent_runtime.addresses import canonical
@@ -55,7 +55,7 @@ class Entries:
 
     def datum(self, channel: str, address_key: str, *decisions: Decision, tenant: str = TENANT) -> dict[str, object]:
         entry = Entry(tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=decisions)
-        return suppression_datum(entry, now())
+        return entry_to_avro(entry, now())
 
     def write(self, channel: str, address: str, *decisions: Decision, tenant: str = TENANT) -> str:
         """The entry of a clear address; returns its address key."""

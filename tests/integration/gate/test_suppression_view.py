@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_contracts.codec import Codec
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.keyring import Keyring
@@ -200,7 +200,7 @@ class OutOfReach(Codec):
 
     def decode(self, topic: str, data: bytes | None, *, read_at: float | None = None) -> dict[str, object]:
         if self.unavailable:
-            raise RegistryUnavailable("unavailable")
+            raise RegistryUnavailableError("unavailable")
         return self._codec.decode(topic, data, read_at=read_at)
 
 

@@ -20,10 +20,10 @@ from confluent_kafka import TopicPartition
 from consent_contracts import Codec, Topics
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.join import join
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
-from consent_state import RestoreFailed, high_watermarks, topic_ids
+from consent_state import RestoreFailedError, high_watermarks, topic_ids
 from consent_state import TopicPartition as At
 from local_stack.ports import free_port
 from tests.support.waiting import until
@@ -244,7 +244,7 @@ class Rig:
         )
         self.entries[address] = merged = join(self.entries.get(address), entry)
         topic = self.topics.suppression("sms")
-        self.producer.produce(topic, self.codec.encode(topic, suppression_datum(merged, now)), key.encode())
+        self.producer.produce(topic, self.codec.encode(topic, entry_to_avro(merged, now)), key.encode())
         self.producer.poll(0)
         return address
 
@@ -260,7 +260,7 @@ class Rig:
         while True:
             try:
                 return high_watermarks(admin, [At(topic, each) for each in range(PARTITIONS)])
-            except RestoreFailed:
+            except RestoreFailedError:
                 if time.monotonic() > deadline:
                     raise
 

@@ -17,7 +17,7 @@ from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import ContractError
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from consent_runtime import kafka
 from consent_runtime.keyring import Keyring
 from consent_runtime.observability import Health
@@ -58,7 +58,7 @@ class Always:
     def __init__(self) -> None:
         self.held = True
 
-    def fresh(self) -> bool:
+    def is_confirmed(self) -> bool:
         return self.held
 
 
@@ -281,7 +281,7 @@ class StateRig:
             decisions=(decision,),
         )
         self.entries[key] = merged = join(self.entries.get(key), entry)
-        self.write(key, self.codec.encode(self.list_topic, suppression_datum(merged, now)))
+        self.write(key, self.codec.encode(self.list_topic, entry_to_avro(merged, now)))
         return key
 
     def write(self, key: str, value: bytes | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from propagator.state import reader, unknown_schemas
 from tests.integration.propagator.state_rig import StateRig, now_micros, until
 from tests.support.poisoned_records import YEAR_11476, poisoned
@@ -18,7 +18,7 @@ async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(
     process = state_rig.process()
     await process.activate()
     key = state_rig.decide(1)
-    some = suppression_datum(state_rig.entries[key], now_micros())
+    some = entry_to_avro(state_rig.entries[key], now_micros())
     entries = poisoned(state_rig.registry, state_rig.list_topic, "SuppressionEntry", some, "written_at")
     entries.append(state_rig.codec.encode(state_rig.list_topic, {**some, "written_at": YEAR_11476}))
     row = {
@@ -47,5 +47,5 @@ async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(
     letters = [state_rig.codec.decode(topic, value) for _, value in state_rig.read(topic)]
     assert {each["reason"] for each in letters} == {"unknown_schema", "wrong_schema", "invalid_record"}
     await until(lambda: process.pending() == 0, what="nothing waits")
-    await until(lambda: process.health.check()[0], what="ready again")
+    await until(lambda: process.health.readiness()[0], what="ready again")
     assert {key for key, _ in process.held()} == {key for key, _ in good}

@@ -10,10 +10,10 @@ import pytest
 
 from consent_contracts import Codec
 from consent_contracts.decisions import Decision, Entry
-from consent_contracts.errors import RegistryUnavailable
-from consent_contracts.records import suppression_datum
+from consent_contracts.errors import RegistryUnavailableError
+from consent_contracts.records import entry_to_avro
 from consent_runtime import kafka
-from consent_state import Position, RebuildReason, StateStore, StateStoreCorrupted
+from consent_state import Position, RebuildReason, StateStore, StateStoreCorruptedError
 from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
@@ -106,7 +106,7 @@ async def test_tables_that_turn_out_damaged_while_they_are_used_are_restored(sta
     process = state_rig.process()
     await process.activate()
     await delivered(state_rig, process, range(10))
-    process.propagator.reader.corrupted(1, StateStoreCorrupted("a block cannot be read"))
+    process.propagator.reader.corrupted(1, StateStoreCorruptedError("a block cannot be read"))
     await until(lambda: process.metric("state_rebuilds_total", reason="corrupted") == 1)
     key = state_rig.decide(99)
     state_rig.flush()
@@ -282,7 +282,7 @@ async def test_a_sender_waits_for_a_transaction_that_is_open_on_its_state_topic(
     process = state_rig.process()
     activation = asyncio.create_task(process.activate())
     reported = f"waiting for an open transaction on {state_rig.state_topic}:2"
-    await until(lambda: any(reported in each for each in process.health.check()[1]), what="it is reported")
+    await until(lambda: any(reported in each for each in process.health.readiness()[1]), what="it is reported")
     assert not activation.done()
     foreign.commit_transaction(10)
     await activation
@@ -339,7 +339,7 @@ async def test_a_time_in_the_year_11476_is_a_dead_letter_and_the_others_are_deli
         recorded_at=far,
     )
     entry = Entry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=(decision,))
-    state_rig.write(key, state_rig.codec.encode(state_rig.list_topic, suppression_datum(entry, far)))
+    state_rig.write(key, state_rig.codec.encode(state_rig.list_topic, entry_to_avro(entry, far)))
     other = state_rig.decide(2)
     state_rig.flush()
     await until(lambda: {each.address_key for each in process.sent} == {other} and process.pending() == 0)
@@ -354,7 +354,7 @@ async def test_an_unreadable_entry_goes_to_dead_letters_once_and_nothing_is_push
     broken = state_rig.decide(1)
     state_rig.flush()
     await until(lambda: (broken, "newsletter") in process.held() and process.pending() == 0)
-    good = state_rig.codec.encode(state_rig.list_topic, suppression_datum(state_rig.entries[broken], 1))
+    good = state_rig.codec.encode(state_rig.list_topic, entry_to_avro(state_rig.entries[broken], 1))
     state_rig.write(broken, good[:-3])
     key = state_rig.decide(2)
     state_rig.flush()
@@ -385,7 +385,7 @@ def decide_often(rig: StateRig, number: int, purposes: list[str], status: str = 
         for each, purpose in enumerate(purposes)
     )
     entry = Entry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=decisions)
-    rig.write(key, rig.codec.encode(rig.list_topic, suppression_datum(entry, now)))
+    rig.write(key, rig.codec.encode(rig.list_topic, entry_to_avro(entry, now)))
     return key
 
 
@@ -459,12 +459,12 @@ async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(
     state_rig.decide(1)  # Registers the entry; its record is replaced below.
     state_rig.flush()
     await until(lambda: (key, "newsletter") in process.held() and process.pending() == 0)
-    value = state_rig.codec.encode(state_rig.list_topic, suppression_datum(state_rig.entries[key], 2))
+    value = state_rig.codec.encode(state_rig.list_topic, entry_to_avro(state_rig.entries[key], 2))
     real = Codec.decode
 
     def decode(codec: Codec, topic: str, data: bytes | None, **options: Any) -> dict[str, Any]:
         if data is not None and data[1:5] == b"\x7f\xff\xff\xff":
-            raise RegistryUnavailable("no answer")
+            raise RegistryUnavailableError("no answer")
         return real(codec, topic, data, **options)
 
     monkeypatch.setattr(Codec, "decode", decode)

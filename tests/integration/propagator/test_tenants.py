@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from consent_contracts.decisions import Decision, Entry
-from consent_contracts.records import suppression_datum
+from consent_contracts.records import entry_to_avro
 from consent_runtime.keyring import Keyring
 from consent_runtime.keyring_file import generate
 from propagator.cli.destinations import destinations
@@ -65,7 +65,7 @@ def decide(rig: Rig, tenant: str, number: int, status: str) -> None:
         decisions=(decision,),
     )
     topic = rig.topics.suppression("sms")
-    rig.producer.produce(topic, rig.codec.encode(topic, suppression_datum(entry, now)), key.encode())
+    rig.producer.produce(topic, rig.codec.encode(topic, entry_to_avro(entry, now)), key.encode())
     rig.flush()
 
 

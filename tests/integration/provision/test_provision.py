@@ -73,7 +73,7 @@ def test_a_schema_that_would_break_a_reader_is_refused(command: Any, registry_ur
         for spec in names.specs():
             for record_name in spec.record_names:
                 assert registry.get_compatibility(subject(spec.name, record_name)) == "FULL_TRANSITIVE"
-        changes, text = subject(names.changes, "ConsentChanged"), schemas.text("ConsentChanged")
+        changes, text = subject(names.changes, "ConsentChanged"), schemas.schema_text("ConsentChanged")
         breaking = json.loads(text)
         breaking["fields"].append({"name": "mood", "type": "string"})
         with pytest.raises(SchemaRegistryError, match=r"409|incompatible"):

@@ -18,7 +18,7 @@ from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_runtime import provision
 from consent_runtime.access import Acl, required
-from consent_runtime.refusals import LinkRefused
+from consent_runtime.refusals import LinkRefusedError
 from consent_runtime.settings import ProcessSettings
 from consent_runtime.topic_admin import TopicAdmin
 from local_stack.ports import free_port
@@ -287,7 +287,7 @@ def test_a_client_certificate_is_a_user(secured: Secured, monkeypatch: pytest.Mo
     for name in ("SASL_USERNAME", "SASL_PASSWORD_FILE"):
         monkeypatch.delenv(f"CONSENT_RELAY_KAFKA_{name}", raising=False)
     provision.require_access(ProcessSettings(), "gate")
-    with pytest.raises(LinkRefused, match="to the owner of our certificate"):
+    with pytest.raises(LinkRefusedError, match="to the owner of our certificate"):
         provision.require_access(ProcessSettings(), "ingest")
 
 
@@ -355,13 +355,13 @@ def test_so_does_a_database_whose_certificate_is_refused(migrated: Secured) -> N
         (certificates.other_host, "connect to a name"),
         (certificates.expired, "renew that certificate"),
     ):
-        with postgres_front(1, identity) as port, pytest.raises(LinkRefused, match=cure):
+        with postgres_front(1, identity) as port, pytest.raises(LinkRefusedError, match=cure):
             refuse_denied(connect(url.set(port=port), pool_size=1, application="test"))
 
 
 def test_a_plain_database_is_no_database_for_one_that_verifies(migrated: Secured, database: str) -> None:  # R42
     url = make_url(database).update_query_dict({"sslmode": "require"})
-    with pytest.raises(LinkRefused, match=r"CONSENT_RELAY_API_DATABASE: .*server does not support SSL"):
+    with pytest.raises(LinkRefusedError, match=r"CONSENT_RELAY_API_DATABASE: .*server does not support SSL"):
         refuse_denied(connect(url, pool_size=1, application="test"))
 
 
@@ -382,7 +382,7 @@ def test_a_client_that_is_refused_says_so_to_its_tool(secured: Secured) -> None:
     view = _view(secured, _codec(secured), security)
     view.start()
     try:
-        with pytest.raises(LinkRefused, match="SASL_PASSWORD"):
+        with pytest.raises(LinkRefusedError, match="SASL_PASSWORD"):
             view.wait_until_usable(60)
         assert not view.usable
     finally:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from consent_runtime import kafka
 from consent_state import (
     Batch,
-    RestoreFailed,
+    RestoreFailedError,
     Start,
     StateStore,
     TableReader,
@@ -56,7 +56,7 @@ class Table:
         try:
             topic_ids(self.admin, (at.topic for at in partitions))
             high_watermarks(self.admin, partitions)
-        except RestoreFailed:
+        except RestoreFailedError:
             return False
         return True
 

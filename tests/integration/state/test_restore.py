@@ -19,10 +19,10 @@ from consent_state import (
     Position,
     Rebuild,
     RebuildReason,
-    RestoreFailed,
-    RestoreStopped,
+    RestoreFailedError,
+    RestoreStoppedError,
     StateStore,
-    StateStoreCorrupted,
+    StateStoreCorruptedError,
     TopicPartition,
     find_misfits,
     high_watermarks,
@@ -100,7 +100,7 @@ def test_damaged_directory_is_restored_from_the_topics(table: Table, damage: Cal
         try:
             table.restore(restored)
             return rows(restored, table.first) == people(0, 50) | people(100, 101)
-        except StateStoreCorrupted as error:
+        except StateStoreCorruptedError as error:
             restored.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
             return False
 
@@ -242,7 +242,7 @@ def test_reader_whose_position_was_deleted_reports_it(table: Table) -> None:
     def failed() -> bool:
         try:
             reader.poll(0.2)
-        except RestoreFailed as error:
+        except RestoreFailedError as error:
             failures.append(str(error))
         return bool(failures)
 
@@ -288,7 +288,7 @@ def test_restore_that_is_stopped_goes_on_where_it_was(table: Table) -> None:
     def run() -> None:
         try:
             table.restore(store)
-        except RestoreStopped as stopped:
+        except RestoreStoppedError as stopped:
             outcome.append(stopped)
 
     thread = threading.Thread(target=run)
@@ -305,14 +305,14 @@ def test_restore_that_is_stopped_goes_on_where_it_was(table: Table) -> None:
 
 
 def test_topic_that_does_not_exist_is_reported(table: Table) -> None:
-    with pytest.raises(RestoreFailed, match="no-such-topic: UNKNOWN_TOPIC_OR_PART"):
+    with pytest.raises(RestoreFailedError, match="no-such-topic: UNKNOWN_TOPIC_OR_PART"):
         topic_ids(table.admin, ["no-such-topic"])
 
 
 def test_broker_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     admin = kafka_clients.admin("127.0.0.1:1", {"log_level": 0})
     store = StateStore.open(tmp_path / "0", format_version=1, partitions=1)
-    with pytest.raises(RestoreFailed):
+    with pytest.raises(RestoreFailedError):
         start_positions(store, admin, [TopicPartition("any", 0)])
     store.close()
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from consent_contracts import Codec, Entry, Topics, Unreadable, entry_of, verdicts_of
+from consent_contracts import Codec, Entry, Topics, UnreadableError, entry_from_avro, verdicts_of
 from consent_runtime import kafka
 from consent_runtime.clock import now_micros
 from consent_runtime.observability import Health
@@ -128,12 +128,12 @@ class Rig:
                 continue
             try:
                 content = self.codec.decode(topic, value)
-            except Unreadable:
+            except UnreadableError:
                 if passing_over_unreadable:
                     continue
                 raise
             assert verdicts_of(content)
-            found[key] = entry_of(content)
+            found[key] = entry_from_avro(content)
         return found
 
     def records(self, channel: str = "sms") -> list[tuple[str, bytes | None]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consent_contracts import Topics, entry_of_change
+from consent_contracts import Topics, entry_from_change
 from consent_contracts.verdict import verdict
 from consent_runtime import kafka as kafka_clients
 from consent_state import Position
@@ -115,7 +115,7 @@ def test_state_at_a_higher_offset_than_its_topic_is_not_used(rig: Rig) -> None:
     store = EntryStore.open(path, partitions=4)
     past = {at: Position(position.topic_id, position.offset + 1_000) for at, position in store.state.positions.items()}
     assert past
-    store.write({("sms", "k1.2"): entry_of_change(datum(2))}, past)
+    store.write({("sms", "k1.2"): entry_from_change(datum(2))}, past)
     store.state.close()
     with rig.partition() as merging:
         merging.merge([rig.change(2)])
@@ -359,7 +359,7 @@ def test_permission_that_ends_is_written_again_once_also_after_a_restart_without
     assert [key for key, _ in rig.records()[3:]] == ["k1.1", "k1.2"]
     assert rig.counted("ended_permissions") == 2
     assert {key: entry.decisions for key, entry in rig.entries().items()} == {
-        change.key.decode(): entry_of_change(rig.codec.decode(rig.topics.changes, change.value)).decisions
+        change.key.decode(): entry_from_change(rig.codec.decode(rig.topics.changes, change.value)).decisions
         for change in changes
         if change.key
     }

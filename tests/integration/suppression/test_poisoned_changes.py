@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import entry_of_change, partition_of, suppression_datum
+from consent_contracts import entry_from_change, entry_to_avro, partition_of
 from consent_runtime import kafka as kafka_clients
 from suppression.expiry import next_expiry_header
 from tests.integration.suppression.stage import NOW, datum
@@ -76,9 +76,9 @@ def test_no_record_on_the_list_stops_a_worker_that_restores_it(installation: Ins
     until(installation.settled, 60, "the first entry is there")
     assert worker.end() == 0
     topic = rig.topics.suppression("sms")
-    entry = suppression_datum(entry_of_change(datum(1)), NOW)
+    entry = entry_to_avro(entry_from_change(datum(1)), NOW)
     values = poisoned(rig.registry_url, topic, "SuppressionEntry", entry, "written_at")
-    ending = suppression_datum(entry_of_change(datum(1, status="given", expires_at=NOW + 9)), NOW)
+    ending = entry_to_avro(entry_from_change(datum(1, status="given", expires_at=NOW + 9)), NOW)
     producer: Any = kafka_clients.producer(rig.kafka)
     for number, value in enumerate(values):
         producer.produce(topic, value, f"k1.poison{number}".encode())

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import Entry, entry_of, entry_of_change
+from consent_contracts import Entry, entry_from_avro, entry_from_change
 from consent_contracts.join import join
 from consent_runtime import kafka as kafka_clients
 from tests.integration.suppression.stage import Rig
@@ -137,7 +137,7 @@ class Installation:
     def send(self, number: int, **fields: Any) -> None:
         """A change in the lane that its `bulk` names."""
         sent = self.rig.change(number, **fields)
-        change = entry_of_change(self.rig.codec.decode(self.rig.topics.changes, sent.value))
+        change = entry_from_change(self.rig.codec.decode(self.rig.topics.changes, sent.value))
         place = (change.channel, change.address_key)
         self.expected[place] = join(self.expected.get(place), change)
         topics = self.rig.topics
@@ -197,6 +197,6 @@ class Installation:
             assert message.error() is None, message.error()
             content = self.rig.codec.decode(message.topic(), message.value())
             self.written_at.append(content["written_at"])
-            entry = entry_of(content)
+            entry = entry_from_avro(content)
             self.entries[(entry.channel, entry.address_key)] = entry
         return self.entries == self.expected

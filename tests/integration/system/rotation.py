@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 from click.testing import CliRunner
 
-from consent_contracts import Topics, applicable
+from consent_contracts import Topics, effective_verdict
 from consent_contracts.codec import Codec
 from consent_runtime.cli import cli
 from consent_runtime.keyring import Keyring
@@ -168,7 +168,7 @@ class Rotation:
             (place, purpose)
             for place in places
             for purpose in PURPOSES[place[0]]
-            if not applicable(verdicts[place], purpose, now).permitted
+            if not effective_verdict(verdicts[place], purpose, now).permitted
         ]
 
     def _keyring(self) -> Keyring:

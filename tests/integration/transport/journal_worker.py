@@ -68,7 +68,7 @@ class Journal:
             partition=self.partition,
             offsets=offsets,
             values=values,
-            fresh=self.ownership.fresh(),
+            fresh=self.ownership.is_confirmed(),
         )
         chunk.acknowledge()
 

@@ -18,7 +18,7 @@ from consent_runtime.dead_letters import (
     original,
 )
 from consent_runtime.kafka import AsyncProducer, DeliveryFailedError, consumer, producer
-from consent_runtime.keyring import Keyring, Unsealable
+from consent_runtime.keyring import DecryptionFailedError, Keyring
 from local_stack.servers import ServerEndpoints
 
 SERVICE = "consent-api"
@@ -89,7 +89,7 @@ async def test_a_dead_letter_holds_the_whole_record_and_nothing_in_the_clear(
     )
     labels = {"service": SERVICE, "topic": "consent.inbound.v1", "reason": "not_framed"}
     assert registry.get_sample_value("consent_relay_dead_letters_total", labels) == 1
-    with pytest.raises(Unsealable):
+    with pytest.raises(DecryptionFailedError):
         original({**datum, "offset": 72}, keyring)
 
 

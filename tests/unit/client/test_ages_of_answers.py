@@ -125,7 +125,7 @@ class World:
     def read(self, partition: int, count: int) -> None:
         start = self.feed.offsets[partition]
         for phone in self.list[partition][start : start + count]:
-            self.reading.entries[HASHER.key_bytes(phone)] = b""  # Unreadable: denies.
+            self.reading.entries[HASHER.key_bytes(phone)] = b""  # UnreadableError: denies.
             self.feed.offsets[partition] += 1
         with self.view._lock:
             self.view._adopt([partition])

@@ -50,10 +50,10 @@ def test_what_is_no_key_id_is_not_kept(view: SuppressionView) -> None:  # R13
 def test_a_checker_is_outdated_by_a_newer_key_only_and_only_its_own_tenant_s(
     view: SuppressionView, checker: Callable[..., Checker]
 ) -> None:
-    assert checker("h2").outdated_by() is None
+    assert checker("h2").is_older_than() is None
     see(view, "acme", b"h1" + MAC, b"h2" + MAC)
-    assert [checker(*ids).outdated_by() for ids in (["h1"], ["h1", "h2"], ["h2"], ["h3"])] == ["h2", None, None, None]
-    assert checker("h1", tenant="other").outdated_by() is None
+    assert [checker(*ids).is_older_than() for ids in (["h1"], ["h1", "h2"], ["h2"], ["h3"])] == ["h2", None, None, None]
+    assert checker("h1", tenant="other").is_older_than() is None
 
 
 def test_it_is_said_once_for_each_key(
@@ -62,7 +62,7 @@ def test_it_is_said_once_for_each_key(
     behind = checker("h1")
     for key_id in (b"h2", b"h2", b"h3"):
         see(view, "acme", key_id + MAC)
-        behind.outdated_by()
+        behind.is_older_than()
     assert [record.__dict__["key_id"] for record in caplog.records] == ["h2", "h3"]
 
 
@@ -72,18 +72,18 @@ def test_a_forged_key_id_makes_no_tenant_unavailable(
     """The writer of one record can name any key in it; a key that is in use has as many entries as the older one."""
     see(view, "acme", *(b"h1." + b"%043d" % number for number in range(6)))
     see(view, "acme", b"z9" + MAC, b"h77" + MAC)
-    assert checker("h1").outdated_by() is None
+    assert checker("h1").is_older_than() is None
     see(view, "acme", b"h2" + MAC)
-    assert checker("h1").outdated_by() == "h77"
-    assert checker("h1", tenant="other").outdated_by() is None
+    assert checker("h1").is_older_than() == "h77"
+    assert checker("h1", tenant="other").is_older_than() is None
 
 
 def test_entries_that_have_gone_leave_their_key_in_use(view: SuppressionView, checker: Callable[..., Checker]) -> None:
     see(view, "acme", b"h1" + MAC, b"h2" + MAC)
     view._key_ids.remove("acme", b"h2" + MAC)
-    assert checker("h1").outdated_by() == "h2"
+    assert checker("h1").is_older_than() == "h2"
     see(view, "acme", b"h1" + MAC, b"h1" + MAC, b"h2" + MAC)
-    assert checker("h1").outdated_by() is None
+    assert checker("h1").is_older_than() is None
 
 
 def test_an_entry_that_is_written_again_counts_once(view: SuppressionView) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_client import packing as packing_module
-from consent_client.packing import Packing, Unpackable
+from consent_client.packing import Packing, UnpackableError
 from consent_contracts.verdict import NO_DECISION, Verdict
 
 times = st.none() | st.integers(min_value=0, max_value=253_402_300_799_999_999)
@@ -53,7 +53,7 @@ def test_a_usual_entry_is_small() -> None:
 
 @pytest.mark.parametrize("micros", [-1, 253_402_300_800_000_000, 2**63 - 1])
 def test_a_time_that_no_calendar_holds_is_refused(micros: int) -> None:  # R4
-    with pytest.raises(Unpackable):
+    with pytest.raises(UnpackableError):
         Packing().pack(entry({"*": Verdict(permitted=True, reason="given", since=micros)}))
 
 
@@ -116,5 +116,5 @@ def test_a_replica_that_read_them_in_another_order_says_the_same(monkeypatch: py
 
 def test_what_is_written_out_is_held_to_the_calendar_too(monkeypatch: pytest.MonkeyPatch) -> None:  # R4
     monkeypatch.setattr(packing_module, "_KINDS_KEPT", 0)
-    with pytest.raises(Unpackable):
+    with pytest.raises(UnpackableError):
         Packing().pack(entry({"*": Verdict(permitted=True, reason="given", since=-1)}))

@@ -19,7 +19,7 @@ from consent_api.ledger.effects import (
 )
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision
 from consent_contracts.join import SKEW_MICROS, order
-from consent_contracts.verdict import applicable, verdict, verdicts
+from consent_contracts.verdict import effective_verdict, verdict, verdicts
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -134,7 +134,7 @@ def test_a_refusal_that_is_said_to_be_in_effect_forbids_at_every_address(
             for there in (one, [refusal, *two]):
                 known = verdicts(there)
                 asked = known if refusal.purpose == EVERY_PURPOSE else [refusal.purpose]
-                assert not any(applicable(known, purpose, NOW).permitted for purpose in asked)
+                assert not any(effective_verdict(known, purpose, NOW).permitted for purpose in asked)
 
 
 @given(DECISIONS)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consent_api.ledger import addresses
-from consent_runtime.keyring import Key, Keyring, UnknownTenant
+from consent_runtime.keyring import Key, Keyring, UnknownTenantError
 
 CONNECTION: Any = None
 KEYRING = Keyring(
@@ -22,7 +22,7 @@ def row(tenant: str, key: str) -> Any:
 
 
 def test_they_are_an_error() -> None:
-    with pytest.raises(UnknownTenant):
+    with pytest.raises(UnknownTenantError):
         addresses.refresh(CONNECTION, KEYRING, [row("removed", "h1.a")], now=0)
 
 

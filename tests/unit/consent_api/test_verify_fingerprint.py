@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consent_api.verify.fingerprint import NO_ENTRY, expected_fingerprint, fingerprint, tenant_of
-from consent_contracts import Decision, Entry, schemas, suppression_datum
+from consent_contracts import Decision, Entry, entry_to_avro, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.join import join
 from tests.unit.contracts.strategies import decisions
@@ -46,7 +46,7 @@ def held(draw: Any) -> Entry:
 
 
 def encoded(entry: Entry, written_at: int, sealed: bytes | None) -> bytes:
-    return CODEC.encode(TOPIC, {**suppression_datum(entry, written_at), "sealed_address": sealed})
+    return CODEC.encode(TOPIC, {**entry_to_avro(entry, written_at), "sealed_address": sealed})
 
 
 sealed_addresses = st.sampled_from([None, b"", b"s1:x", b"s2:" + bytes(70), bytes(9_000)])
@@ -81,7 +81,7 @@ def test_other_content_has_another_fingerprint(entry: Entry, other: Entry, writt
 
 @given(held(), times)
 def test_other_verdicts_have_another_fingerprint(entry: Entry, written_at: int) -> None:
-    datum = suppression_datum(entry, written_at)
+    datum = entry_to_avro(entry, written_at)
     before = fingerprint(CODEC.encode(TOPIC, datum))
     datum["verdicts"]["*"]["permitted"] = not datum["verdicts"]["*"]["permitted"]
     assert fingerprint(CODEC.encode(TOPIC, datum)) != before
@@ -95,7 +95,7 @@ def test_any_bytes_have_a_fingerprint_or_none(value: bytes) -> None:
 
 def test_the_last_field_of_an_entry_is_the_time_of_writing_after_a_map() -> None:
     """What `fingerprint` takes for granted of the schema."""
-    fields = fastavro.parse_schema(schemas.current("SuppressionEntry"))["fields"]
+    fields = fastavro.parse_schema(schemas.current_schema("SuppressionEntry"))["fields"]
     names = ["tenant", "channel", "address_key", "sealed_address", "decisions", "verdicts", "written_at"]
     assert [each["name"] for each in fields] == names
     assert (fields[-2]["type"]["type"], fields[-1]["type"]["type"]) == ("map", "long")

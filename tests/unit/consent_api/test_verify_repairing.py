@@ -11,7 +11,7 @@ from consent_api.verify.compare import Difference, Kind, Place
 from consent_api.verify.job import Checked
 from consent_api.verify.repair import Repair
 from consent_api.verify.repairing import RepairWriter
-from consent_runtime.keyring import Unsealable
+from consent_runtime.keyring import DecryptionFailedError
 
 
 class ALedger:
@@ -40,7 +40,7 @@ def checked(key: str) -> Checked:
 def test_an_address_that_the_keyring_cannot_open_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def repair(connection: object, context: object, found: list[Checked], *, now: int) -> list[Repair]:
         if any(each.place.address_key == "h1.b" for each in found):
-            raise Unsealable("unknown_key")
+            raise DecryptionFailedError("unknown_key")
         return [Repair.REWRITTEN for _ in found]
 
     monkeypatch.setattr(repairing, "repair", repair)

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry, entry_of, suppression_datum
+from consent_contracts import STATUSES, Decision, Entry, entry_from_avro, entry_to_avro
 
 SECOND = 1_000_000
 purposes = st.sampled_from(["newsletter", "survey", "*"])
@@ -37,4 +37,4 @@ def entries(draw: Any) -> Entry:
         sealed_address=sealed,
         decisions=(draw(decisions()),),
     )
-    return entry_of(suppression_datum(entry, written_at=0))
+    return entry_from_avro(entry_to_avro(entry, written_at=0))

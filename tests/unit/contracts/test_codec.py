@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from consent_contracts import (
     Codec,
     Entry,
-    InvalidRecord,
-    NotRegistered,
-    RegistryUnavailable,
+    InvalidRecordError,
+    NotRegisteredError,
+    RegistryUnavailableError,
     Topics,
-    Unreadable,
-    entry_of,
-    entry_of_change,
-    suppression_datum,
+    UnreadableError,
+    entry_from_avro,
+    entry_from_change,
+    entry_to_avro,
     verdicts,
     verdicts_of,
 )
@@ -77,7 +77,7 @@ class Registry:
 
     def _answer(self) -> None:
         if self.unavailable:
-            raise RegistryUnavailable("unavailable")
+            raise RegistryUnavailableError("unavailable")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_record_is_read_back_without_the_registry(codec: Codec) -> None:
 def test_every_cut_of_a_record_is_refused(codec: Codec) -> None:
     framed = codec.encode(TOPICS.changes, CHANGE)
     for length in range(len(framed)):
-        with pytest.raises(Unreadable) as refused:
+        with pytest.raises(UnreadableError) as refused:
             codec.decode(TOPICS.changes, framed[:length])
         assert refused.value.reason in {"empty", "truncated", "undecodable"}
 
@@ -113,30 +113,30 @@ def test_every_cut_of_a_record_is_refused(codec: Codec) -> None:
     [(None, "empty"), (b"", "empty"), (b"{}", "not_framed"), (b"\x00\x00\x00\x00", "truncated")],
 )
 def test_what_is_not_framed_says_so(codec: Codec, value: bytes | None, reason: str) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec.decode(TOPICS.changes, value)
     assert refused.value.reason == reason
 
 
 def test_a_schema_of_another_type_is_refused(codec: Codec) -> None:
     framed = codec.encode(TOPICS.changes, CHANGE)
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec.decode(TOPICS.suppression("sms"), framed)
     assert refused.value.reason == "wrong_schema"
 
 
 def test_bytes_left_over_are_refused(codec: Codec) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec.decode(TOPICS.changes, codec.encode(TOPICS.changes, CHANGE) + b"\x00")
     assert refused.value.reason == "undecodable"
 
 
 def test_an_unknown_id_is_unreadable_only_when_the_registry_says_so(codec: Codec, registry: Registry) -> None:
     unknown = b"\x00\x00\x00\x00\x63abc"
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         codec.decode(TOPICS.changes, unknown)
     registry.unavailable = False
-    with pytest.raises(Unreadable, match=r"schema id 99 .*consent\.changes\.v1-.*register") as refused:
+    with pytest.raises(UnreadableError, match=r"schema id 99 .*consent\.changes\.v1-.*register") as refused:
         codec.decode(TOPICS.changes, unknown)
     assert refused.value.reason == "unknown_schema"
 
@@ -145,7 +145,7 @@ def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Regist
     registry.unavailable = False
     read_at = time.monotonic()
     for schema_id in range(1_000, 2_000):
-        with pytest.raises(Unreadable) as refused:
+        with pytest.raises(UnreadableError) as refused:
             codec.decode(TOPICS.inbound, b"\0" + schema_id.to_bytes(4, "big") + b"abc", read_at=read_at)
         assert refused.value.reason == "unknown_schema"
     assert registry.asked == 1
@@ -153,7 +153,7 @@ def test_invented_ids_of_a_batch_cost_one_request(codec: Codec, registry: Regist
 
 def test_a_schema_that_is_registered_after_the_last_request_is_found(codec: Codec, registry: Registry) -> None:
     registry.unavailable = False
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableError):
         codec.decode(TOPICS.inbound, b"\0\0\0\x09\x09abc")
     framed = produced_by_others(registry, {"occurred_at": "long"}, {**SUBMITTED, "occurred_at": 7})
     assert codec.decode(TOPICS.inbound, framed, read_at=time.monotonic()) == {**SUBMITTED, "occurred_at": 7}
@@ -167,7 +167,7 @@ def test_no_bytes_raise_anything_but_unreadable(noise: bytes) -> None:
     outcome = "decoded"
     try:
         codec.decode(TOPICS.changes, b"\x00" + codec.schema_id(TOPICS.changes).to_bytes(4, "big") + noise)
-    except Unreadable as error:
+    except UnreadableError as error:
         outcome = error.reason
     assert outcome in {"decoded", "truncated", "undecodable"}
 
@@ -176,8 +176,8 @@ def test_no_bytes_raise_anything_but_unreadable(noise: bytes) -> None:
 def test_an_entry_survives_its_topic_with_its_verdicts(entry: Entry) -> None:
     codec = Codec(Registry())
     topic = TOPICS.suppression("sms")
-    datum = codec.decode(topic, codec.encode(topic, suppression_datum(entry, written_at=7)))
-    assert entry_of(datum) == entry
+    datum = codec.decode(topic, codec.encode(topic, entry_to_avro(entry, written_at=7)))
+    assert entry_from_avro(datum) == entry
     assert verdicts_of(datum) == verdicts(entry.decisions)
 
 
@@ -199,14 +199,14 @@ def test_an_entry_survives_its_topic_with_its_verdicts(entry: Entry) -> None:
     ],
 )
 def test_a_change_that_breaks_a_rule_names_the_field(field: str, value: Any) -> None:
-    with pytest.raises(InvalidRecord) as refused:
-        entry_of_change(CHANGE | {field: value})
+    with pytest.raises(InvalidRecordError) as refused:
+        entry_from_change(CHANGE | {field: value})
     assert refused.value.field == field
 
 
 def test_a_grant_of_everything_never_becomes_state() -> None:
-    with pytest.raises(InvalidRecord):
-        entry_of_change(CHANGE | {"purpose": "*", "status": "given"})
+    with pytest.raises(InvalidRecordError):
+        entry_from_change(CHANGE | {"purpose": "*", "status": "given"})
 
 
 @pytest.mark.parametrize("name", contracts.RECORD_NAMES)
@@ -233,7 +233,9 @@ def test_every_field_is_explained(name: str) -> None:
 
 def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
     topic = Topics().changes
-    with pytest.raises(NotRegistered, match=r"consent\.changes\.v1-relay\.consent\.v1\.ConsentChanged: .*topics apply"):
+    with pytest.raises(
+        NotRegisteredError, match=r"consent\.changes\.v1-relay\.consent\.v1\.ConsentChanged: .*topics apply"
+    ):
         Codec(ConfluentRegistry("mock://nothing registered")).prepare([topic])
 
 
@@ -258,7 +260,7 @@ def test_a_topic_with_two_records_is_read_by_the_record_of_each(codec: Codec) ->
     framed = codec.encode(TOPICS.changes, resolved, "ConsentResolved")
     assert codec.decode_record(TOPICS.changes, framed) == ("ConsentResolved", resolved)
     assert codec.decode_record(TOPICS.changes, codec.encode(TOPICS.changes, CHANGE)) == ("ConsentChanged", CHANGE)
-    with pytest.raises(Unreadable, match=r"no relay\.consent\.v1\.ConsentChanged"):
+    with pytest.raises(UnreadableError, match=r"no relay\.consent\.v1\.ConsentChanged"):
         codec.decode(TOPICS.changes, framed)
     with pytest.raises(ValueError, match="carries no ListResolved"):
         codec.encode(TOPICS.changes, resolved, "ListResolved")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import InvalidRecord, entry_of, entry_of_change, suppression_datum, verdicts_of
+from consent_contracts import InvalidRecordError, entry_from_avro, entry_from_change, entry_to_avro, verdicts_of
 from consent_contracts.checks import LAST_MOMENT, check_resolved
 from consent_contracts.join import join
 from consent_contracts.records import check_mark
@@ -31,14 +31,14 @@ RESOLVED: dict[str, Any] = {
 
 
 def entry_datum(**changes: Any) -> dict[str, Any]:
-    return {**suppression_datum(entry_of_change({**CHANGE, "expires_at": 9}), written_at=7), **changes}
+    return {**entry_to_avro(entry_from_change({**CHANGE, "expires_at": 9}), written_at=7), **changes}
 
 
 @pytest.mark.parametrize("moment", IMPOSSIBLE)
 @pytest.mark.parametrize("field", ["effective_at", "recorded_at", "expires_at"])
 def test_a_change_has_times_of_the_calendar(field: str, moment: int) -> None:  # R10
-    with pytest.raises(InvalidRecord):
-        entry_of_change({**CHANGE, "recorded_at": max(2, moment), field: moment})
+    with pytest.raises(InvalidRecordError):
+        entry_from_change({**CHANGE, "recorded_at": max(2, moment), field: moment})
 
 
 @pytest.mark.parametrize("moment", IMPOSSIBLE)
@@ -46,11 +46,11 @@ def test_a_change_has_times_of_the_calendar(field: str, moment: int) -> None:  #
 def test_an_entry_has_times_of_the_calendar(field: str, moment: int) -> None:
     datum = entry_datum()
     datum["decisions"][0][field] = moment
-    with pytest.raises(InvalidRecord) as refused:
-        entry_of(datum)
+    with pytest.raises(InvalidRecordError) as refused:
+        entry_from_avro(datum)
     assert refused.value.field == field
-    with pytest.raises(InvalidRecord):
-        entry_of(entry_datum(written_at=moment))
+    with pytest.raises(InvalidRecordError):
+        entry_from_avro(entry_datum(written_at=moment))
 
 
 @pytest.mark.parametrize("moment", IMPOSSIBLE)
@@ -58,13 +58,13 @@ def test_an_entry_has_times_of_the_calendar(field: str, moment: int) -> None:
 def test_a_verdict_has_times_of_the_calendar(field: str, moment: int) -> None:
     datum = entry_datum()
     datum["verdicts"]["*"][field] = moment
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecordError):
         verdicts_of(datum)
 
 
 def test_the_last_moment_of_the_calendar_is_one() -> None:
     datum = {**CHANGE, "effective_at": LAST_MOMENT, "recorded_at": LAST_MOMENT, "expires_at": LAST_MOMENT}
-    assert entry_of_change(datum).decisions[0].expires_at == LAST_MOMENT
+    assert entry_from_change(datum).decisions[0].expires_at == LAST_MOMENT
 
 
 @pytest.mark.parametrize("change", [{}, {"hole": None}, {"channel_holes": {}}, {"resolved_at": None}, {"lists": []}])
@@ -93,7 +93,7 @@ def test_what_a_merge_writes_counts(change: dict[str, Any]) -> None:
     ids=str,
 )
 def test_what_no_merge_writes_does_not_count(change: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecordError):
         check_resolved({**RESOLVED, **change}, 3)
 
 
@@ -101,14 +101,14 @@ def test_what_no_merge_writes_does_not_count(change: dict[str, Any]) -> None:
 def test_what_no_relay_writes_does_not_count(change: dict[str, Any]) -> None:
     mark = {"resolved_at": 5, "inbound_resolved_at": None, "loss": 0, "repaired": None}
     check_mark(mark)
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecordError):
         check_mark({**mark, **change})
 
 
 @given(entries(), st.sampled_from([None, b"", b"s1:a", b"\xff" * 40]))
 def test_an_empty_seal_is_read_as_none(entry: Any, seal: bytes | None) -> None:
     """Then one delivery and two make the same entry."""
-    read = entry_of({**suppression_datum(entry, 0), "sealed_address": seal})
+    read = entry_from_avro({**entry_to_avro(entry, 0), "sealed_address": seal})
     assert read.sealed_address == (seal or None)
     assert join(read, read) is read
-    assert entry_of_change({**CHANGE, "sealed_address": seal}).sealed_address == (seal or None)
+    assert entry_from_change({**CHANGE, "sealed_address": seal}).sealed_address == (seal or None)

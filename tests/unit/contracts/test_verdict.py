@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, applicable, verdicts
+from consent_contracts import Decision, effective_verdict, verdicts
 from consent_contracts.truth_table import lines, vectors
 from consent_contracts.verdict import verdict
 from tests.unit.contracts.strategies import decisions, purposes
@@ -22,7 +22,7 @@ def _decisions(case: dict[str, Any]) -> list[Decision]:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["title"] for case in CASES])
 def test_truth_table(case: dict[str, Any]) -> None:
-    answer = applicable(verdicts(_decisions(case)), case["purpose"], case["at"])
+    answer = effective_verdict(verdicts(_decisions(case)), case["purpose"], case["at"])
     assert answer._asdict() == case["expect"]
 
 
@@ -77,6 +77,6 @@ def test_a_permission_ends_without_anyone_acting() -> None:
         expires_at=50,
     )
     known = verdicts([grant])
-    assert applicable(known, "survey", 49).permitted
-    assert not applicable(known, "survey", 50).permitted
-    assert applicable(known, "survey", 50).reason == "expired"
+    assert effective_verdict(known, "survey", 49).permitted
+    assert not effective_verdict(known, "survey", 50).permitted
+    assert effective_verdict(known, "survey", 50).reason == "expired"

@@ -12,7 +12,7 @@ from fastavro.utils import generate_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_contracts import Codec, Topics, Unreadable, schemas
+from consent_contracts import Codec, Topics, UnreadableError, schemas
 from consent_contracts.topics import subject
 from consent_contracts.writer_schema import parse
 
@@ -38,7 +38,7 @@ class Registry:
     """Our own schemas, and those that a test registers for a subject."""
 
     def __init__(self) -> None:
-        self._own = [schemas.text(name) for name in schemas.RECORD_NAMES]
+        self._own = [schemas.schema_text(name) for name in schemas.RECORD_NAMES]
         self.foreign: dict[str, dict[int, str]] = {}
 
     def id_of(self, subject: str, schema_text: str) -> int:
@@ -63,7 +63,7 @@ def framed(body: bytes) -> bytes:
 
 def submitted(*extra: Any, before: bool = False, **types: Any) -> dict[str, Any]:
     """The schema of ConsentSubmitted with more fields, or with other types of its own."""
-    schema = schemas.current("ConsentSubmitted")
+    schema = schemas.current_schema("ConsentSubmitted")
     for field in schema["fields"]:
         if field["name"] in types:
             field["type"] = types[field["name"]]
@@ -170,7 +170,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
         {**submitted(), "fields": [each for each in submitted()["fields"] if each["name"] != "channel"]},
         "the field channel is missing",
     ),
-    "another record": (schemas.current("ConsentChanged"), "describes no relay.consent.v1.ConsentSubmitted"),
+    "another record": (schemas.current_schema("ConsentChanged"), "describes no relay.consent.v1.ConsentSubmitted"),
     "another namespace": ({**submitted(), "namespace": "com.example"}, "describes no relay.consent.v1"),
     "no namespace": (
         {key: each for key, each in submitted().items() if key != "namespace"},
@@ -198,7 +198,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "long": ({**submitted(), "doc": "x" * 100_000}, "longer than"),
 }  # fmt: skip
 BODIES = {
-    "fits": written(schemas.current("ConsentSubmitted"), SUBMITTED),
+    "fits": written(schemas.current_schema("ConsentSubmitted"), SUBMITTED),
     "nothing": b"",
     "zeros": bytes(1_000),
     "twos": b"\2" * 1_000_000,
@@ -213,7 +213,7 @@ def test_a_schema_that_could_stop_a_reader_is_refused(name: str) -> None:  # R16
     schema, why = HOSTILE[name]
     codec, began = codec_with(json.dumps(schema)), time.monotonic()
     for body in BODIES.values():
-        with pytest.raises(Unreadable, match=f"^schema id 77 cannot be read: .*{why}.*register") as refused:
+        with pytest.raises(UnreadableError, match=f"^schema id 77 cannot be read: .*{why}.*register") as refused:
             codec.decode(TOPICS.inbound, framed(body))
         assert refused.value.reason == "wrong_schema"
         assert str(refused.value).isprintable()
@@ -222,7 +222,7 @@ def test_a_schema_that_could_stop_a_reader_is_refused(name: str) -> None:  # R16
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 90_000, '{"a":' * 18_000, "1" * 90_000, "NaN", "\ud800", '"\\ud800"'])
 def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec_with(text).decode(TOPICS.inbound, framed(BODIES["fits"]))
     assert refused.value.reason == "wrong_schema"
 
@@ -230,7 +230,7 @@ def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
 @pytest.mark.parametrize("under", ["crm-value", f"{TOPICS.inbound_bulk}-value", "relay.consent.v1.ConsentSubmitted"])
 def test_a_schema_of_another_subject_is_unknown(under: str) -> None:  # R16
     codec = codec_with(json.dumps(submitted(occurred_at=["null", "string"])), under=under)
-    with pytest.raises(Unreadable, match=r"schema id 77 .*consent\.inbound\.v1-value") as refused:
+    with pytest.raises(UnreadableError, match=r"schema id 77 .*consent\.inbound\.v1-value") as refused:
         codec.decode(TOPICS.inbound, framed(BODIES["fits"]))
     assert refused.value.reason == "unknown_schema"
 
@@ -308,7 +308,7 @@ def test_what_avro_ignores_may_be_deep(place: str, depth: int) -> None:
     outcome: object
     try:
         outcome = codec.decode(TOPICS.inbound, framed(data))
-    except Unreadable as refused:
+    except UnreadableError as refused:
         outcome = refused.reason
     assert outcome in (SUBMITTED, "wrong_schema")
 
@@ -316,7 +316,7 @@ def test_what_avro_ignores_may_be_deep(place: str, depth: int) -> None:
 @pytest.mark.parametrize("name", schemas.RECORD_NAMES)
 def test_a_schema_of_a_release_is_read_by_the_library_whatever_its_docs(name: str) -> None:
     topic = next(spec.name for spec in TOPICS.specs() if name in spec.record_names)
-    [*_, released] = schemas.released(name)
+    [*_, released] = schemas.released_schemas(name)
     registry = Registry()
     registry.foreign[subject(topic, name)] = {77: json.dumps({**released, "doc": "another"}, indent=1)}
     codec = Codec(registry)
@@ -366,14 +366,14 @@ LARGE = {"type": "array", "items": {"type": "map", "values": ["null", nested(8)]
 )
 def test_no_record_holds_a_reader_up(body: str, extra: Any) -> None:  # R16
     codec, began = codec_with(json.dumps(submitted(extra, before=True))), time.monotonic()
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec.decode(TOPICS.inbound, framed(BODIES[body]))
     assert refused.value.reason in {"truncated", "undecodable"}
     assert time.monotonic() - began < PROMPT_SECONDS
 
 
 def test_a_value_that_no_topic_takes_is_refused() -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableError) as refused:
         codec_with(json.dumps(submitted())).decode(TOPICS.inbound, framed(bytes(3 * 1024 * 1024)))
     assert refused.value.reason == "too_large"
 
@@ -386,7 +386,7 @@ def test_no_bytes_under_our_own_schemas_hold_a_reader_up(name: str, body: str) -
     header = b"\0" + codec.schema_id(topic, name).to_bytes(4, "big")
     try:
         codec.decode_record(topic, header + BODIES[body])
-    except Unreadable as error:
+    except UnreadableError as error:
         assert error.reason in {"truncated", "undecodable"}  # noqa: PT017
     assert time.monotonic() - began < PROMPT_SECONDS
 
@@ -424,7 +424,7 @@ def test_no_schema_and_no_bytes_raise_anything_but_unreadable(extra: Any, body: 
     for sent in (body, body + BODIES["fits"], BODIES["fits"] + body):
         try:
             datum = codec.decode(TOPICS.inbound, framed(sent))
-        except Unreadable:
+        except UnreadableError:
             continue
         assert datum.keys() == SUBMITTED.keys()
 
@@ -435,7 +435,7 @@ def test_no_schema_and_no_bytes_raise_anything_but_unreadable(extra: Any, body: 
 def test_a_further_field_changes_nothing_of_what_the_library_reads(name: str, data: st.DataObject) -> None:
     """The reader for foreign schemas and the library agree on every record of ours."""
     topic = next(spec.name for spec in TOPICS.specs() if name in spec.record_names)
-    schema = schemas.without_annotations(schemas.current(name))
+    schema = schemas.without_annotations(schemas.current_schema(name))
     datum = generate_one(fastavro.parse_schema(schema, named_schemas={}))
     extended = {**schema, "fields": [{"name": "extra", "type": "string"}, *schema["fields"]]}
     registry = Registry()

@@ -256,7 +256,7 @@ def test_what_is_left_comes_again_with_what_follows_and_no_offset_is_stored_beyo
             assert positions.snapshot()[TOPIC, 0].next_offset == 1
         if len(batches) < 5:
             return [each for each in records if each.offset == 1]
-        unready.extend(health.check()[1])
+        unready.extend(health.readiness()[1])
         stop.set()
         return []
 

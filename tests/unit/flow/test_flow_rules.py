@@ -9,7 +9,7 @@ import pytest
 from consent_api.dead_letters.reader import DeadLetter, Filter
 from consent_api.dead_letters.replayer import not_replayable_reason
 from consent_api.ingest.receipts import checked
-from consent_contracts.errors import InvalidRecord
+from consent_contracts.errors import InvalidRecordError
 from consent_contracts.topics import Topics
 
 TOPICS = Topics(prefix="x.")
@@ -89,6 +89,6 @@ def test_a_letter_never_prints_its_record() -> None:  # R13
 )
 def test_a_receipt_that_the_tables_cannot_hold_is_invalid(field: str, value: object) -> None:
     assert checked(receipt()) == receipt()
-    with pytest.raises(InvalidRecord) as caught:
+    with pytest.raises(InvalidRecordError) as caught:
         checked(receipt(**{field: value}))
     assert caught.value.field == field

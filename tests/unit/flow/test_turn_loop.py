@@ -12,7 +12,7 @@ from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.points import PartitionProgress, Point
 from consent_api.outbox_relay.timing import WRITER_WAIT_SECONDS
 from consent_api.outbox_relay.turn_loop import TurnLoop
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from consent_runtime.observability import Health
 
 CONNECTION: Any = None
@@ -88,7 +88,7 @@ class Rig:
     def prepare(self) -> None:
         if self.unavailable:
             self.unavailable -= 1
-            raise RegistryUnavailable("the registry does not answer")
+            raise RegistryUnavailableError("the registry does not answer")
 
     def step(self, seconds: float = 1.0) -> None:
         self.loop.step(CONNECTION)
@@ -163,7 +163,7 @@ def test_no_turn_is_taken_before_the_schemas_are_known() -> None:
     stopping.start()
     rig.loop.run(stop)
     assert rig.table.turn == 0
-    assert rig.health.check()[1] == ["bulk-turns: waiting for the schema registry: the registry does not answer"]
+    assert rig.health.readiness()[1] == ["bulk-turns: waiting for the schema registry: the registry does not answer"]
 
 
 def test_what_a_clock_has_stated_that_was_set_back_since_is_discarded() -> None:

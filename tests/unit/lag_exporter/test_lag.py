@@ -201,7 +201,7 @@ def test_vanished_group_is_shown_no_more_and_an_absent_broker_ends_nothing(broke
     labels = {"group": "acme.suppression", "topic": CHANGES, "partition": "0"}
     watch.poll()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) == 4
-    assert health.check() == (True, [])
+    assert health.readiness() == (True, [])
     broker.unavailable = True
     watch.poll()
     assert registry.get_sample_value("consent_relay_consumer_lag_records", labels) == 4

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 from prometheus_client import CollectorRegistry
 
-from consent_contracts.errors import RegistryUnavailable, Unreadable
+from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_runtime.clock_check import ClockCheck
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.lag import Partition
@@ -130,7 +130,7 @@ def test_a_hole_removes_the_age_and_is_shown_until_it_is_closed(rig: Rig) -> Non
     assert (rig.hole(0, "all"), rig.hole(0, "sms"), rig.age(0, "live")) == (None, 1, 10)
 
 
-@pytest.mark.parametrize("fault", [RegistryUnavailable("unavailable"), Unreadable("undecodable", "no")])
+@pytest.mark.parametrize("fault", [RegistryUnavailableError("unavailable"), UnreadableError("undecodable", "no")])
 def test_what_cannot_be_decoded_leaves_what_was_known(rig: Rig, fault: Exception) -> None:
     rig.record(0, 7, datum())
     rig.end(0)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from consent_contracts import Codec
-from consent_contracts.errors import NotRegistered, RegistryUnavailable
+from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_runtime.keyring_file import export, generate
 from propagator.cli.propagator import propagator
 from tests.support.one_destination import declare
@@ -84,7 +84,9 @@ def test_a_secret_of_the_wrong_form(start: Start, monkeypatch: pytest.MonkeyPatc
     assert "####" not in result.stderr
 
 
-@pytest.mark.parametrize("error", [RegistryUnavailable("does not answer"), NotRegistered("consent.changes.v1-value")])
+@pytest.mark.parametrize(
+    "error", [RegistryUnavailableError("does not answer"), NotRegisteredError("consent.changes.v1-value")]
+)
 def test_a_registry_that_does_not_serve(start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def connect(*_: object, **__: object) -> Codec:
         raise error

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from consent_contracts import Decision, verdicts
 from consent_contracts.decisions import EVERY_PURPOSE, permits
 from consent_contracts.join import Entry, join
-from consent_contracts.verdict import UNKNOWN, applicable
+from consent_contracts.verdict import UNKNOWN, effective_verdict
 from propagator.desired import outcomes
 from propagator.desired.model import (
     PERMIT,
@@ -375,14 +375,14 @@ class World(RuleBasedStateMachine):
     def _desired(self, target: str) -> Action | None:
         """By the rule alone, without the code under test."""
         known = verdicts(self.decisions)
-        answers = [applicable(known, each, max(self.now, self.written_at)) for each in self._served(target)]
+        answers = [effective_verdict(known, each, max(self.now, self.written_at)) for each in self._served(target)]
         if any(not each.permitted and each.reason != UNKNOWN for each in answers):
             return SUPPRESS
         return PERMIT if answers and all(each.permitted for each in answers) else None
 
     def _deciding(self, target: str) -> set[str]:
         known = verdicts(self.decisions)
-        answers = [applicable(known, each, max(self.now, self.written_at)) for each in self._served(target)]
+        answers = [effective_verdict(known, each, max(self.now, self.written_at)) for each in self._served(target)]
         permitted = self._desired(target) == PERMIT
         return {each.decision_id for each in answers if each.decision_id is not None and each.permitted == permitted}
 

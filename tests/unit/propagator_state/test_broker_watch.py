@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from consent_runtime.observability import Health
-from consent_state import RestoreFailed, TopicPartition
+from consent_state import RestoreFailedError, TopicPartition
 from propagator.state import broker_watch
 from propagator.state.broker_watch import BrokerWatch
 
@@ -28,7 +28,7 @@ class Broker:
     def answer(self, which: str) -> Callable[..., dict[TopicPartition, int]]:
         def offsets(_: Any, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
             if self.unavailable:
-                raise RestoreFailed("no answer")
+                raise RestoreFailedError("no answer")
             return {at: getattr(self, which)[at] for at in partitions}
 
         return offsets
@@ -65,29 +65,29 @@ def message(offset: int, *, ahead: float) -> Any:
 
 def test_it_is_ready_while_all_can_be_read(watch: BrokerWatch, health: Health) -> None:
     look(watch)
-    assert health.check() == (True, [])
+    assert health.readiness() == (True, [])
 
 
 def test_an_open_transaction_is_named_until_it_ends(watch: BrokerWatch, health: Health, broker: Broker) -> None:
     broker.stable[SMS] = 5
     look(watch)
-    [reason] = health.check()[1]
+    [reason] = health.readiness()[1]
     assert reason.startswith(
         "transactions: an open transaction on suppression.sms.v1/2 hides the records from offset 5"
     )
     broker.unavailable = True
     look(watch)
-    assert health.check()[1] != []  # Nothing is known to be better.
+    assert health.readiness()[1] != []  # Nothing is known to be better.
     broker.unavailable, broker.stable[SMS] = False, 9
     look(watch)
-    assert health.check() == (True, [])
+    assert health.readiness() == (True, [])
 
 
 def test_our_own_transactions_come_and_go(watch: BrokerWatch, health: Health, broker: Broker) -> None:
     for offset in range(5, 9):
         broker.stable[SMS] = offset
         look(watch, times=1)
-        assert health.check() == (True, [])
+        assert health.readiness() == (True, [])
 
 
 @pytest.mark.parametrize(("ahead", "side"), [(3_600, "behind"), (-3_600, "ahead of")])
@@ -96,8 +96,8 @@ def test_a_clock_that_differs_from_the_brokers_is_named(
 ) -> None:
     look(watch)
     watch.read(RESOLVED, [message(19, ahead=-3_600)])
-    assert health.check() == (True, [])  # An old record is old by nature.
+    assert health.readiness() == (True, [])  # An old record is old by nature.
     watch.read(RESOLVED, [message(20, ahead=ahead)])
-    [reason] = health.check()[1]
+    [reason] = health.readiness()[1]
     assert reason.startswith("clock: the clock here is 3")
     assert f"s {side} Kafka's: synchronise both hosts (NTP)" in reason

@@ -27,7 +27,7 @@ TOPIC = TOPICS.propagation_state("default")
 @pytest.fixture(scope="module")
 def codec() -> Codec:
     registry = ConfluentRegistry("mock://rows")
-    registry.register(f"{TOPIC}-value", schemas.text("PropagationState"))
+    registry.register(f"{TOPIC}-value", schemas.schema_text("PropagationState"))
     return Codec(registry)
 
 

@@ -11,8 +11,8 @@ import pytest
 from consent_contracts import lane_header, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
-from consent_contracts.errors import RegistryUnavailable
-from consent_contracts.records import suppression_datum
+from consent_contracts.errors import RegistryUnavailableError
+from consent_contracts.records import entry_to_avro
 from consent_state import Batch, Position, StateStore, TopicPartition
 from propagator.desired.model import Action, DeliveredTarget, DestinationRules, Purposes, RetryState
 from propagator.sending.ports import PendingPush
@@ -35,13 +35,13 @@ class Ids:
     """A registry that knows our own schemas."""
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
+        return 1 + [schemas.schema_text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
     unavailable = False
 
     def schemas_of(self, subject: str) -> dict[int, str]:
         if self.unavailable:
-            raise RegistryUnavailable("unavailable")
+            raise RegistryUnavailableError("unavailable")
         return {}
 
 
@@ -157,7 +157,7 @@ class Bench:
         )
         made = Entry(tenant=tenant, channel="sms", address_key=key, sealed_address=b"s", decisions=(decision,))
         self.last_decision = decision.decision_id
-        return self.codec.encode(LIST, suppression_datum(made, recorded_at))
+        return self.codec.encode(LIST, entry_to_avro(made, recorded_at))
 
     def apply(self, topic: str, *records: tuple[str, bytes | None], bulk: bool = False) -> Applied:
         messages = []

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consent_runtime import phones
-from consent_runtime.addresses import InvalidAddress, canonical
+from consent_runtime.addresses import InvalidAddressError, canonical
 from consent_runtime.invisible import REMOVED
 
 
@@ -21,7 +21,7 @@ def read(channel: str, address: str, region: str = "FR") -> str:
 def outcome(channel: str, address: str, region: str = "FR") -> str:
     try:
         return read(channel, address, region)
-    except InvalidAddress as error:
+    except InvalidAddressError as error:
         return error.reason
 
 
@@ -335,7 +335,7 @@ def test_other_channels_keep_their_text_trimmed_and_composed() -> None:
 )
 def test_an_error_never_holds_the_address(address: str) -> None:  # R13
     for channel in ("sms", "email"):
-        with pytest.raises(InvalidAddress) as caught:
+        with pytest.raises(InvalidAddressError) as caught:
             read(channel, address)
         text = f"{caught.value!r} {caught.value} {caught.value.cure} {caught.value.__context__!r}"
         assert "marked-77" not in text

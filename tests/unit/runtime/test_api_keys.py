@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from consent_runtime import api_keys
-from consent_runtime.api_keys import InvalidApiKeys, KeyFile
+from consent_runtime.api_keys import InvalidApiKeysError, KeyFile
 
 
 def test_a_minted_key_is_recognised_and_another_secret_is_not() -> None:  # R15
@@ -73,10 +73,10 @@ def test_a_file_that_goes_bad_lets_no_caller_in(tmp_path: Path) -> None:  # R4
     assert keys.find(token)
     path.write_text("{")
     for _ in range(2):
-        with pytest.raises(InvalidApiKeys):
+        with pytest.raises(InvalidApiKeysError):
             keys.find(token)
     path.unlink()
-    with pytest.raises(InvalidApiKeys):
+    with pytest.raises(InvalidApiKeysError):
         keys.find(token)
 
 
@@ -99,5 +99,5 @@ GOOD = {"id": "abcdef", "sha256": "0" * 64, "tenant": "acme", "scopes": ["check"
 def test_a_wrong_file_is_refused(tmp_path: Path, document: object) -> None:
     path = tmp_path / "keys.json"
     path.write_text(json.dumps(document))
-    with pytest.raises(InvalidApiKeys, match="keys"):
+    with pytest.raises(InvalidApiKeysError, match="keys"):
         api_keys.read(path)

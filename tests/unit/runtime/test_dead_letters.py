@@ -39,7 +39,7 @@ class SmallBroker:
 async def test_a_record_that_is_too_large_is_cut() -> None:
     registry = ConfluentRegistry("mock://letters")
     topic = TOPICS.dead_letters("suppression")
-    registry.register(f"{topic}-value", schemas.text("DeadLetter"))
+    registry.register(f"{topic}-value", schemas.schema_text("DeadLetter"))
     codec, broker, metrics = Codec(registry), SmallBroker(), DeadLetterMetrics.on(CollectorRegistry())
     keyring = Keyring(
         seal_keys=[Key(id="s1", secret=secrets.token_bytes(32))],

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from consent_runtime import keyring_file
-from consent_runtime.keyring import InvalidKeyring, Key, Keyring, SealKeysMissing, UnknownTenant, Unsealable
+from consent_runtime.keyring import (
+    DecryptionFailedError,
+    InvalidKeyringError,
+    Key,
+    Keyring,
+    SealKeysMissingError,
+    UnknownTenantError,
+)
 from consent_runtime.keyring_file import generate
 
 PHONE = "+33639981234"
@@ -39,14 +46,14 @@ def test_tenant_and_channel_separate_address_keys(tmp_path: Path) -> None:  # R1
 def test_a_keyring_is_outdated_by_a_hash_key_newer_than_all_of_the_tenant_s(tmp_path: Path) -> None:  # R12
     keys = [Key(id="h9", secret=bytes(32)), Key(id="h10", secret=bytes(32), primary=True)]
     keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
-    assert [keyring.outdated_by("acme", key_id) for key_id in ("h8", "h9", "h10", "h11")] == [False] * 3 + [True]
+    assert [keyring.is_older_than("acme", key_id) for key_id in ("h8", "h9", "h10", "h11")] == [False] * 3 + [True]
 
 
 def test_the_newest_hash_key_is_not_retired(tmp_path: Path) -> None:  # R12
     make(tmp_path)
     path = tmp_path / "keyring.toml"
     keyring_file.add_hash_key(path, "acme")
-    with pytest.raises(InvalidKeyring, match="rotate first"):
+    with pytest.raises(InvalidKeyringError, match="rotate first"):
         keyring_file.retire(path, "acme", "h2")
     assert keyring_file.add_hash_key(path, "acme") == "h3"
     keyring_file.retire(path, "acme", "h2")
@@ -76,7 +83,7 @@ def test_a_rotation_of_the_hash_key_keeps_both_keys_alive_until_the_old_one_is_r
     assert promoted.address_key("acme", "sms", PHONE) == both[1]
     assert promoted.live_address_keys("acme", "sms", PHONE) == (both[1], old)
 
-    with pytest.raises(InvalidKeyring):
+    with pytest.raises(InvalidKeyringError):
         keyring_file.retire(path, "acme", "h2")
     keyring_file.retire(path, "acme", "h1")
     assert Keyring.load(path).live_address_keys("acme", "sms", PHONE) == (both[1],)
@@ -104,21 +111,21 @@ def test_the_same_address_seals_to_the_same_bytes_and_another_does_not(tmp_path:
 def test_a_seal_is_bound_to_its_address_key_and_to_every_byte(tmp_path: Path) -> None:  # R4
     keyring = make(tmp_path)
     sealed = keyring.seal("h1.x", PHONE)
-    with pytest.raises(Unsealable, match="tampered"):
+    with pytest.raises(DecryptionFailedError, match="tampered"):
         keyring.open("h1.y", sealed)
     for position in range(3, len(sealed)):
         broken = bytearray(sealed)
         broken[position] ^= 1
-        with pytest.raises(Unsealable):
+        with pytest.raises(DecryptionFailedError):
             keyring.open("h1.x", bytes(broken))
     for cut in (b"", sealed[:1], sealed[:20], b"\xff" * 40):
-        with pytest.raises(Unsealable, match=r"truncated|unknown_key"):
+        with pytest.raises(DecryptionFailedError, match=r"truncated|unknown_key"):
             keyring.open("h1.x", cut)
     assert keyring.open_record(keyring.seal_record(b"\x00\xff", b"topic:0:7"), b"topic:0:7") == b"\x00\xff"
 
 
 def test_an_unknown_tenant_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownTenant, match="newcomer"):
+    with pytest.raises(UnknownTenantError, match="newcomer"):
         make(tmp_path).address_key("newcomer", "sms", PHONE)
 
 
@@ -150,14 +157,14 @@ def test_a_wrong_keyring_is_refused_without_showing_a_secret(tmp_path: Path, tex
     path = tmp_path / "keyring.toml"
     path.touch(mode=0o600)
     path.write_text(text)
-    with pytest.raises(InvalidKeyring, match=names) as caught:
+    with pytest.raises(InvalidKeyringError, match=names) as caught:
         Keyring.load(path)
     assert "BBBB" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_keyring_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidKeyring, match="absent"):
+    with pytest.raises(InvalidKeyringError, match="absent"):
         Keyring.load(tmp_path / "absent.toml")
 
 
@@ -170,7 +177,7 @@ def test_a_keyring_that_others_can_read_or_change_is_refused_with_the_cure(tmp_p
     path = tmp_path / "keyring.toml"
     generate(path, ["acme"])
     path.chmod(mode)
-    with pytest.raises(InvalidKeyring) as caught:
+    with pytest.raises(InvalidKeyringError) as caught:
         Keyring.load(path)
     cure = re.search(r"run: (chmod \d+ \S+)", str(caught.value))
     assert cure is not None
@@ -184,7 +191,7 @@ def test_a_link_is_as_open_as_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     Keyring.load(tmp_path / "link")
     path.chmod(0o604)
-    with pytest.raises(InvalidKeyring, match="chmod 600"):
+    with pytest.raises(InvalidKeyringError, match="chmod 600"):
         Keyring.load(tmp_path / "link")
 
 
@@ -197,11 +204,11 @@ def test_an_export_holds_one_tenant_and_hash_keys_only(tmp_path: Path) -> None: 
     exported = Keyring.load(target)
     assert exported.tenants == ("acme",)
     assert exported.address_key("acme", "sms", PHONE) == whole.address_key("acme", "sms", PHONE)
-    with pytest.raises(UnknownTenant):
+    with pytest.raises(UnknownTenantError):
         exported.address_key("other", "sms", PHONE)
     sealed = whole.seal("h1.x", PHONE)
     for use in (lambda: exported.seal("h1.x", PHONE), lambda: exported.open("h1.x", sealed)):
-        with pytest.raises(SealKeysMissing):
+        with pytest.raises(SealKeysMissingError):
             use()
 
     keyring_file.add_hash_key(path, "acme")
@@ -222,7 +229,7 @@ def test_an_export_replaces_no_keyring_and_is_not_changed(tmp_path: Path) -> Non
         with pytest.raises(FileExistsError):
             keyring_file.export(path, taken, ["acme"], hash_only=True)
         assert taken.read_bytes() == before
-    with pytest.raises(UnknownTenant, match="newcomer"):
+    with pytest.raises(UnknownTenantError, match="newcomer"):
         keyring_file.export(path, target, ["newcomer"], hash_only=True)
     assert not target.exists()
     keyring_file.export(path, target, ["acme"], hash_only=True)
@@ -234,7 +241,7 @@ def test_an_export_replaces_no_keyring_and_is_not_changed(tmp_path: Path) -> Non
         lambda: keyring_file.retire(target, "acme", "h1"),
         lambda: keyring_file.export(target, tmp_path / "second.toml", ["acme"], hash_only=True),
     ):
-        with pytest.raises(InvalidKeyring, match="export again"):
+        with pytest.raises(InvalidKeyringError, match="export again"):
             change()
 
 
@@ -247,6 +254,6 @@ def test_a_tenant_is_added_with_a_key_of_its_own(tmp_path: Path) -> None:
     assert after.seal_keys == before.seal_keys
     assert after.address_key("new", "sms", PHONE) != after.address_key("acme", "sms", PHONE)
     for tenant, complaint in (("acme", "has hash keys"), ("A B", "tenant's name")):
-        with pytest.raises(InvalidKeyring, match=complaint):
+        with pytest.raises(InvalidKeyringError, match=complaint):
             keyring_file.add_tenant(path, tenant)
     assert Keyring.load(path).tenants == ("acme", "new")

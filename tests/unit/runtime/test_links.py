@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError
 
 from consent_contracts.codec import _tls_refusal
-from consent_contracts.errors import RegistryRefused
+from consent_contracts.errors import RegistryRefusedError
 from consent_contracts.topics import Topics
 from consent_runtime import provision
 from consent_runtime.access import COMMANDS, PROCESSES, Acl, missing, required
@@ -180,7 +180,7 @@ def test_a_refusal_is_distinguished_from_an_outage_and_names_its_setting(
 
 def test_a_refusal_of_the_registry_names_its_setting() -> None:  # R42
     def named(text: str, *, credentials: bool = False) -> str:
-        return str(registry_refusal("https://r", RegistryRefused(text, credentials=credentials)))
+        return str(registry_refusal("https://r", RegistryRefusedError(text, credentials=credentials)))
 
     assert named("it answered 401", credentials=True).startswith("CONSENT_RELAY_REGISTRY_USERNAME, ")
     assert named("TLS: unable to get local issuer certificate").startswith("CONSENT_RELAY_REGISTRY_SSL_CA_FILE: ")

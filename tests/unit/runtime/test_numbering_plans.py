@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_runtime import numbering_plans, phones
-from consent_runtime.addresses import InvalidAddress, aliases, canonical
+from consent_runtime.addresses import InvalidAddressError, aliases, canonical
 
 
 def read(written: str, region: str = "FR") -> str:
@@ -98,7 +98,7 @@ def test_a_number_without_its_area_is_refused() -> None:
         ("3765 4321", "MX"),
         ("8765 4321", "BR"),
     ):
-        with pytest.raises(InvalidAddress, match="too_short"):
+        with pytest.raises(InvalidAddressError, match="too_short"):
             read(written, region)
 
 
@@ -166,7 +166,7 @@ numbers_of_plans = st.one_of(
 def test_reading_twice_changes_nothing_and_aliases_are_symmetric(written: str) -> None:  # R10
     try:
         number = read(written)
-    except InvalidAddress:
+    except InvalidAddressError:
         return
     assert read(number) == read(number, "AR") == read(number, "BR") == number
     for alias in aliases("sms", number):

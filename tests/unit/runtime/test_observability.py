@@ -26,42 +26,42 @@ class Clock:
 def test_an_idle_loop_that_beats_is_ready_and_a_hung_one_is_not() -> None:  # R41
     clock = Clock()
     health = Health(stale_after=10, dead_after=60, clock=clock)
-    health.beat("poll")
+    health.heartbeat("poll")
     clock.now += 9
-    assert health.check() == (True, [])
+    assert health.readiness() == (True, [])
     clock.now += 2
-    assert health.check() == (False, ["poll: no sign of life for 11 s"])
-    assert health.alive() == (True, [])
+    assert health.readiness() == (False, ["poll: no sign of life for 11 s"])
+    assert health.liveness() == (True, [])
     clock.now += 60
-    assert health.alive()[0] is False
-    health.beat("poll", "a batch of t:0")
-    assert health.check()[0] is True
+    assert health.liveness()[0] is False
+    health.heartbeat("poll", "a batch of t:0")
+    assert health.readiness()[0] is True
     clock.now += 11
-    assert health.check() == (False, ["poll: no sign of life for 11 s, busy with a batch of t:0"])
-    health.beat("poll")
-    assert health.check()[0] is True
+    assert health.readiness() == (False, ["poll: no sign of life for 11 s, busy with a batch of t:0"])
+    health.heartbeat("poll")
+    assert health.readiness()[0] is True
 
 
 def test_an_expected_part_is_not_ready_until_it_says_so() -> None:  # R41
     health = Health(expected=["list"])
-    assert health.check() == (False, ["list: not started"])
-    health.ready("list", "catching up")
-    assert health.check() == (False, ["list: catching up"])
-    assert health.alive() == (True, [])
-    health.ready("list", False)
-    assert health.check()[0] is False
-    health.ready("list")
-    assert health.check() == (True, [])
+    assert health.readiness() == (False, ["list: not started"])
+    health.set_ready("list", "catching up")
+    assert health.readiness() == (False, ["list: catching up"])
+    assert health.liveness() == (True, [])
+    health.set_ready("list", False)
+    assert health.readiness()[0] is False
+    health.set_ready("list")
+    assert health.readiness() == (True, [])
 
 
 def test_a_part_that_ended_as_it_should_is_forgotten() -> None:
     clock = Clock()
     health = Health(clock=clock)
-    health.beat("partition 3")
-    health.ready("partition 3", "recovering")
-    health.forget("partition 3")
+    health.heartbeat("partition 3")
+    health.set_ready("partition 3", "recovering")
+    health.unregister("partition 3")
     clock.now += 1000
-    assert health.check() == (True, [])
+    assert health.readiness() == (True, [])
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def test_metrics_hold_ours_and_the_process_and_speak_openmetrics_when_asked(serv
 def test_pages_say_what_is_wrong(server: Server, health: Health) -> None:  # R41
     assert get(server, "/readyz")[::2] == (503, "loop: not started\n")
     assert get(server, "/healthz")[::2] == (200, "ok\n")
-    health.ready("loop")
+    health.set_ready("loop")
     assert get(server, "/readyz?verbose")[0] == 200
     assert get(server, "/")[0] == 404
 
 
 async def test_a_hung_event_loop_still_answers_that_it_hangs(server: Server, health: Health) -> None:  # R41
-    health.ready("loop")
-    health.beat("loop")
+    health.set_ready("loop")
+    health.heartbeat("loop")
     answer = asyncio.get_running_loop().run_in_executor(None, wait_for_not_ready, server)
     await asyncio.sleep(0)
     time.sleep(0.6)  # noqa: ASYNC251 - the hang itself
@@ -130,9 +130,9 @@ def wait_for_not_ready(server: Server) -> str:
 def test_a_part_that_is_watched_is_asked_each_time() -> None:
     health, states = Health(), iter([True, "the clock is wrong", False])
     health.watch("clock", lambda: next(states))
-    assert health.check() == (True, [])
-    assert health.check() == (False, ["clock: the clock is wrong"])
-    assert health.check() == (False, ["clock: not ready"])
+    assert health.readiness() == (True, [])
+    assert health.readiness() == (False, ["clock: the clock is wrong"])
+    assert health.readiness() == (False, ["clock: not ready"])
 
 
 def test_a_client_that_sends_nothing_or_a_little_at_a_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:  # R43
@@ -160,7 +160,7 @@ def test_few_connections_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_note_is_on_the_page_of_a_process_that_is_ready() -> None:  # R41
     health = Health()
-    health.ready("list")
+    health.set_ready("list")
     health.note("keyring", "lacks a key of one tenant")
     server = serve(CollectorRegistry(), health, "127.0.0.1", 0)
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consent_contracts.errors import RegistryUnavailable
+from consent_contracts.errors import RegistryUnavailableError
 from propagator.connectors.base import Accepted, Retryable
 from propagator.desired.model import DeliveredTarget
 from tests.support.virtual_time import SECOND, now_micros, until, virtually
@@ -85,7 +85,7 @@ def test_an_entry_that_cannot_be_worked_on_does_not_stop_other_records() -> None
         for number in range(3):
             rig.state.rows[key(number)] = {"t1": DeliveredTarget(target="t1", action="suppress", decision_ids=("old",))}
             rig.state.decide(key(number), decision(f"d{number}"))
-        rig.state.unreadable = {key(0): OverflowError(), key(1): RegistryUnavailable("down")}
+        rig.state.unreadable = {key(0): OverflowError(), key(1): RegistryUnavailableError("down")}
         await rig.start()
         await until(lambda: rig.state.rows[key(2)]["t1"].decision_ids == ("d2",), seconds=1)
         await asyncio.sleep(30)

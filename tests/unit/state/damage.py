@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from consent_state import Position, StateStore, StateStoreCorrupted, TopicPartition
+from consent_state import Position, StateStore, StateStoreCorruptedError, TopicPartition
 
 AT = TopicPartition("list", 0)
 BATCHES = 40
@@ -78,7 +78,7 @@ def holds_a_prefix(store: StateStore) -> bool:
             expected = list(rows.values()) if number < known else [None] * ROWS
             assert store.get(list(rows)) == expected
         scanned = dict(store.scan(b"", b"\xfe"))
-    except StateStoreCorrupted:
+    except StateStoreCorruptedError:
         return False
     assert scanned == {key: value for number in range(known) for key, value in rows_of(number).items()}
     return True

@@ -8,7 +8,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 
-from consent_state import RestoreFailed, TopicPartition, high_watermarks, low_watermarks
+from consent_state import RestoreFailedError, TopicPartition, high_watermarks, low_watermarks
 from consent_state.offsets import last_stable_offsets
 from tests.support.offset_answers import Admin
 
@@ -19,5 +19,5 @@ AT = [TopicPartition("t", 0), TopicPartition("t", 1)]
 def test_the_client_s_mark_of_an_offset_that_is_not_known_is_no_offset(ask: Callable[..., Any]) -> None:
     assert ask(Admin(0, 7), AT) == {AT[0]: 0, AT[1]: 7}
     for unknown in (confluent_kafka.OFFSET_INVALID, confluent_kafka.OFFSET_END):
-        with pytest.raises(RestoreFailed, match="t:1"):
+        with pytest.raises(RestoreFailedError, match="t:1"):
             ask(Admin(7, unknown), AT)

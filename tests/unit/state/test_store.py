@@ -17,8 +17,8 @@ from consent_state import (
     Rebuild,
     RebuildReason,
     StateStore,
-    StateStoreCorrupted,
-    StateStoreUnavailable,
+    StateStoreCorruptedError,
+    StateStoreUnavailableError,
     TopicPartition,
 )
 from consent_state import store as store_module
@@ -228,7 +228,7 @@ def test_damage_that_compaction_meets_at_start_is_cured_by_clear(tmp_path: Path)
     flip_bit(files[1], 200)
     store = opened(path)
     assert store.rebuild is None
-    with pytest.raises(StateStoreCorrupted, match="checksum mismatch"):
+    with pytest.raises(StateStoreCorruptedError, match="checksum mismatch"):
         write_until_refused(store)
     store.clear(Rebuild(RebuildReason.CORRUPTED, "compaction"))
     assert store.positions == {}
@@ -257,9 +257,9 @@ def test_an_error_of_rocksdb_while_closing_stops_nothing(tmp_path: Path, end: st
     getattr(store, end)()
     getattr(store, end)()
     assert path.exists() == (end == "close")
-    with pytest.raises(StateStoreUnavailable):
+    with pytest.raises(StateStoreUnavailableError):
         store.get([b"a"])
-    with pytest.raises(StateStoreUnavailable):
+    with pytest.raises(StateStoreUnavailableError):
         store.write(store.batch())
     store.clear()
     fill(store, range(BATCHES))
@@ -275,11 +275,11 @@ def test_a_scan_reports_a_damaged_block_and_does_not_end_before_it(tmp_path: Pat
     [file, *_] = sorted(path.glob("*.sst"))
     flip_bit(file, file.stat().st_size // 3)
     again = opened(path)
-    with pytest.raises(StateStoreCorrupted):
+    with pytest.raises(StateStoreCorruptedError):
         list(again.scan(b"", b"\xfe"))
     try:
         list(again.scan(b"0", b"\xfe"))
-    except StateStoreCorrupted as error:
+    except StateStoreCorruptedError as error:
         again.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
     fill(again, range(BATCHES))
     assert holds_a_prefix(again)
@@ -336,7 +336,7 @@ def test_a_truncated_manifest_leaves_no_hole_below_the_positions(tmp_path: Path)
 
 def test_directory_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StateStoreUnavailable):
+    with pytest.raises(StateStoreUnavailableError):
         opened(tmp_path / "file" / "0")
 
 
@@ -345,9 +345,9 @@ def test_directory_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatc
     store = opened(tmp_path / "0")
     fill(store, range(BATCHES))
     monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
-    with pytest.raises(StateStoreUnavailable, match="cannot be removed"):
+    with pytest.raises(StateStoreUnavailableError, match="cannot be removed"):
         store.clear(Rebuild(RebuildReason.CORRUPTED, "disk"))
-    with pytest.raises(StateStoreUnavailable):
+    with pytest.raises(StateStoreUnavailableError):
         store.get([b"a"])
 
 
@@ -379,4 +379,4 @@ def test_other_threads_may_read_until_the_store_is_closed(tmp_path: Path) -> Non
     store.close()
     for reader in readers:
         reader.join(10)
-    assert outcomes == [StateStoreUnavailable] * 3
+    assert outcomes == [StateStoreUnavailableError] * 3

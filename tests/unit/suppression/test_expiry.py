@@ -7,7 +7,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Codec, Entry, Topics, applicable, suppression_datum, verdicts, verdicts_of
+from consent_contracts import Codec, Entry, Topics, effective_verdict, entry_to_avro, verdicts, verdicts_of
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.join import join
@@ -21,7 +21,7 @@ moments = st.integers(0, 25).map(lambda n: n * SECOND)
 
 def codec() -> Codec:
     registry = ConfluentRegistry("mock://expiry")
-    registry.register(subject(TOPIC, "SuppressionEntry"), contracts.text("SuppressionEntry"))
+    registry.register(subject(TOPIC, "SuppressionEntry"), contracts.schema_text("SuppressionEntry"))
     return Codec(registry)
 
 
@@ -31,12 +31,12 @@ states = st.lists(entries(), min_size=1, max_size=8).map(lambda parts: reduce(jo
 
 @given(states, moments)
 def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: Entry, now: int) -> None:
-    datum = suppression_datum(entry, now)
+    datum = entry_to_avro(entry, now)
     due = next_expiry(datum["verdicts"], now)
     found = verdicts_of(datum)
 
     def answers(moment: int) -> dict[str, bool]:
-        return {purpose: applicable(found, purpose, moment).permitted for purpose in found}
+        return {purpose: effective_verdict(found, purpose, moment).permitted for purpose in found}
 
     assert answers((due or 10**15) - 1) == answers(now)
     assert due is None or (due > now and answers(due) != answers(now))
@@ -44,7 +44,7 @@ def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: Entry, now:
 
 @given(states, moments)
 def test_a_value_that_has_a_date_is_never_passed_over(entry: Entry, now: int) -> None:
-    datum = suppression_datum(entry, now)
+    datum = entry_to_avro(entry, now)
     value = CODEC.encode(TOPIC, datum)
     if next_expiry(datum["verdicts"], now) is not None:
         assert may_expire(value)

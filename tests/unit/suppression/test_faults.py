@@ -15,7 +15,14 @@ from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.topics import record_names, subject
-from consent_state import Position, Rebuild, StateStore, StateStoreCorrupted, StateStoreUnavailable, TopicPartition
+from consent_state import (
+    Position,
+    Rebuild,
+    StateStore,
+    StateStoreCorruptedError,
+    StateStoreUnavailableError,
+    TopicPartition,
+)
 from suppression.errors import RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
 from suppression.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
@@ -75,7 +82,7 @@ class Bench:
         registry = ConfluentRegistry(f"mock://{directory.name}")
         for topic in (TOPICS.changes, *map(TOPICS.suppression, TOPICS.channels)):
             for name in record_names(topic):
-                registry.register(subject(topic, name), contracts.text(name))
+                registry.register(subject(topic, name), contracts.schema_text(name))
         self.codec = Codec(registry)
         self.writer = FakeWriter()
         self.stopping = threading.Event()
@@ -231,11 +238,11 @@ def corrupt_reads(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) ->
 
 
 def test_damaged_state_is_restored_however_often(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    failures: list[Exception] = [StateStoreCorrupted("checksum mismatch")]
+    failures: list[Exception] = [StateStoreCorruptedError("checksum mismatch")]
     corrupt_reads(monkeypatch, failures)
     bench.merging.merge([bench.change()])
     assert bench.writer.opened == 2
-    failures += [StateStoreCorrupted("checksum mismatch") for _ in range(3)]
+    failures += [StateStoreCorruptedError("checksum mismatch") for _ in range(3)]
     bench.merging.merge([bench.change("d2")])
     assert bench.writer.opened == 5
     assert len(bench.writer.rows) == 2
@@ -247,10 +254,10 @@ def test_damaged_state_is_restored_however_often(bench: Bench, monkeypatch: pyte
 def test_directory_that_cannot_be_created_ends_the_process(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrupt_reads(monkeypatch, [StateStoreCorrupted("input/output error")])
+    corrupt_reads(monkeypatch, [StateStoreCorruptedError("input/output error")])
     store = bench.stores[-1].state
     monkeypatch.setattr(store, "_path", Path("/proc/no-directory-can-be-created-here"))
-    with pytest.raises(StateStoreUnavailable):
+    with pytest.raises(StateStoreUnavailableError):
         bench.merging.merge([bench.change()])
 
 
@@ -358,7 +365,7 @@ def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path,
     topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []
     # The disk reports an error, the state is cleared, and the broker does not answer the first restore.
-    corrupt_reads(monkeypatch, [StateStoreCorrupted("disk")])
+    corrupt_reads(monkeypatch, [StateStoreCorruptedError("disk")])
     topic.failures = [RetriableError("describing the suppression topics: no answer")]
     bench.merging.merge(
         [bench.change("d2", subject_ref="ann", status="given", effective_at=9_000_000, recorded_at=9_000_000)]

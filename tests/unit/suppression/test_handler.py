@@ -343,7 +343,7 @@ async def test_the_state_is_restored_again_where_the_lists_have_lost_entries(ben
 
 
 class FakeOwnership:
-    def fresh(self) -> bool:
+    def is_confirmed(self) -> bool:
         return True
 
     def read_from(self, offset: int) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_runtime.clock_check import ClockCheck
 from consent_runtime.kafka import DeliveryFailedError
-from consent_state import RestoreFailed
+from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
 from suppression.lanes import Lane
 from suppression.metrics import MergeMetrics
@@ -102,7 +102,7 @@ async def running(loop: Callable[[], Any], until: Callable[[], bool]) -> None:
 
 
 async def test_the_start_waits_for_a_broker_that_does_not_answer(bench: Bench) -> None:
-    bench.facts = [RestoreFailed("no answer"), FACTS]
+    bench.facts = [RestoreFailedError("no answer"), FACTS]
     await bench.begin()
     assert bench.waited == ["comparing positions: no answer"]
     assert bench.publisher.position(Lane.LIVE) == 50
@@ -163,7 +163,7 @@ async def test_records_that_follow_on_the_position_ask_the_broker_nothing(bench:
 
 async def test_a_gap_of_transaction_markers_is_no_loss(bench: Bench) -> None:
     await bench.begin()
-    bench.facts = [RestoreFailed("no answer"), FACTS]
+    bench.facts = [RestoreFailedError("no answer"), FACTS]
     await bench.advance(52, 60)
     assert bench.publisher.position(Lane.LIVE) == 60
 
@@ -186,7 +186,7 @@ async def test_records_below_the_position_or_ends_below_known_ones_open_the_part
 
 async def test_the_watch_ends_when_a_topic_has_been_created_again(bench: Bench) -> None:
     await bench.begin()
-    bench.facts = [FACTS, RestoreFailed("no answer"), replace(FACTS, ids={**FACTS.ids, SMS: "another"})]
+    bench.facts = [FACTS, RestoreFailedError("no answer"), replace(FACTS, ids={**FACTS.ids, SMS: "another"})]
     with pytest.raises(TopicsChangedError, match="is another topic"):
         await asyncio.wait_for(bench.publisher.watch(), 10)
 

@@ -39,7 +39,7 @@ class Ids:
         self.asked = 0
 
     def id_of(self, subject: str, schema_text: str) -> int:
-        return 1 + [schemas.text(name) for name in schemas.RECORD_NAMES].index(schema_text)
+        return 1 + [schemas.schema_text(name) for name in schemas.RECORD_NAMES].index(schema_text)
 
     def schemas_of(self, subject: str) -> dict[int, str]:
         self.asked += 1

@@ -8,7 +8,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry, applicable, verdicts
+from consent_contracts import STATUSES, Decision, Entry, effective_verdict, verdicts
 from consent_contracts.join import join
 from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 
@@ -81,8 +81,8 @@ def test_reduced_entry_never_permits_what_the_full_one_does_not_now_or_after_any
     for more, moment in (([], now), (later, then)):
         strict, loose = (verdicts(joined([state, *more]).decisions) for state in (small, full))
         for purpose in (*PURPOSES, "unnamed"):
-            if applicable(strict, purpose, moment).permitted:
-                assert applicable(loose, purpose, moment).permitted
+            if effective_verdict(strict, purpose, moment).permitted:
+                assert effective_verdict(loose, purpose, moment).permitted
 
 
 @given(st.lists(changes(), min_size=1, max_size=16), st.integers(1, 10))
@@ -93,7 +93,7 @@ def test_it_fits_and_refuses_all_that_was_refused(parts: list[Entry], size: int)
     before, after = verdicts(full.decisions), verdicts(small.decisions)
     for purpose, answer in before.items():
         if not answer.permitted and answer.reason != "unknown":
-            found = applicable(after, purpose, 0)
+            found = effective_verdict(after, purpose, 0)
             assert (found.permitted, found.reason != "unknown") == (False, True)
 
 
@@ -114,7 +114,7 @@ def test_oldest_permissions_go_first_and_the_answer_stays() -> None:
 
 def test_permission_that_ends_does_not_leave_the_others_to_last_longer() -> None:  # R37
     full = entry(given_by("ann", at=1, expires_at=10), given_by("bob", at=2, expires_at=90))
-    assert not applicable(verdicts(reduce_to_limit(full, at_most(1)).decisions), "newsletter", 50).permitted
+    assert not effective_verdict(verdicts(reduce_to_limit(full, at_most(1)).decisions), "newsletter", 50).permitted
 
 
 def test_refusals_of_a_crowded_purpose_become_one_that_no_permission_lifts() -> None:

@@ -240,11 +240,11 @@ async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(rig: SessionR
 async def test_ownership_ends_with_the_session(rig: SessionRig) -> None:
     await rig.opened()
     assert rig.handler.ownership is not None
-    assert not rig.handler.ownership.fresh()  # No heartbeat has been answered yet.
+    assert not rig.handler.ownership.is_confirmed()  # No heartbeat has been answered yet.
     rig.task._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
-    assert rig.handler.ownership.fresh()
+    assert rig.handler.ownership.is_confirmed()
     await rig.task.suspend()
-    assert not rig.handler.ownership.fresh()
+    assert not rig.handler.ownership.is_confirmed()
     await rig.task.close()
 
 

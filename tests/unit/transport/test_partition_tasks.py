@@ -98,12 +98,12 @@ async def test_a_member_with_one_of_the_two_topics_opens_nothing_and_names_what_
     await bench.assign(LIVE)
     assert bench.log == []
     assert bench.partition_tasks.ready == frozenset()
-    ready, reasons = bench.health.check()
+    ready, reasons = bench.health.readiness()
     assert not ready
     assert reasons == ["s: assigned live:0 without bulk:0: not opened"]
     await bench.assign(LIVE, BULK)
     assert sorted(bench.log) == ["open bulk", "open live"]
-    assert bench.health.check() == (True, [])
+    assert bench.health.readiness() == (True, [])
     await bench.partition_tasks.close()
 
 

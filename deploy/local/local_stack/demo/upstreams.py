@@ -111,7 +111,7 @@ class KafkaUpstream:
         self._registry = SchemaRegistryClient({"url": registry})
         self._serialize = AvroSerializer(
             self._registry,
-            contracts.text("ConsentSubmitted"),
+            contracts.schema_text("ConsentSubmitted"),
             conf={"auto.register.schemas": False, "subject.name.strategy": topic_subject_name_strategy},
         )
         self._context = SerializationContext(topic, MessageField.VALUE)

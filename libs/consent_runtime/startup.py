@@ -39,7 +39,7 @@ def begin_logs(settings: ProcessSettings) -> None:
     )
 
 
-def refuse(lines: Iterable[str]) -> NoReturn:
+def exit_with_errors(lines: Iterable[str]) -> NoReturn:
     """Say each of these lines and exit with code 2."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     raise SystemExit(2)
@@ -49,7 +49,7 @@ def keyring(settings: KeyringSettings) -> Keyring:
     """The keyring of this installation, for a process that seals or opens."""
     found = _keyring(settings)
     if not found.seal_keys:
-        refuse(
+        exit_with_errors(
             [f"CONSENT_RELAY_KEYRING_FILE: {settings.keyring_file} has hash keys only: this process needs seal keys"]
         )
     return found
@@ -68,37 +68,37 @@ def hash_keys(settings: KeyringSettings) -> Keyring:
 
 
 def _keyring(settings: KeyringSettings) -> Keyring:
-    from .keyring import InvalidKeyring, Keyring
+    from .keyring import InvalidKeyringError, Keyring
 
     try:
         return Keyring.load(settings.keyring_file)
-    except InvalidKeyring as error:
-        refuse([f"CONSENT_RELAY_KEYRING_FILE: {error}"])
+    except InvalidKeyringError as error:
+        exit_with_errors([f"CONSENT_RELAY_KEYRING_FILE: {error}"])
 
 
 def codec(settings: ProcessSettings, *, wait_seconds: float = 60.0) -> Codec:
     """A codec that knows the schema ids. Waits up to `wait_seconds` for the registry, which may start beside us."""
     from consent_contracts.codec import Codec
-    from consent_contracts.errors import NotRegistered, RegistryRefused, RegistryUnavailable
+    from consent_contracts.errors import NotRegisteredError, RegistryRefusedError, RegistryUnavailableError
 
     try:
         return Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=wait_seconds)
-    except RegistryRefused as error:
-        refuse([str(registry_refusal(settings.registry, error))])
-    except (NotRegistered, RegistryUnavailable) as error:
-        refuse([f"CONSENT_RELAY_REGISTRY: {error}"])
+    except RegistryRefusedError as error:
+        exit_with_errors([str(registry_refusal(settings.registry, error))])
+    except (NotRegisteredError, RegistryUnavailableError) as error:
+        exit_with_errors([f"CONSENT_RELAY_REGISTRY: {error}"])
 
 
 def lazy_codec(settings: ProcessSettings) -> Codec:
     """A codec that looks ids up when it needs them, for a process that works while the registry does not answer. A
     registry that refuses us ends it all the same."""
     from consent_contracts.codec import Codec, ConfluentRegistry
-    from consent_contracts.errors import RegistryRefused, RegistryUnavailable
+    from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
 
     registry = ConfluentRegistry(settings.registry, settings.registry_client)
-    with suppress(RegistryUnavailable):
+    with suppress(RegistryUnavailableError):
         try:
             registry.schemas_of("consent-relay")  # Any subject: the answer itself does not matter.
-        except RegistryRefused as error:
-            refuse([str(registry_refusal(settings.registry, error))])
+        except RegistryRefusedError as error:
+            exit_with_errors([str(registry_refusal(settings.registry, error))])
     return Codec(registry)
