@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from consent_contracts.topics import Topics
-from consent_runtime import provision
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_kafka import provisioning
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
@@ -143,7 +143,7 @@ def database(servers: ServerEndpoints) -> Iterator[str]:
 def topics(servers: ServerEndpoints) -> Iterator[Topics]:
     """An installation's topics under a prefix of the test's own, created and their schemas registered."""
     names = Topics(prefix=f"t{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=names)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=names)
     yield names
     admin = AdminClient({"bootstrap.servers": servers.kafka})
     for deleted in admin.delete_topics([spec.name for spec in names.specs()]).values():

@@ -7,7 +7,7 @@ from consent_client.errors import KeyFileError, ListNotReadyError, ListRefusedEr
 from consent_client.suppression_list import AsyncSuppressionList, SuppressionList
 from consent_client.timestamps import ResolvedTimestamps
 from consent_client.view import SuppressionView, ViewState
-from consent_runtime.resolved import StalenessLimits
+from consent_kafka.resolved import StalenessLimits
 
 __all__ = [
     "Answer",

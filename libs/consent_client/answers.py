@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 from consent_client.snapshot import ListSnapshot
 from consent_contracts.partitioner import partition_of
 from consent_contracts.reading import UNKNOWN, Verdict
-from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.resolved import StalenessLimits
+from consent_kafka.resolved import StalenessLimits
+from consent_service.clock import elapsed_micros, now_micros
 
 Policy = Literal["allow", "deny"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
 from consent_contracts.reading import KEY_ID, UNKNOWN, effective_verdict
-from consent_runtime.addresses import InvalidAddressError, canonical
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
+from consent_privacy.addresses import InvalidAddressError, canonical
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from consent_client.freshness import Freshness
-from consent_runtime import kafka
-from consent_runtime.position import Position
-from consent_runtime.refusals import kafka_refusal
+from consent_kafka import clients
+from consent_kafka.position import Position
+from consent_kafka.refusals import kafka_refusal
 
 _ANSWER_SECONDS = 3.0
 _BATCH = 1_000
@@ -56,11 +56,11 @@ class Feed:
         self._clock = clock
         self._next_probe = clock()
         self._asked: dict[int, Future[Any]] = {}
-        self._admin = kafka.admin(bootstrap, {"error_cb": self._errors.append, **client_config})
+        self._admin = clients.admin(bootstrap, {"error_cb": self._errors.append, **client_config})
         # The group is never joined; librdkafka requires a name. Positions past the last record (transaction
         # markers count as records) are known only from the event at the end of a partition. Should our place be
         # gone we start again, rather than go on from another place and miss what lay between.
-        self._consumer = kafka.consumer(
+        self._consumer = clients.consumer(
             bootstrap,
             group,
             client_config,
@@ -80,7 +80,7 @@ class Feed:
         except KafkaException as error:
             self._admin.poll(0)  # For the errors.
             self.close()
-            refusal = kafka_refusal(bootstrap, client_config, self._errors) or kafka.unauthorized(
+            refusal = kafka_refusal(bootstrap, client_config, self._errors) or clients.unauthorized(
                 error.args[0], f"reading {topic}"
             )
             raise RestartRequiredError(str(refusal or error.args[0].name())) from refusal

@@ -12,7 +12,7 @@ class Freshness:
 
     A probe asks for all end offsets at one moment. Once the reader has read up to every one of them it holds all that
     was committed before that moment, `as_of`. That is no age of an answer: what the ledger holds may be on its way to
-    the topic for long (`consent_runtime.resolved`)."""
+    the topic for long (`consent_kafka.resolved`)."""
 
     def __init__(self, partitions: int) -> None:
         self._reached = [0] * partitions

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 from consent_contracts.reading import KEY_ID
-from consent_runtime.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, age
 
 _BEFORE_DOT = re.compile(f"({KEY_ID})\\.".encode())
 _SHARE = 2

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from consent_client.feed import RestartRequiredError
-from consent_runtime.refusals import LinkRefusedError
+from consent_service.errors import LinkRefusedError
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
-from consent_runtime.resolved import Recency
+from consent_kafka.resolved import Recency
 
 
 class ListSnapshot:

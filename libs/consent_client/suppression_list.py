@@ -23,9 +23,10 @@ from consent_client.view import SuppressionView, ViewState
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
 from consent_contracts.topics import Topics, subject
-from consent_runtime.keyring import InvalidKeyringError, Keyring
-from consent_runtime.refusals import LinkRefusedError, registry_refusal
-from consent_runtime.resolved import StalenessLimits
+from consent_kafka.refusals import registry_refusal
+from consent_kafka.resolved import StalenessLimits
+from consent_privacy.keyring import InvalidKeyringError, Keyring
+from consent_service.errors import LinkRefusedError
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_contracts.topics import Topics
-from consent_runtime.clock import elapsed_seconds, now_micros
-from consent_runtime.resolved import ListResolved
+from consent_kafka.resolved import ListResolved
+from consent_service.clock import elapsed_seconds, now_micros
 
 logger = logging.getLogger(__name__)
 

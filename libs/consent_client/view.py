@@ -20,9 +20,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_contracts.reading import Verdict
 from consent_contracts.topics import Topics
-from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.keyring import Keyring
-from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
+from consent_kafka.resolved import ListResolved, ResolvedPartition, StalenessLimits
+from consent_privacy.keyring import Keyring
+from consent_service.clock import elapsed_micros, now_micros
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _READ_AGAIN_AFTER = 86_400.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewState:
     """`usable`: every address can be answered. Otherwise `reason` names the stage and the partitions: loading, failed,
-    or a hindrance of `consent_runtime.resolved`.
+    or a hindrance of `consent_kafka.resolved`.
 
     `age_seconds`: of the ledger in the oldest partition. `hindrances`: partitions that are not answered from, by stage.
     """

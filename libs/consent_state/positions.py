@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from consent_runtime.position import Position as Position
+from consent_kafka.position import Position as Position
 
 
 class TopicPartition(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from consent_runtime import kafka
+from consent_kafka import clients
 
 from .errors import RestoreFailedError
 from .positions import Position, TopicPartition
@@ -132,4 +132,4 @@ def table_consumer(
         "max_partition_fetch_bytes": 8 * 1024 * 1024,
         "fetch_queue_backoff_ms": 10,
     }
-    return kafka.consumer(bootstrap, name, client_config, **{**settings, **overrides})
+    return clients.consumer(bootstrap, name, client_config, **{**settings, **overrides})

@@ -14,9 +14,11 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_docs, observability, openapi, problems, request_ids, startup
-from consent_runtime.observability import Health
-from consent_runtime.rate_limits import RateLimits
+from consent_http import api_docs, openapi, problem_details
+from consent_http.rate_limits import RateLimits
+from consent_kafka.registry import connect_codec
+from consent_service import request_ids, startup
+from consent_service.health import Health, serve_metrics
 
 from .errors import LedgerUnavailableError
 from .http import decisions, events, explain, models, rendering, subjects
@@ -76,7 +78,7 @@ def create_app(
     app = FastAPI(
         title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
     )
-    problems.install(app)
+    problem_details.install(app)
     request_ids.install(app)
     dependencies = RequestDependencies.build(
         key_store,
@@ -95,7 +97,7 @@ def create_app(
     @app.exception_handler(LedgerUnavailableError)
     async def unavailable(_: Request, error: LedgerUnavailableError) -> Response:
         metrics.unavailable.inc()
-        return problems.render(rendering.unavailable(error))
+        return problem_details.render(rendering.unavailable(error))
 
     return app
 
@@ -103,7 +105,7 @@ def create_app(
 def connect_ledger(settings: ApiSettings) -> Ledger:
     """The ledger of this installation. Waits for the registry; the database may not be up yet."""
     keyring = startup.keyring(settings)
-    codec = startup.codec(settings)
+    codec = connect_codec(settings)
     engine = database.connect(settings.database, pool_size=settings.api_database_pool, application="consent-relay-api")
     database.refuse_denied(engine)
     return Ledger(
@@ -122,14 +124,14 @@ def serve(settings: ApiSettings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what has begun. The exit code; MisconfiguredError before the start."""
     import uvicorn
 
-    from consent_runtime import http_server
+    from consent_http import http_server
 
     startup.begin_logs(settings)
     ledger = connect_ledger(settings)
     rules = settings.rules(ledger.context.keyring.tenants)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
-    pages = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     stop = threading.Event()
     metrics = ApiMetrics.on(registry, channels=settings.channels)
     monitor = DatabaseMonitor(ledger, health, offset=metrics.clock_offset)

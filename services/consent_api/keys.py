@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, any_, delete, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from consent_runtime.api_keys import ApiKey, mint, parse, write
+from consent_http.api_keys import ApiKey, mint, parse, write
 
 from .ledger.database import transact
 from .ledger.tables import api_keys, key_exports

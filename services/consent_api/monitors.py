@@ -15,8 +15,8 @@ from prometheus_client import Gauge
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
+from consent_service.clock import now_micros
+from consent_service.health import Health
 
 from .errors import LedgerUnavailableError
 from .ledger import backlog, database, events, idempotency

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 
-from consent_runtime import provision
-from consent_runtime.observability import Health
-from consent_runtime.refusals import LinkRefusedError
-from consent_runtime.settings import ProcessSettings
-from consent_runtime.startup import exit_with_errors
-from consent_runtime.topic_admin import ProvisionError
+from consent_kafka import provisioning
+from consent_kafka.topic_admin import ProvisionError
+from consent_service.errors import LinkRefusedError
+from consent_service.exits import exit_with_errors
+from consent_service.health import Health
+from consent_service.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def wait_for_topics(
         while not stop.is_set():
             health.heartbeat(part)
             try:
-                provision.verify_topics(settings, topics)
+                provisioning.verify_topics(settings, topics)
             except ProvisionError as error:
                 if reported != (reported := str(error)):
                     log.warning("the topics cannot be verified yet", extra={"loop": part, "error": reported})
@@ -66,7 +66,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except (provision.TopicMismatchError, LinkRefusedError) as error:
+        except (provisioning.TopicMismatchError, LinkRefusedError) as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)

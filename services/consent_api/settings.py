@@ -11,8 +11,8 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from consent_runtime.rate_limits import Rates
-from consent_runtime.settings import CommaSeparated, KeyringSettings, ProcessSettings
+from consent_http.rate_limits import Rates
+from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
 
 from .errors import MisconfiguredError
 from .ledger.purposes import MAX_PURPOSES

@@ -16,7 +16,7 @@ def lag() -> None:
     """
     import sys
 
-    from consent_runtime import settings, startup
+    from consent_service import settings, startup
 
     from .app import run_lag
     from .settings import LagSettings

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import kafka, observability, provision, startup
-from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.observability import Health
-from consent_runtime.topic_admin import ProvisionError
+from consent_kafka import clients, provisioning
+from consent_kafka.registry import lazy_codec
+from consent_kafka.topic_admin import ProvisionError
+from consent_service.clock import elapsed_micros, now_micros
+from consent_service.clock_check import ClockCheck
+from consent_service.health import Health, serve_metrics
 
 from .errors import BrokerUnavailableError
 from .kafka_broker import KafkaBroker
@@ -100,13 +101,15 @@ def run_lag(settings: LagSettings) -> int:
     clock_check = ClockCheck()
     health.watch("clock", clock_check.readiness)
     resolved = ResolvedReader(
-        consumer=kafka.consumer(settings.kafka, topics.group("lag"), settings.kafka_client, enable_partition_eof=True),
-        codec=startup.lazy_codec(settings),
+        consumer=clients.consumer(
+            settings.kafka, topics.group("lag"), settings.kafka_client, enable_partition_eof=True
+        ),
+        codec=lazy_codec(settings),
         topic=topics.resolved,
         clock_check=clock_check,
     )
     watch = LagMonitor(lags, resolved, health, registry)
-    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     access_known = False
     try:
         while not stop.is_set():
@@ -123,7 +126,7 @@ def run_lag(settings: LagSettings) -> int:
 def _has_access(settings: LagSettings) -> bool:
     """False while the broker does not answer. Raises LinkRefusedError."""
     try:
-        provision.require_access(settings, "lag")
+        provisioning.require_access(settings, "lag")
     except ProvisionError:
         return False
     return True

@@ -16,8 +16,8 @@ from confluent_kafka import (
 from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 
-from consent_runtime import kafka
-from consent_runtime.batches import RecordBatch
+from consent_kafka import clients
+from consent_kafka.batches import RecordBatch
 
 from .errors import BrokerUnavailableError, UnknownTopicError
 from .lag import Bounds, Partition
@@ -38,7 +38,7 @@ class KafkaBroker:
         self._passed_over: dict[Partition, int] = {}
         self._admin = self._new_admin()
         self._readers: dict[bool, Any] = {
-            committed: kafka.consumer(
+            committed: clients.consumer(
                 bootstrap,
                 group,
                 client_config,
@@ -110,7 +110,7 @@ class KafkaBroker:
             raise
 
     def _new_admin(self) -> AdminClient:
-        return kafka.admin(self._bootstrap, self._client_config)
+        return clients.admin(self._bootstrap, self._client_config)
 
     def forget(self, groups: Collection[str]) -> None:
         for group in [each for each in self._askers if each not in groups]:
@@ -118,7 +118,7 @@ class KafkaBroker:
 
     def _asking(self, group: str) -> Any:
         if group not in self._askers:
-            self._askers[group] = kafka.consumer(self._bootstrap, group, self._client_config)
+            self._askers[group] = clients.consumer(self._bootstrap, group, self._client_config)
         return self._askers[group]
 
     def bounds(self, places: Iterable[Partition]) -> Mapping[Partition, Bounds]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from consent_runtime.zero_series import from_zero
+from consent_service.zero_series import from_zero
 
 from .lag import LagSnapshot
 from .resolved import PartitionResolved, ages, holes

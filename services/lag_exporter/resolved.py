@@ -15,8 +15,8 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError, RegistryUnavailableError
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import append_time
+from consent_kafka.clients import append_time
+from consent_service.clock_check import ClockCheck
 
 from .errors import BrokerUnavailableError
 from .lag import Partition

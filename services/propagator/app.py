@@ -12,12 +12,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
-from consent_runtime import kafka, observability, startup
-from consent_runtime.dead_letters import DeadLetterMetrics, DeadLetterProducer
-from consent_runtime.keyring import Keyring
-from consent_runtime.observability import Health
-from consent_runtime.resolved import StalenessLimits
-from consent_runtime.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
+from consent_kafka import clients
+from consent_kafka.dead_letters import DeadLetterMetrics, DeadLetterProducer
+from consent_kafka.registry import connect_codec
+from consent_kafka.resolved import StalenessLimits
+from consent_kafka.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
+from consent_privacy.keyring import Keyring
+from consent_service.health import Health, serve_metrics
 from consent_state import StateStore, table_consumer
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
@@ -57,7 +58,7 @@ def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destinat
     sys.setswitchinterval(SWITCH_SECONDS)
     registry, health = CollectorRegistry(), Health()
     propagator = Propagator(settings, destinations, keyring, registry=registry, health=health)
-    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     gc.freeze()  # What was imported and built until now stays: it is not searched.
     gc.set_threshold(COLLECT_AFTER)
     try:
@@ -92,10 +93,10 @@ class Propagator:
         self._metrics = Metrics.on(registry, channels=channels)
         self._state_metrics = StateMetrics.on(registry, destinations=channels)
         self._events = StateEvents(self._metrics, self._state_metrics)
-        self._admin = kafka.admin(settings.kafka, settings.kafka_client)
+        self._admin = clients.admin(settings.kafka, settings.kafka_client)
         self._stopping = threading.Event()
         self._session = SenderSession()
-        self._codec: Codec = startup.codec(settings)
+        self._codec: Codec = connect_codec(settings)
         self._planned = [_planned(each, keyring) for each in destinations]
         self._decoder = RecordDecoder(
             self._codec,
@@ -122,7 +123,7 @@ class Propagator:
             records=self._records,
             destinations=self._planned,
             make_worker=self._make_worker,
-            make_producer=lambda: kafka.transactional_producer(
+            make_producer=lambda: clients.transactional_producer(
                 settings.kafka,
                 self._topics.group(f"propagator.{settings.propagator_name}"),
                 settings.kafka_client,
@@ -180,7 +181,7 @@ class Propagator:
             resolved=topics.resolved,
         )
         letters = DeadLetterProducer(
-            producer=kafka.producer(settings.kafka, settings.kafka_client),
+            producer=clients.producer(settings.kafka, settings.kafka_client),
             codec=self._codec,
             keyring=self._keyring,
             topics=topics,

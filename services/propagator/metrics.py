@@ -9,7 +9,7 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecordError
-from consent_runtime.zero_series import from_zero
+from consent_service.zero_series import from_zero
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900, 3600)
 _D = ("destination",)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from consent_runtime.settings import KeyringSettings
+from consent_service.settings import KeyringSettings
 
 
 class PropagatorSettings(KeyringSettings):

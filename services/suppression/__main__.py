@@ -18,8 +18,8 @@ def suppression() -> None:
     """
     import sys
 
-    from consent_runtime import settings, startup
-    from consent_runtime.provision import require_topics
+    from consent_kafka.provisioning import require_topics
+    from consent_service import settings, startup
 
     from .app import run_suppression
     from .settings import SuppressionSettings
@@ -55,9 +55,10 @@ def gate() -> None:
     """
     import sys
 
-    from consent_runtime import settings, startup
-    from consent_runtime.api_keys import InvalidApiKeysError
-    from consent_runtime.provision import TopicMismatchError
+    from consent_http.api_keys import InvalidApiKeysError
+    from consent_kafka.provisioning import TopicMismatchError
+    from consent_service import settings, startup
+    from consent_service.exits import exit_with_errors
 
     from .gate.run import run_gate
     from .gate.settings import GateSettings
@@ -67,9 +68,9 @@ def gate() -> None:
     try:
         sys.exit(run_gate(loaded))
     except InvalidApiKeysError as error:
-        startup.exit_with_errors([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
+        exit_with_errors([f"CONSENT_RELAY_GATE_KEYS_FILE: {error}"])
     except TopicMismatchError as error:
-        startup.exit_with_errors([str(error)])
+        exit_with_errors([str(error)])
 
 
 _TARGET = click.Path(path_type=Path, dir_okay=False)
@@ -113,8 +114,9 @@ def scrub(**words: Any) -> None:
 
     from consent_client import ListNotReadyError, SuppressionListError
     from consent_contracts.records import PURPOSE
-    from consent_runtime import settings, startup
-    from consent_runtime.terminal import shown
+    from consent_service import settings
+    from consent_service.exits import exit_with_errors
+    from consent_service.terminal import shown
 
     from .scrub.command import Wanted, run
     from .scrub.errors import FileNotReadableError
@@ -135,6 +137,6 @@ def scrub(**words: Any) -> None:
         click.echo(f"Nothing was written: {error}.", err=True)
         sys.exit(75)
     except SuppressionListError as error:
-        startup.exit_with_errors([str(error)])
+        exit_with_errors([str(error)])
     except (FileNotReadableError, OSError) as error:
         raise click.ClickException(shown(f"{words['file']}: {error}")) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import kafka, observability, startup
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.dead_letters import AsyncDeadLetterProducer, DeadLetterMetrics
-from consent_runtime.observability import Health
-from consent_runtime.transport import TransportMetrics, build, run
+from consent_kafka import clients
+from consent_kafka.dead_letters import AsyncDeadLetterProducer, DeadLetterMetrics
+from consent_kafka.registry import connect_codec
+from consent_kafka.transport import TransportMetrics, build, run
+from consent_service import startup
+from consent_service.clock_check import ClockCheck
+from consent_service.health import Health, serve_metrics
 
 from .merge_stream import GROUP, MergePartitionFactory
 from .metrics import MergeMetrics
@@ -22,15 +24,15 @@ def run_suppression(settings: SuppressionSettings) -> int:
     keyring = startup.keyring(settings)
     registry = CollectorRegistry()
     health = Health(expected=[GROUP])
-    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     try:
-        codec = startup.codec(settings)
+        codec = connect_codec(settings)
         read = [topics.changes, topics.changes_bulk, *map(topics.suppression, settings.channels)]
         dead_letter_metrics = DeadLetterMetrics.on(registry, service=settings.service, topics=read)
 
         def open_dead_letters() -> AsyncDeadLetterProducer:
             return AsyncDeadLetterProducer(
-                producer=kafka.AsyncProducer(settings.kafka, settings.kafka_client),
+                producer=clients.AsyncProducer(settings.kafka, settings.kafka_client),
                 codec=codec,
                 keyring=keyring,
                 topics=topics,

@@ -16,9 +16,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from consent_runtime.dead_letters import AsyncDeadLetterProducer
-from consent_runtime.kafka import DeliveryFailedError
-from consent_runtime.transport import Chunk
+from consent_kafka.clients import DeliveryFailedError
+from consent_kafka.dead_letters import AsyncDeadLetterProducer
+from consent_kafka.transport import Chunk
 
 from .errors import StoppedError, TopicsChangedError
 from .lanes import Lane, LaneQueues, Slice

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from consent_runtime.transport import Chunk
+from consent_kafka.transport import Chunk
 
 LIVE_TURNS = 9
 """Consecutive transactions of the live lane while bulk waits."""

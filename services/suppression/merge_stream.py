@@ -14,12 +14,12 @@ from confluent_kafka import Consumer, Producer
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime import kafka
-from consent_runtime.clock import now_micros
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.dead_letters import AsyncDeadLetterProducer
-from consent_runtime.observability import Health
-from consent_runtime.transport import Ownership, StreamSpec
+from consent_kafka import clients
+from consent_kafka.dead_letters import AsyncDeadLetterProducer
+from consent_kafka.transport import Ownership, StreamSpec
+from consent_service.clock import now_micros
+from consent_service.clock_check import ClockCheck
+from consent_service.health import Health
 from consent_state import table_consumer
 
 from .broker_facts import BrokerFacts
@@ -77,12 +77,12 @@ class MergePartitionFactory:
         self._clock_check = clock_check or ClockCheck()
         self._client_config = client_config
         self._seal_rank = seal_rank
-        self._admin = kafka.admin(bootstrap, {"log_level": 2, **(client_config or {})})
+        self._admin = clients.admin(bootstrap, {"log_level": 2, **(client_config or {})})
         self._list_topics = ListTopics(
             inputs={Lane.LIVE: topics.changes, Lane.BULK: topics.changes_bulk},
             channels={topics.suppression(channel): channel for channel in topics.channels},
         )
-        self._resolved_producer: kafka.AsyncProducer | None = None
+        self._resolved_producer: clients.AsyncProducer | None = None
         self._executors: dict[int, ThreadPoolExecutor] = {}
         self._openings: dict[int, Opening] = {}
         self.fail: Callable[[BaseException], None] = _raise
@@ -141,7 +141,7 @@ class MergePartitionFactory:
 
     def _publisher(self, partition: int, owned: Callable[[], bool]) -> ResolvedPublisher:
         if self._resolved_producer is None:
-            self._resolved_producer = kafka.AsyncProducer(
+            self._resolved_producer = clients.AsyncProducer(
                 self._bootstrap,
                 self._client_config,
                 delivery_timeout_ms=_RESOLVED_DELIVERY_MS,
@@ -202,7 +202,7 @@ class MergePartitionFactory:
         )
 
     def _producer(self, partition: int) -> Producer:
-        return kafka.transactional_producer(
+        return clients.transactional_producer(
             self._bootstrap,
             self._topics.group(f"suppression-{partition}"),
             self._client_config,

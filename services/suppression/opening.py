@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from consent_runtime.transport import Ownership
+from consent_kafka.transport import Ownership
 
 from .handler import MergeTask
 from .lanes import Lane

@@ -16,7 +16,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
-from consent_runtime.clock import now_micros
+from consent_service.clock import now_micros
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorruptedError, TopicPartition
 
 from .errors import (

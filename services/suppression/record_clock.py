@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS, elapsed_micros
+from consent_service.clock import MAX_CLOCK_LEAD_MICROS, elapsed_micros
 
 
 class RecordClock:

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from consent_runtime.clock import elapsed_micros
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import DeliveryFailedError
+from consent_kafka.clients import DeliveryFailedError
+from consent_service.clock import elapsed_micros
+from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
 
 from .errors import TopicsChangedError

@@ -17,7 +17,7 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
-from consent_runtime.kafka import AsyncProducer
+from consent_kafka.clients import AsyncProducer
 from consent_state import Position, TableReader, TopicPartition, high_watermarks, low_watermarks, topic_ids
 
 from .errors import StoppedError

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts.codec import Codec
 from consent_contracts.errors import UnreadableError
-from consent_runtime import kafka
+from consent_kafka import clients
 from consent_state import (
     Batch,
     RestoreFailedError,
@@ -126,7 +126,7 @@ class StateRestorer:
             elif value[:5] in known or self._is_entry(message, read_at):
                 # Of values that are not laid out as this version writes them, only the headers give an expiry time.
                 expires = value[:5] not in ours or may_expire(value)
-                put_row(writes, prefix + key, value, read_next_expiry(kafka.headers(message)) if expires else None)
+                put_row(writes, prefix + key, value, read_next_expiry(clients.headers(message)) if expires else None)
             else:
                 # It may have been an entry under a schema id that the registry has forgotten. Passing over it would
                 # let the next old permission count alone.
@@ -161,7 +161,7 @@ def _unrecognised(message: Message) -> UnrecognisedRecord:
         offset=offset,
         key=_bytes(message.key()),
         value=_bytes(message.value()),
-        headers=kafka.headers(message),
+        headers=clients.headers(message),
         timestamp=message.timestamp()[1],
     )
 

@@ -15,8 +15,8 @@ from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.records import check_mark, entry_from_avro, entry_from_change, entry_to_avro
 from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
-from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.transport.compressed_batches import unfetchable_reason
+from consent_kafka.batches import UNFETCHABLE
+from consent_kafka.transport.compressed_batches import unfetchable_reason
 
 from .errors import EntryUnreadableError
 from .expiry import next_expiry, next_expiry_header

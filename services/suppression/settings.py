@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from consent_runtime.settings import KeyringSettings
+from consent_service.settings import KeyringSettings
 
 
 class SuppressionSettings(KeyringSettings):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from consent_runtime.kafka import unauthorized
+from consent_kafka.clients import unauthorized
 
 from .errors import MergeError, RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
 

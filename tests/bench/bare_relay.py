@@ -22,7 +22,7 @@ import psycopg
 from aiohttp import web
 from psycopg_pool import ConnectionPool
 
-from consent_runtime import kafka
+from consent_kafka import clients
 from provider_sandbox.webhook import signature
 
 
@@ -42,7 +42,7 @@ class BareRelay:
     def __init__(self, task: Task, pool: ConnectionPool) -> None:
         self._task = task
         self._pool = pool
-        self._producer = kafka.AsyncProducer(task.kafka, linger_ms=0)
+        self._producer = clients.AsyncProducer(task.kafka, linger_ms=0)
         self._consumed = asyncio.Queue[bytes]()
 
     async def accept(self, request: web.Request) -> web.Response:
@@ -68,7 +68,7 @@ class BareRelay:
 
     def consume(self, loop: asyncio.AbstractEventLoop, stopping: threading.Event) -> None:
         """On a thread of its own."""
-        consumer = kafka.consumer(self._task.kafka, self._task.topic)
+        consumer = clients.consumer(self._task.kafka, self._task.topic)
         consumer.subscribe([self._task.topic])
         while not stopping.is_set():
             message = consumer.poll(0.2)

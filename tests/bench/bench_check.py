@@ -30,9 +30,10 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
-from consent_runtime import api_keys, kafka, provision
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_http import api_keys
+from consent_kafka import clients, provisioning
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from local_stack.ports import free_port
 from tests.bench.figures import Figure, Servers, ratio
 
@@ -48,7 +49,7 @@ START = 1_760_000_000_000_000
 def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
     """Fills one channel's topic, starts `consent-relay gate`, asks it over HTTP on one connection."""
     topics = Topics(prefix=f"bench{uuid4().hex[:8]}.", channels=("sms",))
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
     try:
         with tempfile.TemporaryDirectory() as directory:
             keyring = generate(Path(directory) / "keyring.toml", [TENANT])
@@ -113,7 +114,7 @@ def _gate(servers: Servers, topics: Topics, directory: Path) -> Iterator[_Gate]:
     }
     environment = {**os.environ, **{f"CONSENT_RELAY_{name}": str(value) for name, value in settings.items()}}
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "consent_runtime", "gate"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "consent_service", "gate"], env=environment)
     try:
         _wait_until_ready(metrics_port, process)
         gate = _Gate(process, port, token, time.perf_counter() - began)
@@ -234,7 +235,7 @@ def _fill(servers: Servers, topics: Topics, codec_keys: Keyring, entries: int) -
         permitted: codec.encode(topic, entry_to_avro(_entry(placeholder.decode(), permitted), START))
         for permitted in (True, False)
     }
-    producer: Any = kafka.producer(servers.kafka, linger_ms=50)
+    producer: Any = clients.producer(servers.kafka, linger_ms=50)
     for number in range(entries):
         key = hasher.key_bytes(_phone(number))
         producer.produce(topic, values[number % 3 > 0].replace(placeholder, key), key)

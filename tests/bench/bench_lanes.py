@@ -11,7 +11,7 @@ from statistics import quantiles
 import psycopg
 
 from consent_contracts import Topics, partition_of
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import scrape
 from local_stack.stack import Stack

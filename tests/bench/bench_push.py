@@ -13,7 +13,7 @@ from statistics import quantiles
 import psutil
 
 from consent_contracts import Topics
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import scrape
 from local_stack.stack import Stack

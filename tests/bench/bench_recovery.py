@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
-from consent_runtime import kafka, provision
-from consent_runtime.observability import Health
+from consent_kafka import clients, provisioning
+from consent_service.health import Health
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from tests.bench.figures import Figure, Servers
@@ -53,7 +53,7 @@ def fill(servers: Servers, topics: Topics, codec: Codec, entries: int) -> None:
     value, placeholder = _template(topics, codec)
     topic = topics.suppression("sms")
     for partition in range(PARTITIONS):
-        producer: Any = kafka.transactional_producer(servers.kafka, topics.group(f"fill-{partition}"), linger_ms=50)
+        producer: Any = clients.transactional_producer(servers.kafka, topics.group(f"fill-{partition}"), linger_ms=50)
         producer.init_transactions(20)
         for first in range(partition, entries, PARTITIONS * TRANSACTION):
             producer.begin_transaction()
@@ -104,7 +104,7 @@ class _Owned:
 
 def measure(servers: Servers, entries: int = ENTRIES) -> list[Figure]:
     topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
     codec = Codec.connect(servers.registry, topics)
     fill(servers, topics, codec, entries)
     with tempfile.TemporaryDirectory() as directory:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Codec, Topics
-from consent_runtime import kafka, provision
+from consent_kafka import clients, provisioning
 from tests.bench.figures import Figure, Servers
 from tests.bench.merge_subjects import Task
 
@@ -80,9 +80,9 @@ def measure(servers: Servers) -> list[Figure]:
 def run(servers: Servers, subject: str, records: int, *, profile: str = "") -> float:
     """Changes a second of one subject on topics of its own."""
     topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
     codec = Codec.connect(servers.registry, topics)
-    producer: Any = kafka.producer(servers.kafka)
+    producer: Any = clients.producer(servers.kafka)
     for change in changes(records):
         producer.produce(topics.changes, codec.encode(topics.changes, change), change["address_key"].encode())
         producer.poll(0)

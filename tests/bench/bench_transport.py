@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consent_runtime.kafka import producer
+from consent_kafka.clients import producer
 from tests.bench.figures import Figure, Servers
 
 ROUNDS = 3

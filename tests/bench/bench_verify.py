@@ -24,9 +24,9 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
-from consent_runtime import kafka, provision
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_kafka import clients, provisioning
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from tests.bench.figures import Figure, Servers
 
 ADDRESSES = 1_000_000
@@ -76,7 +76,7 @@ def address_key(number: int, key_id: str) -> bytes:
 def fill_list(servers: Servers, topics: Topics, codec: Codec, count: int, key_id: str) -> None:
     """The entries that the merge would write, each made from one of two that were encoded."""
     topic = topics.suppression("sms")
-    producer: Any = kafka.transactional_producer(servers.kafka, topics.group("fill"), linger_ms=50)
+    producer: Any = clients.transactional_producer(servers.kafka, topics.group("fill"), linger_ms=50)
     producer.init_transactions(20)
     templates = [_template(codec, topic, withdrawn, key_id) for withdrawn in (False, True)]
     start = _avro_long(START)
@@ -117,7 +117,7 @@ def _avro_long(number: int) -> bytes:
 def read_and_decode(servers: Servers, topics: Topics, codec: Codec) -> float:
     """The seconds that a plain loop takes."""
     topic = topics.suppression("sms")
-    consumer: Any = kafka.consumer(servers.kafka, topics.group("plain"), enable_partition_eof=True)
+    consumer: Any = clients.consumer(servers.kafka, topics.group("plain"), enable_partition_eof=True)
     consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in range(PARTITIONS)])
     began, unread = time.perf_counter(), set(range(PARTITIONS))
     while unread:
@@ -134,7 +134,7 @@ def verify(environment: dict[str, str], addresses: int) -> tuple[float, float]:
     """The seconds of the command, and its largest resident memory in MB."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "consent_runtime", "verify", "--channel", "sms", "--json"],
+        [sys.executable, "-m", "consent_service", "verify", "--channel", "sms", "--json"],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -163,7 +163,7 @@ def verify(environment: dict[str, str], addresses: int) -> tuple[float, float]:
 
 def measure(servers: Servers, addresses: int = ADDRESSES) -> list[Figure]:
     topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
     codec = Codec.connect(servers.registry, topics)
     server = create_engine(servers.database, isolation_level="AUTOCOMMIT")
     name = f"bench_{uuid4().hex[:12]}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 from propagator.desired.model import SUPPRESS, DeliveredTarget
 from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
 from tests.bench.figures import Servers
@@ -84,7 +84,7 @@ class LegacyTopics:
         self._topics = topics
         self._keyring = keyring
         self._codec = Codec.connect(servers.registry, topics)
-        self._producer: Any = kafka.producer(servers.kafka, linger_ms=50)
+        self._producer: Any = clients.producer(servers.kafka, linger_ms=50)
         self._failures: list[str] = []
 
     def entries(

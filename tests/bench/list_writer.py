@@ -8,8 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 from tests.bench.figures import Servers
 from tests.bench.legacy import TENANT
 from tests.bench.load import now
@@ -23,7 +23,7 @@ class ListWriter:
         self._topics = topics
         self._keyring = keyring
         self._codec = Codec.connect(servers.registry, topics)
-        self._producer: Any = kafka.producer(servers.kafka, linger_ms=1)
+        self._producer: Any = clients.producer(servers.kafka, linger_ms=1)
 
     def decide(self, channel: str, address: str, purpose: str, status: str, *, bulk: bool = False) -> tuple[str, int]:
         """Write the entry with this decision alone; the address key, and when the decision was recorded (micros)."""

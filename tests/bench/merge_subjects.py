@@ -53,8 +53,8 @@ def ours(task: Task) -> None:
     """The merge stage as it runs in production."""
     from prometheus_client import CollectorRegistry
 
-    from consent_runtime.observability import Health
-    from consent_runtime.transport import Chunk, Ownership, PartitionHandler, StreamSpec, TransportMetrics, build, run
+    from consent_kafka.transport import Chunk, Ownership, PartitionHandler, StreamSpec, TransportMetrics, build, run
+    from consent_service.health import Health
     from suppression.merge_stream import MergePartitionFactory
     from suppression.metrics import MergeMetrics
 
@@ -109,12 +109,12 @@ def plain(task: Task) -> None:
     """A loop over confluent-kafka: as fast as Python gets, neither fenced nor a member that can be frozen."""
     from rocksdict import Options, Rdict
 
-    from consent_runtime import kafka
+    from consent_kafka import clients
 
     topics = Topics(prefix=task.prefix)
     codec = Codec.connect(task.registry, topics)
-    consumer: Any = kafka.consumer(task.kafka, topics.group(GROUP), enable_auto_offset_store=True)
-    producer: Any = kafka.producer(task.kafka)
+    consumer: Any = clients.consumer(task.kafka, topics.group(GROUP), enable_auto_offset_store=True)
+    producer: Any = clients.producer(task.kafka)
     state = Rdict(str(Path(task.directory) / "plain"), Options(raw_mode=True))
     consumer.subscribe([topics.changes])
     done, began = 0, 0.0

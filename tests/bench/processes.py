@@ -17,9 +17,9 @@ import httpx
 import psutil
 
 from consent_contracts import Codec, Topics
-from consent_runtime import provision
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_kafka import provisioning
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from local_stack.ports import free_port
 from local_stack.scrape import Samples, scrape
 from tests.bench.figures import Servers
@@ -47,7 +47,7 @@ class Propagator:
         self.started_at = now()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consent_runtime", "propagator"],
+                [sys.executable, "-m", "consent_service", "propagator"],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environ},
@@ -155,7 +155,7 @@ class Rig:
 def rig(servers: Servers) -> Iterator[Rig]:
     """Nothing is left behind; the propagators that still run are ended."""
     topics = Topics(prefix=f"b{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
+    provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=PARTITIONS)
     try:
         with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as name, _sandbox(Path(name)) as sandbox:
             keyring = generate(Path(name) / "keyring.toml", [TENANT])
@@ -185,7 +185,7 @@ def _sandbox(directory: Path) -> Iterator[SandboxClient]:
     config.write_text(
         f'control_token = "{SECRET}"\n[webhook]\nsecrets = ["{SECRET}"]\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n'
     )
-    command = [sys.executable, "-m", "consent_runtime", "sandbox", "--port", "0", "--config", str(config)]
+    command = [sys.executable, "-m", "consent_service", "sandbox", "--port", "0", "--config", str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     client = SandboxClient(process.stdout.readline().strip().rpartition(" ")[2], token=SECRET)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from confluent_kafka import TopicPartition
 
 from consent_contracts import Codec, Topics, record_names
-from consent_runtime import kafka
+from consent_kafka import clients
 from tests.bench.load import Sent
 
 DELIVERED = ("accepted", "effective")
@@ -70,7 +70,7 @@ def moments(
 
 def _records(servers: Any, codec: Codec, topic: str) -> Iterator[tuple[dict[str, Any], int]]:
     """Every main record of a topic with its append time in micros, up to an end that each partition once had."""
-    consumer: Any = kafka.consumer(servers.kafka, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
+    consumer: Any = clients.consumer(servers.kafka, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
     try:
         unread = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, number, 0) for number in unread])

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import confluent_kafka
 
-from consent_runtime import kafka
+from consent_kafka import clients
 from consent_state import TopicPartition, high_watermarks
 
 Ends = Mapping[TopicPartition, int]
@@ -18,7 +18,7 @@ Ends = Mapping[TopicPartition, int]
 def ends(bootstrap: str, topic: str, partitions: int) -> dict[TopicPartition, int]:
     """The high watermark of each partition."""
     return high_watermarks(
-        kafka.admin(bootstrap), [TopicPartition(topic, partition) for partition in range(partitions)]
+        clients.admin(bootstrap), [TopicPartition(topic, partition) for partition in range(partitions)]
     )
 
 
@@ -27,7 +27,7 @@ def transactions_between(bootstrap: str, begin: Ends, end: Ends) -> int:
     that most of them wrote to counts."""
     records: Counter[int] = Counter()
     unread = {at.partition for at in begin if end[at] > begin[at]}
-    consumer: Any = kafka.consumer(bootstrap, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
+    consumer: Any = clients.consumer(bootstrap, f"bench-{uuid4().hex[:8]}", enable_partition_eof=True)
     try:
         consumer.assign([confluent_kafka.TopicPartition(*at, offset) for at, offset in begin.items()])
         while unread:

@@ -33,8 +33,8 @@ class Meter:
 def chunks(bootstrap: str, topic: str, group: str, meter: Meter) -> None:
     from prometheus_client import CollectorRegistry
 
-    from consent_runtime.observability import Health
-    from consent_runtime.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
+    from consent_kafka.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
+    from consent_service.health import Health
 
     class Nothing:
         async def process(self, chunk: Chunk) -> None:

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from consent_api.outbox_relay.turn_loop import TurnLoop
-from consent_runtime.cli import cli
+from consent_service.cli import cli
 from suppression.resolved_publisher import ResolvedPublisher
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from consent_api.dead_letters.reader import DeadLetterReader, Filter
 from consent_api.ingest.submissions import WITHOUT_EFFECT
 from consent_contracts.topics import SERVICES
-from consent_runtime import kafka
+from consent_kafka import clients
 from local_stack.audit import Findings
 from local_stack.demo.status import DemoStatus
 from local_stack.stack import Stack
@@ -103,7 +103,7 @@ def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int
 
 
 def _reader(bootstrap: str) -> Consumer:
-    return kafka.consumer(bootstrap, "test-reader", enable_partition_eof=True)
+    return clients.consumer(bootstrap, "test-reader", enable_partition_eof=True)
 
 
 def _of(sent: dict[str, set[str]], *topics: str) -> set[str]:

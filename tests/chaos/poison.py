@@ -12,7 +12,7 @@ from confluent_kafka import Message, Producer
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_contracts.topics import SERVICES
-from consent_runtime.dead_letters import record_coordinates
+from consent_kafka.dead_letters import record_coordinates
 from local_stack.endpoints import Endpoints
 
 UNKNOWN_ID = 2_000_000_000

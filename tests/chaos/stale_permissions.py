@@ -16,7 +16,7 @@ from consent_contracts import EVERY_PURPOSE, Decision, Entry, Topics, Verdict, e
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.records import entry_from_avro
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from local_stack.audit import PERMITTED, AuditedDestination, ChannelAddress
 from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools

@@ -10,7 +10,7 @@ import httpx
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_contracts.errors import UnreadableError
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from local_stack.audit import Difference
 from local_stack.endpoints import Endpoints
 from local_stack.tools import oldest_address_key, tools

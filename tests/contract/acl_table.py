@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from consent_contracts.topics import Topics
-from consent_runtime.access import COMMANDS, PROCESSES, required
+from consent_kafka.access import COMMANDS, PROCESSES, required
 
 _COMMANDS = {
     "topics": "`topics apply`, `check`",

@@ -13,8 +13,8 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.metrics import ApiMetrics, LaneMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.verify.metrics import ScrubMetrics
-from consent_runtime.dead_letters import DeadLetterMetrics
-from consent_runtime.transport import TransportMetrics
+from consent_kafka.dead_letters import DeadLetterMetrics
+from consent_kafka.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
 from propagator.metrics import Metrics as PropagatorMetrics
 from propagator.state.metrics import StateMetrics

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, OutboxRelaySettings
-from consent_runtime.settings import PREFIX, ProcessSettings
+from consent_service.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings
 from propagator.settings import PropagatorSettings
 from suppression.gate.settings import GateSettings

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from consent_contracts.truth_table import vectors
-from consent_runtime.addresses import InvalidAddressError, aliases, canonical
-from consent_runtime.keyring import AddressHasher, Key
+from consent_privacy.addresses import InvalidAddressError, aliases, canonical
+from consent_privacy.keyring import AddressHasher, Key
 
 CASES = vectors("addresses")
 

@@ -15,13 +15,13 @@ from tests.client_distribution import SOURCE, build, installed, run, unpacked_sd
 REQUIRED = {"confluent-kafka", "cryptography", "fastavro", "phonenumbers"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-import consent_client, consent_contracts, consent_runtime
-for package in (consent_client, consent_contracts, consent_runtime):
+import consent_client, consent_contracts, consent_kafka, consent_privacy, consent_service
+for package in (consent_client, consent_contracts, consent_kafka, consent_privacy, consent_service):
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-from consent_contracts.schemas import RECORD_NAMES, released, text
-print(len([text(name) for name in RECORD_NAMES if released(name)]))
-from consent_runtime.addresses import canonical
+from consent_contracts.schemas import RECORD_NAMES, released_schemas, schema_text
+print(len([schema_text(name) for name in RECORD_NAMES if released_schemas(name)]))
+from consent_privacy.addresses import canonical
 print(canonical("email", "ann@straße.de", default_region="FR"), canonical("sms", "06 39 98 12 34", default_region="FR"))
 """
 

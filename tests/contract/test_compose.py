@@ -17,8 +17,8 @@ import yaml
 from pydantic import ValidationError
 
 from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, OutboxRelaySettings, OwnerSettings
-from consent_runtime.cli import cli
-from consent_runtime.settings import PREFIX, ProcessSettings
+from consent_service.cli import cli
+from consent_service.settings import PREFIX, ProcessSettings
 from lag_exporter.settings import LagSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
@@ -198,6 +198,6 @@ def test_the_image_installs_the_versions_that_are_tested() -> None:
 
 def test_the_help_needs_no_server() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "consent_runtime", "up", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "consent_service", "up", "--help"], capture_output=True, text=True, check=True
     )
     assert "CONSENT_RELAY_DATABASE" in done.stdout

@@ -19,7 +19,7 @@ from referencing.jsonschema import DRAFT202012
 from consent_api.app import create_app as create_api
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
-from consent_runtime.observability import Health
+from consent_service.health import Health
 from suppression.gate.app import create_app as create_gate
 from suppression.gate.metrics import GateMetrics
 

@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from consent_contracts import Decision, verdicts
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from propagator.config.model import Destination, Limits
 from propagator.connectors import CATALOGUE
 from propagator.connectors.base import PERMIT, SUPPRESS, Accepted, ConnectionSettings, Connector, Push

@@ -15,8 +15,8 @@ from confluent_kafka import KafkaException
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime import kafka
-from consent_runtime.clock import now_micros
+from consent_kafka import clients
+from consent_service.clock import now_micros
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, topic_ids
 
 PARTITIONS = 4
@@ -30,8 +30,8 @@ class ResolvedWriter:
         self._topics = topics
         self._lists = [topics.suppression(channel) for channel in topics.channels]
         # As the merge does: not every client of strangers knows every codec.
-        self._producer = kafka.producer(bootstrap)
-        self._admin = kafka.admin(bootstrap)
+        self._producer = clients.producer(bootstrap)
+        self._admin = clients.admin(bootstrap)
         self.fields: dict[int, Mapping[str, Any]] = {}
         """By partition: fields of its records that differ from the usual ones."""
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
-from consent_runtime import provision
-from consent_runtime.topic_admin import ProvisionError
+from consent_kafka import provisioning
+from consent_kafka.topic_admin import ProvisionError
 
 
 def recreate(
@@ -28,7 +28,7 @@ def recreate(
     while missing:
         assert time.monotonic() < deadline, f"not created again within {seconds:.0f} s: {sorted(missing)}"
         try:
-            done = provision.apply(bootstrap=kafka, registry=registry, topics=topics, partitions=partitions)
+            done = provisioning.apply(bootstrap=kafka, registry=registry, topics=topics, partitions=partitions)
         except ProvisionError:
             continue
         missing -= {name for name in missing if f"created {name}" in done}

@@ -12,7 +12,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Message, Producer
 
-from consent_runtime.batches import HEADER, MAX_UNPACKED_BYTES
+from consent_kafka.batches import HEADER, MAX_UNPACKED_BYTES
 from tests.support.record_batches import uncompressed
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-from consent_runtime.keyring_file import export, generate
+from consent_privacy.keyring_file import export, generate
 from local_stack import run_cli
 
 TENANT = "acme"

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from consent_runtime import private_files
+from consent_privacy import private_files
 
 PURPOSES = ("newsletter", "promotions", "survey")
 

@@ -36,7 +36,7 @@ def run(commands: Sequence[Sequence[str]], settings: Mapping[str, str]) -> list[
 
 
 def _in_turn(commands: Sequence[Sequence[str]]) -> list[str]:
-    from consent_runtime.cli import cli
+    from consent_service.cli import cli
 
     printed = []
     for command in commands:

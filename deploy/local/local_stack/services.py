@@ -45,7 +45,7 @@ class Service:
     pages: tuple[str, ...] = ()
 
     def program(self) -> Program:
-        command = [sys.executable, "-m", "consent_runtime", *self.arguments]
+        command = [sys.executable, "-m", "consent_service", *self.arguments]
         return Program(name=self.name, command=command, env=self.settings)
 
     def probe(self) -> Probe:

@@ -12,8 +12,8 @@ from typing import Any, Self
 import yaml
 
 from consent_contracts.topics import Topics
-from consent_runtime import provision
-from consent_runtime.topic_admin import ProvisionError
+from consent_kafka import provisioning
+from consent_kafka.topic_admin import ProvisionError
 from local_stack import credentials
 from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
@@ -253,7 +253,7 @@ class Stack(AbstractContextManager["Stack"]):
         servers = self._servers.addresses
         partitions = int(settings.get("CONSENT_RELAY_PARTITIONS", "4"))
         try:
-            provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=partitions)
+            provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics, partitions=partitions)
         except ProvisionError as error:
             log = self.directory / "logs"
             raise StartFailedError(name="topics apply", why="failed", log=log, tail=str(error)) from error

@@ -14,7 +14,7 @@ import httpx
 import yaml
 
 from consent_contracts import Verdict
-from consent_runtime.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, age
 from local_stack.audit import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 

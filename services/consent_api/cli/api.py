@@ -17,8 +17,8 @@ def api() -> None:
     from consent_api import app
     from consent_api.errors import MisconfiguredError
     from consent_api.settings import ApiSettings
-    from consent_runtime.settings import load
-    from consent_runtime.startup import exit_with_errors
+    from consent_service.exits import exit_with_errors
+    from consent_service.settings import load
 
     try:
         sys.exit(app.serve(load(ApiSettings)))

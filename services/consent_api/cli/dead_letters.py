@@ -9,8 +9,9 @@ import click
 if TYPE_CHECKING:
     from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
     from consent_contracts.codec import Codec
-    from consent_runtime.keyring import Keyring
-    from consent_runtime.settings import KeyringSettings
+    from consent_kafka.registry import connect_codec
+    from consent_privacy.keyring import Keyring
+    from consent_service.settings import KeyringSettings
 
 SERVICES = ("consent-api", "suppression", "propagator")
 
@@ -33,7 +34,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
     from consent_api.dead_letters.reader import Filter
     from consent_api.errors import KafkaUnavailableError
     from consent_contracts.cloudevents import rfc3339
-    from consent_runtime.terminal import shown
+    from consent_service.terminal import shown
 
     _, keyring, codec, box = _open()
     number = 0
@@ -75,8 +76,8 @@ def replay(
     from consent_api.dead_letters.reader import Filter
     from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
     from consent_api.errors import KafkaUnavailableError, NotReplayedError
-    from consent_runtime import kafka
-    from consent_runtime.terminal import shown
+    from consent_kafka import clients
+    from consent_service.terminal import shown
 
     if bool(places) == every:
         raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
@@ -92,7 +93,7 @@ def replay(
             click.confirm(f"Replay {found} records?", abort=True)
         # Made before the letters are read: from here on no other replay can mark one of them.
         replayer = Replayer(
-            producer=kafka.transactional_producer(
+            producer=clients.transactional_producer(
                 settings.kafka, settings.topics.group(TRANSACTIONAL_ID), settings.kafka_client, **PRODUCER
             ),
             keyring=keyring,
@@ -116,17 +117,18 @@ def replay(
 
 def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
     from consent_api.dead_letters.reader import DeadLetterReader
-    from consent_runtime import kafka, startup
-    from consent_runtime.provision import refuse_without_access
-    from consent_runtime.settings import KeyringSettings, load
+    from consent_kafka import clients
+    from consent_kafka.provisioning import refuse_without_access
+    from consent_service import startup
+    from consent_service.settings import KeyringSettings, load
 
     settings = load(KeyringSettings)
     keyring = startup.keyring(settings)
-    codec = startup.codec(settings, wait_seconds=10)
+    codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, process)
     box = DeadLetterReader(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
-        connect=lambda: kafka.consumer(
+        connect=lambda: clients.consumer(
             settings.kafka,
             settings.topics.group("dead-letters-reader"),
             settings.kafka_client,
@@ -145,7 +147,7 @@ def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
 
     from consent_api.dead_letters.replayer import unseal
     from consent_contracts.errors import ContractError
-    from consent_runtime.keyring import DecryptionFailedError
+    from consent_privacy.keyring import DecryptionFailedError
 
     def plain(data: Any) -> str:
         return data.decode("ascii") if data.isascii() else f"base64:{b64encode(data).decode()}"

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from consent_runtime.terminal import shown
+from consent_service.terminal import shown
 
 
 @click.command()
@@ -33,8 +33,8 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     from consent_api.validate import Rules, named_address
     from consent_contracts.decisions import EVERY_PURPOSE
     from consent_contracts.records import PURPOSE
-    from consent_runtime import startup
-    from consent_runtime.settings import load
+    from consent_service import startup
+    from consent_service.settings import load
 
     settings = load(DatabaseSettings)
     keyring = startup.keyring(settings)

@@ -20,8 +20,8 @@ def ingest() -> None:
     from consent_api.errors import MisconfiguredError
     from consent_api.ingest.process import run
     from consent_api.settings import IngestSettings
-    from consent_runtime.settings import load
-    from consent_runtime.startup import exit_with_errors
+    from consent_service.exits import exit_with_errors
+    from consent_service.settings import load
 
     try:
         sys.exit(run(load(IngestSettings)))

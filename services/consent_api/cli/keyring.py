@@ -11,7 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from consent_api.settings import LedgerSettings
-    from consent_runtime.keyring import Key, Keyring
+    from consent_kafka.registry import connect_codec
+    from consent_privacy.keyring import Key, Keyring
 
 
 @click.group("keyring")
@@ -44,8 +45,8 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant's name; may be repeated.")
 def generate(file: Path, tenants: tuple[str, ...]) -> None:
     """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
-    from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyringError
+    from consent_privacy import keyring_file
+    from consent_privacy.keyring import InvalidKeyringError
 
     try:
         keyring_file.generate(file, tenants)
@@ -61,8 +62,8 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
 @click.argument("tenant")
 def add_tenant(file: Path, tenant: str) -> None:
     """Add TENANT to FILE with a first hash key. Restart the services, or those that serve this tenant."""
-    from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyringError
+    from consent_privacy import keyring_file
+    from consent_privacy.keyring import InvalidKeyringError
 
     try:
         keyring_file.add_tenant(file, tenant)
@@ -91,8 +92,8 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
     An earlier export is replaced, nothing else.
     """
     target = target or Path(f"{'-'.join(tenants)}.{'hash-keys' if hash_only else 'keyring'}.toml")
-    from consent_runtime import keyring_file
-    from consent_runtime.keyring import KeyringError
+    from consent_privacy import keyring_file
+    from consent_privacy.keyring import KeyringError
 
     try:
         keyring_file.export(file, target, tenants, hash_only=hash_only)
@@ -108,8 +109,8 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
 @click.option("--tenant", help="Add a second live hash key for this tenant; without it, add a new seal key.")
 def rotate(file: Path, tenant: str | None) -> None:
     """Add a newer key to FILE; the older ones stay live."""
-    from consent_runtime import keyring_file
-    from consent_runtime.keyring import InvalidKeyringError
+    from consent_privacy import keyring_file
+    from consent_privacy.keyring import InvalidKeyringError
 
     try:
         key_id = keyring_file.add_hash_key(file, tenant) if tenant else keyring_file.add_seal_key(file)
@@ -125,7 +126,7 @@ def rotate(file: Path, tenant: str | None) -> None:
 def promote(file: Path, tenant: str, key_id: str) -> None:
     """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it."""
     from consent_api.ledger.key_rotation import required_to_promote
-    from consent_runtime import keyring_file
+    from consent_privacy import keyring_file
 
     _change(file, tenant, key_id, required=required_to_promote, change=keyring_file.promote)
     click.echo(f"{key_id} is now the primary hash key of {tenant}")
@@ -138,7 +139,7 @@ def promote(file: Path, tenant: str, key_id: str) -> None:
 def retire(file: Path, tenant: str, key_id: str) -> None:
     """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone."""
     from consent_api.ledger.key_rotation import required_to_retire
-    from consent_runtime import keyring_file
+    from consent_privacy import keyring_file
 
     _change(file, tenant, key_id, required=required_to_retire, change=keyring_file.retire)
     click.echo(f"removed {key_id}")
@@ -152,7 +153,7 @@ def _change(
     required: Callable[[Sequence[Key], str], Collection[str]],
     change: Callable[[Path, str, str], None],
 ) -> None:
-    from consent_runtime.keyring import InvalidKeyringError, Keyring
+    from consent_privacy.keyring import InvalidKeyringError, Keyring
 
     try:
         current = Keyring.load(file)
@@ -172,7 +173,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
     from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.ledger.key_rotation import completed_at, incomplete
     from consent_api.settings import LedgerSettings
-    from consent_runtime.settings import load
+    from consent_service.settings import load
 
     if not key_ids:
         return
@@ -200,14 +201,14 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
 
 def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
     from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
-    from consent_runtime import kafka, startup
-    from consent_runtime.clock import now_micros
-    from consent_runtime.provision import refuse_without_access
+    from consent_kafka import clients
+    from consent_kafka.provisioning import refuse_without_access
+    from consent_service.clock import now_micros
 
-    codec = startup.codec(settings, wait_seconds=10)
+    codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, "keyring")
     topics = settings.topics
-    consumer = kafka.consumer(settings.kafka, topics.group("keyring"), settings.kafka_client, **CONSUMER)
+    consumer = clients.consumer(settings.kafka, topics.group("keyring"), settings.kafka_client, **CONSUMER)
     try:
         merged = merged_until(consumer, codec, topics.resolved, settings.partitions, now=now_micros())
     except MergedUnknownError as error:

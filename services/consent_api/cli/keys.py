@@ -50,8 +50,8 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
     which the gate reads again at its next request; files on other hosts are named on standard error.
     """
     from consent_api import keys as store
-    from consent_runtime.api_keys import parse
-    from consent_runtime.clock import now_micros
+    from consent_http.api_keys import parse
+    from consent_service.clock import now_micros
 
     with _owner() as connection:
         token = store.create(
@@ -75,7 +75,7 @@ def list_keys(tenant: str | None) -> None:
     """List the keys: id, tenant, scopes, name, since when, whether they may lift a refusal, and whether revoked."""
     from consent_api import keys as store
     from consent_contracts.cloudevents import rfc3339
-    from consent_runtime.terminal import shown
+    from consent_service.terminal import shown
 
     with _owner() as connection:
         found = store.listed(connection, tenant=tenant)
@@ -97,7 +97,7 @@ def revoke_key(key_id: str) -> None:
     what is to be run there; the command then ends with 1.
     """
     from consent_api import keys as store
-    from consent_runtime.clock import now_micros
+    from consent_service.clock import now_micros
 
     with _owner() as connection:
         revoked = store.revoke(connection, key_id, now=now_micros())
@@ -127,7 +127,7 @@ def export_keys(scope: str, path: Path) -> None:
     Host and PATH are kept in the database: `keys revoke` writes the file again, or reports that it must be.
     """
     from consent_api import keys as store
-    from consent_runtime.clock import now_micros
+    from consent_service.clock import now_micros
 
     with _owner() as connection:
         written = store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
@@ -163,7 +163,7 @@ def _export_each_again(exports: Iterable[KeyExport]) -> tuple[list[Path], list[s
 def _export_again(scope: str, path: Path) -> str | None:
     """None, or why the file could not be written."""
     from consent_api import keys as store
-    from consent_runtime.clock import now_micros
+    from consent_service.clock import now_micros
 
     if not path.exists():
         return "not on this host any more"
@@ -182,7 +182,7 @@ def _owner() -> Iterator[Connection]:
 
     from consent_api.ledger.database import refuse_denied
     from consent_api.settings import OwnerSettings
-    from consent_runtime.settings import load
+    from consent_service.settings import load
 
     engine = create_engine(load(OwnerSettings).owner)
     try:

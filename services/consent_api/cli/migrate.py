@@ -18,8 +18,8 @@ def migrate() -> None:
     from consent_api.errors import MisconfiguredError
     from consent_api.ledger import migrate as migration
     from consent_api.settings import MigrateSettings
-    from consent_runtime.settings import load
-    from consent_runtime.startup import exit_with_errors
+    from consent_service.exits import exit_with_errors
+    from consent_service.settings import load
 
     settings = load(MigrateSettings)
     try:

@@ -20,6 +20,6 @@ def relay() -> None:
     """
     from consent_api.outbox_relay.process import run
     from consent_api.settings import OutboxRelaySettings
-    from consent_runtime.settings import load
+    from consent_service.settings import load
 
     sys.exit(run(load(OutboxRelaySettings)))

@@ -15,6 +15,7 @@ from .database_errors import database_errors
 if TYPE_CHECKING:
     from consent_api.republish.job import Report, RepublishProgress
     from consent_contracts.topics import Topics
+    from consent_kafka.registry import connect_codec
 
 
 @click.command()
@@ -62,16 +63,17 @@ def republish(
     from consent_api.republish.checkpoint import CheckpointFile, CheckpointMismatchError
     from consent_api.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.settings import DatabaseSettings
-    from consent_runtime import kafka, startup
-    from consent_runtime.keyring import KeyringError
-    from consent_runtime.provision import refuse_without_access
-    from consent_runtime.settings import load
-    from consent_runtime.topic_admin import ProvisionError, TopicAdmin
+    from consent_kafka import clients
+    from consent_kafka.provisioning import refuse_without_access
+    from consent_kafka.topic_admin import ProvisionError, TopicAdmin
+    from consent_privacy.keyring import KeyringError
+    from consent_service import startup
+    from consent_service.settings import load
 
     selection = pages.Selection(tenant=tenant, channel=channel, since=_micros(since), key_id=key_id)
     settings = load(DatabaseSettings)
     keyring = startup.keyring(settings)
-    codec = startup.codec(settings, wait_seconds=10)
+    codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, "republish")
     if key_id is not None and not any(key.id == key_id for keys in keyring.hash_keys.values() for key in keys):
         raise click.BadParameter("the keyring has no hash key with this id", param_hint="--key-id")
@@ -97,7 +99,7 @@ def republish(
     # Its consumer only asks, so there is nothing to close but the connection, which ends with the process.
     merge = MergePacing(
         MergedOffsets(
-            kafka.consumer(settings.kafka, settings.topics.group(MERGE_GROUP), settings.kafka_client),
+            clients.consumer(settings.kafka, settings.topics.group(MERGE_GROUP), settings.kafka_client),
             topic=settings.topics.changes_bulk,
             partitions=settings.partitions,
         ),
@@ -127,7 +129,7 @@ def republish(
             engine=engine,
             keyring=keyring,
             outbox=outbox,
-            publisher=Publisher(partial(kafka.producer, settings.kafka, settings.kafka_client, linger_ms=20)),
+            publisher=Publisher(partial(clients.producer, settings.kafka, settings.kafka_client, linger_ms=20)),
             selection=selection,
             start=start or pages.Cursor(),
             report=report,

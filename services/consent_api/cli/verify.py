@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_runtime.terminal import shown
+from consent_kafka.registry import connect_codec
+from consent_service.terminal import shown
 
 if TYPE_CHECKING:
     from consent_api.verify.compare import Difference
@@ -67,14 +68,14 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.verify.job import Summary
     from consent_api.verify.list_reader import ListUnreadableError
     from consent_api.verify.repairing import RepairWriter
-    from consent_runtime import startup
-    from consent_runtime.keyring import KeyringError
-    from consent_runtime.provision import refuse_without_access
-    from consent_runtime.settings import load
+    from consent_kafka.provisioning import refuse_without_access
+    from consent_privacy.keyring import KeyringError
+    from consent_service import startup
+    from consent_service.settings import load
 
     settings = load(DatabaseSettings)
     keyring = startup.keyring(settings)
-    codec = startup.codec(settings, wait_seconds=10)
+    codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, "verify")
     if channel is not None and channel not in settings.channels:
         raise click.BadParameter(f"there are {', '.join(settings.channels)}", param_hint="--channel")

@@ -14,7 +14,7 @@ from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.topics import SERVICES, Topics
-from consent_runtime import kafka
+from consent_kafka import clients
 
 REPLAYED_AT = "replayed-at"
 
@@ -139,7 +139,7 @@ class DeadLetterReader:
                         timestamp=message.timestamp()[1],
                         key=_bytes(message.key()) or b"",
                         value=_bytes(message.value()),
-                        mark=_mark(kafka.headers(message)),
+                        mark=_mark(clients.headers(message)),
                     )
         finally:
             consumer.close()

@@ -12,9 +12,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from consent_api.errors import NotReplayedError
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
-from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.dead_letters import TOO_LARGE, OriginalRecord, original
-from consent_runtime.keyring import DecryptionFailedError, Keyring
+from consent_kafka.batches import UNFETCHABLE
+from consent_kafka.dead_letters import TOO_LARGE, OriginalRecord, original
+from consent_privacy.keyring import DecryptionFailedError, Keyring
 
 from .reader import REPLAYED_AT, DeadLetter
 

@@ -10,7 +10,7 @@ from consent_api.ledger import backlog
 from consent_api.ledger.backlog import BulkBacklog
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
-from consent_runtime.problems import Problem
+from consent_http.problem_details import Problem
 
 READ_INTERVAL_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30

@@ -21,11 +21,11 @@ from consent_api.ledger.submissions import Parsed, Results, Submission
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_contracts.decisions import GIVEN
-from consent_runtime import bodies
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.openapi import IDEMPOTENCY_KEY, json_response, request_body
-from consent_runtime.problems import Problem, responses
-from consent_runtime.rate_limits import ConcurrencyLimit
+from consent_http import request_body
+from consent_http.api_keys import ApiKey
+from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
+from consent_http.problem_details import Problem, responses
+from consent_http.rate_limits import ConcurrencyLimit
 
 from . import models, rendering
 from .back_pressure import BackPressure
@@ -69,7 +69,7 @@ def routes(
             200: json_response(models.Recorded, "Known already: the first decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedDecision, IDEMPOTENCY_KEY),
+        openapi_extra=json_body(models.SubmittedDecision, IDEMPOTENCY_KEY),
     )
     async def submit(
         key: Annotated[ApiKey, Depends(dependencies.submit)],
@@ -90,7 +90,7 @@ def routes(
             200: json_response(models.BatchResponse, "One result for each decision."),
             **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedBatch, IDEMPOTENCY_KEY),
+        openapi_extra=json_body(models.SubmittedBatch, IDEMPOTENCY_KEY),
     )
     async def submit_batch(
         key: Annotated[ApiKey, Depends(dependencies.submit_batch)],
@@ -170,7 +170,7 @@ class DecisionHandler:
 
     async def submit(self, caller: ApiKey, key: str, body: bytes) -> Response:
         """Beside whatever else comes at the same moment. A problem when the decision is refused."""
-        items = [bodies.decode(body, _OBJECT)]
+        items = [request_body.decode(body, _OBJECT)]
         submission = self._submission(caller, key, b"decisions\0" + body, items, _one, bulk=False)
         with self._conflicts():
             done = await self._commits.commit_grouped(submission)
@@ -333,7 +333,7 @@ def _idempotency_key(header: str | None) -> str:
 
 
 def _read_batch(body: bytes) -> _Batch:
-    document = bodies.decode(body, _OBJECT)
+    document = request_body.decode(body, _OBJECT)
     items, bulk = document.get("decisions"), document.get("bulk")
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or document.keys() - {"decisions", "bulk"}:
         raise Problem(

@@ -11,10 +11,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from consent_api.keys import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
-from consent_runtime import bodies
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.problems import Problem, missing_api_key, missing_scope
-from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
+from consent_http import request_body
+from consent_http.api_keys import ApiKey
+from consent_http.problem_details import Problem, missing_api_key, missing_scope
+from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
 
@@ -80,7 +80,7 @@ def read_body(
 
     async def read(request: Request, caller: Annotated[ApiKey, Depends(authenticated)]) -> AsyncIterator[bytes]:
         with at_once.held(caller):
-            yield await bodies.read(request, limit=limit)
+            yield await request_body.read(request, limit=limit)
 
     return read
 

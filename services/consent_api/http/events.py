@@ -8,9 +8,9 @@ from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import events
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import LONGEST_REFERENCE, Rules, event_reference
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.openapi import json_response
-from consent_runtime.problems import responses
+from consent_http.api_keys import ApiKey
+from consent_http.openapi import json_response
+from consent_http.problem_details import responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies

@@ -12,10 +12,10 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Rules, named_address
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
-from consent_runtime import bodies
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.openapi import json_response, request_body
-from consent_runtime.problems import responses
+from consent_http import request_body
+from consent_http.api_keys import ApiKey
+from consent_http.openapi import json_body, json_response
+from consent_http.problem_details import responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies
@@ -39,7 +39,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             200: json_response(models.Explanation, "The verdict and what it rests on."),
             **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.ExplainRequest),
+        openapi_extra=json_body(models.ExplainRequest),
     )
     def explain(
         key: Annotated[ApiKey, Depends(dependencies.read)],
@@ -47,7 +47,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         accept: Annotated[str, Header(include_in_schema=False)] = "",
         accept_language: Annotated[str, Header(include_in_schema=False)] = "",
     ) -> Response:
-        question = bodies.decode(body, _QUESTION)
+        question = request_body.decode(body, _QUESTION)
         try:
             if question.purpose != EVERY_PURPOSE and not PURPOSE.fullmatch(question.purpose):
                 cure = "send a slug of a-z, 0-9, _ and -, at most 64 characters, or *"

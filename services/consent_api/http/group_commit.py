@@ -20,7 +20,7 @@ from consent_api.ledger.idempotency import RequestInFlightError
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute
-from consent_runtime import request_ids
+from consent_service import request_ids
 
 log = logging.getLogger(__name__)
 

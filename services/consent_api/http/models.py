@@ -14,7 +14,7 @@ from consent_contracts.checks import CHANNEL
 from consent_contracts.decisions import KEY_ID, STATUSES
 from consent_contracts.records import PURPOSE
 from consent_contracts.verdict import UNKNOWN
-from consent_runtime.problems import FieldError
+from consent_http.problem_details import FieldError
 
 # Patterns are for the description alone: what is sent is read by rules that name the cure.
 REFERENCE = r"^[^@]*([1-9A-Za-z]|[^\u0000-\u007F])[^@]*$"

@@ -23,8 +23,8 @@ from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
-from consent_runtime import problems
-from consent_runtime.problems import Problem
+from consent_http import problem_details
+from consent_http.problem_details import Problem
 
 from . import models
 
@@ -168,8 +168,11 @@ def _warnings(recorded: Recorded) -> list[models.DecisionWarning]:
     return []
 
 
-def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[problems.FieldError]:
-    return [problems.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure) for each in faults]
+def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[problem_details.FieldError]:
+    return [
+        problem_details.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure)
+        for each in faults
+    ]
 
 
 def to_linked(found: list[Linked]) -> models.Addresses:

@@ -13,10 +13,10 @@ from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
-from consent_runtime import bodies
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.openapi import json_response, request_body
-from consent_runtime.problems import Problem, responses
+from consent_http import request_body
+from consent_http.api_keys import ApiKey
+from consent_http.openapi import json_body, json_response
+from consent_http.problem_details import Problem, responses
 
 from . import models, rendering
 from .dependencies import RequestDependencies
@@ -49,7 +49,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             200: json_response(models.Addresses, "All that are linked now."),
             **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedAddresses),
+        openapi_extra=json_body(models.SubmittedAddresses),
     )
     def link(
         subject_ref: SubjectRef,
@@ -76,7 +76,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
             200: json_response(models.Addresses, "All that remain linked."),
             **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
         },
-        openapi_extra=request_body(models.SubmittedAddresses),
+        openapi_extra=json_body(models.SubmittedAddresses),
     )
     def unlink(
         subject_ref: SubjectRef,
@@ -170,7 +170,7 @@ def _subject(subject_ref: str, rules: Rules, *, addresses: Collection[str] = ())
 
 def _named(body: bytes, tenant: str, rules: Rules) -> list[Named]:
     """Every address of the body, or a problem with all that cannot be read."""
-    given = bodies.decode(body, _ADDRESSES).addresses
+    given = request_body.decode(body, _ADDRESSES).addresses
     named: list[Named] = []
     faults: list[FieldError] = []
     for position, each in enumerate(given):

@@ -13,10 +13,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consent_runtime.batches import RecordBatch
-from consent_runtime.instance_watch import WATCH_SECONDS, InstanceWatch
-from consent_runtime.observability import Health
-from consent_runtime.progress import STALLED_SECONDS
+from consent_kafka.batches import RecordBatch
+from consent_kafka.instance_watch import WATCH_SECONDS, InstanceWatch
+from consent_service.health import Health
+from consent_service.stall_timer import STALLED_SECONDS
 
 from .deleted_records import DeletedRecords, Partition
 from .metrics import IngestMetrics
@@ -26,7 +26,7 @@ from .stall_detector import StallDetector
 
 log = logging.getLogger(__name__)
 
-# How the consumer has to be set up for this loop, on top of consent_runtime.kafka's settings.
+# How the consumer has to be set up for this loop, on top of consent_kafka.clients's settings.
 CONSUMER: dict[str, Any] = {
     # librdkafka commits the stored offsets twice a second, at revocation and at close.
     "enable_auto_commit": True,

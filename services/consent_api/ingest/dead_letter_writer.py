@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consent_api.errors import DeadLettersNotWrittenError
-from consent_runtime.batches import UNFETCHABLE
-from consent_runtime.dead_letters import TOO_LARGE, DeadLetterBuilder, TruncatedRecord, truncated_error
+from consent_kafka.batches import UNFETCHABLE
+from consent_kafka.dead_letters import TOO_LARGE, DeadLetterBuilder, TruncatedRecord, truncated_error
 
 if TYPE_CHECKING:
-    from consent_runtime.transport.api import Record
+    from consent_kafka.transport.api import Record
 
     from .record import Consumed
 

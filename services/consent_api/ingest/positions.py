@@ -19,8 +19,8 @@ from sqlalchemy import Connection, text
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.ledger import Ledger
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
-from consent_runtime.observability import Health
+from consent_service.clock import MAX_CLOCK_LEAD_MICROS
+from consent_service.health import Health
 
 from .deleted_records import Partition
 

@@ -28,10 +28,13 @@ from consent_api.monitors import CLOCK, ClockMonitor
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import IngestSettings
 from consent_contracts.errors import RegistryUnavailableError
-from consent_runtime import kafka, observability, startup
-from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
-from consent_runtime.instance_watch import InstanceWatch, find_holder
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_kafka.dead_letters import DeadLetterBuilder, DeadLetterMetrics
+from consent_kafka.instance_watch import InstanceWatch, find_holder
+from consent_kafka.registry import connect_codec
+from consent_privacy.keyring import Keyring
+from consent_service import startup
+from consent_service.health import Health, serve_metrics
 
 from .consumer_loop import CONSUMER, ConsumerLoop, Handle
 from .dead_letter_writer import NOT_STORABLE, PRODUCER, SERVICE, DeadLetterWriter
@@ -58,8 +61,8 @@ def run(settings: IngestSettings) -> int:
     """Until SIGTERM; the exit code. MisconfiguredError when a tenant in the settings has no keys."""
     startup.begin_logs(settings)
     registry = CollectorRegistry()
-    health = observability.Health(expected=("inbound", "inbound-bulk", "receipts"))
-    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    health = Health(expected=("inbound", "inbound-bulk", "receipts"))
+    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         with composed(settings, registry=registry, health=health) as loops:
             return run_until_signal(loops)
@@ -68,9 +71,7 @@ def run(settings: IngestSettings) -> int:
 
 
 @contextmanager
-def composed(
-    settings: IngestSettings, *, registry: CollectorRegistry, health: observability.Health
-) -> Iterator[dict[str, Loop]]:
+def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: Health) -> Iterator[dict[str, Loop]]:
     """The loops, ready to run. Waits for the registry once: the schema ids are kept."""
     keyring = startup.keyring(settings)
     bound = {
@@ -82,7 +83,7 @@ def composed(
     topics = settings.topics
     read = [topics.inbound, topics.inbound_bulk, topics.receipts]
     metrics = IngestMetrics.on(registry, topics=read)
-    codec = startup.codec(settings)
+    codec = connect_codec(settings)
     engine = connect(settings.database, pool_size=6, application="consent-relay ingest")
     refuse_denied(engine)
     ledger = Ledger(
@@ -110,11 +111,11 @@ def composed(
 
     def dead_letters() -> DeadLetterWriter:
         return DeadLetterWriter(
-            producer=kafka.producer(settings.kafka, settings.kafka_client, **PRODUCER), letters=letters
+            producer=clients.producer(settings.kafka, settings.kafka_client, **PRODUCER), letters=letters
         )
 
     def end_offsets() -> EndOffsets:
-        return EndOffsets(lambda: kafka.admin(settings.kafka, {"log_level": 2, **settings.kafka_client}))
+        return EndOffsets(lambda: clients.admin(settings.kafka, {"log_level": 2, **settings.kafka_client}))
 
     def submissions(lane: Lane) -> Submissions:
         return Submissions(
@@ -127,7 +128,7 @@ def composed(
             default_tenant=default_tenants[lane],
             dead_letters=dead_letters(),
             results=ResultWriter(
-                producer=kafka.producer(settings.kafka, settings.kafka_client, **RESULTS_PRODUCER),
+                producer=clients.producer(settings.kafka, settings.kafka_client, **RESULTS_PRODUCER),
                 codec=codec,
                 topic=topics.results,
                 metrics=metrics,
@@ -162,7 +163,7 @@ def composed(
         consumer_loop = ConsumerLoop(
             name=name,
             topic=topic,
-            open_consumer=lambda: kafka.consumer(
+            open_consumer=lambda: clients.consumer(
                 settings.kafka,
                 group,
                 settings.kafka_client,
@@ -176,7 +177,7 @@ def composed(
             metrics=metrics,
             instance=InstanceWatch(
                 instance_id=instance_id,
-                session_timeout=kafka.SESSION_SECONDS,
+                session_timeout=clients.SESSION_SECONDS,
                 look=partial(find_holder, settings.kafka, group, instance_id, settings.kafka_client),
             ),
             high_watermarks=end_offsets(),

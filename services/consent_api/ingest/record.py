@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import Message
 
-from consent_runtime import kafka
-from consent_runtime.batches import MAX_VALUE_BYTES, RecordBatch
+from consent_kafka import clients
+from consent_kafka.batches import MAX_VALUE_BYTES, RecordBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class Consumed:
             timestamp=timestamp,
             key=_bytes(message.key()),
             value=value,
-            headers=tuple(kafka.headers(message)),
+            headers=tuple(clients.headers(message)),
         )
 
     @classmethod

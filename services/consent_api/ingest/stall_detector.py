@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from consent_runtime.progress import StallTimer, open_transaction
+from consent_service.stall_timer import StallTimer, open_transaction
 
 Partition = tuple[str, int]
 """A topic and a partition."""

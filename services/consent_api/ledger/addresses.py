@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from consent_runtime.addresses import PHONE_CHANNELS, aliases
-from consent_runtime.keyring import DecryptionFailedError, Keyring, UnknownTenantError
+from consent_privacy.addresses import PHONE_CHANNELS, aliases
+from consent_privacy.keyring import DecryptionFailedError, Keyring, UnknownTenantError
 
 logger = logging.getLogger(__name__)
 

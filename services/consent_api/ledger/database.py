@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_runtime.refusals import LinkRefusedError
+from consent_service.errors import LinkRefusedError
 
 T = TypeVar("T")
 

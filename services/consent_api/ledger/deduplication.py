@@ -15,8 +15,8 @@ from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import SKEW_MICROS
-from consent_runtime.addresses import aliases
-from consent_runtime.keyring import Keyring
+from consent_privacy.addresses import aliases
+from consent_privacy.keyring import Keyring
 
 from .addresses import live_key_ids
 from .effects import Outcome

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from consent_api.errors import ConsentApiError
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 from .database import CLOCK_MICROS
 from .lanes import TIME_LIMITS, Lane

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
-from consent_runtime.keyring import Key, Keyring, age
+from consent_privacy.keyring import Key, Keyring, age
 
 from .database import CLOCK_MICROS
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.validate import Accepted
-from consent_runtime.clock import now_micros
+from consent_service.clock import now_micros
 
 from . import database, lanes
 from .database import transact

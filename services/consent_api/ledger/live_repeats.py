@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 from . import addresses
 from .pending_writes import PendingWrites

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 from . import addresses, writes
 from .addresses import Address

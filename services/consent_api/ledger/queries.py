@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 from consent_contracts.decisions import Decision
 from consent_contracts.join import order
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 from . import addresses, database, effects, subjects
 from .addresses import Named, live_key_ids

@@ -19,7 +19,7 @@ from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.verdict import verdict
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 from . import addresses, deduplication, effects, live_repeats, subjects, writes
 from .addresses import Address, Named

@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 
 from consent_api.ledger.lanes import Lane
 from consent_contracts.errors import RegistryUnavailableError
-from consent_runtime.observability import Health
-from consent_runtime.progress import StallTimer
+from consent_service.health import Health
+from consent_service.stall_timer import StallTimer
 
 from .availability import PartitionAvailability
 from .errors import PublishFailedError

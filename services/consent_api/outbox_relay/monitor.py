@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from consent_api.ledger import backlog
 from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
-from consent_runtime.observability import Health
-from consent_runtime.progress import StallTimer
+from consent_service.health import Health
+from consent_service.stall_timer import StallTimer
 
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE, OutboxTable

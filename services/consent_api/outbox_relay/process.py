@@ -33,8 +33,11 @@ from consent_api.verify.metrics import ScrubMetrics
 from consent_api.verify.repairing import RepairWriter
 from consent_api.verify.scrub import ScrubLoop
 from consent_api.verify.scrub_table import ScrubTable
-from consent_runtime import kafka, observability, startup
-from consent_runtime.progress import STALLED_SECONDS, StallTimer
+from consent_kafka import clients
+from consent_kafka.registry import lazy_codec
+from consent_service import startup
+from consent_service.health import Health, serve_metrics
+from consent_service.stall_timer import STALLED_SECONDS, StallTimer
 
 from . import repair_loop
 from .availability import PartitionAvailability
@@ -65,8 +68,8 @@ def run(settings: OutboxRelaySettings) -> int:
     """Until SIGTERM; the exit code. Starts, and waits, also while the broker or the database does not answer."""
     startup.begin_logs(settings)
     registry = CollectorRegistry()
-    health = observability.Health(expected=(*map(relay_part, Lane), repair_loop.PART))
-    server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    health = Health(expected=(*map(relay_part, Lane), repair_loop.PART))
+    server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     try:
         with composed(settings, registry=registry, health=health) as loops:
             return run_until_signal(loops)
@@ -84,7 +87,7 @@ def composed(
     settings: OutboxRelaySettings,
     *,
     registry: CollectorRegistry,
-    health: observability.Health,
+    health: Health,
     stalled_after: float = STALLED_SECONDS,
 ) -> Iterator[dict[str, Loop]]:
     """The loops of one relay, ready to run."""
@@ -97,7 +100,7 @@ class _Composition:
         self,
         settings: OutboxRelaySettings,
         registry: CollectorRegistry,
-        health: observability.Health,
+        health: Health,
         stalled_after: float,
         stack: ExitStack,
     ) -> None:
@@ -110,8 +113,8 @@ class _Composition:
         self.scrub_metrics = ScrubMetrics.on(registry)
         self.keyring = startup.keyring(settings)
         # Ids are looked up by the loops that need them: rows are published while the registry does not answer.
-        self.codec = startup.lazy_codec(settings)
-        self.admin = kafka.admin(settings.kafka, {"log_level": 2, **settings.kafka_client})
+        self.codec = lazy_codec(settings)
+        self.admin = clients.admin(settings.kafka, {"log_level": 2, **settings.kafka_client})
         self.info = {lane: TopicInfo(self.admin, lane.changes(settings.topics)) for lane in Lane}
         self.monitor_engine = self._connect("outbox monitor")
         refuse_denied(self.monitor_engine)
@@ -242,7 +245,7 @@ class _Composition:
 
         def reader() -> HoleReader:
             return HoleReader(
-                consumer=kafka.consumer(
+                consumer=clients.consumer(
                     settings.kafka, topics.group("consent-api-holes"), settings.kafka_client, **CONSUMER
                 ),
                 codec=self.codec,
@@ -302,7 +305,7 @@ class _Composition:
         return lambda connection, row: denial_of(connection, self.codec, row, lane)
 
     def _publisher(self) -> Publisher:
-        return Publisher(partial(kafka.producer, self.settings.kafka, self.settings.kafka_client, **PRODUCER))
+        return Publisher(partial(clients.producer, self.settings.kafka, self.settings.kafka_client, **PRODUCER))
 
     def _connect(self, purpose: str, *, pool_size: int = 1) -> Engine:
         engine = connect(self.settings.database, pool_size=pool_size, application=f"consent-relay {purpose}")

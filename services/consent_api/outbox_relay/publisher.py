@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from .outbox_table import Row
 
-# On top of consent_runtime.kafka's idempotent producer.
+# On top of consent_kafka.clients's idempotent producer.
 PRODUCER: dict[str, Any] = {
     # A record is either acknowledged or known to have failed within this time. The rows stay locked so long, and
     # the database ends a transaction that is idle for 10 s.

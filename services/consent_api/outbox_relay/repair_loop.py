@@ -26,9 +26,9 @@ from consent_api.republish import pages
 from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring, KeyringError
-from consent_runtime.observability import Health
+from consent_privacy.keyring import Keyring, KeyringError
+from consent_service.clock import now_micros
+from consent_service.health import Health
 
 from .errors import PublishFailedError, TopicChangedError
 from .hole_reader import HoleReader

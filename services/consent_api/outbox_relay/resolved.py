@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
-from consent_runtime.clock import is_ahead
+from consent_service.clock import is_ahead
 
 from .errors import PublishFailedError
 from .outbox_table import OutboxTable, Row

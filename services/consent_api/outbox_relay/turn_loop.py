@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.lanes import Lane
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_runtime.clock import is_ahead
-from consent_runtime.observability import Health
+from consent_service.clock import is_ahead
+from consent_service.health import Health
 
 from .metrics import RelayMetrics
 from .outbox_table import UNREACHABLE

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from consent_api.ledger.database import CLOCK_MICROS as _NOW
 from consent_api.ledger.lanes import Lane
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
+from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 
 from .errors import PartitionsChangedError
 from .points import PartitionProgress, Point

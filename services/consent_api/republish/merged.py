@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_runtime.clock import is_ahead
+from consent_service.clock import is_ahead
 
 # Uncommitted records too: the merge writes these without transactions, and another's open one must not hide them.
 CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "isolation_level": "read_uncommitted"}

@@ -16,7 +16,7 @@ from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.ledger.rows import choice_of
 from consent_contracts.decisions import GIVEN
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 # The page is cut before it is filtered, so that a selection that matches little does not scan without end.
 _PAGE = text(

@@ -13,7 +13,7 @@ import unicodedata
 import urllib.parse
 from functools import lru_cache
 
-from consent_runtime import phones
+from consent_privacy import phones
 
 _SIGN = re.compile(r"[^A-Za-z0-9 .,:;/+'-]", re.ASCII)
 """Without one a text has no escapes and no @ in words. Most texts have none, and each submission has some ten."""

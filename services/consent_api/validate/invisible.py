@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from consent_runtime.invisible import REMOVED
+from consent_privacy.invisible import REMOVED
 
 _ANNOTATION = range(0xFFF9, 0xFFFC)
 """Interlinear annotation: format characters that Unicode has programs show, and hardly any does."""

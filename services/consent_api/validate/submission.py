@@ -10,7 +10,7 @@ from typing import TypeVar
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
-from consent_runtime.addresses import InvalidAddressError, canonical
+from consent_privacy.addresses import InvalidAddressError, canonical
 
 from . import evidence as evidence_rules
 from . import references, texts, times

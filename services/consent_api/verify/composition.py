@@ -15,8 +15,8 @@ from consent_api.ledger.database import transact
 from consent_api.republish.merged import CONSUMER as RESOLVED_CONSUMER
 from consent_api.settings import DatabaseSettings
 from consent_contracts.codec import Codec
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 
 from . import ledger_entries
 from .job import Verification
@@ -56,14 +56,14 @@ def opened(
     the others as of `Verification`. Raises ListUnreadableError and LedgerUnavailableError."""
     topics = settings.topics
     lists = ListReader(
-        partial(kafka.consumer, settings.kafka, topics.group(_GROUP), settings.kafka_client, **CONSUMER),
+        partial(clients.consumer, settings.kafka, topics.group(_GROUP), settings.kafka_client, **CONSUMER),
         codec,
         partitions=settings.partitions,
         batch=batch,
         pace=pace,
     )
     reached = ReachedReader(
-        kafka.consumer(settings.kafka, topics.group(_GROUP), settings.kafka_client, **RESOLVED_CONSUMER),
+        clients.consumer(settings.kafka, topics.group(_GROUP), settings.kafka_client, **RESOLVED_CONSUMER),
         codec,
         topics.resolved,
         partitions=settings.partitions,

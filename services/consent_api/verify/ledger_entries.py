@@ -19,7 +19,7 @@ from consent_api.ledger.key_rotation import incomplete
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import choice_of, decision_of
 from consent_contracts.decisions import Decision
-from consent_runtime.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, age
 
 # A page takes a small part of each table, in which the planner, who has no idea how few rows follow, would read all.
 _PLAN = text(

@@ -12,7 +12,7 @@ from consent_api.republish.merged import MergedUnknownError, newest_records
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_runtime.clock import is_ahead, now_micros
+from consent_service.clock import is_ahead, now_micros
 
 from .list_reader import ListUnreadableError
 

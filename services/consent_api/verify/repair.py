@@ -27,7 +27,7 @@ from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.records import PURPOSE
-from consent_runtime.keyring import KeyringError
+from consent_privacy.keyring import KeyringError
 
 from .compare import OVERFLOW_SUBJECT, Kind, ListEntry
 from .job import Checked

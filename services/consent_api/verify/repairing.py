@@ -14,7 +14,7 @@ from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.republish.pacing import BulkPacing
-from consent_runtime.keyring import KeyringError
+from consent_privacy.keyring import KeyringError
 
 from .compare import Kind
 from .job import Checked

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from consent_api.errors import LedgerUnavailableError
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_runtime.keyring import KeyringError
+from consent_privacy.keyring import KeyringError
 
 from .composition import Opened
 from .job import Checked, Summary

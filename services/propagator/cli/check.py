@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from consent_runtime.keyring import Keyring
+    from consent_privacy.keyring import Keyring
     from propagator.config.model import Destination
 
 
@@ -52,8 +52,8 @@ def check(file: Path, channels: str, keyring_file: Path | None, verifying: bool)
 
 
 def _keyring(path: Path | None) -> Keyring | None:
-    from consent_runtime.keyring import InvalidKeyringError, Keyring
-    from consent_runtime.startup import exit_with_errors
+    from consent_privacy.keyring import InvalidKeyringError, Keyring
+    from consent_service.exits import exit_with_errors
 
     if path is None:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from consent_runtime.keyring import Keyring
-from consent_runtime.startup import exit_with_errors
+from consent_privacy.keyring import Keyring
+from consent_service.exits import exit_with_errors
 from propagator.config.model import Destination
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE

@@ -37,7 +37,7 @@ def forget(name: str, yes: bool) -> None:
     Uses the propagator's settings (CONSENT_RELAY_...), and refuses while the destinations file names NAME. Restart the
     propagators without it first: one that runs with an older file would write new rows.
     """
-    from consent_runtime import settings, startup
+    from consent_service import settings, startup
     from propagator.settings import PropagatorSettings
 
     from .declared import read_destinations
@@ -61,8 +61,8 @@ def forget(name: str, yes: bool) -> None:
 
 def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
     """All rows of the state topic, up to its end as it is now."""
-    from consent_runtime import kafka
-    from consent_runtime.provision import refuse_without_access
+    from consent_kafka import clients
+    from consent_kafka.provisioning import refuse_without_access
     from consent_state import (
         Position,
         RestoreFailedError,
@@ -80,7 +80,7 @@ def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
     # By partition too: a destination's own row has the same key in each.
     live: dict[tuple[int, bytes], StoredRow] = {}
     refuse_without_access(settings, "destinations-forget")
-    admin = kafka.admin(settings.kafka, settings.kafka_client)
+    admin = clients.admin(settings.kafka, settings.kafka_client)
     try:
         topic_id = topic_ids(admin, [topic])[topic]
         starts = {at: Position(topic_id, low) for at, low in low_watermarks(admin, partitions).items()}
@@ -113,10 +113,10 @@ def _stored_rows(settings: PropagatorSettings) -> list[StoredRow]:
 
 def _write_tombstones(settings: PropagatorSettings, topic: str, rows: Sequence[StoredRow]) -> None:
     """Returns once the broker has acknowledged each."""
-    from consent_runtime import kafka
+    from consent_kafka import clients
 
     failures: Counter[str] = Counter()
-    producer = kafka.producer(settings.kafka, settings.kafka_client)
+    producer = clients.producer(settings.kafka, settings.kafka_client)
     for row in rows:
         while True:
             try:

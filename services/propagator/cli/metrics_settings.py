@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from consent_runtime.settings import ProcessSettings
+from consent_service.settings import ProcessSettings
 from propagator.settings import PropagatorSettings
 
 

@@ -23,8 +23,8 @@ def propagator() -> None:
     """
     import sys
 
-    from consent_runtime import settings, startup
-    from consent_runtime.provision import require_topics
+    from consent_kafka.provisioning import require_topics
+    from consent_service import settings, startup
     from propagator.settings import PropagatorSettings
 
     from .declared import read_destinations

@@ -65,7 +65,7 @@ def list_destinations(url: str | None, seconds: float) -> None:
     OLDEST LIVE      age of the oldest live refusal that the destination has not accepted
     DELIVERED UNTIL  every live refusal recorded until then was accepted; - is not known
     """
-    from consent_runtime import settings
+    from consent_service import settings
 
     from .metrics_settings import MetricsSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_runtime.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, age
 from propagator.connectors.base import Action, Capabilities, ConnectionSettings, ConnectorType
 from propagator.desired.model import DestinationRules, Purposes
 

@@ -23,7 +23,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from propagator.connectors.base import ConnectionSettings, ConnectorType, Options
 from propagator.desired.model import Purposes
 from propagator.errors import FileError, InvalidDestinationsFileError

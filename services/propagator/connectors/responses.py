@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from consent_runtime.logs import redact
+from consent_service.json_logs import redact
 from propagator.connectors.http import HttpResponse
 from propagator.errors import DestinationDownError, MisconfiguredError, ThrottledError
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import msgspec
 
-from consent_runtime.keyring import DecryptionFailedError, Keyring
+from consent_privacy.keyring import DecryptionFailedError, Keyring
 from propagator.config.model import Destination
 from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes

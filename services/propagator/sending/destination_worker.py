@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from propagator.config.model import Destination
 from propagator.connectors.base import Connector
 from propagator.metrics import Metrics

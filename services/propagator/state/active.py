@@ -16,9 +16,9 @@ from typing import Protocol
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
-from consent_runtime.transport.api import Chunk, Ownership
+from consent_kafka.transport.api import Chunk, Ownership
+from consent_service.clock import now_micros
+from consent_service.health import Health
 from consent_state import (
     Remaining,
     RestoreFailedError,

@@ -9,11 +9,11 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from consent_runtime.clock import elapsed_micros
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import append_time
-from consent_runtime.observability import Health
-from consent_runtime.progress import STALLED_SECONDS, StableOffset
+from consent_kafka.clients import append_time
+from consent_service.clock import elapsed_micros
+from consent_service.clock_check import ClockCheck
+from consent_service.health import Health
+from consent_service.stall_timer import STALLED_SECONDS, StableOffset
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, last_stable_offsets
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from consent_runtime.kafka import unauthorized
+from consent_kafka.clients import unauthorized
 from propagator.errors import SenderFencedError
 
 from .overlay import UndurableRow

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from consent_contracts.partitioner import partition_of
-from consent_runtime.clock import now_micros
+from consent_service.clock import now_micros
 from consent_state import StateError, StateStoreCorruptedError
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
-from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.position import Position
-from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
+from consent_kafka.position import Position
+from consent_kafka.resolved import ListResolved, ResolvedPartition, StalenessLimits
+from consent_service.clock import elapsed_micros, now_micros
 
 logger = logging.getLogger(__name__)
 

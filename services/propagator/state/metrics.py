@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from consent_runtime.zero_series import from_zero
+from consent_service.zero_series import from_zero
 from consent_state import RebuildReason
 
 

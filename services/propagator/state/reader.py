@@ -21,8 +21,8 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts.errors import RegistryUnavailableError
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
+from consent_service.clock import now_micros
+from consent_service.health import Health
 from consent_state import (
     Batch,
     Position,

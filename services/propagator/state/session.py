@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from consent_runtime.transport.api import Ownership
+from consent_kafka.transport.api import Ownership
 from propagator.errors import SenderFencedError
 from propagator.sending.ports import PendingPush
 from propagator.timing import TOO_LARGE_SECONDS

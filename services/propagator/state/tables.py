@@ -18,8 +18,8 @@ import msgspec
 
 from consent_contracts import lane_header
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
-from consent_runtime import kafka
-from consent_runtime.clock import now_micros
+from consent_kafka import clients
+from consent_service.clock import now_micros
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
 from propagator.desired.model import DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
@@ -244,7 +244,7 @@ class PartitionTables:
                         changes[layout.RESOLVED_KEY] = layout.pack_resolved(append_time, value)
                         applied.resolved.append((append_time, value))
                 else:
-                    deferred = may_defer and lane_header.is_bulk(kafka.headers(message))
+                    deferred = may_defer and lane_header.is_bulk(clients.headers(message))
                     self._take_entry(message, key, value, append_time, changes, touched, deferred=deferred)
         writes = self.store.batch()
         for changed_key, changed in changes.items():

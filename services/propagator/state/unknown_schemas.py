@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consent_runtime.clock import elapsed_micros, now_micros
+from consent_service.clock import elapsed_micros, now_micros
 
 WAIT_MICROS = 300_000_000
 """Of a registry that answers. One that is being restored, or is one of several, may know the schema by then."""

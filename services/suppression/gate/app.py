@@ -10,12 +10,13 @@ from msgspec import UNSET
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
-from consent_runtime import api_docs, bodies, openapi, problems, request_ids
-from consent_runtime.api_keys import ApiKey, InvalidApiKeysError, KeyFile, bearer
-from consent_runtime.clock import elapsed_micros, now_micros
-from consent_runtime.keyring import Keyring
-from consent_runtime.problems import Problem
-from consent_runtime.rate_limits import ConcurrencyLimit, RateLimits
+from consent_http import api_docs, openapi, problem_details, request_body
+from consent_http.api_keys import ApiKey, InvalidApiKeysError, KeyFile, bearer
+from consent_http.problem_details import Problem
+from consent_http.rate_limits import ConcurrencyLimit, RateLimits
+from consent_privacy.keyring import Keyring
+from consent_service import request_ids
+from consent_service.clock import elapsed_micros, now_micros
 
 from .contract import DENY, EXAMPLES, MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
 from .metrics import GateMetrics
@@ -76,9 +77,9 @@ class Gate:
                 headers={"Retry-After": str(_RETRY_SECONDS)},
             ) from None
         if key is None:
-            raise problems.missing_api_key()
+            raise problem_details.missing_api_key()
         if not key.allows(_SCOPE):
-            raise problems.missing_scope(_SCOPE)
+            raise problem_details.missing_scope(_SCOPE)
         self._limits.admit(ADDRESSES, key, 0.0)
         self._limits.admit(REQUESTS, key)
         return key
@@ -170,14 +171,14 @@ def _list_unusable(answer: Answer) -> Problem:
 def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAPI:
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
-    problems.install(app)
+    problem_details.install(app)
     request_ids.install(app)
     at_once = ConcurrencyLimit(_CHECKED_AT_ONCE)
 
     @app.exception_handler(Problem)
     async def refuse(_: Request, problem: Problem) -> Response:
         metrics.refused.labels(str(problem.status)).inc()
-        return problems.render(problem)
+        return problem_details.render(problem)
 
     @app.post(
         "/v1/check",
@@ -188,17 +189,17 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
         ' from, as it is stale, say; with "when_stale": "deny" each address is then denied.',
         responses={
             200: openapi.json_response(CheckResponse, "An answer for each address, in the order of the request."),
-            **problems.responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
+            **problem_details.responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
-        openapi_extra={**openapi.request_body(CheckRequest), "security": [{"apiKey": []}]},
+        openapi_extra={**openapi.json_body(CheckRequest), "security": [{"apiKey": []}]},
         tags=["check"],
     )
     async def check(request: Request) -> Response:
         caller = gate.caller(request.headers.get("authorization"))
         with at_once.held(caller):
-            body = await bodies.read(request, limit=MOST_BYTES)
+            body = await request_body.read(request, limit=MOST_BYTES)
             began = time.perf_counter()
-            asked = bodies.decode(body, REQUEST)
+            asked = request_body.decode(body, REQUEST)
             answers = await gate.check(caller, asked)
             content = RESPONSE.encode(CheckResponse(results=results_of(answers)))
         metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)

@@ -11,7 +11,7 @@ from consent_client import SuppressionView
 from consent_client.answers import HINDRANCES
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.verdict import EXPIRED, UNKNOWN
-from consent_runtime.zero_series import from_zero
+from consent_service.zero_series import from_zero
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _DENIALS = {
@@ -67,7 +67,7 @@ class GateMetrics:
 
 
 STAGES = ("unknown", "stale", "inbound_stale", "bulk_stale", "hole")
-"""Why a partition is not answered from, as `consent_runtime.resolved` names it."""
+"""Why a partition is not answered from, as `consent_kafka.resolved` names it."""
 
 
 class ViewMetrics(Collector):

@@ -14,12 +14,15 @@ from prometheus_client import CollectorRegistry
 from consent_client import ResolvedTimestamps, SuppressionView, ViewState
 from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
-from consent_runtime import http_server, observability, provision, startup
-from consent_runtime.api_keys import InvalidApiKeysError, KeyFile
-from consent_runtime.clock import MAX_CLOCK_LEAD_MICROS
-from consent_runtime.observability import Health
-from consent_runtime.rate_limits import RateLimits
-from consent_runtime.topic_admin import ProvisionError
+from consent_http import http_server
+from consent_http.api_keys import InvalidApiKeysError, KeyFile
+from consent_http.rate_limits import RateLimits
+from consent_kafka import provisioning
+from consent_kafka.registry import connect_codec
+from consent_kafka.topic_admin import ProvisionError
+from consent_service import startup
+from consent_service.clock import MAX_CLOCK_LEAD_MICROS
+from consent_service.health import Health, serve_metrics
 
 from .app import Gate, create_app
 from .metrics import GateMetrics, ViewMetrics
@@ -63,11 +66,11 @@ def run_gate(settings: GateSettings) -> int:
     sys.setswitchinterval(0.0005)
     registry = CollectorRegistry()
     health = Health(expected=["http", _TIMESTAMPS, *(_part(channel) for channel in settings.channels)])
-    metrics_server = observability.serve(registry, health, settings.metrics_host, settings.metrics_port)
+    metrics_server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     keyring = startup.hash_keys(settings)
     keys = KeyFile(settings.gate_keys_file)
     keys.refresh()
-    codec = startup.codec(settings)
+    codec = connect_codec(settings)
     timestamps = ResolvedTimestamps(
         topics=settings.topics,
         codec=codec,
@@ -142,7 +145,7 @@ async def _read(server: uvicorn.Server, readers: _Readers, health: Health, setti
             for channel in readers.views:
                 health.heartbeat(_part(channel))
             try:
-                await asyncio.to_thread(provision.verify_topics, settings, read)
+                await asyncio.to_thread(provisioning.verify_topics, settings, read)
                 break
             except ProvisionError as error:
                 if said != (said := str(error)):

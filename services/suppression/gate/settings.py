@@ -8,9 +8,9 @@ from typing import ClassVar, cast
 from pydantic import Field, field_validator
 
 from consent_client.answers import Policy
-from consent_runtime.rate_limits import Rates
-from consent_runtime.resolved import StalenessLimits
-from consent_runtime.settings import KeyringSettings
+from consent_http.rate_limits import Rates
+from consent_kafka.resolved import StalenessLimits
+from consent_service.settings import KeyringSettings
 
 REQUESTS, ADDRESSES = "requests", "addresses"
 """Budgets of the gate."""

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from consent_runtime.addresses import PHONE_CHANNELS, InvalidAddressError, canonical
+from consent_privacy.addresses import PHONE_CHANNELS, InvalidAddressError, canonical
 
 from .errors import FileNotReadableError
 

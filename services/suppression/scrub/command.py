@@ -13,8 +13,8 @@ from typing import Self
 
 from consent_client import ListNotReadyError, SuppressionList
 from consent_client.answers import Policy
-from consent_runtime.settings import KeyringSettings
-from consent_runtime.terminal import shown
+from consent_service.settings import KeyringSettings
+from consent_service.terminal import shown
 
 from .column import choose, is_address
 from .csv_file import CsvFile

@@ -21,8 +21,9 @@ from sqlalchemy import create_engine, make_url, text
 from consent_api import keys
 from consent_api.ledger.migrate import migrate
 from consent_contracts.topics import Topics
-from consent_runtime import api_keys, provision
-from consent_runtime.clock import now_micros
+from consent_http import api_keys
+from consent_kafka import provisioning
+from consent_service.clock import now_micros
 from local_stack.ports import free_port
 from local_stack.servers import ServerEndpoints
 from tests.conftest import TENANT, own_database
@@ -93,7 +94,7 @@ def running(servers: ServerEndpoints, keyring_file: Path, directory: Path) -> It
     topics = Topics(prefix=f"t{uuid4().hex[:8]}.")
     with ExitStack() as stack:
         database, token = stack.enter_context(_migrated(servers))
-        provision.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
+        provisioning.apply(bootstrap=servers.kafka, registry=servers.registry, topics=topics)
         stack.callback(_delete, servers, topics)
         check_token, check_key = api_keys.mint(tenant=TENANT, scopes=["check"])
         keys_file = directory / "gate-keys.json"
@@ -124,7 +125,7 @@ def _started(name: str, directory: Path, token: str, environment: dict[str, str]
     port, metrics_port = free_port(), free_port()
     ports = {f"CONSENT_RELAY_{name.upper()}_PORT": str(port), "CONSENT_RELAY_METRICS_PORT": str(metrics_port)}
     path = directory / f"{name}.log"
-    command = [sys.executable, "-m", "consent_runtime", name]
+    command = [sys.executable, "-m", "consent_service", name]
     with path.open("wb") as log:
         process = subprocess.Popen(command, env=environment | ports, stderr=log)
         service = Service(

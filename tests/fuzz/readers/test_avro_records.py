@@ -19,8 +19,8 @@ from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_contracts.topics import Topics, record_names
-from consent_runtime.position import Position
-from consent_runtime.resolved import ListResolved, ResolvedPartition, StalenessLimits
+from consent_kafka.position import Position
+from consent_kafka.resolved import ListResolved, ResolvedPartition, StalenessLimits
 from lag_exporter.resolved import PartitionResolved
 from propagator.desired.model import DestinationRules, Purposes
 from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address

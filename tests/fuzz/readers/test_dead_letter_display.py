@@ -16,7 +16,7 @@ from consent_api.cli import dead_letters
 from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
 from consent_contracts import schemas
 from consent_contracts.cloudevents import rfc3339
-from consent_runtime.dead_letters import OriginalRecord, record_coordinates
+from consent_kafka.dead_letters import OriginalRecord, record_coordinates
 from tests.fuzz.budget import fuzzed
 from tests.fuzz.hostile import mutated, raw, texts
 from tests.fuzz.outcome import value_or

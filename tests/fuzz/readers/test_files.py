@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from consent_api.settings import ApiSettings, MigrateSettings
 from consent_api.tenant_purposes import read_tenant_purposes
 from consent_api.validate import Purposes
-from consent_runtime import api_keys
-from consent_runtime.api_keys import InvalidApiKeysError
-from consent_runtime.keyring import DecryptionFailedError, InvalidKeyringError, Key, Keyring
-from consent_runtime.settings import KeyringSettings, ProcessSettings, load
+from consent_http import api_keys
+from consent_http.api_keys import InvalidApiKeysError
+from consent_privacy.keyring import DecryptionFailedError, InvalidKeyringError, Key, Keyring
+from consent_service.settings import KeyringSettings, ProcessSettings, load
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE
 from propagator.errors import InvalidDestinationsFileError

@@ -31,10 +31,11 @@ from consent_api.validate.evidence import holds_address
 from consent_api.validate.references import reference
 from consent_api.validate.texts import InvalidValueError
 from consent_contracts.decisions import STATUSES
-from consent_runtime import api_keys, bodies, phones
-from consent_runtime.addresses import InvalidAddressError, aliases, canonical
-from consent_runtime.logs import JsonLines, redact
-from consent_runtime.problems import Problem
+from consent_http import api_keys, request_body
+from consent_http.problem_details import Problem
+from consent_privacy import phones
+from consent_privacy.addresses import InvalidAddressError, aliases, canonical
+from consent_service.json_logs import JsonLines, redact
 from propagator.connectors.ssrf import is_public, url_error
 from suppression.gate.contract import REQUEST
 from tests.fuzz.budget import fuzzed
@@ -196,7 +197,7 @@ def test_a_body_is_decoded_or_a_problem_that_can_be_sent(name: str) -> None:  # 
         refused = None
         with value_or():
             try:
-                bodies.decode(body, DECODERS[name])
+                request_body.decode(body, DECODERS[name])
             except Problem as problem:
                 refused = problem
         if refused is not None:

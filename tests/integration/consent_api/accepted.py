@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consent_api.validate import EVIDENCE, Accepted
-from consent_runtime.clock import now_micros
+from consent_service.clock import now_micros
 
 YEAR = 365 * 24 * 3600 * 1_000_000
 EVIDENCE_TEXTS = {name: f"some {name}" for name in EVIDENCE}

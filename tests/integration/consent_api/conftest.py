@@ -24,9 +24,9 @@ from consent_api.validate import Rules
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
-from consent_runtime.observability import Health
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
+from consent_service.health import Health
 from local_stack.servers import ServerEndpoints
 
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from consent_contracts.topics import Topics
-from consent_runtime.api_keys import KeyFile
+from consent_http.api_keys import KeyFile
 from local_stack.ports import free_port
 from local_stack.servers import ServerEndpoints
 
@@ -44,14 +44,14 @@ def environment(
 
 
 def run(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "consent_runtime", *arguments]
+    command = [sys.executable, "-m", "consent_service", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
 def api(environment: Environment, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (tmp_path / "api.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "consent_runtime", "api"], env=environment, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "consent_service", "api"], env=environment, stderr=log)
         try:
             deadline = time.monotonic() + 60
             while not ready(environment):

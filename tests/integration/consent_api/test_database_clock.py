@@ -20,7 +20,7 @@ from consent_api.ledger.effects import Effect
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
-from consent_runtime.observability import Health
+from consent_service.health import Health
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post
 

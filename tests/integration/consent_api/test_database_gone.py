@@ -37,7 +37,7 @@ def ends_with_one_line(
 ) -> None:
     nowhere = "postgresql://{}:hush-77@127.0.0.1:1/consent_relay"
     done = subprocess.run(
-        [sys.executable, "-m", "consent_runtime", *words],
+        [sys.executable, "-m", "consent_service", *words],
         capture_output=True,
         text=True,
         env={

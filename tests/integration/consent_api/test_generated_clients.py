@@ -25,9 +25,9 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
 from consent_client import Answer
-from consent_runtime import http_server
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.observability import Health
+from consent_http import http_server
+from consent_http.api_keys import ApiKey
+from consent_service.health import Health
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
 from suppression.gate.app import create_app as create_gate

@@ -19,7 +19,7 @@ from consent_api.ledger.idempotency import KeyReusedError, Request, StoredRespon
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_api.validate import Accepted
-from consent_runtime.keyring import UnknownTenantError
+from consent_privacy.keyring import UnknownTenantError
 from tests.integration.consent_api.accepted import decision
 
 

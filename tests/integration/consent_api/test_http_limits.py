@@ -21,9 +21,9 @@ from consent_api.http import dependencies, rendering
 from consent_api.ledger.ledger import Ledger
 from consent_api.metrics import ApiMetrics
 from consent_api.validate import Rules
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
-from consent_runtime.rate_limits import BURST_SECONDS, RateLimits, Rates
+from consent_http.rate_limits import BURST_SECONDS, RateLimits, Rates
+from consent_service.clock import now_micros
+from consent_service.health import Health
 
 STOP: dict[str, Any] = {"subject_ref": "s1", "channel": "sms", "purpose": "*", "status": "withdrawn"}
 ONE = Rates(per_key=0.001, per_tenant=0.002)

@@ -19,7 +19,7 @@ from consent_api.ledger.recording import LedgerContext
 from consent_api.metrics import ApiMetrics
 from consent_api.monitors import DatabaseMonitor
 from consent_api.validate import Rules
-from consent_runtime.observability import Health
+from consent_service.health import Health
 from tests.integration.proxy import Proxy
 
 WITHDRAWAL = {"subject_ref": "s1", "channel": "sms", "purpose": "newsletter", "status": "withdrawn"}

@@ -14,8 +14,8 @@ from consent_api.validate import EVIDENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 
 A, B = "+33639980001", "+33639980002"
 

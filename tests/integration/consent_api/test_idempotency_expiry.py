@@ -10,8 +10,8 @@ from consent_api import monitors
 from consent_api.ledger.idempotency import KEPT_MICROS
 from consent_api.ledger.ledger import Ledger
 from consent_api.monitors import DatabaseMonitor
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
+from consent_service.clock import now_micros
+from consent_service.health import Health
 
 EXPIRED = KEPT_MICROS + 60_000_000
 

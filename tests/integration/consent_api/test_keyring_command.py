@@ -14,9 +14,9 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.republish import merged
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime import kafka
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from local_stack.servers import ServerEndpoints
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_ledger_rotation import under
@@ -57,7 +57,7 @@ class Commands:
         """What the merge states when it has read all that was published until so many seconds from now."""
         at = now_micros() + int(seconds * 1_000_000)
         codec = Codec.connect(self._servers.registry, self._topics)
-        producer = kafka.producer(self._servers.kafka)
+        producer = clients.producer(self._servers.kafka)
         for partition in range(partitions):
             datum = {
                 "partition": partition,

@@ -26,8 +26,8 @@ from consent_contracts.join import join
 from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import verdict
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import decision
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.republish import pages as past
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
+from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import decision
 
 A = "+33639980001"

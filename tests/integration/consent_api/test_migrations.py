@@ -18,7 +18,7 @@ from consent_api.ledger import tables
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.migrate import head_revision, migrate
 from consent_api.monitors import ClockMonitor, DatabaseMonitor
-from consent_runtime.observability import Health
+from consent_service.health import Health
 
 
 def test_the_tables_in_code_are_those_that_the_migrations_make(owner_engine: Engine) -> None:

@@ -29,10 +29,10 @@ from consent_api.settings import IngestSettings, OutboxRelaySettings
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
-from consent_runtime import kafka
-from consent_runtime.keyring import Key
-from consent_runtime.observability import Health
-from consent_runtime.progress import STALLED_SECONDS
+from consent_kafka import clients
+from consent_privacy.keyring import Key
+from consent_service.health import Health
+from consent_service.stall_timer import STALLED_SECONDS
 from tests.support.evidence import EVIDENCE
 from tests.support.recreated_topics import recreate
 
@@ -141,7 +141,7 @@ class Rig:
         given = {**self.settings(), **settings}
         environment = {**os.environ, **{f"CONSENT_RELAY_{name.upper()}": str(each) for name, each in given.items()}}
         return subprocess.Popen(
-            [sys.executable, "-m", "consent_runtime", *words],
+            [sys.executable, "-m", "consent_service", *words],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -273,7 +273,7 @@ class Rig:
         """The sum of the committed offsets of a loop's group."""
         topics = {"inbound": self.topics.inbound, "inbound-bulk": self.topics.inbound_bulk}
         topic = topics.get(loop, self.topics.receipts)
-        consumer = kafka.consumer(self.kafka, self.topics.group(f"consent-api-{loop}"))
+        consumer = clients.consumer(self.kafka, self.topics.group(f"consent-api-{loop}"))
         try:
             places = consumer.committed([TopicPartition(topic, each) for each in range(4)], timeout=10)
             return sum(max(each.offset, 0) for each in places)

@@ -11,9 +11,9 @@ from consent_api.dead_letters.reader import REPLAYED_AT, DeadLetterReader, Filte
 from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
 from consent_api.errors import NotReplayedError
 from consent_api.ingest.record import Consumed
-from consent_runtime import kafka
-from consent_runtime.dead_letters import DeadLetterBuilder, DeadLetterMetrics
-from consent_runtime.keyring import Key, Keyring
+from consent_kafka import clients
+from consent_kafka.dead_letters import DeadLetterBuilder, DeadLetterMetrics
+from consent_privacy.keyring import Key, Keyring
 from tests.integration.flow.rig import Rig, refusal, write_keyring
 from tests.support.waiting import until
 
@@ -113,7 +113,7 @@ def test_a_record_of_the_suppression_list_is_never_put_back(rig: Rig, keyring: K
         topic=rig.topics.suppression("sms"), partition=0, offset=7, timestamp=1, key=b"k", value=b"v", headers=()
     )
     key, value, _ = letters.letter(record, "undecodable", "the bytes are not a SuppressionEntry")
-    producer = kafka.producer(rig.kafka)
+    producer = clients.producer(rig.kafka)
     producer.produce(letters.topic, value, key)
     producer.flush(10)
     said = rig.run("dead-letters", "replay", "--every", "--yes", code=1)
@@ -126,7 +126,7 @@ def test_what_is_no_dead_letter_is_listed_and_hides_none(rig: Rig) -> None:  # R
     put_aside(rig)
     waiting = places(rig.run("dead-letters", "list"))
     topic = rig.topics.dead_letters("consent-api")
-    producer = kafka.producer(rig.kafka)
+    producer = clients.producer(rig.kafka)
     for key in (None, None, waiting[0].encode()):
         producer.produce(topic, b"noise", key)
     producer.produce(topic, None, b"mark", headers={REPLAYED_AT: b"\xff"})
@@ -142,11 +142,11 @@ def test_of_two_replays_at_once_the_older_one_is_fenced(rig: Rig, keyring: Keyri
     def replayer() -> Replayer:
         name = rig.topics.group(TRANSACTIONAL_ID)
         return Replayer(
-            producer=kafka.transactional_producer(rig.kafka, name, **PRODUCER), keyring=keyring, topics=rig.topics
+            producer=clients.transactional_producer(rig.kafka, name, **PRODUCER), keyring=keyring, topics=rig.topics
         )
 
     box = DeadLetterReader(
-        connect=lambda: kafka.consumer(rig.kafka, "any", enable_partition_eof=True),
+        connect=lambda: clients.consumer(rig.kafka, "any", enable_partition_eof=True),
         codec=rig.codec(),
         topics=rig.topics,
     )

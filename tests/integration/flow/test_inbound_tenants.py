@@ -8,7 +8,7 @@ import pytest
 
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger.lanes import Lane
-from consent_runtime.keyring_file import generate
+from consent_privacy.keyring_file import generate
 from tests.integration.flow.rig import Rig, grant, refusal
 from tests.support.waiting import until
 

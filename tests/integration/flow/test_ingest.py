@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Producer
 from sqlalchemy import text
 
-from consent_runtime.dead_letters import original
-from consent_runtime.keyring import Keyring
+from consent_kafka.dead_letters import original
+from consent_privacy.keyring import Keyring
 from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal
 from tests.integration.proxy import Proxy
 from tests.support.waiting import until

@@ -18,9 +18,9 @@ from consent_api.ingest.consumer_loop import CONSUMER, ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import EndOffsets
 from consent_api.ingest.record import Consumed
-from consent_runtime import kafka as clients
-from consent_runtime.instance_watch import DuplicateInstanceIdError, InstanceWatch, find_holder
-from consent_runtime.observability import Health
+from consent_kafka import clients
+from consent_kafka.instance_watch import DuplicateInstanceIdError, InstanceWatch, find_holder
+from consent_service.health import Health
 from local_stack.servers import Servers
 from local_stack.supervisor import Supervisor
 from tests.support.waiting import until

@@ -18,9 +18,9 @@ from consent_api.ingest.consumer_loop import CONSUMER, ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import EndOffsets
 from consent_api.ingest.record import Consumed
-from consent_runtime import kafka
-from consent_runtime.instance_watch import InstanceWatch
-from consent_runtime.observability import Health
+from consent_kafka import clients
+from consent_kafka.instance_watch import InstanceWatch
+from consent_service.health import Health
 from tests.integration.flow.rig import Rig, refusal
 from tests.support.waiting import until
 
@@ -53,7 +53,7 @@ class Loop:
         self.gate = threading.Event()
         self.gate.set()
         self.topic = rig.topics.inbound
-        self.consumer = Handled(kafka.consumer(rig.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
+        self.consumer = Handled(clients.consumer(rig.kafka, f"readiness-{uuid4().hex}", **CONSUMER))
         self.batches = ConsumerLoop(
             name="inbound",
             topic=self.topic,
@@ -62,8 +62,8 @@ class Loop:
             transient=(),
             health=self.health,
             metrics=IngestMetrics.on(CollectorRegistry()),
-            instance=InstanceWatch(instance_id="", session_timeout=kafka.SESSION_SECONDS, look=lambda: None),
-            high_watermarks=EndOffsets(lambda: kafka.admin(rig.kafka)),
+            instance=InstanceWatch(instance_id="", session_timeout=clients.SESSION_SECONDS, look=lambda: None),
+            high_watermarks=EndOffsets(lambda: clients.admin(rig.kafka)),
             stalled_after=BOUND,
         )
 

@@ -17,9 +17,9 @@ from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay import process
 from consent_api.outbox_relay.outbox_table import Row
 from consent_api.outbox_relay.publisher import Delivery, OffsetRange, Publisher
-from consent_runtime import kafka
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.topic_admin import TopicAdmin
+from consent_kafka import clients
+from consent_kafka.topic_admin import TopicAdmin
+from consent_privacy.keyring import Key, Keyring
 from tests.integration.flow.rig import Rig, Running, grant, refusal, write_keyring
 from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
 from tests.support.waiting import until
@@ -38,7 +38,7 @@ def report_all(
         rig.topics.changes_bulk,
         rig.topics.resolved,
         rig.codec(),
-        kafka.producer(rig.kafka),
+        clients.producer(rig.kafka),
     )
     topic_id = TopicAdmin(rig.kafka, wait_seconds=10).ids([bulk])[bulk]
     for partition, hole in holes.items():

@@ -22,10 +22,10 @@ from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
-from consent_runtime import kafka, provision
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.topic_admin import TopicAdmin
+from consent_kafka import clients, provisioning
+from consent_kafka.topic_admin import TopicAdmin
+from consent_privacy.keyring import Key, Keyring
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig, grant, refusal, write_keyring
 from tests.support.waiting import until
 
@@ -78,7 +78,7 @@ def history(rig: Rig) -> None:
 def wiped(rig: Rig, **changes: Any) -> Iterator[Rig]:
     """The same ledger over empty topics."""
     topics = Topics(prefix=f"t{uuid4().hex[:8]}.")
-    provision.apply(bootstrap=rig.kafka, registry=rig.registry, topics=topics)
+    provisioning.apply(bootstrap=rig.kafka, registry=rig.registry, topics=topics)
     yield rig.elsewhere(topics=topics, **changes)
     admin = AdminClient({"bootstrap.servers": rig.kafka})
     for deleted in admin.delete_topics([spec.name for spec in topics.specs()]).values():
@@ -209,7 +209,7 @@ def test_a_new_hash_key_is_filled_by_republish(rig: Rig, keyring: Keyring, tmp_p
 
 def _merged_until_now(rig: Rig) -> None:
     """What the merge states once it has read everything."""
-    codec, topic, producer = rig.codec(), rig.topics.resolved, kafka.producer(rig.kafka)
+    codec, topic, producer = rig.codec(), rig.topics.resolved, clients.producer(rig.kafka)
     for partition in range(4):
         now = now_micros()
         datum = {
@@ -258,8 +258,8 @@ def test_republish_waits_while_the_bulk_lane_cannot_keep_up(rig: Rig) -> None:
 
 def test_republish_knows_what_the_merge_has_read(rig: Rig) -> None:
     topic, group = rig.topics.changes_bulk, rig.topics.group(MERGE_GROUP)
-    consumer = kafka.consumer(rig.kafka, group)
-    merged_offsets = MergedOffsets(kafka.consumer(rig.kafka, group), topic=topic, partitions=4)
+    consumer = clients.consumer(rig.kafka, group)
+    merged_offsets = MergedOffsets(clients.consumer(rig.kafka, group), topic=topic, partitions=4)
     assert merged_offsets() == {}
     rig.fill(100, lane=Lane.BULK)
     with rig.relay():

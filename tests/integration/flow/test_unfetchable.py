@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Producer
 
-from consent_runtime import batches
+from consent_kafka import batches
 from tests.integration.flow.rig import Rig, refusal
 from tests.integration.flow.test_ingest import decisions, letters, outcome
 from tests.support.unpacking_bombs import send_bomb, send_split

@@ -19,8 +19,8 @@ from sqlalchemy import text
 from consent_api.verify import scrub
 from consent_contracts import Decision, Entry, entry_to_avro
 from consent_contracts.partitioner import partition_of
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 from tests.integration.flow.rig import TENANT, Rig, grant, refusal
 from tests.integration.flow.test_holes_end_to_end import merging, whole
 from tests.support.waiting import until
@@ -46,7 +46,7 @@ class Lists:
     def __post_init__(self) -> None:
         self.codec = self.rig.codec()
         self.topic = self.rig.topics.suppression("sms")
-        self.producer = kafka.producer(self.rig.kafka)
+        self.producer = clients.producer(self.rig.kafka)
 
     def key(self, number: int) -> str:
         return self.keyring.address_key(TENANT, "sms", address(number))
@@ -58,7 +58,7 @@ class Lists:
         assert self.producer.flush(10) == 0
 
     def put_in_a_transaction(self, number: int, value: bytes | None) -> None:
-        producer: Any = kafka.transactional_producer(self.rig.kafka, uuid4().hex)
+        producer: Any = clients.transactional_producer(self.rig.kafka, uuid4().hex)
         producer.init_transactions(20)
         producer.begin_transaction()
         key = self.key(number).encode()

@@ -11,9 +11,9 @@ from confluent_kafka import Producer
 
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_runtime.clock import now_micros
-from consent_runtime.dead_letters import original
-from consent_runtime.keyring import Keyring
+from consent_kafka.dead_letters import original
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig, Running, grant, refusal
 from tests.integration.flow.test_ingest import decisions, letters
 from tests.support.waiting import until

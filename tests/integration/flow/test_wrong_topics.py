@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from consent_runtime import api_keys
-from consent_runtime.topic_admin import TopicAdmin
+from consent_http import api_keys
+from consent_kafka.topic_admin import TopicAdmin
 from local_stack.ports import free_port
 from tests.integration.flow.rig import Rig
 from tests.integration.proxy import Proxy

@@ -8,9 +8,9 @@ import pytest
 from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
-from consent_runtime.resolved import StalenessLimits
+from consent_kafka.resolved import StalenessLimits
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.gate.entries import Entries, wait_for
 from tests.support.list_resolved import ResolvedWriter
 

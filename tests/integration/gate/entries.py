@@ -8,9 +8,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import entry_to_avro
 from consent_contracts.topics import Topics
-from consent_runtime import kafka
-from consent_runtime.addresses import canonical
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.addresses import canonical
+from consent_privacy.keyring import Keyring
 from tests.support.waiting import until as eventually
 
 TENANT = "acme"
@@ -47,7 +47,7 @@ class Entries:
         self.codec = codec
         self.topics = topics
         self.keyring = keyring
-        self._producer = kafka.transactional_producer(bootstrap, topics.group(f"entries-{uuid4().hex[:8]}"))
+        self._producer = clients.transactional_producer(bootstrap, topics.group(f"entries-{uuid4().hex[:8]}"))
         self._producer.init_transactions(30)
 
     def key(self, channel: str, address: str, *, tenant: str = TENANT) -> str:

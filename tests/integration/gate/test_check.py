@@ -13,10 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from consent_client import SuppressionView
-from consent_runtime import api_keys
-from consent_runtime.api_keys import KeyFile
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.keyring_file import generate
+from consent_http import api_keys
+from consent_http.api_keys import KeyFile
+from consent_privacy.keyring import Key, Keyring
+from consent_privacy.keyring_file import generate
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
 from tests.integration.gate.entries import Entries, decision, eventually, now

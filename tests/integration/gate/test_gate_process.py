@@ -15,9 +15,9 @@ import pytest
 
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
-from consent_runtime import api_keys
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.keyring_file import export
+from consent_http import api_keys
+from consent_privacy.keyring import Key, Keyring
+from consent_privacy.keyring_file import export
 from local_stack.ports import free_port
 from tests.integration.gate.entries import Entries, decision, eventually, now
 from tests.integration.proxy import Proxy
@@ -40,7 +40,7 @@ class GateProcess:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_RELAY_")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consent_runtime", "gate"],
+                [sys.executable, "-m", "consent_service", "gate"],
                 env={
                     **clean,
                     "CONSENT_RELAY_GATE_PORT": str(self.port),

@@ -9,9 +9,9 @@ from confluent_kafka import Producer
 from consent_client import Answer, Checker, SuppressionView
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
-from consent_runtime import kafka as clients
-from consent_runtime.clock import now_micros
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 

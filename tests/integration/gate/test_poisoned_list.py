@@ -8,8 +8,8 @@ import pytest
 
 from consent_client import Checker, SuppressionView
 from consent_contracts.topics import Topics
-from consent_runtime import kafka as kafka_clients
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients as kafka_clients
+from consent_privacy.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
 from tests.support.list_resolved import ResolvedWriter
 from tests.support.poisoned_records import YEAR_11476, poisoned

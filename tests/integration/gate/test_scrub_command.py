@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from consent_contracts.topics import Topics
-from consent_runtime import keyring_file
+from consent_privacy import keyring_file
 from local_stack.ports import free_port
 from suppression.__main__ import scrub
 from tests.integration.gate.entries import Entries, decision

@@ -19,7 +19,7 @@ from consent_client import (
     ViewState,
 )
 from consent_contracts.topics import Topics
-from consent_runtime import keyring_file
+from consent_privacy import keyring_file
 from local_stack.ports import free_port
 from tests.client_distribution import SOURCE, build, installed, run
 from tests.integration.gate.entries import Entries, decision, eventually

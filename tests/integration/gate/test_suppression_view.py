@@ -9,8 +9,8 @@ from consent_client import Answer, Checker, SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
-from consent_runtime import provision
-from consent_runtime.keyring import Keyring
+from consent_kafka import provisioning
+from consent_privacy.keyring import Keyring
 from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now, wait_for
 from tests.integration.proxy import Proxy
 from tests.support.list_resolved import ResolvedWriter
@@ -185,7 +185,7 @@ def test_a_recreated_topic_is_read_again(
     topic = entries.topics.suppression("sms")
     admin.delete_topics([topic])[topic].result(30)
     eventually(lambda: topic not in admin.list_topics(timeout=10).topics)
-    provision.apply(bootstrap=kafka, registry=registry_url, topics=entries.topics)
+    provisioning.apply(bootstrap=kafka, registry=registry_url, topics=entries.topics)
     eventually(lambda: ask(view, keyring).reason == "unknown", 60)
     entries.write("sms", PHONE, decision(status="withdrawn"))
     eventually(lambda: ask(view, keyring).reason == "withdrawn", 60)
@@ -237,7 +237,7 @@ def test_a_missing_topic_is_waited_for(
     view = open_view(topics=absent, wait=False)
     assert not view.wait_until_usable(1.5)
     assert ask(view, keyring).reason == "stale"
-    provision.apply(bootstrap=kafka, registry=registry_url, topics=absent)
+    provisioning.apply(bootstrap=kafka, registry=registry_url, topics=absent)
     writer = ResolvedWriter(bootstrap=kafka, codec=Codec.connect(registry_url, absent), topics=absent)
     try:
         with writer.running():

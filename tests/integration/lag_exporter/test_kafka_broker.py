@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Codec, Topics
-from consent_runtime import kafka as kafka_clients
-from consent_runtime.clock_check import ClockCheck
+from consent_kafka import clients as kafka_clients
+from consent_service.clock_check import ClockCheck
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.kafka_broker import KafkaBroker
 from lag_exporter.lag import LagReader, Partition

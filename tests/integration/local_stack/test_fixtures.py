@@ -6,7 +6,7 @@ import psycopg
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 
 
 def test_topics_exist_and_their_schemas_have_ids(topics: Topics, registry_url: str) -> None:

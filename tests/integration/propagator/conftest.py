@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from consent_contracts import Topics
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from tests.integration.propagator.rig import Rig, Sandbox
 from tests.integration.propagator.state_rig import StateRig
 

@@ -21,8 +21,8 @@ from consent_contracts import Codec, Topics
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.join import join
 from consent_contracts.records import entry_to_avro
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 from consent_state import RestoreFailedError, high_watermarks, topic_ids
 from consent_state import TopicPartition as At
 from local_stack.ports import free_port
@@ -63,7 +63,7 @@ class Sandbox:
             "[twilio.latency]\np50_ms = 5\np99_ms = 20\n[webhook.latency]\np50_ms = 5\np99_ms = 20\n"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "consent_runtime", "sandbox", "--port", "0", "--config", str(config)],
+            [sys.executable, "-m", "consent_service", "sandbox", "--port", "0", "--config", str(config)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -104,7 +104,7 @@ class Propagator:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consent_runtime", "propagator"],
+                [sys.executable, "-m", "consent_service", "propagator"],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environ},
@@ -167,7 +167,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.codec = Codec.connect(self.registry, self.topics)
-        self.producer = kafka.producer(self.bootstrap)
+        self.producer = clients.producer(self.bootstrap)
         self.destinations = self.directory / "destinations.yaml"
         self.destinations.write_text(DESTINATIONS.format(url=self.sandbox.url))
 
@@ -198,7 +198,7 @@ class Rig:
 
     def _resolve(self) -> None:
         topic, resolved = self.topics.suppression("sms"), self.topics.resolved
-        admin, producer = kafka.admin(self.bootstrap), kafka.producer(self.bootstrap)
+        admin, producer = clients.admin(self.bootstrap), clients.producer(self.bootstrap)
         partitions = [At(topic, each) for each in range(PARTITIONS)]
         while not self.closing.wait(0.5):
             now = time.time_ns() // 1000
@@ -256,7 +256,7 @@ class Rig:
 
     def ends(self, topic: str) -> dict[At, int]:
         """The high watermarks of the topic's partitions. Asked again while the broker is busy with other tests."""
-        admin, deadline = kafka.admin(self.bootstrap), time.monotonic() + 60
+        admin, deadline = clients.admin(self.bootstrap), time.monotonic() + 60
         while True:
             try:
                 return high_watermarks(admin, [At(topic, each) for each in range(PARTITIONS)])
@@ -276,7 +276,7 @@ class Rig:
         return {key: self.codec.decode(topic, value) for key, value in dict(self.read(topic)).items() if value}
 
     def read(self, topic: str) -> list[tuple[str, bytes | None]]:
-        consumer = kafka.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
+        consumer = clients.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
         partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
         consumer.assign(partitions)
         ended, found = 0, []

@@ -18,9 +18,9 @@ from consent_contracts.errors import ContractError
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_to_avro
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
-from consent_runtime.observability import Health
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
+from consent_service.health import Health
 from consent_state import topic_ids
 from propagator.app import Propagator
 from propagator.config.model import Destination, Limits
@@ -220,8 +220,8 @@ class StateRig:
         self.bootstrap, self.registry, self.topics = bootstrap, registry, topics
         self.keyring, self.keyring_file, self.tmp = keyring, keyring_file, tmp
         self.codec = Codec.connect(registry, topics)
-        self.producer = kafka.producer(bootstrap)
-        self.admin = kafka.admin(bootstrap)
+        self.producer = clients.producer(bootstrap)
+        self.admin = clients.admin(bootstrap)
         self.entries: dict[str, Entry] = {}
         self.processes: list[Process] = []
         self.list_topic = topics.suppression("sms")
@@ -312,7 +312,7 @@ class StateRig:
         self.flush()
         ids = topic_ids(self.admin, [self.list_topic])
         at = now_micros() if at is None else at
-        consumer = kafka.consumer(self.bootstrap, f"rig-{uuid4().hex}")
+        consumer = clients.consumer(self.bootstrap, f"rig-{uuid4().hex}")
         from confluent_kafka import TopicPartition
 
         for partition in range(PARTITIONS):
@@ -338,7 +338,7 @@ class StateRig:
         """Every committed record of a topic."""
         from confluent_kafka import TopicPartition
 
-        consumer = kafka.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
+        consumer = clients.consumer(self.bootstrap, f"rig-{uuid4().hex}", enable_partition_eof=True)
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, each, 0) for each in partitions])
         ended, found = 0, []

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from consent_contracts.topics import Topics
-from consent_runtime import kafka as clients
+from consent_kafka import clients
 from propagator.cli.destinations import destinations
 from propagator.state.rows import row_key
 from tests.support.one_destination import declare

@@ -6,7 +6,7 @@ import time
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts.partitioner import partition_of
-from consent_runtime import kafka
+from consent_kafka import clients
 from tests.integration.propagator.rig import PARTITIONS, Rig
 from tests.support.waiting import until
 
@@ -78,7 +78,7 @@ def test_permissions_that_were_taken_back_during_an_outage_do_not_hold_up_a_part
 
 def set_group_to_end(rig: Rig, topic: str) -> None:
     """What an operator does with kafka-consumer-groups --to-latest."""
-    group, admin = rig.topics.group("propagator.default"), kafka.admin(rig.bootstrap)
+    group, admin = rig.topics.group("propagator.default"), clients.admin(rig.bootstrap)
     ends = [TopicPartition(at.topic, at.partition, end) for at, end in rig.ends(topic).items()]
     for future in admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, ends)]).values():
         future.result()

@@ -12,7 +12,7 @@ from consent_contracts import Codec
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.records import entry_to_avro
-from consent_runtime import kafka
+from consent_kafka import clients
 from consent_state import Position, RebuildReason, StateStore, StateStoreCorruptedError
 from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
@@ -274,7 +274,9 @@ async def test_a_second_sender_fences_the_first_and_goes_on_with_its_rows(state_
 
 
 async def test_a_sender_waits_for_a_transaction_that_is_open_on_its_state_topic(state_rig: StateRig) -> None:
-    foreign = kafka.transactional_producer(state_rig.bootstrap, f"foreign-{uuid4().hex}", transaction_timeout_ms=60_000)
+    foreign = clients.transactional_producer(
+        state_rig.bootstrap, f"foreign-{uuid4().hex}", transaction_timeout_ms=60_000
+    )
     foreign.init_transactions(10)
     foreign.begin_transaction()
     foreign.produce(state_rig.state_topic, None, b"other/h1.aaaa", partition=2)
@@ -289,7 +291,9 @@ async def test_a_sender_waits_for_a_transaction_that_is_open_on_its_state_topic(
 
 
 async def test_a_foreign_transaction_on_a_list_does_not_keep_a_sender_from_starting(state_rig: StateRig) -> None:
-    foreign = kafka.transactional_producer(state_rig.bootstrap, f"foreign-{uuid4().hex}", transaction_timeout_ms=60_000)
+    foreign = clients.transactional_producer(
+        state_rig.bootstrap, f"foreign-{uuid4().hex}", transaction_timeout_ms=60_000
+    )
     foreign.init_transactions(10)
     foreign.begin_transaction()
     foreign.produce(state_rig.list_topic, None, b"h1.aaaa", partition=2)
@@ -429,7 +433,7 @@ async def test_an_unrecognised_record_that_is_too_large_for_a_dead_letter_stops_
     state_rig.limit_records(state_rig.list_topic, 4_000_000)
     process = state_rig.process()
     await process.activate()
-    foreign = kafka.producer(state_rig.bootstrap, message_max_bytes=4_000_000)
+    foreign = clients.producer(state_rig.bootstrap, message_max_bytes=4_000_000)
     foreign.produce(state_rig.list_topic, secrets.token_bytes(3_000_000), state_rig.key(1).encode(), partition=0)
     assert foreign.flush(30) == 0
     key = state_rig.decide(2)

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import entry_to_avro
-from consent_runtime.keyring import Keyring
-from consent_runtime.keyring_file import generate
+from consent_privacy.keyring import Keyring
+from consent_privacy.keyring_file import generate
 from propagator.cli.destinations import destinations
 from tests.integration.propagator.rig import Propagator, Rig
 from tests.support.waiting import until

@@ -16,9 +16,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from consent_contracts import Codec, Topics, schemas, subject
-from consent_runtime import provision
-from consent_runtime.settings import ProcessSettings
-from consent_runtime.topic_admin import ProvisionError, TopicAdmin
+from consent_kafka import provisioning
+from consent_kafka.topic_admin import ProvisionError, TopicAdmin
+from consent_service.settings import ProcessSettings
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def command(kafka: str, registry_url: str, names: Topics, monkeypatch: pytest.Mo
     monkeypatch.setenv("CONSENT_RELAY_KAFKA", kafka)
     monkeypatch.setenv("CONSENT_RELAY_REGISTRY", registry_url)
     monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", names.prefix)
-    return lambda *arguments: CliRunner().invoke(provision.topics, arguments)
+    return lambda *arguments: CliRunner().invoke(provisioning.topics, arguments)
 
 
 def test_apply_creates_what_check_asks_for_and_is_repeatable(
@@ -120,14 +120,14 @@ def test_what_keeps_for_longer_or_reads_wider_is_accepted(command: Any, kafka: s
     until = time.monotonic() + 10
     while admin.existing([names.inbound])[names.inbound].partitions != 12:
         assert time.monotonic() < until
-    provision.verify_topics(ProcessSettings())
+    provisioning.verify_topics(ProcessSettings())
     # It is said all the same: inbound records may hold clear addresses, which are to be forgotten.
     assert f"{names.inbound}: retention.ms=-1, wanted retention.ms=" in command("check").stderr
     assert "changed" in command("apply").stdout
     assert command("check").exit_code == 0
     admin.configure(names.changes, {"retention.ms": "1000"})
-    with pytest.raises(provision.TopicMismatchError, match=rf"{names.changes}: retention\.ms=1000, wanted"):
-        provision.verify_topics(ProcessSettings())
+    with pytest.raises(provisioning.TopicMismatchError, match=rf"{names.changes}: retention\.ms=1000, wanted"):
+        provisioning.verify_topics(ProcessSettings())
 
 
 def test_service_does_not_start_over_wrong_or_missing_topics(
@@ -135,22 +135,22 @@ def test_service_does_not_start_over_wrong_or_missing_topics(
 ) -> None:
     settings = ProcessSettings()
     with pytest.raises(SystemExit) as ended:
-        provision.require_topics(settings, [names.changes])
+        provisioning.require_topics(settings, [names.changes])
     assert ended.value.code == 2
     assert f"{names.changes}: no such topic" in capsys.readouterr().err
     command("apply")
-    provision.require_topics(settings, [names.changes])
-    provision.require_topics(settings)
+    provisioning.require_topics(settings, [names.changes])
+    provisioning.require_topics(settings)
 
 
 def test_unreachable_broker_names_the_setting(names: Topics) -> None:
     with pytest.raises(ProvisionError, match="CONSENT_RELAY_KAFKA"):
-        provision.diff_topics(bootstrap="127.0.0.1:1", topics=names, partitions=4, wait_seconds=0.1)
+        provisioning.diff_topics(bootstrap="127.0.0.1:1", topics=names, partitions=4, wait_seconds=0.1)
 
 
 def test_unreachable_registry_names_the_setting(kafka: str, names: Topics) -> None:
     with pytest.raises(ProvisionError, match="CONSENT_RELAY_REGISTRY"):
-        provision.apply(bootstrap=kafka, registry="http://127.0.0.1:1", topics=names, wait_seconds=0.5)
+        provisioning.apply(bootstrap=kafka, registry="http://127.0.0.1:1", topics=names, wait_seconds=0.5)
 
 
 @pytest.mark.parametrize(("setting", "wrong"), [("message.timestamp.type", "CreateTime"), ("compression.type", "zstd")])

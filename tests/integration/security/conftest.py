@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from consent_contracts.topics import Topics
-from consent_runtime import api_keys, provision
-from consent_runtime.access import COMMANDS, PROCESSES, required
+from consent_http import api_keys
+from consent_kafka import provisioning
+from consent_kafka.access import COMMANDS, PROCESSES, required
 from local_stack.servers import ServerEndpoints
 from tests.conftest import own_database
 from tests.integration.security.secured import Certificates, Secured, SecuredBroker, secured_broker
@@ -95,7 +96,7 @@ def secured(
 ) -> Iterator[Secured]:
     directory = tmp_path_factory.mktemp("installation")
     topics = Topics(prefix=f"t{uuid4().hex[:8]}.", channels=("sms",))
-    provision.apply(bootstrap=broker.internal, registry=servers.registry, topics=topics)
+    provisioning.apply(bootstrap=broker.internal, registry=servers.registry, topics=topics)
     passwords = {}
     for name in ("api", *PROCESSES, *COMMANDS):
         passwords[name] = broker.add_user(name)

@@ -29,7 +29,7 @@ from confluent_kafka.admin import (
 )
 
 from consent_contracts.topics import Topics
-from consent_runtime.access import Acl
+from consent_kafka.access import Acl
 from local_stack.ports import free_port
 from local_stack.servers.kafka import Kafka
 from local_stack.supervisor import Supervisor
@@ -226,7 +226,7 @@ class Secured:
     def run(self, user: str, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """`consent-relay <words>` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "consent_runtime", *words],
+            [sys.executable, "-m", "consent_service", *words],
             env=self.environment(user, **changes),
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -251,7 +251,7 @@ class Secured:
         log = self.directory / f"{process}.log"
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "consent_runtime", process],
+                [sys.executable, "-m", "consent_service", process],
                 env=self.environment(process, metrics_port=str(port), **changes),
                 stdout=output,
                 stderr=output,

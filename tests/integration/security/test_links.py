@@ -16,11 +16,11 @@ from sqlalchemy import make_url
 from consent_api.ledger.database import connect, refuse_denied
 from consent_client import ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
-from consent_runtime import provision
-from consent_runtime.access import Acl, required
-from consent_runtime.refusals import LinkRefusedError
-from consent_runtime.settings import ProcessSettings
-from consent_runtime.topic_admin import TopicAdmin
+from consent_kafka import provisioning
+from consent_kafka.access import Acl, required
+from consent_kafka.topic_admin import TopicAdmin
+from consent_service.errors import LinkRefusedError
+from consent_service.settings import ProcessSettings
 from local_stack.ports import free_port
 from tests.integration.flow.rig import refusal
 from tests.integration.security.conftest import Tool
@@ -286,9 +286,9 @@ def test_a_client_certificate_is_a_user(secured: Secured, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     for name in ("SASL_USERNAME", "SASL_PASSWORD_FILE"):
         monkeypatch.delenv(f"CONSENT_RELAY_KAFKA_{name}", raising=False)
-    provision.require_access(ProcessSettings(), "gate")
+    provisioning.require_access(ProcessSettings(), "gate")
     with pytest.raises(LinkRefusedError, match="to the owner of our certificate"):
-        provision.require_access(ProcessSettings(), "ingest")
+        provisioning.require_access(ProcessSettings(), "ingest")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consent_runtime import kafka
+from consent_kafka import clients
 from consent_state import (
     Batch,
     RestoreFailedError,
@@ -39,7 +39,7 @@ class Table:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.admin: AdminClient = kafka.admin(self.bootstrap)
+        self.admin: AdminClient = clients.admin(self.bootstrap)
         name = uuid4().hex[:8]
         self.first, self.second = (TopicPartition(f"state-{name}-{number}", 0) for number in (1, 2))
         self.partitions = [self.first, self.second]
@@ -71,7 +71,7 @@ class Table:
 
     def transaction(self, rows: Mapping[bytes, bytes | None], at: TopicPartition | None = None) -> Any:
         """A producer with an open transaction whose records the broker holds."""
-        producer: Any = kafka.transactional_producer(self.bootstrap, f"t-{uuid4().hex[:8]}")
+        producer: Any = clients.transactional_producer(self.bootstrap, f"t-{uuid4().hex[:8]}")
         producer.init_transactions(20)
         producer.begin_transaction()
         for key, value in rows.items():

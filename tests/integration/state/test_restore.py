@@ -14,7 +14,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from consent_runtime import kafka as kafka_clients
+from consent_kafka import clients as kafka_clients
 from consent_state import (
     Position,
     Rebuild,

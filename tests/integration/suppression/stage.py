@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Entry, Topics, UnreadableError, entry_from_avro, verdicts_of
-from consent_runtime import kafka
-from consent_runtime.clock import now_micros
-from consent_runtime.observability import Health
+from consent_kafka import clients
+from consent_service.clock import now_micros
+from consent_service.health import Health
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition import MergePartition
@@ -138,7 +138,7 @@ class Rig:
 
     def records(self, channel: str = "sms") -> list[tuple[str, bytes | None]]:
         """Every committed record of partition 0, in order."""
-        reader: Any = kafka.consumer(self.kafka, "reader", enable_partition_eof=True)
+        reader: Any = clients.consumer(self.kafka, "reader", enable_partition_eof=True)
         reader.assign([TopicPartition(self.topics.suppression(channel), 0, 0)])
         records = []
         deadline = time.monotonic() + 30
@@ -155,7 +155,7 @@ class Rig:
 
     def write_foreign(self, key: bytes, value: bytes | None, channel: str = "sms") -> None:
         """What another client could put on partition 0 of a suppression topic."""
-        producer: Any = kafka.producer(self.kafka)
+        producer: Any = clients.producer(self.kafka)
         failures: list[Any] = []
         producer.produce(
             self.topics.suppression(channel), value, key, 0, on_delivery=lambda error, _: failures.append(error)

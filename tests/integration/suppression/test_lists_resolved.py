@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts import partition_of
-from consent_runtime import kafka as kafka_clients
+from consent_kafka import clients as kafka_clients
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import Installation
 from tests.support.topic_records import records

@@ -33,7 +33,7 @@ def relay(installation: Installation, database: str, tmp_path: Path) -> Iterator
     }
     with (tmp_path / "relay.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "consent_runtime", "relay"], env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "consent_service", "relay"], env=environment, stdout=log, stderr=log
         )
         yield
         process.terminate()

@@ -11,7 +11,7 @@ import pytest
 
 from consent_contracts import Topics, entry_from_change
 from consent_contracts.verdict import verdict
-from consent_runtime import kafka as kafka_clients
+from consent_kafka import clients as kafka_clients
 from consent_state import Position
 from suppression.errors import StoppedError
 from suppression.size_limit import OVERFLOW_SUBJECT
@@ -51,7 +51,7 @@ def test_repeated_and_older_changes_are_not_written_again(rig: Rig) -> None:  # 
 def test_what_the_admin_client_logs_is_ours_to_write(
     rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level("DEBUG", "consent_runtime.kafka")
+    caplog.set_level("DEBUG", "consent_kafka.clients")
     with rig.partition(client_config={"log_level": 7, "debug": "admin"}):
         assert any("ADMIN" in line.getMessage() for line in caplog.records)
     assert "ADMIN" not in capfd.readouterr().err

@@ -14,9 +14,9 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from consent_contracts import partition_of
-from consent_runtime import kafka as kafka_clients
-from consent_runtime.dead_letters import original
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients as kafka_clients
+from consent_kafka.dead_letters import original
+from consent_privacy.keyring import Keyring
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import PEOPLE, Installation
 from tests.support.unpacking_bombs import send_bomb
@@ -169,7 +169,7 @@ def test_missing_topics_are_named_and_end_the_start(
     kafka: str, registry_url: str, keyring_file: Path, tmp_path: Path
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "consent_runtime", "suppression"],
+        [sys.executable, "-m", "consent_service", "suppression"],
         env={
             **os.environ,
             "CONSENT_RELAY_KAFKA": kafka,

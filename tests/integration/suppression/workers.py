@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition
 
 from consent_contracts import Entry, entry_from_avro, entry_from_change
 from consent_contracts.join import join
-from consent_runtime import kafka as kafka_clients
+from consent_kafka import clients as kafka_clients
 from tests.integration.suppression.stage import Rig
 from tests.support.waiting import until
 
@@ -38,7 +38,7 @@ class Worker:
 
     def _start(self, output: BinaryIO, environment: dict[str, str], instance: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "consent_runtime", "suppression"],
+            [sys.executable, "-m", "consent_service", "suppression"],
             env={
                 **os.environ,
                 **environment,

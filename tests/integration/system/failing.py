@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer
 
 from consent_contracts import Topics, partition_of
 from consent_contracts.codec import Codec
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
 from local_stack.audit import SUPPRESSED
 from local_stack.scrape import Samples, scrape
 from local_stack.stack import Stack

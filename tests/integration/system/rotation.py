@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from consent_contracts import Topics, effective_verdict
 from consent_contracts.codec import Codec
-from consent_runtime.cli import cli
-from consent_runtime.keyring import Keyring
+from consent_privacy.keyring import Keyring
+from consent_service.cli import cli
 from local_stack.audit import ChannelAddress, Difference, Findings, compare
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice
 from local_stack.demo.status import DemoStatus

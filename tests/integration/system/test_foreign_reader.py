@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from consent_contracts import Topics, partition_of
-from consent_runtime import kafka
-from consent_runtime.keyring import Keyring
+from consent_kafka import clients
+from consent_privacy.keyring import Keyring
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
@@ -39,7 +39,7 @@ def address_key(system: Stack) -> str:
     }
     _submit(endpoints, purpose="newsletter", **given)
     _eventually(lambda: _gate_says(endpoints, "newsletter") is True)
-    producer = kafka.producer(endpoints.kafka)
+    producer = clients.producer(endpoints.kafka)
     producer.produce(Topics(prefix=endpoints.topic_prefix).suppression("email"), None, erased_beside(key).encode())
     assert producer.flush(10) == 0
     # After it in its partition, so that a reader who has the newest entries has met the erased one.

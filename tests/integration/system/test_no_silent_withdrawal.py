@@ -22,7 +22,7 @@ import pytest
 from consent_api.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
-from consent_runtime import kafka
+from consent_kafka import clients
 from local_stack.scrape import scrape
 from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
@@ -175,7 +175,7 @@ class System:
     def _send_by_kafka(self, submissions: Sequence[Submission]) -> list[Answer]:
         topic = self._topics.inbound
         before = self._ingested()
-        producer = kafka.producer(self.endpoints.kafka)
+        producer = clients.producer(self.endpoints.kafka)
         places: dict[str, int] = {}
         for at, each in enumerate(submissions):
             value = self._codec.encode(topic, {"tenant": self.endpoints.tenant, **each.fields})
@@ -194,7 +194,7 @@ class System:
             assert time.monotonic() < deadline, f"{done} of {len(submissions)} records were read"
             time.sleep(0.2)
         letters = DeadLetterReader(
-            connect=lambda: kafka.consumer(self.endpoints.kafka, "never-joined", enable_partition_eof=True),
+            connect=lambda: clients.consumer(self.endpoints.kafka, "never-joined", enable_partition_eof=True),
             codec=self._codec,
             topics=self._topics,
         ).letters(Filter(service="consent-api"))

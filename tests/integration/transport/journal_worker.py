@@ -16,8 +16,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from consent_runtime.observability import Health, serve
-from consent_runtime.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
+from consent_kafka.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
+from consent_service.health import Health, serve_metrics
 
 OPTIONS = json.loads(sys.argv[1])
 JOURNAL = os.open(OPTIONS["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -87,7 +87,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     health = Health(stale_after=2.0)
     registry = CollectorRegistry()
-    server = serve(registry, health, "127.0.0.1", 0)
+    server = serve_metrics(registry, health, "127.0.0.1", 0)
     metrics = TransportMetrics.on(registry)
     apps = [
         build(

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.dead_letters import (
+from consent_kafka.clients import AsyncProducer, DeliveryFailedError, consumer, producer
+from consent_kafka.dead_letters import (
     TOO_LARGE,
     AsyncDeadLetterProducer,
     DeadLetterMetrics,
@@ -17,8 +18,7 @@ from consent_runtime.dead_letters import (
     OriginalRecord,
     original,
 )
-from consent_runtime.kafka import AsyncProducer, DeliveryFailedError, consumer, producer
-from consent_runtime.keyring import DecryptionFailedError, Keyring
+from consent_privacy.keyring import DecryptionFailedError, Keyring
 from local_stack.servers import ServerEndpoints
 
 SERVICE = "consent-api"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from consent_contracts.partitioner import partition_of
-from consent_runtime.kafka import (
+from consent_kafka.clients import (
     AsyncProducer,
     DeliveryFailedError,
     aiokafka_security,

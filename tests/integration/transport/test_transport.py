@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from consent_runtime.kafka import transactional_producer
+from consent_kafka.clients import transactional_producer
 from tests.integration.transport.processes import Bench
 from tests.support.waiting import until
 

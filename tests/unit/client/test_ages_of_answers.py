@@ -17,9 +17,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_contracts.verdict import Verdict
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.position import Position
-from consent_runtime.resolved import ListEnd, ListResolved, Recency, StalenessLimits
+from consent_kafka.position import Position
+from consent_kafka.resolved import ListEnd, ListResolved, Recency, StalenessLimits
+from consent_privacy.keyring import Key, Keyring
 
 SECOND = 1_000_000
 START = 1_790_000_000 * SECOND

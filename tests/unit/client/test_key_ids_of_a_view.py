@@ -8,7 +8,7 @@ import pytest
 from consent_client import Checker, ResolvedTimestamps, SuppressionView
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
 
 MAC = b"." + b"A" * 43
 

@@ -7,7 +7,7 @@ import pytest
 from consent_api.ledger.key_rotation import required_to_promote, required_to_retire
 from consent_api.republish.job import completed_keys
 from consent_api.republish.pages import Selection
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
 
 
 def keys(*ids: str, primary: str) -> list[Key]:

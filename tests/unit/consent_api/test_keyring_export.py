@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from consent_api.cli.keyring import keyring as command
-from consent_runtime import keyring_file
-from consent_runtime.keyring import Keyring
+from consent_privacy import keyring_file
+from consent_privacy.keyring import Keyring
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from consent_api.errors import MisconfiguredError
 from consent_api.settings import SubmissionSettings
 from consent_api.validate import Purposes, Rules, UnknownPurpose
-from consent_runtime.settings import load
+from consent_service.settings import load
 from tests.unit.consent_api.submissions import GRANT, WITHDRAWAL, dropped, fault_list, faults, read
 
 NAMES = frozenset({"newsletter", "survey", "promotions"})

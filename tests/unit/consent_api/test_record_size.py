@@ -15,7 +15,7 @@ from consent_api.validate import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, 
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision
 from consent_contracts.topics import Topics
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
 
 RULES = Rules(channels=("sms", "email", "c" * 32), default_region="FR")
 NOW = 1_780_000_000_000_000

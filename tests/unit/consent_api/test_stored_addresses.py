@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consent_api.ledger import addresses
-from consent_runtime.keyring import Key, Keyring, UnknownTenantError
+from consent_privacy.keyring import Key, Keyring, UnknownTenantError
 
 CONNECTION: Any = None
 KEYRING = Keyring(

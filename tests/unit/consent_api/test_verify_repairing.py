@@ -11,7 +11,7 @@ from consent_api.verify.compare import Difference, Kind, Place
 from consent_api.verify.job import Checked
 from consent_api.verify.repair import Repair
 from consent_api.verify.repairing import RepairWriter
-from consent_runtime.keyring import DecryptionFailedError
+from consent_privacy.keyring import DecryptionFailedError
 
 
 class ALedger:

@@ -20,8 +20,8 @@ from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.outbox_table import Claim, Row
 from consent_api.outbox_relay.publisher import Delivery
 from consent_api.outbox_relay.timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
-from consent_runtime.observability import Health
-from consent_runtime.progress import StallTimer
+from consent_service.health import Health
+from consent_service.stall_timer import StallTimer
 
 COUNT = 48
 

@@ -15,8 +15,8 @@ from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, resolved_readiness
-from consent_runtime.observability import Health
-from consent_runtime.progress import StallTimer
+from consent_service.health import Health
+from consent_service.stall_timer import StallTimer
 
 BOUND = 60.0
 

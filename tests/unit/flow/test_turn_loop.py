@@ -13,7 +13,7 @@ from consent_api.outbox_relay.points import PartitionProgress, Point
 from consent_api.outbox_relay.timing import WRITER_WAIT_SECONDS
 from consent_api.outbox_relay.turn_loop import TurnLoop
 from consent_contracts.errors import RegistryUnavailableError
-from consent_runtime.observability import Health
+from consent_service.health import Health
 
 CONNECTION: Any = None
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_runtime import api_keys
-from consent_runtime.api_keys import KeyFile
-from consent_runtime.keyring import Keyring
-from consent_runtime.rate_limits import RateLimits, Rates
+from consent_http import api_keys
+from consent_http.api_keys import KeyFile
+from consent_http.rate_limits import RateLimits, Rates
+from consent_privacy.keyring import Keyring
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics
 from tests.unit.gate.test_gate_slices import ANSWER, View

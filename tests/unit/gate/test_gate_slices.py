@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consent_client import Answer
-from consent_runtime.api_keys import ApiKey
-from consent_runtime.rate_limits import RateLimits
+from consent_http.api_keys import ApiKey
+from consent_http.rate_limits import RateLimits
 from suppression.gate import app
 from suppression.gate.app import Gate
 from suppression.gate.contract import CheckRequest

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_runtime.observability import Health
+from consent_service.health import Health
 from lag_exporter.app import LagMonitor
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.lag import Bounds, LagReader, Partition

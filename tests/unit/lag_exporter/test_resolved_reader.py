@@ -11,7 +11,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.errors import RegistryUnavailableError, UnreadableError
-from consent_runtime.clock_check import ClockCheck
+from consent_service.clock_check import ClockCheck
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.lag import Partition
 from lag_exporter.metrics import LagMetrics

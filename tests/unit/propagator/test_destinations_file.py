@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from consent_runtime.keyring import Key, Keyring
-from consent_runtime.keyring_file import generate
+from consent_privacy.keyring import Key, Keyring
+from consent_privacy.keyring_file import generate
 from propagator.cli.destinations import destinations
 from propagator.config.model import Destination, live_keys
 from propagator.config.reader import read as read_file

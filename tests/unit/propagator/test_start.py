@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from consent_contracts import Codec
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_runtime.keyring_file import export, generate
+from consent_privacy.keyring_file import export, generate
 from propagator.cli.propagator import propagator
 from tests.support.one_destination import declare
 
@@ -32,8 +32,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         "PROPAGATOR_DESTINATIONS": str(declare(tmp_path, monkeypatch)),
     }.items():
         monkeypatch.setenv(f"CONSENT_RELAY_{name}", value)
-    monkeypatch.setattr("consent_runtime.provision.require_topics", lambda *_: None)
-    monkeypatch.setattr("consent_runtime.logs.configure", lambda *_: None)
+    monkeypatch.setattr("consent_kafka.provisioning.require_topics", lambda *_: None)
+    monkeypatch.setattr("consent_service.json_logs.configure", lambda *_: None)
     return lambda: CliRunner().invoke(propagator)
 
 

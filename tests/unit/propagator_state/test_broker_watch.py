@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
-from consent_runtime.observability import Health
+from consent_service.health import Health
 from consent_state import RestoreFailedError, TopicPartition
 from propagator.state import broker_watch
 from propagator.state.broker_watch import BrokerWatch

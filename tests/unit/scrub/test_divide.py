@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consent_client import Answer, ListNotReadyError
-from consent_runtime.clock import elapsed_micros, now_micros
+from consent_service.clock import elapsed_micros, now_micros
 from suppression.scrub.csv_file import CsvFile
 from suppression.scrub.divide import Result, divide
 

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from consent_contracts.decisions import Decision
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
 from propagator.config.model import Destination, Limits
 from propagator.connectors.base import PERMIT, SUPPRESS, Capabilities, ConnectionSettings, ConnectorType
 from propagator.desired.model import Purposes

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from consent_runtime.kafka import DeliveryFailedError
-from consent_runtime.transport import Chunk, Ownership
+from consent_kafka.clients import DeliveryFailedError
+from consent_kafka.transport import Chunk, Ownership
 from suppression.errors import StoppedError, TopicsChangedError
 from suppression.handler import LaneHandler, MergeTask
 from suppression.lanes import Lane

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consent_contracts import Decision, Entry
 from consent_contracts.join import join
 from consent_contracts.verdict import verdict
-from consent_runtime.transport import Chunk
+from consent_kafka.transport import Chunk
 from suppression.lanes import Lane, LaneQueues
 from suppression.merge import EntryKey, fail_closed_entry, merge
 from tests.unit.contracts.strategies import entries

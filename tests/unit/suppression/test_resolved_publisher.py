@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
-from consent_runtime.clock_check import ClockCheck
-from consent_runtime.kafka import DeliveryFailedError
+from consent_kafka.clients import DeliveryFailedError
+from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
 from suppression.lanes import Lane

@@ -9,7 +9,7 @@ import pytest
 
 from consent_contracts.decisions import Decision, Entry
 from consent_contracts.join import join, well_formed
-from consent_runtime.keyring import Key, Keyring
+from consent_privacy.keyring import Key, Keyring
 from suppression.merge import merge
 from suppression.seals import seal_rank
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 
-from consent_runtime.transport.compressed_batches import unfetchable_reason, without_compressed
+from consent_kafka.transport.compressed_batches import unfetchable_reason, without_compressed
 from tests.support.record_batches import uncompressed
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "6": 6}

@@ -8,8 +8,8 @@ from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, Un
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
-from consent_runtime.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
-from consent_runtime.transport.membership import GroupMembershipId, Membership
+from consent_kafka.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
+from consent_kafka.transport.membership import GroupMembershipId, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")
 COMMIT = OffsetCommitRequest("group", 3, "member", -1, [])
@@ -114,7 +114,7 @@ async def test_that_the_broker_has_another_member_means_that_this_one_is_unknown
 async def test_one_that_is_replaced_again_and_again_joins_while_no_other_member_is_there(  # R43
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consent_runtime.transport.membership.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("consent_kafka.transport.membership.WATCH_SECONDS", 0.0)
     broker.holder = Holder(member_id=None)
     for _ in range(4):
         await broker.lose()
@@ -125,7 +125,7 @@ async def test_one_that_is_replaced_again_and_again_joins_while_no_other_member_
 async def test_one_whose_name_another_process_keeps_does_not_join(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consent_runtime.transport.membership.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("consent_kafka.transport.membership.WATCH_SECONDS", 0.0)
     await broker.lose()
     await broker.join()
     await broker.lose()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_runtime.transport.offsets import OffsetTracker, Range
+from consent_kafka.transport.offsets import OffsetTracker, Range
 
 # A run: how far its first record is from the last position, how many records it holds, and how far apart they are.
 runs = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 5), st.integers(1, 40)), min_size=1, max_size=30)

@@ -10,11 +10,11 @@ import pytest
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
-from consent_runtime.observability import Health
-from consent_runtime.transport.api import Chunk, Ownership, StreamSpec
-from consent_runtime.transport.membership import GroupMembershipId, Membership
-from consent_runtime.transport.metrics import TransportMetrics
-from consent_runtime.transport.partition_tasks import PartitionTasks
+from consent_kafka.transport.api import Chunk, Ownership, StreamSpec
+from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.metrics import TransportMetrics
+from consent_kafka.transport.partition_tasks import PartitionTasks
+from consent_service.health import Health
 
 LIVE, BULK = TP("live", 0), TP("bulk", 0)
 

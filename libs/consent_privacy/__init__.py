@@ -1,0 +1,1 @@
+"""Addresses in one spelling, and the keys that hash and seal them."""

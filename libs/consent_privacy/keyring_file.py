@@ -1,0 +1,127 @@
+"""Writes keyring files: a new one, and the steps of a rotation, each of which leaves every reader able to
+work. `consent-relay keyring` is the command over it: `--help` lists the steps."""
+
+import base64
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from consent_privacy import private_files
+from consent_privacy.keyring import InvalidKeyringError, Key, Keyring, age
+
+
+def generate(path: Path, tenants: Sequence[str]) -> Keyring:
+    """A new keyring file, mode 0600. Raises FileExistsError rather than replace secrets that data depends on."""
+    keyring = Keyring(seal_keys=[_new("s1")], hash_keys={tenant: [_new("h1", primary=True)] for tenant in tenants})
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(_document(keyring))
+    return keyring
+
+
+def export(path: Path, target: Path, tenants: Sequence[str], *, hash_only: bool) -> None:
+    """Write to `target` what a process needs that serves these tenants; an earlier export is replaced. Raises
+    FileExistsError rather than replace anything else."""
+    wanted = _installations(path).export(tenants, hash_only=hash_only)
+    try:
+        replaceable = Keyring.load(target).exported
+    except InvalidKeyringError:
+        replaceable = not target.exists()
+    if not replaceable:
+        raise FileExistsError(target)
+    private_files.replace(target, _document(wanted))
+
+
+def add_tenant(path: Path, tenant: str) -> None:
+    """A first hash key for a tenant that has none."""
+    keyring = _installations(path)
+    if tenant in keyring.hash_keys:
+        raise InvalidKeyringError(
+            f"tenant {tenant} has hash keys; a newer one is added by: keyring rotate --tenant {tenant}"
+        )
+    _replace_hash_keys(path, keyring, tenant, [_new("h1", primary=True)])
+
+
+def add_seal_key(path: Path) -> str:
+    """A newer seal key: everything sealed from now on is sealed with it, the older ones still open."""
+    keyring = _installations(path)
+    key = _new(_next_id("s", keyring.seal_keys))
+    private_files.replace(path, _document(Keyring(seal_keys=[*keyring.seal_keys, key], hash_keys=keyring.hash_keys)))
+    return key.id
+
+
+def add_hash_key(path: Path, tenant: str) -> str:
+    """A second live hash key, not yet primary: publish everything under it before promoting it."""
+    keyring = _installations(path)
+    key = _new(_next_id("h", _hash_keys(keyring, tenant)))
+    _replace_hash_keys(path, keyring, tenant, [*_hash_keys(keyring, tenant), key])
+    return key.id
+
+
+def promote(path: Path, tenant: str, key_id: str) -> None:
+    """Make a live hash key the primary one."""
+    keyring = _installations(path)
+    keys = _hash_keys(keyring, tenant)
+    if key_id not in {key.id for key in keys}:
+        raise InvalidKeyringError(f"tenant {tenant} has no hash key {key_id}")
+    _replace_hash_keys(path, keyring, tenant, [replace(key, primary=key.id == key_id) for key in keys])
+
+
+def retire(path: Path, tenant: str, key_id: str) -> None:
+    """Forget a hash key that is no longer primary: entries under it are no longer found. The newest one stays:
+    readers take entries under a newer key than theirs for proof that their keyring is outdated, and deny."""
+    keyring = _installations(path)
+    keys = _hash_keys(keyring, tenant)
+    if key_id not in {key.id for key in keys if not key.primary}:
+        raise InvalidKeyringError(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
+    if key_id == max((key.id for key in keys), key=age):
+        raise InvalidKeyringError(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
+    _replace_hash_keys(path, keyring, tenant, [key for key in keys if key.id != key_id])
+
+
+def _installations(path: Path) -> Keyring:
+    """The keyring of a file that may be changed, and that others are made from."""
+    keyring = Keyring.load(path)
+    if keyring.exported:
+        raise InvalidKeyringError(f"{path} is an export: change the installation's keyring, and export again")
+    return keyring
+
+
+def _hash_keys(keyring: Keyring, tenant: str) -> tuple[Key, ...]:
+    if tenant not in keyring.hash_keys:
+        raise InvalidKeyringError(f"there is no tenant {tenant}")
+    return keyring.hash_keys[tenant]
+
+
+def _replace_hash_keys(path: Path, keyring: Keyring, tenant: str, keys: Sequence[Key]) -> None:
+    changed = Keyring(seal_keys=keyring.seal_keys, hash_keys={**keyring.hash_keys, tenant: keys})
+    private_files.replace(path, _document(changed))
+
+
+def _new(key_id: str, *, primary: bool = False) -> Key:
+    return Key(id=key_id, secret=secrets.token_bytes(32), primary=primary)
+
+
+def _next_id(letter: str, keys: Sequence[Key]) -> str:
+    numbers = [int(key.id[1:]) for key in keys if key.id[0] == letter and key.id[1:].isdigit()]
+    return f"{letter}{max(numbers, default=0) + 1}"
+
+
+def _document(keyring: Keyring) -> str:
+    lines = ["# Secrets of Consent Relay. Lost hash keys: no address is found again. Lost seal keys: none is opened."]
+    if keyring.exported:
+        lines += ["# Written by `consent-relay keyring export`: after each change of the keyring, export it again.", ""]
+        lines.append("exported = true")
+    for key in keyring.seal_keys:
+        lines += ["", "[[seal_keys]]", *_key(key)]
+    for tenant, keys in keyring.hash_keys.items():
+        for key in keys:
+            lines += ["", f'[[tenants."{tenant}".hash_keys]]', *_key(key)]
+            lines.append(f"primary = {'true' if key.primary else 'false'}")
+    return "\n".join(lines) + "\n"
+
+
+def _key(key: Key) -> list[str]:
+    return [f'id = "{key.id}"', f'secret = "{base64.b64encode(key.secret).decode()}"']

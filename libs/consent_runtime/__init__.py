@@ -1,1 +1,0 @@
-"""Plumbing that the services share: settings, logs, metrics, addresses, the transport."""

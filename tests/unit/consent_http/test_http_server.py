@@ -1,0 +1,268 @@
+"""A connection holds little, and ends by itself: slow, endless and huge requests stop no other caller (R43, R45)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from consent_http import http_server, problem_details, request_body
+from consent_http.http_server import BoundedProtocol
+
+SOON = 30.0
+"""Seconds by which what must happen has happened, on any machine."""
+GET = b"GET /early HTTP/1.1\r\nHost: x\r\n"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def create() -> FastAPI:
+    app = FastAPI()
+    problem_details.install(app)
+
+    @app.post("/read")
+    async def read(request: Request) -> dict[str, int]:
+        return {"bytes": len(await request_body.read(request, limit=1_000_000))}
+
+    @app.api_route("/early", methods=["GET", "POST"])
+    async def early() -> dict[str, bool]:
+        return {"early": True}
+
+    @app.get("/long")
+    async def long() -> Response:
+        return Response(b"x" * 50_000_000)
+
+    return app
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[_Server]:
+    server = _Server(http_server.config(create(), host="127.0.0.1", port=0, grace_seconds=1))
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    yield server
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+def port(server: _Server) -> int:
+    number: int = server.servers[0].sockets[0].getsockname()[1]
+    return number
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON):
+        while not reached():  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.01)
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """All that is answered until the server ends the connection."""
+    answered = b""
+    async with asyncio.timeout(SOON):
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(65_536):
+                answered += part
+    return answered
+
+
+async def exchange(port: int, *parts: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+    answered = await rest(reader)
+    writer.close()
+    return answered
+
+
+def status(answered: bytes) -> int:
+    return int(answered.split(b" ", 2)[1])
+
+
+def connection(server: _Server) -> BoundedProtocol:
+    (only,) = server.server_state.connections
+    assert isinstance(only, BoundedProtocol)
+    return only
+
+
+H2C = (
+    b"POST /read HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 22\r\nHost: x\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAA\r\nUpgrade: h2c\r\nContent-Type: application/json\r\n\r\n"
+    b'"\r\nUpgrade: \r\n\r\n12345"'
+)
+"""What Java's own client sends first, and a body that looks like a head."""
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, len(H2C)])
+async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server: _Server, port: int, size: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: len(server.server_state.connections) == 1)
+    protocol = connection(server)
+    for request in (H2C, H2C.replace(b"Upgrade: h2c", b"uPGRADE:websocket")):
+        for start in range(0, len(request), size):
+            protocol.data_received(request[start : start + size])
+        async with asyncio.timeout(SOON):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            assert await reader.readexactly(12) == b'{"bytes":22}'
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", None),
+        (b"\r\n\r\n", None),
+        (b"GET", 408),
+        (GET, 408),
+        (GET + b"X: " + b"a" * 100, 408),
+    ],
+)
+async def test_a_head_that_does_not_come_ends_the_connection(
+    server: _Server, port: int, sent: bytes, answer: int | None
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    await until(lambda: len(server.server_state.connections) == 1)
+    await until(lambda: connection(server)._received >= len(sent) or connection(server)._in_head)
+    assert connection(server)._deadline is not None
+    connection(server)._expired()
+    answered = await rest(reader)
+    assert (status(answered) if answered else None) == answer
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent", [GET + b"\r\n", b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"]
+)
+async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_no_handler_reads(
+    server: _Server, port: int, sent: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await reader.readuntil(b"}")
+    connection(server)._expired()
+    assert await rest(reader) == b""
+    writer.close()
+
+
+async def test_a_request_that_is_being_answered_is_left_alone(server: _Server, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    writer.write(head)
+    await until(lambda: len(server.server_state.tasks) == 1)
+    connection(server)._expired()
+    writer.write(b"{}")
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await reader.readuntil(b"}")
+    writer.close()
+
+
+async def test_a_body_that_is_read_has_its_own_deadline(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.1)
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    assert status(await exchange(port, head)) == 408
+
+
+async def test_an_answer_that_the_client_does_not_read_ends_the_connection(
+    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "READ_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: server.server_state.total_requests == 1 and not server.server_state.connections)
+    assert len(await rest(reader)) < 50_000_000
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [GET, b"X: " + b"a" * 20_000 + b"\r\n\r\n"],
+        [GET, *[b"X: " + b"a" * 1_000 + b"\r\n"] * 20, b"\r\n"],
+        [GET, *[b"X: a\r\n"] * 101, b"\r\n"],
+        [GET, *[b"X" * 10_000] * 100],
+        [b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n"],
+        [b"GET /", *[b"a" * 10_000] * 100],
+    ],
+)
+async def test_a_large_head_is_refused_early(port: int, head: list[bytes]) -> None:
+    answered = await exchange(port, *head)
+    # The client may still be sending when the connection ends, and then lose the answer.
+    assert not answered or status(answered) == 431
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"1;" + b"x" * 2_000_000 + b"\r\n{\r\n", b"0\r\n\r\n"],
+        [b"1\r\n{\r\n0\r\n", *[b"X: " + b"a" * 1_000 + b"\r\n"] * 2_000, b"\r\n"],
+    ],
+)
+async def test_chunks_and_trailers_are_bounded(port: int, parts: list[bytes]) -> None:
+    """What comes in one read, a quarter of a megabyte, is taken as it is."""
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answered = await exchange(port, head, *parts)
+    assert b" 200 " not in answered
+
+
+async def test_what_is_no_http_is_a_problem(port: int) -> None:
+    answered = await exchange(port, b"\x16\x03\x01\x02\x00\x01\x00")
+    assert status(answered) == 400
+    assert b"urn:consent-relay:problem:malformed-request" in answered
+
+
+async def test_one_connection_queues_few_requests(port: int) -> None:
+    assert (await exchange(port, (GET + b"\r\n") * 500)).count(b" 200 ") < 500
+
+
+async def test_good_requests_share_a_connection(port: int) -> None:
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    body = b"x" * 500_000
+    answered = await exchange(
+        port,
+        head + b"Content-Length: 500000\r\n\r\n" + body,
+        head + b"Transfer-Encoding: chunked\r\n\r\n" + b"7a120\r\n" + body + b"\r\n0\r\n\r\n",
+        GET + b"Connection: close\r\n\r\n",
+    )
+    assert answered.count(b" 200 ") == 3
+    assert answered.count(b'"bytes":500000') == 2
+
+
+async def test_a_client_that_opens_many_connections_keeps_no_other_out(
+    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 2)
+    (first, one), (second, two) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    await until(lambda: len(server.server_state.connections) == 2)
+    assert status(await exchange(port, GET + b"Connection: close\r\n\r\n")) == 200
+    assert await rest(first) == b""
+    two.write(GET + b"\r\n")
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await second.readuntil(b"}")
+    one.close()
+    two.close()
+
+
+async def test_requests_under_way_are_not_ended_for_others(
+    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n")
+    await until(lambda: len(server.server_state.tasks) == 1)
+    assert status(await exchange(port)) == 503
+    writer.write(b"{}")
+    async with asyncio.timeout(SOON):
+        assert b" 200 " in await reader.readuntil(b"}")
+    writer.close()
