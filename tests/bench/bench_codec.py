@@ -79,7 +79,7 @@ def _against_confluent(topic: str, datum: dict[str, Any]) -> list[Figure]:
 
     client = SchemaRegistryClient.new_client({"url": "mock://bench-baseline"})
     context = SerializationContext(topic, MessageField.VALUE)
-    plain = json.dumps(contracts.without_annotations(contracts.current(record)))
+    plain = json.dumps(contracts.without_annotations(contracts.current_schema(record)))
     serialize = AvroSerializer(client, plain)
     deserialize = AvroDeserializer(client, plain)
     theirs = serialize(datum, context)

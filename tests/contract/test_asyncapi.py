@@ -47,7 +47,7 @@ def test_a_message_points_at_its_schema(name: str) -> None:
     message = PAGE["components"]["messages"][name]
     assert message["name"] == f"{contracts.NAMESPACE}.{name}"
     schema = json.loads((DOCS / message["payload"]["schema"]["$ref"]).read_text("utf-8"))
-    assert schema == contracts.current(name)
+    assert schema == contracts.current_schema(name)
     assert message["bindings"]["kafka"]["key"]["description"]
 
 

@@ -228,7 +228,7 @@ def test_every_field_is_explained(name: str) -> None:
                     found += undocumented(schema[inner], path)
         return found
 
-    assert undocumented(contracts.current(name), name) == []
+    assert undocumented(contracts.current_schema(name), name) == []
 
 
 def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
@@ -282,7 +282,7 @@ SUBMITTED: dict[str, Any] = {
 
 def produced_by_others(registry: Registry, change: dict[str, Any], datum: dict[str, Any]) -> bytes:
     """What a producer writes whose schema has other types for some fields, with an Avro library of its own."""
-    schema = contracts.current("ConsentSubmitted")
+    schema = contracts.current_schema("ConsentSubmitted")
     for field in schema["fields"]:
         if field["name"] in change:
             field["type"] = change[field["name"]]
@@ -345,7 +345,7 @@ def test_a_moment_is_declared_as_one(name: str) -> None:
                 for key in ("type", "items", "values"):
                     yield from fields(inner.get(key))
 
-    for field in fields(contracts.current(name)):
+    for field in fields(contracts.current_schema(name)):
         kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
         declared = {"type": "long", "logicalType": "timestamp-micros"} in kinds
         assert declared == ("Microseconds since 1970-01-01T00:00:00Z, UTC." in field["doc"]), field["name"]
