@@ -109,6 +109,7 @@ class Feed:
 
     def close(self) -> None:
         self._consumer.close()
+        self._admin.close()
 
     def _describe(self) -> tuple[str, int]:
         """The id of the topic and the number of its partitions."""

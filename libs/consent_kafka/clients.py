@@ -9,11 +9,13 @@ import math
 import ssl
 import threading
 import time
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -152,13 +154,31 @@ def consumer(
 class LastingAdmin(AdminClient):
     """librdkafka's admin client, which keeps the leader epochs that it saw first. Once the broker was restarted, or a
     topic recreated, it is refused the offsets of a partition (FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH) again and
-    again. Then a new client asks in its place."""
+    again. Then a new client asks in its place.
+
+    What is asked is answered in a thread of librdkafka's, and a client that is destroyed in its own thread aborts the
+    process. So no answer holds the client, and one that is dropped rather than closed is closed in another thread.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(dict(config), logger=logger)
-        self._config = dict(config)
         self._successor: AdminClient | None = None
         self._refused = threading.Event()
+        self._config = dict(config)
+        super().__init__(dict(config), logger=logger)
+
+    def close(self) -> None:
+        """What is still asked is answered with an error. Nothing may be asked from here on."""
+        super().__exit__(None, None, None)
+        if self._successor is not None:
+            self._successor.__exit__(None, None, None)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Not threading's: its locks may be held by the code in which the garbage collector has begun.
+        with suppress(RuntimeError):  # The interpreter ends; so does librdkafka.
+            start_new_thread(self.close, ())
 
     def list_offsets(self, *asked: Any, **arguments: Any) -> Any:
         if self._refused.is_set():
@@ -167,7 +187,7 @@ class LastingAdmin(AdminClient):
         ask = super().list_offsets if self._successor is None else self._successor.list_offsets
         answers = ask(*asked, **arguments)
         for answer in answers.values():
-            answer.add_done_callback(self._look_at)
+            answer.add_done_callback(partial(_look_at, self._refused))
         return answers
 
     def poll(self, timeout: float = -1) -> Any:
@@ -175,16 +195,17 @@ class LastingAdmin(AdminClient):
             self._successor.poll(0)
         return super().poll(timeout)
 
-    def _look_at(self, answer: Future[Any]) -> None:
-        error = answer.exception()
-        if isinstance(error, KafkaException) and error.args[0].code() in _OTHER_EPOCH:
-            self._refused.set()
+
+def _look_at(refused: threading.Event, answer: Future[Any]) -> None:
+    error = answer.exception()
+    if isinstance(error, KafkaException) and error.args[0].code() in _OTHER_EPOCH:
+        refused.set()
 
 
 _OTHER_EPOCH = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 
 
-def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> AdminClient:
+def admin(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> LastingAdmin:
     """Asks for and changes what the broker knows. Its log lines wait in it until it is polled, so an owner that keeps
     one polls it now and then."""
     return LastingAdmin({"bootstrap.servers": bootstrap, **(client_config or {}), **_dotted(overrides)})

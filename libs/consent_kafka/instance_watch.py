@@ -98,10 +98,10 @@ def find_holder(
 ) -> Holder | None:
     """Ask the group's coordinator; None: no answer. Blocks for some seconds at most."""
     # A new client each time: one that has lost the coordinator does not find back to it (librdkafka 2.16).
-    admin = clients.admin(bootstrap, {"log_level": 2, **(client_config or {})})
     try:
-        asked = admin.describe_consumer_groups([group], request_timeout=_REQUEST_SECONDS)
-        found = asked[group].result(timeout=2 * _REQUEST_SECONDS)
+        with clients.admin(bootstrap, {"log_level": 2, **(client_config or {})}) as admin:
+            asked = admin.describe_consumer_groups([group], request_timeout=_REQUEST_SECONDS)
+            found = asked[group].result(timeout=2 * _REQUEST_SECONDS)
     except (KafkaException, FuturesTimeout) as error:
         unknown = isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
         return Holder(member_id=None) if unknown else None

@@ -14,7 +14,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import admin as kafka_admin
-from confluent_kafka.admin import AdminClient
 
 from consent_kafka import clients
 from consent_kafka.batches import RecordBatch
@@ -106,10 +105,11 @@ class KafkaBroker:
             return _answer(asked[group]).members
         except BrokerUnavailableError:
             # Once it has lost the coordinator this client does not find back to it (librdkafka 2.16); a new one does.
+            self._admin.close()
             self._admin = self._new_admin()
             raise
 
-    def _new_admin(self) -> AdminClient:
+    def _new_admin(self) -> clients.LastingAdmin:
         return clients.admin(self._bootstrap, self._client_config)
 
     def forget(self, groups: Collection[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import Future
 from typing import Any
 
@@ -54,3 +56,35 @@ def test_a_new_client_asks_after_a_refusal_for_the_leader_epoch(monkeypatch: pyt
 def test_any_other_error_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = ask(monkeypatch, KafkaError.REQUEST_TIMED_OUT, None)
     assert first is second
+
+
+def test_an_answer_yet_to_come_does_not_hold_the_client(monkeypatch: pytest.MonkeyPatch) -> None:  # R63
+    answer: Future[Any] = Future()
+    monkeypatch.setattr(AdminClient, "list_offsets", lambda *_, **__: {PLACE: answer})
+    admin = clients.admin("127.0.0.1:1", {"log_level": 0})
+    held = sys.getrefcount(admin)
+    admin.list_offsets({PLACE: None})  # type: ignore[dict-item]
+    assert sys.getrefcount(admin) == held
+
+
+ABANDONED = """
+import gc, threading
+from confluent_kafka import TopicCollection
+from consent_kafka import clients
+
+gc.disable()
+abandoned = [clients.admin("127.0.0.1:1", {"log_level": 0})]
+abandoned.append(abandoned)
+[answer] = abandoned[0].describe_topics(TopicCollection(["t"]), request_timeout=0.2).values()
+# The answer comes in the client's own thread, and there the garbage collector meets the client.
+collected = threading.Event()
+answer.add_done_callback(lambda _: (gc.collect(), collected.set()))
+del abandoned
+assert collected.wait(30)
+print("goes on")
+"""
+
+
+def test_a_client_that_is_garbage_ends_no_process() -> None:  # R63
+    ran = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "goes on\n"), ran.stderr
