@@ -27,6 +27,7 @@ from consent_privacy.keyring_file import generate
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
+from tests.support.time_limits import LastResort, longer_limit
 
 TENANT = "acme"
 
@@ -54,11 +55,17 @@ def pytest_unconfigure() -> None:
     _shared.close()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LastResort())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses the servers has their mark."""
+    """What uses the servers has their mark, and what lasts longer its limit."""
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("servers")
+        if seconds := longer_limit(item.nodeid):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 def pytest_collection_finish() -> None:

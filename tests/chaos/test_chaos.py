@@ -28,6 +28,7 @@ PERSONS = 500
 RATE = 60.0
 PARTITIONS = 4
 POISON_EACH = 3
+FAULTS = int(os.environ.get("CHAOS_FAULTS") or len(KINDS))
 # What all wait for before a comparison: a state is sent again after twice the time that a tool has to answer, and
 # the lag process has to look twice.
 SOONER = {"CONSENT_RELAY_LAG_INTERVAL": "0.5"}
@@ -74,9 +75,10 @@ def stack(tmp_path: Path, say: Say) -> Iterator[Stack]:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600 + 60 * FAULTS)
 def test_nothing_is_lost_and_no_person_wrongly_permitted(stack: Stack, say: Say) -> None:  # R5, R43
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(2**31))
-    plan = schedule(list(KINDS), int(os.environ.get("CHAOS_FAULTS") or len(KINDS)), seed)
+    plan = schedule(list(KINDS), FAULTS, seed)
     say(f"{len(plan)} faults with seed {seed}; logs in {stack.endpoints.logs}")
     load = Load(stack.endpoints, persons=PERSONS, rate=RATE, seed=seed)
     poison = Poison(stack.endpoints, partitions=PARTITIONS, seed=seed)

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 _SHORT = 20
 _CHOSEN = int(os.environ.get("FUZZ_EXAMPLES") or 0)
+TIMES_SHORT = max(1.0, _CHOSEN / _SHORT)
+"""How many times as long as the short form the run may last."""
 
 
 def fuzzed(*, share: float = 1.0) -> Any:

@@ -3,9 +3,19 @@
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-STARTED_ONCE = ("integration/system", "integration/security", "fuzz/http")
+STARTED_ONCE = (
+    "tests/integration/system/",
+    "tests/integration/security/",
+    "tests/fuzz/http/",
+    "tests/integration/local_stack/test_servers.py",
+)
 # One runs, one that the worker must know of before it runs that, and one for when the first has ended.
 _AHEAD = 3
+
+
+def started_once(nodeid: str) -> str | None:
+    """The folder or file of `nodeid` if a whole system, or servers of its own, are started for it; else None."""
+    return next((each for each in STARTED_ONCE if nodeid.startswith(each)), None)
 
 
 class OneStart(LoadScopeScheduling):
@@ -17,11 +27,7 @@ class OneStart(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        for folder in STARTED_ONCE:
-            if path.startswith(f"tests/{folder}/"):
-                return folder
-        return path if path == "tests/integration/local_stack/test_servers.py" else nodeid
+        return started_once(nodeid) or nodeid
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Returns the test that crashed `node`; None where it had none left."""

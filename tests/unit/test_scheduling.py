@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support.scheduling import OneStart
 
 FOLDER = [f"tests/integration/system/test_a.py::test_{n}" for n in range(6)]
+FOLDERS = {"SYSTEM": "integration/system", "UNIT": "unit"}
 ALONE = [f"tests/unit/test_b.py::test_{n}" for n in range(12)]
 
 
@@ -88,30 +89,61 @@ def test_each_test_runs_once_whatever_crashes(
     assert ran == Counter(tests)
 
 
-def test_a_run_with_crashes_ends(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(
-        "def pytest_xdist_make_scheduler(config, log):\n"
-        "    from tests.support.scheduling import OneStart\n"
-        "    return OneStart(config, log)\n"
-    )
-    for folder, crash in (("tests/integration/system", 2), ("tests/unit", 11)):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / f"test_{crash}.py").write_text(
-            "import os, pytest\n"
-            "@pytest.mark.parametrize('n', range(12))\n"
-            "def test(n):\n"
-            "    os.write(os.open('ran', os.O_CREAT | os.O_APPEND | os.O_WRONLY), f'{__name__} {n}\\n'.encode())\n"
-            f"    n != {crash} or os._exit(1)\n"
-        )
+CONFTEST = """
+from tests.support.scheduling import OneStart
+from tests.support.time_limits import LastResort
+
+def pytest_configure(config):
+    config.pluginmanager.register(LastResort(grace_seconds=1))
+
+def pytest_xdist_make_scheduler(config, log):
+    return OneStart(config, log)
+"""
+
+TESTS = """
+import asyncio, os, pytest, threading
+from confluent_kafka.admin import AdminClient
+
+def in_a_call():
+    AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}).list_topics(timeout=1_000)
+
+HANGS = {
+    (SYSTEM, 1): in_a_call,
+    (UNIT, 0): threading.Event().wait,
+    (UNIT, 2): lambda: asyncio.run(asyncio.sleep(1_000)),
+}
+
+def numbered(n):
+    return pytest.param(n, marks=pytest.mark.timeout(0.5 if (__file__, n) in HANGS else 60))
+
+@pytest.mark.parametrize("n", map(numbered, range(8)))
+def test(n):
+    os.write(os.open("ran", os.O_CREAT | os.O_APPEND | os.O_WRONLY), f"{__file__} {n}\\n".encode())
+    if (__file__, n) == (UNIT, 7):
+        os._exit(1)
+    HANGS.get((__file__, n), int)()
+"""
+
+
+def test_a_run_in_which_tests_crash_and_hang_ends(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"tests/{folder}/test_it.py" for name, folder in FOLDERS.items()}
+    known = "".join(f"{name} = {str(file)!r}\n" for name, file in files.items())
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    for file in files.values():
+        file.parent.mkdir(parents=True)
+        file.write_text(known + TESTS)
+    plugins = ["-p", "xdist", "-p", "pytest_timeout", "-p", "no:cacheprovider", "--import-mode=importlib"]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "no:cacheprovider", "-n", "2", "--rootdir=."],
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--rootdir=.", *plugins],
         cwd=tmp_path,
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert run.returncode == 1, run.stdout + run.stderr
-    assert "2 failed, 22 passed" in run.stdout
+    assert "4 failed, 12 passed" in run.stdout, run.stdout + run.stderr
+    assert "Failed: Timeout" in run.stdout
+    assert "Timeout (0:00:01.5" in run.stderr
+    assert run.returncode == 1
     ran = (tmp_path / "ran").read_text().splitlines()
-    assert len(ran) == len(set(ran)) == 24
+    assert len(ran) == len(set(ran)) == 16
