@@ -67,7 +67,7 @@ def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_comma
         with rig.ingest():
             until(lambda: rig.ask("SELECT count(*) FROM decisions") == len(data))
         since = time.time_ns() // 1_000
-        until(lambda: whole(rig, since=since), seconds=60)
+        until(lambda: whole(rig, since=since))
         before = entries(rig)
         assert len(before) == 80
     topics = rig.topics
@@ -75,7 +75,7 @@ def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_comma
     rig.recreate([topics.changes, topics.changes_bulk, topics.resolved, *lists])
     since = time.time_ns() // 1_000
     with rig.relay(), merging(rig):
-        until(lambda: whole(rig, since=since), seconds=60)
+        until(lambda: whole(rig, since=since))
         assert entries(rig) == before
 
 
@@ -89,5 +89,5 @@ def test_a_changes_topic_that_was_lost_alone_opens_holes_that_are_repaired(rig: 
     rig.recreate([rig.topics.changes])
     since = time.time_ns() // 1_000
     with rig.relay(), merging(rig):
-        until(lambda: whole(rig, since=since), seconds=60)
+        until(lambda: whole(rig, since=since))
         assert len(entries(rig)) == 40
