@@ -9,7 +9,6 @@ import click
 if TYPE_CHECKING:
     from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
     from consent_contracts.codec import Codec
-    from consent_kafka.registry import connect_codec
     from consent_privacy.keyring import Keyring
     from consent_service.settings import KeyringSettings
 
@@ -119,6 +118,7 @@ def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Code
     from consent_api.dead_letters.reader import DeadLetterReader
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
+    from consent_kafka.registry import connect_codec
     from consent_service import startup
     from consent_service.settings import KeyringSettings, load
 

@@ -11,7 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from consent_api.settings import LedgerSettings
-    from consent_kafka.registry import connect_codec
     from consent_privacy.keyring import Key, Keyring
 
 
@@ -203,6 +202,7 @@ def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
     from consent_api.republish.merged import CONSUMER, MergedUnknownError, merged_until
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
+    from consent_kafka.registry import connect_codec
     from consent_service.clock import now_micros
 
     codec = connect_codec(settings, wait_seconds=10)

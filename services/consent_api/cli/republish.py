@@ -15,7 +15,6 @@ from .database_errors import database_errors
 if TYPE_CHECKING:
     from consent_api.republish.job import Report, RepublishProgress
     from consent_contracts.topics import Topics
-    from consent_kafka.registry import connect_codec
 
 
 @click.command()
@@ -65,6 +64,7 @@ def republish(
     from consent_api.settings import DatabaseSettings
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
+    from consent_kafka.registry import connect_codec
     from consent_kafka.topic_admin import ProvisionError, TopicAdmin
     from consent_privacy.keyring import KeyringError
     from consent_service import startup

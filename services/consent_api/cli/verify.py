@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consent_kafka.registry import connect_codec
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.verify.list_reader import ListUnreadableError
     from consent_api.verify.repairing import RepairWriter
     from consent_kafka.provisioning import refuse_without_access
+    from consent_kafka.registry import connect_codec
     from consent_privacy.keyring import KeyringError
     from consent_service import startup
     from consent_service.settings import load
