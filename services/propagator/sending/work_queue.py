@@ -140,13 +140,15 @@ class WorkQueue:
     def offer(self, row: PendingPush, *, now: float, now_micros: int, answers: int = 0) -> bool:
         """The row is new or has changed. Whether it is a push that was idle and is queued now.
 
-        A push in flight is looked at again when its call has ended.
+        A push in flight is looked at again when its call has ended, unless the row is what the call was made from:
+        then whatever else has changed is found when the outcome is read back, as its address is planned again.
         """
         push = self._pushes.get(PushKey(row.address_key, row.target))
         if push is not None:
             if push.in_flight:
-                push.row = row
-                push.apply(DeliveryEvent.CHANGED)
+                if row != push.row:
+                    push.row = row
+                    push.apply(DeliveryEvent.CHANGED)
                 return False
             self._take_out(push)
             was_watched = _is_live_revocation(push)

@@ -446,9 +446,9 @@ class PartitionTables:
             self._index(name, address_key, planned, rows[layout.pending_keys_key(name, address_key)], writes, counted)
             undurable = self._undurable(name, address_key)
             if undurable is not None and undurable != row:
-                # The index follows the topics alone; what is delivered and not read back yet can differ from the list
-                # too, and that shall not wait until it is read back.
-                planned = planned + self._plan(destination, address_key, entries[at], undurable, since)
+                # The index follows the topics alone; what is delivered and not read back yet is what counts, and where
+                # it differs from the list that shall not wait until it is read back.
+                planned = self._plan(destination, address_key, entries[at], undurable, since)
             if planned:
                 offers.setdefault(name, []).extend(planned)
         return counted

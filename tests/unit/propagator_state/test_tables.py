@@ -284,6 +284,19 @@ def test_what_is_delivered_and_not_read_back_is_planned_too(bench: Bench) -> Non
     assert bench.pending() == []
 
 
+def test_what_was_delivered_since_a_row_was_written_is_not_offered_again(bench: Bench) -> None:
+    """The row of the first target is read back while that of both is on its way."""
+    bench.reopen(planned("crm", purposes=Purposes(targets={"news": ("news", "other")})))
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    ids = (bench.last_decision,)
+    bench.undurable["crm", "h1.a"] = {
+        each: DeliveredTarget(target=each, action="suppress", decision_ids=ids) for each in ("news", "other")
+    }
+    applied = bench.apply(STATE, bench.row("h1.a", *ids))
+    assert applied.offers == {}
+    assert [each.target for each in bench.pending()] == ["other"]
+
+
 def test_a_row_that_is_read_back_as_it_was_recorded_is_planned_once(bench: Bench) -> None:
     bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
     bench.undurable["crm", "h1.a"] = {"news": DeliveredTarget(target="news", action="permit", decision_ids=("other",))}

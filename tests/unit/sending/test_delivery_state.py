@@ -63,6 +63,27 @@ def test_a_push_that_changed_during_its_call_waits_until_its_new_row_is_due() ->
     assert take(107.0) == [push]
 
 
+def test_a_push_in_flight_is_looked_at_again_only_where_its_row_is_another() -> None:
+    """Every outcome that is recorded is read back, and its address planned again: nothing is lost."""
+    queue = WorkQueue(max_batch={SUPPRESS: 1, PERMIT: 1}, mixed=False)
+    row = PendingPush(address_key="h1.a", target="t1", kind=PERMIT, live=True, since=7)
+    queue.offer(row, now=100.0, now_micros=100 * SECOND)
+    [push] = queue.take(
+        LANES,
+        now=100.0,
+        now_micros=100 * SECOND,
+        at_once=True,
+        probing=False,
+        outages=0,
+        admit=lambda _: Admission.ADMITTED,
+    )
+    queue.offer(row, now=100.0, now_micros=100 * SECOND)
+    assert push.state is DeliveryState.IN_FLIGHT
+    replaced = PendingPush(address_key="h1.a", target="t1", kind=SUPPRESS, live=True, since=7)
+    queue.offer(replaced, now=100.0, now_micros=100 * SECOND)
+    assert (push.state, push.row) == (DeliveryState.IN_FLIGHT_DIRTY, replaced)
+
+
 ADDRESSES = st.sampled_from([f"h1.{letter}" for letter in "abcdefgh"])
 TARGETS = st.sampled_from(["t1", "t2"])
 
