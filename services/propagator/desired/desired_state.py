@@ -7,15 +7,11 @@ them are: fail closed. Without any decision no state is desired: `unknown` is th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.verdict import UNKNOWN, Verdict, effective_verdict
 
 from .model import PERMIT, SUPPRESS, Action, DesiredState, ListEntry, Purposes, TargetState
-
-_KEPT = 2_048
-"""States that are kept: each is asked for when the entry is read, sent, and read back, within a second mostly."""
 
 
 def desired_state(
@@ -27,7 +23,12 @@ def desired_state(
     `*` by now.
     """
     known = frozenset(known_targets) if purposes.same else frozenset()
-    return _desired_state(entry, purposes, known, _last_end(entry.verdicts, now), permissions)
+    last_end = _last_end(entry.verdicts, now)
+    key = (purposes, known, last_end, permissions)
+    found = entry.desired_states.get(key)
+    if found is None:
+        found = entry.desired_states[key] = _desired_state(entry, purposes, known, last_end, permissions)
+    return found
 
 
 def _last_end(verdicts: Mapping[str, Verdict], now: int) -> int:
@@ -39,7 +40,6 @@ def _last_end(verdicts: Mapping[str, Verdict], now: int) -> int:
     return last
 
 
-@lru_cache(maxsize=_KEPT)
 def _desired_state(
     entry: ListEntry, purposes: Purposes, known_targets: frozenset[str], now: int, permissions: bool
 ) -> DesiredState:

@@ -34,7 +34,7 @@ UNMAPPED = ""
 class Purposes:
     """The purpose mapping. `same`: every purpose is a target of its own name, `*` too.
 
-    Compared by identity, as entries are, so that what follows from both can be kept.
+    Compared by identity, so that what follows from it and an entry can be kept with the entry.
     """
 
     targets: Mapping[str, tuple[str, ...]]
@@ -102,6 +102,9 @@ class ListEntry:
     decisions: tuple[Decision, ...]
     verdicts: Mapping[str, Verdict]
     written_at: int
+    desired_states: dict[tuple[object, ...], DesiredState] = field(default_factory=dict, repr=False)
+    """What follows from it, as long as it lives: each state is asked for when the entry is read, sent, and read
+    back. See `desired_state`."""
 
 
 class OwnEntry(msgspec.Struct, frozen=True, kw_only=True):

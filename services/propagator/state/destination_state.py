@@ -115,7 +115,7 @@ class TableDestinationState:
         self, address_key: str, row: DeliveredTarget | None, *, target: str, receipts: Sequence[Receipt] = ()
     ) -> None:
         """The target's new row (None: dropped) and its receipts. Raises SenderFencedError."""
-        rows = self._delivered_now(address_key)
+        rows = dict(self._delivered_now(address_key))
         if self._reader.restoring:
             # Rows read from tables that are being restored would overwrite those of the address's other targets.
             raise SenderFencedError("the tables are being restored")
@@ -189,11 +189,9 @@ class TableDestinationState:
             return RESTORING
         return self._reader.freshness.hindrance(partition, self._destination.channel)
 
-    def _delivered_now(self, address_key: str) -> dict[str, DeliveredTarget]:
+    def _delivered_now(self, address_key: str) -> Mapping[str, DeliveredTarget]:
         undurable = self._session.overlay.rows(self._name, address_key)
-        return (
-            dict(undurable) if undurable is not None else self._delivered(address_key, self._get(address_key).delivered)
-        )
+        return undurable if undurable is not None else self._delivered(address_key, self._get(address_key).delivered)
 
     def _get(self, address_key: str) -> StoredAddress:
         found = self._together.get(address_key)
@@ -225,9 +223,9 @@ class TableDestinationState:
             self._reader.suspect()
             return otherwise
 
-    def _delivered(self, address_key: str, stored: bytes | None) -> dict[str, DeliveredTarget]:
+    def _delivered(self, address_key: str, stored: bytes | None) -> Mapping[str, DeliveredTarget]:
         undurable = self._session.overlay.rows(self._name, address_key)
-        return dict(undurable) if undurable is not None else self._decoder.delivered_or_unknown(stored)
+        return undurable if undurable is not None else self._decoder.delivered_or_unknown(stored)
 
     def _put(self, address_key: str, rows: Mapping[str, DeliveredTarget], receipts: Sequence[Receipt]) -> None:
         partition = self._partition(address_key)
