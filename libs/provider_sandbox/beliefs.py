@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -37,7 +37,7 @@ class Belief:
 class ChangeLog(Protocol):
     """Where changes are kept over a restart of the sandbox."""
 
-    def append(self, account: str, address: str, target: str, state: State, at: int) -> None: ...
+    def append(self, account: str, addresses: Sequence[str], target: str, state: State, at: int) -> None: ...
 
     def read(self) -> Iterator[tuple[str, str, str, State, int]]: ...
 
@@ -55,9 +55,14 @@ class Beliefs:
 
     def record(self, account: str, address: str, target: str, state: State) -> None:
         """Take one statement; the same again changes nothing but the counts."""
+        self.record_all(account, [address], target, state)
+
+    def record_all(self, account: str, addresses: Sequence[str], target: str, state: State) -> None:
+        """Take the same statement about each, with one write to the log."""
         at = time.time_ns() // 1_000
-        if self._note(account, address, target, state, at) and self._log:
-            self._log.append(account, address, target, state, at)
+        changed = [address for address in addresses if self._note(account, address, target, state, at)]
+        if changed and self._log:
+            self._log.append(account, changed, target, state, at)
 
     def _note(self, account: str, address: str, target: str, state: State, at: int) -> bool:
         targets = self._accounts[account].setdefault(address, {})
@@ -92,8 +97,7 @@ class Beliefs:
 
     def lift_all(self, account: str, target: str) -> None:
         """Forget every suppression of one target: what an emptied list means."""
-        for address in self.suppressed_at(account, target):
-            self.record(account, address, target, PERMITTED)
+        self.record_all(account, self.suppressed_at(account, target), target, PERMITTED)
 
     def accounts(self) -> list[str]:
         return sorted(self._accounts)
@@ -124,4 +128,4 @@ class Beliefs:
                 for address, targets in addresses.items():
                     for target, belief in targets.items():
                         for at, state in belief.changes:
-                            self._log.append(name, address, target, state, at)
+                            self._log.append(name, [address], target, state, at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,8 +21,9 @@ class FileChangeLog:
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def append(self, account: str, address: str, target: str, state: State, at: int) -> None:
-        os.write(self._descriptor, msgspec.json.encode((account, address, target, state, at)) + b"\n")
+    def append(self, account: str, addresses: Sequence[str], target: str, state: State, at: int) -> None:
+        lines = [(account, address, target, state, at) for address in addresses]
+        os.write(self._descriptor, msgspec.json.Encoder().encode_lines(lines))
 
     def read(self) -> Iterator[_Line]:
         """Every whole line; a last line without its end was never answered for, and is cut off."""

@@ -152,8 +152,7 @@ class Genesys:
         if patch.action == "Add" and (full := self._full(target, numbers)) is not None:
             return _problem(400, full, "The limit is exceeded.", source=CODES)
         state = SUPPRESSED if patch.action == "Add" else PERMITTED
-        for number in numbers:
-            self._beliefs.record(self.name, number, target, state)
+        self._beliefs.record_all(self.name, numbers, target, state)
         return sourced(web.Response(status=204), SDK)
 
     def _full(self, target: str, numbers: list[str]) -> str | None:

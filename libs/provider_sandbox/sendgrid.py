@@ -100,8 +100,7 @@ class SendGrid:
         rejected = any(self._faults.rejection(self.name, email) is not None for email in recipients)
         if rejected or any("@" not in email for email in recipients):
             return _errors(400, "invalid email address", field="recipient_emails", source=ERRORS)
-        for email in recipients:
-            self._beliefs.record(self.name, email, target, SUPPRESSED)
+        self._beliefs.record_all(self.name, recipients, target, SUPPRESSED)
         # That the suppressions of an unknown or deleted group become global is from the reference.
         source = REFERENCE if self._is_unknown_group(request) else SPECIFICATION
         return _answer(201, {"recipient_emails": recipients}, source=source)
