@@ -39,14 +39,14 @@ class _Bench:
         """Processors used, with nothing to do."""
         with self._processor_time.measured() as seconds:
             time.sleep(REST_SECONDS)
-        return seconds[0] / REST_SECONDS
+        return sum(seconds.values()) / REST_SECONDS
 
     def load(self) -> float:
         """Processor seconds a withdrawal, until the tool is informed of every one."""
         number = int(RATE * SECONDS)
         with self._processor_time.measured() as seconds:
             self.withdraw(number)
-        return seconds[0] / number
+        return sum(seconds.values()) / number
 
     def withdraw(self, number: int) -> None:
         people = [Place("email", f"person-{next(self._numbers):06}@example.com") for _ in range(number)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -17,41 +18,48 @@ class ProcessorTime:
 
     def __init__(self, stack: Stack, servers: Servers) -> None:
         self._stack = stack
-        ports = {urlsplit(f"//{url.rpartition('//')[2]}").port for url in (servers.kafka, servers.registry)}
-        ports.add(urlsplit(servers.database.replace("+psycopg", "")).port)
-        self._servers = _listening_on(ports)
+        self._servers = _listening_on(
+            {
+                urlsplit(f"//{url.rpartition('//')[2]}").port: name
+                for name, url in (
+                    ("kafka", servers.kafka),
+                    ("registry", servers.registry),
+                    ("postgres", servers.database),
+                )
+            }
+        )
 
     @contextmanager
-    def measured(self) -> Iterator[list[float]]:
-        """Holds the seconds that the block took of all processors, once it has ended."""
-        seconds: list[float] = []
+    def measured(self) -> Iterator[dict[str, float]]:
+        """Holds the seconds that the block took of all processors, by service and server, once it has ended."""
+        seconds: dict[str, float] = defaultdict(float)
         before = self._used()
         yield seconds
-        after = self._used()
-        seconds.append(sum(used - before.get(pid, 0.0) for pid, used in after.items()))
+        for process, used in self._used().items():
+            seconds[process[0]] += used - before.get(process, 0.0)
 
-    def _used(self) -> dict[int, float]:
-        """By process. One that has begun since the last time counts from nothing; one that has ended is not known."""
-        roots = [*self._servers, *self._stack.endpoints.pids.values()]
-        found: dict[int, float] = {}
-        for root in roots:
+    def _used(self) -> dict[tuple[str, int], float]:
+        """By part and process. One that has begun since the last time counts from nothing; one that has ended is not
+        known."""
+        found: dict[tuple[str, int], float] = {}
+        for name, root in (*self._servers.items(), *self._stack.endpoints.pids.items()):
             try:
                 for each in (root_process := psutil.Process(root), *root_process.children(recursive=True)):
                     spent = each.cpu_times()
-                    found[each.pid] = spent.user + spent.system
+                    found[name, each.pid] = spent.user + spent.system
             except psutil.NoSuchProcess:
                 continue
         return found
 
 
-def _listening_on(ports: set[int | None]) -> list[int]:
-    """The processes with these ports, other than those that have inherited one from their parent."""
+def _listening_on(names: Mapping[int | None, str]) -> dict[str, int]:
+    """By name the processes with these ports, other than those that have inherited one from their parent."""
     found = {
-        each.pid
+        each.pid: names[each.laddr.port]
         for each in psutil.net_connections("tcp")
-        if each.status == psutil.CONN_LISTEN and each.laddr.port in ports and each.pid is not None
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port in names and each.pid is not None
     }
-    roots = {each for each in found if psutil.Process(each).ppid() not in found}
-    if len(roots) != len(ports):
-        raise RuntimeError(f"of the servers at ports {sorted(map(str, ports))} only {len(roots)} were found")
-    return sorted(roots)
+    roots = {name: each for each, name in found.items() if psutil.Process(each).ppid() not in found}
+    if len(roots) != len(names):
+        raise RuntimeError(f"of the servers {sorted(names.values())} only {sorted(roots)} were found")
+    return roots
