@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 MAX_BULK_BATCH = 500
-"""Pushes in a bulk call, and in a live one that is filled up: planning more would keep the loop for too long."""
+"""Pushes in a bulk call, and in a live one that is filled up, while calls are plentiful: planning more would keep the
+loop for too long. Where calls are scarce each is filled, or a part of the limit would be left unused."""
 LIVE_SECONDS = 1.0
 """After the last sign of a live push, in which bulk leaves it half of the loop."""
 

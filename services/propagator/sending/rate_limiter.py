@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 BULK_SHARE = 10
 """Bulk gets at least one of so many requests while it waits."""
+_SPARE = 3.0
+"""Bulk waits for two tokens, so that a bucket which holds no more never has one to spare."""
 _ROUNDING = 1e-9
 
 
@@ -42,9 +44,9 @@ class RateLimiter:
 
     @property
     def has_spare_tokens(self) -> bool:
-        """Whether a call may be spent on a batch that is not full."""
+        """Whether a call may be spent on a batch that is not full: more tokens are left than bulk waits for."""
         self._refill()
-        return self._tokens >= max(1.0, self._burst / 2)
+        return self._tokens >= max(_SPARE, self._burst / 2)
 
     def seconds_until_call(self, *, live: bool) -> float:
         """Until a new call may start. Live calls that are under way and need a further request go first."""

@@ -227,7 +227,8 @@ class WorkQueue:
     ) -> list[QueuedPush]:
         """The next batch that is due in the first of these lanes that has one, or nothing. Its pushes are in flight.
 
-        `admit` decides on each push, within `together` of the address keys that come next. `probing`: the last call
+        `at_once`: calls are plentiful, so that none waits to be filled, and those of bulk may be smaller. `admit`
+        decides on each push, within `together` of the address keys that come next. `probing`: the last call
         failed. What was tried least goes first then, so that one odd address does not make the destination look down,
         and nothing is filled up. `fill_up`: whether a batch may take pushes of the other class; recording their
         outcomes takes a while, in which the call keeps its place.
@@ -235,9 +236,11 @@ class WorkQueue:
         draw = _Draw(queue=self, now=now, now_micros=now_micros, outages=outages, admit=admit, together=together)
         for lane in sorted(lanes, key=self._least_tried) if probing else lanes:
             groups = self._lanes[lane].groups
-            size = self._max_batch[lane.action]
+            size = most = self._max_batch[lane.action]
+            if at_once:
+                most = min(size, MAX_BULK_BATCH)
             if not lane.live:
-                size = min(size, MAX_BULK_BATCH)
+                size = most
             oldest_first = not lane.live or self._live_batches % OLDEST_EVERY == OLDEST_EVERY - 1
             for name in self._in_turn(groups, now_micros, oldest_first, probing):
                 group = groups.get(name)
@@ -250,7 +253,7 @@ class WorkQueue:
                 draw.from_group(lane, name, young_first=not oldest_first, least_tried_first=probing)
                 if draw.batch and fill_up and not probing and not any(each.unfilled for each in draw.batch):
                     other = Lane(not lane.live, lane.action)
-                    draw.size = min(draw.size, max(len(draw.batch), MAX_BULK_BATCH))
+                    draw.size = min(draw.size, max(len(draw.batch), most))
                     draw.from_group(other, name, young_first=other.live, fill=True)
                 if draw.batch:
                     self._live_batches += lane.live

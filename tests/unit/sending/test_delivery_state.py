@@ -84,6 +84,27 @@ def test_a_push_in_flight_is_looked_at_again_only_where_its_row_is_another() -> 
     assert (push.state, push.row) == (DeliveryState.IN_FLIGHT_DIRTY, replaced)
 
 
+@pytest.mark.parametrize(
+    ("plentiful", "live", "size"), [(True, 0, 500), (False, 0, 1_000), (True, 3, 500), (False, 3, 1_000)]
+)
+def test_a_call_takes_all_that_it_can_hold_where_calls_are_scarce(plentiful: bool, live: int, size: int) -> None:
+    queue = WorkQueue(max_batch={SUPPRESS: 1_000, PERMIT: 1}, mixed=False)
+    for number in range(1_200):
+        row = PendingPush(address_key=f"h1.{number}", target="t1", kind=SUPPRESS, live=number < live, since=number)
+        queue.offer(row, now=100.0, now_micros=100 * SECOND)
+    batch = queue.take(
+        LANES,
+        now=101.0,
+        now_micros=101 * SECOND,
+        at_once=plentiful,
+        probing=False,
+        outages=0,
+        admit=lambda _: Admission.ADMITTED,
+    )
+    assert len(batch) == size
+    assert sum(push.live for push in batch) == live
+
+
 ADDRESSES = st.sampled_from([f"h1.{letter}" for letter in "abcdefgh"])
 TARGETS = st.sampled_from(["t1", "t2"])
 
