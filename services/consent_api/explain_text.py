@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from consent_api.http.models import Decision, Explanation, Receipt
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
-
-from .http.models import Decision, Explanation, Receipt
 
 Language = Literal["en", "fr"]
 _KNOWN = ("accepted", "effective")

@@ -12,10 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, any_, delete, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from consent_api.ledger.database import transact
+from consent_api.ledger.tables import api_keys, key_exports
 from consent_http.api_keys import ApiKey, mint, parse, write
-
-from .ledger.database import transact
-from .ledger.tables import api_keys, key_exports
 
 CACHED_SECONDS = 5.0
 """A revoked key is refused after this long at the latest."""

@@ -15,18 +15,17 @@ from prometheus_client import Gauge
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
+from consent_api.errors import LedgerUnavailableError
+from consent_api.ledger import backlog, database, events, idempotency
+from consent_api.ledger.backlog import OutboxBacklog
+from consent_api.ledger.database import transact
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import Ledger
+from consent_api.ledger.migrate import head_revision
+from consent_api.metrics import LaneMetrics
+from consent_api.outbox_relay.timing import RESOLVED_AGE_LIMIT_SECONDS
 from consent_service.clock import now_micros
 from consent_service.health import Health
-
-from .errors import LedgerUnavailableError
-from .ledger import backlog, database, events, idempotency
-from .ledger.backlog import OutboxBacklog
-from .ledger.database import transact
-from .ledger.lanes import Lane
-from .ledger.ledger import Ledger
-from .ledger.migrate import head_revision
-from .metrics import LaneMetrics
-from .outbox_relay.timing import RESOLVED_AGE_LIMIT_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from consent_api.validate import Purposes, UnknownPurpose
 from consent_contracts.records import PURPOSE
-
-from .validate import Purposes, UnknownPurpose
 
 
 class _Tenant(BaseModel):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .database_errors import database_errors
+from consent_api.cli.database_errors import database_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

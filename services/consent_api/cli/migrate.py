@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .database_errors import database_errors
+from consent_api.cli.database_errors import database_errors
 
 
 @click.command()

@@ -9,14 +9,13 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_api.dead_letters.reader import REPLAYED_AT, DeadLetter
 from consent_api.errors import NotReplayedError
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.dead_letters import TOO_LARGE, OriginalRecord, original
 from consent_privacy.keyring import DecryptionFailedError, Keyring
-
-from .reader import REPLAYED_AT, DeadLetter
 
 # One transactional id for all replays of an installation: one that starts fences one that runs, so no letter goes
 # back twice because two people replayed it at once.

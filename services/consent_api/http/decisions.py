@@ -12,6 +12,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
+from consent_api.http import models, rendering
+from consent_api.http.back_pressure import BackPressure
+from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
+from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import KeyReusedError, Request, RequestInFlightError, StoredResponse
@@ -26,11 +30,6 @@ from consent_http.api_keys import ApiKey
 from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
 from consent_http.problem_details import Problem, responses
 from consent_http.rate_limits import ConcurrencyLimit
-
-from . import models, rendering
-from .back_pressure import BackPressure
-from .dependencies import BATCHES_AT_ONCE, RequestDependencies
-from .group_commit import GroupCommit
 
 MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100

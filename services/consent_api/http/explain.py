@@ -7,6 +7,8 @@ from fastapi import APIRouter, Depends, Header, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.explain_text import Language, explain_text
+from consent_api.http import models, rendering
+from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import queries
 from consent_api.ledger.ledger import Ledger
 from consent_api.validate import Rules, named_address
@@ -16,9 +18,6 @@ from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
-
-from . import models, rendering
-from .dependencies import RequestDependencies
 
 _TEXT = "text/plain"
 _QUESTION = msgspec.json.Decoder(models.ExplainRequest)

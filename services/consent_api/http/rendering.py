@@ -16,6 +16,7 @@ from consent_api.errors import (
     SubmissionInvalidError,
     TransactionTooLongError,
 )
+from consent_api.http import models
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.effects import Effect, Outcome
@@ -25,8 +26,6 @@ from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
 from consent_http import problem_details
 from consent_http.problem_details import Problem
-
-from . import models
 
 MOST_FAULTS = 100
 """Faults that one answer lists: a body of a megabyte can have a hundred thousand."""

@@ -8,6 +8,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.http import models, rendering
+from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, links, queries
 from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
@@ -17,9 +19,6 @@ from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import Problem, responses
-
-from . import models, rendering
-from .dependencies import RequestDependencies
 
 _ADDRESSES = msgspec.json.Decoder(models.SubmittedAddresses)
 _UNKNOWN_SUBJECT = "Use a subject_ref that has been sent to this API."

@@ -13,16 +13,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consent_api.ingest.deleted_records import DeletedRecords, Partition
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.positions import RecordedPositions
+from consent_api.ingest.record import Consumed
+from consent_api.ingest.stall_detector import StallDetector
 from consent_kafka.batches import RecordBatch
 from consent_kafka.instance_watch import WATCH_SECONDS, InstanceWatch
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
-
-from .deleted_records import DeletedRecords, Partition
-from .metrics import IngestMetrics
-from .positions import RecordedPositions
-from .record import Consumed
-from .stall_detector import StallDetector
 
 log = logging.getLogger(__name__)
 

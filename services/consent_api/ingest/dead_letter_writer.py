@@ -11,9 +11,8 @@ from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.dead_letters import TOO_LARGE, DeadLetterBuilder, TruncatedRecord, truncated_error
 
 if TYPE_CHECKING:
+    from consent_api.ingest.record import Consumed
     from consent_kafka.transport.api import Record
-
-    from .record import Consumed
 
 SERVICE = "consent-api"
 

@@ -17,12 +17,11 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from sqlalchemy import Connection, text
 
 from consent_api.errors import LedgerUnavailableError
+from consent_api.ingest.deleted_records import Partition
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.ledger import Ledger
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health
-
-from .deleted_records import Partition
 
 log = logging.getLogger(__name__)
 

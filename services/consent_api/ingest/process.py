@@ -16,6 +16,18 @@ from consent_api.errors import (
     MisconfiguredError,
     ResultsNotWrittenError,
 )
+from consent_api.ingest.consumer_loop import CONSUMER, ConsumerLoop, Handle
+from consent_api.ingest.dead_letter_writer import NOT_STORABLE, PRODUCER, SERVICE, DeadLetterWriter
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.positions import PART as POSITIONS
+from consent_api.ingest.positions import EndOffsets, PositionsLoop, RecordedPositions
+from consent_api.ingest.preference import LivePreference
+from consent_api.ingest.receipts import Receipts
+from consent_api.ingest.record import Consumed
+from consent_api.ingest.results import PRODUCER as RESULTS_PRODUCER
+from consent_api.ingest.results import ResultWriter
+from consent_api.ingest.submissions import WITHOUT_EFFECT, Submissions
+from consent_api.ingest.throttle import BulkThrottle
 from consent_api.ledger import backlog
 from consent_api.ledger.database import connect, refuse_denied
 from consent_api.ledger.ids import DecisionIds
@@ -35,19 +47,6 @@ from consent_kafka.registry import connect_codec
 from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
-
-from .consumer_loop import CONSUMER, ConsumerLoop, Handle
-from .dead_letter_writer import NOT_STORABLE, PRODUCER, SERVICE, DeadLetterWriter
-from .metrics import IngestMetrics
-from .positions import PART as POSITIONS
-from .positions import EndOffsets, PositionsLoop, RecordedPositions
-from .preference import LivePreference
-from .receipts import Receipts
-from .record import Consumed
-from .results import PRODUCER as RESULTS_PRODUCER
-from .results import ResultWriter
-from .submissions import WITHOUT_EFFECT, Submissions
-from .throttle import BulkThrottle
 
 NOT_NOW = (LedgerUnavailableError, RegistryUnavailableError, DeadLettersNotWrittenError, ResultsNotWrittenError)
 # A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.

@@ -8,15 +8,14 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.record import Consumed
 from consent_api.ledger.database import refusal
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.checks import check_moments
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
-
-from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
-from .metrics import IngestMetrics
-from .record import Consumed
 
 ACTIONS = frozenset({"suppress", "permit"})
 STAGES = frozenset({"queued", "accepted", "effective", "failed", "impossible"})

@@ -19,6 +19,10 @@ from consent_api.errors import (
     SubmissionInvalidError,
     TransactionTooLongError,
 )
+from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
+from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.record import Consumed
+from consent_api.ingest.results import ResultWriter, SubmissionResult
 from consent_api.ledger import events
 from consent_api.ledger.database import refusal
 from consent_api.ledger.deduplication import Recorded
@@ -33,11 +37,6 @@ from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN
 from consent_contracts.errors import UnreadableError
-
-from .dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
-from .metrics import IngestMetrics
-from .record import Consumed
-from .results import ResultWriter, SubmissionResult
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from .lanes import Lane
+from consent_api.ledger.lanes import Lane
 
 # The clock is the database's, as the resolved timestamps' is. The outbox is only counted where nothing else is known.
 _READ = text("""

@@ -7,14 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from consent_api.ledger import effects
+from consent_api.ledger.effects import Outcome
+from consent_api.ledger.lanes import MARK
+from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.verdict import Verdict, verdict
-
-from . import effects
-from .effects import Outcome
-from .lanes import MARK
-from .rows import decision_of
 
 _EVERYTHING = 0
 

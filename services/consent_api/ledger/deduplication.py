@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.ledger.addresses import live_key_ids
+from consent_api.ledger.effects import Outcome
+from consent_api.ledger.lanes import MARK
+from consent_api.ledger.rows import decision_of
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.addresses import aliases
 from consent_privacy.keyring import Keyring
-
-from .addresses import live_key_ids
-from .effects import Outcome
-from .lanes import MARK
-from .rows import decision_of
 
 # Almost every event is new, so the question is asked in its cheapest form first.
 _FIND = text("""

@@ -10,11 +10,10 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
 from consent_api.errors import FieldError
+from consent_api.ledger.effects import Outcome
+from consent_api.ledger.queries import outcomes_of_events
+from consent_api.ledger.tables import refused_events
 from consent_api.validate import Event
-
-from .effects import Outcome
-from .queries import outcomes_of_events
-from .tables import refused_events
 
 REFUSALS_KEPT_MICROS = 30 * 24 * 3600 * 1_000_000
 """As long as dead letters."""

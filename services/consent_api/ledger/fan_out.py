@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from consent_api.ledger.addresses import Address
 from consent_contracts.decisions import Decision, permits
 from consent_contracts.join import order
-
-from .addresses import Address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,10 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from consent_api.errors import ConsentApiError
+from consent_api.ledger.database import CLOCK_MICROS
+from consent_api.ledger.lanes import TIME_LIMITS, Lane
 from consent_privacy.keyring import Keyring
-
-from .database import CLOCK_MICROS
-from .lanes import TIME_LIMITS, Lane
 
 KEPT_MICROS = 24 * 3600 * 1_000_000
 """How long an answer is kept at least."""

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, text
 
+from consent_api.ledger.database import CLOCK_MICROS
 from consent_privacy.keyring import Key, Keyring, age
-
-from .database import CLOCK_MICROS
 
 # The clock is the database's, as the resolved timestamps' is.
 _STORE = text(f"""

@@ -11,9 +11,8 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, text
 
+from consent_api.ledger.database import CLOCK_MICROS
 from consent_contracts.topics import Topics
-
-from .database import CLOCK_MICROS
 
 # A relay's turn waits for the transactions that write the lane's outbox, so their length bounds how old a resolved
 # timestamp gets. PostgreSQL ends a session that exceeds transaction_timeout; statement_timeout is shorter so that a

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.errors import SubmissionInvalidError
+from consent_api.ledger import addresses, subjects, writes
+from consent_api.ledger.addresses import Address, Named, live_key_ids
+from consent_api.ledger.fan_out import Choice, SubjectChannel
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.pending_writes import PendingWrites
+from consent_api.ledger.recording import LedgerContext, links_exceeded
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import order
-
-from . import addresses, subjects, writes
-from .addresses import Address, Named, live_key_ids
-from .fan_out import Choice, SubjectChannel
-from .lanes import Lane
-from .pending_writes import PendingWrites
-from .recording import LedgerContext, links_exceeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

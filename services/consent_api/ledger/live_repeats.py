@@ -6,11 +6,10 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
+from consent_api.ledger import addresses
+from consent_api.ledger.pending_writes import PendingWrites
+from consent_api.ledger.rows import choice_of
 from consent_privacy.keyring import Keyring
-
-from . import addresses
-from .pending_writes import PendingWrites
-from .rows import choice_of
 
 # In order, so that two requests with the same repetitions cannot deadlock. Of two at once only one gets a row back.
 _MARK_LIVE = text("""

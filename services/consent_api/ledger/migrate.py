@@ -18,9 +18,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from consent_api.errors import MisconfiguredError
-
-from .database import refuse_denied
-from .tables import GRANTS
+from consent_api.ledger.database import refuse_denied
+from consent_api.ledger.tables import GRANTS
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
+from consent_api.ledger.addresses import Address
+from consent_api.ledger.fan_out import Choice
+from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
-
-from .addresses import Address
-from .fan_out import Choice
-from .lanes import Lane
 
 EVENT_TYPE = "relay.consent.v1.ConsentChanged"
 SOURCE = "/consent-relay/consent-api"

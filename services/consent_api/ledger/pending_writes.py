@@ -6,15 +6,14 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
+from consent_api.ledger import addresses, writes
+from consent_api.ledger.addresses import Address
+from consent_api.ledger.current import CurrentDecisions
+from consent_api.ledger.fan_out import Choice, SubjectChannel
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.outbox_messages import ChangeMessages, Message
+from consent_api.ledger.writes import NewDecision
 from consent_privacy.keyring import Keyring
-
-from . import addresses, writes
-from .addresses import Address
-from .current import CurrentDecisions
-from .fan_out import Choice, SubjectChannel
-from .lanes import Lane
-from .outbox_messages import ChangeMessages, Message
-from .writes import NewDecision
 
 
 class PendingWrites:

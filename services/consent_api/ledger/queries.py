@@ -9,17 +9,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from consent_api.ledger import addresses, database, effects, subjects
+from consent_api.ledger.addresses import Named, live_key_ids
+from consent_api.ledger.current import NEWEST_FIRST, CurrentDecisions
+from consent_api.ledger.effects import Outcome
+from consent_api.ledger.lanes import MARK
+from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import Decision
 from consent_contracts.join import order
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_privacy.keyring import Keyring
-
-from . import addresses, database, effects, subjects
-from .addresses import Named, live_key_ids
-from .current import NEWEST_FIRST, CurrentDecisions
-from .effects import Outcome
-from .lanes import MARK
-from .rows import decision_of
 
 T = TypeVar("T")
 

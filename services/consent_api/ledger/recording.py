@@ -16,20 +16,19 @@ import msgspec
 from sqlalchemy import Connection
 
 from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.ledger import addresses, deduplication, effects, live_repeats, subjects, writes
+from consent_api.ledger.addresses import Address, Named
+from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
+from consent_api.ledger.fan_out import Choice, SubjectChannel, spreads
+from consent_api.ledger.ids import DecisionIds
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.outbox_messages import ChangeMessages
+from consent_api.ledger.pending_writes import PendingWrites
+from consent_api.ledger.purposes import PurposeLimit
 from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.verdict import verdict
 from consent_privacy.keyring import Keyring
-
-from . import addresses, deduplication, effects, live_repeats, subjects, writes
-from .addresses import Address, Named
-from .deduplication import ExistingEvent, Recorded, Written
-from .fan_out import Choice, SubjectChannel, spreads
-from .ids import DecisionIds
-from .lanes import Lane
-from .outbox_messages import ChangeMessages
-from .pending_writes import PendingWrites
-from .purposes import PurposeLimit
 
 Outcome = Recorded | SubmissionInvalidError
 

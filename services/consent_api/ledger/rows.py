@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from consent_api.ledger.fan_out import Choice
 from consent_contracts.decisions import Decision
-
-from .fan_out import Choice
 
 
 def decision_of(row: Row[Any]) -> Decision:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from consent_api.errors import SubmissionInvalidError
+from consent_api.ledger import idempotency
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import IdempotencyClaim, KeyReusedError, RequestInFlightError, StoredResponse
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.recording import LedgerContext, record
 from consent_api.validate import Accepted
-
-from . import idempotency
-from .deduplication import Recorded
-from .idempotency import IdempotencyClaim, KeyReusedError, RequestInFlightError, StoredResponse
-from .lanes import Lane
-from .recording import LedgerContext, record
 
 Parsed = Sequence[Accepted | SubmissionInvalidError]
 Results = Sequence[Recorded | SubmissionInvalidError]

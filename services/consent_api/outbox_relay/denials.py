@@ -14,11 +14,10 @@ from sqlalchemy import Connection, text
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE
+from consent_api.outbox_relay.outbox_table import Row
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import EVERY_PURPOSE
-
-from .outbox_table import Row
 
 _DENIAL = UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b56")
 _ADDRESS = text(

@@ -7,11 +7,10 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
+from consent_api.outbox_relay.holes import ReportedHole, reported_holes
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
-
-from .holes import ReportedHole, reported_holes
 
 log = logging.getLogger(__name__)
 

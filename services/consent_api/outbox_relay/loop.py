@@ -18,18 +18,17 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay.availability import PartitionAvailability
+from consent_api.outbox_relay.errors import PublishFailedError
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.outbox_table import UNREACHABLE, Claim, OutboxTable, Row
+from consent_api.outbox_relay.poll_interval import PollInterval
+from consent_api.outbox_relay.publisher import Delivery, Publisher
+from consent_api.outbox_relay.resolved import ResolvedPublisher
+from consent_api.outbox_relay.timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
 from consent_contracts.errors import RegistryUnavailableError
 from consent_service.health import Health
 from consent_service.stall_timer import StallTimer
-
-from .availability import PartitionAvailability
-from .errors import PublishFailedError
-from .metrics import RelayMetrics
-from .outbox_table import UNREACHABLE, Claim, OutboxTable, Row
-from .poll_interval import PollInterval
-from .publisher import Delivery, Publisher
-from .resolved import ResolvedPublisher
-from .timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,11 @@ from sqlalchemy import Engine
 from consent_api.ledger import backlog
 from consent_api.ledger.backlog import OutboxBacklog
 from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.outbox_table import UNREACHABLE, OutboxTable
+from consent_api.outbox_relay.timing import RESOLVED_AGE_LIMIT_SECONDS
 from consent_service.health import Health
 from consent_service.stall_timer import StallTimer
-
-from .metrics import RelayMetrics
-from .outbox_table import UNREACHABLE, OutboxTable
-from .timing import RESOLVED_AGE_LIMIT_SECONDS
 
 PART = "outbox-monitor"
 _INTERVAL_SECONDS = 1.0

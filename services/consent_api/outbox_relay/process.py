@@ -25,6 +25,23 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
+from consent_api.outbox_relay import repair_loop
+from consent_api.outbox_relay.availability import PartitionAvailability
+from consent_api.outbox_relay.denials import denial_of
+from consent_api.outbox_relay.hole_reader import CONSUMER, HoleReader
+from consent_api.outbox_relay.loop import DenialOf, LaneRelay
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.monitor import PART as MONITOR
+from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, ResolvedAge
+from consent_api.outbox_relay.outbox_table import OutboxTable
+from consent_api.outbox_relay.poll_interval import PollInterval
+from consent_api.outbox_relay.publisher import PRODUCER, Publisher
+from consent_api.outbox_relay.repair_loop import RepairLoop
+from consent_api.outbox_relay.repair_table import RepairTable
+from consent_api.outbox_relay.resolved import ResolvedPublisher
+from consent_api.outbox_relay.topic_info import TopicInfo
+from consent_api.outbox_relay.turn_loop import TurnLoop
+from consent_api.outbox_relay.turns import TurnTable
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import OutboxRelaySettings
 from consent_api.verify import scrub
@@ -38,24 +55,6 @@ from consent_kafka.registry import lazy_codec
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
 from consent_service.stall_timer import STALLED_SECONDS, StallTimer
-
-from . import repair_loop
-from .availability import PartitionAvailability
-from .denials import denial_of
-from .hole_reader import CONSUMER, HoleReader
-from .loop import DenialOf, LaneRelay
-from .metrics import RelayMetrics
-from .monitor import PART as MONITOR
-from .monitor import MonitoredLane, OutboxMonitor, ResolvedAge
-from .outbox_table import OutboxTable
-from .poll_interval import PollInterval
-from .publisher import PRODUCER, Publisher
-from .repair_loop import RepairLoop
-from .repair_table import RepairTable
-from .resolved import ResolvedPublisher
-from .topic_info import TopicInfo
-from .turn_loop import TurnLoop
-from .turns import TurnTable
 
 log = logging.getLogger(__name__)
 

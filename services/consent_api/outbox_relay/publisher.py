@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from .outbox_table import Row
+from consent_api.outbox_relay.outbox_table import Row
 
 # On top of consent_kafka.clients's idempotent producer.
 PRODUCER: dict[str, Any] = {

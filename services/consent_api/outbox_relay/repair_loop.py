@@ -22,6 +22,18 @@ from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
+from consent_api.outbox_relay.errors import PublishFailedError, TopicChangedError
+from consent_api.outbox_relay.hole_reader import HoleReader
+from consent_api.outbox_relay.holes import Hole, Repair, ReportedHole, covers, marker_is_lost
+from consent_api.outbox_relay.loop import DenialOf
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.outbox_table import UNREACHABLE, Row
+from consent_api.outbox_relay.points import has_gone_back
+from consent_api.outbox_relay.poll_interval import PollInterval
+from consent_api.outbox_relay.publisher import Publisher
+from consent_api.outbox_relay.repair_table import RepairTable
+from consent_api.outbox_relay.resolved import resolved_row
+from consent_api.outbox_relay.timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
 from consent_api.republish import pages
 from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
@@ -29,19 +41,6 @@ from consent_contracts.errors import NotRegisteredError, RegistryUnavailableErro
 from consent_privacy.keyring import Keyring, KeyringError
 from consent_service.clock import now_micros
 from consent_service.health import Health
-
-from .errors import PublishFailedError, TopicChangedError
-from .hole_reader import HoleReader
-from .holes import Hole, Repair, ReportedHole, covers, marker_is_lost
-from .loop import DenialOf
-from .metrics import RelayMetrics
-from .outbox_table import UNREACHABLE, Row
-from .points import has_gone_back
-from .poll_interval import PollInterval
-from .publisher import Publisher
-from .repair_table import RepairTable
-from .resolved import resolved_row
-from .timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
 
 log = logging.getLogger(__name__)
 

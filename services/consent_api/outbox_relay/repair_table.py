@@ -9,10 +9,9 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from consent_api.ledger.database import CLOCK_MICROS as _NOW
-
-from .holes import Hole, Repair
-from .points import Point
-from .timing import REPAIR_KEPT_SECONDS, REPAIR_LEASE_SECONDS
+from consent_api.outbox_relay.holes import Hole, Repair
+from consent_api.outbox_relay.points import Point
+from consent_api.outbox_relay.timing import REPAIR_KEPT_SECONDS, REPAIR_LEASE_SECONDS
 
 _MICROS = 1_000_000
 _COLUMNS = "hole_id, topic_id, cursor, events, marker_offset"

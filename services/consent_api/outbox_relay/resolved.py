@@ -10,17 +10,16 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay.errors import PublishFailedError
+from consent_api.outbox_relay.outbox_table import OutboxTable, Row
+from consent_api.outbox_relay.points import PartitionProgress, Point, has_gone_back, publishable
+from consent_api.outbox_relay.publisher import Delivery
+from consent_api.outbox_relay.timing import RESOLVE_INTERVAL_SECONDS
+from consent_api.outbox_relay.turn_loop import LaneState
+from consent_api.outbox_relay.turns import TurnTable
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 from consent_service.clock import is_ahead
-
-from .errors import PublishFailedError
-from .outbox_table import OutboxTable, Row
-from .points import PartitionProgress, Point, has_gone_back, publishable
-from .publisher import Delivery
-from .timing import RESOLVE_INTERVAL_SECONDS
-from .turn_loop import LaneState
-from .turns import TurnTable
 
 RECORD = "ConsentResolved"
 _EVENT_TYPE = f"relay.consent.v1.{RECORD}"

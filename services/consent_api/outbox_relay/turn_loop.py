@@ -16,15 +16,14 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, Engine
 
 from consent_api.ledger.lanes import Lane
+from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.outbox_relay.outbox_table import UNREACHABLE
+from consent_api.outbox_relay.points import PartitionProgress, Point
+from consent_api.outbox_relay.timing import TURN_INTERVAL_SECONDS, WRITER_POLL_SECONDS, WRITER_WAIT_SECONDS
+from consent_api.outbox_relay.turns import TurnTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_service.clock import is_ahead
 from consent_service.health import Health
-
-from .metrics import RelayMetrics
-from .outbox_table import UNREACHABLE
-from .points import PartitionProgress, Point
-from .timing import TURN_INTERVAL_SECONDS, WRITER_POLL_SECONDS, WRITER_WAIT_SECONDS
-from .turns import TurnTable
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from .accepted import Accepted, Event, event_source
-from .evidence import EVIDENCE, LONGEST_EVIDENCE
-from .purposes import Purposes, UnknownPurpose
-from .references import LONGEST_REFERENCE
-from .rules import Rules
-from .submission import (
+from consent_api.validate.accepted import Accepted, Event, event_source
+from consent_api.validate.evidence import EVIDENCE, LONGEST_EVIDENCE
+from consent_api.validate.purposes import Purposes, UnknownPurpose
+from consent_api.validate.references import LONGEST_REFERENCE
+from consent_api.validate.rules import Rules
+from consent_api.validate.submission import (
     FIELDS,
     dropped_field,
     event_reference,
@@ -20,7 +20,7 @@ from .submission import (
     subject_reference,
     validate,
 )
-from .times import ReadTime, micros, midnight, rfc3339
+from consent_api.validate.times import ReadTime, micros, midnight, rfc3339
 
 __all__ = [
     "EVIDENCE",

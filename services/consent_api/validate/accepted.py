@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consent_api.errors import FieldError
-
-from .evidence import REMOVED
-from .references import LONGEST_REFERENCE
+from consent_api.validate.evidence import REMOVED
+from consent_api.validate.references import LONGEST_REFERENCE
 
 Event = tuple[str, str, str]
 """(tenant, source, event_id)"""

@@ -9,10 +9,9 @@ from enum import Enum
 from functools import lru_cache
 
 from consent_api.errors import FieldError
+from consent_api.validate.texts import InvalidValueError, required
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 from consent_contracts.records import PURPOSE
-
-from .texts import InvalidValueError, required
 
 _DIALLED = re.compile(r"_*(?:\d[_-]*){8,15}", re.ASCII)
 _LISTED = 20

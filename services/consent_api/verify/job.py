@@ -18,17 +18,25 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.ledger import database
 from consent_api.ledger.database import transact
+from consent_api.verify import ledger_entries
+from consent_api.verify.compare import (
+    MAX_ENTRY_BYTES,
+    Difference,
+    Found,
+    Kind,
+    ListEntry,
+    Place,
+    compare,
+    current_entry,
+)
+from consent_api.verify.fingerprint import expected_fingerprint
+from consent_api.verify.ledger_entries import ComparedKeys, Cursor, LedgerAddress, Slice
+from consent_api.verify.list_reader import Fingerprints, ListReader, confluent_header, key_hash
+from consent_api.verify.reached import ReachedReader
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_to_avro
 from consent_contracts.topics import Topics
-
-from . import ledger_entries
-from .compare import MAX_ENTRY_BYTES, Difference, Found, Kind, ListEntry, Place, compare, current_entry
-from .fingerprint import expected_fingerprint
-from .ledger_entries import ComparedKeys, Cursor, LedgerAddress, Slice
-from .list_reader import Fingerprints, ListReader, confluent_header, key_hash
-from .reached import ReachedReader
 
 T = TypeVar("T")
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from consent_api.verify.compare import Found, ListEntry, UnreadableEntry
+from consent_api.verify.fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_from_avro, verdicts_of
-
-from .compare import Found, ListEntry, UnreadableEntry
-from .fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
 
 # Nothing is committed to the group. Small fetches: large ones read no faster, and take memory.
 CONSUMER: dict[str, Any] = {

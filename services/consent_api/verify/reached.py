@@ -9,12 +9,11 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from consent_api.republish.merged import MergedUnknownError, newest_records
+from consent_api.verify.list_reader import ListUnreadableError
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
 from consent_service.clock import is_ahead, now_micros
-
-from .list_reader import ListUnreadableError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,14 +23,13 @@ from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
 from consent_api.validate.references import LONGEST_REFERENCE
+from consent_api.verify.compare import OVERFLOW_SUBJECT, Kind, ListEntry
+from consent_api.verify.job import Checked
 from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.records import PURPOSE
 from consent_privacy.keyring import KeyringError
-
-from .compare import OVERFLOW_SUBJECT, Kind, ListEntry
-from .job import Checked
 
 SOURCE_SYSTEM = "consent-relay"
 EVIDENCE = {

@@ -14,11 +14,10 @@ from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.republish.pacing import BulkPacing
+from consent_api.verify.compare import Kind
+from consent_api.verify.job import Checked
+from consent_api.verify.repair import Repair, repair
 from consent_privacy.keyring import KeyringError
-
-from .compare import Kind
-from .job import Checked
-from .repair import Repair, repair
 
 
 @dataclass(kw_only=True, slots=True)

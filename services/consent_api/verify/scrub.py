@@ -17,16 +17,15 @@ from confluent_kafka import KafkaException
 from sqlalchemy.exc import SQLAlchemyError
 
 from consent_api.errors import LedgerUnavailableError
+from consent_api.verify.composition import Opened
+from consent_api.verify.job import Checked, Summary
+from consent_api.verify.ledger_entries import Slice
+from consent_api.verify.list_reader import ListUnreadableError
+from consent_api.verify.metrics import ScrubMetrics
+from consent_api.verify.repairing import RepairWriter
+from consent_api.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.keyring import KeyringError
-
-from .composition import Opened
-from .job import Checked, Summary
-from .ledger_entries import Slice
-from .list_reader import ListUnreadableError
-from .metrics import ScrubMetrics
-from .repairing import RepairWriter
-from .scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 
 log = logging.getLogger(__name__)
 
