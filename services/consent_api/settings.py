@@ -11,10 +11,10 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from consent_api.domain.validation import Purposes, Rules, UnknownPurpose, midnight
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.tenant_purposes import declared, read_tenant_purposes
-from consent_api.validate import Purposes, Rules, UnknownPurpose, midnight
 from consent_http.rate_limits import Rates
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
 

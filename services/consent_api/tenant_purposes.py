@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from consent_api.validate import Purposes, UnknownPurpose
+from consent_api.domain.validation import Purposes, UnknownPurpose
 from consent_contracts.records import PURPOSE
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from confluent_kafka import Consumer
 
-from consent_api.dead_letters.reader import DeadLetterReader, Filter
 from consent_api.ingest.submissions import WITHOUT_EFFECT
+from consent_api.operations.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts.topics import SERVICES
 from consent_kafka import clients
 from local_stack.audit import Findings

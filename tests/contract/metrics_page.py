@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 
+from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.ingest.metrics import IngestMetrics
-from consent_api.metrics import ApiMetrics, LaneMetrics
+from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
-from consent_api.verify.metrics import ScrubMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from consent_api.app import create_app as create_api
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Rules
+from consent_api.domain.validation import Rules
+from consent_api.http.app import create_app as create_api
+from consent_api.http.metrics import ApiMetrics
 from consent_service.health import Health
 from suppression.gate.app import create_app as create_gate
 from suppression.gate.metrics import GateMetrics

@@ -14,8 +14,8 @@ def api() -> None:
     Listens on CONSENT_RELAY_API_HOST:CONSENT_RELAY_API_PORT; the description of every path is at /docs and
     /openapi.json. Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE and CONSENT_RELAY_REGISTRY.
     """
-    from consent_api import app
     from consent_api.errors import MisconfiguredError
+    from consent_api.http import app
     from consent_api.settings import ApiSettings
     from consent_service.exits import exit_with_errors
     from consent_service.settings import load

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
+    from consent_api.operations.dead_letters.reader import DeadLetter, DeadLetterReader
     from consent_contracts.codec import Codec
     from consent_privacy.keyring import Keyring
     from consent_service.settings import KeyringSettings
@@ -30,8 +30,8 @@ def dead_letters() -> None:
 @click.option("--show", is_flag=True, help="Open the seal and print each record: it may hold a clear address.")
 def list_letters(service: str | None, reason: str | None, replayed: bool, show: bool) -> None:
     """One line a record: where it was, which service rejected it, when, why, and what was wrong."""
-    from consent_api.dead_letters.reader import Filter
     from consent_api.errors import KafkaUnavailableError
+    from consent_api.operations.dead_letters.reader import Filter
     from consent_contracts.cloudevents import rfc3339
     from consent_service.terminal import shown
 
@@ -72,9 +72,9 @@ def replay(
     A record goes back once: it is marked in the same transaction. Repair the cause first, or it will only come
     back as a new dead letter.
     """
-    from consent_api.dead_letters.reader import Filter
-    from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
     from consent_api.errors import KafkaUnavailableError, NotReplayedError
+    from consent_api.operations.dead_letters.reader import Filter
+    from consent_api.operations.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
     from consent_kafka import clients
     from consent_service.terminal import shown
 
@@ -115,7 +115,7 @@ def replay(
 
 
 def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
-    from consent_api.dead_letters.reader import DeadLetterReader
+    from consent_api.operations.dead_letters.reader import DeadLetterReader
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec
@@ -145,7 +145,7 @@ def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
     import json
     from base64 import b64encode
 
-    from consent_api.dead_letters.replayer import unseal
+    from consent_api.operations.dead_letters.replayer import unseal
     from consent_contracts.errors import ContractError
     from consent_privacy.keyring import DecryptionFailedError
 

@@ -15,7 +15,7 @@ from consent_api.cli.database_errors import database_errors
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from consent_api.keys import KeyExport
+    from consent_api.ledger.key_store import KeyExport
 
 SCOPES = ("submit", "read", "check", "admin")
 
@@ -49,17 +49,17 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
     The API accepts it at once. It is also written into every file that `keys export` wrote for its scopes on this host,
     which the gate reads again at its next request; files on other hosts are named on standard error.
     """
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
     from consent_http.api_keys import parse
     from consent_service.clock import now_micros
 
     with _owner() as connection:
-        token = store.create(
+        token = key_store.create(
             connection, tenant=tenant, scopes=scopes, name=name, now=now_micros(), may_lift=not no_lift
         )
         parsed = parse(token)
         assert parsed is not None, "create makes tokens that parse reads"
-        exports = store.exports_of(connection, parsed[0])
+        exports = key_store.exports_of(connection, parsed[0])
     click.echo(token)
     done, left = _export_each_again(exports)
     for path in done:
@@ -73,12 +73,12 @@ def create_key(tenant: str, scopes: tuple[str, ...], name: str, no_lift: bool) -
 @click.option("--tenant", help="Only this tenant's keys.")
 def list_keys(tenant: str | None) -> None:
     """List the keys: id, tenant, scopes, name, since when, whether they may lift a refusal, and whether revoked."""
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
     from consent_contracts.cloudevents import rfc3339
     from consent_service.terminal import shown
 
     with _owner() as connection:
-        found = store.listed(connection, tenant=tenant)
+        found = key_store.listed(connection, tenant=tenant)
     for key in found:
         state = "live" if key.revoked_at is None else f"revoked {rfc3339(key.revoked_at)}"
         since = rfc3339(key.created_at)
@@ -96,12 +96,12 @@ def revoke_key(key_id: str) -> None:
     the gate reads again at its next request. Files on other hosts, and those that cannot be written, are named with
     what is to be run there; the command then ends with 1.
     """
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
     from consent_service.clock import now_micros
 
     with _owner() as connection:
-        revoked = store.revoke(connection, key_id, now=now_micros())
-        exports = store.exports_of(connection, key_id)
+        revoked = key_store.revoke(connection, key_id, now=now_micros())
+        exports = key_store.exports_of(connection, key_id)
     if not revoked and not exports:
         raise click.ClickException("no live key has this id; see: consent-relay keys list")
     click.echo("revoked" if revoked else "was revoked before")
@@ -126,11 +126,11 @@ def export_keys(scope: str, path: Path) -> None:
 
     Host and PATH are kept in the database: `keys revoke` writes the file again, or reports that it must be.
     """
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
     from consent_service.clock import now_micros
 
     with _owner() as connection:
-        written = store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
+        written = key_store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
     click.echo(f"{written} keys written to {path}")
 
 
@@ -139,10 +139,10 @@ def export_keys(scope: str, path: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def forget_export(host: str, path: Path) -> None:
     """Forget a file that `keys export` wrote and that no process reads any more."""
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
 
     with _owner() as connection:
-        if not store.forget_export(connection, host=host, path=path):
+        if not key_store.forget_export(connection, host=host, path=path):
             raise click.ClickException("no such export is known")
     click.echo("forgotten")
 
@@ -162,14 +162,14 @@ def _export_each_again(exports: Iterable[KeyExport]) -> tuple[list[Path], list[s
 
 def _export_again(scope: str, path: Path) -> str | None:
     """None, or why the file could not be written."""
-    from consent_api import keys as store
+    from consent_api.ledger import key_store
     from consent_service.clock import now_micros
 
     if not path.exists():
         return "not on this host any more"
     try:
         with _owner() as connection:
-            store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
+            key_store.export(connection, scope=scope, path=path, host=platform.node(), now=now_micros())
     except OSError as error:
         return f"cannot be written: {error.strerror}"
     return None

@@ -13,7 +13,7 @@ import click
 from consent_api.cli.database_errors import database_errors
 
 if TYPE_CHECKING:
-    from consent_api.republish.job import Report, RepublishProgress
+    from consent_api.operations.republish.job import Report, RepublishProgress
     from consent_contracts.topics import Topics
 
 
@@ -57,10 +57,10 @@ def republish(
     from consent_api.ledger import backlog
     from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.ledger.outbox_messages import ChangeMessages
+    from consent_api.operations.republish import job, pages
+    from consent_api.operations.republish.checkpoint import CheckpointFile, CheckpointMismatchError
+    from consent_api.operations.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.outbox_relay.publisher import Publisher
-    from consent_api.republish import job, pages
-    from consent_api.republish.checkpoint import CheckpointFile, CheckpointMismatchError
-    from consent_api.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.settings import DatabaseSettings
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
@@ -158,7 +158,7 @@ def _rebuilt(topics: Topics) -> list[str]:
 
 
 def _micros(since: str | None) -> int | None:
-    from consent_api.validate import rfc3339
+    from consent_api.domain.validation import rfc3339
 
     try:
         return rfc3339(since)

@@ -13,8 +13,8 @@ import click
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
-    from consent_api.verify.compare import Difference
-    from consent_api.verify.job import Checked, Summary
+    from consent_api.operations.verify.compare import Difference
+    from consent_api.operations.verify.job import Checked, Summary
 
 _REPAIRED_AT_ONCE = 500
 _STEPS = 1_000
@@ -62,11 +62,11 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.ledger.ledger import Ledger
     from consent_api.ledger.outbox_messages import ChangeMessages
     from consent_api.ledger.recording import LedgerContext
+    from consent_api.operations.verify.composition import opened
+    from consent_api.operations.verify.job import Summary
+    from consent_api.operations.verify.list_reader import ListUnreadableError
+    from consent_api.operations.verify.repairing import RepairWriter
     from consent_api.settings import DatabaseSettings
-    from consent_api.verify.composition import opened
-    from consent_api.verify.job import Summary
-    from consent_api.verify.list_reader import ListUnreadableError
-    from consent_api.verify.repairing import RepairWriter
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec
     from consent_privacy.keyring import KeyringError

@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import Callable
 
+from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import backlog
 from consent_api.ledger.backlog import BulkBacklog
 from consent_api.ledger.ledger import Ledger
-from consent_api.metrics import ApiMetrics
 from consent_http.problem_details import Problem
 
 READ_INTERVAL_SECONDS = 1.0

@@ -11,19 +11,19 @@ import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
+from consent_api.domain.validation import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
 from consent_api.http import models, rendering
 from consent_api.http.back_pressure import BackPressure
 from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
 from consent_api.http.group_commit import GroupCommit
+from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import KeyReusedError, Request, RequestInFlightError, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Parsed, Results, Submission
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_contracts.decisions import GIVEN
 from consent_http import request_body
 from consent_http.api_keys import ApiKey

@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from consent_api.keys import ApiKeyStore
+from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_http import request_body
 from consent_http.api_keys import ApiKey

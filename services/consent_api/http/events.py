@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 
+from consent_api.domain.validation import LONGEST_REFERENCE, Rules, event_reference
 from consent_api.errors import SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import events
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import LONGEST_REFERENCE, Rules, event_reference
 from consent_http.api_keys import ApiKey
 from consent_http.openapi import json_response
 from consent_http.problem_details import responses

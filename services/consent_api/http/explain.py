@@ -5,13 +5,13 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
+from consent_api.domain.validation import Rules, named_address
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.explain_text import Language, explain_text
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
+from consent_api.http.explain_text import Language, explain_text
 from consent_api.ledger import queries
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import Rules, named_address
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
 from consent_http import request_body

@@ -6,7 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consent_api.metrics import ApiMetrics
+from consent_api.http.metrics import ApiMetrics
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from consent_api.ledger import effects
-from consent_api.validate import LONGEST_EVIDENCE, LONGEST_REFERENCE
+from consent_api.domain import effects
+from consent_api.domain.validation import LONGEST_EVIDENCE, LONGEST_REFERENCE
 from consent_contracts.checks import CHANNEL
 from consent_contracts.decisions import KEY_ID, STATUSES
 from consent_contracts.records import PURPOSE

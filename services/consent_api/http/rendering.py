@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
+from consent_api.domain.effects import Effect, Outcome
 from consent_api.errors import (
     FieldError,
     LedgerContendedError,
@@ -19,7 +20,6 @@ from consent_api.errors import (
 from consent_api.http import models
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect, Outcome
 from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339

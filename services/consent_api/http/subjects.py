@@ -7,14 +7,14 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
+from consent_api.domain.addresses import Named
+from consent_api.domain.validation import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, links, queries
-from consent_api.ledger.addresses import Named
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.openapi import json_body, json_response

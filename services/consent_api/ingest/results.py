@@ -14,13 +14,13 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from consent_api.domain.validation import Event
 from consent_api.errors import FieldError, ResultsNotWrittenError
 from consent_api.ingest.dead_letter_writer import NOT_STORABLE
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.events import RefusedEvent
-from consent_api.validate import Event
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
 from consent_contracts.schemas import NAMESPACE

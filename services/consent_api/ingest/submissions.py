@@ -13,6 +13,10 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from consent_api.domain.effects import Effect
+from consent_api.domain.validation import Accepted, Event, Rules, dropped_field, event_source, readable_event, validate
+from consent_api.domain.validation.clear_addresses import same_address, shows_address
+from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.errors import (
     FieldError,
     LedgerContendedError,
@@ -26,13 +30,9 @@ from consent_api.ingest.results import ResultWriter, SubmissionResult
 from consent_api.ledger import events
 from consent_api.ledger.database import refusal
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
-from consent_api.validate import Accepted, Event, Rules, dropped_field, event_source, readable_event, validate
-from consent_api.validate.clear_addresses import same_address, shows_address
-from consent_api.validate.references import LONGEST_REFERENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import GIVEN

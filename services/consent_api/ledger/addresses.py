@@ -5,38 +5,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, TextClause, text
 
+from consent_api.domain.addresses import Address, Named
 from consent_privacy.addresses import PHONE_CHANNELS, aliases
 from consent_privacy.keyring import DecryptionFailedError, Keyring, UnknownTenantError
 
 logger = logging.getLogger(__name__)
-
-Named = tuple[str, str, str]
-"""(tenant, channel, canonical address): only ever in memory."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
-    """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.
-
-    ``canonical``: the clear address where this submission names it. ``is_new``: this transaction creates it, so
-    nothing has been decided there."""
-
-    address_id: int
-    tenant: str
-    channel: str
-    sealed: Mapping[str, bytes]
-    canonical: str | None = field(default=None, repr=False)
-    is_new: bool = False
-
-    @property
-    def key(self) -> str:
-        """The address_key under the tenant's primary hash key, or under another live one where it has none there."""
-        return next(iter(self.sealed))
-
 
 _FIND = text("""
 SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from consent_api.ledger import effects
-from consent_api.ledger.effects import Outcome
+from consent_api.domain import effects
+from consent_api.domain.effects import Outcome
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import GIVEN, Decision, permits

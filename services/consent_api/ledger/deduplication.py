@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from consent_api.domain.effects import Outcome
+from consent_api.domain.validation import Accepted, Event
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.ledger.addresses import live_key_ids
-from consent_api.ledger.effects import Outcome
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
-from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.addresses import aliases

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.dialects.postgresql import insert
 
+from consent_api.domain.effects import Outcome
+from consent_api.domain.validation import Event
 from consent_api.errors import FieldError
-from consent_api.ledger.effects import Outcome
 from consent_api.ledger.queries import outcomes_of_events
 from consent_api.ledger.tables import refused_events
-from consent_api.validate import Event
 
 REFUSALS_KEPT_MICROS = 30 * 24 * 3600 * 1_000_000
 """As long as dead letters."""

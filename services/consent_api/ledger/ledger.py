@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from consent_api.domain.validation import Accepted
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ledger import database, lanes
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, Outcome, record
-from consent_api.validate import Accepted
 from consent_service.clock import now_micros
 
 T = TypeVar("T")

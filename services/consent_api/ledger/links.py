@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from consent_api.domain.addresses import Address, Named
+from consent_api.domain.fan_out import Choice, SubjectChannel
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import addresses, subjects, writes
-from consent_api.ledger.addresses import Address, Named, live_key_ids
-from consent_api.ledger.fan_out import Choice, SubjectChannel
+from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext, links_exceeded

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from consent_api.ledger.addresses import Address
-from consent_api.ledger.fan_out import Choice
+from consent_api.domain.addresses import Address
+from consent_api.domain.fan_out import Choice
 from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
+from consent_api.domain.addresses import Address
+from consent_api.domain.fan_out import Choice, SubjectChannel
 from consent_api.ledger import addresses, writes
-from consent_api.ledger.addresses import Address
 from consent_api.ledger.current import CurrentDecisions
-from consent_api.ledger.fan_out import Choice, SubjectChannel
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.ledger.writes import NewDecision

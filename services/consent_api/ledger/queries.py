@@ -9,10 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.ledger import addresses, database, effects, subjects
-from consent_api.ledger.addresses import Named, live_key_ids
+from consent_api.domain import effects
+from consent_api.domain.addresses import Named
+from consent_api.domain.effects import Outcome
+from consent_api.ledger import addresses, database, subjects
+from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.current import NEWEST_FIRST, CurrentDecisions
-from consent_api.ledger.effects import Outcome
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import Decision

@@ -15,17 +15,18 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from sqlalchemy import Connection
 
+from consent_api.domain import effects
+from consent_api.domain.addresses import Address, Named
+from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
+from consent_api.domain.validation import Accepted, Event
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.ledger import addresses, deduplication, effects, live_repeats, subjects, writes
-from consent_api.ledger.addresses import Address, Named
+from consent_api.ledger import addresses, deduplication, live_repeats, subjects, writes
 from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
-from consent_api.ledger.fan_out import Choice, SubjectChannel, spreads
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.purposes import PurposeLimit
-from consent_api.validate import Accepted, Event
 from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.verdict import verdict
 from consent_privacy.keyring import Keyring

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from consent_api.ledger.fan_out import Choice
+from consent_api.domain.fan_out import Choice
 from consent_contracts.decisions import Decision
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import Connection, text
 
-from consent_api.ledger.fan_out import Choice
+from consent_api.domain.fan_out import Choice
+from consent_api.domain.validation import Event
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox_messages import Message
 from consent_api.ledger.rows import choice_of
-from consent_api.validate import Event
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

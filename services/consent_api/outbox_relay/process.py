@@ -25,6 +25,12 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
 from consent_api.monitors import CLOCK, ClockMonitor
+from consent_api.operations.verify import scrub
+from consent_api.operations.verify.composition import opened
+from consent_api.operations.verify.metrics import ScrubMetrics
+from consent_api.operations.verify.repairing import RepairWriter
+from consent_api.operations.verify.scrub import ScrubLoop
+from consent_api.operations.verify.scrub_table import ScrubTable
 from consent_api.outbox_relay import repair_loop
 from consent_api.outbox_relay.availability import PartitionAvailability
 from consent_api.outbox_relay.denials import denial_of
@@ -44,12 +50,6 @@ from consent_api.outbox_relay.turn_loop import TurnLoop
 from consent_api.outbox_relay.turns import TurnTable
 from consent_api.runtime import Loop, run_until_signal, wait_for_topics
 from consent_api.settings import OutboxRelaySettings
-from consent_api.verify import scrub
-from consent_api.verify.composition import opened
-from consent_api.verify.metrics import ScrubMetrics
-from consent_api.verify.repairing import RepairWriter
-from consent_api.verify.scrub import ScrubLoop
-from consent_api.verify.scrub_table import ScrubTable
 from consent_kafka import clients
 from consent_kafka.registry import lazy_codec
 from consent_service import startup

@@ -22,6 +22,8 @@ from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
+from consent_api.operations.republish import pages
+from consent_api.operations.republish.pages import Cursor, Page, Selection
 from consent_api.outbox_relay.errors import PublishFailedError, TopicChangedError
 from consent_api.outbox_relay.hole_reader import HoleReader
 from consent_api.outbox_relay.holes import Hole, Repair, ReportedHole, covers, marker_is_lost
@@ -34,8 +36,6 @@ from consent_api.outbox_relay.publisher import Publisher
 from consent_api.outbox_relay.repair_table import RepairTable
 from consent_api.outbox_relay.resolved import resolved_row
 from consent_api.outbox_relay.timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
-from consent_api.republish import pages
-from consent_api.republish.pages import Cursor, Page, Selection
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.keyring import Keyring, KeyringError

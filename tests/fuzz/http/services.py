@@ -18,7 +18,7 @@ import httpx
 from confluent_kafka.admin import AdminClient
 from sqlalchemy import create_engine, make_url, text
 
-from consent_api import keys
+from consent_api.ledger import key_store
 from consent_api.ledger.migrate import migrate
 from consent_contracts.topics import Topics
 from consent_http import api_keys
@@ -154,7 +154,9 @@ def _migrated(servers: ServerEndpoints) -> Iterator[tuple[str, str]]:
         engine = create_engine(owner, isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
-                token = keys.create(connection, tenant=TENANT, scopes=["submit", "read"], name="fuzz", now=now_micros())
+                token = key_store.create(
+                    connection, tenant=TENANT, scopes=["submit", "read"], name="fuzz", now=now_micros()
+                )
             yield service.render_as_string(hide_password=False), token
             with engine.connect() as connection:
                 connection.execute(text(f"DROP OWNED BY {role}"))

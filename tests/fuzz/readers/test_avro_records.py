@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_api.domain.validation import Rules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ingest.receipts import checked
-from consent_api.validate import Rules, validate
 from consent_client.packing import Packing, UnpackableError
 from consent_contracts import schemas
 from consent_contracts.codec import Codec

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_api.cli import dead_letters
-from consent_api.dead_letters.reader import DeadLetter, DeadLetterReader
+from consent_api.operations.dead_letters.reader import DeadLetter, DeadLetterReader
 from consent_contracts import schemas
 from consent_contracts.cloudevents import rfc3339
 from consent_kafka.dead_letters import OriginalRecord, record_coordinates

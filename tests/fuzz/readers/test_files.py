@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_api.domain.validation import Purposes
 from consent_api.settings import ApiSettings, MigrateSettings
 from consent_api.tenant_purposes import read_tenant_purposes
-from consent_api.validate import Purposes
 from consent_http import api_keys
 from consent_http.api_keys import InvalidApiKeysError
 from consent_privacy.keyring import DecryptionFailedError, InvalidKeyringError, Key, Keyring

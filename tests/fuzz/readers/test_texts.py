@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.http import models
-from consent_api.validate import (
+from consent_api.domain.validation import (
     EVIDENCE,
     FIELDS,
     LONGEST_REFERENCE,
@@ -27,9 +25,11 @@ from consent_api.validate import (
     subject_reference,
     validate,
 )
-from consent_api.validate.evidence import holds_address
-from consent_api.validate.references import reference
-from consent_api.validate.texts import InvalidValueError
+from consent_api.domain.validation.evidence import holds_address
+from consent_api.domain.validation.references import reference
+from consent_api.domain.validation.texts import InvalidValueError
+from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.http import models
 from consent_contracts.decisions import STATUSES
 from consent_http import api_keys, request_body
 from consent_http.problem_details import Problem

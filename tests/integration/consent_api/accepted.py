@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consent_api.validate import EVIDENCE, Accepted
+from consent_api.domain.validation import EVIDENCE, Accepted
 from consent_service.clock import now_micros
 
 YEAR = 365 * 24 * 3600 * 1_000_000

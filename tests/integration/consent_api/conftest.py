@@ -10,8 +10,10 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
-from consent_api import keys
-from consent_api.app import create_app
+from consent_api.domain.validation import Rules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
 from consent_api.ledger.database import connect
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.ledger import Ledger
@@ -19,8 +21,6 @@ from consent_api.ledger.migrate import migrate
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.tables import metadata
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Rules
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
@@ -111,7 +111,7 @@ def metrics_registry() -> CollectorRegistry:
 def api_key(owner_engine: Engine) -> str:
     """A key of tenant acme that may submit and read."""
     with owner_engine.begin() as connection:
-        return keys.create(connection, tenant="acme", scopes=["submit", "read"], name="tests", now=now_micros())
+        return key_store.create(connection, tenant="acme", scopes=["submit", "read"], name="tests", now=now_micros())
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str) ->
     """The API in this process, called with `api_key`."""
     app = create_app(
         ledger=ledger,
-        key_store=keys.ApiKeyStore(ledger.engine),
+        key_store=key_store.ApiKeyStore(ledger.engine),
         rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(metrics_registry, channels=("sms", "email", "voice")),
         health=Health(),

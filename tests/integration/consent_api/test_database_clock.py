@@ -12,14 +12,14 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api import keys
-from consent_api.app import create_app
+from consent_api.domain.effects import Effect
+from consent_api.domain.validation import Rules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
 from consent_api.ledger.database import clock
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.ledger import Ledger
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Rules
 from consent_service.health import Health
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post
@@ -37,7 +37,7 @@ def client(apart: Ledger, api_key: str) -> Iterator[TestClient]:
     """The API on a host whose clock is wrong."""
     app = create_app(
         ledger=apart,
-        key_store=keys.ApiKeyStore(apart.engine),
+        key_store=key_store.ApiKeyStore(apart.engine),
         rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms", "email", "voice")),
         health=Health(),

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from consent_api import keys
 from consent_api.errors import SubmissionInvalidError
+from consent_api.ledger import key_store
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import decision
@@ -29,7 +29,7 @@ THREE = [FROM_SHOP, FROM_CRM, UNNAMED_SOURCE]
 @pytest.fixture
 def other_key(owner_engine: Engine) -> dict[str, str]:
     with owner_engine.begin() as connection:
-        token = keys.create(connection, tenant="acme", scopes=["submit"], name="tests", now=1)
+        token = key_store.create(connection, tenant="acme", scopes=["submit"], name="tests", now=1)
     return {"Authorization": f"Bearer {token}"}
 
 

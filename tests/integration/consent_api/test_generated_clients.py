@@ -19,11 +19,11 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from consent_api import keys
-from consent_api.app import create_app
+from consent_api.domain.validation import Rules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Rules
 from consent_client import Answer
 from consent_http import http_server
 from consent_http.api_keys import ApiKey
@@ -81,7 +81,7 @@ def served(app: FastAPI) -> Iterator[str]:
 def urls(ledger: Ledger, api_key: str) -> Iterator[dict[str, str]]:
     api = create_app(
         ledger=ledger,
-        key_store=keys.ApiKeyStore(ledger.engine),
+        key_store=key_store.ApiKeyStore(ledger.engine),
         rules=Rules(channels=CHANNELS, default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
         health=Health(),

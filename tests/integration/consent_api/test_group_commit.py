@@ -11,6 +11,7 @@ from dataclasses import replace
 import anyio.to_thread
 from sqlalchemy import Engine, event, text
 
+from consent_api.domain.validation import Accepted
 from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
@@ -18,7 +19,6 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import KeyReusedError, Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
-from consent_api.validate import Accepted
 from consent_privacy.keyring import UnknownTenantError
 from tests.integration.consent_api.accepted import decision
 

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api import keys
-from consent_api.validate import EVIDENCE
+from consent_api.domain.validation import EVIDENCE
+from consent_api.ledger import key_store
 
 A, B = "+33639980001", "06 39 98 00 02"
 GRANT: dict[str, Any] = {
@@ -383,18 +383,18 @@ class TestKeys:
 
     def test_a_missing_scope_is_403(self, client: TestClient, owner_engine: Engine) -> None:
         with owner_engine.begin() as connection:
-            token = keys.create(connection, tenant="acme", scopes=["read"], name="reader", now=0)
+            token = key_store.create(connection, tenant="acme", scopes=["read"], name="reader", now=0)
         problem(post(client, GRANT, Authorization=f"Bearer {token}"), 403, "missing-scope")
 
     def test_a_revoked_key_is_401(self, client: TestClient, owner_engine: Engine, api_key: str) -> None:
         with owner_engine.begin() as connection:
-            assert keys.revoke(connection, api_key.split("_")[1], now=1)
-            assert not keys.revoke(connection, api_key.split("_")[1], now=1)
+            assert key_store.revoke(connection, api_key.split("_")[1], now=1)
+            assert not key_store.revoke(connection, api_key.split("_")[1], now=1)
         problem(post(client, GRANT), 401, "missing-api-key")
 
     def test_a_tenant_without_hash_keys_gets_the_reason(self, client: TestClient, owner_engine: Engine) -> None:
         with owner_engine.begin() as connection:
-            token = keys.create(connection, tenant="globex", scopes=["submit"], name="x", now=0)
+            token = key_store.create(connection, tenant="globex", scopes=["submit"], name="x", now=0)
         problem(post(client, GRANT, Authorization=f"Bearer {token}"), 503, "tenant-without-keys")
 
 

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from consent_api.domain.validation import EVIDENCE, FIELDS
 from consent_api.http import models
-from consent_api.validate import EVIDENCE, FIELDS
 
 A = "+33639980001"
 WITHDRAWAL = {"subject_ref": "s1", "address": A, "channel": "sms", "purpose": "newsletter", "status": "withdrawn"}

@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, event, text
 
+from consent_api.domain.effects import Effect
+from consent_api.domain.validation import Accepted
 from consent_api.ledger import lanes, recording
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import Accepted
 from tests.integration.consent_api.accepted import YEAR, decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post, wait_until
 

@@ -14,13 +14,13 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine, text
 
-from consent_api import keys
-from consent_api.app import create_app
+from consent_api.domain.validation import Rules
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
 from consent_api.http import dependencies, rendering
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
-from consent_api.metrics import ApiMetrics
-from consent_api.validate import Rules
 from consent_http.rate_limits import BURST_SECONDS, RateLimits, Rates
 from consent_service.clock import now_micros
 from consent_service.health import Health
@@ -38,7 +38,7 @@ def serve(ledger: Ledger, api_key: str) -> Serve:
     def serving(limits: RateLimits | None = None, ledger: Ledger = ledger) -> Iterator[TestClient]:
         app = create_app(
             ledger=ledger,
-            key_store=keys.ApiKeyStore(ledger.engine),
+            key_store=key_store.ApiKeyStore(ledger.engine),
             rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
             metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
             health=Health(),
@@ -81,7 +81,7 @@ def test_a_caller_has_a_rate_for_each_budget(serve: Serve) -> None:
 def test_the_keys_of_a_tenant_share_a_rate(serve: Serve, owner_engine: Engine) -> None:
     with owner_engine.begin() as connection:
         second, third = (
-            keys.create(connection, tenant="acme", scopes=["submit"], name="x", now=now_micros()) for _ in range(2)
+            key_store.create(connection, tenant="acme", scopes=["submit"], name="x", now=now_micros()) for _ in range(2)
         )
     rates = Rates(per_key=1 / BURST_SECONDS, per_tenant=2 / BURST_SECONDS)
     with serve(RateLimits({"live": rates}, clock=lambda: 0.0)) as client:

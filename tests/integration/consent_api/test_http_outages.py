@@ -11,14 +11,14 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import URL, Engine, text
 
-from consent_api.app import create_app
-from consent_api.keys import ApiKeyStore
+from consent_api.domain.validation import Rules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger.database import connect
+from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import LedgerContext
-from consent_api.metrics import ApiMetrics
 from consent_api.monitors import DatabaseMonitor
-from consent_api.validate import Rules
 from consent_service.health import Health
 from tests.integration.proxy import Proxy
 

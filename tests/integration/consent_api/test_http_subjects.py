@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from consent_api.validate import EVIDENCE
+from consent_api.domain.validation import EVIDENCE
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics

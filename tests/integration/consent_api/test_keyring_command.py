@@ -11,7 +11,7 @@ from sqlalchemy import URL, Engine, text
 from consent_api.cli.keyring import keyring as command
 from consent_api.ledger import key_rotation
 from consent_api.ledger.ledger import Ledger
-from consent_api.republish import merged
+from consent_api.operations.republish import merged
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_kafka import clients

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, make_url, text
 
+from consent_api.http.lane_monitor import LaneMonitor
+from consent_api.http.metrics import LaneMetrics
 from consent_api.ledger.database import connect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.metrics import LaneMetrics
-from consent_api.monitors import LaneMonitor
 from local_stack.servers import ServerEndpoints
 
 INBOUND = {Lane.LIVE: "inbound", Lane.BULK: "inbound-bulk"}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from consent_api.domain.validation import Accepted
 from consent_api.errors import SubmissionInvalidError, TransactionTooLongError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import lanes, links
@@ -23,7 +24,6 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, Ledger
 from consent_api.ledger.recording import record as record_in
 from consent_api.ledger.submissions import Completed, Submission
-from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event, text
 
+from consent_api.domain.validation import Accepted
 from consent_api.ledger import addresses, links, queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
-from consent_api.republish.pages import Cursor, Selection, page
-from consent_api.validate import Accepted
+from consent_api.operations.republish.pages import Cursor, Selection, page
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from consent_api.domain.validation import Accepted
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import links, submissions
 from consent_api.ledger.deduplication import Recorded
@@ -19,7 +20,6 @@ from consent_api.ledger.idempotency import Request, RequestInFlightError, Stored
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
-from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join

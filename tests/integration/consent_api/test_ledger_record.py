@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
+from consent_api.domain.validation import Accepted
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import links
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
-from consent_api.validate import Accepted
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics

@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, inspect, text
 
+from consent_api.domain.effects import Effect
 from consent_api.ledger import addresses, key_rotation, links, queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.ledger import Ledger
-from consent_api.republish import pages as past
+from consent_api.operations.republish import pages as past
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from consent_privacy.keyring import Key, Keyring

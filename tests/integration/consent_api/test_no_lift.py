@@ -10,11 +10,10 @@ from click.testing import CliRunner
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from consent_api import keys
 from consent_api.cli import keys as commands
-from consent_api.ledger import lanes, recording
+from consent_api.domain.effects import Effect
+from consent_api.ledger import key_store, lanes, recording
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import decision
@@ -27,7 +26,7 @@ BATCH = "/v1/decisions/batch"
 def crm(owner_engine: Engine) -> dict[str, str]:
     """The header of a key that may not lift."""
     with owner_engine.begin() as connection:
-        token = keys.create(connection, tenant="acme", scopes=["submit"], name="crm", now=1, may_lift=False)
+        token = key_store.create(connection, tenant="acme", scopes=["submit"], name="crm", now=1, may_lift=False)
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -159,7 +158,7 @@ def test_the_command_creates_and_lists_such_keys(owner_engine: Engine, monkeypat
         words = ["create", "--tenant", "acme", "--scope", "submit", "--name", f"n{len(more)}", *more]
         token = run(commands.keys, words).output.strip()
         with owner_engine.connect():
-            found = keys.ApiKeyStore(owner_engine).find(token)
+            found = key_store.ApiKeyStore(owner_engine).find(token)
         assert found is not None
         assert found.may_lift is not bool(more)
     listed = [line.split("\t") for line in run(commands.keys, ["list"]).output.splitlines()]

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from consent_api.verify.ledger_entries import Slice
-from consent_api.verify.list_reader import ListUnreadableError
-from consent_api.verify.metrics import ScrubMetrics
-from consent_api.verify.scrub import ScrubLoop
-from consent_api.verify.scrub_table import ScrubTable
+from consent_api.operations.verify.ledger_entries import Slice
+from consent_api.operations.verify.list_reader import ListUnreadableError
+from consent_api.operations.verify.metrics import ScrubMetrics
+from consent_api.operations.verify.scrub import ScrubLoop
+from consent_api.operations.verify.scrub_table import ScrubTable
 
 SLICES = (Slice(channel="sms"), Slice(channel="email"), Slice(channel="voice", number=1, of=2))
 

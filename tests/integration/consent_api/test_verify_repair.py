@@ -8,15 +8,15 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
+from consent_api.domain.effects import Effect
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.verify import ledger_entries
-from consent_api.verify.compare import ListEntry, Place, compare, current_entry
-from consent_api.verify.job import Checked
-from consent_api.verify.ledger_entries import LedgerAddress
-from consent_api.verify.repair import Repair, repair
+from consent_api.operations.verify import ledger_entries
+from consent_api.operations.verify.compare import ListEntry, Place, compare, current_entry
+from consent_api.operations.verify.job import Checked
+from consent_api.operations.verify.ledger_entries import LedgerAddress
+from consent_api.operations.verify.repair import Repair, repair
 from consent_contracts.decisions import Decision
 from consent_contracts.join import SKEW_MICROS
 from consent_contracts.verdict import verdicts

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consent_api.dead_letters.reader import REPLAYED_AT, DeadLetterReader, Filter
-from consent_api.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
 from consent_api.errors import NotReplayedError
 from consent_api.ingest.record import Consumed
+from consent_api.operations.dead_letters.reader import REPLAYED_AT, DeadLetterReader, Filter
+from consent_api.operations.dead_letters.replayer import PRODUCER, TRANSACTIONAL_ID, Replayer
 from consent_kafka import clients
 from consent_kafka.dead_letters import DeadLetterBuilder, DeadLetterMetrics
 from consent_privacy.keyring import Key, Keyring

@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 
 from consent_api.ledger.lanes import Lane
-from consent_api.republish.checkpoint import CheckpointFile
-from consent_api.republish.pacing import MERGE_GROUP, MergedOffsets
-from consent_api.republish.pages import Cursor, Selection
+from consent_api.operations.republish.checkpoint import CheckpointFile
+from consent_api.operations.republish.pacing import MERGE_GROUP, MergedOffsets
+from consent_api.operations.republish.pages import Cursor, Selection
 from consent_contracts.decisions import Entry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from consent_api.verify import scrub
+from consent_api.operations.verify import scrub
 from consent_contracts import Decision, Entry, entry_to_avro
 from consent_contracts.partitioner import partition_of
 from consent_kafka import clients

@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from consent_api.dead_letters.reader import DeadLetterReader, Filter
+from consent_api.operations.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_kafka import clients

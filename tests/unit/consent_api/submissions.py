@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from consent_api.domain.validation import EVIDENCE, Accepted, ReadTime, Rules, micros, validate
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.validate import EVIDENCE, Accepted, ReadTime, Rules, micros, validate
 
 NOW = 1_780_000_000_000_000
 SECOND = 1_000_000

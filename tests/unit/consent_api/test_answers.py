@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from consent_api.domain.validation import Rules, validate
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.http import rendering
-from consent_api.validate import Rules, validate
 
 FAULT = FieldError(pointer="/status", code="missing", cure="send status")
 

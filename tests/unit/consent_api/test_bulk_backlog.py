@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consent_api.ledger.backlog import PENDING_LIMIT, RESOLVED_AGE_LIMIT_SECONDS, BulkBacklog
+from consent_api.operations.republish.pacing import BulkPacing, MergePacing
 from consent_api.outbox_relay.publisher import OffsetRange
-from consent_api.republish.pacing import BulkPacing, MergePacing
 
 
 def backlog(age: float | None, *, pending: int = 0, relay_alive: bool = True) -> BulkBacklog:

@@ -7,9 +7,9 @@ import unicodedata
 
 import pytest
 
+from consent_api.domain.validation import subject_reference
+from consent_api.domain.validation.clear_addresses import same_address, shows_address
 from consent_api.errors import SubmissionInvalidError
-from consent_api.validate import subject_reference
-from consent_api.validate.clear_addresses import same_address, shows_address
 from tests.unit.consent_api.submissions import GRANT, RULES, WITHDRAWAL, faults, read
 
 EMAILS = [

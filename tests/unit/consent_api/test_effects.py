@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.ledger.effects import (
+from consent_api.domain.effects import (
     BEFORE_ANY_CHOICE,
     Effect,
     Outcome,

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from consent_api.explain_text import Language, explain_text
 from consent_api.http.examples import EXAMPLE_TEXT, EXAMPLES, GRANT
+from consent_api.http.explain_text import Language, explain_text
 from consent_api.http.models import Explanation
 
 EXAMPLE = EXAMPLES["Explanation"][0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consent_api.ledger.addresses import Address
-from consent_api.ledger.fan_out import Choice, SubjectChannel, spreads
+from consent_api.domain.addresses import Address
+from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
 from consent_contracts.decisions import STATUSES, Decision
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consent_api.ledger.key_rotation import required_to_promote, required_to_retire
-from consent_api.republish.job import completed_keys
-from consent_api.republish.pages import Selection
+from consent_api.operations.republish.job import completed_keys
+from consent_api.operations.republish.pages import Selection
 from consent_privacy.keyring import Key, Keyring
 
 

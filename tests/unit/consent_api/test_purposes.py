@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from consent_api.domain.validation import Purposes, Rules, UnknownPurpose
 from consent_api.errors import MisconfiguredError
 from consent_api.settings import SubmissionSettings
-from consent_api.validate import Purposes, Rules, UnknownPurpose
 from consent_service.settings import load
 from tests.unit.consent_api.submissions import GRANT, WITHDRAWAL, dropped, fault_list, faults, read
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from consent_api.domain.addresses import Address
+from consent_api.domain.fan_out import Choice
+from consent_api.domain.validation import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, Rules, validate
 from consent_api.errors import SubmissionInvalidError
-from consent_api.ledger.addresses import Address
-from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages
-from consent_api.validate import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, Rules, validate
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import Decision
 from consent_contracts.topics import Topics

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_api.domain.validation import Rules, subject_reference
+from consent_api.domain.validation.invisible import normalised
+from consent_api.domain.validation.references import identifies_no_one
 from consent_api.errors import SubmissionInvalidError
-from consent_api.validate import Rules, subject_reference
-from consent_api.validate.invisible import normalised
-from consent_api.validate.references import identifies_no_one
 from tests.unit.consent_api.submissions import GRANT, RULES, WITHDRAWAL, dropped, faults, read
 
 INVISIBLE = [

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent_api.domain.validation import (
+    EVIDENCE,
+    FIELDS,
+    LONGEST_EVIDENCE,
+    ReadTime,
+    Rules,
+    dropped_field,
+    micros,
+    rfc3339,
+)
 from consent_api.errors import SubmissionInvalidError
-from consent_api.validate import EVIDENCE, FIELDS, LONGEST_EVIDENCE, ReadTime, Rules, dropped_field, micros, rfc3339
 from tests.unit.consent_api.submissions import (
     GRANT,
     NOW,

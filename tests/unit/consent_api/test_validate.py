@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from consent_api.domain.validation import EVIDENCE, micros, rfc3339, subject_reference
 from consent_api.errors import SubmissionInvalidError
-from consent_api.validate import EVIDENCE, micros, rfc3339, subject_reference
 from tests.unit.consent_api.submissions import GRANT, NOW, RULES, SECOND, WITHDRAWAL, faults, read
 
 

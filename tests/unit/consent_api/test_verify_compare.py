@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.verify import compare as rules
-from consent_api.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
+from consent_api.operations.verify import compare as rules
+from consent_api.operations.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
 from consent_contracts import Decision, Entry, verdicts
 from consent_contracts.join import join
 from suppression import serde, size_limit

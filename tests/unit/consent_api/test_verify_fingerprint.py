@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from consent_api.verify.fingerprint import NO_ENTRY, expected_fingerprint, fingerprint, tenant_of
+from consent_api.operations.verify.fingerprint import NO_ENTRY, expected_fingerprint, fingerprint, tenant_of
 from consent_contracts import Decision, Entry, entry_to_avro, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.join import join

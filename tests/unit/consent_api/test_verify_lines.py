@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from consent_api.cli.verify import _line
-from consent_api.verify.compare import Difference, Kind, Place
+from consent_api.operations.verify.compare import Difference, Kind, Place
 
 FORGED = "h1.\x1b[2J\u202eab\nmissing_entry: acme"
 DIFFERENCE = Difference(

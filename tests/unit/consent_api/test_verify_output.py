@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consent_api.cli.verify import _line
-from consent_api.verify.compare import Difference, Kind, Place
+from consent_api.operations.verify.compare import Difference, Kind, Place
 
 
 def test_what_a_terminal_obeys_in_a_forged_entry_is_escaped() -> None:

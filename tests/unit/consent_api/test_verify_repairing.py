@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consent_api.verify import repairing
-from consent_api.verify.compare import Difference, Kind, Place
-from consent_api.verify.job import Checked
-from consent_api.verify.repair import Repair
-from consent_api.verify.repairing import RepairWriter
+from consent_api.operations.verify import repairing
+from consent_api.operations.verify.compare import Difference, Kind, Place
+from consent_api.operations.verify.job import Checked
+from consent_api.operations.verify.repair import Repair
+from consent_api.operations.verify.repairing import RepairWriter
 from consent_privacy.keyring import DecryptionFailedError
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consent_api.verify.ledger_entries import Slice
-from consent_api.verify.list_reader import Fingerprints
-from consent_api.verify.reached import Reached, reached
-from consent_api.verify.scrub import SHARE, Pacer
-from consent_api.verify.scrub_table import ScrubState
+from consent_api.operations.verify.ledger_entries import Slice
+from consent_api.operations.verify.list_reader import Fingerprints
+from consent_api.operations.verify.reached import Reached, reached
+from consent_api.operations.verify.scrub import SHARE, Pacer
+from consent_api.operations.verify.scrub_table import ScrubState
 
 SECOND = 1_000_000
 NOW = 1_790_000_000 * SECOND

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from consent_api.validate import clear_addresses, evidence, references
-from consent_api.validate.texts import InvalidValueError
+from consent_api.domain.validation import clear_addresses, evidence, references
+from consent_api.domain.validation.texts import InvalidValueError
 from consent_http import request_body
 from consent_http.problem_details import Problem
 from consent_privacy import phones

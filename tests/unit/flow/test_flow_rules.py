@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consent_api.dead_letters.reader import DeadLetter, Filter
-from consent_api.dead_letters.replayer import not_replayable_reason
 from consent_api.ingest.receipts import checked
+from consent_api.operations.dead_letters.reader import DeadLetter, Filter
+from consent_api.operations.dead_letters.replayer import not_replayable_reason
 from consent_contracts.errors import InvalidRecordError
 from consent_contracts.topics import Topics
 

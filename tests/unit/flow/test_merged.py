@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from consent_api.republish.merged import merged_until
+from consent_api.operations.republish.merged import merged_until
 
 NOW = 100_000_000
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from consent_api.domain.effects import Effect, Outcome
+from consent_api.domain.validation import Accepted, Rules
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import SubmissionResult
 from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.effects import Effect, Outcome
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG
-from consent_api.validate import Accepted, Rules
 
 
 class TimedLedger:

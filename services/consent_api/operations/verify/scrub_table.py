@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from consent_api.ledger.database import CLOCK_MICROS as _NOW
-from consent_api.verify.ledger_entries import Slice
+from consent_api.operations.verify.ledger_entries import Slice
 
 LEASE_SECONDS = 60.0
 """Another relay takes over from one that has given no sign of life for this long."""

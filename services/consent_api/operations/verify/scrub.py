@@ -17,13 +17,13 @@ from confluent_kafka import KafkaException
 from sqlalchemy.exc import SQLAlchemyError
 
 from consent_api.errors import LedgerUnavailableError
-from consent_api.verify.composition import Opened
-from consent_api.verify.job import Checked, Summary
-from consent_api.verify.ledger_entries import Slice
-from consent_api.verify.list_reader import ListUnreadableError
-from consent_api.verify.metrics import ScrubMetrics
-from consent_api.verify.repairing import RepairWriter
-from consent_api.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
+from consent_api.operations.verify.composition import Opened
+from consent_api.operations.verify.job import Checked, Summary
+from consent_api.operations.verify.ledger_entries import Slice
+from consent_api.operations.verify.list_reader import ListUnreadableError
+from consent_api.operations.verify.metrics import ScrubMetrics
+from consent_api.operations.verify.repairing import RepairWriter
+from consent_api.operations.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.keyring import KeyringError
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from consent_api.domain.addresses import Address
 from consent_api.ledger import addresses
-from consent_api.ledger.addresses import Address
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.ledger.rows import choice_of

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from consent_api.ledger.addresses import Address
+from consent_api.domain.addresses import Address
 from consent_contracts.decisions import Decision, permits
 from consent_contracts.join import order
 

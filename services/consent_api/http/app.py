@@ -14,23 +14,24 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
+from consent_api.domain.validation import Rules
 from consent_api.errors import LedgerUnavailableError
 from consent_api.http import decisions, events, explain, models, rendering, subjects
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
+from consent_api.http.lane_monitor import LaneMonitor
+from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
-from consent_api.keys import ApiKeyStore
 from consent_api.ledger import database
 from consent_api.ledger.ids import DecisionIds
+from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
-from consent_api.metrics import ApiMetrics, LaneMetrics
-from consent_api.monitors import DatabaseMonitor, LaneMonitor
+from consent_api.monitors import DatabaseMonitor
 from consent_api.settings import ApiSettings
-from consent_api.validate import Rules
 from consent_http import api_docs, openapi, problem_details
 from consent_http.rate_limits import RateLimits
 from consent_kafka.registry import connect_codec

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DataError
 from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.republish.pacing import BulkPacing
-from consent_api.verify.compare import Kind
-from consent_api.verify.job import Checked
-from consent_api.verify.repair import Repair, repair
+from consent_api.operations.republish.pacing import BulkPacing
+from consent_api.operations.verify.compare import Kind
+from consent_api.operations.verify.job import Checked
+from consent_api.operations.verify.repair import Repair, repair
 from consent_privacy.keyring import KeyringError
 
 

@@ -14,17 +14,17 @@ from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Connection
 
+from consent_api.domain.addresses import Address
+from consent_api.domain.fan_out import Choice
+from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.ledger import addresses, subjects
-from consent_api.ledger.addresses import Address
-from consent_api.ledger.fan_out import Choice
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE, Message
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
-from consent_api.validate.references import LONGEST_REFERENCE
-from consent_api.verify.compare import OVERFLOW_SUBJECT, Kind, ListEntry
-from consent_api.verify.job import Checked
+from consent_api.operations.verify.compare import OVERFLOW_SUBJECT, Kind, ListEntry
+from consent_api.operations.verify.job import Checked
 from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Engine
 from consent_api.ledger.database import transact
 from consent_api.ledger.key_rotation import TenantKey, store_completed
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
+from consent_api.operations.republish import pages
+from consent_api.operations.republish.pages import Cursor, Page, Selection
 from consent_api.outbox_relay.outbox_table import Row
 from consent_api.outbox_relay.publisher import OffsetRange, Publisher
-from consent_api.republish import pages
-from consent_api.republish.pages import Cursor, Page, Selection
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from consent_api.validate.purposes import Purposes
-from consent_api.validate.times import DEFAULT_OLDEST_CHOICE
+from consent_api.domain.validation.purposes import Purposes
+from consent_api.domain.validation.times import DEFAULT_OLDEST_CHOICE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

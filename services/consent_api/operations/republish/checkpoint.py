@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from consent_api.republish.pages import Cursor, Selection
+from consent_api.operations.republish.pages import Cursor, Selection
 
 
 class CheckpointMismatchError(Exception):

@@ -6,12 +6,12 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from consent_api.validate.accepted import Accepted, Event, event_source
-from consent_api.validate.evidence import EVIDENCE, LONGEST_EVIDENCE
-from consent_api.validate.purposes import Purposes, UnknownPurpose
-from consent_api.validate.references import LONGEST_REFERENCE
-from consent_api.validate.rules import Rules
-from consent_api.validate.submission import (
+from consent_api.domain.validation.accepted import Accepted, Event, event_source
+from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE
+from consent_api.domain.validation.purposes import Purposes, UnknownPurpose
+from consent_api.domain.validation.references import LONGEST_REFERENCE
+from consent_api.domain.validation.rules import Rules
+from consent_api.domain.validation.submission import (
     FIELDS,
     dropped_field,
     event_reference,
@@ -20,7 +20,7 @@ from consent_api.validate.submission import (
     subject_reference,
     validate,
 )
-from consent_api.validate.times import ReadTime, micros, midnight, rfc3339
+from consent_api.domain.validation.times import ReadTime, micros, midnight, rfc3339
 
 __all__ = [
     "EVIDENCE",

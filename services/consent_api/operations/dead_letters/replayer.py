@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from consent_api.dead_letters.reader import REPLAYED_AT, DeadLetter
 from consent_api.errors import NotReplayedError
+from consent_api.operations.dead_letters.reader import REPLAYED_AT, DeadLetter
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine
 
 from consent_api.ledger import database
 from consent_api.ledger.database import transact
-from consent_api.verify import ledger_entries
-from consent_api.verify.compare import (
+from consent_api.operations.verify import ledger_entries
+from consent_api.operations.verify.compare import (
     MAX_ENTRY_BYTES,
     Difference,
     Found,
@@ -29,10 +29,10 @@ from consent_api.verify.compare import (
     compare,
     current_entry,
 )
-from consent_api.verify.fingerprint import expected_fingerprint
-from consent_api.verify.ledger_entries import ComparedKeys, Cursor, LedgerAddress, Slice
-from consent_api.verify.list_reader import Fingerprints, ListReader, confluent_header, key_hash
-from consent_api.verify.reached import ReachedReader
+from consent_api.operations.verify.fingerprint import expected_fingerprint
+from consent_api.operations.verify.ledger_entries import ComparedKeys, Cursor, LedgerAddress, Slice
+from consent_api.operations.verify.list_reader import Fingerprints, ListReader, confluent_header, key_hash
+from consent_api.operations.verify.reached import ReachedReader
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_to_avro

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from consent_api.verify.compare import Kind
+from consent_api.operations.verify.compare import Kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

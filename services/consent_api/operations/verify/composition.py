@@ -12,13 +12,13 @@ from functools import partial
 from sqlalchemy import Engine
 
 from consent_api.ledger.database import transact
-from consent_api.republish.merged import CONSUMER as RESOLVED_CONSUMER
+from consent_api.operations.republish.merged import CONSUMER as RESOLVED_CONSUMER
+from consent_api.operations.verify import ledger_entries
+from consent_api.operations.verify.job import Verification
+from consent_api.operations.verify.ledger_entries import Slice
+from consent_api.operations.verify.list_reader import CONSUMER, ListReader
+from consent_api.operations.verify.reached import ReachedReader
 from consent_api.settings import DatabaseSettings
-from consent_api.verify import ledger_entries
-from consent_api.verify.job import Verification
-from consent_api.verify.ledger_entries import Slice
-from consent_api.verify.list_reader import CONSUMER, ListReader
-from consent_api.verify.reached import ReachedReader
 from consent_contracts.codec import Codec
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring

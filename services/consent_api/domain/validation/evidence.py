@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from consent_api.validate.clear_addresses import same_address, shows_address
-from consent_api.validate.texts import InvalidValueError, bounded, printable
+from consent_api.domain.validation.clear_addresses import same_address, shows_address
+from consent_api.domain.validation.texts import InvalidValueError, bounded, printable
 
 EVIDENCE = (
     "controller",

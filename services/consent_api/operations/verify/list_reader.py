@@ -8,8 +8,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from consent_api.verify.compare import Found, ListEntry, UnreadableEntry
-from consent_api.verify.fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
+from consent_api.operations.verify.compare import Found, ListEntry, UnreadableEntry
+from consent_api.operations.verify.fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.partitioner import partition_of

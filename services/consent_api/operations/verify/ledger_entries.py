@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.ledger.fan_out import Choice
+from consent_api.domain.fan_out import Choice
 from consent_api.ledger.key_rotation import incomplete
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import choice_of, decision_of

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consent_api.domain.validation.evidence import REMOVED
+from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.errors import FieldError
-from consent_api.validate.evidence import REMOVED
-from consent_api.validate.references import LONGEST_REFERENCE
 
 Event = tuple[str, str, str]
 """(tenant, source, event_id)"""

@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-from consent_api.validate.invisible import normalised
-from consent_api.validate.texts import InvalidValueError, bounded, printable
+from consent_api.domain.validation.invisible import normalised
+from consent_api.domain.validation.texts import InvalidValueError, bounded, printable
 
 LONGEST_REFERENCE = 200
 _LONGEST_RAW = 4 * LONGEST_REFERENCE

@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from consent_api.domain.validation import evidence as evidence_rules
+from consent_api.domain.validation import references, texts, times
+from consent_api.domain.validation.accepted import Accepted
+from consent_api.domain.validation.clear_addresses import holds_at_sign, same_address, shows_address
+from consent_api.domain.validation.evidence import EVIDENCE
+from consent_api.domain.validation.rules import Rules
+from consent_api.domain.validation.texts import InvalidValueError
+from consent_api.domain.validation.times import ReadTime
 from consent_api.errors import FieldError, SubmissionInvalidError
-from consent_api.validate import evidence as evidence_rules
-from consent_api.validate import references, texts, times
-from consent_api.validate.accepted import Accepted
-from consent_api.validate.clear_addresses import holds_at_sign, same_address, shows_address
-from consent_api.validate.evidence import EVIDENCE
-from consent_api.validate.rules import Rules
-from consent_api.validate.texts import InvalidValueError
-from consent_api.validate.times import ReadTime
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.addresses import InvalidAddressError, canonical

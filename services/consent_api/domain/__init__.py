@@ -1,0 +1,1 @@
+"""Pure rules: what is accepted, whom it reaches, and which decision takes effect. Nothing here acts."""
