@@ -1,4 +1,5 @@
-"""The topics and schemas the system needs: created by `topics apply`, compared by `topics check`.
+"""The topics and schemas the system needs: created by `topics apply`, compared by `topics check` (the commands are in
+consent_api/cli/topics.py).
 
 A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
 not compacted, and is found out months later. Those that read or write what must not be lost compare first.
@@ -10,10 +11,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from consent_contracts.topics import Topics, TopicSpec
 from consent_kafka import access
@@ -113,6 +111,22 @@ def diff_topics(
             wanted = f"one with {spec.partitions} partitions"
             found.append(TopicDiff(topic=spec.name, found="no such topic", wanted=wanted, cure=_APPLY))
     return found
+
+
+def diff_schemas(settings: ProcessSettings) -> list[str]:
+    """How the registry's schemas differ from ours, or why it cannot be asked. Raises LinkRefusedError."""
+    from consent_contracts.codec import Codec
+    from consent_contracts.errors import ContractError, RegistryRefusedError
+
+    try:
+        Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
+    except RegistryRefusedError as error:
+        from consent_kafka.refusals import registry_refusal
+
+        raise registry_refusal(settings.registry, error) from None
+    except ContractError as error:
+        return [str(error)]
+    return []
 
 
 def require_topics(
@@ -247,114 +261,3 @@ def _wrong_settings(spec: TopicSpec, existing: BrokerTopic) -> dict[str, str]:
 
 def _is_more(found: str, wanted: str) -> bool:
     return found == "-1" or (found.isdigit() and int(found) > int(wanted))  # -1: without end
-
-
-@click.group()
-def topics() -> None:
-    """Create the Kafka topics and schemas the system needs, or compare what exists with what is wanted.
-
-    Reads CONSENT_RELAY_KAFKA, CONSENT_RELAY_REGISTRY, CONSENT_RELAY_TOPIC_PREFIX, CONSENT_RELAY_CHANNELS and
-    CONSENT_RELAY_PARTITIONS.
-    """
-
-
-_min_insync = click.option(
-    "--min-insync",
-    type=click.IntRange(min=1),
-    default=None,
-    help="min.insync.replicas of every topic: how many replicas must hold a record before it counts as "
-    "written. Two, with three replicas, survives the loss of any one broker. Default: the broker's.",
-)
-
-
-@topics.command("apply")
-@click.option(
-    "--replication",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Replicas of each topic that is created; three in production. Existing topics keep theirs.",
-)
-@_min_insync
-def apply_command(replication: int, min_insync: int | None) -> None:
-    """Create missing topics, correct their settings, register the schemas. Safe to repeat."""
-    settings = _settings()
-    try:
-        done = apply(
-            bootstrap=settings.kafka,
-            registry=settings.registry,
-            topics=settings.topics,
-            partitions=settings.partitions,
-            replication=replication,
-            min_insync=min_insync,
-            client_config=settings.kafka_client,
-            registry_config=settings.registry_client,
-        )
-    except ProvisionError as error:
-        raise click.ClickException(str(error)) from None
-    for line in done:
-        click.echo(line)
-
-
-@topics.command("check")
-@_min_insync
-def check_command(min_insync: int | None) -> None:
-    """Say each difference between the topics and schemas that exist and those wanted; exit 1 if any."""
-    settings = _settings()
-    try:
-        found = [
-            str(difference)
-            for difference in diff_topics(
-                bootstrap=settings.kafka,
-                topics=settings.topics,
-                partitions=settings.partitions,
-                min_insync=min_insync,
-                client_config=settings.kafka_client,
-                wait_seconds=10,
-            )
-        ]
-    except ProvisionError as error:
-        found = [str(error)]
-    found += _schema_differences(settings)
-    for line in found:
-        click.echo(line, err=True)
-    if found:
-        raise SystemExit(1)
-    click.echo("topics and schemas are as wanted")
-
-
-@topics.command("acls")
-@click.argument("names", nargs=-1, type=click.Choice([*access.PROCESSES, *access.COMMANDS]), metavar="[NAME]...")
-def acls_command(names: tuple[str, ...]) -> None:
-    """List the ACLs that each process and command requires, by its NAME; by default all.
-
-    A line has, between tabs: name, kind of resource, resource, literal or prefixed, operations. The resources are those
-    of this installation (CONSENT_RELAY_TOPIC_PREFIX, _CHANNELS, _PROPAGATORS).
-    """
-    settings = _settings()
-    for name in names or (*access.PROCESSES, *access.COMMANDS):
-        found = [access.required(name, settings.topics, propagator=each) for each in settings.propagators]
-        for acl in dict.fromkeys(chain.from_iterable(found)):
-            pattern = "prefixed" if acl.prefixed else "literal"
-            click.echo("\t".join((name, acl.resource, acl.name, pattern, ",".join(acl.operations))))
-
-
-def _schema_differences(settings: ProcessSettings) -> list[str]:
-    from consent_contracts.codec import Codec
-    from consent_contracts.errors import ContractError, RegistryRefusedError
-
-    try:
-        Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
-    except RegistryRefusedError as error:
-        from consent_kafka.refusals import registry_refusal
-
-        raise registry_refusal(settings.registry, error) from None
-    except ContractError as error:
-        return [str(error)]
-    return []
-
-
-def _settings() -> ProcessSettings:
-    from consent_service import settings
-
-    return settings.load(settings.ProcessSettings)

@@ -4,10 +4,24 @@ from consent_api.cli.api import api
 from consent_api.cli.dead_letters import dead_letters
 from consent_api.cli.explain import explain
 from consent_api.cli.ingest import ingest
+from consent_api.cli.keyring import keyring
 from consent_api.cli.keys import keys
 from consent_api.cli.migrate import migrate
 from consent_api.cli.relay import relay
 from consent_api.cli.republish import republish
+from consent_api.cli.topics import topics
 from consent_api.cli.verify import verify
 
-__all__ = ["api", "dead_letters", "explain", "ingest", "keys", "migrate", "relay", "republish", "verify"]
+__all__ = [
+    "api",
+    "dead_letters",
+    "explain",
+    "ingest",
+    "keyring",
+    "keys",
+    "migrate",
+    "relay",
+    "republish",
+    "topics",
+    "verify",
+]

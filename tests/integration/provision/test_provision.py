@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from consent_api.cli.topics import topics as topics_command
 from consent_contracts import Codec, Topics, schemas, subject
 from consent_kafka import provisioning
 from consent_kafka.topic_admin import ProvisionError, TopicAdmin
@@ -40,7 +41,7 @@ def command(kafka: str, registry_url: str, names: Topics, monkeypatch: pytest.Mo
     monkeypatch.setenv("CONSENT_RELAY_KAFKA", kafka)
     monkeypatch.setenv("CONSENT_RELAY_REGISTRY", registry_url)
     monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", names.prefix)
-    return lambda *arguments: CliRunner().invoke(provisioning.topics, arguments)
+    return lambda *arguments: CliRunner().invoke(topics_command, arguments)
 
 
 def test_apply_creates_what_check_asks_for_and_is_repeatable(

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import KafkaError
 
+from consent_api.cli.topics import topics as topics_command
 from consent_contracts.codec import _tls_refusal
 from consent_contracts.errors import RegistryRefusedError
 from consent_contracts.topics import Topics
-from consent_kafka import provisioning
 from consent_kafka.access import COMMANDS, PROCESSES, Acl, missing, required
 from consent_kafka.clients import aiokafka_security
 from consent_kafka.refusals import kafka_refusal, registry_refusal
@@ -258,7 +258,7 @@ def _outside_calls(node: ast.AST) -> list[ast.AST]:
 def test_the_rights_are_listed_with_the_names_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:  # R42
     monkeypatch.setenv("CONSENT_RELAY_TOPIC_PREFIX", "p.")
     monkeypatch.setenv("CONSENT_RELAY_PROPAGATORS", "default,telephony")
-    listed = CliRunner().invoke(provisioning.topics, ["acls", "gate", "propagator"], catch_exceptions=False).output
+    listed = CliRunner().invoke(topics_command, ["acls", "gate", "propagator"], catch_exceptions=False).output
     lines = listed.splitlines()
     assert "gate\ttopic\tp.suppression.resolved.v1\tliteral\tRead,DescribeConfigs" in lines
     assert "propagator\ttransactional-id\tp.propagator.telephony\tliteral\tWrite" in lines
