@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from consent_client.answers import Answer, Basis, Policy, Question
 from consent_client.view import SuppressionView
 from consent_contracts.reading import KEY_ID, UNKNOWN, effective_verdict
-from consent_privacy.addresses import InvalidAddressError, canonical
+from consent_privacy.addresses import canonical
+from consent_privacy.errors import InvalidAddressError
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 

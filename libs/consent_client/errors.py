@@ -1,9 +1,11 @@
 """What a caller of the client has to expect.
 
 SuppressionListError
-├── ListNotReadyError   no answer can be given now: loading, stale, damaged, or a newer hash key is in use
-├── ListRefusedError    Kafka or the registry refuses us, or we them: a wrong setting; waiting does not help
-└── KeyFileError        the key file cannot be used, or has no keys of the tenant
+├── ListNotReadyError     no answer can be given now: loading, stale, damaged, or a newer hash key is in use
+├── ListRefusedError      Kafka or the registry refuses us, or we them: a wrong setting; waiting does not help
+├── KeyFileError          the key file cannot be used, or has no keys of the tenant
+├── RestartRequiredError  within: the topic has to be read from its beginning
+└── UnpackableError       within: an entry holds what no entry of ours holds; a ValueError too
 """
 
 from __future__ import annotations
@@ -27,3 +29,11 @@ class ListRefusedError(SuppressionListError):
 
 class KeyFileError(SuppressionListError):
     """The message says where and how to mend it."""
+
+
+class RestartRequiredError(SuppressionListError):
+    """This reading cannot go on: what it has read may no longer be the topic. The text says why."""
+
+
+class UnpackableError(SuppressionListError, ValueError):
+    """An entry decodes but holds what no entry of ours holds."""

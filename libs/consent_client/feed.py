@@ -16,6 +16,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
+from consent_client.errors import RestartRequiredError
 from consent_client.freshness import Freshness
 from consent_kafka import clients
 from consent_kafka.position import Position
@@ -29,10 +30,6 @@ _DESCRIPTION = -1  # among the answers of a probe, which otherwise go by partiti
 _LOST_ITS_PLACE = frozenset(
     {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._UNKNOWN_PARTITION}
 )
-
-
-class RestartRequiredError(Exception):
-    """This reading cannot go on: what it has read may no longer be the topic. The text says why."""
 
 
 class Feed:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from consent_client.errors import UnpackableError
 from consent_contracts.reading import EVERY_PURPOSE, NO_DECISION, Verdict
 
 UNREADABLE = b""
@@ -26,10 +27,6 @@ _CODES = 0xFFFF
 _KINDS_KEPT = 4_096
 _WRITTEN_OUT = b"\xff\xff"
 """Begins an entry without codes, where others have the tenant's."""
-
-
-class UnpackableError(ValueError):
-    """An entry that decodes but holds what no entry of ours holds. The text has no address in it."""
 
 
 class _Kind(NamedTuple):

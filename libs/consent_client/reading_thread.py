@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from consent_client.feed import RestartRequiredError
+from consent_client.errors import RestartRequiredError
 from consent_service.errors import LinkRefusedError
 
 logger = logging.getLogger(__name__)

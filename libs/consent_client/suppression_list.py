@@ -25,7 +25,8 @@ from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableEr
 from consent_contracts.topics import Topics, subject
 from consent_kafka.refusals import registry_refusal
 from consent_kafka.resolved import StalenessLimits
-from consent_privacy.keyring import InvalidKeyringError, Keyring
+from consent_privacy.errors import InvalidKeyringError
+from consent_privacy.keyring import Keyring
 from consent_service.errors import LinkRefusedError
 
 logger = logging.getLogger(__name__)

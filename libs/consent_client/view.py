@@ -10,9 +10,10 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.feed import Feed, RestartRequiredError, place
+from consent_client.errors import RestartRequiredError, UnpackableError
+from consent_client.feed import Feed, place
 from consent_client.key_ids import KeyIds
-from consent_client.packing import UNREADABLE, Packing, UnpackableError
+from consent_client.packing import UNREADABLE, Packing
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
 from consent_client.timestamps import ResolvedTimestamps

@@ -12,15 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from consent_http.errors import InvalidApiKeysError
 from consent_privacy import private_files
 
 SCOPES = frozenset({"submit", "read", "check", "admin"})
 _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class InvalidApiKeysError(Exception):
-    """A file of API keys cannot be used; the text names the place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from consent_http.problem_details import MEDIA_TYPE, Problem
+from consent_http.errors import ProblemError, RequestRefusedError
+from consent_http.problem_details import MEDIA_TYPE
 
 HEAD_SECONDS = 10.0
 """For a request's head to be complete, from its first byte or the end of the request before."""
@@ -37,30 +38,26 @@ _PARTIAL = re.compile(rb"\r(?:\n(?:\r|u(?:p(?:g(?:r(?:a(?:d(?:e)?)?)?)?)?)?)?)?\
 """What may go on as that name, or as the end of the head."""
 _IGNORED = b"\r\nIgnored-Upgrade:"
 
-_MALFORMED = Problem(400, "malformed-request", "This is no HTTP request.", cure="Send HTTP/1.1.")
-_TOO_SLOW = Problem(
+_MALFORMED = ProblemError(400, "malformed-request", "This is no HTTP request.", cure="Send HTTP/1.1.")
+_TOO_SLOW = ProblemError(
     408,
     "request-too-slow",
     f"The head of the request did not arrive within {HEAD_SECONDS:.0f} s.",
     cure="Send it again.",
 )
-_HEAD_TOO_LARGE = Problem(
+_HEAD_TOO_LARGE = ProblemError(
     431,
     "head-too-large",
     f"The head of a request has at most {MOST_HEAD_BYTES} bytes and {MOST_HEADERS} fields.",
     cure="Send fewer or shorter headers.",
 )
-_TOO_MANY_CONNECTIONS = Problem(
+_TOO_MANY_CONNECTIONS = ProblemError(
     503,
     "too-many-connections",
     "This process has as many connections as it takes.",
     cure="Use one connection for many requests.",
     headers={"Retry-After": "1"},
 )
-
-
-class _RefusedError(Exception):
-    """Ends the parsing of a request from within one of the parser's callbacks."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -119,9 +116,9 @@ class BoundedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refusal = _HEAD_TOO_LARGE
-            raise _RefusedError
+            raise RequestRefusedError
         if len(self.pipeline) >= MOST_PIPELINED:
-            raise _RefusedError
+            raise RequestRefusedError
         self._in_head = self._before_body = False
         self._expect(MESSAGE_SECONDS)
         super().on_headers_complete()
@@ -184,7 +181,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._close()
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, problem: ProblemError) -> None:
         """Answer the request that is being read, unless the answer to an earlier one is still being written."""
         if self._is_answering or self.transport.is_closing():
             self._close()

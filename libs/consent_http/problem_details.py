@@ -2,7 +2,7 @@
 is quoted back: it could be an address (R13)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,50 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from consent_http.errors import PROBLEM_TYPE, ProblemError
+
 log = logging.getLogger(__name__)
 
 _LOGGED = frozenset({400, 403, 409, 415, 422})
 MEDIA_TYPE = "application/problem+json"
-_TYPE = "urn:consent-relay:problem:"
-
-
-class Problem(Exception):
-    """Raise it anywhere below a route; `install` renders it.
-
-    `kind` is a stable slug, the end of the type URI. `field` is a JSON path such as `addresses[3]`. `cure` says
-    what the caller can do. `errors` lists several faults at once, each a mapping with field, detail and cure."""
-
-    def __init__(
-        self,
-        status: int,
-        kind: str,
-        detail: str,
-        *,
-        field: str | None = None,
-        cure: str | None = None,
-        errors: Sequence[Mapping[str, Any]] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{status} {kind}: {detail}")
-        self.status = status
-        self.kind = kind
-        self.detail = detail
-        self.field = field
-        self.cure = cure
-        self.errors = tuple(errors)
-        self.headers = dict(headers or {})
-
-    def document(self) -> dict[str, Any]:
-        members = {
-            "type": _TYPE + self.kind,
-            "title": self.kind.replace("-", " ").capitalize(),
-            "status": self.status,
-            "detail": self.detail,
-            "field": self.field,
-            "cure": self.cure,
-            "errors": list(self.errors) or None,
-        }
-        return {name: value for name, value in members.items() if value is not None}
 
 
 class FieldError(msgspec.Struct, kw_only=True, rename={"pointer": "field"}):
@@ -88,7 +50,7 @@ SCHEMA: dict[str, Any] = {
     },
     "examples": [
         {
-            "type": f"{_TYPE}invalid-decision",
+            "type": f"{PROBLEM_TYPE}invalid-decision",
             "title": "Invalid decision",
             "status": 422,
             "detail": "1 part(s) of the request break a rule; nothing was recorded.",
@@ -114,8 +76,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def missing_api_key() -> Problem:
-    return Problem(
+def missing_api_key() -> ProblemError:
+    return ProblemError(
         401,
         "missing-api-key",
         "The API key is missing, malformed, unknown or revoked.",
@@ -125,8 +87,8 @@ def missing_api_key() -> Problem:
     )
 
 
-def missing_scope(scope: str) -> Problem:
-    return Problem(
+def missing_scope(scope: str) -> ProblemError:
+    return ProblemError(
         403,
         "missing-scope",
         f"This API key does not have the scope {scope}.",
@@ -136,7 +98,7 @@ def missing_scope(scope: str) -> Problem:
     )
 
 
-def render(problem: Problem) -> Response:
+def render(problem: ProblemError) -> Response:
     """Its document. It is logged, so that the answer's Request-Id leads to it; but not what a caller without an API key
     can cause as often as it likes."""
     about = {"status": problem.status, "problem": problem.kind, "field": problem.field}
@@ -154,14 +116,14 @@ def render(problem: Problem) -> Response:
 
 def install(app: FastAPI) -> None:
     """Every error of `app` becomes a problem document, the framework's own and our bugs included."""
-    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+    assert isinstance(error, ProblemError)
     return render(error)
 
 
@@ -170,7 +132,7 @@ async def _on_validation(_: Request, error: Exception) -> Response:
     cure = "Correct it; /openapi.json describes what is wanted."
     faults = [{"field": _path(each["loc"]), "detail": each["msg"], "cure": cure} for each in error.errors()]
     return render(
-        Problem(
+        ProblemError(
             422,
             "invalid-request",
             f"{len(faults)} part(s) of the request are not as described.",
@@ -187,7 +149,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     kind = status.phrase.lower().replace(" ", "-")
     cure = "See /openapi.json for the paths and methods there are." if status in (404, 405) else None
-    return render(Problem(status, kind, f"{status.phrase}.", cure=cure, headers=headers))
+    return render(ProblemError(status, kind, f"{status.phrase}.", cure=cure, headers=headers))
 
 
 def _allowed(request: Request) -> str:
@@ -204,7 +166,7 @@ def _allowed(request: Request) -> str:
 async def _on_bug(_: Request, error: Exception) -> Response:
     # The server logs the traceback; the caller learns only that nothing was done for him.
     return render(
-        Problem(500, "internal-error", "This request failed through a fault of ours.", cure="Repeat it later.")
+        ProblemError(500, "internal-error", "This request failed through a fault of ours.", cure="Repeat it later.")
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from consent_http.api_keys import ApiKey
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 
 BURST_SECONDS = 10.0
 """A caller that was quiet may send at once what it may send in so many seconds."""
@@ -40,7 +40,7 @@ class RateLimits:
         """When what was taken will have been paid for, by budget, and by whose it is."""
 
     def admit(self, budget: str, caller: ApiKey, cost: float = 1.0) -> None:
-        """Take `cost` units, or raise a Problem with status 429 and take none."""
+        """Take `cost` units, or raise a ProblemError with status 429 and take none."""
         now = self._clock()
         for whose, name, rate in self._limited(budget, caller):
             taken_seconds = max(self._paid_until.get((budget, whose, name), 0.0) - now, 0.0)
@@ -52,7 +52,7 @@ class RateLimits:
     def admit_any(self, budgets: Sequence[str], caller: ApiKey, cost: float) -> None:
         """As `admit`, from the first of these budgets that has room."""
         for budget in budgets[:-1]:
-            with suppress(Problem):
+            with suppress(ProblemError):
                 self.admit(budget, caller, cost)
                 return
         self.admit(budgets[-1], caller, cost)
@@ -81,9 +81,9 @@ class ConcurrencyLimit:
 
     @contextmanager
     def held(self, caller: ApiKey) -> Iterator[None]:
-        """While a request is read and answered. Raises a Problem with status 429."""
+        """While a request is read and answered. Raises a ProblemError with status 429."""
         if self._held[caller.tenant] >= self._most:
-            raise Problem(
+            raise ProblemError(
                 429,
                 "too-many-at-once",
                 f"This tenant has {self._most} such requests under way. This one is not carried out.",
@@ -97,8 +97,8 @@ class ConcurrencyLimit:
             self._held[caller.tenant] -= 1
 
 
-def _too_many(budget: str, whose: str, seconds: float) -> Problem:
-    return Problem(
+def _too_many(budget: str, whose: str, seconds: float) -> ProblemError:
+    return ProblemError(
         429,
         "rate-limited",
         f"This {whose} sends more than it may ({budget}). This request is not carried out.",

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 from consent_service.json_logs import redact
 
 T = TypeVar("T")
@@ -28,15 +28,15 @@ _MOST_SURROGATES = 100_000
 
 
 async def read_json(request: Request, decoder: msgspec.json.Decoder[T], *, limit: int) -> T:
-    """The body as `decoder`'s type. Raises Problem 400, 413, 415 or 422; reads no more than `limit` bytes."""
+    """The body as `decoder`'s type. Raises ProblemError 400, 413, 415 or 422; reads no more than `limit` bytes."""
     return decode(await read(request, limit=limit), decoder)
 
 
 async def read(request: Request, *, limit: int) -> bytes:
-    """The bytes of a JSON body. Raises Problem 408, 413 or 415."""
+    """The bytes of a JSON body. Raises ProblemError 408, 413 or 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
-        raise Problem(
+        raise ProblemError(
             415,
             "unsupported-media-type",
             "The body must be JSON.",
@@ -45,7 +45,7 @@ async def read(request: Request, *, limit: int) -> bytes:
         )
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise Problem(
+        raise ProblemError(
             415,
             "unsupported-content-encoding",
             "Compressed bodies are not read.",
@@ -66,7 +66,7 @@ async def read(request: Request, *, limit: int) -> bytes:
                     raise _too_large(limit)
                 chunks.append(chunk)
     except TimeoutError:
-        raise Problem(
+        raise ProblemError(
             408,
             "body-too-slow",
             f"The body did not arrive within {BODY_SECONDS:.0f} s.",
@@ -74,12 +74,12 @@ async def read(request: Request, *, limit: int) -> bytes:
             headers={"Connection": "close"},
         ) from None
     except ClientDisconnect:
-        raise Problem(400, "incomplete-body", "The connection ended before the body did.") from None
+        raise ProblemError(400, "incomplete-body", "The connection ended before the body did.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Raises Problem 400 for what is no JSON, 422 for JSON of another shape.
+    """Raises ProblemError 400 for what is no JSON, 422 for JSON of another shape.
 
     A half of a surrogate pair is read as U+FFFD. JavaScript leaves one where it cuts a text within an emoji, and writes
     it as an escape: it spoils its text, and must not refuse everything else in the body. A byte order mark, which
@@ -99,7 +99,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except msgspec.ValidationError as error:
         raise _of_another_shape(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem(
+        raise ProblemError(
             400,
             "malformed-json",
             "The body is no JSON in UTF-8, or is nested too deeply.",
@@ -112,7 +112,7 @@ def _without_half(escape: re.Match[bytes]) -> bytes:
     return escape[0] if escape["other"] is not None else escape["before"] + b"\\ufffd"
 
 
-def _of_another_shape(text: str) -> Problem:
+def _of_another_shape(text: str) -> ProblemError:
     """For msgspec's error about a body. A member that is not known is named only where its name is a plain word: it may
     be as long as the body, and hold an address."""
     what, _, path = text.rpartition(" - at `$")
@@ -123,7 +123,7 @@ def _of_another_shape(text: str) -> Problem:
     else:
         # The value in quotes goes, too: it may be an address, where a caller has mixed up two members.
         detail = (what or text)[:_LONGEST_DETAIL].partition(" '")[0]
-    return Problem(
+    return ProblemError(
         422,
         "invalid-request",
         redact(detail) + ".",
@@ -132,8 +132,8 @@ def _of_another_shape(text: str) -> Problem:
     )
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError(
         413,
         "body-too-large",
         f"The body is larger than {limit} bytes.",

@@ -23,6 +23,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 from confluent_kafka.admin import AdminClient
 
 from consent_kafka.batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetchable, batch_reader
+from consent_kafka.errors import DeliveryFailedError
 from consent_service.errors import LinkRefusedError
 
 logger = logging.getLogger(__name__)
@@ -255,15 +256,6 @@ class Delivered:
     partition: int
     offset: int
     append_time: int | None = None
-
-
-class DeliveryFailedError(Exception):
-    """The broker did not take a record; `retriable` when it may later."""
-
-    def __init__(self, error: KafkaError) -> None:
-        super().__init__(error.str())
-        self.code: str = error.name()
-        self.retriable: bool = not error.fatal()
 
 
 def _where(message: Message) -> Delivered:

@@ -23,7 +23,8 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import UNREADABLE_REASONS, InvalidRecordError
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
-from consent_kafka.clients import AsyncProducer, DeliveryFailedError, Headers
+from consent_kafka.clients import AsyncProducer, Headers
+from consent_kafka.errors import DeliveryFailedError
 from consent_privacy.keyring import Keyring
 from consent_service.zero_series import from_zero
 

@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 
 from consent_kafka import clients
+from consent_kafka.errors import DuplicateInstanceIdError
 
 REPLACED_AGAIN_SECONDS = 60.0
 """One that is replaced twice within so long has to wait and see before it joins a third time."""
@@ -26,10 +27,6 @@ WATCH_SECONDS = 1.0
 """Between two looks at the group."""
 
 _REQUEST_SECONDS = 5.0
-
-
-class DuplicateInstanceIdError(Exception):
-    """Another process is a member of the group under our static instance id, and alive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

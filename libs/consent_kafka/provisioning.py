@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from consent_contracts.topics import Topics, TopicSpec
 from consent_kafka import access
-from consent_kafka.topic_admin import BrokerTopic, ProvisionError, TopicAdmin
+from consent_kafka.errors import ProvisionError, TopicMismatchError
+from consent_kafka.topic_admin import BrokerTopic, TopicAdmin
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 _APPLY = "run: consent-relay topics apply"
 _MORE_IS_HARMLESS = {"retention.ms", "delete.retention.ms", "max.message.bytes"}
-
-
-class TopicMismatchError(Exception):
-    """Topics are not as wanted: a line for each difference, with its cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,16 +13,13 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from consent_contracts.topics import TopicSpec
 from consent_kafka import clients
+from consent_kafka.errors import ProvisionError
 from consent_kafka.refusals import kafka_refusal
 
 _REQUEST_SECONDS = 10.0
 _NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 _ERRORS = 50
 """The last that the client has reported, among which the reason is why a broker does not answer."""
-
-
-class ProvisionError(Exception):
-    """The broker or the registry could not be brought to the required state; the text has the reason and the cure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import idna
 
 from consent_privacy import numbering_plans, phones
+from consent_privacy.errors import InvalidAddressError, NotANumberError
 from consent_privacy.invisible import JOINERS, REMOVED, REMOVED_BUT_JOINERS
 
 PHONE_CHANNELS = frozenset({"sms", "voice"})
@@ -82,15 +83,6 @@ _LONGEST_WRITTEN = 4 * _LONGEST
 """Characters of an address as it is sent, with all that comes along."""
 
 
-class InvalidAddressError(ValueError):
-    """`reason` is a code, `cure` says what to send instead. Neither holds the address, nor does the text."""
-
-    def __init__(self, reason: str, cure: str) -> None:
-        super().__init__(f"{reason}: {cure}")
-        self.reason = reason
-        self.cure = cure
-
-
 def canonical(channel: str, address: str, *, default_region: str) -> str:
     """The one spelling of `address` on `channel`: e-mail on `email`, E.164 on `sms` and `voice`, the trimmed
     NFC text on any other. National numbers are read in `default_region`. Raises InvalidAddressError.
@@ -121,7 +113,7 @@ def aliases(channel: str, address: str) -> tuple[str, ...]:
 def _is_canonical(number: str) -> bool:
     try:
         return phones.e164(number, _NO_REGION) == number
-    except phones.NotANumberError:
+    except NotANumberError:
         return False
 
 
@@ -140,7 +132,7 @@ def _phone(address: str, default_region: str) -> str:
     digits = _readable(address)
     try:
         return phones.e164(digits, default_region)
-    except phones.NotANumberError as error:
+    except NotANumberError as error:
         raise InvalidAddressError(error.reason, error.cure) from None
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consent_contracts.reading import KEY_ID
 from consent_privacy import private_files
+from consent_privacy.errors import DecryptionFailedError, InvalidKeyringError, SealKeysMissingError, UnknownTenantError
 
 _ID = re.compile(KEY_ID)
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -25,29 +26,6 @@ _NONCE_BYTES = 12
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
-
-class KeyringError(Exception):
-    """InvalidKeyringError, UnknownTenantError, SealKeysMissingError and DecryptionFailedError. None of them holds a
-    secret or an address."""
-
-
-class InvalidKeyringError(KeyringError):
-    """The file cannot be used; the text says where and how to mend it."""
-
-
-class UnknownTenantError(KeyringError):
-    def __init__(self, tenant: str) -> None:
-        super().__init__(f"the keyring has no hash keys for tenant {tenant}: add them, or correct the tenant's name")
-        self.tenant = tenant
-
-
-class DecryptionFailedError(KeyringError):
-    """`reason`: truncated, unknown_key (retired too early?) or tampered (or bound to something else)."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"sealed data cannot be opened: {reason}")
-        self.reason = reason
 
 
 def age(key_id: AnyStr) -> tuple[int, AnyStr]:
@@ -60,11 +38,6 @@ class Key:
     id: str
     secret: bytes = field(repr=False)
     primary: bool = False
-
-
-class SealKeysMissingError(KeyringError):
-    def __init__(self) -> None:
-        super().__init__("this keyring was exported with hash keys only: it neither seals nor opens")
 
 
 class Keyring:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from consent_privacy import private_files
-from consent_privacy.keyring import InvalidKeyringError, Key, Keyring, age
+from consent_privacy.errors import InvalidKeyringError
+from consent_privacy.keyring import Key, Keyring, age
 
 
 def generate(path: Path, tenants: Sequence[str]) -> Keyring:

@@ -8,9 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-
-class NoAreaCodeError(ValueError):
-    """The number is written as it is dialled within its area, and which area that is cannot be known."""
+from consent_privacy.errors import NoAreaCodeError
 
 
 class _Rule(NamedTuple):

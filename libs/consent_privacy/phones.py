@@ -12,6 +12,7 @@ import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, ValidationResult
 
 from consent_privacy import numbering_plans
+from consent_privacy.errors import NoAreaCodeError, NotANumberError
 
 # Numbers that France's plan gives to the overseas departments. Dialled nationally they look like any French
 # number, and careless systems put +33 before them, where no such number exists: both mean the overseas one.
@@ -79,15 +80,6 @@ _DIGITS_ONLY = "send the digits of the number, best as in +33639980001"
 _WHOLE = "send the whole number with its country code, as in +33639980001"
 
 
-class NotANumberError(ValueError):
-    """`reason` is a code; nothing here holds the number."""
-
-    def __init__(self, reason: str, cure: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cure = cure
-
-
 class _NumberingPlan(NamedTuple):
     lengths: frozenset[int]
     prefix: re.Pattern[str] | None  # what a parser would take off the national number
@@ -133,7 +125,7 @@ def e164(written: str, region: str) -> str:
     spelled = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     try:
         current = numbering_plans.current(spelled)
-    except numbering_plans.NoAreaCodeError:
+    except NoAreaCodeError:
         raise NotANumberError("too_short", _WHOLE) from None
     if current is not None:
         return current

@@ -1,7 +1,18 @@
-"""Why a process cannot start."""
+"""Why a process cannot start, or go on.
+
+StartupError
+├── InvalidSettingsError  settings are missing or cannot be read
+└── LinkRefusedError      a server refuses this process, or this process the server
+"""
+
+from __future__ import annotations
 
 
-class InvalidSettingsError(Exception):
+class StartupError(Exception):
+    """Base of this package. Ends the process with code 2."""
+
+
+class InvalidSettingsError(StartupError):
     """Settings that cannot be read. `problems` holds one line a variable, never a value."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -9,6 +20,6 @@ class InvalidSettingsError(Exception):
         self.problems = problems
 
 
-class LinkRefusedError(Exception):
-    """A server is there and refuses this process, or this process refuses the server: waiting does not help. Ends the
-    process with code 2. The message begins with the setting to correct."""
+class LinkRefusedError(StartupError):
+    """A server is there and refuses this process, or this process refuses the server: waiting does not help. The
+    message begins with the setting to correct."""

@@ -57,7 +57,8 @@ def hash_keys(settings: KeyringSettings) -> Keyring:
 
 
 def _keyring(settings: KeyringSettings) -> Keyring:
-    from consent_privacy.keyring import InvalidKeyringError, Keyring
+    from consent_privacy.errors import InvalidKeyringError
+    from consent_privacy.keyring import Keyring
 
     try:
         return Keyring.load(settings.keyring_file)

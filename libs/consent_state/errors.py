@@ -2,6 +2,7 @@
 
 StateError
 ├── StateStoreCorruptedError    RocksDB reported an error: destroy the store and restore it from the topics
+├── StateStoreLockedError       within: a live process holds the directory
 ├── StateStoreUnavailableError  the store is closed, or no database can be created in its directory
 ├── RestoreFailedError          the broker did not answer, or the topics changed meanwhile: try again later
 └── RestoreStoppedError         the caller asked to stop
@@ -23,6 +24,10 @@ class StateStoreCorruptedError(StateError):
 
 class StateStoreUnavailableError(StateError):
     """The store is closed, or the file system does not let a database be created in its directory."""
+
+
+class StateStoreLockedError(StateError):
+    """A live process, perhaps this one, holds the directory."""
 
 
 class RestoreFailedError(StateError):

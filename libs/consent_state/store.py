@@ -25,6 +25,8 @@ from typing import Any
 import msgspec
 import rocksdict
 
+from consent_state.errors import StateStoreLockedError
+
 from .errors import StateStoreCorruptedError, StateStoreUnavailableError
 from .positions import Position, Rebuild, RebuildReason, TopicPartition
 
@@ -235,11 +237,11 @@ class StateStore:
         try:
             try:
                 self._database = self._open_database()
-            except _LockedError:
+            except StateStoreLockedError:
                 # RocksDB of this process has not let go of the directory just removed.
                 self._use_temporary_directory()
                 self._database = self._open_database()
-        except (StateStoreCorruptedError, _LockedError) as error:
+        except (StateStoreCorruptedError, StateStoreLockedError) as error:
             raise StateStoreUnavailableError(f"no database can be created in {self._path}: {error}") from error
 
     def close(self) -> None:
@@ -263,7 +265,7 @@ class StateStore:
             return Rebuild(RebuildReason.ABSENT, "there is none yet")
         try:
             self._database = self._open_database()
-        except _LockedError as error:
+        except StateStoreLockedError as error:
             return Rebuild(RebuildReason.LOCKED, f"another process holds the directory: {error}")
         with self._rocksdb_errors() as database:
             data = database.get(_POSITIONS_KEY)
@@ -307,7 +309,7 @@ class StateStore:
         except Exception as error:  # rocksdict reports every error as a bare Exception
             # Not just "lock": "block checksum mismatch" contains it.
             if "lock hold by current process" in str(error) or "While lock file" in str(error):
-                raise _LockedError(str(error)) from error
+                raise StateStoreLockedError(str(error)) from error
             raise StateStoreCorruptedError(f"opening the database: {error}") from error
 
     def _scan_rows(self, start: bytes, stop: bytes, size: int) -> list[tuple[bytes, bytes]]:
@@ -364,10 +366,6 @@ class StateStore:
             if type(error) is not Exception:  # A bug (a key that is no bytes) is no reason to destroy the state.
                 raise
             raise StateStoreCorruptedError(f"local state: {error}") from error
-
-
-class _LockedError(Exception):
-    """A live process, perhaps this one, holds the directory."""
 
 
 def _raise_if_damaged(database: Any, start: bytes, within: Any) -> None:

@@ -22,10 +22,12 @@ from typing import Any, NamedTuple, Protocol
 
 import fastavro
 
+from consent_contracts.errors import SchemaRefusedError
+
 from . import schemas, writer_schema
 from .errors import NotRegisteredError, RegistryRefusedError, RegistryUnavailableError, UnreadableError
 from .topics import Topics, record_names, subject
-from .writer_schema import MAX_SCHEMA_CHARACTERS, SchemaRefusedError
+from .writer_schema import MAX_SCHEMA_CHARACTERS
 
 _MAGIC = b"\x00"
 _HEADER = 5

@@ -4,6 +4,7 @@ ContractError
 ├── UnreadableError           the bytes cannot be decoded: dead letter, with ``reason``
 ├── InvalidRecordError        decoded, but it breaks a rule: dead letter, with ``field`` and ``cure``
 ├── NotRegisteredError        the registry does not know a schema of ours: run ``consent-relay topics apply``
+├── SchemaRefusedError        a writer's schema cannot be read as ours; becomes an UnreadableError; a ValueError too
 └── RegistryUnavailableError  the registry did not answer: transient, try again, never a dead letter
     └── RegistryRefusedError  it is there, and refuses us or we it: at the start that is a wrong setting
 """
@@ -43,6 +44,10 @@ class InvalidRecordError(ContractError):
         super().__init__(f"{field}: {cure}")
         self.field = field
         self.cure = cure
+
+
+class SchemaRefusedError(ContractError, ValueError):
+    """The schema cannot be read as ours; the message has the reason."""
 
 
 class NotRegisteredError(ContractError):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from consent_contracts.errors import SchemaRefusedError
+
 MAX_SCHEMA_CHARACTERS = 100_000
 MAX_DEPTH = 16
 MAX_TYPES = 1_000
@@ -33,10 +35,6 @@ _UNITS = {
 _NO_MOMENTS = frozenset({"date", "time-millis", "time-micros"})
 _INT = 1 << 31
 _LONG = 1 << 64
-
-
-class SchemaRefusedError(ValueError):
-    """The schema cannot be read as ours; the message has the reason."""
 
 
 class Cursor:

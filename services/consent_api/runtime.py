@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 
 from consent_kafka import provisioning
-from consent_kafka.topic_admin import ProvisionError
+from consent_kafka.errors import ProvisionError, TopicMismatchError
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 from consent_service.health import Health
@@ -66,7 +66,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     def guarded(name: str, loop: Loop) -> None:
         try:
             loop(stop)
-        except (provisioning.TopicMismatchError, LinkRefusedError) as error:
+        except (TopicMismatchError, LinkRefusedError) as error:
             wrong.append(str(error))
         except Exception:
             crashed.append(name)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from consent_kafka import clients, provisioning
+from consent_kafka.errors import ProvisionError
 from consent_kafka.registry import lazy_codec
-from consent_kafka.topic_admin import ProvisionError
 from consent_service.clock import elapsed_micros, now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics

@@ -55,8 +55,8 @@ def gate() -> None:
     """
     import sys
 
-    from consent_http.api_keys import InvalidApiKeysError
-    from consent_kafka.provisioning import TopicMismatchError
+    from consent_http.errors import InvalidApiKeysError
+    from consent_kafka.errors import TopicMismatchError
     from consent_service import settings, startup
     from consent_service.exits import exit_with_errors
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from consent_kafka.clients import DeliveryFailedError
 from consent_kafka.dead_letters import AsyncDeadLetterProducer
+from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk
 
 from .errors import StoppedError, TopicsChangedError

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from consent_kafka.clients import DeliveryFailedError
+from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock import elapsed_micros
 from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consent_privacy.keyring import DecryptionFailedError, Keyring
+from consent_privacy.errors import DecryptionFailedError
+from consent_privacy.keyring import Keyring
 
 SealRank = Callable[[str, bytes], int]
 """Of a sealed address under its address key; the higher one is kept, whichever came first."""

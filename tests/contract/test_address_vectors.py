@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from consent_contracts.truth_table import vectors
-from consent_privacy.addresses import InvalidAddressError, aliases, canonical
+from consent_privacy.addresses import aliases, canonical
+from consent_privacy.errors import InvalidAddressError
 from consent_privacy.keyring import AddressHasher, Key
 
 CASES = vectors("addresses")

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
 from consent_kafka import provisioning
-from consent_kafka.topic_admin import ProvisionError
+from consent_kafka.errors import ProvisionError
 
 
 def recreate(

@@ -13,7 +13,7 @@ import yaml
 
 from consent_contracts.topics import Topics
 from consent_kafka import provisioning
-from consent_kafka.topic_admin import ProvisionError
+from consent_kafka.errors import ProvisionError
 from local_stack import credentials
 from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints

@@ -4,11 +4,12 @@ A chunk is acknowledged as a range, explicitly, after all its effects; commits n
 not. See docs/decisions/ for why not stock Faust.
 """
 
+from consent_kafka.errors import PartitionStuckError
+
 from .api import Chunk, Ownership, PartitionHandler, Record, StreamSpec
 from .app import build
 from .chunk_app import ChunkApp
 from .metrics import TransportMetrics
-from .partition_task import PartitionStuckError
 from .worker import run
 
 __all__ = [

@@ -6,15 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from consent_kafka.errors import PartitionStuckError
 from consent_service.stall_timer import StableOffset, StallTimer
 
 from .api import Chunk, PartitionHandler, Record, StreamSpec
 from .membership import GroupMembershipId, Membership
 from .offsets import OffsetTracker, Range
-
-
-class PartitionStuckError(Exception):
-    """A handler neither finished nor gave up in time; only ending the process frees the partition."""
 
 
 class PartitionOwnership:

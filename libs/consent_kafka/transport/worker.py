@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from mode import Worker
 from mode.utils.futures import maybe_cancel
 
+from consent_kafka.errors import PartitionStuckError
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 
 from .chunk_app import ChunkApp
-from .partition_task import PartitionStuckError
 
 logger = logging.getLogger(__name__)
 

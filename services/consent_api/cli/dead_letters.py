@@ -147,7 +147,7 @@ def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:
 
     from consent_api.operations.dead_letters.replayer import unseal
     from consent_contracts.errors import ContractError
-    from consent_privacy.keyring import DecryptionFailedError
+    from consent_privacy.errors import DecryptionFailedError
 
     def plain(data: Any) -> str:
         return data.decode("ascii") if data.isascii() else f"base64:{b64encode(data).decode()}"

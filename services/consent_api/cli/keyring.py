@@ -45,7 +45,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def generate(file: Path, tenants: tuple[str, ...]) -> None:
     """Write a new keyring FILE, readable by you only. Never replaces an existing one."""
     from consent_privacy import keyring_file
-    from consent_privacy.keyring import InvalidKeyringError
+    from consent_privacy.errors import InvalidKeyringError
 
     try:
         keyring_file.generate(file, tenants)
@@ -62,7 +62,7 @@ def generate(file: Path, tenants: tuple[str, ...]) -> None:
 def add_tenant(file: Path, tenant: str) -> None:
     """Add TENANT to FILE with a first hash key. Restart the services, or those that serve this tenant."""
     from consent_privacy import keyring_file
-    from consent_privacy.keyring import InvalidKeyringError
+    from consent_privacy.errors import InvalidKeyringError
 
     try:
         keyring_file.add_tenant(file, tenant)
@@ -92,7 +92,7 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
     """
     target = target or Path(f"{'-'.join(tenants)}.{'hash-keys' if hash_only else 'keyring'}.toml")
     from consent_privacy import keyring_file
-    from consent_privacy.keyring import KeyringError
+    from consent_privacy.errors import KeyringError
 
     try:
         keyring_file.export(file, target, tenants, hash_only=hash_only)
@@ -109,7 +109,7 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
 def rotate(file: Path, tenant: str | None) -> None:
     """Add a newer key to FILE; the older ones stay live."""
     from consent_privacy import keyring_file
-    from consent_privacy.keyring import InvalidKeyringError
+    from consent_privacy.errors import InvalidKeyringError
 
     try:
         key_id = keyring_file.add_hash_key(file, tenant) if tenant else keyring_file.add_seal_key(file)
@@ -152,7 +152,8 @@ def _change(
     required: Callable[[Sequence[Key], str], Collection[str]],
     change: Callable[[Path, str, str], None],
 ) -> None:
-    from consent_privacy.keyring import InvalidKeyringError, Keyring
+    from consent_privacy.errors import InvalidKeyringError
+    from consent_privacy.keyring import Keyring
 
     try:
         current = Keyring.load(file)

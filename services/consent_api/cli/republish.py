@@ -63,10 +63,11 @@ def republish(
     from consent_api.outbox_relay.publisher import Publisher
     from consent_api.settings import DatabaseSettings
     from consent_kafka import clients
+    from consent_kafka.errors import ProvisionError
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec
-    from consent_kafka.topic_admin import ProvisionError, TopicAdmin
-    from consent_privacy.keyring import KeyringError
+    from consent_kafka.topic_admin import TopicAdmin
+    from consent_privacy.errors import KeyringError
     from consent_service import startup
     from consent_service.settings import load
 

@@ -39,7 +39,7 @@ _min_insync = click.option(
 def apply(replication: int, min_insync: int | None) -> None:
     """Create missing topics, correct their settings, register the schemas. Safe to repeat."""
     from consent_kafka import provisioning
-    from consent_kafka.topic_admin import ProvisionError
+    from consent_kafka.errors import ProvisionError
     from consent_service.settings import ProcessSettings, load
 
     settings = load(ProcessSettings)
@@ -65,7 +65,7 @@ def apply(replication: int, min_insync: int | None) -> None:
 def check(min_insync: int | None) -> None:
     """Say each difference between the topics and schemas that exist and those wanted; exit 1 if any."""
     from consent_kafka import provisioning
-    from consent_kafka.topic_admin import ProvisionError
+    from consent_kafka.errors import ProvisionError
     from consent_service.settings import ProcessSettings, load
 
     settings = load(ProcessSettings)

@@ -69,7 +69,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.settings import DatabaseSettings
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec
-    from consent_privacy.keyring import KeyringError
+    from consent_privacy.errors import KeyringError
     from consent_service import startup
     from consent_service.settings import load
 

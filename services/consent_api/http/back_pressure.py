@@ -10,7 +10,7 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import backlog
 from consent_api.ledger.backlog import BulkBacklog
 from consent_api.ledger.ledger import Ledger
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 
 READ_INTERVAL_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30
@@ -26,12 +26,12 @@ class BackPressure:
         self._known: tuple[float, BulkBacklog] | None = None
 
     def require_capacity(self) -> None:
-        """Raise a Problem with status 429 while bulk has to wait. LedgerUnavailableError as the ledger does."""
+        """Raise a ProblemError with status 429 while bulk has to wait. LedgerUnavailableError as the ledger does."""
         excess = self._current().excess_seconds
         if excess == 0.0:
             return
         self._metrics.bulk_deferred.inc()
-        raise Problem(
+        raise ProblemError(
             429,
             "bulk-lane-congested",
             "Earlier bulk decisions are still being published. This request is not carried out now.",

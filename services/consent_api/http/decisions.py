@@ -27,8 +27,9 @@ from consent_api.ledger.submissions import Parsed, Results, Submission
 from consent_contracts.decisions import GIVEN
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
+from consent_http.errors import ProblemError
 from consent_http.openapi import IDEMPOTENCY_KEY, json_body, json_response
-from consent_http.problem_details import Problem, responses
+from consent_http.problem_details import responses
 from consent_http.rate_limits import ConcurrencyLimit
 
 MOST_IN_A_BATCH = 1000
@@ -274,8 +275,8 @@ def _outcome(result: Recorded | SubmissionInvalidError) -> str:
     return "repeated" if result.repeated else "recorded"
 
 
-def _too_long(batch: _Batch, error: TransactionTooLongError) -> Problem:
-    return Problem(
+def _too_long(batch: _Batch, error: TransactionTooLongError) -> ProblemError:
+    return ProblemError(
         503,
         "transaction-too-long",
         "The database did not record these decisions within the time that such a request has. Nothing was recorded.",
@@ -286,8 +287,8 @@ def _too_long(batch: _Batch, error: TransactionTooLongError) -> Problem:
     )
 
 
-def _in_flight() -> Problem:
-    return Problem(
+def _in_flight() -> ProblemError:
+    return ProblemError(
         409,
         "idempotency-key-in-flight",
         "A request with this Idempotency-Key is being carried out.",
@@ -297,8 +298,8 @@ def _in_flight() -> Problem:
     )
 
 
-def _reused() -> Problem:
-    return Problem(
+def _reused() -> ProblemError:
+    return ProblemError(
         422,
         "idempotency-key-reused",
         "This Idempotency-Key was used for another request.",
@@ -313,7 +314,7 @@ def _idempotency_key(header: str | None) -> str:
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not key:
-        raise Problem(
+        raise ProblemError(
             400,
             "idempotency-key-missing",
             "This request needs the header Idempotency-Key.",
@@ -321,7 +322,7 @@ def _idempotency_key(header: str | None) -> str:
             cure="Send a key of your own making, such as a UUID, and the same one when you repeat the request.",
         )
     if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise Problem(
+        raise ProblemError(
             400,
             "idempotency-key-invalid",
             f"The Idempotency-Key is longer than {_LONGEST_KEY} characters or not printable ASCII.",
@@ -335,7 +336,7 @@ def _read_batch(body: bytes) -> _Batch:
     document = request_body.decode(body, _OBJECT)
     items, bulk = document.get("decisions"), document.get("bulk")
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH or document.keys() - {"decisions", "bulk"}:
-        raise Problem(
+        raise ProblemError(
             422,
             "invalid-batch",
             f"The body is not an object with 1 to {MOST_IN_A_BATCH} decisions, bulk or not, and nothing else.",
@@ -343,7 +344,7 @@ def _read_batch(body: bytes) -> _Batch:
             cure=f'Send {{"decisions": [...], "bulk": true}} with at most {MOST_IN_A_BATCH} of them.',
         )
     if bulk is not None and not isinstance(bulk, bool):
-        raise Problem(
+        raise ProblemError(
             422,
             "invalid-batch",
             "bulk is neither true nor false.",

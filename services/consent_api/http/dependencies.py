@@ -13,7 +13,8 @@ from consent_api.ledger.key_store import ApiKeyStore
 from consent_api.settings import BULK, LIVE, LIVE_BATCHES, READ
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
-from consent_http.problem_details import Problem, missing_api_key, missing_scope
+from consent_http.errors import ProblemError
+from consent_http.problem_details import missing_api_key, missing_scope
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 
 _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent-relay keys create`.", auto_error=False)
@@ -63,8 +64,8 @@ class Callers:
         return await anyio.to_thread.run_sync(store.find, token, limiter=limiter)
 
 
-def _tenant_without_keys() -> Problem:
-    return Problem(
+def _tenant_without_keys() -> ProblemError:
+    return ProblemError(
         503,
         "tenant-without-keys",
         "This installation's keyring has no hash keys for the tenant of this API key.",

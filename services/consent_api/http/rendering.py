@@ -25,7 +25,7 @@ from consent_api.ledger.links import Linked
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
 from consent_http import problem_details
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 
 MOST_FAULTS = 100
 """Faults that one answer lists: a body of a megabyte can have a hundred thousand."""
@@ -39,9 +39,9 @@ def respond(answer: msgspec.Struct, *, status: int = 200) -> Response:
     return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
 
-def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-decision") -> Problem:
+def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-decision") -> ProblemError:
     """All that is wrong with what was sent, as one problem."""
-    return Problem(
+    return ProblemError(
         422,
         kind,
         f"{len(faults)} part(s) of the request break a rule; nothing was recorded.",
@@ -51,17 +51,17 @@ def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-d
     )
 
 
-def not_found(what: str, cure: str) -> Problem:
+def not_found(what: str, cure: str) -> ProblemError:
     """404, for this tenant."""
-    return Problem(404, "not-found", f"There is no such {what}.", cure=cure)
+    return ProblemError(404, "not-found", f"There is no such {what}.", cure=cure)
 
 
-def unavailable(error: LedgerUnavailableError) -> Problem:
+def unavailable(error: LedgerUnavailableError) -> ProblemError:
     """503, which says whether the request can succeed when it is sent again as it is."""
     headers = {"Retry-After": str(error.retry_after)}
     again = "Send it again, with the same Idempotency-Key and event_id: it is carried out once."
     if isinstance(error, TransactionTooLongError):
-        return Problem(
+        return ProblemError(
             503,
             "transaction-too-long",
             "The database did not finish this request within the time that such a request has. Nothing was recorded.",
@@ -70,9 +70,9 @@ def unavailable(error: LedgerUnavailableError) -> Problem:
         )
     if isinstance(error, LedgerContendedError):
         detail = "Other requests hold what this one needs. Nothing of it was acknowledged."
-        return Problem(503, "ledger-contended", detail, cure=again, headers=headers)
+        return ProblemError(503, "ledger-contended", detail, cure=again, headers=headers)
     detail = "The database does not answer. Nothing of this request was acknowledged."
-    return Problem(503, "ledger-unavailable", detail, cure=again, headers=headers)
+    return ProblemError(503, "ledger-unavailable", detail, cure=again, headers=headers)
 
 
 def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Recorded:

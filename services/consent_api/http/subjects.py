@@ -17,8 +17,9 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
+from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
-from consent_http.problem_details import Problem, responses
+from consent_http.problem_details import responses
 
 _ADDRESSES = msgspec.json.Decoder(models.SubmittedAddresses)
 _UNKNOWN_SUBJECT = "Use a subject_ref that has been sent to this API."
@@ -189,9 +190,9 @@ def _moment(at: str | None, now: int) -> int:
     try:
         moment = rfc3339(at)
     except ValueError:
-        raise Problem(422, "invalid-time", "The moment cannot be read.", field="at", cure=cure) from None
+        raise ProblemError(422, "invalid-time", "The moment cannot be read.", field="at", cure=cure) from None
     if moment is None:
         return now
     if moment > now:
-        raise Problem(422, "invalid-time", "The moment is in the future.", field="at", cure=cure)
+        raise ProblemError(422, "invalid-time", "The moment is in the future.", field="at", cure=cure)
     return moment

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Row, TextClause, text
 
 from consent_api.domain.addresses import Address, Named
 from consent_privacy.addresses import PHONE_CHANNELS, aliases
-from consent_privacy.keyring import DecryptionFailedError, Keyring, UnknownTenantError
+from consent_privacy.errors import DecryptionFailedError, UnknownTenantError
+from consent_privacy.keyring import Keyring
 
 logger = logging.getLogger(__name__)
 

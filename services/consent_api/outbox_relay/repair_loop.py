@@ -38,7 +38,8 @@ from consent_api.outbox_relay.resolved import resolved_row
 from consent_api.outbox_relay.timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_privacy.keyring import Keyring, KeyringError
+from consent_privacy.errors import KeyringError
+from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from consent_service.health import Health
 

@@ -52,7 +52,8 @@ def check(file: Path, channels: str, keyring_file: Path | None, verifying: bool)
 
 
 def _keyring(path: Path | None) -> Keyring | None:
-    from consent_privacy.keyring import InvalidKeyringError, Keyring
+    from consent_privacy.errors import InvalidKeyringError
+    from consent_privacy.keyring import Keyring
     from consent_service.exits import exit_with_errors
 
     if path is None:

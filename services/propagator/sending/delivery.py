@@ -10,7 +10,8 @@ from functools import cache
 
 import msgspec
 
-from consent_privacy.keyring import DecryptionFailedError, Keyring
+from consent_privacy.errors import DecryptionFailedError
+from consent_privacy.keyring import Keyring
 from propagator.config.model import Destination
 from propagator.connectors.base import Accepted, Push, Refused
 from propagator.desired import outcomes

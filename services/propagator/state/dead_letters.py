@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass
 
 from consent_contracts.errors import UnreadableError
-from consent_kafka.clients import DeliveryFailedError
 from consent_kafka.dead_letters import DeadLetterProducer
+from consent_kafka.errors import DeliveryFailedError
 from consent_state import RestoreStoppedError, TopicPartition
 
 logger = logging.getLogger(__name__)

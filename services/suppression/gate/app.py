@@ -11,8 +11,8 @@ from msgspec import UNSET
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
 from consent_http import api_docs, openapi, problem_details, request_body
-from consent_http.api_keys import ApiKey, InvalidApiKeysError, KeyFile, bearer
-from consent_http.problem_details import Problem
+from consent_http.api_keys import ApiKey, KeyFile, bearer
+from consent_http.errors import InvalidApiKeysError, ProblemError
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 from consent_privacy.keyring import Keyring
 from consent_service import request_ids
@@ -65,11 +65,11 @@ class Gate:
         return f"lacks hash key {', '.join(named)}, in use already: restart with the new keyring" if named else True
 
     def caller(self, authorization: str | None) -> ApiKey:
-        """Who asks. Raises Problem 401, 403, 429, or 503 when the file of keys cannot be read."""
+        """Who asks. Raises ProblemError 401, 403, 429, or 503 when the file of keys cannot be read."""
         try:
             key = self._keys.find(bearer(authorization))
         except InvalidApiKeysError:
-            raise Problem(
+            raise ProblemError(
                 503,
                 "keys-unavailable",
                 "The gate cannot read its file of API keys.",
@@ -85,8 +85,8 @@ class Gate:
         return key
 
     async def check(self, caller: ApiKey, request: CheckRequest) -> list[Answer]:
-        """The answers, in order. Problem 503 where the list cannot be answered from, unless the request has each denied
-        then: a campaign would strike out its whole list and call that a success.
+        """The answers, in order. ProblemError 503 where the list cannot be answered from, unless the request has each
+        denied then: a campaign would strike out its whole list and call that a success.
 
         Lets other requests go between slices of time, so that one caller's ten thousand addresses, however hard they
         are to read, do not hold up another's one. The requests of a tenant take turns: however many it sends at once,
@@ -96,7 +96,7 @@ class Gate:
         addresses = request.addresses or request.address_keys
         # Generated clients send an empty list for one that they do not use.
         if not addresses or (clear and request.address_keys):
-            raise Problem(
+            raise ProblemError(
                 422,
                 "invalid-request",
                 "Either addresses or address_keys is required.",
@@ -139,7 +139,7 @@ class Gate:
 
     def _checker(self, caller: ApiKey, request: CheckRequest) -> Checker | None:
         if request.tenant is not UNSET and request.tenant != caller.tenant:
-            raise Problem(
+            raise ProblemError(
                 403,
                 "other-tenant",
                 "This API key belongs to another tenant.",
@@ -148,7 +148,7 @@ class Gate:
             )
         view = self._views.get(request.channel)
         if view is None:
-            raise Problem(
+            raise ProblemError(
                 422,
                 "unknown-channel",
                 "There is no such channel here.",
@@ -158,8 +158,8 @@ class Gate:
         return self._checkers.get((caller.tenant, view.channel))
 
 
-def _list_unusable(answer: Answer) -> Problem:
-    return Problem(
+def _list_unusable(answer: Answer) -> ProblemError:
+    return ProblemError(
         503,
         f"list-{answer.reason}",
         f"The list cannot be answered from: {answer.detail}.",
@@ -175,8 +175,8 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
     request_ids.install(app)
     at_once = ConcurrencyLimit(_CHECKED_AT_ONCE)
 
-    @app.exception_handler(Problem)
-    async def refuse(_: Request, problem: Problem) -> Response:
+    @app.exception_handler(ProblemError)
+    async def refuse(_: Request, problem: ProblemError) -> Response:
         metrics.refused.labels(str(problem.status)).inc()
         return problem_details.render(problem)
 

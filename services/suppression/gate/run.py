@@ -15,11 +15,12 @@ from consent_client import ResolvedTimestamps, SuppressionView, ViewState
 from consent_client.answers import HINDRANCES
 from consent_contracts.codec import Codec
 from consent_http import http_server
-from consent_http.api_keys import InvalidApiKeysError, KeyFile
+from consent_http.api_keys import KeyFile
+from consent_http.errors import InvalidApiKeysError
 from consent_http.rate_limits import RateLimits
 from consent_kafka import provisioning
+from consent_kafka.errors import ProvisionError
 from consent_kafka.registry import connect_codec
-from consent_kafka.topic_admin import ProvisionError
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics

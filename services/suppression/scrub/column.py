@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from consent_privacy.addresses import PHONE_CHANNELS, InvalidAddressError, canonical
+from consent_privacy.addresses import PHONE_CHANNELS, canonical
+from consent_privacy.errors import InvalidAddressError
 
 from .errors import FileNotReadableError
 

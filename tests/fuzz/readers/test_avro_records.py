@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from consent_api.domain.validation import Rules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ingest.receipts import checked
-from consent_client.packing import Packing, UnpackableError
+from consent_client.errors import UnpackableError
+from consent_client.packing import Packing
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError

@@ -18,8 +18,9 @@ from consent_api.domain.validation import Purposes
 from consent_api.settings import ApiSettings, MigrateSettings
 from consent_api.tenant_purposes import read_tenant_purposes
 from consent_http import api_keys
-from consent_http.api_keys import InvalidApiKeysError
-from consent_privacy.keyring import DecryptionFailedError, InvalidKeyringError, Key, Keyring
+from consent_http.errors import InvalidApiKeysError
+from consent_privacy.errors import DecryptionFailedError, InvalidKeyringError
+from consent_privacy.keyring import Key, Keyring
 from consent_service.settings import KeyringSettings, ProcessSettings, load
 from propagator.config.reader import read as read_destinations
 from propagator.connectors import CATALOGUE

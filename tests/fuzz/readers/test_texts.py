@@ -32,9 +32,10 @@ from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_api.http import models
 from consent_contracts.decisions import STATUSES
 from consent_http import api_keys, request_body
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 from consent_privacy import phones
-from consent_privacy.addresses import InvalidAddressError, aliases, canonical
+from consent_privacy.addresses import aliases, canonical
+from consent_privacy.errors import InvalidAddressError
 from consent_service.json_logs import JsonLines, redact
 from propagator.connectors.ssrf import is_public, url_error
 from suppression.gate.contract import REQUEST
@@ -198,7 +199,7 @@ def test_a_body_is_decoded_or_a_problem_that_can_be_sent(name: str) -> None:  # 
         with value_or():
             try:
                 request_body.decode(body, DECODERS[name])
-            except Problem as problem:
+            except ProblemError as problem:
                 refused = problem
         if refused is not None:
             assert refused.status in (400, 422)

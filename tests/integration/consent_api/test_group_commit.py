@@ -19,7 +19,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import KeyReusedError, Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
-from consent_privacy.keyring import UnknownTenantError
+from consent_privacy.errors import UnknownTenantError
 from tests.integration.consent_api.accepted import decision
 
 

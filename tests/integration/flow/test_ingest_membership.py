@@ -19,7 +19,8 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import EndOffsets
 from consent_api.ingest.record import Consumed
 from consent_kafka import clients
-from consent_kafka.instance_watch import DuplicateInstanceIdError, InstanceWatch, find_holder
+from consent_kafka.errors import DuplicateInstanceIdError
+from consent_kafka.instance_watch import InstanceWatch, find_holder
 from consent_service.health import Health
 from local_stack.servers import Servers
 from local_stack.supervisor import Supervisor

@@ -18,7 +18,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from consent_api.cli.topics import topics as topics_command
 from consent_contracts import Codec, Topics, schemas, subject
 from consent_kafka import provisioning
-from consent_kafka.topic_admin import ProvisionError, TopicAdmin
+from consent_kafka.errors import ProvisionError, TopicMismatchError
+from consent_kafka.topic_admin import TopicAdmin
 from consent_service.settings import ProcessSettings
 
 
@@ -127,7 +128,7 @@ def test_what_keeps_for_longer_or_reads_wider_is_accepted(command: Any, kafka: s
     assert "changed" in command("apply").stdout
     assert command("check").exit_code == 0
     admin.configure(names.changes, {"retention.ms": "1000"})
-    with pytest.raises(provisioning.TopicMismatchError, match=rf"{names.changes}: retention\.ms=1000, wanted"):
+    with pytest.raises(TopicMismatchError, match=rf"{names.changes}: retention\.ms=1000, wanted"):
         provisioning.verify_topics(ProcessSettings())
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
-from consent_kafka.clients import AsyncProducer, DeliveryFailedError, consumer, producer
+from consent_kafka.clients import AsyncProducer, consumer, producer
 from consent_kafka.dead_letters import (
     TOO_LARGE,
     AsyncDeadLetterProducer,
@@ -18,7 +18,9 @@ from consent_kafka.dead_letters import (
     OriginalRecord,
     original,
 )
-from consent_privacy.keyring import DecryptionFailedError, Keyring
+from consent_kafka.errors import DeliveryFailedError
+from consent_privacy.errors import DecryptionFailedError
+from consent_privacy.keyring import Keyring
 from local_stack.servers import ServerEndpoints
 
 SERVICE = "consent-api"

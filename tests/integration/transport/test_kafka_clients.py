@@ -6,14 +6,8 @@ import time
 import pytest
 
 from consent_contracts.partitioner import partition_of
-from consent_kafka.clients import (
-    AsyncProducer,
-    DeliveryFailedError,
-    aiokafka_security,
-    consumer,
-    producer,
-    transactional_producer,
-)
+from consent_kafka.clients import AsyncProducer, aiokafka_security, consumer, producer, transactional_producer
+from consent_kafka.errors import DeliveryFailedError
 from tests.integration.transport.processes import Bench
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_client import packing as packing_module
-from consent_client.packing import Packing, UnpackableError
+from consent_client.errors import UnpackableError
+from consent_client.packing import Packing
 from consent_contracts.verdict import NO_DECISION, Verdict
 
 times = st.none() | st.integers(min_value=0, max_value=253_402_300_799_999_999)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from consent_api.ledger import addresses
-from consent_privacy.keyring import Key, Keyring, UnknownTenantError
+from consent_privacy.errors import UnknownTenantError
+from consent_privacy.keyring import Key, Keyring
 
 CONNECTION: Any = None
 KEYRING = Keyring(

@@ -11,7 +11,7 @@ from consent_api.operations.verify.compare import Difference, Kind, Place
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.repair import Repair
 from consent_api.operations.verify.repairing import RepairWriter
-from consent_privacy.keyring import DecryptionFailedError
+from consent_privacy.errors import DecryptionFailedError
 
 
 class ALedger:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from consent_http import api_keys
-from consent_http.api_keys import InvalidApiKeysError, KeyFile
+from consent_http.api_keys import KeyFile
+from consent_http.errors import InvalidApiKeysError
 
 
 def test_a_minted_key_is_recognised_and_another_secret_is_not() -> None:  # R15

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from consent_http import problem_details, request_body
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 
 
 class Order(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +31,7 @@ def create() -> FastAPI:
 
     @app.get("/orders/{number}")
     async def one(number: int) -> None:
-        raise Problem(409, "in-flight", "Busy.", field="number", cure="Wait.", headers={"Retry-After": "1"})
+        raise ProblemError(409, "in-flight", "Busy.", field="number", cure="Wait.", headers={"Retry-After": "1"})
 
     @app.get("/bug")
     async def bug() -> None:
@@ -92,7 +92,7 @@ async def test_deep_json_is_refused_and_not_followed(client: httpx.AsyncClient) 
         value: object
 
     deep = b'{"value":' + b"[" * 400_000 + b"]" * 400_000 + b"}"
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         request_body.decode(deep, msgspec.json.Decoder(Anything))
     assert caught.value.kind == "malformed-json"
 

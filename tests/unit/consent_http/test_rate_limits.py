@@ -3,7 +3,7 @@
 import pytest
 
 from consent_http.api_keys import ApiKey
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 from consent_http.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits, Rates
 
 
@@ -32,7 +32,7 @@ def admitted(limits: RateLimits, budget: str, caller: ApiKey, *, of: int = 1_000
     for count in range(of):
         try:
             limits.admit(budget, caller)
-        except Problem:
+        except ProblemError:
             return count
     return of
 
@@ -47,7 +47,7 @@ def test_a_key_has_its_rate_and_a_burst(limits: RateLimits, clock: Clock) -> Non
 
 def test_retry_after_is_when_there_is_room(limits: RateLimits, clock: Clock) -> None:
     admitted(limits, "live", key())
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         limits.admit("live", key())
     assert caught.value.status == 429
     assert int(caught.value.headers["Retry-After"]) >= 1
@@ -82,7 +82,7 @@ def test_one_of_several_budgets_is_enough(limits: RateLimits) -> None:
     assert admitted(limits, "live", key()) > 0
     limits.admit_any(["live", "bulk"], key(), 1.0)
     assert admitted(limits, "bulk", key()) == 2 * BURST_SECONDS - 1
-    with pytest.raises(Problem, match="rate-limited"):
+    with pytest.raises(ProblemError, match="rate-limited"):
         limits.admit_any(["live", "bulk"], key(), 1.0)
 
 
@@ -96,7 +96,7 @@ def test_a_slow_rate_admits_one(clock: Clock) -> None:
 def test_a_tenant_has_so_many_requests_under_way() -> None:
     at_once = ConcurrencyLimit(2)
     with at_once.held(key("k1")), at_once.held(key("k2")):
-        with pytest.raises(Problem, match="too-many-at-once"), at_once.held(key("k3")):
+        with pytest.raises(ProblemError, match="too-many-at-once"), at_once.held(key("k3")):
             pass
         with at_once.held(key("k4", "other")):
             pass

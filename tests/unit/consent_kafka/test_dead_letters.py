@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from consent_contracts import schemas
 from consent_contracts.codec import Codec, ConfluentRegistry
 from consent_contracts.topics import Topics
-from consent_kafka.clients import DeliveryFailedError
 from consent_kafka.dead_letters import (
     TOO_LARGE,
     AsyncDeadLetterProducer,
@@ -19,6 +18,7 @@ from consent_kafka.dead_letters import (
     TruncatedRecord,
     original,
 )
+from consent_kafka.errors import DeliveryFailedError
 from consent_privacy.keyring import Key, Keyring
 
 TOPICS = Topics(prefix="letters.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from consent_kafka.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
+from consent_kafka.errors import DuplicateInstanceIdError
+from consent_kafka.instance_watch import Holder, InstanceWatch
 
 GHOST = Holder(member_id="one-7")
 NO_MEMBER = Holder(member_id=None)

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consent_privacy import phones
-from consent_privacy.addresses import InvalidAddressError, canonical
+from consent_privacy.addresses import canonical
+from consent_privacy.errors import InvalidAddressError
 from consent_privacy.invisible import REMOVED
 
 

@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from consent_privacy import keyring_file
-from consent_privacy.keyring import (
-    DecryptionFailedError,
-    InvalidKeyringError,
-    Key,
-    Keyring,
-    SealKeysMissingError,
-    UnknownTenantError,
-)
+from consent_privacy.errors import DecryptionFailedError, InvalidKeyringError, SealKeysMissingError, UnknownTenantError
+from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import generate
 
 PHONE = "+33639981234"

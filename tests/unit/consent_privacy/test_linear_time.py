@@ -10,9 +10,10 @@ import pytest
 from consent_api.domain.validation import clear_addresses, evidence, references
 from consent_api.domain.validation.texts import InvalidValueError
 from consent_http import request_body
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 from consent_privacy import phones
-from consent_privacy.addresses import InvalidAddressError, canonical
+from consent_privacy.addresses import canonical
+from consent_privacy.errors import InvalidAddressError
 from consent_service import json_logs
 
 LONG = 100_000
@@ -87,7 +88,7 @@ def held(text: str) -> None:
 )
 def test_no_text_from_outside_takes_quadratic_time(read: Callable[[str], object], text: str) -> None:
     began = time.process_time()
-    with contextlib.suppress(InvalidAddressError, InvalidValueError, Problem):
+    with contextlib.suppress(InvalidAddressError, InvalidValueError, ProblemError):
         read(text)
     assert time.process_time() - began < PROCESSOR_SECONDS
 
@@ -119,13 +120,13 @@ def test_a_domain_of_many_scripts_is_still_read() -> None:
 
 @pytest.mark.parametrize("name", ["a" * 24_000, "jean.dupont@example.com", "0639980001", "x` - at `$0639980001"])
 def test_the_name_of_an_unknown_member_is_shown_only_as_a_plain_word(name: str) -> None:  # R13
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ProblemError) as caught:
         decode(msgspec.json.encode({"nested": [{name: 1}]}).decode())
     body = msgspec.json.encode(caught.value.document()).decode()
     assert len(body) < 1_000
     assert "dupont" not in body
     assert "0639980001" not in body
-    with pytest.raises(Problem, match="`chanel`"):
+    with pytest.raises(ProblemError, match="`chanel`"):
         decode('{"chanel": 1}')
 
 

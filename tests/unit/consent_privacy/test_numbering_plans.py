@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_privacy import numbering_plans, phones
-from consent_privacy.addresses import InvalidAddressError, aliases, canonical
+from consent_privacy.addresses import aliases, canonical
+from consent_privacy.errors import InvalidAddressError
 
 
 def read(written: str, region: str = "FR") -> str:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from consent_http import problem_details
-from consent_http.problem_details import Problem
+from consent_http.errors import ProblemError
 from consent_service import request_ids
 from consent_service.json_logs import JsonLines
 
@@ -42,11 +42,11 @@ def create() -> FastAPI:
 
     @app.get("/unavailable")
     async def unavailable() -> None:
-        raise Problem(503, "ledger-unavailable", "Unavailable.")
+        raise ProblemError(503, "ledger-unavailable", "Unavailable.")
 
     @app.get("/refused")
     async def refused() -> None:
-        raise Problem(422, "invalid-decision", "No.", field="/channel")
+        raise ProblemError(422, "invalid-decision", "No.", field="/channel")
 
     @app.get("/bug")
     async def bug() -> None:

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from consent_api.ingest.consumer_loop import ConsumerLoop
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import Position, RecordedPositions
-from consent_kafka.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
+from consent_kafka.errors import DuplicateInstanceIdError
+from consent_kafka.instance_watch import Holder, InstanceWatch
 from consent_service.health import Health
 
 TOPIC = "consent.inbound.v1"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from consent_kafka.clients import DeliveryFailedError
+from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk, Ownership
 from suppression.errors import StoppedError, TopicsChangedError
 from suppression.handler import LaneHandler, MergeTask

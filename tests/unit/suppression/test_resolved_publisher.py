@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
-from consent_kafka.clients import DeliveryFailedError
+from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError

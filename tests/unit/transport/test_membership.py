@@ -8,7 +8,8 @@ from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, Un
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
-from consent_kafka.instance_watch import DuplicateInstanceIdError, Holder, InstanceWatch
+from consent_kafka.errors import DuplicateInstanceIdError
+from consent_kafka.instance_watch import Holder, InstanceWatch
 from consent_kafka.transport.membership import GroupMembershipId, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")

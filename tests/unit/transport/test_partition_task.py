@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from consent_kafka.errors import PartitionStuckError
 from consent_kafka.transport.api import Chunk, Ownership, StreamSpec
 from consent_kafka.transport.membership import GroupMembershipId, Membership
-from consent_kafka.transport.partition_task import PartitionStuckError, PartitionTask
+from consent_kafka.transport.partition_task import PartitionTask
 
 MEMBERSHIP_ID = GroupMembershipId(generation=1, member_id="m")
 

@@ -18,7 +18,8 @@ from consent_api.domain.validation.times import ReadTime
 from consent_api.errors import FieldError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
-from consent_privacy.addresses import InvalidAddressError, canonical
+from consent_privacy.addresses import canonical
+from consent_privacy.errors import InvalidAddressError
 
 FIELDS = frozenset(
     {

@@ -15,7 +15,8 @@ from consent_contracts.cloudevents import rfc3339
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.dead_letters import TOO_LARGE, OriginalRecord, original
-from consent_privacy.keyring import DecryptionFailedError, Keyring
+from consent_privacy.errors import DecryptionFailedError
+from consent_privacy.keyring import Keyring
 
 # One transactional id for all replays of an installation: one that starts fences one that runs, so no letter goes
 # back twice because two people replayed it at once.

@@ -29,7 +29,7 @@ from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import SKEW_MICROS, order
 from consent_contracts.records import PURPOSE
-from consent_privacy.keyring import KeyringError
+from consent_privacy.errors import KeyringError
 
 SOURCE_SYSTEM = "consent-relay"
 EVIDENCE = {

@@ -17,7 +17,7 @@ from consent_api.operations.republish.pacing import BulkPacing
 from consent_api.operations.verify.compare import Kind
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.repair import Repair, repair
-from consent_privacy.keyring import KeyringError
+from consent_privacy.errors import KeyringError
 
 
 @dataclass(kw_only=True, slots=True)

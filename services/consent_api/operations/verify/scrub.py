@@ -25,7 +25,7 @@ from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.operations.verify.repairing import RepairWriter
 from consent_api.operations.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
-from consent_privacy.keyring import KeyringError
+from consent_privacy.errors import KeyringError
 
 log = logging.getLogger(__name__)
 

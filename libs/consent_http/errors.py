@@ -1,0 +1,65 @@
+"""What ends a request, or keeps a server from starting.
+
+HttpError
+├── ProblemError         what the caller is answered: a problem document (RFC 9457)
+├── RequestRefusedError  a connection is bounded: ends the parsing of a request, which is then answered and closed
+└── InvalidApiKeysError  a file of API keys cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PROBLEM_TYPE = "urn:consent-relay:problem:"
+
+
+class HttpError(Exception):
+    """Base of this package."""
+
+
+class ProblemError(HttpError):
+    """Raise it anywhere below a route; `install` renders it.
+
+    `kind` is a stable slug, the end of the type URI. `field` is a JSON path such as `addresses[3]`. `cure` says
+    what the caller can do. `errors` lists several faults at once, each a mapping with field, detail and cure."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        cure: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {kind}: {detail}")
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.field = field
+        self.cure = cure
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        members = {
+            "type": PROBLEM_TYPE + self.kind,
+            "title": self.kind.replace("-", " ").capitalize(),
+            "status": self.status,
+            "detail": self.detail,
+            "field": self.field,
+            "cure": self.cure,
+            "errors": list(self.errors) or None,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+
+class RequestRefusedError(HttpError):
+    """Ends the parsing of a request from within one of the parser's callbacks."""
+
+
+class InvalidApiKeysError(HttpError):
+    """The text names the place in the file."""
