@@ -1,16 +1,29 @@
 """What can go wrong in this service.
 
 ConsentApiError
-├── SubmissionInvalidError  a submission breaks a rule: the answer names each field and its cure; a dead letter in Kafka
-├── LedgerUnavailableError  the database does not answer or cannot take more: transient, nothing was acknowledged
-│   ├── LedgerContendedError  it answers: other transactions hold what this one needs
+├── SubmissionInvalidError      a submission breaks a rule: each field and its cure in the answer, or a dead letter
+├── InvalidValueError           one value of it breaks a rule; becomes a fault of the submission; a ValueError too
+├── RequestInFlightError        a request with the same Idempotency-Key is being carried out
+├── KeyReusedError              the Idempotency-Key was used for another request
+├── LedgerUnavailableError      the database does not answer or cannot take more: transient, nothing was acknowledged
+│   ├── LedgerContendedError    it answers: other transactions hold what this one needs
 │   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
+├── KafkaUnavailableError       Kafka did not answer a command in time
+├── ConsumerFencedError         a consumer of the inbound topics will give nothing more: it is replaced
 ├── DeadLettersNotWrittenError  not every dead letter was acknowledged: the batch has to be tried again
-├── KafkaUnavailableError  Kafka did not answer a command in time
-├── NotReplayedError  Kafka did not take a batch of a replay: none of its records went back, no letter is marked
-└── MisconfiguredError  the installation itself is wrong: reported at start, exit code 2
-
-The relay has its own: outbox_relay/errors.py.
+├── ResultsNotWrittenError      not every result was acknowledged: the batch has to be tried again
+├── RelayError                  what ends or interrupts a relay
+│   ├── PublishFailedError      some of a batch was not acknowledged, and not because of its records: tried again
+│   │   └── TopicChangedError   the bulk topic was created again or went back during a repair: the repair starts over
+│   └── PartitionsChangedError  the number of partitions differs from the one that the ledger has recorded: exit code 1
+├── OperationError              what ends or interrupts what an operator has started
+│   ├── NotReplayedError        Kafka did not take a batch of a replay: none of its letters is marked
+│   ├── NotPublishedError       Kafka did not take a page of a republish: it can go on from there
+│   ├── CheckpointMismatchError  a checkpoint belongs to an unfinished republish of something else
+│   ├── MergedUnknownError      what the merge has stated cannot be read now
+│   ├── ListUnreadableError     a list topic cannot be read to its end now
+│   └── ScrubInterruptedError   the relay that compares list and ledger stops, or another one has taken over
+└── MisconfiguredError          the installation itself is wrong: reported at start, exit code 2
 """
 
 from __future__ import annotations
@@ -56,6 +69,29 @@ class TransactionTooLongError(LedgerUnavailableError):
     """A transaction that writes the live outbox has a second, one that writes the bulk outbox a minute."""
 
 
+class InvalidValueError(ConsentApiError, ValueError):
+    """A value breaks a rule: ``code`` names it, ``cure`` is what to send instead. Neither holds the value."""
+
+    def __init__(self, code: str, cure: str) -> None:
+        super().__init__(f"{code}: {cure}")
+        self.code = code
+        self.cure = cure
+
+
+class RequestInFlightError(ConsentApiError):
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is being carried out")
+
+
+class KeyReusedError(ConsentApiError):
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another request")
+
+
+class ConsumerFencedError(ConsentApiError):
+    """The text is librdkafka's."""
+
+
 class DeadLettersNotWrittenError(ConsentApiError):
     """The text is librdkafka's name of the cause."""
 
@@ -68,8 +104,54 @@ class KafkaUnavailableError(ConsentApiError):
     """The message has what Kafka answered, if it did."""
 
 
-class NotReplayedError(ConsentApiError):
+class RelayError(ConsentApiError):
+    """Base of the relay's errors."""
+
+
+class PublishFailedError(RelayError):
+    """The text is librdkafka's name of the cause."""
+
+
+class TopicChangedError(PublishFailedError):
+    """What the repair has published so far may be lost."""
+
+
+class PartitionsChangedError(RelayError):
+    """The partition of an address is part of the contract, so the number of partitions never changes."""
+
+    def __init__(self, *, lane: str, recorded: int, configured: int) -> None:
+        super().__init__(
+            f"the {lane} lane was published to {recorded} partitions, CONSENT_RELAY_PARTITIONS is {configured};"
+            f" set CONSENT_RELAY_PARTITIONS={recorded}"
+        )
+
+
+class OperationError(ConsentApiError):
+    """Base of what ends an operator's command, or a comparison in the background."""
+
+
+class NotReplayedError(OperationError):
     """The text is librdkafka's."""
+
+
+class NotPublishedError(OperationError):
+    """The broker did not acknowledge a page. What came before it is published; the run can go on from there."""
+
+
+class CheckpointMismatchError(OperationError):
+    """The file belongs to an unfinished run with another selection, other hash keys or other topics."""
+
+
+class MergedUnknownError(OperationError):
+    """The text names what cannot be read."""
+
+
+class ListUnreadableError(OperationError):
+    """The text names the topic."""
+
+
+class ScrubInterruptedError(OperationError):
+    """What was compared so far is recorded."""
 
 
 class MisconfiguredError(ConsentApiError):

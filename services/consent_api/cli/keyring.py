@@ -200,7 +200,8 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
 
 
 def _require_merged(settings: LedgerSettings, completed_at: int) -> None:
-    from consent_api.operations.republish.merged import CONSUMER, MergedUnknownError, merged_until
+    from consent_api.errors import MergedUnknownError
+    from consent_api.operations.republish.merged import CONSUMER, merged_until
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access
     from consent_kafka.registry import connect_codec

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consent_api.cli.database_errors import database_errors
+from consent_api.errors import NotPublishedError
 
 if TYPE_CHECKING:
     from consent_api.operations.republish.job import Report, RepublishProgress
@@ -53,12 +54,12 @@ def republish(
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
-    from consent_api.errors import LedgerUnavailableError
+    from consent_api.errors import CheckpointMismatchError, LedgerUnavailableError
     from consent_api.ledger import backlog
     from consent_api.ledger.database import connect, refuse_denied, transact
     from consent_api.ledger.outbox_messages import ChangeMessages
     from consent_api.operations.republish import job, pages
-    from consent_api.operations.republish.checkpoint import CheckpointFile, CheckpointMismatchError
+    from consent_api.operations.republish.checkpoint import CheckpointFile
     from consent_api.operations.republish.pacing import MERGE_GROUP, BulkPacing, MergedOffsets, MergePacing
     from consent_api.outbox_relay.publisher import Publisher
     from consent_api.settings import DatabaseSettings
@@ -141,7 +142,7 @@ def republish(
         raise click.ClickException(
             f"{other} notes an unfinished run with other options, hash keys or topics: begin again with --restart"
         ) from None
-    except (job.NotPublishedError, LedgerUnavailableError) as error:
+    except (NotPublishedError, LedgerUnavailableError) as error:
         raise click.ClickException(
             f"stopped: {error}. What was published is kept; the same command goes on from there."
         ) from None

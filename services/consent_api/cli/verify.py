@@ -20,12 +20,6 @@ _REPAIRED_AT_ONCE = 500
 _STEPS = 1_000
 
 
-class NotVerified(click.ClickException):
-    """What could not be compared is not known to be right; it is not known to differ either."""
-
-    exit_code = 2
-
-
 @click.command()
 @click.option("--channel", help="Only this channel's list.")
 @click.option("--tenant", help="Only this tenant's addresses.")
@@ -56,7 +50,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
 
     Requires CONSENT_RELAY_API_DATABASE, CONSENT_RELAY_KEYRING_FILE, _KAFKA and _REGISTRY.
     """
-    from consent_api.errors import LedgerUnavailableError
+    from consent_api.errors import LedgerUnavailableError, ListUnreadableError
     from consent_api.ledger.database import connect, refuse_denied
     from consent_api.ledger.ids import DecisionIds
     from consent_api.ledger.ledger import Ledger
@@ -64,7 +58,6 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
     from consent_api.ledger.recording import LedgerContext
     from consent_api.operations.verify.composition import opened
     from consent_api.operations.verify.job import Summary
-    from consent_api.operations.verify.list_reader import ListUnreadableError
     from consent_api.operations.verify.repairing import RepairWriter
     from consent_api.settings import DatabaseSettings
     from consent_kafka.provisioning import refuse_without_access
@@ -117,19 +110,26 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
                         repaired += writer.repair(some).sent
                 progress(1.0)
     except (ListUnreadableError, LedgerUnavailableError) as error:
-        raise NotVerified(f"stopped: {error}") from None
+        raise _not_verified(f"stopped: {error}") from None
     except KeyringError as error:
-        raise NotVerified(str(error)) from None
+        raise _not_verified(str(error)) from None
     finally:
         engine.dispose()
     click.echo(_summary(summary, repaired, repair=repair, as_json=as_json))
     if summary.defects:
         raise SystemExit(1)
     if summary.undecided:
-        raise NotVerified(
+        raise _not_verified(
             f"{summary.undecided} addresses seem to differ, and their list has not reached within {wait:.0f} s what was"
             " recorded when the ledger was read: see the resolved timestamps of relay and suppression"
         )
+
+
+def _not_verified(why: str) -> click.ClickException:
+    """What could not be compared is not known to be right; it is not known to differ either."""
+    error = click.ClickException(why)
+    error.exit_code = 2
+    return error
 
 
 def _parts(found: Iterable[Checked]) -> Iterator[list[Checked]]:

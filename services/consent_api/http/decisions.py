@@ -12,7 +12,13 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from consent_api.domain.validation import Accepted, Rules, dropped_field, rfc3339, validate
-from consent_api.errors import FieldError, SubmissionInvalidError, TransactionTooLongError
+from consent_api.errors import (
+    FieldError,
+    KeyReusedError,
+    RequestInFlightError,
+    SubmissionInvalidError,
+    TransactionTooLongError,
+)
 from consent_api.http import models, rendering
 from consent_api.http.back_pressure import BackPressure
 from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
@@ -20,7 +26,7 @@ from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import KeyReusedError, Request, RequestInFlightError, StoredResponse
+from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Parsed, Results, Submission

@@ -15,8 +15,12 @@ from collections.abc import Callable, Sequence
 import anyio
 import anyio.to_thread
 
-from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
-from consent_api.ledger.idempotency import RequestInFlightError
+from consent_api.errors import (
+    LedgerContendedError,
+    LedgerUnavailableError,
+    RequestInFlightError,
+    TransactionTooLongError,
+)
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger, patiently
 from consent_api.ledger.submissions import Completed, Outcome, Submission, execute

@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consent_api.errors import ConsumerFencedError
 from consent_api.ingest.deleted_records import DeletedRecords, Partition
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.positions import RecordedPositions
@@ -52,10 +53,6 @@ LEFT_TOO_LONG_SECONDS = 8.0
 
 Handle = Callable[[Sequence[Consumed]], Sequence[Consumed]]
 """Returns those that are not done, in their order: they come again at the head of the next batch."""
-
-
-class _ConsumerFencedError(KafkaException):
-    """This consumer will give nothing more."""
 
 
 class ConsumerLoop:
@@ -127,7 +124,7 @@ class ConsumerLoop:
                 try:
                     self._consume(stop)
                     return
-                except _ConsumerFencedError as dead:
+                except ConsumerFencedError as dead:
                     self._abandon(dead)
                 if not self._wait_to_join(stop):
                     return
@@ -135,7 +132,7 @@ class ConsumerLoop:
         finally:
             self._health.unregister(self._name)
 
-    def _abandon(self, dead: _ConsumerFencedError) -> None:
+    def _abandon(self, dead: ConsumerFencedError) -> None:
         """Let go of what the consumer gave. None of it is committed: it comes again."""
         log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
         self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
@@ -195,7 +192,7 @@ class ConsumerLoop:
             if error is None:
                 self._add(Consumed.of(message))
             elif error.fatal() or error.code() in _FENCED_CODES:
-                raise _ConsumerFencedError(error)
+                raise ConsumerFencedError(error.str())
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended(message)
             else:
@@ -289,7 +286,7 @@ class ConsumerLoop:
             # The group has revoked the partitions meanwhile, and the notice waits in the next poll:
             # their new owner repeats the batch and recognises it.
             if error.args[0].fatal() or error.args[0].code() in _FENCED_CODES:
-                raise _ConsumerFencedError(error.args[0]) from error
+                raise ConsumerFencedError(error.args[0].str()) from error
             if error.args[0].code() != KafkaError._STATE:
                 raise
 

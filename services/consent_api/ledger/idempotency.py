@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.errors import ConsentApiError
+from consent_api.errors import KeyReusedError, RequestInFlightError
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.lanes import TIME_LIMITS, Lane
 from consent_privacy.keyring import Keyring
@@ -40,16 +40,6 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at < :before ORDER BY created_at LIMIT :most
     FOR UPDATE SKIP LOCKED))
 """)
-
-
-class RequestInFlightError(ConsentApiError):
-    def __init__(self) -> None:
-        super().__init__("a request with this Idempotency-Key is being carried out")
-
-
-class KeyReusedError(ConsentApiError):
-    def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used for another request")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

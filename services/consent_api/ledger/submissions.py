@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from consent_api.domain.validation import Accepted
-from consent_api.errors import SubmissionInvalidError
+from consent_api.errors import KeyReusedError, RequestInFlightError, SubmissionInvalidError
 from consent_api.ledger import idempotency
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import IdempotencyClaim, KeyReusedError, RequestInFlightError, StoredResponse
+from consent_api.ledger.idempotency import IdempotencyClaim, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, record
 

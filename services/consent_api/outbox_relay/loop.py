@@ -17,9 +17,9 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from consent_api.errors import PublishFailedError
 from consent_api.ledger.lanes import Lane
 from consent_api.outbox_relay.availability import PartitionAvailability
-from consent_api.outbox_relay.errors import PublishFailedError
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.outbox_table import UNREACHABLE, Claim, OutboxTable, Row
 from consent_api.outbox_relay.poll_interval import PollInterval

@@ -18,13 +18,12 @@ from typing import Any
 from confluent_kafka import KafkaException
 from sqlalchemy import Connection, Engine
 
-from consent_api.errors import LedgerUnavailableError
+from consent_api.errors import LedgerUnavailableError, PublishFailedError, TopicChangedError
 from consent_api.ledger.database import transact
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.operations.republish import pages
 from consent_api.operations.republish.pages import Cursor, Page, Selection
-from consent_api.outbox_relay.errors import PublishFailedError, TopicChangedError
 from consent_api.outbox_relay.hole_reader import HoleReader
 from consent_api.outbox_relay.holes import Hole, Repair, ReportedHole, covers, marker_is_lost
 from consent_api.outbox_relay.loop import DenialOf

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from sqlalchemy import Engine
 
+from consent_api.errors import PublishFailedError
 from consent_api.ledger.lanes import Lane
-from consent_api.outbox_relay.errors import PublishFailedError
 from consent_api.outbox_relay.outbox_table import OutboxTable, Row
 from consent_api.outbox_relay.points import PartitionProgress, Point, has_gone_back, publishable
 from consent_api.outbox_relay.publisher import Delivery

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, Engine, text
 
+from consent_api.errors import PartitionsChangedError
 from consent_api.ledger.database import CLOCK_MICROS as _NOW
 from consent_api.ledger.lanes import Lane
-from consent_api.outbox_relay.errors import PartitionsChangedError
 from consent_api.outbox_relay.points import PartitionProgress, Point
 from consent_api.outbox_relay.timing import FULL_PRECISION_SECONDS, THINNED_TO, TURN_INTERVAL_SECONDS
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS

@@ -27,8 +27,7 @@ from consent_api.domain.validation import (
 )
 from consent_api.domain.validation.evidence import holds_address
 from consent_api.domain.validation.references import reference
-from consent_api.domain.validation.texts import InvalidValueError
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldError, InvalidValueError, SubmissionInvalidError
 from consent_api.http import models
 from consent_contracts.decisions import STATUSES
 from consent_http import api_keys, request_body

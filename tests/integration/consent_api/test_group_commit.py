@@ -12,11 +12,11 @@ import anyio.to_thread
 from sqlalchemy import Engine, event, text
 
 from consent_api.domain.validation import Accepted
-from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
+from consent_api.errors import KeyReusedError, LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import KeyReusedError, Request, StoredResponse
+from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_privacy.errors import UnknownTenantError

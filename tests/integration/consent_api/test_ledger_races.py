@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from consent_api.domain.validation import Accepted
-from consent_api.errors import LedgerUnavailableError
+from consent_api.errors import LedgerUnavailableError, RequestInFlightError
 from consent_api.ledger import links, submissions
 from consent_api.ledger.deduplication import Recorded
-from consent_api.ledger.idempotency import Request, RequestInFlightError, StoredResponse
+from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
+from consent_api.errors import ListUnreadableError
 from consent_api.operations.verify.ledger_entries import Slice
-from consent_api.operations.verify.list_reader import ListUnreadableError
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.operations.verify.scrub import ScrubLoop
 from consent_api.operations.verify.scrub_table import ScrubTable

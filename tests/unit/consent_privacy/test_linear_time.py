@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from consent_api.domain.validation import clear_addresses, evidence, references
-from consent_api.domain.validation.texts import InvalidValueError
+from consent_api.errors import InvalidValueError
 from consent_http import request_body
 from consent_http.errors import ProblemError
 from consent_privacy import phones

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from consent_api.domain.validation.clear_addresses import same_address, shows_address
-from consent_api.domain.validation.texts import InvalidValueError, bounded, printable
+from consent_api.domain.validation.texts import bounded, printable
+from consent_api.errors import InvalidValueError
 
 EVIDENCE = (
     "controller",

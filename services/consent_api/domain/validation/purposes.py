@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from consent_api.domain.validation.texts import InvalidValueError, required
-from consent_api.errors import FieldError
+from consent_api.domain.validation.texts import required
+from consent_api.errors import FieldError, InvalidValueError
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 from consent_contracts.records import PURPOSE
 

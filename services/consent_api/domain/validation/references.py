@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Collection
 
 from consent_api.domain.validation.invisible import normalised
-from consent_api.domain.validation.texts import InvalidValueError, bounded, printable
+from consent_api.domain.validation.texts import bounded, printable
+from consent_api.errors import InvalidValueError
 
 LONGEST_REFERENCE = 200
 _LONGEST_RAW = 4 * LONGEST_REFERENCE

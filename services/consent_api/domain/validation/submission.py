@@ -13,9 +13,8 @@ from consent_api.domain.validation.accepted import Accepted
 from consent_api.domain.validation.clear_addresses import holds_at_sign, same_address, shows_address
 from consent_api.domain.validation.evidence import EVIDENCE
 from consent_api.domain.validation.rules import Rules
-from consent_api.domain.validation.texts import InvalidValueError
 from consent_api.domain.validation.times import ReadTime
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldError, InvalidValueError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.addresses import canonical

@@ -5,17 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection
 
+from consent_api.errors import InvalidValueError
+
 LONGEST_TEXT = 200
 """Characters of a channel, status or purpose, before anything else is asked of it."""
-
-
-class InvalidValueError(ValueError):
-    """A value breaks a rule: ``code`` names it, ``cure`` is what to send instead. Neither holds the value."""
-
-    def __init__(self, code: str, cure: str) -> None:
-        super().__init__(f"{code}: {cure}")
-        self.code = code
-        self.cure = cure
 
 
 def bounded(value: object, *, longest: int) -> str:

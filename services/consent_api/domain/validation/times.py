@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from consent_api.domain.validation.texts import InvalidValueError
+from consent_api.errors import InvalidValueError
 
 ReadTime = Callable[[object], int | None]
 """One way in's form of a time to microseconds; None stays None. ValueError, with the cure, for what is no moment."""

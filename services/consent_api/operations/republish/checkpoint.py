@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from consent_api.errors import CheckpointMismatchError
 from consent_api.operations.republish.pages import Cursor, Selection
-
-
-class CheckpointMismatchError(Exception):
-    """The file belongs to an unfinished run with another selection, other hash keys or other topics."""
 
 
 class CheckpointFile:

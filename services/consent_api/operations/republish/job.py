@@ -7,6 +7,7 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine
 
+from consent_api.errors import NotPublishedError
 from consent_api.ledger.database import transact
 from consent_api.ledger.key_rotation import TenantKey, store_completed
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
@@ -18,10 +19,6 @@ from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 
 PAGE = 5_000
-
-
-class NotPublishedError(Exception):
-    """The broker did not acknowledge a page. What came before it is published; the run can go on from there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

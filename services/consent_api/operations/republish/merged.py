@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
+from consent_api.errors import MergedUnknownError
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError
@@ -17,10 +18,6 @@ CONSUMER: dict[str, Any] = {"enable_partition_eof": True, "isolation_level": "re
 READ_SECONDS = 10.0
 _BATCH = 1_000
 _TIMES = ("resolved_at", "bulk_resolved_at")
-
-
-class MergedUnknownError(Exception):
-    """What the merge has stated cannot be read now."""
 
 
 def merged_until(consumer: Consumer, codec: Codec, topic: str, partitions: int, *, now: int) -> int | None:

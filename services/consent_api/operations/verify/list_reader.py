@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from consent_api.errors import ListUnreadableError
 from consent_api.operations.verify.compare import Found, ListEntry, UnreadableEntry
 from consent_api.operations.verify.fingerprint import BITS, NO_ENTRY, fingerprint, tenant_of
 from consent_contracts.codec import Codec
@@ -29,10 +30,6 @@ _PRINT = (1 << BITS) - 1
 _KEY = (1 << 60) - 1
 
 Take = Callable[[Iterable[Any]], None]
-
-
-class ListUnreadableError(Exception):
-    """The list topic cannot be read to its end now."""
 
 
 def key_hash(key: bytes) -> int:

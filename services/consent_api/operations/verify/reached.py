@@ -8,8 +8,8 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from consent_api.operations.republish.merged import MergedUnknownError, newest_records
-from consent_api.operations.verify.list_reader import ListUnreadableError
+from consent_api.errors import ListUnreadableError, MergedUnknownError
+from consent_api.operations.republish.merged import newest_records
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError

@@ -16,11 +16,10 @@ from itertools import islice
 from confluent_kafka import KafkaException
 from sqlalchemy.exc import SQLAlchemyError
 
-from consent_api.errors import LedgerUnavailableError
+from consent_api.errors import LedgerUnavailableError, ListUnreadableError, ScrubInterruptedError
 from consent_api.operations.verify.composition import Opened
 from consent_api.operations.verify.job import Checked, Summary
 from consent_api.operations.verify.ledger_entries import Slice
-from consent_api.operations.verify.list_reader import ListUnreadableError
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.operations.verify.repairing import RepairWriter
 from consent_api.operations.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
@@ -54,10 +53,6 @@ _TRANSIENT = (
     KeyringError,
     SQLAlchemyError,
 )
-
-
-class ScrubInterruptedError(Exception):
-    """The relay stops, or another one has taken over."""
 
 
 class Pacer:
