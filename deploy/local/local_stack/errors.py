@@ -2,6 +2,7 @@
 
 LocalStackError
 +-- DownloadFailedError   a package did not come, or differs from the lock file
++-- NotSettledError       the demo's changes did not arrive in time
 +-- ProgramMissingError   a program or package that should be installed is not
 +-- StartCancelledError   a signal asked to stop during the start
 +-- StartFailedError      a process ended, or was not ready in time; holds the tail of its log
@@ -16,6 +17,10 @@ class LocalStackError(Exception):
 
 class DownloadFailedError(LocalStackError):
     """A locked package could not be fetched, or its SHA-256 differs from the lock file's."""
+
+
+class NotSettledError(LocalStackError):
+    """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
 
 
 class ProgramMissingError(LocalStackError):

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report
-from local_stack.demo.scenario import NotSettledError, Options, Scenario
+from local_stack.demo.scenario import Options, Scenario
 from local_stack.demo.view import view
+from local_stack.errors import NotSettledError
 from local_stack.servers import Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor

@@ -17,6 +17,7 @@ from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.demo.view import Snapshot, View
 from local_stack.destinations import ADDED_DESTINATION
+from local_stack.errors import NotSettledError
 from local_stack.stack import Stack
 
 OUTAGE_SECONDS = 5.0
@@ -40,10 +41,6 @@ class Options:
     seconds: float
     rate: float
     seed: int
-
-
-class NotSettledError(Exception):
-    """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
 
 
 class Scenario:
