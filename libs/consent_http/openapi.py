@@ -71,7 +71,7 @@ def describe(
             _add_headers(*answer)
         components.setdefault("securitySchemes", {})["apiKey"] = _API_KEY
         schemas = components.setdefault("schemas", {})
-        schemas.update(_schemas([*sent, *answered, problem_details.FieldError]))
+        schemas.update(_schemas([*sent, *answered, problem_details.FieldViolation]))
         schemas["Problem"] = problem_details.SCHEMA
         for name, schema in schemas.items():
             schemas[name] = {**schema, "examples": list(examples[name])} if name in examples else schema

@@ -20,7 +20,7 @@ _LOGGED = frozenset({400, 403, 409, 415, 422})
 MEDIA_TYPE = "application/problem+json"
 
 
-class FieldError(msgspec.Struct, kw_only=True, rename={"pointer": "field"}):
+class FieldViolation(msgspec.Struct, kw_only=True, rename={"pointer": "field"}):
     """One fault: where (a JSON pointer into the body, or the path of a parameter), its code, and what to do."""
 
     pointer: str
@@ -45,7 +45,7 @@ SCHEMA: dict[str, Any] = {
         "errors": {
             "type": "array",
             "description": "several faults at once",
-            "items": {"$ref": "#/components/schemas/FieldError"},
+            "items": {"$ref": "#/components/schemas/FieldViolation"},
         },
     },
     "examples": [

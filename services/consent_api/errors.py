@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FieldError:
+class FieldViolation:
     """One thing wrong with a submission: where (a JSON pointer), what, and what to do about it. No values, ever."""
 
     pointer: str
@@ -48,7 +48,7 @@ class ConsentApiError(Exception):
 class SubmissionInvalidError(ConsentApiError):
     """Carries every fault found, so that the caller can mend them all at once."""
 
-    def __init__(self, faults: Sequence[FieldError]) -> None:
+    def __init__(self, faults: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{fault.pointer}: {fault.cure}" for fault in faults))
         self.faults = tuple(faults)
 

@@ -27,7 +27,7 @@ class PropagatorError(Exception):
     """The root of all errors of this service."""
 
 
-class FileError(NamedTuple):
+class FileFault(NamedTuple):
     """One wrong line of the destinations file."""
 
     line: int
@@ -38,7 +38,7 @@ class FileError(NamedTuple):
 class InvalidDestinationsFileError(PropagatorError):
     """The destinations file cannot be used; `errors` names every wrong line with its fix."""
 
-    def __init__(self, path: str, errors: Sequence[FileError]) -> None:
+    def __init__(self, path: str, errors: Sequence[FileFault]) -> None:
         self.path = path
         self.errors = tuple(errors)
         super().__init__("\n".join(f"{path}:{each.line}: {each.field}: {each.fix}" for each in self.errors))

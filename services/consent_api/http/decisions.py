@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from consent_api.domain.validation import Accepted, Rules, dropped_field, rfc3339, validate
 from consent_api.errors import (
-    FieldError,
+    FieldViolation,
     KeyReusedError,
     RequestInFlightError,
     SubmissionInvalidError,
@@ -240,7 +240,7 @@ class DecisionHandler:
     def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
         if not isinstance(item, Mapping):
             return SubmissionInvalidError(
-                [FieldError(pointer="", code="not_an_object", cure="send one object for each decision")]
+                [FieldViolation(pointer="", code="not_an_object", cure="send one object for each decision")]
             )
         try:
             found = validate(item, tenant=caller.tenant, rules=self._rules, now=now, bulk=bulk, read_time=rfc3339)
@@ -267,7 +267,7 @@ def _one(parsed: Parsed, results: Results) -> StoredResponse | None:
     return StoredResponse(status=200 if result.repeated else 201, body=msgspec.json.encode(answer))
 
 
-def _dropped(read: Accepted | SubmissionInvalidError) -> Sequence[FieldError]:
+def _dropped(read: Accepted | SubmissionInvalidError) -> Sequence[FieldViolation]:
     return read.dropped if isinstance(read, Accepted) else ()
 
 

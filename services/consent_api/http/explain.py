@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
 from consent_api.domain.validation import Rules, named_address
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.explain_text import Language, explain_text
@@ -50,7 +50,7 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
         try:
             if question.purpose != EVERY_PURPOSE and not PURPOSE.fullmatch(question.purpose):
                 cure = "send a slug of a-z, 0-9, _ and -, at most 64 characters, or *"
-                raise SubmissionInvalidError([FieldError(pointer="/purpose", code="no_slug", cure=cure)])
+                raise SubmissionInvalidError([FieldViolation(pointer="/purpose", code="no_slug", cure=cure)])
             canonical = named_address(question.channel, question.address, rules)
         except SubmissionInvalidError as error:
             raise rendering.validation_problem(error.faults, kind="invalid-question") from None

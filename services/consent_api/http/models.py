@@ -14,7 +14,7 @@ from consent_contracts.checks import CHANNEL
 from consent_contracts.decisions import KEY_ID, STATUSES
 from consent_contracts.records import PURPOSE
 from consent_contracts.verdict import UNKNOWN
-from consent_http.problem_details import FieldError
+from consent_http.problem_details import FieldViolation
 
 # Patterns are for the description alone: what is sent is read by rules that name the cure.
 REFERENCE = r"^[^@]*([1-9A-Za-z]|[^\u0000-\u007F])[^@]*$"
@@ -158,7 +158,7 @@ class SubmittedBatch(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 Dropped = Annotated[
-    list[FieldError],
+    list[FieldViolation],
     Meta(description="What a refusal was recorded without, as it could not be read. Correct it at its origin."),
 ]
 
@@ -224,7 +224,7 @@ class BatchResult(Struct, kw_only=True, omit_defaults=True):
     effect: Effect | None = None
     superseded_by: SupersededBy | None = None
     superseded_since: SupersededSince | None = None
-    errors: list[FieldError] | None = None
+    errors: list[FieldViolation] | None = None
 
 
 class BatchResponse(Struct, kw_only=True, omit_defaults=True):
@@ -313,7 +313,7 @@ class EventResult(Struct, kw_only=True, omit_defaults=True):
     superseded_by: SupersededBy | None = None
     superseded_since: SupersededSince | None = None
     refused_at: Time | None = None
-    errors: list[FieldError] | None = None
+    errors: list[FieldViolation] | None = None
     dead_letter: DeadLetter | None = None
 
 

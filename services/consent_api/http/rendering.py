@@ -11,7 +11,7 @@ from fastapi import Response
 
 from consent_api.domain.effects import Effect, Outcome
 from consent_api.errors import (
-    FieldError,
+    FieldViolation,
     LedgerContendedError,
     LedgerUnavailableError,
     SubmissionInvalidError,
@@ -39,7 +39,7 @@ def respond(answer: msgspec.Struct, *, status: int = 200) -> Response:
     return Response(msgspec.json.encode(answer), status_code=status, media_type="application/json")
 
 
-def validation_problem(faults: tuple[FieldError, ...], *, kind: str = "invalid-decision") -> ProblemError:
+def validation_problem(faults: tuple[FieldViolation, ...], *, kind: str = "invalid-decision") -> ProblemError:
     """All that is wrong with what was sent, as one problem."""
     return ProblemError(
         422,
@@ -75,7 +75,7 @@ def unavailable(error: LedgerUnavailableError) -> ProblemError:
     return ProblemError(503, "ledger-unavailable", detail, cure=again, headers=headers)
 
 
-def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Recorded:
+def to_recorded(outcome: Recorded, dropped: Sequence[FieldViolation]) -> models.Recorded:
     return models.Recorded(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
@@ -88,7 +88,7 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldError]) -> models.Reco
     )
 
 
-Result = tuple[Recorded | SubmissionInvalidError, Sequence[FieldError]]
+Result = tuple[Recorded | SubmissionInvalidError, Sequence[FieldViolation]]
 """What became of a decision, and what it was recorded without."""
 
 
@@ -122,7 +122,7 @@ def _shares(counts: Sequence[int]) -> list[int]:
 
 
 def _batch_result(
-    outcome: Recorded | SubmissionInvalidError, position: int, faults: Sequence[FieldError]
+    outcome: Recorded | SubmissionInvalidError, position: int, faults: Sequence[FieldViolation]
 ) -> models.BatchResult:
     """The result of one decision of a batch; pointers lead from the whole body."""
     within = f"/decisions/{position}"
@@ -167,9 +167,9 @@ def _warnings(recorded: Recorded) -> list[models.DecisionWarning]:
     return []
 
 
-def _field_errors(faults: Sequence[FieldError], *, within: str = "") -> list[problem_details.FieldError]:
+def _field_errors(faults: Sequence[FieldViolation], *, within: str = "") -> list[problem_details.FieldViolation]:
     return [
-        problem_details.FieldError(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure)
+        problem_details.FieldViolation(pointer=f"{within}{each.pointer}", detail=each.code, cure=each.cure)
         for each in faults
     ]
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from consent_api.domain.addresses import Named
 from consent_api.domain.validation import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, links, queries
@@ -172,7 +172,7 @@ def _named(body: bytes, tenant: str, rules: Rules) -> list[Named]:
     """Every address of the body, or a problem with all that cannot be read."""
     given = request_body.decode(body, _ADDRESSES).addresses
     named: list[Named] = []
-    faults: list[FieldError] = []
+    faults: list[FieldViolation] = []
     for position, each in enumerate(given):
         try:
             canonical = named_address(each.channel, each.address, rules, within=f"/addresses/{position}")

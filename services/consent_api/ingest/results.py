@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consent_api.domain.validation import Event
-from consent_api.errors import FieldError, ResultsNotWrittenError
+from consent_api.errors import FieldViolation, ResultsNotWrittenError
 from consent_api.ingest.dead_letter_writer import NOT_STORABLE
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
@@ -45,8 +45,8 @@ class SubmissionResult:
     event: Event | None = None
     recorded: Recorded | None = None
     outcome: str
-    errors: tuple[FieldError, ...] = ()
-    dropped: tuple[FieldError, ...] = ()
+    errors: tuple[FieldViolation, ...] = ()
+    dropped: tuple[FieldViolation, ...] = ()
     dead_letter: str | None = None
 
     def refused_event(self, now: int) -> RefusedEvent | None:
@@ -157,5 +157,5 @@ class ResultWriter:
         return len(results) - acknowledged, cause
 
 
-def _faults(found: Sequence[FieldError]) -> list[dict[str, str]]:
+def _faults(found: Sequence[FieldViolation]) -> list[dict[str, str]]:
     return [{"field": each.pointer, "code": each.code, "cure": each.cure} for each in found[:MOST_FAULTS]]

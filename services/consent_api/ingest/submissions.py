@@ -18,7 +18,7 @@ from consent_api.domain.validation import Accepted, Event, Rules, dropped_field,
 from consent_api.domain.validation.clear_addresses import same_address, shows_address
 from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.errors import (
-    FieldError,
+    FieldViolation,
     LedgerContendedError,
     SubmissionInvalidError,
     TransactionTooLongError,
@@ -288,7 +288,7 @@ class Submissions:
             if (code := refusal(error)) is None:
                 raise
             cure = f"send it without what the database cannot hold ({code})"
-            return SubmissionInvalidError([FieldError(pointer="", code=NOT_STORABLE, cure=cure)])
+            return SubmissionInvalidError([FieldViolation(pointer="", code=NOT_STORABLE, cure=cure)])
 
     def _record_or_wait(self, each: Accepted) -> Outcome | None:
         """None: it has to wait. Where it keeps exceeding the live lane's time it goes by the bulk lane, with its own
@@ -370,7 +370,7 @@ def _recorded(record: Consumed, accepted: Accepted, recorded: Recorded) -> Submi
 
 
 def _unreadable(record: Consumed, rejected: Rejected) -> SubmissionResult:
-    fault = FieldError(pointer="", code=rejected.reason, cure=rejected.error)
+    fault = FieldViolation(pointer="", code=rejected.reason, cure=rejected.error)
     return SubmissionResult(record=record, outcome=UNREADABLE, errors=(fault,), dead_letter=rejected.reason)
 
 
@@ -426,15 +426,15 @@ def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:
     return Rejected(record=record, reason=reason, error=str(refused))
 
 
-_MISSING_TENANT = FieldError(
+_MISSING_TENANT = FieldViolation(
     pointer="/tenant",
     code="missing",
     cure="name the tenant: this installation has several and no CONSENT_RELAY_INGEST_TENANT",
 )
-_UNKNOWN_TENANT = FieldError(
+_UNKNOWN_TENANT = FieldViolation(
     pointer="/tenant", code="unknown_tenant", cure="send a tenant that the keyring has hash keys for"
 )
-_OTHER_TENANT = FieldError(
+_OTHER_TENANT = FieldViolation(
     pointer="/tenant",
     code="other_tenant",
     cure="send it where its tenant's submissions are taken, by HTTP with a key of that tenant: this topic takes others"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from consent_api.domain.effects import Outcome
 from consent_api.domain.validation import Accepted, Event
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
@@ -155,7 +155,7 @@ def reused(known: ExistingEvent, again: Accepted, keyring: Keyring) -> Submissio
     if same:
         return None
     cure = f"send a new event_id: under this one decision {first.decision_id} is another choice of the same source"
-    return SubmissionInvalidError([FieldError(pointer="/event_id", code="event_id_reused", cure=cure)])
+    return SubmissionInvalidError([FieldViolation(pointer="/event_id", code="event_id_reused", cure=cure)])
 
 
 def same_moment(one: int | None, other: int | None) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from consent_api.domain.effects import Outcome
 from consent_api.domain.validation import Event
-from consent_api.errors import FieldError
+from consent_api.errors import FieldViolation
 from consent_api.ledger.queries import outcomes_of_events
 from consent_api.ledger.tables import refused_events
 
@@ -37,7 +37,7 @@ class RefusedEvent:
 
     event: Event
     refused_at: int
-    errors: tuple[FieldError, ...]
+    errors: tuple[FieldViolation, ...]
     dead_letter: str
     topic: str
     partition: int
@@ -108,7 +108,7 @@ def _refused(tenant: str, event_id: str, row: Row[Any]) -> RefusedEvent:
     return RefusedEvent(
         event=(tenant, row.event_source, event_id),
         refused_at=row.refused_at,
-        errors=tuple(FieldError(pointer=pointer, code=code, cure=cure) for pointer, code, cure in row.errors),
+        errors=tuple(FieldViolation(pointer=pointer, code=code, cure=cure) for pointer, code, cure in row.errors),
         dead_letter=row.dead_letter,
         topic=row.topic,
         partition=row.partition,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_contracts.decisions import EVERY_PURPOSE
 
 MAX_PURPOSES = 1_000
@@ -66,7 +66,7 @@ class PurposeLimit:
             f"name one of the tenant's purposes, or * for a refusal of all: it has {self.most} already"
             " (CONSENT_RELAY_MAX_PURPOSES)"
         )
-        return SubmissionInvalidError([FieldError(pointer="/purpose", code="too_many_purposes", cure=cure)])
+        return SubmissionInvalidError([FieldViolation(pointer="/purpose", code="too_many_purposes", cure=cure)])
 
 
 def _columns(named: Collection[Named]) -> dict[str, list[str]]:

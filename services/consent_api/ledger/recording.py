@@ -19,7 +19,7 @@ from consent_api.domain import effects
 from consent_api.domain.addresses import Address, Named
 from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
 from consent_api.domain.validation import Accepted, Event
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger import addresses, deduplication, live_repeats, subjects, writes
 from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
 from consent_api.ledger.ids import DecisionIds
@@ -365,9 +365,9 @@ def _decision(each: Accepted, *, decision_id: str) -> Decision:
     )
 
 
-def links_exceeded(pointer: str, context: LedgerContext) -> FieldError:
+def links_exceeded(pointer: str, context: LedgerContext) -> FieldViolation:
     """What is wrong where a subject would have more addresses than it may."""
-    return FieldError(
+    return FieldViolation(
         pointer=pointer,
         code="too_many_addresses",
         cure=f"a subject has at most {context.most_addresses} addresses: is this reference one person's? Withdraw by"
@@ -375,7 +375,7 @@ def links_exceeded(pointer: str, context: LedgerContext) -> FieldError:
     )
 
 
-_MAY_NOT_LIFT = FieldError(
+_MAY_NOT_LIFT = FieldViolation(
     pointer="/status",
     code="may_not_lift_refusal",
     cure="this sender's permissions lift no refusal: have the person choose again where they refused",

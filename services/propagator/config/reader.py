@@ -26,7 +26,7 @@ from pathlib import Path
 from consent_privacy.keyring import Keyring
 from propagator.connectors.base import ConnectionSettings, ConnectorType, Options
 from propagator.desired.model import Purposes
-from propagator.errors import FileError, InvalidDestinationsFileError
+from propagator.errors import FileFault, InvalidDestinationsFileError
 
 from .model import Destination, Limits, live_keys
 from .yaml_node import YamlNode, parse
@@ -64,12 +64,12 @@ def read(
 
     Raises InvalidDestinationsFileError with every error in the file, each with its line and the fix.
     """
-    errors: list[FileError] = []
+    errors: list[FileFault] = []
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         fix = f"cannot be read ({type(error).__name__}): give the path of a UTF-8 YAML file"
-        raise InvalidDestinationsFileError(str(path), [FileError(0, "file", fix)]) from error
+        raise InvalidDestinationsFileError(str(path), [FileFault(0, "file", fix)]) from error
     reader = _Reader(path.parent, catalogue, channels, keyring, environ)
     found = []
     if (root := parse(text, errors)) is not None:

@@ -11,20 +11,20 @@ from typing import Any
 
 import yaml
 
-from propagator.errors import FileError
+from propagator.errors import FileFault
 
 
 class YamlNode:
     """One value of the file. A wrong type is recorded as an error, and the method returns None or nothing."""
 
-    def __init__(self, node: yaml.Node, name: str, errors: list[FileError]) -> None:
+    def __init__(self, node: yaml.Node, name: str, errors: list[FileFault]) -> None:
         self._node = node
         self._errors = errors
         self.name = name
         self.line: int = node.start_mark.line + 1
 
     def error(self, fix: str) -> None:
-        self._errors.append(FileError(self.line, self.name, fix))
+        self._errors.append(FileFault(self.line, self.name, fix))
 
     @property
     def value(self) -> Any:
@@ -98,22 +98,22 @@ class YamlNode:
         return isinstance(self._node, yaml.ScalarNode) and self.value is None
 
 
-def parse(text: str, errors: list[FileError]) -> YamlNode | None:
+def parse(text: str, errors: list[FileFault]) -> YamlNode | None:
     """The document's root; None, and an error, when it is not YAML or is empty."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        errors.append(FileError(line, "yaml", f"{error.problem or 'not YAML'}: correct the indentation or quoting"))
+        errors.append(FileFault(line, "yaml", f"{error.problem or 'not YAML'}: correct the indentation or quoting"))
         return None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        errors.append(FileError(line, "yaml", "holds a character that YAML does not allow: remove it"))
+        errors.append(FileFault(line, "yaml", "holds a character that YAML does not allow: remove it"))
         return None
     except RecursionError:
-        errors.append(FileError(1, "yaml", "is nested too deeply: declare a list of destinations"))
+        errors.append(FileFault(1, "yaml", "is nested too deeply: declare a list of destinations"))
         return None
     if node is None:
-        errors.append(FileError(1, "destinations", "the file is empty: declare at least one destination"))
+        errors.append(FileFault(1, "destinations", "the file is empty: declare at least one destination"))
         return None
     return YamlNode(node, "", errors)

@@ -27,7 +27,7 @@ from consent_api.domain.validation import (
 )
 from consent_api.domain.validation.evidence import holds_address
 from consent_api.domain.validation.references import reference
-from consent_api.errors import FieldError, InvalidValueError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, InvalidValueError, SubmissionInvalidError
 from consent_api.http import models
 from consent_contracts.decisions import STATUSES
 from consent_http import api_keys, request_body
@@ -157,7 +157,7 @@ def test_a_submission_is_accepted_or_every_fault_is_named(read_time: Any) -> Non
     @fuzzed(share=5)
     @given(submissions, st.sampled_from([RULES, DECLARED]))
     def holds(fields: dict[str, Any], rules: Rules) -> None:
-        faults: tuple[FieldError, ...] = ()
+        faults: tuple[FieldViolation, ...] = ()
         with value_or():
             try:
                 accepted = validate(fields, tenant="acme", rules=rules, now=NOW, read_time=read_time)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consent_api.domain.validation import EVIDENCE, Accepted, ReadTime, Rules, micros, validate
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 
 NOW = 1_780_000_000_000_000
 SECOND = 1_000_000
@@ -31,7 +31,9 @@ def faults(fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = m
     return {each.pointer: each.code for each in fault_list(fields, rules, read_time)}
 
 
-def fault_list(fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros) -> tuple[FieldError, ...]:
+def fault_list(
+    fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros
+) -> tuple[FieldViolation, ...]:
     with pytest.raises(SubmissionInvalidError) as refused:
         read(fields, rules, read_time)
     assert all(each.cure for each in refused.value.faults)

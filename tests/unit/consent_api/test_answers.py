@@ -4,13 +4,13 @@ import msgspec
 import pytest
 
 from consent_api.domain.validation import Rules, validate
-from consent_api.errors import FieldError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import rendering
 
-FAULT = FieldError(pointer="/status", code="missing", cure="send status")
+FAULT = FieldViolation(pointer="/status", code="missing", cure="send status")
 
 
-def refused(faults: int) -> tuple[SubmissionInvalidError, tuple[FieldError, ...]]:
+def refused(faults: int) -> tuple[SubmissionInvalidError, tuple[FieldViolation, ...]]:
     return SubmissionInvalidError([FAULT] * faults), ()
 
 

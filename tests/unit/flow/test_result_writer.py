@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
-from consent_api.errors import FieldError, ResultsNotWrittenError
+from consent_api.errors import FieldViolation, ResultsNotWrittenError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import PATIENCE_SECONDS, ResultWriter, SubmissionResult
@@ -71,7 +71,7 @@ def test_a_result_is_keyed_by_its_event_or_by_its_place() -> None:
 
 def test_a_result_lists_twenty_faults() -> None:
     rig = Rig()
-    rig.write(errors=(FieldError(pointer="/a", code="b", cure="c"),) * 50)
+    rig.write(errors=(FieldViolation(pointer="/a", code="b", cure="c"),) * 50)
     [(_, value)] = rig.producer.written
     assert len(value["errors"]) == 20
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from consent_api.domain.validation.evidence import REMOVED
 from consent_api.domain.validation.references import LONGEST_REFERENCE
-from consent_api.errors import FieldError
+from consent_api.errors import FieldViolation
 
 Event = tuple[str, str, str]
 """(tenant, source, event_id)"""
@@ -35,7 +35,7 @@ class Accepted:
     expires_at: int | None
     evidence: Mapping[str, str] = field(repr=False)
     bulk: bool = False
-    dropped: tuple[FieldError, ...] = ()
+    dropped: tuple[FieldViolation, ...] = ()
     sender: str = ""
     may_lift: bool = True
 

@@ -9,7 +9,7 @@ from enum import Enum
 from functools import lru_cache
 
 from consent_api.domain.validation.texts import required
-from consent_api.errors import FieldError, InvalidValueError
+from consent_api.errors import FieldViolation, InvalidValueError
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 from consent_contracts.records import PURPOSE
 
@@ -33,7 +33,7 @@ class Purposes:
     declared: frozenset[str] | None = None
     unknown: UnknownPurpose = UnknownPurpose.REFUSE
 
-    def read(self, value: object, status: str | None, spare: list[FieldError]) -> str:
+    def read(self, value: object, status: str | None, spare: list[FieldViolation]) -> str:
         """The purpose to record. InvalidValueError when there is none; a fault in ``spare`` when it is not the one that
         was sent."""
         purpose = required(value, "purpose")
@@ -47,7 +47,7 @@ class Purposes:
             return purpose
         unknown = InvalidValueError("unknown_purpose", _nearest(purpose, self.declared))
         if self.unknown is UnknownPurpose.EVERYTHING and status is not None and status != GIVEN:
-            spare.append(FieldError(pointer="/purpose", code=unknown.code, cure=unknown.cure))
+            spare.append(FieldViolation(pointer="/purpose", code=unknown.code, cure=unknown.cure))
             return EVERY_PURPOSE
         raise unknown
 

@@ -14,7 +14,7 @@ from consent_api.domain.validation.clear_addresses import holds_at_sign, same_ad
 from consent_api.domain.validation.evidence import EVIDENCE
 from consent_api.domain.validation.rules import Rules
 from consent_api.domain.validation.times import ReadTime
-from consent_api.errors import FieldError, InvalidValueError, SubmissionInvalidError
+from consent_api.errors import FieldViolation, InvalidValueError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.addresses import canonical
@@ -100,7 +100,7 @@ def named_address(channel: str, value: str, rules: Rules, *, within: str = "") -
     return found
 
 
-def dropped_field(fault: FieldError) -> str:
+def dropped_field(fault: FieldViolation) -> str:
     """The field of a submission that a fault is about, as a label of few values."""
     name = fault.pointer.split("/", 2)[1] if fault.pointer else ""
     return name if name in FIELDS else "other"
@@ -114,8 +114,8 @@ class _Submission:
         self._fields = fields
         self._rules = rules
         self._read_time = read_time
-        self.needed: list[FieldError] = []
-        self.spare: list[FieldError] = []
+        self.needed: list[FieldViolation] = []
+        self.spare: list[FieldViolation] = []
 
     def accepted(self, tenant: str, now: int, *, bulk: bool) -> Accepted:
         self._report_unknown(self._fields, "", FIELDS)
@@ -156,12 +156,12 @@ class _Submission:
             dropped=tuple(self.spare),
         )
 
-    def read(self, name: str, rule: Callable[[object], T | None], faults: list[FieldError]) -> T | None:
+    def read(self, name: str, rule: Callable[[object], T | None], faults: list[FieldViolation]) -> T | None:
         """A field by its rule. None when it is absent or, with a fault, when it breaks the rule."""
         try:
             return rule(self._fields.get(name))
         except InvalidValueError as error:
-            faults.append(FieldError(pointer=f"/{name}", code=error.code, cure=error.cure))
+            faults.append(FieldViolation(pointer=f"/{name}", code=error.code, cure=error.cure))
             return None
 
     def channel(self, value: object) -> str:
@@ -182,22 +182,22 @@ class _Submission:
             raise _holds_an_address()
         return found
 
-    def address(self, channel: str | None, faults: list[FieldError]) -> str | None:
+    def address(self, channel: str | None, faults: list[FieldViolation]) -> str | None:
         value = self._fields.get("address")
         if value is None:
             return None
         if not isinstance(value, str):
-            faults.append(FieldError(pointer="/address", code="not_text", cure="send a text"))
+            faults.append(FieldViolation(pointer="/address", code="not_text", cure="send a text"))
         elif channel is not None:
             try:
                 return canonical(channel, value, default_region=self._rules.default_region)
             except InvalidAddressError as error:
-                faults.append(FieldError(pointer="/address", code=error.reason, cure=error.cure))
+                faults.append(FieldViolation(pointer="/address", code=error.reason, cure=error.cure))
         return None
 
     def _person(self, channel: str | None) -> tuple[str | None, str | None]:
         """The address and the subject. One of them is enough for a refusal, whatever is wrong with the other."""
-        faults: list[FieldError] = []
+        faults: list[FieldViolation] = []
         address = self.address(channel, faults)
         own = () if address is None else (address,)
         subject_ref = self.opaque("subject_ref", self.subject, own, faults)
@@ -205,13 +205,13 @@ class _Submission:
             self.spare += faults
         elif self._fields.get("subject_ref") is None and self._fields.get("address") is None:
             cure = "send subject_ref, address, or both: whose choice is it?"
-            self.needed.append(FieldError(pointer="/subject_ref", code="missing", cure=cure))
+            self.needed.append(FieldViolation(pointer="/subject_ref", code="missing", cure=cure))
         else:
             self.needed += faults
         return address, subject_ref
 
     def opaque(
-        self, name: str, rule: Callable[[object], str | None], addresses: Collection[str], faults: list[FieldError]
+        self, name: str, rule: Callable[[object], str | None], addresses: Collection[str], faults: list[FieldViolation]
     ) -> str | None:
         """A reference that holds none of ``addresses``, those it comes with, whatever surrounds them."""
         found = self.read(name, rule, faults)
@@ -228,7 +228,7 @@ class _Submission:
         try:
             return self._read_time(self._fields.get(name))
         except ValueError as error:
-            self.spare.append(FieldError(pointer=f"/{name}", code="unreadable_time", cure=str(error)))
+            self.spare.append(FieldViolation(pointer=f"/{name}", code="unreadable_time", cure=str(error)))
             return None
 
     def _occurred_at(self, now: int) -> int | None:
@@ -249,19 +249,19 @@ class _Submission:
             return {}
         if not isinstance(given, Mapping):
             cure = f"send an object with {', '.join(EVIDENCE)}"
-            self.spare.append(FieldError(pointer="/evidence", code="not_an_object", cure=cure))
+            self.spare.append(FieldViolation(pointer="/evidence", code="not_an_object", cure=cure))
             return {}
         self._report_unknown(given, "/evidence", EVIDENCE)
         kept: dict[str, str] = {}
         for name, text in evidence_rules.texts(given):
             pointer = f"/evidence/{name}"
             if isinstance(text, InvalidValueError):
-                self.spare.append(FieldError(pointer=pointer, code=text.code, cure=text.cure))
+                self.spare.append(FieldViolation(pointer=pointer, code=text.code, cure=text.cure))
             elif evidence_rules.holds_address(
                 name, text, raw=self._fields.get("address"), address=address, region=self._rules.default_region
             ):
                 cure = "send a reference instead of an address"
-                self.spare.append(FieldError(pointer=pointer, code="an_address", cure=cure))
+                self.spare.append(FieldViolation(pointer=pointer, code="an_address", cure=cure))
                 kept[name] = evidence_rules.REMOVED
             else:
                 kept[name] = text
@@ -273,12 +273,12 @@ class _Submission:
         for name in ("occurred_at", "expires_at"):
             if self._fields.get(name) is None:
                 cure = f"a permission needs {name}"
-                self.needed.append(FieldError(pointer=f"/{name}", code="missing_evidence", cure=cure))
+                self.needed.append(FieldViolation(pointer=f"/{name}", code="missing_evidence", cure=cure))
         for name in EVIDENCE:
             pointer = f"/evidence/{name}"
             if name not in proof and pointer not in named:
                 cure = f"a permission needs {name.replace('_', ' ')}"
-                self.needed.append(FieldError(pointer=pointer, code="missing_evidence", cure=cure))
+                self.needed.append(FieldViolation(pointer=pointer, code="missing_evidence", cure=cure))
 
     def _report_unknown(self, given: Mapping[str, object], within: str, known: Collection[str]) -> None:
         """A misspelt field is reported, not skipped: it may be the one that matters."""
@@ -288,7 +288,7 @@ class _Submission:
         pointers = dict.fromkeys(f"{within}/{name}" if _FIELD_NAME.fullmatch(name) else within for name in unknown)
         cure = f"send only {', '.join(sorted(known))}"
         for pointer in list(pointers)[:_MOST_UNKNOWN]:
-            self.spare.append(FieldError(pointer=pointer, code="unknown_field", cure=cure))
+            self.spare.append(FieldViolation(pointer=pointer, code="unknown_field", cure=cure))
 
 
 def _holds_an_address() -> InvalidValueError:
@@ -296,5 +296,5 @@ def _holds_an_address() -> InvalidValueError:
     return InvalidValueError("an_address", f"{cure} (digits that are none: with a word, as in customer-1)")
 
 
-def _not_the_address(name: str) -> FieldError:
-    return FieldError(pointer=f"/{name}", code="an_address", cure="leave the address out: it is sent beside it")
+def _not_the_address(name: str) -> FieldViolation:
+    return FieldViolation(pointer=f"/{name}", code="an_address", cure="leave the address out: it is sent beside it")
