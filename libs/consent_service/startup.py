@@ -8,7 +8,7 @@ import logging
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from .exits import exit_with_errors
+from consent_service.exits import exit_with_errors
 
 if TYPE_CHECKING:
     from consent_privacy.keyring import Keyring

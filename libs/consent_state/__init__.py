@@ -1,18 +1,18 @@
 """Local state restored from Kafka topics: a store of rows and positions, and a reader that fills it."""
 
-from .errors import (
+from consent_state.errors import (
     RestoreFailedError,
     RestoreStoppedError,
     StateError,
     StateStoreCorruptedError,
     StateStoreUnavailableError,
 )
-from .offsets import high_watermarks, last_stable_offsets, low_watermarks, topic_ids
-from .positions import Position, Rebuild, RebuildReason, TopicPartition
-from .reader import Batch, Remaining, TableReader, table_consumer
-from .restore import Restored, open_transactions, restore
-from .start import Start, find_misfits, start_positions
-from .store import StateStore, WriteBatch
+from consent_state.offsets import high_watermarks, last_stable_offsets, low_watermarks, topic_ids
+from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
+from consent_state.reader import Batch, Remaining, TableReader, table_consumer
+from consent_state.restore import Restored, open_transactions, restore
+from consent_state.start import Start, find_misfits, start_positions
+from consent_state.store import StateStore, WriteBatch
 
 __all__ = [
     "Batch",

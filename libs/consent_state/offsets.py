@@ -15,8 +15,8 @@ import confluent_kafka
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from .errors import RestoreFailedError
-from .positions import TopicPartition
+from consent_state.errors import RestoreFailedError
+from consent_state.positions import TopicPartition
 
 REQUEST_SECONDS = 1.5
 

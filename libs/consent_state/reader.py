@@ -15,9 +15,8 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from consent_kafka import clients
-
-from .errors import RestoreFailedError
-from .positions import Position, TopicPartition
+from consent_state.errors import RestoreFailedError
+from consent_state.positions import Position, TopicPartition
 
 
 class Batch(NamedTuple):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from .errors import RestoreFailedError, RestoreStoppedError
-from .offsets import last_stable_offsets
-from .positions import TopicPartition
-from .reader import Batch, Remaining, TableReader
-from .store import StateStore, WriteBatch
+from consent_state.errors import RestoreFailedError, RestoreStoppedError
+from consent_state.offsets import last_stable_offsets
+from consent_state.positions import TopicPartition
+from consent_state.reader import Batch, Remaining, TableReader
+from consent_state.store import StateStore, WriteBatch
 
 logger = logging.getLogger(__name__)
 

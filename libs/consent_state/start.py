@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from confluent_kafka.admin import AdminClient
 
-from .errors import RestoreFailedError
-from .offsets import high_watermarks, low_watermarks, topic_ids
-from .positions import Position, Rebuild, RebuildReason, TopicPartition
-from .store import StateStore
+from consent_state.errors import RestoreFailedError
+from consent_state.offsets import high_watermarks, low_watermarks, topic_ids
+from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
+from consent_state.store import StateStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,10 +25,8 @@ from typing import Any
 import msgspec
 import rocksdict
 
-from consent_state.errors import StateStoreLockedError
-
-from .errors import StateStoreCorruptedError, StateStoreUnavailableError
-from .positions import Position, Rebuild, RebuildReason, TopicPartition
+from consent_state.errors import StateStoreCorruptedError, StateStoreLockedError, StateStoreUnavailableError
+from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
 
 logger = logging.getLogger(__name__)
 

@@ -6,15 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .codec import Codec, register
-    from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
-    from .errors import ContractError, InvalidRecordError, NotRegisteredError, RegistryUnavailableError, UnreadableError
-    from .join import SKEW_MICROS, order
-    from .partitioner import murmur2, partition_of
-    from .reading import NO_DECISION, Verdict, effective_verdict
-    from .records import entry_from_avro, entry_from_change, entry_to_avro, verdicts_of
-    from .topics import Topics, TopicSpec, record_names, subject
-    from .verdict import verdicts
+    from consent_contracts.codec import Codec, register
+    from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
+    from consent_contracts.errors import (
+        ContractError,
+        InvalidRecordError,
+        NotRegisteredError,
+        RegistryUnavailableError,
+        UnreadableError,
+    )
+    from consent_contracts.join import SKEW_MICROS, order
+    from consent_contracts.partitioner import murmur2, partition_of
+    from consent_contracts.reading import NO_DECISION, Verdict, effective_verdict
+    from consent_contracts.records import entry_from_avro, entry_from_change, entry_to_avro, verdicts_of
+    from consent_contracts.topics import Topics, TopicSpec, record_names, subject
+    from consent_contracts.verdict import verdicts
 else:
 
     def __getattr__(name: str) -> object:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidRecordError
+from consent_contracts.errors import InvalidRecordError
 
 if TYPE_CHECKING:
-    from .codec import Codec
+    from consent_contracts.codec import Codec
 
 CHANNEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 HOLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -22,12 +22,16 @@ from typing import Any, NamedTuple, Protocol
 
 import fastavro
 
-from consent_contracts.errors import SchemaRefusedError
-
-from . import schemas, writer_schema
-from .errors import NotRegisteredError, RegistryRefusedError, RegistryUnavailableError, UnreadableError
-from .topics import Topics, record_names, subject
-from .writer_schema import MAX_SCHEMA_CHARACTERS
+from consent_contracts import schemas, writer_schema
+from consent_contracts.errors import (
+    NotRegisteredError,
+    RegistryRefusedError,
+    RegistryUnavailableError,
+    SchemaRefusedError,
+    UnreadableError,
+)
+from consent_contracts.topics import Topics, record_names, subject
+from consent_contracts.writer_schema import MAX_SCHEMA_CHARACTERS
 
 _MAGIC = b"\x00"
 _HEADER = 5

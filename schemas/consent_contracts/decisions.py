@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .reading import EVERY_PURPOSE, KEY_ID
+from consent_contracts.reading import EVERY_PURPOSE, KEY_ID
 
 __all__ = ["EVERY_PURPOSE", "GIVEN", "KEY_ID", "STATUSES", "Decision", "Entry", "permits"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .decisions import KEY_ID, Decision, Entry, permits
+from consent_contracts.decisions import KEY_ID, Decision, Entry, permits
 
 SKEW_MICROS = 2_000_000
 """A permission counts as this much older than its stated time: at a near tie the person is left alone."""

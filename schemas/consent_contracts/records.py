@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .checks import CHANNEL, MAX_LOSS, check_moments
-from .decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
-from .errors import InvalidRecordError
-from .verdict import Verdict, verdicts
+from consent_contracts.checks import CHANNEL, MAX_LOSS, check_moments
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
+from consent_contracts.errors import InvalidRecordError
+from consent_contracts.verdict import Verdict, verdicts
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 LONGEST_TEXT = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from .schemas import NAMESPACE
+from consent_contracts.schemas import NAMESPACE
 
 DAY_MS = 24 * 3600 * 1000
 _RESOLVED_SEGMENT_MS = 10 * 60 * 1000

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .decisions import EVERY_PURPOSE, Decision, permits
-from .join import order
-from .reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, effective_verdict
+from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
+from consent_contracts.join import order
+from consent_contracts.reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, effective_verdict
 
 __all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "effective_verdict", "verdict", "verdicts"]
 

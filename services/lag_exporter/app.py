@@ -16,13 +16,12 @@ from consent_kafka.registry import lazy_codec
 from consent_service.clock import elapsed_micros, now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics
-
-from .errors import BrokerUnavailableError
-from .kafka_broker import KafkaBroker
-from .lag import LagReader, OpenTransaction
-from .metrics import LagMetrics
-from .resolved import ResolvedReader
-from .settings import LagSettings
+from lag_exporter.errors import BrokerUnavailableError
+from lag_exporter.kafka_broker import KafkaBroker
+from lag_exporter.lag import LagReader, OpenTransaction
+from lag_exporter.metrics import LagMetrics
+from lag_exporter.resolved import ResolvedReader
+from lag_exporter.settings import LagSettings
 
 logger = logging.getLogger(__name__)
 

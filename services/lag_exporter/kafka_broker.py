@@ -17,9 +17,8 @@ from confluent_kafka import admin as kafka_admin
 
 from consent_kafka import clients
 from consent_kafka.batches import RecordBatch
-
-from .errors import BrokerUnavailableError, UnknownTopicError
-from .lag import Bounds, Partition
+from lag_exporter.errors import BrokerUnavailableError, UnknownTopicError
+from lag_exporter.lag import Bounds, Partition
 
 _ASK_SECONDS = 5.0
 _OFFSET_SPEC: Any = vars(kafka_admin)["OffsetSpec"]  # exported, but its stubs do not say so

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from consent_service.zero_series import from_zero
-
-from .lag import LagSnapshot
-from .resolved import PartitionResolved, ages, holes
+from lag_exporter.lag import LagSnapshot
+from lag_exporter.resolved import PartitionResolved, ages, holes
 
 _LABELS = ("group", "topic", "partition")
 

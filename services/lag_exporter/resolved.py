@@ -17,9 +17,8 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import ContractError, RegistryUnavailableError
 from consent_kafka.clients import append_time
 from consent_service.clock_check import ClockCheck
-
-from .errors import BrokerUnavailableError
-from .lag import Partition
+from lag_exporter.errors import BrokerUnavailableError
+from lag_exporter.lag import Partition
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ def suppression() -> None:
 
     from consent_kafka.provisioning import require_topics
     from consent_service import settings, startup
-
-    from .app import run_suppression
-    from .settings import SuppressionSettings
+    from suppression.app import run_suppression
+    from suppression.settings import SuppressionSettings
 
     loaded = settings.load(SuppressionSettings)
     startup.begin_logs(loaded)
@@ -59,9 +58,8 @@ def gate() -> None:
     from consent_kafka.errors import TopicMismatchError
     from consent_service import settings, startup
     from consent_service.exits import exit_with_errors
-
-    from .gate.run import run_gate
-    from .gate.settings import GateSettings
+    from suppression.gate.run import run_gate
+    from suppression.gate.settings import GateSettings
 
     loaded = settings.load(GateSettings)
     startup.begin_logs(loaded)
@@ -117,9 +115,8 @@ def scrub(**words: Any) -> None:
     from consent_service import settings
     from consent_service.exits import exit_with_errors
     from consent_service.terminal import shown
-
-    from .scrub.command import Wanted, run
-    from .scrub.errors import FileNotReadableError
+    from suppression.scrub.command import Wanted, run
+    from suppression.scrub.errors import FileNotReadableError
 
     loaded = settings.load(settings.KeyringSettings)
     # librdkafka has a line for each of its tries; the last line of the command names the cause.

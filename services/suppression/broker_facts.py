@@ -5,8 +5,7 @@ from __future__ import annotations
 from confluent_kafka.admin import AdminClient
 
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, low_watermarks, topic_ids
-
-from .resolved import Facts, ListTopics
+from suppression.resolved import Facts, ListTopics
 
 
 class BrokerFacts:

@@ -19,12 +19,11 @@ from typing import Any, TypeVar
 from consent_kafka.dead_letters import AsyncDeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk
-
-from .errors import StoppedError, TopicsChangedError
-from .lanes import Lane, LaneQueues, Slice
-from .partition import MergePartition
-from .resolved_publisher import ResolvedPublisher
-from .serde import Rejected
+from suppression.errors import StoppedError, TopicsChangedError
+from suppression.lanes import Lane, LaneQueues, Slice
+from suppression.partition import MergePartition
+from suppression.resolved_publisher import ResolvedPublisher
+from suppression.serde import Rejected
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ import msgspec
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry
 from consent_contracts.join import join
-
-from .seals import SealRank, any_seal
+from suppression.seals import SealRank, any_seal
 
 EntryKey = tuple[str, str]
 """Where an entry lives: its channel and address key."""

@@ -21,20 +21,19 @@ from consent_service.clock import now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health
 from consent_state import table_consumer
-
-from .broker_facts import BrokerFacts
-from .handler import LaneHandler, MergeTask
-from .lanes import Lane
-from .metrics import MergeMetrics
-from .opening import Opening
-from .partition import MergePartition
-from .resolved import ListTopics
-from .resolved_publisher import ResolvedPublisher
-from .resolved_topic import ResolvedTopic
-from .restore import StateRestorer
-from .seals import SealRank, any_seal
-from .store import EntryStore
-from .writer import FencedWriter
+from suppression.broker_facts import BrokerFacts
+from suppression.handler import LaneHandler, MergeTask
+from suppression.lanes import Lane
+from suppression.metrics import MergeMetrics
+from suppression.opening import Opening
+from suppression.partition import MergePartition
+from suppression.resolved import ListTopics
+from suppression.resolved_publisher import ResolvedPublisher
+from suppression.resolved_topic import ResolvedTopic
+from suppression.restore import StateRestorer
+from suppression.seals import SealRank, any_seal
+from suppression.store import EntryStore
+from suppression.writer import FencedWriter
 
 GROUP = "suppression"
 

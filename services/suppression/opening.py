@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from consent_kafka.transport import Ownership
-
-from .handler import MergeTask
-from .lanes import Lane
+from suppression.handler import MergeTask
+from suppression.lanes import Lane
 
 Open = Callable[[Mapping[Lane, Ownership]], Awaitable[MergeTask]]
 

@@ -18,8 +18,7 @@ from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_service.clock import now_micros
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorruptedError, TopicPartition
-
-from .errors import (
+from suppression.errors import (
     EntryUnreadableError,
     RetriableError,
     StoppedError,
@@ -27,16 +26,16 @@ from .errors import (
     TransactionAbortedError,
     WriterFencedError,
 )
-from .lanes import Lane
-from .merge import EntryKey, fail_closed_entry, merge
-from .metrics import MergeMetrics
-from .record_clock import RecordClock
-from .resolved import ResolvedMark
-from .restore import StateRestorer
-from .seals import SealRank, any_seal
-from .serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
-from .store import EntryStore, decode_compact, is_compact
-from .writer import FencedWriter
+from suppression.lanes import Lane
+from suppression.merge import EntryKey, fail_closed_entry, merge
+from suppression.metrics import MergeMetrics
+from suppression.record_clock import RecordClock
+from suppression.resolved import ResolvedMark
+from suppression.restore import StateRestorer
+from suppression.seals import SealRank, any_seal
+from suppression.serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
+from suppression.store import EntryStore, decode_compact, is_compact
+from suppression.writer import FencedWriter
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from consent_state import Position
-
-from .lanes import Lane
+from suppression.lanes import Lane
 
 NewId = Callable[[], str]
 

@@ -17,12 +17,11 @@ from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock import elapsed_micros
 from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
-
-from .errors import TopicsChangedError
-from .lanes import Lane
-from .metrics import MergeMetrics
-from .resolved import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
-from .resolved_topic import ResolvedTopic
+from suppression.errors import TopicsChangedError
+from suppression.lanes import Lane
+from suppression.metrics import MergeMetrics
+from suppression.resolved import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
+from suppression.resolved_topic import ResolvedTopic
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,8 @@ from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_kafka.clients import AsyncProducer
 from consent_state import Position, TableReader, TopicPartition, high_watermarks, low_watermarks, topic_ids
-
-from .errors import StoppedError
-from .resolved import ListState, ListTopics, from_datum, to_datum
+from suppression.errors import StoppedError
+from suppression.resolved import ListState, ListTopics, from_datum, to_datum
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,9 @@ from consent_state import (
     restore,
     start_positions,
 )
-
-from .errors import RetriableError, StoppedError
-from .expiry import may_expire, read_next_expiry
-from .store import EntryStore, key_prefix, put_row
+from suppression.errors import RetriableError, StoppedError
+from suppression.expiry import may_expire, read_next_expiry
+from suppression.store import EntryStore, key_prefix, put_row
 
 
 class UnrecognisedRecord(NamedTuple):

@@ -17,13 +17,12 @@ from consent_contracts.schemas import NAMESPACE
 from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.transport.compressed_batches import unfetchable_reason
-
-from .errors import EntryUnreadableError
-from .expiry import next_expiry, next_expiry_header
-from .merge import EntryKey
-from .resolved import ResolvedMark
-from .size_limit import OVERFLOW_SUBJECT, reduce_to_limit
-from .writer import Row
+from suppression.errors import EntryUnreadableError
+from suppression.expiry import next_expiry, next_expiry_header
+from suppression.merge import EntryKey
+from suppression.resolved import ResolvedMark
+from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
+from suppression.writer import Row
 
 MAX_ENTRY_BYTES = 131_072
 """Some 1,700 decisions. Each change of an address writes its whole entry again (docs/decisions/0012)."""

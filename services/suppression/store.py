@@ -17,8 +17,7 @@ import msgspec
 from consent_contracts.decisions import Entry
 from consent_state import Position, Rebuild, StateStore, TopicPartition, WriteBatch
 from consent_state.store import MIB
-
-from .merge import EntryKey
+from suppression.merge import EntryKey
 
 FORMAT_VERSION = 3
 

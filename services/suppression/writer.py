@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consent_kafka.clients import unauthorized
-
-from .errors import MergeError, RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
+from suppression.errors import MergeError, RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
 
 _WAIT_SECONDS = 1.0
 """One wait for the broker; whether to stop is checked between two of them."""

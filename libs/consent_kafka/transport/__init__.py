@@ -5,12 +5,11 @@ not. See docs/decisions/ for why not stock Faust.
 """
 
 from consent_kafka.errors import PartitionStuckError
-
-from .api import Chunk, Ownership, PartitionHandler, Record, StreamSpec
-from .app import build
-from .chunk_app import ChunkApp
-from .metrics import TransportMetrics
-from .worker import run
+from consent_kafka.transport.api import Chunk, Ownership, PartitionHandler, Record, StreamSpec
+from consent_kafka.transport.app import build
+from consent_kafka.transport.chunk_app import ChunkApp
+from consent_kafka.transport.metrics import TransportMetrics
+from consent_kafka.transport.worker import run
 
 __all__ = [
     "Chunk",

@@ -12,16 +12,15 @@ from mode import CrashingSupervisor
 from yarl import URL
 
 from consent_kafka.instance_watch import InstanceWatch, find_holder
+from consent_kafka.transport.api import Chunk, StreamSpec
+from consent_kafka.transport.chunk_app import ChunkApp, NoTables
+from consent_kafka.transport.consumer import ChunkTransport
+from consent_kafka.transport.membership import Membership
+from consent_kafka.transport.metrics import TransportMetrics
+from consent_kafka.transport.options import Options
+from consent_kafka.transport.partition_tasks import PartitionTasks
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
-
-from .api import Chunk, StreamSpec
-from .chunk_app import ChunkApp, NoTables
-from .consumer import ChunkTransport
-from .membership import Membership
-from .metrics import TransportMetrics
-from .options import Options
-from .partition_tasks import PartitionTasks
 
 
 class ChunkSchema(faust.Schema[None, Chunk]):

@@ -10,13 +10,12 @@ from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.types import TP
 
+from consent_kafka.transport.api import StreamSpec
+from consent_kafka.transport.membership import Membership
+from consent_kafka.transport.metrics import TransportMetrics
+from consent_kafka.transport.options import Options
+from consent_kafka.transport.partition_tasks import PartitionTasks
 from consent_service.health import Health
-
-from .api import StreamSpec
-from .membership import Membership
-from .metrics import TransportMetrics
-from .options import Options
-from .partition_tasks import PartitionTasks
 
 logger = logging.getLogger(__name__)
 

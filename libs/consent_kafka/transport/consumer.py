@@ -16,9 +16,9 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.transports import ConsumerT
 
-from .api import Chunk
-from .chunk_app import ChunkApp
-from .thread import POLL_SECONDS, ChunkConsumerThread
+from consent_kafka.transport.api import Chunk
+from consent_kafka.transport.chunk_app import ChunkApp
+from consent_kafka.transport.thread import POLL_SECONDS, ChunkConsumerThread
 
 
 class ChunkConsumer(Consumer):

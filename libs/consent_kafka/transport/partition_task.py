@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from consent_kafka.errors import PartitionStuckError
+from consent_kafka.transport.api import Chunk, PartitionHandler, Record, StreamSpec
+from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.offsets import OffsetTracker, Range
 from consent_service.stall_timer import StableOffset, StallTimer
-
-from .api import Chunk, PartitionHandler, Record, StreamSpec
-from .membership import GroupMembershipId, Membership
-from .offsets import OffsetTracker, Range
 
 
 class PartitionOwnership:

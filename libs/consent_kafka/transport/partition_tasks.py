@@ -8,12 +8,11 @@ from functools import partial
 
 from faust.types import TP
 
+from consent_kafka.transport.api import StreamSpec
+from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.metrics import TransportMetrics
+from consent_kafka.transport.partition_task import PartitionTask
 from consent_service.health import Health
-
-from .api import StreamSpec
-from .membership import GroupMembershipId, Membership
-from .metrics import TransportMetrics
-from .partition_task import PartitionTask
 
 
 class PartitionTasks:

@@ -32,11 +32,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from consent_kafka.clients import aiokafka_security
-
-from .api import Record
-from .chunk_app import ChunkApp
-from .compressed_batches import UNFETCHABLE_HEADER, without_compressed
-from .membership import GroupMembershipId
+from consent_kafka.transport.api import Record
+from consent_kafka.transport.chunk_app import ChunkApp
+from consent_kafka.transport.compressed_batches import UNFETCHABLE_HEADER, without_compressed
+from consent_kafka.transport.membership import GroupMembershipId
 
 logger = logging.getLogger(__name__)
 

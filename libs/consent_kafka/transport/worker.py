@@ -12,10 +12,9 @@ from mode import Worker
 from mode.utils.futures import maybe_cancel
 
 from consent_kafka.errors import PartitionStuckError
+from consent_kafka.transport.chunk_app import ChunkApp
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
-
-from .chunk_app import ChunkApp
 
 logger = logging.getLogger(__name__)
 

@@ -35,14 +35,14 @@ def check(file: Path, channels: str, keyring_file: Path | None, verifying: bool)
     Credentials are looked up, and their form is checked, but they are not used: without --verify nothing is called.
     With it a tool that does not know us, or a target, makes the exit code 1.
     """
-    from .declared import read_destinations
+    from propagator.cli.declared import read_destinations
 
     known = tuple(channel.strip() for channel in channels.split(","))
     all_verified = True
     for each in read_destinations(file, known, _keyring(keyring_file)):
         click.echo("\n".join(_lines(each)))
         if verifying:
-            from .verification import verify
+            from propagator.cli.verification import verify
 
             verification = asyncio.run(verify(each))
             all_verified &= verification.verified

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .check import check
-from .forget import forget
-from .status import list_destinations
+from propagator.cli.check import check
+from propagator.cli.forget import forget
+from propagator.cli.status import list_destinations
 
 
 @click.group()

@@ -38,9 +38,8 @@ def forget(name: str, yes: bool) -> None:
     propagators without it first: one that runs with an older file would write new rows.
     """
     from consent_service import settings, startup
+    from propagator.cli.declared import read_destinations
     from propagator.settings import PropagatorSettings
-
-    from .declared import read_destinations
 
     loaded = settings.load(PropagatorSettings)
     path = loaded.propagator_destinations

@@ -25,9 +25,8 @@ def propagator() -> None:
 
     from consent_kafka.provisioning import require_topics
     from consent_service import settings, startup
+    from propagator.cli.declared import read_destinations
     from propagator.settings import PropagatorSettings
-
-    from .declared import read_destinations
 
     loaded = settings.load(PropagatorSettings)
     keyring = startup.keyring(loaded)

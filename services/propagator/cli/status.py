@@ -66,8 +66,7 @@ def list_destinations(url: str | None, seconds: float) -> None:
     DELIVERED UNTIL  every live refusal recorded until then was accepted; - is not known
     """
     from consent_service import settings
-
-    from .metrics_settings import MetricsSettings
+    from propagator.cli.metrics_settings import MetricsSettings
 
     if url is None:
         loaded = settings.load(MetricsSettings)

@@ -24,12 +24,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from consent_privacy.keyring import Keyring
+from propagator.config.model import Destination, Limits, live_keys
+from propagator.config.yaml_node import YamlNode, parse
 from propagator.connectors.base import ConnectionSettings, ConnectorType, Options
 from propagator.desired.model import Purposes
 from propagator.errors import FileFault, InvalidDestinationsFileError
-
-from .model import Destination, Limits, live_keys
-from .yaml_node import YamlNode, parse
 
 SAME = "same"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

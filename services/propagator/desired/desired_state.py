@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
 from consent_contracts.verdict import UNKNOWN, Verdict, effective_verdict
-
-from .model import PERMIT, SUPPRESS, Action, DesiredState, ListEntry, Purposes, TargetState
+from propagator.desired.model import PERMIT, SUPPRESS, Action, DesiredState, ListEntry, Purposes, TargetState
 
 
 def desired_state(

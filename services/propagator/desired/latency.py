@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from consent_contracts.verdict import EXPIRED
-
-from .model import TargetState
+from propagator.desired.model import TargetState
 
 INHERITED_AFTER_MICROS = 60_000_000
 """Between a decision and an entry that holds it, beyond which the entry was written for another reason: an address that

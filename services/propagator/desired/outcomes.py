@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from .model import PERMIT, SUPPRESS, UNMAPPED, DeliveredTarget, DesiredState, PlannedPush, RetryState, TargetState
+from propagator.desired.model import (
+    PERMIT,
+    SUPPRESS,
+    UNMAPPED,
+    DeliveredTarget,
+    DesiredState,
+    PlannedPush,
+    RetryState,
+    TargetState,
+)
 
 NO_TARGET = "no_target"
 

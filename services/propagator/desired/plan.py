@@ -25,10 +25,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from consent_contracts.decisions import Decision, permits
-
-from .decision_ids import matches, named
-from .desired_state import desired_state
-from .model import (
+from propagator.desired.decision_ids import matches, named
+from propagator.desired.desired_state import desired_state
+from propagator.desired.model import (
     NOTHING,
     PERMIT,
     SUPPRESS,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from .model import Action
+from propagator.desired.model import Action
 
 Stage = Literal["queued", "accepted", "effective", "failed", "impossible"]
 MAX_DECISIONS = 1_000

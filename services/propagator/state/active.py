@@ -29,14 +29,13 @@ from consent_state import (
 )
 from propagator.errors import SenderFencedError
 from propagator.sending.ports import PendingPush
-
-from .committer import Committer, OutgoingRecord
-from .fills import fill_reason, next_fills
-from .overlay import UndurableRow
-from .planning import PlannedDestination
-from .reader import StateReader, Update
-from .records import RecordBuilder
-from .session import SenderSession
+from propagator.state.committer import Committer, OutgoingRecord
+from propagator.state.fills import fill_reason, next_fills
+from propagator.state.overlay import UndurableRow
+from propagator.state.planning import PlannedDestination
+from propagator.state.reader import StateReader, Update
+from propagator.state.records import RecordBuilder
+from propagator.state.session import SenderSession
 
 logger = logging.getLogger(__name__)
 

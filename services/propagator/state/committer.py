@@ -21,8 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from consent_kafka.clients import unauthorized
 from propagator.errors import SenderFencedError
-
-from .overlay import UndurableRow
+from propagator.state.overlay import UndurableRow
 
 logger = logging.getLogger(__name__)
 

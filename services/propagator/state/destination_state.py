@@ -18,14 +18,13 @@ from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
 from propagator.errors import SenderFencedError, SendNotAllowedError
 from propagator.sending.ports import Current, Kind, PendingPush
-
-from .committer import OutgoingRecord
-from .overlay import UndurableRow
-from .planning import PlannedDestination, RecordDecoder, plan_address
-from .reader import StateReader
-from .records import RecordBuilder
-from .session import SenderSession
-from .tables import PartitionTables, StoredAddress, oldest_first
+from propagator.state.committer import OutgoingRecord
+from propagator.state.overlay import UndurableRow
+from propagator.state.planning import PlannedDestination, RecordDecoder, plan_address
+from propagator.state.reader import StateReader
+from propagator.state.records import RecordBuilder
+from propagator.state.session import SenderSession
+from propagator.state.tables import PartitionTables, StoredAddress, oldest_first
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from consent_state import RebuildReason
 from propagator.metrics import Metrics
-
-from .committer import OutgoingRecord
-from .metrics import StateMetrics
+from propagator.state.committer import OutgoingRecord
+from propagator.state.metrics import StateMetrics
 
 
 class StateEvents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .rows import DestinationFill
+from propagator.state.rows import DestinationFill
 
 
 def fill_reason(

@@ -14,10 +14,9 @@ from consent_contracts.records import entry_from_avro, verdicts_of
 from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
 from propagator.desired.plan import plan
 from propagator.sending.ports import PendingPush
-
-from .recent_values import RecentValues
-from .rows import DestinationFill, check_row, delivered_of, fill_of
-from .unknown_schemas import UnknownSchemas
+from propagator.state.recent_values import RecentValues
+from propagator.state.rows import DestinationFill, check_row, delivered_of, fill_of
+from propagator.state.unknown_schemas import UnknownSchemas
 
 _ADDRESS_KEY = re.compile(rf"{KEY_ID}\.[A-Za-z0-9_-]+")
 _KEPT_BYTES = 4 * 1024 * 1024

@@ -40,13 +40,12 @@ from consent_state import (
     start_positions,
 )
 from propagator.sending.ports import PendingPush
-
-from .broker_watch import BrokerWatch
-from .freshness import Freshness
-from .lost import LostState
-from .memory import release_memory
-from .scan import Scanner
-from .tables import Offers, PartitionTables, TableTopics
+from propagator.state.broker_watch import BrokerWatch
+from propagator.state.freshness import Freshness
+from propagator.state.lost import LostState
+from propagator.state.memory import release_memory
+from propagator.state.scan import Scanner
+from propagator.state.tables import Offers, PartitionTables, TableTopics
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.topics import Topics
 from propagator.desired.model import DeliveredTarget
 from propagator.desired.receipt import Receipt
-
-from .committer import OutgoingRecord
-from .planning import PlannedDestination
-from .rows import DestinationFill, address_datum, destination_datum, row_key
+from propagator.state.committer import OutgoingRecord
+from propagator.state.planning import PlannedDestination
+from propagator.state.rows import DestinationFill, address_datum, destination_datum, row_key
 
 _LATEST_HEADER_MICROS = 253_402_300_799_000_000
 """The end of the year 9999: RFC 3339 knows no later time, and an entry may hold one."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from . import layout
-from .planning import PlannedDestination
-from .tables import Offers, PartitionTables
+from propagator.state import layout
+from propagator.state.planning import PlannedDestination
+from propagator.state.tables import Offers, PartitionTables
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from consent_kafka.transport.api import Ownership
 from propagator.errors import SenderFencedError
 from propagator.sending.ports import PendingPush
+from propagator.state.committer import Committer, OutgoingRecord
+from propagator.state.overlay import Overlay, UndurableRow
 from propagator.timing import TOO_LARGE_SECONDS
-
-from .committer import Committer, OutgoingRecord
-from .overlay import Overlay, UndurableRow
 
 
 class SenderSession:

@@ -23,11 +23,10 @@ from consent_service.clock import now_micros
 from consent_state import Batch, StateStore, TopicPartition, WriteBatch
 from propagator.desired.model import DeliveredTarget, ListEntry
 from propagator.sending.ports import Kind, PendingPush
-
-from . import layout
-from .layout import PendingKey, StoredEntry
-from .planning import PlannedDestination, RecordDecoder, pending_of, plan_address, unplanned
-from .rows import DestinationFill, parse_row_key
+from propagator.state import layout
+from propagator.state.layout import PendingKey, StoredEntry
+from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address, unplanned
+from propagator.state.rows import DestinationFill, parse_row_key
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,18 @@ from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 from consent_privacy.keyring import Keyring
 from consent_service import request_ids
 from consent_service.clock import elapsed_micros, now_micros
-
-from .contract import DENY, EXAMPLES, MOST_BYTES, REQUEST, RESPONSE, CheckRequest, CheckResponse, results_of
-from .metrics import GateMetrics
-from .settings import ADDRESSES, REQUESTS
+from suppression.gate.contract import (
+    DENY,
+    EXAMPLES,
+    MOST_BYTES,
+    REQUEST,
+    RESPONSE,
+    CheckRequest,
+    CheckResponse,
+    results_of,
+)
+from suppression.gate.metrics import GateMetrics
+from suppression.gate.settings import ADDRESSES, REQUESTS
 
 _AT_ONCE = 25
 """Addresses between two looks at the clock: those that are hard to read take a millisecond each."""

@@ -24,10 +24,9 @@ from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics
-
-from .app import Gate, create_app
-from .metrics import GateMetrics, ViewMetrics
-from .settings import GateSettings
+from suppression.gate.app import Gate, create_app
+from suppression.gate.metrics import GateMetrics, ViewMetrics
+from suppression.gate.settings import GateSettings
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from consent_privacy.addresses import PHONE_CHANNELS, canonical
 from consent_privacy.errors import InvalidAddressError
-
-from .errors import FileNotReadableError
+from suppression.scrub.errors import FileNotReadableError
 
 _PHONES = """
 phone phonenumber phoneno mobile mobilephone mobilenumber cell cellphone cellnumber number sms msisdn gsm

@@ -15,11 +15,10 @@ from consent_client import ListNotReadyError, SuppressionList
 from consent_client.answers import Policy
 from consent_service.settings import KeyringSettings
 from consent_service.terminal import shown
-
-from .column import choose, is_address
-from .csv_file import CsvFile
-from .divide import Result, divide
-from .errors import FileNotReadableError
+from suppression.scrub.column import choose, is_address
+from suppression.scrub.csv_file import CsvFile
+from suppression.scrub.divide import Result, divide
+from suppression.scrub.errors import FileNotReadableError
 
 _SAMPLE = 200
 _LOOK_SECONDS = 2.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import FileNotReadableError
+from suppression.scrub.errors import FileNotReadableError
 
 DELIMITERS = (",", ";", "\t", "|")
 MAX_RECORD_CHARACTERS = 1024 * 1024

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from consent_client import Answer
-
-from .csv_file import CsvFile
+from suppression.scrub.csv_file import CsvFile
 
 REASON = "reason"
 """The name of the column that is added to what is removed."""
