@@ -12,7 +12,7 @@ from consent_privacy.errors import InvalidAddressError
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _SKEW_MICROS = 2_000_000
 _ADDRESS_KEY = re.compile(rf"({KEY_ID})\.[A-Za-z0-9_-]{{43}}")
@@ -60,7 +60,7 @@ class Checker:
             return None
         if newest != self._logged_key:
             self._logged_key = newest
-            logger.error(
+            log.error(
                 "a hash key is in use that the keyring lacks: every answer is no until restarted with the new keyring",
                 extra={"tenant": self._tenant, "channel": self._view.channel, "key_id": newest},
             )

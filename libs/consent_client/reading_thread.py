@@ -9,7 +9,7 @@ from collections.abc import Callable
 from consent_client.errors import RestartRequiredError
 from consent_service.errors import LinkRefusedError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.25
 RETRY_SECONDS = 1.0
@@ -73,12 +73,12 @@ class ReadingThread:
                     self._wait_to_start_again(reason)
         except BaseException as failure:
             self.failure = failure
-            logger.exception("the reading of a topic has failed", extra={"topic": self._topic})
+            log.exception("the reading of a topic has failed", extra={"topic": self._topic})
             self._on_failure()
 
     def _wait_to_start_again(self, reason: RestartRequiredError) -> None:
         if not self.stopping.is_set():
             self.restarted_for = str(reason)
-            logger.warning("reading a topic from its beginning", extra={"topic": self._topic, "reason": str(reason)})
+            log.warning("reading a topic from its beginning", extra={"topic": self._topic, "reason": str(reason)})
             with contextlib.suppress(RestartRequiredError):
                 self.pause()

@@ -29,7 +29,7 @@ from consent_privacy.errors import InvalidKeyringError
 from consent_privacy.keyring import Keyring
 from consent_service.errors import LinkRefusedError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Staleness = Literal["raise", "deny"]
 """What `check` does where the list cannot be answered from."""
@@ -270,7 +270,7 @@ class _StateWatch:
             try:
                 self._on_state(self.view.state)
             except Exception:
-                logger.exception("on_state has failed")
+                log.exception("on_state has failed")
 
 
 def _require(name: str, given: str, possible: Collection[str]) -> None:
@@ -308,5 +308,5 @@ def _codec(registry: str, topic: str, client_config: Mapping[str, Any] | None) -
     except RegistryRefusedError as error:
         raise ListRefusedError(str(registry_refusal(registry, error))) from None
     except RegistryUnavailableError as error:
-        logger.warning("the schema registry does not answer yet: %s", error)
+        log.warning("the schema registry does not answer yet: %s", error)
     return Codec(ids)

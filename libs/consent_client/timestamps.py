@@ -17,7 +17,7 @@ from consent_contracts.topics import Topics
 from consent_kafka.resolved import ListResolved
 from consent_service.clock import elapsed_seconds, now_micros
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 1.0
 _SAMPLES = 16
@@ -117,6 +117,6 @@ class ResolvedTimestamps:
             except RegistryUnavailableError:
                 self._thread.pause()
             except (UnreadableError, InvalidRecordError) as error:
-                logger.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
+                log.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
                 return None
         return None

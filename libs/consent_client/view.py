@@ -25,7 +25,7 @@ from consent_kafka.resolved import ListResolved, ResolvedPartition, StalenessLim
 from consent_privacy.keyring import Keyring
 from consent_service.clock import elapsed_micros, now_micros
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 1.0
 _ADOPT_MICROS = 50_000
@@ -259,7 +259,7 @@ class SuppressionView:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.
-            logger.error("a record without key on the list", extra=place(message))
+            log.error("a record without key on the list", extra=place(message))
             return
         packed = None if value is None else self._packed(key, value, message, read_at)
         entries = reading.entries
@@ -282,7 +282,7 @@ class SuppressionView:
                     raise UnpackableError("the entry is not that of its key and channel")
                 return self._packing.pack(entry)
             except (UnreadableError, UnpackableError) as error:
-                logger.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
+                log.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
                 return UNREADABLE
             except RegistryUnavailableError:
                 # A schema newer than this process, and no registry to ask. The reading waits until it is back, and

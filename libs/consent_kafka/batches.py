@@ -19,7 +19,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 """Of one batch. What our own topics take is 1 to 2 MiB, and a producer fills a batch by its size before compression."""
@@ -200,7 +200,7 @@ class BoundedConsumer(Consumer):
         with suppress(KafkaException):  # The partition was revoked meanwhile: its next owner meets the batch.
             self.seek(TopicPartition(topic, partition, batch.last + 1))
             where = {"topic": topic, "partition": partition, "offset": offset}
-            logger.error("%s; reading goes on after it", batch.description, extra=where)
+            log.error("%s; reading goes on after it", batch.description, extra=where)
             self._on_unfetchable(topic, partition, batch)
 
 
@@ -213,7 +213,7 @@ def batch_reader(bootstrap: str, security: Callable[[], Mapping[str, Any]]) -> R
         except Exception as error:
             # Also settings of a tool that only librdkafka understands: then the partition waits, and no thread ends.
             where = {"topic": topic, "partition": partition, "offset": offset}
-            logger.warning("a batch cannot be looked at: %r", error, extra=where)
+            log.warning("a batch cannot be looked at: %r", error, extra=where)
             return None
 
     return read

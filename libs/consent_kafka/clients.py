@@ -26,7 +26,7 @@ from consent_kafka.batches import MAX_UNPACKED_BYTES, BoundedConsumer, OnUnfetch
 from consent_kafka.errors import DeliveryFailedError
 from consent_service.errors import LinkRefusedError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class _RepeatsLeftOut(logging.Filter):
@@ -49,7 +49,7 @@ class _RepeatsLeftOut(logging.Filter):
 
 
 REPEAT_SECONDS = 30.0
-logger.addFilter(_RepeatsLeftOut())
+log.addFilter(_RepeatsLeftOut())
 
 SESSION_SECONDS = 8.0
 """After which a group goes on without a `consumer` that is silent."""
@@ -104,7 +104,7 @@ def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **o
             **(client_config or {}),
             **_dotted(overrides),
         },
-        logger=logger,
+        logger=log,
     )
 
 
@@ -148,7 +148,7 @@ def consumer(
         },
         read_batch=batch_reader(bootstrap, lambda: aiokafka_security(client_config or {})),
         on_unfetchable=on_unfetchable,
-        logger=logger,
+        logger=log,
     )
 
 
@@ -165,7 +165,7 @@ class LastingAdmin(AdminClient):
         self._successor: AdminClient | None = None
         self._refused = threading.Event()
         self._config = dict(config)
-        super().__init__(dict(config), logger=logger)
+        super().__init__(dict(config), logger=log)
 
     def close(self) -> None:
         """What is still asked is answered with an error. Nothing may be asked from here on."""
@@ -184,7 +184,7 @@ class LastingAdmin(AdminClient):
     def list_offsets(self, *asked: Any, **arguments: Any) -> Any:
         if self._refused.is_set():
             self._refused.clear()
-            self._successor = AdminClient(self._config, logger=logger)
+            self._successor = AdminClient(self._config, logger=log)
         ask = super().list_offsets if self._successor is None else self._successor.list_offsets
         answers = ask(*asked, **arguments)
         for answer in answers.values():

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from consent_kafka.transport.api import Record
 
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TOO_LARGE = "too_large"
 """The reason of a letter that does not hold its record whole."""
@@ -179,13 +179,13 @@ class DeadLetterBuilder:
             now = time.monotonic()
             if now - self._minute_began >= 60.0:
                 if self._unlogged:
-                    logger.warning("%d more records sent to dead letters within a minute", self._unlogged)
+                    log.warning("%d more records sent to dead letters within a minute", self._unlogged)
                 self._minute_began, self._logged, self._unlogged = now, 0, 0
             if self._logged == _LOGGED_A_MINUTE:
                 self._unlogged += 1
                 return
             self._logged += 1
-        logger.warning(
+        log.warning(
             "record sent to dead letters",
             extra={
                 "topic": record.topic,

@@ -16,7 +16,7 @@ from consent_state.positions import TopicPartition
 from consent_state.reader import Batch, Remaining, TableReader
 from consent_state.store import StateStore, WriteBatch
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
 _CHECK_SECONDS = 1.0

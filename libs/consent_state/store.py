@@ -28,7 +28,7 @@ import rocksdict
 from consent_state.errors import StateStoreCorruptedError, StateStoreLockedError, StateStoreUnavailableError
 from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 3 * 24 * 3600
 """A store written longer ago is not used: the topics drop tombstones after 7 days, and it must have seen them."""
@@ -217,7 +217,7 @@ class StateStore:
         """
         self._close_database()
         if rebuild is not None:
-            logger.log(
+            log.log(
                 logging.INFO if rebuild.reason is RebuildReason.ABSENT else logging.WARNING,
                 "local state %s is restored from the beginning of the topics (%s): %s",
                 self._wanted_path,
@@ -333,7 +333,7 @@ class StateStore:
             try:
                 database.close()
             except Exception as error:  # a damaged database reports its damage again; it is closed nevertheless
-                logger.warning("closing the local state %s: %s", self._path, error)
+                log.warning("closing the local state %s: %s", self._path, error)
 
     def _remove_directory(self) -> bool:
         """Remove the directory, unless another process holds it. Returns whether a new database can take its place."""

@@ -23,7 +23,7 @@ from lag_exporter.metrics import LagMetrics
 from lag_exporter.resolved import ResolvedReader
 from lag_exporter.settings import LagSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PART = "broker"
 STALE_SECONDS = 15.0
@@ -51,7 +51,7 @@ class LagMonitor:
         except BrokerUnavailableError as error:
             self._metrics.looks.labels("failed").inc()
             age = time.monotonic() - self._seen_at
-            logger.warning("could not read consumer lag: %s", error)
+            log.warning("could not read consumer lag: %s", error)
             if age > STALE_SECONDS:
                 self._metrics.withdraw()
                 self._health.set_ready(PART, f"has not answered for {age:.0f} s")
@@ -68,7 +68,7 @@ class LagMonitor:
         now = {(each.topic, each.partition, each.offset): each for each in found}
         for each in [now[at] for at in now.keys() - self._reported]:
             what = "an open transaction hides records: find and abort it (docs/runbooks.md)"
-            logger.error(
+            log.error(
                 what,
                 extra={
                     "topic": each.topic,
@@ -79,7 +79,7 @@ class LagMonitor:
             )
         for topic, partition, offset in self._reported - now.keys():
             where = {"topic": topic, "partition": partition, "offset": offset}
-            logger.info("an open transaction has ended", extra=where)
+            log.info("an open transaction has ended", extra=where)
         self._reported = set(now)
 
 

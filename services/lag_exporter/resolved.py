@@ -20,7 +20,7 @@ from consent_service.clock_check import ClockCheck
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.lag import Partition
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _BATCH = 10_000
 _POLL_SECONDS = 0.1
@@ -117,10 +117,10 @@ class ResolvedReader:
                     self._codec, self._topic, value if isinstance(value, bytes) else None, partition=partition
                 )
             except RegistryUnavailableError as error:
-                logger.warning("the resolved topic cannot be decoded yet: %s", error)
+                log.warning("the resolved topic cannot be decoded yet: %s", error)
                 return
             except ContractError as error:
-                logger.warning("a record of the resolved topic cannot be read: partition %d, %s", partition, error)
+                log.warning("a record of the resolved topic cannot be read: partition %d, %s", partition, error)
             else:
                 appended_at = message.timestamp()[1] * 1_000
                 self.partitions = {**self.partitions, partition: PartitionResolved.of(datum, appended_at=appended_at)}

@@ -25,7 +25,7 @@ from suppression.partition import MergePartition
 from suppression.resolved_publisher import ResolvedPublisher
 from suppression.serde import Rejected
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
@@ -128,7 +128,7 @@ class MergeTask:
             self._on_error(failure)
 
     def _open_again(self, error: TopicsChangedError) -> None:
-        logger.error("the topics of a partition have changed: %s; opening it again", error)
+        log.error("the topics of a partition have changed: %s; opening it again", error)
         self._reopen()
 
     async def _watch(self) -> None:
@@ -179,7 +179,7 @@ class MergeTask:
                 except DeliveryFailedError as failed:
                     if not failed.retriable:
                         raise
-                    logger.warning("a dead letter is not taken: %s; trying again", failed.code)
+                    log.warning("a dead letter is not taken: %s; trying again", failed.code)
                     await asyncio.sleep(_PAUSE_SECONDS)
                 else:
                     break
@@ -212,4 +212,4 @@ def _log_abandoned_failure(abandoned: asyncio.Future[Any]) -> None:
     """A call that was asked to stop ends with StoppedError, which no caller awaits any more."""
     failure = None if abandoned.cancelled() else abandoned.exception()
     if failure is not None and not isinstance(failure, StoppedError):
-        logger.error("a cancelled call has failed", exc_info=failure)
+        log.error("a cancelled call has failed", exc_info=failure)

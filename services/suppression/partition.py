@@ -37,7 +37,7 @@ from suppression.serde import DecodedChanges, EntrySerde, OutputBatch, Record, R
 from suppression.store import EntryStore, decode_compact, is_compact
 from suppression.writer import FencedWriter
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
@@ -169,18 +169,18 @@ class MergePartition:
             except (RetriableError, RegistryUnavailableError) as error:
                 self._metrics.retries.inc()
                 failures += 1
-                logger.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
+                log.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
                 if failures >= _TRIES_BEFORE_REOPENING:
                     self._not_ready(f"{doing}: {error}")
                 self._pause(failures, doing)
             except WriterFencedError as error:
                 self._metrics.fenced.inc()
-                logger.error("partition %d: %s: %s", self._partition, doing, error)
+                log.error("partition %d: %s: %s", self._partition, doing, error)
                 self._await_ownership()
             except StateStoreCorruptedError as error:
                 # However often: the topics hold everything, and a worker that exits would restore it all the same.
                 failures += 1
-                logger.error("partition %d: %s: %s", self._partition, doing, error)
+                log.error("partition %d: %s: %s", self._partition, doing, error)
                 self._not_ready("restoring: the local state is damaged")
                 self._clear_state(Rebuild(RebuildReason.CORRUPTED, str(error)))
                 self._pause(failures, doing)
@@ -234,10 +234,10 @@ class MergePartition:
         self._metrics.restore_seconds.observe(restored.seconds)
         self._metrics.restored_records.inc(restored.records)
         self._metrics.unrecognised_records.inc(len(restored.unrecognised))
-        logger.info("partition %d restored: %d records in %.2f s", self._partition, restored.records, restored.seconds)
+        log.info("partition %d restored: %d records in %.2f s", self._partition, restored.records, restored.seconds)
 
     def _restore_waits(self, reason: str) -> None:
-        logger.warning("partition %d: restoring: %s", self._partition, reason)
+        log.warning("partition %d: restoring: %s", self._partition, reason)
         self._not_ready(f"restoring: {reason}")
 
     def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
@@ -287,7 +287,7 @@ class MergePartition:
             return self._serde.decode_entry(place, data)
         except EntryUnreadableError as lost:
             self._metrics.unreadable_entries.inc()
-            logger.error(
+            log.error(
                 "partition %d: a stored entry cannot be read (%s): its permissions are void", self._partition, lost
             )
             return None

@@ -23,7 +23,7 @@ from suppression.metrics import MergeMetrics
 from suppression.resolved import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
 from suppression.resolved_topic import ResolvedTopic
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.25
 """Between two records of a partition."""
@@ -87,20 +87,20 @@ class ResolvedPublisher:
                 recorded = await asyncio.to_thread(self._resolved_topic.last, self._stopping)
                 facts = await asyncio.to_thread(self._ask_facts)
             except RestoreFailedError as error:
-                logger.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
+                log.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
                 waiting(f"comparing positions: {error}")
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 break
         beginning = begin(recorded, facts, self._list_topics, _new_id)
         if recorded is None:
-            logger.warning(
+            log.warning(
                 "partition %d has a hole: it is new, or Kafka was wiped; nothing is permitted in it until the relay has"
                 " published the ledger",
                 self._partition,
             )
         elif beginning.losses:
-            logger.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
+            log.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
         self._become(beginning.state)
         return beginning.lists_lost
 
@@ -134,13 +134,13 @@ class ResolvedPublisher:
             )
         )
         if self.state.loss != before.loss:
-            logger.warning(
+            log.warning(
                 "partition %d has a hole: the relay reports that Kafka has lost records of %s",
                 self._partition,
                 self._list_topics.inputs[lane],
             )
         if (before.hole or before.channel_holes) and not (self.state.hole or self.state.channel_holes):
-            logger.info("partition %d: its holes are repaired", self._partition)
+            log.info("partition %d: its holes are repaired", self._partition)
 
     async def publish(self) -> None:
         """Publish each change soon, a few a second at most. Runs until it is cancelled."""
@@ -158,7 +158,7 @@ class ResolvedPublisher:
             try:
                 await self._compare()
             except RestoreFailedError as error:
-                logger.warning("partition %d: comparing positions: %s", self._partition, error)
+                log.warning("partition %d: comparing positions: %s", self._partition, error)
 
     def stop(self) -> None:
         """End a `begin` that is under way."""
@@ -177,7 +177,7 @@ class ResolvedPublisher:
         except DeliveryFailedError as failed:
             if not failed.retriable:
                 raise
-            logger.warning("partition %d: a resolved record was not written: %s", self._partition, failed.code)
+            log.warning("partition %d: a resolved record was not written: %s", self._partition, failed.code)
             self._changed.set()
         else:
             if append_time is not None:
@@ -195,7 +195,7 @@ class ResolvedPublisher:
             try:
                 return await self._compare()
             except RestoreFailedError as error:
-                logger.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
+                log.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _become(self, state: ListState) -> None:

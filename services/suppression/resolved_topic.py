@@ -22,7 +22,7 @@ from consent_state import Position, TableReader, TopicPartition, high_watermarks
 from suppression.errors import StoppedError
 from suppression.resolved import ListState, ListTopics, from_datum, to_datum
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _EVENT_TYPE = f"{NAMESPACE}.ListResolved"
 _POLL_SECONDS = 0.5
@@ -77,7 +77,7 @@ class ResolvedTopic:
                     decode_resolved(self._codec, self._topic, value, partition=self._partition, read_at=read_at)
                 )
             except (UnreadableError, InvalidRecordError) as error:
-                logger.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
+                log.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
         return None
 
     async def write(self, state: ListState, now: int) -> int | None:

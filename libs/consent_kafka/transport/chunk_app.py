@@ -17,7 +17,7 @@ from consent_kafka.transport.options import Options
 from consent_kafka.transport.partition_tasks import PartitionTasks
 from consent_service.health import Health
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class ConsumerOnlyStrategy(BootStrategy):
@@ -60,7 +60,7 @@ class ChunkApp(faust.App):
 
     def fail(self, failure: BaseException) -> None:
         """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
-        logger.critical("stream %s has failed", self.stream_spec.name, exc_info=failure)
+        log.critical("stream %s has failed", self.stream_spec.name, exc_info=failure)
         self.end_process(failure)
 
     def wake(self) -> None:

@@ -37,7 +37,7 @@ from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.compressed_batches import UNFETCHABLE_HEADER, without_compressed
 from consent_kafka.transport.membership import GroupMembershipId
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 COMMIT_SECONDS = 5.0
@@ -208,7 +208,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         except UnicodeDecodeError:
             if not records:
                 offset = result._partition_records.next_fetch_offset
-                logger.error("%s:%d:%d cannot be read: the name of a header is not UTF-8", *tp, offset)
+                log.error("%s:%d:%d cannot be read: the name of a header is not UTF-8", *tp, offset)
                 records.append(UnparsedRecord(topic=tp.topic, partition=tp.partition, offset=offset))
                 state.consumed_to(offset + 1)
             self._fetch_again(fetcher, tp)
@@ -234,7 +234,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             return
         stream = self.app.stream_spec.name
         self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
-        logger.error(
+        log.error(
             "stream %s: offset %d of %s:%d no longer exists, resuming at %d",
             stream,
             wanted,

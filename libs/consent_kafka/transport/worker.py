@@ -16,7 +16,7 @@ from consent_kafka.transport.chunk_app import ChunkApp
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 EXIT_FAILED = 1
@@ -62,7 +62,7 @@ class StreamsWorker(Worker):
         # All at once: each app waits for its own handlers.
         ended = await asyncio.gather(*(child.stop() for child in self._children), return_exceptions=True)
         for failure in filter(None, ended):
-            logger.error("an app did not stop in order", exc_info=failure)
+            log.error("an app did not stop in order", exc_info=failure)
             self.failure = self.failure or failure
 
     async def _sentinel_task(self) -> None:
@@ -95,11 +95,11 @@ def run(apps: Sequence[ChunkApp]) -> int:
     if isinstance(reason, LinkRefusedError):
         exit_with_errors([str(reason)])
     if reason is not None:
-        logger.critical("the streams have failed", exc_info=reason)
+        log.critical("the streams have failed", exc_info=reason)
         return EXIT_FAILED
     return code if isinstance(code, int) else EXIT_FAILED
 
 
 def _exit_now(reason: str) -> None:
-    logger.critical("%s; ending the process", reason)
+    log.critical("%s; ending the process", reason)
     os._exit(EXIT_STUCK)

@@ -13,7 +13,7 @@ from consent_privacy.addresses import PHONE_CHANNELS, aliases
 from consent_privacy.errors import DecryptionFailedError, UnknownTenantError
 from consent_privacy.keyring import Keyring
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _FIND = text("""
 SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address
@@ -106,7 +106,7 @@ def alias_names(keyring: Keyring, address: Address) -> list[Named]:
         try:
             canonical = keyring.open(address.key, address.sealed[address.key])
         except DecryptionFailedError as error:
-            logger.warning(
+            log.warning(
                 "a refusal reaches no other form of an address, because the address cannot be opened",
                 extra={"tenant": address.tenant, "channel": address.channel, "reason": error.reason},
             )
@@ -187,7 +187,7 @@ def refresh(
                     raise
                 # A refusal under the keys that it has is worth more than none. A rotation does not end meanwhile:
                 # the new key counts as incomplete.
-                logger.warning(
+                log.warning(
                     "an address stays under its older hash keys, because it cannot be opened",
                     extra={"tenant": tenant, "channel": channel, "reason": error.reason},
                 )

@@ -37,7 +37,7 @@ from propagator.state.reader import StateReader, Update
 from propagator.state.records import RecordBuilder
 from propagator.state.session import SenderSession
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 NAME = "sender"
 POLL_SECONDS = 0.02
@@ -149,7 +149,7 @@ class ActiveSender:
             await worker.start()
         self.events.active(True)
         self._health.set_ready(NAME)
-        logger.info("this process is the active sender")
+        log.info("this process is the active sender")
 
     async def begin_fills(self, committer: Committer) -> None:
         """Write the rows of destinations whose fill is due, in one transaction; returns once they are read back."""
@@ -163,7 +163,7 @@ class ActiveSender:
             )
             if reason is None:
                 continue
-            logger.info("a fill of %s begins: %s", destination.name, reason)
+            log.info("a fill of %s begins: %s", destination.name, reason)
             self.events.fill_began(destination.name, reason)
             # A fill begins after all earlier ones, whatever the clocks of their senders were.
             began_at = max(now, self.reader.lost.lost_at, *(each.began_at + 1 for each in fills if each is not None))
@@ -191,7 +191,7 @@ class ActiveSender:
             self._health.unregister(health_name(name))
         for failure in stopped:
             if isinstance(failure, Exception):
-                logger.error("a destination did not stop in order", exc_info=failure)
+                log.error("a destination did not stop in order", exc_info=failure)
         if term.committer is not None:
             await term.committer.close(COMMIT_SECONDS)
         self.reader.listen(None)
@@ -201,7 +201,7 @@ class ActiveSender:
     def _too_large(self, record: OutgoingRecord, row: UndurableRow | None) -> None:
         destination = row.destination if row is not None else record.receipt[0] if record.receipt is not None else ""
         kind = "receipt" if row is None else "row"
-        logger.error("a %s of %s is too large for its topic: %d bytes", kind, destination, len(record.value or b""))
+        log.error("a %s of %s is too large for its topic: %d bytes", kind, destination, len(record.value or b""))
         self.events.too_large(destination, kind)
         if row is not None:
             self.session.row_refused(row)
@@ -313,7 +313,7 @@ class Terms:
                 self._began.set()
                 await self._until_over(term)
             except (SenderFencedError, RestoreFailedError, KafkaException) as error:
-                logger.warning("a term as the active sender has ended: %s", error)
+                log.warning("a term as the active sender has ended: %s", error)
             finally:
                 await _to_its_end(asyncio.create_task(self._sender.end(term)))
             await asyncio.sleep(RETRY_SECONDS)

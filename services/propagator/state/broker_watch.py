@@ -16,7 +16,7 @@ from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS, StableOffset
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, last_stable_offsets
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 TRANSACTIONS = "transactions"
 CLOCK = "clock"
@@ -43,7 +43,7 @@ class BrokerWatch:
             ends = high_watermarks(self._admin, partitions)
             stable = last_stable_offsets(self._admin, partitions)
         except RestoreFailedError as error:
-            logger.warning("whether transactions were left open is not known: %s", error)
+            log.warning("whether transactions were left open is not known: %s", error)
             return
         self._asked = {at: (asked_at, end) for at, end in ends.items()}
         for at, end in ends.items():

@@ -23,7 +23,7 @@ from consent_kafka.clients import unauthorized
 from propagator.errors import SenderFencedError
 from propagator.state.overlay import UndurableRow
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS = 0.25
 RETRY_SECONDS = 0.25
@@ -126,7 +126,7 @@ class Committer:
             try:
                 await asyncio.wait_for(self.commit(), seconds)
             except (TimeoutError, SenderFencedError):
-                logger.warning("what waited was not committed")
+                log.warning("what waited was not committed")
         self._lose()
         if self._task is not None:
             self._task.cancel()
@@ -150,13 +150,13 @@ class Committer:
             try:
                 offsets = await self._in_thread(self._commit, batch)
             except KafkaException as error:
-                logger.warning("rows and receipts not committed yet: %s", error)
+                log.warning("rows and receipts not committed yet: %s", error)
                 dropped = self._drop_too_large(batch)
                 self._put_back(batch)
                 if not dropped:
                     await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                logger.error("%s", error, exc_info=not isinstance(error, SenderFencedError))
+                log.error("%s", error, exc_info=not isinstance(error, SenderFencedError))
                 self._drop_too_large(batch)  # The client cannot always abort after a refusal.
                 self._waiting.committed.extend(batch.committed)
                 self._lose()

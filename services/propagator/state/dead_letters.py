@@ -11,7 +11,7 @@ from consent_kafka.dead_letters import DeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
 from consent_state import RestoreStoppedError, TopicPartition
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 
@@ -58,6 +58,6 @@ class DeadLetterReporter:
             try:
                 return self._letters.send(record, reason, str(error))
             except DeliveryFailedError as failed:
-                logger.warning("dead letter not written yet: %s", failed.code)
+                log.warning("dead letter not written yet: %s", failed.code)
             if self._stopping.wait(RETRY_SECONDS):
                 raise RestoreStoppedError("stopped before a dead letter was acknowledged")

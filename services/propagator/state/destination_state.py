@@ -26,7 +26,7 @@ from propagator.state.records import RecordBuilder
 from propagator.state.session import SenderSession
 from propagator.state.tables import PartitionTables, StoredAddress, oldest_first
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RESTORING = "restoring"
 TOO_LARGE = "row_too_large"
@@ -218,7 +218,7 @@ class TableDestinationState:
         try:
             return read()
         except StateError as error:
-            logger.warning("local state cannot be read: %s", error)
+            log.warning("local state cannot be read: %s", error)
             self._reader.suspect()
             return otherwise
 

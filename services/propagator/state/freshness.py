@@ -13,7 +13,7 @@ from consent_kafka.position import Position
 from consent_kafka.resolved import ListResolved, ResolvedPartition, StalenessLimits
 from consent_service.clock import elapsed_micros, now_micros
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class Freshness:
         try:
             datum = decode_resolved(self._codec, self._topic, value, partition=partition, read_at=read_at)
         except ContractError as error:
-            logger.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
+            log.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
             return
         record = ListResolved.of(datum, append_time=append_time)
         self._partitions[partition].receive(record, elapsed=self._elapsed())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class LostState:
@@ -28,7 +28,7 @@ class LostState:
 
     def note(self, now: int, why: str) -> None:
         """Delivered state is lost as of `now`, in micros."""
-        logger.error("delivered state is lost: everything is sent again as a fill (%s)", why)
+        log.error("delivered state is lost: everything is sent again as a fill (%s)", why)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(str(now), encoding="ascii")
         self._lost_at = now

@@ -47,7 +47,7 @@ from propagator.state.memory import release_memory
 from propagator.state.scan import Scanner
 from propagator.state.tables import Offers, PartitionTables, TableTopics
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 NAME = "tables"
 POLL_SECONDS = 0.2
@@ -192,13 +192,13 @@ class StateReader:
                 except StateStoreCorruptedError as error:
                     self._rebuild(self._current, error)
                 except (RestoreFailedError, RegistryUnavailableError) as error:
-                    logger.warning("tables: %s; trying again", error)
+                    log.warning("tables: %s; trying again", error)
                     self._health.set_ready(NAME, str(error))
                     self._stopping.wait(RETRY_SECONDS)
         except RestoreStoppedError:
             pass
         except BaseException as error:
-            logger.critical("the tables have failed", exc_info=error)
+            log.critical("the tables have failed", exc_info=error)
             self._failure = error
             self._call(self._failed.set)
         finally:
@@ -206,7 +206,7 @@ class StateReader:
                 tables.store.close()
 
     def _rebuild(self, partition: int, error: StateStoreCorruptedError) -> None:
-        logger.error("partition %d: %s", partition, error)
+        log.error("partition %d: %s", partition, error)
         self._begin_restoring()
         self._events.rebuilt(RebuildReason.CORRUPTED)
         self.tables[partition].store.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
@@ -249,7 +249,7 @@ class StateReader:
         missing = sum(max(0, end - start.positions[at].offset) for at, end in ends.items())
         if store.positions and missing <= BULK_RECORDS:
             return start.positions
-        logger.info("partition %d is restored: %d records", tables.partition, missing)
+        log.info("partition %d is restored: %d records", tables.partition, missing)
         tables.begin_bulk()
         reader = TableReader(self._make_consumer, start.positions)
         try:
@@ -266,7 +266,7 @@ class StateReader:
         finally:
             reader.close()
             release_memory()
-        logger.info("partition %d restored: %d records in %.1f s", tables.partition, restored.records, restored.seconds)
+        log.info("partition %d restored: %d records in %.1f s", tables.partition, restored.records, restored.seconds)
         return positions
 
     def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
@@ -338,10 +338,10 @@ class StateReader:
             misfits = find_misfits(self._admin, self._positions)
         except RestoreFailedError as error:
             # Without an answer nothing is known to be wrong. What was read stays right.
-            logger.warning("whether positions fit the topics is not known: %s", error)
+            log.warning("whether positions fit the topics is not known: %s", error)
             return True
         for at, misfit in misfits.items():
-            logger.error("%s: %s; the tables are restored", at, misfit.detail)
+            log.error("%s: %s; the tables are restored", at, misfit.detail)
         return not misfits
 
     def _load_suspected(self) -> None:
@@ -378,7 +378,7 @@ class StateReader:
             self._events.schema_missing(name, waiting[name])
         if waiting:
             what = f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
-            logger.error("%s; bring it back. If it answers without the schema they become dead letters", what)
+            log.error("%s; bring it back. If it answers without the schema they become dead letters", what)
             self._health.set_ready(NAME, what)
         else:
             self._health.set_ready(NAME)

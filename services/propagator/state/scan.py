@@ -14,7 +14,7 @@ from propagator.state import layout
 from propagator.state.planning import PlannedDestination
 from propagator.state.tables import Offers, PartitionTables
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SLICE_ADDRESSES = 200
 """Planned between two looks at what has arrived: about 20 ms for one destination."""
@@ -49,7 +49,7 @@ class Scanner:
                 if channel not in due:
                     self._scans.pop(at, None)
                 elif running is None or running.fingerprints != due[channel]:
-                    logger.info("partition %d is planned for %s", tables.partition, ", ".join(sorted(due[channel])))
+                    log.info("partition %d is planned for %s", tables.partition, ", ".join(sorted(due[channel])))
                     self._scans[at] = _Scan(tables, channel, due[channel])
 
     def step(self) -> Offers:

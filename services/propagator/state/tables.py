@@ -28,7 +28,7 @@ from propagator.state.layout import PendingKey, StoredEntry
 from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address, unplanned
 from propagator.state.rows import DestinationFill, parse_row_key
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Offers = dict[str, list[PendingPush]]
 """Pushes that are pending now, by destination."""
@@ -338,7 +338,7 @@ class PartitionTables:
             for message in batch.messages:
                 parsed, value = parse_row_key(message.key() or b""), message.value()
                 if parsed is None:
-                    logger.error(_FOREIGN_ROW)
+                    log.error(_FOREIGN_ROW)
                 elif value is None:
                     delete(layout.delivered_key(*parsed))
                 else:
@@ -408,7 +408,7 @@ class PartitionTables:
     ) -> None:
         parsed = parse_row_key(key)
         if parsed is None:
-            logger.error(_FOREIGN_ROW)
+            log.error(_FOREIGN_ROW)
             return
         name, address_key = parsed
         changes[layout.delivered_key(name, address_key)] = value
@@ -522,7 +522,7 @@ class PartitionTables:
             return [unplanned(address_key, since)]
         except Exception as error:
             self._events.planning_failed(destination.name)
-            logger.error("an address of %s cannot be planned: %s", destination.name, type(error).__name__)
+            log.error("an address of %s cannot be planned: %s", destination.name, type(error).__name__)
             return [unplanned(address_key, since)]
 
     def _index(

@@ -36,6 +36,6 @@ def test_a_client_that_cannot_connect_writes_a_line_of_each_kind_and_no_more(cap
         found.poll(1.0)
     finally:
         found.close()
-    kinds = [record.getMessage().partition(" ")[0] for record in caplog.records if record.name == clients.logger.name]
+    kinds = [record.getMessage().partition(" ")[0] for record in caplog.records if record.name == clients.log.name]
     assert "FAIL" in kinds
     assert len(kinds) == len(set(kinds))
