@@ -308,5 +308,5 @@ def _codec(registry: str, topic: str, client_config: Mapping[str, Any] | None) -
     except RegistryRefusedError as error:
         raise ListRefusedError(str(registry_refusal(registry, error))) from None
     except RegistryUnavailableError as error:
-        log.warning("the schema registry does not answer yet: %s", error)
+        log.warning("the schema registry does not answer yet", extra={"error": str(error)})
     return Codec(ids)

@@ -200,7 +200,7 @@ class BoundedConsumer(Consumer):
         with suppress(KafkaException):  # The partition was revoked meanwhile: its next owner meets the batch.
             self.seek(TopicPartition(topic, partition, batch.last + 1))
             where = {"topic": topic, "partition": partition, "offset": offset}
-            log.error("%s; reading goes on after it", batch.description, extra=where)
+            log.error("a batch cannot be read; reading goes on after it", extra={**where, "batch": batch.description})
             self._on_unfetchable(topic, partition, batch)
 
 
@@ -213,7 +213,7 @@ def batch_reader(bootstrap: str, security: Callable[[], Mapping[str, Any]]) -> R
         except Exception as error:
             # Also settings of a tool that only librdkafka understands: then the partition waits, and no thread ends.
             where = {"topic": topic, "partition": partition, "offset": offset}
-            log.warning("a batch cannot be looked at: %r", error, extra=where)
+            log.warning("a batch cannot be looked at", extra={**where, "error": repr(error)})
             return None
 
     return read

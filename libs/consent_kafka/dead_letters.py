@@ -179,7 +179,7 @@ class DeadLetterBuilder:
             now = time.monotonic()
             if now - self._minute_began >= 60.0:
                 if self._unlogged:
-                    log.warning("%d more records sent to dead letters within a minute", self._unlogged)
+                    log.warning("more records sent to dead letters within a minute", extra={"records": self._unlogged})
                 self._minute_began, self._logged, self._unlogged = now, 0, 0
             if self._logged == _LOGGED_A_MINUTE:
                 self._unlogged += 1

@@ -219,10 +219,12 @@ class StateStore:
         if rebuild is not None:
             log.log(
                 logging.INFO if rebuild.reason is RebuildReason.ABSENT else logging.WARNING,
-                "local state %s is restored from the beginning of the topics (%s): %s",
-                self._wanted_path,
-                rebuild.reason,
-                rebuild.detail,
+                "local state is restored from the beginning of the topics",
+                extra={
+                    "directory": str(self._wanted_path),
+                    "reason": rebuild.reason.value,
+                    "detail": rebuild.detail,
+                },
             )
             if self._on_rebuild is not None:
                 self._on_rebuild(rebuild)
@@ -333,7 +335,7 @@ class StateStore:
             try:
                 database.close()
             except Exception as error:  # a damaged database reports its damage again; it is closed nevertheless
-                log.warning("closing the local state %s: %s", self._path, error)
+                log.warning("closing the local state", extra={"directory": str(self._path), "error": str(error)})
 
     def _remove_directory(self) -> bool:
         """Remove the directory, unless another process holds it. Returns whether a new database can take its place."""

@@ -51,7 +51,7 @@ class LagMonitor:
         except BrokerUnavailableError as error:
             self._metrics.looks.labels("failed").inc()
             age = time.monotonic() - self._seen_at
-            log.warning("could not read consumer lag: %s", error)
+            log.warning("could not read consumer lag", extra={"error": str(error)})
             if age > STALE_SECONDS:
                 self._metrics.withdraw()
                 self._health.set_ready(PART, f"has not answered for {age:.0f} s")

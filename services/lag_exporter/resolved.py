@@ -117,10 +117,13 @@ class ResolvedReader:
                     self._codec, self._topic, value if isinstance(value, bytes) else None, partition=partition
                 )
             except RegistryUnavailableError as error:
-                log.warning("the resolved topic cannot be decoded yet: %s", error)
+                log.warning("the resolved topic cannot be decoded yet", extra={"error": str(error)})
                 return
             except ContractError as error:
-                log.warning("a record of the resolved topic cannot be read: partition %d, %s", partition, error)
+                log.warning(
+                    "a record of the resolved topic cannot be read",
+                    extra={"partition": partition, "error": str(error)},
+                )
             else:
                 appended_at = message.timestamp()[1] * 1_000
                 self.partitions = {**self.partitions, partition: PartitionResolved.of(datum, appended_at=appended_at)}

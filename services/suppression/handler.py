@@ -128,7 +128,7 @@ class MergeTask:
             self._on_error(failure)
 
     def _open_again(self, error: TopicsChangedError) -> None:
-        log.error("the topics of a partition have changed: %s; opening it again", error)
+        log.error("the topics of a partition have changed; opening it again", extra={"error": str(error)})
         self._reopen()
 
     async def _watch(self) -> None:
@@ -179,7 +179,7 @@ class MergeTask:
                 except DeliveryFailedError as failed:
                     if not failed.retriable:
                         raise
-                    log.warning("a dead letter is not taken: %s; trying again", failed.code)
+                    log.warning("a dead letter is not taken; trying again", extra={"code": failed.code})
                     await asyncio.sleep(_PAUSE_SECONDS)
                 else:
                     break

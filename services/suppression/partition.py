@@ -169,18 +169,27 @@ class MergePartition:
             except (RetriableError, RegistryUnavailableError) as error:
                 self._metrics.retries.inc()
                 failures += 1
-                log.warning("partition %d: %s: %s; trying again", self._partition, doing, error)
+                log.warning(
+                    "a step of the merge failed; trying again",
+                    extra={"partition": self._partition, "step": doing, "error": str(error)},
+                )
                 if failures >= _TRIES_BEFORE_REOPENING:
                     self._not_ready(f"{doing}: {error}")
                 self._pause(failures, doing)
             except WriterFencedError as error:
                 self._metrics.fenced.inc()
-                log.error("partition %d: %s: %s", self._partition, doing, error)
+                log.error(
+                    "a step of the merge failed",
+                    extra={"partition": self._partition, "step": doing, "error": str(error)},
+                )
                 self._await_ownership()
             except StateStoreCorruptedError as error:
                 # However often: the topics hold everything, and a worker that exits would restore it all the same.
                 failures += 1
-                log.error("partition %d: %s: %s", self._partition, doing, error)
+                log.error(
+                    "a step of the merge failed",
+                    extra={"partition": self._partition, "step": doing, "error": str(error)},
+                )
                 self._not_ready("restoring: the local state is damaged")
                 self._clear_state(Rebuild(RebuildReason.CORRUPTED, str(error)))
                 self._pause(failures, doing)
@@ -234,10 +243,17 @@ class MergePartition:
         self._metrics.restore_seconds.observe(restored.seconds)
         self._metrics.restored_records.inc(restored.records)
         self._metrics.unrecognised_records.inc(len(restored.unrecognised))
-        log.info("partition %d restored: %d records in %.2f s", self._partition, restored.records, restored.seconds)
+        log.info(
+            "partition restored",
+            extra={
+                "partition": self._partition,
+                "records": restored.records,
+                "seconds": round(restored.seconds, 2),
+            },
+        )
 
     def _restore_waits(self, reason: str) -> None:
-        log.warning("partition %d: restoring: %s", self._partition, reason)
+        log.warning("restoring a partition again", extra={"partition": self._partition, "reason": str(reason)})
         self._not_ready(f"restoring: {reason}")
 
     def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
@@ -288,7 +304,8 @@ class MergePartition:
         except EntryUnreadableError as lost:
             self._metrics.unreadable_entries.inc()
             log.error(
-                "partition %d: a stored entry cannot be read (%s): its permissions are void", self._partition, lost
+                "a stored entry cannot be read: its permissions are void",
+                extra={"partition": self._partition, "error": str(lost)},
             )
             return None
 

@@ -87,7 +87,10 @@ class ResolvedPublisher:
                 recorded = await asyncio.to_thread(self._resolved_topic.last, self._stopping)
                 facts = await asyncio.to_thread(self._ask_facts)
             except RestoreFailedError as error:
-                log.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
+                log.warning(
+                    "positions cannot be compared; trying again",
+                    extra={"partition": self._partition, "error": str(error)},
+                )
                 waiting(f"comparing positions: {error}")
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
@@ -95,12 +98,14 @@ class ResolvedPublisher:
         beginning = begin(recorded, facts, self._list_topics, _new_id)
         if recorded is None:
             log.warning(
-                "partition %d has a hole: it is new, or Kafka was wiped; nothing is permitted in it until the relay has"
+                "a partition has a hole: it is new, or Kafka was wiped; nothing is permitted in it until the relay has"
                 " published the ledger",
-                self._partition,
+                extra={"partition": self._partition},
             )
         elif beginning.losses:
-            log.warning("partition %d has a hole: %s", self._partition, "; ".join(beginning.losses))
+            log.warning(
+                "a partition has a hole", extra={"partition": self._partition, "lost": "; ".join(beginning.losses)}
+            )
         self._become(beginning.state)
         return beginning.lists_lost
 
@@ -135,12 +140,11 @@ class ResolvedPublisher:
         )
         if self.state.loss != before.loss:
             log.warning(
-                "partition %d has a hole: the relay reports that Kafka has lost records of %s",
-                self._partition,
-                self._list_topics.inputs[lane],
+                "a partition has a hole: the relay reports that Kafka has lost records",
+                extra={"partition": self._partition, "topic": self._list_topics.inputs[lane]},
             )
         if (before.hole or before.channel_holes) and not (self.state.hole or self.state.channel_holes):
-            log.info("partition %d: its holes are repaired", self._partition)
+            log.info("the holes of a partition are repaired", extra={"partition": self._partition})
 
     async def publish(self) -> None:
         """Publish each change soon, a few a second at most. Runs until it is cancelled."""
@@ -158,7 +162,7 @@ class ResolvedPublisher:
             try:
                 await self._compare()
             except RestoreFailedError as error:
-                log.warning("partition %d: comparing positions: %s", self._partition, error)
+                log.warning("positions cannot be compared", extra={"partition": self._partition, "error": str(error)})
 
     def stop(self) -> None:
         """End a `begin` that is under way."""
@@ -177,7 +181,7 @@ class ResolvedPublisher:
         except DeliveryFailedError as failed:
             if not failed.retriable:
                 raise
-            log.warning("partition %d: a resolved record was not written: %s", self._partition, failed.code)
+            log.warning("a resolved record was not written", extra={"partition": self._partition, "code": failed.code})
             self._changed.set()
         else:
             if append_time is not None:
@@ -195,7 +199,10 @@ class ResolvedPublisher:
             try:
                 return await self._compare()
             except RestoreFailedError as error:
-                log.warning("partition %d: comparing positions: %s; trying again", self._partition, error)
+                log.warning(
+                    "positions cannot be compared; trying again",
+                    extra={"partition": self._partition, "error": str(error)},
+                )
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _become(self, state: ListState) -> None:

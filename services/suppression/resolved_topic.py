@@ -77,7 +77,9 @@ class ResolvedTopic:
                     decode_resolved(self._codec, self._topic, value, partition=self._partition, read_at=read_at)
                 )
             except (UnreadableError, InvalidRecordError) as error:
-                log.warning("a record of %s cannot be read (%s); the one before it counts", at, error.reason)
+                log.warning(
+                    "a record cannot be read; the one before it counts", extra={"at": str(at), "reason": error.reason}
+                )
         return None
 
     async def write(self, state: ListState, now: int) -> int | None:

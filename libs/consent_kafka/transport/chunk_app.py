@@ -60,7 +60,7 @@ class ChunkApp(faust.App):
 
     def fail(self, failure: BaseException) -> None:
         """End the whole process, loudly, after what is acknowledged is committed. From the loop's thread."""
-        log.critical("stream %s has failed", self.stream_spec.name, exc_info=failure)
+        log.critical("a stream has failed", extra={"stream": self.stream_spec.name}, exc_info=failure)
         self.end_process(failure)
 
     def wake(self) -> None:

@@ -208,7 +208,10 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         except UnicodeDecodeError:
             if not records:
                 offset = result._partition_records.next_fetch_offset
-                log.error("%s:%d:%d cannot be read: the name of a header is not UTF-8", *tp, offset)
+                log.error(
+                    "a record cannot be read: the name of a header is not UTF-8",
+                    extra={"topic": tp.topic, "partition": tp.partition, "offset": offset},
+                )
                 records.append(UnparsedRecord(topic=tp.topic, partition=tp.partition, offset=offset))
                 state.consumed_to(offset + 1)
             self._fetch_again(fetcher, tp)
@@ -235,12 +238,14 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         stream = self.app.stream_spec.name
         self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
         log.error(
-            "stream %s: offset %d of %s:%d no longer exists, resuming at %d",
-            stream,
-            wanted,
-            tp.topic,
-            tp.partition,
-            begins,
+            "an offset no longer exists",
+            extra={
+                "stream": stream,
+                "topic": tp.topic,
+                "partition": tp.partition,
+                "offset": wanted,
+                "resuming_at": begins,
+            },
         )
 
     async def _wait_for_records(self, fetcher: Fetcher) -> None:

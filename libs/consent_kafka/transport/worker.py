@@ -101,5 +101,5 @@ def run(apps: Sequence[ChunkApp]) -> int:
 
 
 def _exit_now(reason: str) -> None:
-    log.critical("%s; ending the process", reason)
+    log.critical("ending the process", extra={"reason": str(reason)})
     os._exit(EXIT_STUCK)

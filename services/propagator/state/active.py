@@ -163,7 +163,7 @@ class ActiveSender:
             )
             if reason is None:
                 continue
-            log.info("a fill of %s begins: %s", destination.name, reason)
+            log.info("a fill begins", extra={"destination": destination.name, "reason": str(reason)})
             self.events.fill_began(destination.name, reason)
             # A fill begins after all earlier ones, whatever the clocks of their senders were.
             began_at = max(now, self.reader.lost.lost_at, *(each.began_at + 1 for each in fills if each is not None))
@@ -201,7 +201,10 @@ class ActiveSender:
     def _too_large(self, record: OutgoingRecord, row: UndurableRow | None) -> None:
         destination = row.destination if row is not None else record.receipt[0] if record.receipt is not None else ""
         kind = "receipt" if row is None else "row"
-        log.error("a %s of %s is too large for its topic: %d bytes", kind, destination, len(record.value or b""))
+        log.error(
+            "a record is too large for its topic",
+            extra={"kind": kind, "destination": destination, "bytes": len(record.value or b"")},
+        )
         self.events.too_large(destination, kind)
         if row is not None:
             self.session.row_refused(row)
@@ -313,7 +316,7 @@ class Terms:
                 self._began.set()
                 await self._until_over(term)
             except (SenderFencedError, RestoreFailedError, KafkaException) as error:
-                log.warning("a term as the active sender has ended: %s", error)
+                log.warning("a term as the active sender has ended", extra={"error": str(error)})
             finally:
                 await _to_its_end(asyncio.create_task(self._sender.end(term)))
             await asyncio.sleep(RETRY_SECONDS)

@@ -43,7 +43,7 @@ class BrokerWatch:
             ends = high_watermarks(self._admin, partitions)
             stable = last_stable_offsets(self._admin, partitions)
         except RestoreFailedError as error:
-            log.warning("whether transactions were left open is not known: %s", error)
+            log.warning("whether transactions were left open is not known", extra={"error": str(error)})
             return
         self._asked = {at: (asked_at, end) for at, end in ends.items()}
         for at, end in ends.items():

@@ -150,13 +150,17 @@ class Committer:
             try:
                 offsets = await self._in_thread(self._commit, batch)
             except KafkaException as error:
-                log.warning("rows and receipts not committed yet: %s", error)
+                log.warning("rows and receipts not committed yet", extra={"error": str(error)})
                 dropped = self._drop_too_large(batch)
                 self._put_back(batch)
                 if not dropped:
                     await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                log.error("%s", error, exc_info=not isinstance(error, SenderFencedError))
+                log.error(
+                    "this process may record nothing more",
+                    extra={"error": str(error)},
+                    exc_info=not isinstance(error, SenderFencedError),
+                )
                 self._drop_too_large(batch)  # The client cannot always abort after a refusal.
                 self._waiting.committed.extend(batch.committed)
                 self._lose()

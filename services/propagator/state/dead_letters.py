@@ -58,6 +58,6 @@ class DeadLetterReporter:
             try:
                 return self._letters.send(record, reason, str(error))
             except DeliveryFailedError as failed:
-                log.warning("dead letter not written yet: %s", failed.code)
+                log.warning("dead letter not written yet", extra={"code": failed.code})
             if self._stopping.wait(RETRY_SECONDS):
                 raise RestoreStoppedError("stopped before a dead letter was acknowledged")

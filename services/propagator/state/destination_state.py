@@ -218,7 +218,7 @@ class TableDestinationState:
         try:
             return read()
         except StateError as error:
-            log.warning("local state cannot be read: %s", error)
+            log.warning("local state cannot be read", extra={"error": str(error)})
             self._reader.suspect()
             return otherwise
 

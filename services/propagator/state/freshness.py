@@ -55,7 +55,7 @@ class Freshness:
         try:
             datum = decode_resolved(self._codec, self._topic, value, partition=partition, read_at=read_at)
         except ContractError as error:
-            log.warning("partition %d: a ListResolved record cannot be read: %s", partition, error)
+            log.warning("a ListResolved record cannot be read", extra={"partition": partition, "error": str(error)})
             return
         record = ListResolved.of(datum, append_time=append_time)
         self._partitions[partition].receive(record, elapsed=self._elapsed())

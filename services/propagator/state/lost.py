@@ -28,7 +28,7 @@ class LostState:
 
     def note(self, now: int, why: str) -> None:
         """Delivered state is lost as of `now`, in micros."""
-        log.error("delivered state is lost: everything is sent again as a fill (%s)", why)
+        log.error("delivered state is lost: everything is sent again as a fill", extra={"why": why})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(str(now), encoding="ascii")
         self._lost_at = now

@@ -192,7 +192,7 @@ class StateReader:
                 except StateStoreCorruptedError as error:
                     self._rebuild(self._current, error)
                 except (RestoreFailedError, RegistryUnavailableError) as error:
-                    log.warning("tables: %s; trying again", error)
+                    log.warning("the tables cannot be opened; trying again", extra={"error": str(error)})
                     self._health.set_ready(NAME, str(error))
                     self._stopping.wait(RETRY_SECONDS)
         except RestoreStoppedError:
@@ -206,7 +206,7 @@ class StateReader:
                 tables.store.close()
 
     def _rebuild(self, partition: int, error: StateStoreCorruptedError) -> None:
-        log.error("partition %d: %s", partition, error)
+        log.error("a partition cannot be restored", extra={"partition": partition, "error": str(error)})
         self._begin_restoring()
         self._events.rebuilt(RebuildReason.CORRUPTED)
         self.tables[partition].store.clear(Rebuild(RebuildReason.CORRUPTED, str(error)))
@@ -249,7 +249,7 @@ class StateReader:
         missing = sum(max(0, end - start.positions[at].offset) for at, end in ends.items())
         if store.positions and missing <= BULK_RECORDS:
             return start.positions
-        log.info("partition %d is restored: %d records", tables.partition, missing)
+        log.info("partition restoring", extra={"partition": tables.partition, "records": missing})
         tables.begin_bulk()
         reader = TableReader(self._make_consumer, start.positions)
         try:
@@ -266,7 +266,14 @@ class StateReader:
         finally:
             reader.close()
             release_memory()
-        log.info("partition %d restored: %d records in %.1f s", tables.partition, restored.records, restored.seconds)
+        log.info(
+            "partition restored",
+            extra={
+                "partition": tables.partition,
+                "records": restored.records,
+                "seconds": round(restored.seconds, 1),
+            },
+        )
         return positions
 
     def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
@@ -338,10 +345,13 @@ class StateReader:
             misfits = find_misfits(self._admin, self._positions)
         except RestoreFailedError as error:
             # Without an answer nothing is known to be wrong. What was read stays right.
-            log.warning("whether positions fit the topics is not known: %s", error)
+            log.warning("whether positions fit the topics is not known", extra={"error": str(error)})
             return True
         for at, misfit in misfits.items():
-            log.error("%s: %s; the tables are restored", at, misfit.detail)
+            log.error(
+                "positions do not fit the topics; the tables are restored",
+                extra={"at": str(at), "detail": misfit.detail},
+            )
         return not misfits
 
     def _load_suspected(self) -> None:
@@ -378,7 +388,11 @@ class StateReader:
             self._events.schema_missing(name, waiting[name])
         if waiting:
             what = f"entries of {', '.join(sorted(waiting))} wait for a schema that the registry does not give"
-            log.error("%s; bring it back. If it answers without the schema they become dead letters", what)
+            log.error(
+                "entries wait for a schema that the registry does not give; bring it back. If it answers without the"
+                " schema they become dead letters",
+                extra={"destinations": sorted(waiting)},
+            )
             self._health.set_ready(NAME, what)
         else:
             self._health.set_ready(NAME)

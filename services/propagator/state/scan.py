@@ -49,7 +49,10 @@ class Scanner:
                 if channel not in due:
                     self._scans.pop(at, None)
                 elif running is None or running.fingerprints != due[channel]:
-                    log.info("partition %d is planned for %s", tables.partition, ", ".join(sorted(due[channel])))
+                    log.info(
+                        "partition planned",
+                        extra={"partition": tables.partition, "destinations": sorted(due[channel])},
+                    )
                     self._scans[at] = _Scan(tables, channel, due[channel])
 
     def step(self) -> Offers:

@@ -522,7 +522,10 @@ class PartitionTables:
             return [unplanned(address_key, since)]
         except Exception as error:
             self._events.planning_failed(destination.name)
-            log.error("an address of %s cannot be planned: %s", destination.name, type(error).__name__)
+            log.error(
+                "an address cannot be planned",
+                extra={"destination": destination.name, "error": type(error).__name__},
+            )
             return [unplanned(address_key, since)]
 
     def _index(
