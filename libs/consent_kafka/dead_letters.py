@@ -26,6 +26,7 @@ from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.clients import AsyncProducer, Headers
 from consent_kafka.errors import DeliveryFailedError
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from consent_service.zero_series import from_zero
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class DeadLetterBuilder:
         whole = OriginalRecord(
             key=record.key, value=record.value, headers=tuple(record.headers or ()), timestamp=record.timestamp
         )
-        failed_at = time.time_ns() // 1_000
+        failed_at = now_micros()
         datum = {
             "service": self._service,
             "topic": record.topic,

@@ -23,6 +23,7 @@ from aiohttp import web
 from psycopg_pool import ConnectionPool
 
 from consent_kafka import clients
+from consent_service.clock import now_micros
 from provider_sandbox.webhook import signature
 
 
@@ -47,7 +48,7 @@ class BareRelay:
 
     async def accept(self, request: web.Request) -> web.Response:
         body = await request.read()
-        recorded = time.time_ns() // 1_000
+        recorded = now_micros()
         key = uuid4().hex
         await asyncio.to_thread(self._commit, body)
         message = {

@@ -12,12 +12,13 @@ import psycopg
 
 from consent_contracts import Topics, partition_of
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import scrape
 from local_stack.stack import Stack
 from tests.bench.figures import Figure, Servers
 from tests.bench.legacy import PARTITIONS, RECORDED, LegacyTopics
-from tests.bench.load import PURPOSE, Place, now, revoke
+from tests.bench.load import PURPOSE, Place, revoke
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import OWN_WEBHOOK, system
 
@@ -47,12 +48,12 @@ def _phase(
     stack.supervisor.child(service).stop()
     fill(range(place * BULK, (place + 1) * BULK))
     stack.restart(service, seconds=120)
-    merged, begin = _merged(endpoints), now()
+    merged, begin = _merged(endpoints), now_micros()
     count = int(RATE * SECONDS)
     people = [Place("email", f"live-{place}-{number:05}@example.com") for number in range(count)]
     sent = revoke(endpoints.api, endpoints.api_key, people, rate=RATE)
     bulk = _merged(endpoints) - merged - len(sent)
-    seconds = (now() - begin) / 1e6
+    seconds = (now_micros() - begin) / 1e6
     informed = sandbox.await_informed(ACCOUNT, PURPOSE, [each.address_key for each in sent], seconds=60)
     cuts = quantiles([informed[each.address_key] - each.recorded_at for each in sent], n=100)
     name = where.removeprefix(endpoints.topic_prefix)

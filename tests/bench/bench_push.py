@@ -12,6 +12,7 @@ from statistics import quantiles
 
 from consent_contracts import Topics
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import scrape
 from local_stack.stack import Stack
@@ -20,7 +21,7 @@ from propagator.connectors.base import ConnectorType
 from propagator.desired.model import SUPPRESS
 from tests.bench.figures import Figure, Servers
 from tests.bench.legacy import LegacyTopics
-from tests.bench.load import Place, Sent, mobile, now, revoke
+from tests.bench.load import Place, Sent, mobile, revoke
 from tests.bench.polling import until
 from tests.bench.processor_time import ProcessorTime
 from tests.bench.sandbox_client import SandboxClient
@@ -208,7 +209,7 @@ def _restarted(stack: Stack, sandbox: SandboxClient, changes: Mapping[str, str])
         text = text.replace(old, new)
     file.write_text(text)
     calls = {tool: len(sandbox.pushes(tool.account)) for tool in TOOLS}
-    began = now()
+    began = now_micros()
     stack.restart("propagator", seconds=120)
     until(
         lambda: all(len(sandbox.pushes(tool.account)) > calls[tool] for tool in TOOLS),
@@ -220,9 +221,9 @@ def _restarted(stack: Stack, sandbox: SandboxClient, changes: Mapping[str, str])
 
 
 def _revoked(endpoints: Endpoints, places: Sequence[Place]) -> tuple[list[Sent], Window]:
-    begin = now()
+    begin = now_micros()
     sent = revoke(endpoints.api, endpoints.api_key, places, rate=RATE, purpose=LIVE_PURPOSE)
-    return sent, Window(begin=begin, end=now())
+    return sent, Window(begin=begin, end=now_micros())
 
 
 def _places(numbers: Iterable[int]) -> list[Place]:
@@ -250,7 +251,7 @@ def _when_informed(sandbox: SandboxClient, tool: Tool, sent: Sequence[Sent]) -> 
 def _tool(tool: Tool, informed: Mapping[str, Mapping[str, int]], sent: Sequence[Sent], window: Window) -> list[Figure]:
     recorded = {tool.name_of(each): each.recorded_at for each in sent if each.place.channel == tool.channel}
     # Who was not informed at all has waited until now.
-    waited = [informed.get(name, {}).get(tool.target, now()) - at for name, at in recorded.items()]
+    waited = [informed.get(name, {}).get(tool.target, now_micros()) - at for name, at in recorded.items()]
     cuts = quantiles(waited, n=100)
     drained, left = _bulk(tool, informed, recorded, window, tool.pushes_per_second)
     return [

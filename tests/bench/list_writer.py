@@ -10,9 +10,9 @@ from uuid import uuid4
 from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.bench.figures import Servers
 from tests.bench.legacy import TENANT
-from tests.bench.load import now
 from tests.bench.polling import pause_until
 
 
@@ -27,7 +27,7 @@ class ListWriter:
 
     def decide(self, channel: str, address: str, purpose: str, status: str, *, bulk: bool = False) -> tuple[str, int]:
         """Write the entry with this decision alone; the address key, and when the decision was recorded (micros)."""
-        key, recorded = self._keyring.address_key(TENANT, channel, address), now()
+        key, recorded = self._keyring.address_key(TENANT, channel, address), now_micros()
         entry = Entry(
             tenant=TENANT,
             channel=channel,

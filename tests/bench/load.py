@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
+
+from consent_service.clock import now_micros
 
 PURPOSE = "promotions"
 
@@ -63,7 +64,7 @@ async def _revoke(api: str, api_key: str, places: Sequence[Place], rate: float, 
 
 async def _one(session: aiohttp.ClientSession, place: Place, purpose: str) -> Sent:
     body = {"channel": place.channel, "address": place.address, "purpose": purpose, "status": "withdrawn"}
-    sent_at = now()
+    sent_at = now_micros()
     async with session.post("/v1/decisions", json=body, headers={"Idempotency-Key": f'"{uuid4()}"'}) as answer:
         found: Any = await answer.json()
         if answer.status != 201:
@@ -71,15 +72,11 @@ async def _one(session: aiohttp.ClientSession, place: Place, purpose: str) -> Se
     return Sent(
         place=place,
         sent_at=sent_at,
-        answered_at=now(),
+        answered_at=now_micros(),
         decision_id=found["decision_id"],
         recorded_at=_micros(found["recorded_at"]),
         address_key=found["addresses"][0],
     )
-
-
-def now() -> int:
-    return time.time_ns() // 1_000
 
 
 def _micros(text: str) -> int:

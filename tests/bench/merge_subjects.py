@@ -23,6 +23,7 @@ import msgspec
 
 from consent_contracts import Codec, Entry, Topics, entry_from_change, entry_to_avro
 from consent_contracts.join import join
+from consent_service.clock import now_micros
 
 GROUP = "suppression"
 _pack = msgspec.msgpack.Encoder().encode
@@ -132,7 +133,7 @@ def plain(task: Task) -> None:
             after = join(before, change)
             if after is not before:
                 state[key] = _pack(after)
-                topic, now = topics.suppression(change.channel), time.time_ns() // 1000
+                topic, now = topics.suppression(change.channel), now_micros()
                 producer.produce(
                     topic,
                     codec.encode(topic, entry_to_avro(after, now)),
@@ -183,7 +184,7 @@ def stock(task: Task) -> None:
             after = join(before, change)
             if after is not before:
                 table[key] = _pack(after)
-                topic, now = topics.suppression(change.channel), time.time_ns() // 1000
+                topic, now = topics.suppression(change.channel), now_micros()
                 await sinks[change.channel].send(
                     key=key,
                     value=codec.encode(topic, entry_to_avro(after, now)),

@@ -20,12 +20,12 @@ from consent_contracts import Codec, Topics
 from consent_kafka import provisioning
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
+from consent_service.clock import now_micros
 from local_stack.ports import free_port
 from local_stack.scrape import Samples, scrape
 from tests.bench.figures import Servers
 from tests.bench.legacy import PARTITIONS, TENANT, LegacyTopics
 from tests.bench.list_writer import ListWriter
-from tests.bench.load import now
 from tests.bench.polling import until
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import delete_topics
@@ -44,7 +44,7 @@ class Propagator:
         self.instance = instance
         self._log = log
         self._url = f"http://127.0.0.1:{environ['CONSENT_RELAY_METRICS_PORT']}"
-        self.started_at = now()
+        self.started_at = now_micros()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "consent_service", "propagator"],
@@ -88,14 +88,14 @@ class Propagator:
 
     def kill(self) -> int:
         """SIGKILL; the micros at which it was sent."""
-        at = now()
+        at = now_micros()
         self.process.kill()
         self.process.wait()
         return at
 
     def terminate(self) -> int:
         """SIGTERM; the micros at which it was sent."""
-        at = now()
+        at = now_micros()
         self.process.terminate()
         return at
 

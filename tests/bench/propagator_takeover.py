@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from consent_service.clock import now_micros
 from tests.bench.figures import Figure, Servers
-from tests.bench.load import now
 from tests.bench.polling import until
 from tests.bench.processes import SESSION_SECONDS, Propagator, Rig, rig
 from tests.bench.propagator_fill import CRM
@@ -81,7 +81,7 @@ def _first_after(found: Rig, moment: int) -> int:
 def _takeover(found: Rig, worker: Propagator, *, orderly: bool) -> float:
     """Seconds from the signal to the first call of the standby: the end of the longest pause between two calls."""
     signalled = worker.stop() if orderly else worker.kill()
-    ended = now()
+    ended = now_micros()
     until(lambda: bool(_after(found, ended + 500_000)), seconds=60, what="a call of the standby", every=0.1)
     arrivals = [signalled, *(int(call["arrived_at"]) for call in _after(found, signalled))]
     _, begun = max(pairwise(arrivals), key=lambda pair: pair[1] - pair[0])

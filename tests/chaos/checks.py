@@ -12,6 +12,7 @@ from consent_api.ingest.submissions import WITHOUT_EFFECT
 from consent_api.operations.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts.topics import SERVICES
 from consent_kafka import clients
+from consent_service.clock import now_micros
 from local_stack.audit import Findings
 from local_stack.demo.status import DemoStatus
 from local_stack.stack import Stack
@@ -66,7 +67,7 @@ def as_decided(stack: Stack, load: Load, poison: Poison, *, but: Collection[str]
 
 def no_stale_permission(stack: Stack, load: Load, poison: Poison) -> int:
     """No tool got a permission after it had acknowledged the newest refusal. Returns how many histories were judged."""
-    now = time.time_ns() // 1_000
+    now = now_micros()
     judged, wrong = stale_permissions(stack.endpoints, poison.codec, load.book.verdicts(), now=now)
     assert not wrong, "\n".join(wrong[:SHOWN])
     assert judged, "there is no history to judge"

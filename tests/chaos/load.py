@@ -16,6 +16,7 @@ from functools import partial
 from uuid import UUID
 
 from consent_contracts import Topics
+from consent_service.clock import now_micros
 from local_stack.audit import ChannelAddress, ExpectedState
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice, Choices, Person, people
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
@@ -55,7 +56,7 @@ class Load:
 
     def all_choose(self) -> None:
         """Once, before anything breaks; every way in takes its share."""
-        first = list(self._choices.first(_now()))
+        first = list(self._choices.first(now_micros()))
         ways = itertools.cycle(self._ways)
         for start in range(0, len(first), BATCH):
             next(ways)(first[start : start + BATCH])
@@ -63,7 +64,7 @@ class Load:
     def import_historic(self, count: int) -> None:
         """Refusals of people who made no choice so far, in bulk."""
         with self._drawing:
-            historic = list(self._choices.historic(count, _now()))
+            historic = list(self._choices.historic(count, now_micros()))
         for start in range(0, len(historic), BATCH):
             self._third.send(historic[start : start + BATCH], seconds=PATIENCE, bulk=True)
 
@@ -94,7 +95,7 @@ class Load:
             if (known := verdicts.get(("voice", person.phone))) and known.get("promotions", known["*"]).permitted
         ]
         chosen = (permitted or self.people[FICKLE:])[:wanted]
-        now = _now()
+        now = now_micros()
         choices = [self._choice(person, "voice", "promotions", "withdrawn", now) for person in chosen]
         self._third.send(choices, seconds=PATIENCE)
         return [("voice", person.phone) for person in chosen]
@@ -143,12 +144,14 @@ class Load:
             return [self._change_of_mind(rng) if rng.random() < FICKLE_SHARE else self._next() for _ in range(count)]
 
     def _next(self) -> Choice:
-        return self._choices.next(_now())
+        return self._choices.next(now_micros())
 
     def _change_of_mind(self, rng: random.Random) -> Choice:
         channel = rng.choice(CHANNELS)
         status = rng.choice(("given", "withdrawn"))
-        return self._choice(rng.choice(self.people[:FICKLE]), channel, rng.choice(PURPOSES[channel]), status, _now())
+        return self._choice(
+            rng.choice(self.people[:FICKLE]), channel, rng.choice(PURPOSES[channel]), status, now_micros()
+        )
 
     def _choice(self, person: Person, channel: str, purpose: str, status: str, at: int) -> Choice:
         address = person.address(channel)
@@ -170,7 +173,3 @@ def eventually(look: Callable[[], bool], what: str, *, seconds: float) -> None:
     while not look():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.2)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -15,6 +14,7 @@ import yaml
 
 from consent_contracts import Verdict
 from consent_privacy.keyring import Keyring, age
+from consent_service.clock import now_micros
 from local_stack.audit import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 
@@ -38,7 +38,7 @@ def audit(
     endpoints: Endpoints, expected: Mapping[ChannelAddress, Mapping[str, Verdict]], *, but: Collection[str] = ()
 ) -> Findings:
     """Compare every decision with the state at every destination (``but`` these), and with the gate's answer."""
-    now = time.time_ns() // 1_000
+    now = now_micros()
     all_findings = Findings()
     with httpx.Client(timeout=60) as client:
         found = [

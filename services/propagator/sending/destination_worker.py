@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros as wall_micros
 from propagator.config.model import Destination
 from propagator.connectors.base import Connector
 from propagator.metrics import Metrics
@@ -53,7 +53,7 @@ class DestinationWorker:
         on_fatal_error: Callable[[BaseException], None],
         on_verified: Callable[[bool | str], None] = lambda _state: None,
         heartbeat: Callable[[], None] = lambda: None,
-        now_micros: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_micros: Callable[[], int] = wall_micros,
         loop_share: LoopShare | None = None,
         rng: random.Random | None = None,
     ) -> None:

@@ -27,6 +27,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_client import Answer
 from consent_http import http_server
 from consent_http.api_keys import ApiKey
+from consent_service.clock import now_micros
 from consent_service.health import Health
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
@@ -54,7 +55,7 @@ class NoDecisions:
         return ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
 
     async def check(self, caller: ApiKey, request: CheckRequest) -> Sequence[Answer]:
-        now = time.time_ns() // 1_000
+        now = now_micros()
         denied = Answer(permitted=False, reason="unknown", as_of=now, valid_until=now, valid_until_elapsed=0)
         return [denied] * len(request.addresses or ())
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +30,7 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_kafka import clients
 from consent_privacy.keyring import Key
+from consent_service.clock import now_micros
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
 from tests.support.evidence import EVIDENCE
@@ -58,7 +58,7 @@ def filling(topic: str, first: int, count: int, *, headers: str = "[]") -> dict[
 
 def grant(**changes: Any) -> dict[str, Any]:
     """A ConsentSubmitted datum with all the evidence that a permission needs."""
-    now = time.time_ns() // 1_000
+    now = now_micros()
     return {
         "event_id": str(uuid4()),
         "tenant": TENANT,

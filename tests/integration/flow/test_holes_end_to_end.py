@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig, grant, refusal
 from tests.support.waiting import until
 
@@ -50,7 +51,7 @@ def test_a_new_installation_is_whole_at_once(rig: Rig) -> None:
         until(lambda: relay.health.readiness() == (True, []))
         with merging(rig):
             until(lambda: len(newest(rig)) == 4)
-            began, since = time.monotonic(), time.time_ns() // 1_000
+            began, since = time.monotonic(), now_micros()
             until(lambda: whole(rig, since=since - 2_000_000))
             print(f"whole {time.monotonic() - began:.1f} s after the merge began")
     assert rig.ask("SELECT count(*) FROM hole_repairs WHERE repaired_at IS NULL") == 0
@@ -66,14 +67,14 @@ def test_a_list_whose_kafka_was_wiped_is_rebuilt_from_the_ledger_without_a_comma
     with rig.relay(), merging(rig):
         with rig.ingest():
             until(lambda: rig.ask("SELECT count(*) FROM decisions") == len(data))
-        since = time.time_ns() // 1_000
+        since = now_micros()
         until(lambda: whole(rig, since=since))
         before = entries(rig)
         assert len(before) == 80
     topics = rig.topics
     lists = [topics.suppression(channel) for channel in topics.channels]
     rig.recreate([topics.changes, topics.changes_bulk, topics.resolved, *lists])
-    since = time.time_ns() // 1_000
+    since = now_micros()
     with rig.relay(), merging(rig):
         until(lambda: whole(rig, since=since))
         assert entries(rig) == before
@@ -87,7 +88,7 @@ def test_a_changes_topic_that_was_lost_alone_opens_holes_that_are_repaired(rig: 
     with rig.relay():
         until(lambda: rig.pending() == 0)
     rig.recreate([rig.topics.changes])
-    since = time.time_ns() // 1_000
+    since = now_micros()
     with rig.relay(), merging(rig):
         until(lambda: whole(rig, since=since))
         assert len(entries(rig)) == 40

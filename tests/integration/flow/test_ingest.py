@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from consent_kafka.dead_letters import original
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import TENANT, Rig, Running, grant, refusal
 from tests.integration.proxy import Proxy
 from tests.support.waiting import until
@@ -99,7 +100,7 @@ def test_records_dated_by_their_event_are_kept(rig: Rig) -> None:  # R43
 
 
 def test_a_refusal_is_recorded_without_what_cannot_be_read(rig: Rig) -> None:  # R4 R7
-    now = time.time_ns() // 1_000
+    now = now_micros()
     changes: list[dict[str, object]] = [
         {"occurred_at": now // 1_000},
         {"occurred_at": now // 1_000_000},
@@ -156,7 +157,7 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, ke
                     grant(status="perhaps"),
                     grant(evidence=None),
                     grant(address="not a number"),
-                    grant(occurred_at=time.time_ns() // 1_000 + 3_600_000_000),
+                    grant(occurred_at=now_micros() + 3_600_000_000),
                     grant(occurred_at=None),
                     grant(tenant="newcomer"),
                     grant(event_id=""),

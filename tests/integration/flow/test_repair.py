@@ -20,6 +20,7 @@ from consent_api.outbox_relay.publisher import Delivery, OffsetRange, Publisher
 from consent_kafka import clients
 from consent_kafka.topic_admin import TopicAdmin
 from consent_privacy.keyring import Key, Keyring
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import Rig, Running, grant, refusal, write_keyring
 from tests.integration.flow.stuck_partition import STUCK, PublisherWithoutLeader
 from tests.support.waiting import until
@@ -52,7 +53,7 @@ def report_all(
             "inputs": [{"topic": bulk, "topic_id": topic_id, "offset": offset}],
             "hole": hole,
             "channel_holes": channel_holes or {},
-            "written_at": time.time_ns() // 1_000,
+            "written_at": now_micros(),
         }
         producer.produce(topic, codec.encode(topic, datum), str(partition).encode(), partition=partition)
     assert producer.flush(10) == 0

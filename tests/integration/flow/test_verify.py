@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from consent_contracts import Decision, Entry, entry_to_avro
 from consent_contracts.partitioner import partition_of
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.flow.rig import TENANT, Rig, grant, refusal
 from tests.integration.flow.test_holes_end_to_end import merging, whole
 from tests.support.waiting import until
@@ -77,7 +77,7 @@ class Lists:
                 **fields,
             }
         )
-        datum = entry_to_avro(whole_entry, time.time_ns() // 1_000)
+        datum = entry_to_avro(whole_entry, now_micros())
         if verdicts_of is not None:
             datum["verdicts"] = verdicts_of
         return self.codec.encode(self.topic, datum)
@@ -141,7 +141,7 @@ def record(rig: Rig, *data: dict[str, Any]) -> None:
 
 
 def settle(rig: Rig) -> None:
-    since = time.time_ns() // 1_000
+    since = now_micros()
     until(lambda: whole(rig, since=since), seconds=60)
 
 
@@ -202,7 +202,7 @@ def test_every_kind_of_difference_is_found_and_repaired(rig: Rig, keyring: Keyri
         record(rig, *(grant(subject_ref=f"p{n}", address=address(n)) for n in people))
         record(rig, *(refusal(subject_ref=f"p{n}", address=address(n)) for n in people))
         assert differences(rig) == {}
-        spoil(lists, time.time_ns() // 1_000)
+        spoil(lists, now_micros())
         if restarted:
             restart(rig, running)
         found = differences(rig, "--repair")
@@ -234,7 +234,7 @@ HOW = "verification: the list held a permission that the ledger does not"
 def test_a_permission_that_no_person_gave_is_ended_in_the_ledger(rig: Rig, keyring: Keyring) -> None:
     """Of a known address, of one that the ledger has never seen, and of one that even the seal does not reveal."""
     lists = Lists(rig, keyring)
-    now = time.time_ns() // 1_000
+    now = now_micros()
     with rig.relay(), restartable(rig) as running, rig.ingest():
         record(rig, refusal(subject_ref="p1", address=address(1), purpose="survey"))
         lists.put(1, lists.entry(1, permission(now, subject_ref="p1")))
@@ -338,7 +338,7 @@ def test_the_relay_compares_and_repairs_by_itself(rig: Rig, keyring: Keyring, ca
     with rig.relay() as quiet, merging(rig), rig.ingest():
         record(rig, *(refusal(subject_ref=f"p{n}", address=address(n)) for n in range(20)))
         assert quiet.metric("consent_relay_scrub_compared_addresses_total") == 0
-        lists.put(3, lists.entry(3, permission(time.time_ns() // 1_000)))
+        lists.put(3, lists.entry(3, permission(now_micros())))
         lists.put(4, None)
         with rig.relay(scrub_days=1 / 86_400) as relay:
             until(lambda: relay.metric("consent_relay_scrub_differences_total", kind="missing_entry"), seconds=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -123,7 +122,7 @@ def test_two_systems_with_the_same_event_id_are_both_recorded(rig: Rig) -> None:
 
 
 def test_an_event_whose_time_was_cut_is_a_repeat(rig: Rig) -> None:
-    first = refusal(occurred_at=time.time_ns() // 1_000 - HOUR | 1)
+    first = refusal(occurred_at=now_micros() - HOUR | 1)
     cut = [{**first, "occurred_at": first["occurred_at"] // unit * unit} for unit in (1_000, 1_000_000)]
     submit(rig, [first, *cut])
     with rig.ingest() as ingest:
@@ -137,7 +136,7 @@ def test_a_source_whose_permissions_may_not_lift(rig: Rig, named: str) -> None:
     lane = Lane.BULK if named == "topic" else Lane.LIVE
     no_lift = {"source_system": "Shop,x", "ce_source": "/crm", "topic": rig.topics.inbound_bulk}[named]
     evidence = {**grant()["evidence"], "source_system": "shop" if named == "source_system" else "other"}
-    now = time.time_ns() // 1_000
+    now = now_micros()
     refused = refusal(subject_ref="c-1", occurred_at=now - HOUR)
     lifting = grant(subject_ref="c-1", evidence=evidence)
     free = grant(subject_ref="c-2", address="+33639980002", evidence=evidence)

@@ -1,6 +1,5 @@
 """Writes suppression entries as the merge stage does: the codec, Java's partitioner, transactions."""
 
-import time
 from uuid import uuid4
 
 from consent_client import SuppressionView
@@ -11,13 +10,10 @@ from consent_contracts.topics import Topics
 from consent_kafka import clients
 from consent_privacy.addresses import canonical
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.support.waiting import until as eventually
 
 TENANT = "acme"
-
-
-def now() -> int:
-    return time.time_ns() // 1000
 
 
 def decision(
@@ -28,7 +24,7 @@ def decision(
     at: int | None = None,
     expires: int | None = None,
 ) -> Decision:
-    moment = now() - 60_000_000 if at is None else at
+    moment = now_micros() - 60_000_000 if at is None else at
     return Decision(
         decision_id=str(uuid4()),
         subject_ref=subject,
@@ -55,7 +51,7 @@ class Entries:
 
     def datum(self, channel: str, address_key: str, *decisions: Decision, tenant: str = TENANT) -> dict[str, object]:
         entry = Entry(tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=decisions)
-        return entry_to_avro(entry, now())
+        return entry_to_avro(entry, now_micros())
 
     def write(self, channel: str, address: str, *decisions: Decision, tenant: str = TENANT) -> str:
         """The entry of a clear address; returns its address key."""
@@ -81,5 +77,5 @@ class Entries:
 
 def wait_for(view: SuppressionView) -> None:
     """Until the view is usable and reflects all that has been written before."""
-    written = now()
+    written = now_micros()
     eventually(lambda: view.usable and (snapshot := view.snapshot()) and (snapshot.as_of or 0) >= written, 30)

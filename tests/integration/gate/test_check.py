@@ -17,9 +17,10 @@ from consent_http import api_keys
 from consent_http.api_keys import KeyFile
 from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import generate
+from consent_service.clock import now_micros
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
-from tests.integration.gate.entries import Entries, decision, eventually, now
+from tests.integration.gate.entries import Entries, decision, eventually
 
 pytestmark = pytest.mark.usefixtures("resolving")
 
@@ -147,7 +148,7 @@ async def test_the_policy_decides_unknown_and_nothing_else(
     open_view: OpenView, entries: Entries, keyring: Keyring, tmp_path: Path
 ) -> None:  # R4
     entries.write("sms", PHONE, decision(status="withdrawn"))
-    ended = now() - 1
+    ended = now_micros() - 1
     entries.write("sms", OTHER, decision(expires=ended))
     entries.write_bytes("sms", entries.key("sms", "+33639980003"), b"unreadable")
     house = House(open_view(), keyring, tmp_path, unknown="allow")

@@ -9,7 +9,8 @@ import pytest
 
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
-from tests.integration.gate.entries import Entries, decision, now
+from consent_service.clock import now_micros
+from tests.integration.gate.entries import Entries, decision
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 from tests.support.shown_readers import run_node_reader, run_python_reader, runtime
 
@@ -25,7 +26,7 @@ def lost(**fields: Any) -> dict[str, Any]:
     [
         (
             {
-                0: lambda topic: {"resolved_at": now() - HOUR},
+                0: lambda topic: {"resolved_at": now_micros() - HOUR},
                 1: lambda topic: lost(hole="h1"),
                 2: lambda topic: {"lists": [{"topic": topic, "topic_id": "A" * 22, "end_offset": 0}]},
             },
@@ -34,18 +35,18 @@ def lost(**fields: Any) -> dict[str, Any]:
         (
             {
                 0: lambda topic: {"channel_holes": {"sms": "h2"}},
-                1: lambda topic: {"inbound_resolved_at": now() - HOUR},
-                2: lambda topic: {"bulk_resolved_at": now() - HOUR},
+                1: lambda topic: {"inbound_resolved_at": now_micros() - HOUR},
+                2: lambda topic: {"bulk_resolved_at": now_micros() - HOUR},
                 3: lambda topic: {"channel_holes": {"email": "h3"}},
             },
             ["False", "False", "False", "True"],
         ),
         (
             {
-                0: lambda topic: {"resolved_at": now() + HOUR},
+                0: lambda topic: {"resolved_at": now_micros() + HOUR},
                 1: lambda topic: {"bulk_resolved_at": None},
                 2: lambda topic: {"lists": [{"topic": topic, "topic_id": "", "end_offset": 10**6}]},
-                3: lambda topic: {"inbound_resolved_at": now()},
+                3: lambda topic: {"inbound_resolved_at": now_micros()},
             },
             ["False", "False", "False", "True"],
         ),
@@ -81,8 +82,8 @@ def test_the_reader_in_node_does_so_too(
     topic = topics.suppression("sms")
     resolving.fields = {
         0: {"channel_holes": {"sms": "h2"}},
-        1: {"resolved_at": now() - HOUR},
-        2: {"bulk_resolved_at": now() - HOUR},
+        1: {"resolved_at": now_micros() - HOUR},
+        2: {"bulk_resolved_at": now_micros() - HOUR},
     }
     keys: dict[int, str] = {}
     for number in range(40):

@@ -18,8 +18,9 @@ from consent_contracts.topics import Topics
 from consent_http import api_keys
 from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import export
+from consent_service.clock import now_micros
 from local_stack.ports import free_port
-from tests.integration.gate.entries import Entries, decision, eventually, now
+from tests.integration.gate.entries import Entries, decision, eventually
 from tests.integration.proxy import Proxy
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 
@@ -184,7 +185,7 @@ def test_a_ledger_that_no_longer_reaches_it_is_named_with_its_stage_and_partitio
     partition = partition_of(address_key.encode(), PARTITIONS)
     gate = start(CONSENT_RELAY_GATE_STALE_AFTER="5")
     eventually(gate.ready, 60)
-    resolving.fields = {partition: {"resolved_at": now()}}
+    resolving.fields = {partition: {"resolved_at": now_micros()}}
     named = f"view sms: stale: partition {partition} (live decisions may be missing; the relay, the merge or Kafka"
     eventually(lambda: named in gate.state(), 60)
     assert gate.reason() == "stale"

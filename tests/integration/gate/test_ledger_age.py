@@ -12,7 +12,7 @@ from consent_contracts.topics import Topics
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
 
 OpenView = Callable[..., SuppressionView]
@@ -65,14 +65,14 @@ def every(people: list[Person], reason: str) -> Callable[[], bool]:
 def test_while_the_relay_is_dead_the_age_grows_until_every_answer_is_no_and_it_recovers(
     people: list[Person], resolving: ResolvedWriter
 ) -> None:  # R63
-    stopped = now()
+    stopped = now_micros()
     resolving.fields = {partition: {"resolved_at": stopped} for partition in range(PARTITIONS)}
     eventually(every(people, "stale"), 30)
     answer = people[0].ask()
     assert (answer.permitted, str(answer.detail).partition(":")[0]) == (False, "stale")
     assert answer.as_of is not None
     assert answer.as_of <= stopped
-    assert answer.valid_until < now()
+    assert answer.valid_until < now_micros()
     resolving.fields = {}
     eventually(every(people, "given"), 30)
 
@@ -94,20 +94,20 @@ def test_while_the_merge_is_dead_no_record_comes_and_every_answer_becomes_no(
 def test_one_old_partition_denies_no_address_of_the_others(
     people: list[Person], resolving: ResolvedWriter
 ) -> None:  # R63
-    resolving.fields = {1: {"resolved_at": now()}}
+    resolving.fields = {1: {"resolved_at": now_micros()}}
     eventually(lambda: people[1].reason() == "stale", 30)
     for person in (people[0], people[2], people[3]):
         answer = person.ask()
         assert answer.permits()
         assert answer.as_of is not None
-        assert now() - answer.as_of < LIMIT * SECOND
+        assert now_micros() - answer.as_of < LIMIT * SECOND
 
 
 @pytest.mark.parametrize("stage", ["inbound", "bulk"])
 def test_the_other_lanes_have_limits_of_their_own(
     people: list[Person], resolving: ResolvedWriter, stage: str
 ) -> None:  # R63
-    resolving.fields = {2: {f"{stage}_resolved_at": now() - HOUR}}
+    resolving.fields = {2: {f"{stage}_resolved_at": now_micros() - HOUR}}
     eventually(lambda: people[2].reason() == "stale", 30)
     answer = people[2].ask()
     assert str(answer.detail).startswith(f"{stage}_stale: ")
@@ -121,7 +121,7 @@ def test_a_hole_denies_its_partition_at_once_until_it_is_closed(
     resolving.fields = {3: {"hole": "h1", "resolved_at": None, "bulk_resolved_at": None}}
     eventually(lambda: people[3].reason() == "hole", 30)
     assert people[3].ask().as_of is None
-    assert people[3].ask().valid_until <= now()
+    assert people[3].ask().valid_until <= now_micros()
     assert people[0].ask().permitted
     resolving.fields = {}
     eventually(lambda: people[3].ask().permitted, 30)
@@ -173,7 +173,7 @@ def test_an_open_transaction_denies_what_it_hides_beyond_the_limit(
     foreign.produce(name, b"never committed", b"k", 2)
     assert foreign.flush(30) == 0
     entries.write("sms", people[2].phone, decision(status="withdrawn"))
-    written = now()
+    written = now_micros()
 
     def denied() -> bool:
         answer = people[2].ask()
@@ -209,7 +209,7 @@ def test_a_clock_that_is_set_back_lengthens_no_permission_and_no_age(
     open_view: OpenView, entries: Entries, resolving: ResolvedWriter, keyring: Keyring, phones: list[str]
 ) -> None:  # R4, R63
     step = 0
-    ends = now() + 2 * SECOND
+    ends = now_micros() + 2 * SECOND
     entries.write("sms", phones[0], decision(expires=ends))
     entries.write("sms", phones[1], decision())
 
@@ -225,7 +225,7 @@ def test_a_clock_that_is_set_back_lengthens_no_permission_and_no_age(
         return answer
 
     def expired() -> bool:
-        asked, answer = now(), ask(phones[0])
+        asked, answer = now_micros(), ask(phones[0])
         assert not answer.permitted or asked < ends + 100_000, "by the clock that was set back it has an hour left"
         return answer.reason == "expired"
 

@@ -10,7 +10,8 @@ from consent_client import Checker, SuppressionView
 from consent_contracts.topics import Topics
 from consent_kafka import clients as kafka_clients
 from consent_privacy.keyring import Keyring
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now
+from consent_service.clock import now_micros
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually
 from tests.support.list_resolved import ResolvedWriter
 from tests.support.poisoned_records import YEAR_11476, poisoned
 
@@ -50,12 +51,12 @@ def test_no_statement_on_progress_stops_those_behind_it(
     resolved = ResolvedWriter(bootstrap=kafka, codec=entries.codec, topics=topics)
     stated = {
         "partition": 0,
-        "resolved_at": now(),
+        "resolved_at": now_micros(),
         **dict.fromkeys(("bulk_resolved_at", "inbound_resolved_at", "hole")),
         "lists": [],
         "inputs": [],
         "channel_holes": {},
-        "written_at": now(),
+        "written_at": now_micros(),
     }
     defaults = {"loss": 0, "bulk_loss": 0}
     values = poisoned(registry_url, topics.resolved, "ListResolved", {**stated, **defaults}, "written_at")

@@ -11,7 +11,8 @@ from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_kafka import provisioning
 from consent_privacy.keyring import Keyring
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, now, wait_for
+from consent_service.clock import now_micros
+from tests.integration.gate.entries import TENANT, Entries, decision, eventually, wait_for
 from tests.integration.proxy import Proxy
 from tests.support.list_resolved import ResolvedWriter
 from tests.support.unpacking_bombs import send_bomb
@@ -128,9 +129,9 @@ def test_an_entry_cut_short_or_under_another_key_or_of_another_channel_denies(
 def test_expired_and_future_dated_permissions_deny(
     open_view: OpenView, entries: Entries, keyring: Keyring
 ) -> None:  # R4
-    entries.write("sms", PHONE, decision(expires=now() - 1))
-    entries.write("sms", OTHER, decision(at=now() + HOUR))
-    entries.write("sms", "+33639980003", decision(expires=now() + HOUR))
+    entries.write("sms", PHONE, decision(expires=now_micros() - 1))
+    entries.write("sms", OTHER, decision(at=now_micros() + HOUR))
+    entries.write("sms", "+33639980003", decision(expires=now_micros() + HOUR))
     view = open_view()
     assert ask(view, keyring).reason == "expired"
     assert ask(view, keyring, OTHER).reason == "future_dated"
@@ -142,7 +143,7 @@ def test_expired_and_future_dated_permissions_deny(
 def test_a_permission_expires_while_the_view_looks_on(
     open_view: OpenView, entries: Entries, keyring: Keyring
 ) -> None:  # R4
-    entries.write("sms", PHONE, decision(expires=now() + 3_000_000))
+    entries.write("sms", PHONE, decision(expires=now_micros() + 3_000_000))
     view = open_view()
     assert ask(view, keyring).permitted
     eventually(lambda: ask(view, keyring).reason == "expired")
@@ -159,13 +160,13 @@ def test_without_the_broker_the_view_goes_stale_and_recovers(
         getattr(proxy, fault)()
         eventually(lambda: ask(view, keyring).reason == "stale", 10)
         assert not ask(view, keyring).permitted
-        before = now()
+        before = now_micros()
         entries.write("sms", PHONE, decision(status="withdrawn"))
-        written = now()
+        written = now_micros()
         proxy.heal()
 
         def withdrawn() -> bool:
-            asked, answer = now(), ask(view, keyring)
+            asked, answer = now_micros(), ask(view, keyring)
             if answer.permitted:  # By a resolved record of before, and no longer than it is valid.
                 assert answer.as_of is not None
                 assert before - 30_000_000 < answer.as_of <= written

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Codec, Topics
 from consent_kafka import clients as kafka_clients
+from consent_service.clock import now_micros
 from consent_service.clock_check import ClockCheck
 from lag_exporter.errors import BrokerUnavailableError
 from lag_exporter.kafka_broker import KafkaBroker
@@ -164,7 +165,7 @@ def test_a_transaction_left_open_hides_no_lag_and_is_seen(kafka: str, topics: To
 
 def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str, topics: Topics) -> None:  # R63
     codec = Codec.connect(registry_url, topics)
-    now = time.time_ns() // 1_000
+    now = now_micros()
     stated = {"resolved_at": now - 7_000_000, "bulk_resolved_at": None, "inbound_resolved_at": None}
     lists: dict[str, Any] = {"loss": 0, "bulk_loss": 0, "lists": [], "inputs": [], "channel_holes": {"sms": "h1"}}
     value = codec.encode(topics.resolved, {"partition": 2, "hole": None, "written_at": now, **stated, **lists})
@@ -179,7 +180,7 @@ def test_how_old_the_list_is_comes_from_the_topic(kafka: str, registry_url: str,
         assert time.monotonic() < deadline
         reader.poll()
     reader.close()
-    assert 7.0 <= ages(reader.partitions, time.time_ns() // 1_000)["2", "live"] < 40
+    assert 7.0 <= ages(reader.partitions, now_micros())["2", "live"] < 40
     assert holes(reader.partitions) == {("2", "sms")}
     assert check.readiness() is True
     assert not math.isnan(check.offset_seconds())

@@ -23,6 +23,7 @@ from consent_contracts.join import join
 from consent_contracts.records import entry_to_avro
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from consent_state import RestoreFailedError, high_watermarks, topic_ids
 from consent_state import TopicPartition as At
 from local_stack.ports import free_port
@@ -201,7 +202,7 @@ class Rig:
         admin, producer = clients.admin(self.bootstrap), clients.producer(self.bootstrap)
         partitions = [At(topic, each) for each in range(PARTITIONS)]
         while not self.closing.wait(0.5):
-            now = time.time_ns() // 1000
+            now = now_micros()
             self.producer.flush(10)
             topic_id = topic_ids(admin, [topic])[topic]
             for at, end in high_watermarks(admin, partitions).items():
@@ -224,7 +225,7 @@ class Rig:
     def decide(self, number: int, status: str = "withdrawn", *, purpose: str = "newsletter", bulk: bool = False) -> str:
         """Write the address's new entry; answers the address."""
         address, key = self.address(number), self.key(number)
-        now = time.time_ns() // 1000
+        now = now_micros()
         decision = Decision(
             decision_id=str(uuid4()),
             subject_ref=f"s{number}",

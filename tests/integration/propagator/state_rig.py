@@ -20,6 +20,7 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_to_avro
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from consent_service.health import Health
 from consent_state import topic_ids
 from propagator.app import Propagator
@@ -36,10 +37,6 @@ from propagator.state.destination_state import TableDestinationState
 
 TENANT = "acme"
 PARTITIONS = 4
-
-
-def now_micros() -> int:
-    return time.time_ns() // 1_000
 
 
 async def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:

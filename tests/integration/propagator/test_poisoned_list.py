@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from consent_contracts.records import entry_to_avro
+from consent_service.clock import now_micros
 from propagator.state import reader, unknown_schemas
-from tests.integration.propagator.state_rig import StateRig, now_micros, until
+from tests.integration.propagator.state_rig import StateRig, until
 from tests.support.poisoned_records import YEAR_11476, poisoned
 
 

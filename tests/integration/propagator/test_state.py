@@ -13,13 +13,14 @@ from consent_contracts.decisions import Decision, Entry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.records import entry_to_avro
 from consent_kafka import clients
+from consent_service.clock import now_micros
 from consent_state import Position, RebuildReason, StateStore, StateStoreCorruptedError
 from consent_state import TopicPartition as At
 from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
 from propagator.state import reader, session, tables
 from propagator.state.layout import FORMAT_VERSION
-from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, now_micros, until
+from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, until
 from tests.support import recreated_topics
 
 

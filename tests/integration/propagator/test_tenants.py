@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ from consent_contracts.decisions import Decision, Entry
 from consent_contracts.records import entry_to_avro
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
+from consent_service.clock import now_micros
 from propagator.cli.destinations import destinations
 from tests.integration.propagator.rig import Propagator, Rig
 from tests.support.waiting import until
@@ -46,7 +46,7 @@ def declare(rig: Rig) -> None:
 
 def decide(rig: Rig, tenant: str, number: int, status: str) -> None:
     """The tenant's entry of a person's address, as the merge writes it."""
-    now = time.time_ns() // 1000
+    now = now_micros()
     address = rig.address(number)
     key = rig.keyring.address_key(tenant, "sms", address)
     decision = Decision(

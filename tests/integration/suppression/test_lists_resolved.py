@@ -14,6 +14,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from consent_contracts import partition_of
 from consent_kafka import clients as kafka_clients
+from consent_service.clock import now_micros
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import Installation
 from tests.support.topic_records import records
@@ -61,7 +62,7 @@ def test_a_new_installation_begins_with_a_hole_that_the_relay_closes(installatio
     assert {content["hole"] for found in installation.resolved.values() for content in found} - {None} == set(
         first.values()
     )
-    installation.state_resolved(0, time.time_ns() // 1000)
+    installation.state_resolved(0, now_micros())
     installation.flush()
     until(lambda: worker.sample(AGE, partition="0", lane="live") is not None, 10, "the age is exported")
     age = worker.sample(AGE, partition="0", lane="live")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
+from consent_service.clock import now_micros
 from tests.integration.suppression.workers import Installation
 from tests.support.waiting import until
 
@@ -53,7 +53,7 @@ def test_holes_are_closed_by_the_relay_and_the_list_is_as_old_as_the_ledger(inst
 
     def is_fresh() -> bool:
         """Both lanes were resolved within the last 5 s in every partition."""
-        since = time.time_ns() // 1000 - 5_000_000
+        since = now_micros() - 5_000_000
         return is_whole() and all(
             min(content["resolved_at"] or 0, content["bulk_resolved_at"] or 0) > since
             for content in installation.read_resolved().values()

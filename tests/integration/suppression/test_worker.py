@@ -17,6 +17,7 @@ from consent_contracts import partition_of
 from consent_kafka import clients as kafka_clients
 from consent_kafka.dead_letters import original
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from tests.integration.suppression.stage import NOW, SECOND
 from tests.integration.suppression.workers import PEOPLE, Installation
 from tests.support.unpacking_bombs import send_bomb
@@ -124,7 +125,7 @@ def test_ended_permission_is_written_again_by_a_worker_without_local_state(insta
     """It was given while one worker ran, and ends while another does."""
     worker = installation.start("a")
     until(worker.ready, 30, "the worker is ready")
-    ends = time.time_ns() // 1000 + 15 * SECOND
+    ends = now_micros() + 15 * SECOND
     installation.send(1, status="given", expires_at=ends)
     installation.send(2, status="given", expires_at=ends + 3600 * SECOND)
     installation.flush()

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, Producer
 from consent_contracts import Topics, partition_of
 from consent_contracts.codec import Codec
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 from local_stack.audit import SUPPRESSED
 from local_stack.scrape import Samples, scrape
 from local_stack.stack import Stack
@@ -149,7 +150,7 @@ class FailingSystem:
 
     def permit(self, person: Person, *, begins: float = -10.0, ends: float = 86_400.0) -> bool:
         """By HTTP; seconds from now. False: it was refused, which only one that begins later may be."""
-        now = time.time_ns() // 1_000
+        now = now_micros()
         window = (now + int(begins * SECOND), now + int(ends * SECOND))
         self._windows[person] = window
         times = {"occurred_at": rfc3339(window[0]), "expires_at": rfc3339(window[1])}
@@ -158,7 +159,7 @@ class FailingSystem:
         return answer.status_code == 201
 
     def permit_by_kafka(self, person: Person, *, begins: float) -> None:
-        now = time.time_ns() // 1_000
+        now = now_micros()
         window = (now + int(begins * SECOND), now + int((begins + 86_400) * SECOND))
         self._windows[person] = window
         self._produce(person, status="given", evidence=EVIDENCE, occurred_at=window[0], expires_at=window[1])
@@ -171,7 +172,7 @@ class FailingSystem:
 
     def withdraw_by_kafka(self, person: Person) -> None:
         """By consent.inbound.v1, and acknowledged by the broker."""
-        self._produce(person, status="withdrawn", evidence=None, occurred_at=time.time_ns() // 1_000, expires_at=None)
+        self._produce(person, status="withdrawn", evidence=None, occurred_at=now_micros(), expires_at=None)
         self._remember(person, INBOUND_STALE_SECONDS, None)
 
     # The gate
@@ -207,7 +208,7 @@ class FailingSystem:
 
     def is_over(self, person: Person) -> bool:
         """Whether the permission has ended."""
-        return time.time_ns() // 1_000 > self._windows[person][1]
+        return now_micros() > self._windows[person][1]
 
     def is_suppressed_at_the_tool(self, person: Person) -> bool:
         """By SMS alone."""
@@ -351,13 +352,13 @@ class FailingSystem:
 
     def _remember(self, person: Person, limit: float, decision_id: str | None) -> None:
         self._withdrawals[person] = Withdrawal(
-            answered_at=time.monotonic(), at=time.time_ns() // 1_000, limit=limit, decision_id=decision_id
+            answered_at=time.monotonic(), at=now_micros(), limit=limit, decision_id=decision_id
         )
 
     def _check(self, channel: str, people: Sequence[Person]) -> dict[Person, Answer]:
         if not people:
             return {}
-        asked_at, asked = time.monotonic(), time.time_ns() // 1_000
+        asked_at, asked = time.monotonic(), now_micros()
         body = {
             "channel": channel,
             "purpose": PURPOSE,

@@ -17,6 +17,7 @@ from consent_contracts import Topics, effective_verdict
 from consent_contracts.codec import Codec
 from consent_privacy.keyring import Keyring
 from consent_service.cli import cli
+from consent_service.clock import now_micros
 from local_stack.audit import ChannelAddress, Difference, Findings, compare
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice
 from local_stack.demo.status import DemoStatus
@@ -85,7 +86,7 @@ class Rotation:
                 written=person.address(channel),
                 purpose=purpose,
                 status="given",
-                occurred_at=_now(),
+                occurred_at=now_micros(),
             )
             for person in self._load.people
             for channel in CHANNELS
@@ -114,7 +115,7 @@ class Rotation:
         for name in ("gate", *(tool.destination for tool in tools(self._endpoints))):
             assert findings.matches[name], f"{step}: nothing was compared at {name}"
         expected = self._load.book.verdicts()
-        judged, stale = stale_permissions(self._endpoints, self._codec, expected, now=_now())
+        judged, stale = stale_permissions(self._endpoints, self._codec, expected, now=now_micros())
         assert judged, f"{step}: there is no history to judge"
         assert not stale, "\n".join([step, *stale[:SHOWN]])
         checks.no_crash(self._stack)
@@ -136,7 +137,7 @@ class Rotation:
 
         def findings() -> Findings:
             answer = httpx.get(f"{self._endpoints.sandbox_control}/_state/{tool.account}", timeout=60)
-            return compare(self._load.book.verdicts(), tool, answer.json()["states"], now=_now())
+            return compare(self._load.book.verdicts(), tool, answer.json()["states"], now=now_micros())
 
         assert self._once_right(f"under {key_id}", findings).matches[BY_KEY]
 
@@ -163,7 +164,7 @@ class Rotation:
         return found
 
     def _not_permitted(self, places: Sequence[ChannelAddress]) -> list[tuple[ChannelAddress, str]]:
-        verdicts, now = self._load.book.verdicts(), _now()
+        verdicts, now = self._load.book.verdicts(), now_micros()
         return [
             (place, purpose)
             for place in places
@@ -182,7 +183,3 @@ class Rotation:
         kinds = Counter((each.kind, each.where) for each in wrong)
         stories = (story(self._endpoints, self._codec, each) for each in wrong[:SHOWN])
         return "\n".join([f"{step}: {dict(kinds)}", *stories])
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
+from consent_service.clock import now_micros
 from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
@@ -323,7 +324,7 @@ def _submitted(each: Marked, written: str) -> dict[str, Any]:
         "status": "refused",
         "subject_ref": f"marked-{uuid4().hex}",
         "address": written,
-        "occurred_at": time.time_ns() // 1_000,
+        "occurred_at": now_micros(),
         "expires_at": None,
         "evidence": None,
     }

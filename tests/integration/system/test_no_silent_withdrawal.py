@@ -23,6 +23,7 @@ from consent_api.operations.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_kafka import clients
+from consent_service.clock import now_micros
 from local_stack.scrape import scrape
 from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
@@ -121,7 +122,7 @@ class System:
 
     def permitted(self, asked: Sequence[Asked], *, after_seconds: float = 0) -> dict[Asked, bool]:
         """As of a moment so long after this is called."""
-        since = time.time_ns() // 1_000 + int(after_seconds * SECOND)
+        since = now_micros() + int(after_seconds * SECOND)
         deadline = time.monotonic() + PATIENCE
         found: dict[Asked, bool] = {}
         for channel, purpose in sorted({each[:2] for each in asked}):
@@ -248,14 +249,14 @@ def running(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) 
 def test_no_withdrawal_is_recorded_in_silence_and_no_refused_grant_permits(running: System) -> None:
     people = list(_submissions())
     before = {history: [each for each in people if each.history is history] for history in History}
-    now = time.time_ns() // 1_000
+    now = now_micros()
     running.permit(before[History.PERMITTED], at=now - HOUR, name="grant")
     running.permit(before[History.WITHDRAWN], at=now - 5 * DAY, name="grant")
     running.permit(before[History.LIFTED], at=now - HOUR, name="grant")
     running.withdraw([*before[History.WITHDRAWN], *before[History.LIFTED]])
     withdrawn = [_plain(each) for each in (*before[History.WITHDRAWN], *before[History.LIFTED])]
     assert not any(running.permitted(withdrawn, after_seconds=APART_SECONDS).values())
-    running.permit(before[History.LIFTED], at=time.time_ns() // 1_000, name="again")
+    running.permit(before[History.LIFTED], at=now_micros(), name="again")
     at_first = running.permitted([_plain(each) for each in people])
     wrong = [str(each) for each in people if at_first[_plain(each)] is not each.is_withdrawal]
     assert not wrong, "not as their history says: " + "\n".join(wrong)
@@ -276,7 +277,7 @@ def test_no_withdrawal_is_recorded_in_silence_and_no_refused_grant_permits(runni
 
 def _submissions() -> Iterator[Submission]:
     """The same people at each call; what they choose last, they choose now."""
-    grammar = Grammar(now=time.time_ns() // 1_000, rng=random.Random(SEED))
+    grammar = Grammar(now=now_micros(), rng=random.Random(SEED))
     return grammar.submissions(mixtures=MIXTURES)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from consent_api.ingest.submissions import Submissions
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG
+from consent_service.clock import now_micros
 
 
 class TimedLedger:
@@ -39,7 +39,7 @@ class TimedLedger:
         self.lanes: set[Lane] = set()
 
     def now(self) -> int:
-        return time.time_ns() // 1_000
+        return now_micros()
 
     def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
         if self.held & {each.subject_ref for each in accepted}:
@@ -87,7 +87,7 @@ class PlainCodec:
             "status": "withdrawn",
             "subject_ref": f"crm-{int(value or b'') % self._people}",
             "address": "+33639980001",
-            "occurred_at": time.time_ns() // 1_000 - 1_000_000,
+            "occurred_at": now_micros() - 1_000_000,
             "expires_at": None,
             "evidence": None,
         }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx
 
 from consent_contracts import Topics
+from consent_service.clock import now_micros
 from local_stack.audit import ExpectedState
 from local_stack.demo.population import Choice, Choices, people
 from local_stack.demo.status import DemoStatus
@@ -80,7 +81,7 @@ class Scenario:
         self._importer.close()
 
     def _all_choose(self) -> None:
-        choices = list(self._choices.first(_now()))
+        choices = list(self._choices.first(now_micros()))
         self._enter("people choose", of=len(choices))
         for number, some in enumerate(_batches(choices, BATCH)):
             if number % 2:
@@ -103,7 +104,7 @@ class Scenario:
                 due = next(events)
             wanted = min(total, int(elapsed * self._options.rate)) - self.scene.done
             if wanted > 0:
-                self._send([self._choices.next(_now()) for _ in range(min(wanted, BATCH))])
+                self._send([self._choices.next(now_micros()) for _ in range(min(wanted, BATCH))])
                 self.scene.done += min(wanted, BATCH)
             self._show()
             time.sleep(TICK)
@@ -146,7 +147,7 @@ class Scenario:
 
     def _import_historic(self) -> None:
         try:
-            historic = list(self._choices.historic(self._options.imported, _now()))
+            historic = list(self._choices.historic(self._options.imported, now_micros()))
             for some in _batches(historic, IMPORT_BATCH):
                 self._importer.send(some, bulk=True, seconds=120.0)
                 self.scene.imported += len(some)
@@ -234,7 +235,3 @@ class Scenario:
 def _batches(choices: Sequence[Choice], size: int) -> Iterator[Sequence[Choice]]:
     for start in range(0, len(choices), size):
         yield choices[start : start + size]
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000

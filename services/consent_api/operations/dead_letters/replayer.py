@@ -1,6 +1,5 @@
 """Sends a dead letter's record back to its topic and marks the letter, both or neither."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.dead_letters import TOO_LARGE, OriginalRecord, original
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 
 # One transactional id for all replays of an installation: one that starts fences one that runs, so no letter goes
 # back twice because two people replayed it at once.
@@ -110,7 +110,7 @@ class Replayer:
             headers=[*record.headers],
             on_delivery=on_delivery,
         )
-        mark: list[tuple[str, str | bytes | None]] = [(REPLAYED_AT, rfc3339(time.time_ns() // 1_000))]
+        mark: list[tuple[str, str | bytes | None]] = [(REPLAYED_AT, rfc3339(now_micros()))]
         self._producer.produce(
             self._topics.dead_letters(letter.service),
             None,
