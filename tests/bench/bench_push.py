@@ -26,6 +26,7 @@ from tests.bench.polling import until
 from tests.bench.processor_time import ProcessorTime
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import system
+from tests.support.waiting import until
 
 PURPOSES = ("newsletter", "promotions")
 LIVE_PURPOSE = "newsletter"

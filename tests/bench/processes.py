@@ -26,10 +26,10 @@ from local_stack.scrape import Samples, scrape
 from tests.bench.figures import Servers
 from tests.bench.legacy import PARTITIONS, TENANT, LegacyTopics
 from tests.bench.list_writer import ListWriter
-from tests.bench.polling import until
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import delete_topics
 from tests.support.list_resolved import ResolvedWriter
+from tests.support.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 SESSION_SECONDS = 6

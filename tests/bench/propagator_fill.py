@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from statistics import fmean, quantiles
 
 from tests.bench.figures import Figure, Servers
-from tests.bench.polling import until
 from tests.bench.processes import Propagator, Rig, rig
+from tests.support.waiting import until
 
 ENTRIES = 1_000_000
 PURPOSE = "newsletter"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.figures import Figure, Servers
-from tests.bench.polling import until
 from tests.bench.processes import Propagator, Rig, rig
+from tests.support.waiting import until
 
 ADDRESSES, CHANGES = 10_000, 5
 PURPOSE = "newsletter"

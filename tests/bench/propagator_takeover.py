@@ -7,9 +7,9 @@ from typing import Any
 
 from consent_service.clock import now_micros
 from tests.bench.figures import Figure, Servers
-from tests.bench.polling import until
 from tests.bench.processes import SESSION_SECONDS, Propagator, Rig, rig
 from tests.bench.propagator_fill import CRM
+from tests.support.waiting import until
 
 PENDING = 100_000
 PURPOSE = "newsletter"

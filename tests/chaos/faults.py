@@ -17,8 +17,9 @@ from local_stack.scrape import scrape
 from local_stack.stack import Stack
 from local_stack.tools import audit
 from tests.chaos import again, damage
-from tests.chaos.load import Load, eventually
+from tests.chaos.load import Load
 from tests.support.recreated_topics import recreate
+from tests.support.waiting import until
 
 PROVIDERS = ("twilio", "sendgrid", "genesys", "webhook/crm")
 SESSION_SECONDS = 8.0
@@ -84,8 +85,8 @@ def freeze(kind: str) -> Fault:
             time.sleep(max(0.0, frozen_at + SESSION_SECONDS + 1.0 - time.monotonic()))
             newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
             scene.say(f"    {other} has {len(newer)} newer withdrawals to deliver")
-            eventually(
-                lambda: _delivered(scene, newer), f"{other} delivered newer withdrawals", seconds=TAKEOVER_SECONDS
+            until(
+                lambda: _delivered(scene, newer), what=f"{other} delivered newer withdrawals", seconds=TAKEOVER_SECONDS
             )
         finally:
             stack.resume(kind)
@@ -132,7 +133,7 @@ def in_fill(strike: Fault) -> Fault:
 
     def fault(scene: ChaosContext) -> None:
         _begin_fill(scene)
-        eventually(lambda: _backlog(scene) > 0, "a fill has begun", seconds=READY_SECONDS)
+        until(lambda: _backlog(scene) > 0, what="a fill has begun", seconds=READY_SECONDS)
         strike(scene)
 
     return fault
@@ -226,8 +227,8 @@ def replicas_fight(scene: ChaosContext) -> None:
         time.sleep(SESSION_SECONDS + 1.0)
         newer = scene.load.withdraw(FREEZE_WITHDRAWALS)
         stack.resume(name)
-        eventually(
-            lambda newer=newer: _delivered(scene, newer), "newer withdrawals delivered", seconds=TAKEOVER_SECONDS
+        until(
+            lambda newer=newer: _delivered(scene, newer), what="newer withdrawals delivered", seconds=TAKEOVER_SECONDS
         )
     for name in ("propagator", other):
         stack.supervisor.await_ready(name, seconds=READY_SECONDS)

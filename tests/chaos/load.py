@@ -165,11 +165,3 @@ class Load:
             status=status,
             occurred_at=at,
         )
-
-
-def eventually(look: Callable[[], bool], what: str, *, seconds: float) -> None:
-    """Poll until it is true; the AssertionError has `what`."""
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)

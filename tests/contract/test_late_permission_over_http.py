@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 import pytest
@@ -16,21 +12,13 @@ from propagator.connectors import CATALOGUE
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import SandboxConfig, WebhookReceivers
 from tests.support.virtual_time import SECOND, now_micros
+from tests.support.waiting import until_async
 from tests.unit.sending.rig import Rig, decision, destination, key
 
 SENDER = "MG" + "1" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 TWILIO = {"account_sid": "AC" + "0" * 32, "auth_token": "sandbox-twilio-token"}
 TIMEOUT = 0.4
-
-
-async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 10.0) -> Any:
-    """What `condition` returns once it is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := await condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        await asyncio.sleep(0.02)
-    return value
 
 
 @pytest.mark.parametrize(
@@ -77,10 +65,10 @@ async def test_a_late_permission_does_not_outlast_the_suppression(  # R30
         await session.put(latency, json={"p50_ms": 900, "p99_ms": 900})
         await rig.start()
         rig.state.decide(key(1), decision("g1", "given", at=now_micros() - 10 * SECOND))
-        await until(in_doubt)
+        await until_async(in_doubt)
         await session.put(latency, json={"p50_ms": 0, "p99_ms": 0})
         rig.state.decide(key(1), decision("w1"))
-        await until(settled)
+        await until_async(settled)
         found = await changes()
         assert found[-1] == "suppressed"
         assert "permitted" in found, "it was executed, late"

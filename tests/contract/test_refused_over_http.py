@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from propagator.connectors import CATALOGUE
 from propagator.sending import call_results, target_quarantine
 from provider_sandbox.app import create_app, start
 from provider_sandbox.config import GenesysOrg, SandboxConfig
+from tests.support.waiting import until_async
 from tests.unit.sending.rig import KEYRING, Rig, decision, destination, key
 
 LIST = "00000000-0000-4000-8000-000000000001"
@@ -42,13 +42,6 @@ TOOLS = [
     Tool("genesys", {"client_id": "sandbox-genesys-client", "client_secret": "sandbox-genesys-secret"}, LIST),
 ]
 GENESYS = TOOLS[-1]
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        await asyncio.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -125,12 +118,12 @@ async def test_a_provider_that_refuses_every_one_ends_none(tool: Tool, together:
             for number in range(8):
                 rig.state.decide(key(number), decision(f"d{number}"))
                 await asyncio.sleep(0.3)
-        await until(lambda: rig.sample("destination_verified") == 0)
+        await until_async(lambda: rig.sample("destination_verified") == 0)
         await asyncio.sleep(1.0)
         assert len(ended(rig)) <= (0 if together else 1)
         await order("DELETE", f"/_control/faults?account={tool.name}")
-        await until(lambda: rig.state.nothing_pending)
-        await until(lambda: rig.sample("destination_verified") == 1)
+        await until_async(lambda: rig.state.nothing_pending)
+        await until_async(lambda: rig.sample("destination_verified") == 1)
         assert len(ended(rig)) <= (0 if together else 1)
 
 
@@ -143,7 +136,7 @@ async def test_invalid_addresses_end_where_others_are_accepted(tool: Tool) -> No
         for number in range(8):
             rig.state.decide(key(number), decision(f"d{number}"))
         await rig.start()
-        await until(lambda: rig.state.nothing_pending)
+        await until_async(lambda: rig.state.nothing_pending)
         assert sorted(ended(rig)) == [key(2), key(5)]
 
 
@@ -153,13 +146,13 @@ async def test_a_full_list_takes_what_fits_and_the_rest_once_there_is_space() ->
             rig.state.decide(key(number), decision(f"d{number}"))
         await rig.start()
         accepted = lambda: [each for each in rig.state.receipts if each.stage == "effective"]  # noqa: E731
-        await until(lambda: len(accepted()) == 5)
-        await until(lambda: (rig.sample("destination_verified"), rig.sample("quarantined_targets")) == (0, 1))
+        await until_async(lambda: len(accepted()) == 5)
+        await until_async(lambda: (rig.sample("destination_verified"), rig.sample("quarantined_targets")) == (0, 1))
         rig.state.decide(key(100), decision("p100", "given"))
-        await until(lambda: any(each.address_key == key(100) for each in accepted()))
+        await until_async(lambda: any(each.address_key == key(100) for each in accepted()))
         assert not ended(rig)
         await order("PUT", "/_control/genesys", {"numbers_per_list": 1_000})
-        await until(lambda: rig.state.nothing_pending)
+        await until_async(lambda: rig.state.nothing_pending)
         assert len(accepted()) == 13
-        await until(lambda: rig.sample("destination_verified") == 1)
+        await until_async(lambda: rig.sample("destination_verified") == 1)
         assert not ended(rig)

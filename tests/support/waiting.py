@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 
 def until(condition: Callable[[], Any], seconds: float = 90.0, what: str = "", *, every: float = 0.05) -> Any:
-    """What `condition` returns once it is true. Fails with `what` after `seconds`; looks `every` so many seconds."""
+    """What `condition` returns once it is true. AssertionError with `what` after `seconds`; looks `every` so many."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:.0f} s: {what or condition}")
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or condition}"
         time.sleep(every)
     return value
+
+
+async def until_async(
+    condition: Callable[[], Any], seconds: float = 30.0, what: str = "", *, every: float = 0.01
+) -> Any:
+    """As `until`, on the event loop; `condition` may be a coroutine function."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or condition}"
+        await asyncio.sleep(every)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import EVIDENCE
 from consent_api.ledger import key_store
+from tests.support.waiting import until
 
 A, B = "+33639980001", "06 39 98 00 02"
 GRANT: dict[str, Any] = {
@@ -339,7 +338,7 @@ class TestIdempotency:
             blocker.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
             headers = {"Idempotency-Key": "k1"}
             slow = pool.submit(client.post, "/v1/decisions", json=WITHDRAWAL, headers=headers)
-            wait_until(lambda: advisory_locks(owner_engine) == 1)
+            until(lambda: advisory_locks(owner_engine) == 1)
             response = client.post("/v1/decisions", json=WITHDRAWAL, headers=headers)
             problem(response, 409, "idempotency-key-in-flight")
             assert response.headers["retry-after"] == "1"
@@ -355,13 +354,6 @@ class TestIdempotency:
             row = connection.execute(text("SELECT key_hash, request_hash, body FROM idempotency_keys")).one()
         assert A not in f"{row.key_hash}{row.request_hash}{bytes(row.body)!r}"
         assert row.key_hash.startswith("h1.") or "." in row.key_hash
-
-
-def wait_until(true: Callable[[], bool], *, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def advisory_locks(engine: Engine) -> int:

@@ -21,7 +21,8 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import YEAR, decision
-from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post, wait_until
+from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post
+from tests.support.waiting import until
 
 B = "+33639980002"
 KEY = {"Idempotency-Key": "k"}
@@ -265,7 +266,7 @@ class TestRaces:
             lanes.limit(open_transaction, Lane.BULK)
             (given,) = recording.record(open_transaction, ledger.context, [permission], lane=Lane.BULK)
             later: Future[list[Recorded]] = pool.submit(recorded, ledger, [refusal])
-            wait_until(lambda: _waiting(engine) or later.done())
+            until(lambda: _waiting(engine) or later.done())
             open_transaction.commit()
             (refused,) = later.result(timeout=30)
         assert isinstance(given, Recorded)

@@ -11,7 +11,7 @@ from consent_kafka import clients
 from consent_privacy.addresses import canonical
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from tests.support.waiting import until as eventually
+from tests.support.waiting import until
 
 TENANT = "acme"
 
@@ -78,4 +78,4 @@ class Entries:
 def wait_for(view: SuppressionView) -> None:
     """Until the view is usable and reflects all that has been written before."""
     written = now_micros()
-    eventually(lambda: view.usable and (snapshot := view.snapshot()) and (snapshot.as_of or 0) >= written, 30)
+    until(lambda: view.usable and (snapshot := view.snapshot()) and (snapshot.as_of or 0) >= written, 30)

@@ -20,7 +20,8 @@ from consent_privacy.keyring_file import generate
 from consent_service.clock import now_micros
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
-from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.gate.entries import Entries, decision
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("resolving")
 
@@ -82,7 +83,7 @@ async def test_each_address_is_answered_in_its_place(house: House, entries: Entr
     given = decision(at=1_700_000_000_123_456)
     entries.write("sms", PHONE, given)
     entries.write("sms", OTHER, decision(status="withdrawn"), decision("survey"))
-    eventually(lambda: "consent_relay_gate_view_entries" in house.metrics() and entry_count(house) == 2)
+    until(lambda: "consent_relay_gate_view_entries" in house.metrics() and entry_count(house) == 2)
     results = await house.ask("06 39 98 00 01", "no number", OTHER, "+33639980009")
     assert [each["index"] for each in results] == [0, 1, 2, 3]
     assert timed(results[0]) == {
@@ -118,7 +119,7 @@ def entry_count(house: House) -> float:
 
 async def test_ten_thousand_addresses_are_answered_and_one_more_is_refused(house: House, entries: Entries) -> None:
     entries.write("sms", PHONE, decision())  # R25
-    eventually(lambda: entry_count(house) == 1)
+    until(lambda: entry_count(house) == 1)
     many = [f"+3363998{number:04}" for number in range(10_000)]
     results = await house.ask(*many)
     assert [number for number, result in zip(many, results, strict=True) if result["permitted"]] == [PHONE]
@@ -211,13 +212,13 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
     behind = House(view, two_keys("h1", only="h1"), tmp_path, unknown="allow")
     entries.keyring = two_keys("h1")
     old = entries.write("sms", PHONE, decision())
-    eventually(lambda: entry_count(behind) == 1)
+    until(lambda: entry_count(behind) == 1)
     assert (await behind.ask(PHONE))[0]["reason"] == "given"
     assert behind.gate.keyring_state() is True
 
     entries.keyring = two_keys("h2")
     new = entries.write("sms", PHONE, decision(status="withdrawn"))
-    eventually(lambda: entry_count(behind) == 2)
+    until(lambda: entry_count(behind) == 2)
     results = await behind.ask(PHONE, OTHER, "no number")
     assert [(each["permitted"], each["reason"]) for each in results] == [(False, "unavailable")] * 3
     body = {"channel": "sms", "purpose": "newsletter", "address_keys": [old]}
@@ -227,7 +228,7 @@ async def test_a_keyring_without_a_newer_key_in_use_denies_and_one_without_a_ret
     assert "h2 of tenant acme" in str(behind.gate.keyring_state())
     assert [record.__dict__["key_id"] for record in caplog.records if hasattr(record, "key_id")] == ["h2"]
     entries.write_bytes("sms", new, None)
-    eventually(lambda: entry_count(behind) == 1)
+    until(lambda: entry_count(behind) == 1)
     assert (await behind.ask(PHONE))[0]["reason"] == "unavailable"
 
     ahead = House(view, two_keys("h2", only="h2"), tmp_path, unknown="allow")

@@ -20,9 +20,10 @@ from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import export
 from consent_service.clock import now_micros
 from local_stack.ports import free_port
-from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.gate.entries import Entries, decision
 from tests.integration.proxy import Proxy
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("resolving")
 
@@ -108,7 +109,7 @@ def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[...,
 def test_it_becomes_ready_answers_and_ends_cleanly(start: Callable[..., GateProcess], entries: Entries) -> None:  # R41
     entries.write("sms", PHONE, decision())
     gate = start()
-    eventually(gate.ready, 60)
+    until(gate.ready, 60)
     assert gate.reason() == "given"
     metrics = gate.page("/metrics")
     assert metrics is not None
@@ -125,7 +126,7 @@ def test_hash_keys_are_all_that_it_needs_and_all_that_it_keeps(  # R13
     export(keyring_file, tmp_path / "hashes.toml", ["acme"], hash_only=True)
     entries.write("sms", PHONE, decision())
     gate = start(CONSENT_RELAY_KEYRING_FILE=str(tmp_path / "hashes.toml"))
-    eventually(gate.ready, 60)
+    until(gate.ready, 60)
     assert gate.reason() == "given"
     assert "seal keys" not in gate.log.read_text()
 
@@ -135,9 +136,9 @@ def test_a_hash_key_that_it_lacks_is_named_with_the_cure(start: Callable[..., Ga
     entries.keyring = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": keys})
     entries.write("sms", PHONE, decision())
     gate = start()
-    eventually(lambda: "h2 of tenant acme" in gate.state(), 60)
-    eventually(gate.ready, 60)  # It answers for the other tenants.
-    eventually(lambda: gate.reason() == "unavailable", 30)  # "stale" until the end of the list has been seen.
+    until(lambda: "h2 of tenant acme" in gate.state(), 60)
+    until(gate.ready, 60)  # It answers for the other tenants.
+    until(lambda: gate.reason() == "unavailable", 30)  # "stale" until the end of the list has been seen.
     lines = [json.loads(line) for line in gate.log.read_text().splitlines()]
     assert any("restarted with the new keyring" in line["message"] and "h2" in str(line) for line in lines)
 
@@ -148,16 +149,16 @@ def test_without_the_broker_it_is_not_ready_and_denies_then_recovers(
     entries.write("sms", PHONE, decision())
     with Proxy(kafka, kafka=True) as proxy:
         gate = start(CONSENT_RELAY_KAFKA=proxy.address)
-        eventually(gate.ready, 60)
+        until(gate.ready, 60)
         proxy.cut()
-        eventually(lambda: gate.reason() == "stale", 20)
-        eventually(lambda: not gate.ready(), 20)
+        until(lambda: gate.reason() == "stale", 20)
+        until(lambda: not gate.ready(), 20)
         alive = gate.page("/healthz")
         assert alive is not None
         assert alive.status_code == 200
         proxy.heal()
-        eventually(lambda: gate.reason() == "given", 40)
-        eventually(gate.ready, 20)
+        until(lambda: gate.reason() == "given", 40)
+        until(gate.ready, 20)
     assert all(json.loads(line) for line in gate.log.read_text().splitlines())
 
 
@@ -166,7 +167,7 @@ def test_a_frozen_gate_does_not_answer_from_before_its_sleep(
 ) -> None:  # R43
     entries.write("sms", PHONE, decision())
     gate = start()
-    eventually(gate.ready, 60)
+    until(gate.ready, 60)
     gate.process.send_signal(signal.SIGSTOP)
     entries.write("sms", PHONE, decision(status="withdrawn"))
     # Longer than the bound of staleness, which is what makes the answer below certain.
@@ -175,7 +176,7 @@ def test_a_frozen_gate_does_not_answer_from_before_its_sleep(
         time.sleep(0.1)
     gate.process.send_signal(signal.SIGCONT)
     assert gate.reason() in ("stale", "withdrawn")
-    eventually(lambda: gate.reason() == "withdrawn")
+    until(lambda: gate.reason() == "withdrawn")
 
 
 def test_a_ledger_that_no_longer_reaches_it_is_named_with_its_stage_and_partition(
@@ -184,10 +185,10 @@ def test_a_ledger_that_no_longer_reaches_it_is_named_with_its_stage_and_partitio
     address_key = entries.write("sms", PHONE, decision())
     partition = partition_of(address_key.encode(), PARTITIONS)
     gate = start(CONSENT_RELAY_GATE_STALE_AFTER="5")
-    eventually(gate.ready, 60)
+    until(gate.ready, 60)
     resolving.fields = {partition: {"resolved_at": now_micros()}}
     named = f"view sms: stale: partition {partition} (live decisions may be missing; the relay, the merge or Kafka"
-    eventually(lambda: named in gate.state(), 60)
+    until(lambda: named in gate.state(), 60)
     assert gate.reason() == "stale"
     metrics = gate.page("/metrics")
     assert metrics is not None
@@ -196,7 +197,7 @@ def test_a_ledger_that_no_longer_reaches_it_is_named_with_its_stage_and_partitio
     (age,) = re.findall(r'gate_view_age_seconds\{channel="sms"\} (\S+)', metrics.text)
     assert float(age) > 5
     resolving.fields = {}
-    eventually(gate.ready, 60)
+    until(gate.ready, 60)
     assert gate.reason() == "given"
 
 

@@ -12,8 +12,9 @@ from consent_contracts.topics import Topics
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually
+from tests.integration.gate.entries import TENANT, Entries, decision
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
+from tests.support.waiting import until
 
 OpenView = Callable[..., SuppressionView]
 SECOND = 1_000_000
@@ -67,14 +68,14 @@ def test_while_the_relay_is_dead_the_age_grows_until_every_answer_is_no_and_it_r
 ) -> None:  # R63
     stopped = now_micros()
     resolving.fields = {partition: {"resolved_at": stopped} for partition in range(PARTITIONS)}
-    eventually(every(people, "stale"), 30)
+    until(every(people, "stale"), 30)
     answer = people[0].ask()
     assert (answer.permitted, str(answer.detail).partition(":")[0]) == (False, "stale")
     assert answer.as_of is not None
     assert answer.as_of <= stopped
     assert answer.valid_until < now_micros()
     resolving.fields = {}
-    eventually(every(people, "given"), 30)
+    until(every(people, "given"), 30)
 
 
 def test_while_the_merge_is_dead_no_record_comes_and_every_answer_becomes_no(
@@ -86,7 +87,7 @@ def test_while_the_merge_is_dead_no_record_comes_and_every_answer_becomes_no(
         person, absent = Person(view, keyring, phones[0]), Person(view, keyring, phones[1], unknown="allow")
         assert person.ask().permitted
         assert absent.ask().permitted
-    eventually(lambda: person.reason() == absent.reason() == "stale", 30)
+    until(lambda: person.reason() == absent.reason() == "stale", 30)
     assert view.state.reason == "stale: partition 0, 1, 2, 3"
     assert (view.state.age_seconds or 0) > LIMIT
 
@@ -95,7 +96,7 @@ def test_one_old_partition_denies_no_address_of_the_others(
     people: list[Person], resolving: ResolvedWriter
 ) -> None:  # R63
     resolving.fields = {1: {"resolved_at": now_micros()}}
-    eventually(lambda: people[1].reason() == "stale", 30)
+    until(lambda: people[1].reason() == "stale", 30)
     for person in (people[0], people[2], people[3]):
         answer = person.ask()
         assert answer.permits()
@@ -108,7 +109,7 @@ def test_the_other_lanes_have_limits_of_their_own(
     people: list[Person], resolving: ResolvedWriter, stage: str
 ) -> None:  # R63
     resolving.fields = {2: {f"{stage}_resolved_at": now_micros() - HOUR}}
-    eventually(lambda: people[2].reason() == "stale", 30)
+    until(lambda: people[2].reason() == "stale", 30)
     answer = people[2].ask()
     assert str(answer.detail).startswith(f"{stage}_stale: ")
     assert answer.as_of is not None
@@ -119,17 +120,17 @@ def test_a_hole_denies_its_partition_at_once_until_it_is_closed(
     people: list[Person], resolving: ResolvedWriter
 ) -> None:  # R63
     resolving.fields = {3: {"hole": "h1", "resolved_at": None, "bulk_resolved_at": None}}
-    eventually(lambda: people[3].reason() == "hole", 30)
+    until(lambda: people[3].reason() == "hole", 30)
     assert people[3].ask().as_of is None
     assert people[3].ask().valid_until <= now_micros()
     assert people[0].ask().permitted
     resolving.fields = {}
-    eventually(lambda: people[3].ask().permitted, 30)
+    until(lambda: people[3].ask().permitted, 30)
 
 
 def test_a_hole_of_one_channel_denies_that_channel_alone(people: list[Person], resolving: ResolvedWriter) -> None:
     resolving.fields = {0: {"channel_holes": {"sms": "h2"}}, 1: {"channel_holes": {"email": "h3"}}}  # R63
-    eventually(lambda: people[0].reason() == "hole", 30)
+    until(lambda: people[0].reason() == "hole", 30)
     assert people[1].ask().permitted
 
 
@@ -139,7 +140,7 @@ def test_an_installation_whose_relay_has_never_run_denies(
     entries.write("sms", phones[0], decision())
     view = open_view(wait=False)
     person = Person(view, keyring, phones[0], unknown="allow")
-    eventually(lambda: view.state.reason == "unknown: partition 0, 1, 2, 3", 30)
+    until(lambda: view.state.reason == "unknown: partition 0, 1, 2, 3", 30)
     answer = person.ask()
     assert (answer.permitted, answer.reason, answer.as_of) == (False, "stale", None)
     assert str(answer.detail).startswith("unknown: ")
@@ -151,7 +152,7 @@ def test_a_record_that_names_another_topic_of_the_same_name_is_not_adopted(
 ) -> None:  # R63
     lists = [{"topic": topics.suppression("sms"), "topic_id": "AAAAAAAAAAAAAAAAAAAAAA", "end_offset": 0}]
     resolving.fields = {0: {"lists": lists}}
-    eventually(lambda: people[0].reason() == "stale", 30)
+    until(lambda: people[0].reason() == "stale", 30)
     assert people[1].ask().permitted
 
 
@@ -180,8 +181,8 @@ def test_an_open_transaction_denies_what_it_hides_beyond_the_limit(
         assert not answer.permitted or (answer.as_of or 0) <= written
         return answer.reason in ("stale", "withdrawn")
 
-    eventually(denied, 30)
-    eventually(lambda: people[2].reason() == "stale", 30)
+    until(denied, 30)
+    until(lambda: people[2].reason() == "stale", 30)
     assert people[0].ask().permitted
 
 
@@ -190,8 +191,8 @@ def test_a_reader_whose_clock_is_an_hour_behind_adopts_nothing_and_reports_it(
 ) -> None:  # R63
     entries.write("sms", phones[0], decision())
     view = open_view(wait=False, clock=lambda: now_micros() - HOUR)
-    eventually(lambda: (view.timestamps.clock_lead or 0) < -3_590 * SECOND, 30)
-    eventually(lambda: view.state.reason == "unknown: partition 0, 1, 2, 3", 30)
+    until(lambda: (view.timestamps.clock_lead or 0) < -3_590 * SECOND, 30)
+    until(lambda: view.state.reason == "unknown: partition 0, 1, 2, 3", 30)
     assert not Person(view, keyring, phones[0]).ask().permitted
 
 
@@ -200,8 +201,8 @@ def test_a_reader_whose_clock_is_an_hour_ahead_denies_and_reports_it(
 ) -> None:  # R63
     entries.write("sms", phones[0], decision())
     view = open_view(wait=False, clock=lambda: now_micros() + HOUR)
-    eventually(lambda: (view.timestamps.clock_lead or 0) > 3_590 * SECOND, 30)
-    eventually(lambda: view.state.reason == "stale: partition 0, 1, 2, 3", 30)
+    until(lambda: (view.timestamps.clock_lead or 0) > 3_590 * SECOND, 30)
+    until(lambda: view.state.reason == "stale: partition 0, 1, 2, 3", 30)
     assert not Person(view, keyring, phones[0]).ask().permitted
 
 
@@ -229,7 +230,7 @@ def test_a_clock_that_is_set_back_lengthens_no_permission_and_no_age(
         assert not answer.permitted or asked < ends + 100_000, "by the clock that was set back it has an hour left"
         return answer.reason == "expired"
 
-    eventually(expired, 9)
-    eventually(lambda: ask(phones[1]).reason == "stale", 30)
+    until(expired, 9)
+    until(lambda: ask(phones[1]).reason == "stale", 30)
     step = 0
-    eventually(lambda: ask(phones[1]).permitted, 30)
+    until(lambda: ask(phones[1]).permitted, 30)

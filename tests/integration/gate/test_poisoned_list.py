@@ -11,9 +11,10 @@ from consent_contracts.topics import Topics
 from consent_kafka import clients as kafka_clients
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually
+from tests.integration.gate.entries import TENANT, Entries, decision
 from tests.support.list_resolved import ResolvedWriter
 from tests.support.poisoned_records import YEAR_11476, poisoned
+from tests.support.waiting import until
 
 OpenView = Callable[..., SuppressionView]
 PHONES = [f"+336399800{number:02}" for number in range(12)]
@@ -36,10 +37,10 @@ def test_no_schema_and_no_record_stops_the_entries_behind_it(
     def reasons(view: SuppressionView) -> set[str]:
         return {each.reason for each in Checker(view, keyring, TENANT, default_region="FR").check(good, "newsletter")}
 
-    eventually(lambda: reasons(before) == {"withdrawn"}, 60)
+    until(lambda: reasons(before) == {"withdrawn"}, 60)
     after = open_view(wait=False)
-    eventually(lambda: reasons(after) == {"withdrawn"}, 60)
-    eventually(lambda: before.state.unreadable == after.state.unreadable == len(values), 60)
+    until(lambda: reasons(after) == {"withdrawn"}, 60)
+    until(lambda: before.state.unreadable == after.state.unreadable == len(values), 60)
     for view in (before, after):
         answers = Checker(view, keyring, TENANT, default_region="FR").check(bad, "newsletter")
         assert not any(each.permitted for each in answers)

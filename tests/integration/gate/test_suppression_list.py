@@ -22,8 +22,9 @@ from consent_contracts.topics import Topics
 from consent_privacy import keyring_file
 from local_stack.ports import free_port
 from tests.client_distribution import SOURCE, build, installed, run
-from tests.integration.gate.entries import Entries, decision, eventually
+from tests.integration.gate.entries import Entries, decision
 from tests.support.list_resolved import ResolvedWriter
+from tests.support.waiting import until
 
 PHONE = "06 39 98 00 01"
 OTHER = "+33639980002"
@@ -60,7 +61,7 @@ def test_one_call_opens_a_list_that_can_be_asked(
     entries.write("sms", PHONE, given)
     entries.write("sms", OTHER, decision("promotions", "withdrawn"))
     with SuppressionList.open(**options) as list_:
-        eventually(lambda: list_.state.entries == 2)
+        until(lambda: list_.state.entries == 2)
         answers = list_.check([PHONE, OTHER, "+33639980003", "no number"], "promotions")
         assert [each.permits() for each in answers] == [True, False, False, False]
         assert [each.reason for each in answers] == ["given", "withdrawn", "unknown", "invalid_address"]
@@ -77,7 +78,7 @@ async def test_the_same_for_asyncio(options: Options, entries: Entries, resolvin
     entries.write("sms", PHONE, decision("promotions"))
     async with AsyncSuppressionList.open(**options) as list_:
         await list_.wait_ready(30)
-        eventually(lambda: list_.state.entries == 1)
+        until(lambda: list_.state.entries == 1)
         assert list_.ready
         assert list_.age is not None
         assert [each.permits() for each in await list_.check([PHONE, OTHER], "promotions")] == [True, False]
@@ -97,14 +98,14 @@ def test_a_stale_list_raises_or_denies_as_asked_and_reports_it(
         with resolved.running():
             raising.wait_ready(30)
             denying.wait_ready(30)
-            eventually(lambda: denying.permits(PHONE, "promotions"), 30)
-        eventually(lambda: not raising.ready and not denying.ready, 30)
+            until(lambda: denying.permits(PHONE, "promotions"), 30)
+        until(lambda: not raising.ready and not denying.ready, 30)
         assert denying.check([PHONE], "promotions")[0].reason == "stale"
         with pytest.raises(ListNotReadyError, match="stale"):
             raising.check([PHONE], "promotions")
         with pytest.raises(ListNotReadyError, match="stale"):
             raising.wait_ready(0.1)
-        eventually(lambda: seen and not seen[-1].usable, 30)
+        until(lambda: seen and not seen[-1].usable, 30)
         assert seen[0].usable
 
 
@@ -120,7 +121,7 @@ def test_a_callback_that_fails_ends_no_thread(options: Options, resolving: Resol
         raise RuntimeError("ours")
 
     with SuppressionList.open(**options, on_state=fail) as list_:
-        eventually(lambda: list_.ready)
+        until(lambda: list_.ready)
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_it_is_named_what_a_list_waits_for(wrong: Callable[..., SuppressionList]
         return raised.value.reason
 
     with wrong(kafka=f"127.0.0.1:{free_port()}", ready_seconds=0) as list_:
-        eventually(lambda: waits_for() == "loading (Kafka: _TIMED_OUT)", 60)
+        until(lambda: waits_for() == "loading (Kafka: _TIMED_OUT)", 60)
 
 
 def test_of_several_tenants_one_is_named(options: Options, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_the_example_runs_with_the_client_alone(
         return ended.stdout.splitlines()
 
     # Usable as of some seconds ago, a list may still have to read what was written since.
-    eventually(
+    until(
         lambda: (
             send()
             == [

@@ -12,10 +12,11 @@ from consent_contracts.topics import Topics
 from consent_kafka import provisioning
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from tests.integration.gate.entries import TENANT, Entries, decision, eventually, wait_for
+from tests.integration.gate.entries import TENANT, Entries, decision, wait_for
 from tests.integration.proxy import Proxy
 from tests.support.list_resolved import ResolvedWriter
 from tests.support.unpacking_bombs import send_bomb
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("resolving")
 
@@ -74,10 +75,10 @@ def test_a_committed_change_is_seen_and_an_aborted_one_is_not(
     )
     entries.write_bytes("sms", key, gone, abort=True)
     entries.write("sms", OTHER, decision(status="refused"))
-    eventually(lambda: ask(view, keyring, OTHER).reason == "refused")
+    until(lambda: ask(view, keyring, OTHER).reason == "refused")
     assert ask(view, keyring).permitted
     entries.write_bytes("sms", key, gone)
-    eventually(lambda: ask(view, keyring).reason == "objected")
+    until(lambda: ask(view, keyring).reason == "objected")
 
 
 def test_a_list_that_ends_with_an_aborted_transaction_becomes_usable(
@@ -92,7 +93,7 @@ def test_a_tombstone_removes_the_entry(open_view: OpenView, entries: Entries, ke
     key = entries.write("sms", PHONE, decision())
     view = open_view()
     entries.write_bytes("sms", key, None)
-    eventually(lambda: ask(view, keyring).reason == "unknown")
+    until(lambda: ask(view, keyring).reason == "unknown")
     assert view.state.entries == 0
 
 
@@ -104,11 +105,11 @@ def test_an_unreadable_entry_denies_until_a_readable_one_replaces_it(
     view = open_view()
     assert ask(view, keyring).permitted
     entries.write_bytes("sms", entries.key("sms", PHONE), value)
-    eventually(lambda: ask(view, keyring).reason == "unreadable")
+    until(lambda: ask(view, keyring).reason == "unreadable")
     assert not ask(view, keyring).permitted
     assert view.state.unreadable == 1
     entries.write("sms", PHONE, decision())
-    eventually(lambda: ask(view, keyring).permitted)
+    until(lambda: ask(view, keyring).permitted)
     assert view.state.unreadable == 0
 
 
@@ -146,7 +147,7 @@ def test_a_permission_expires_while_the_view_looks_on(
     entries.write("sms", PHONE, decision(expires=now_micros() + 3_000_000))
     view = open_view()
     assert ask(view, keyring).permitted
-    eventually(lambda: ask(view, keyring).reason == "expired")
+    until(lambda: ask(view, keyring).reason == "expired")
 
 
 @pytest.mark.parametrize("fault", ["cut", "freeze"])
@@ -158,7 +159,7 @@ def test_without_the_broker_the_view_goes_stale_and_recovers(
         view = open_view(bootstrap=proxy.address, stale_after=2.0)
         assert ask(view, keyring).permitted
         getattr(proxy, fault)()
-        eventually(lambda: ask(view, keyring).reason == "stale", 10)
+        until(lambda: ask(view, keyring).reason == "stale", 10)
         assert not ask(view, keyring).permitted
         before = now_micros()
         entries.write("sms", PHONE, decision(status="withdrawn"))
@@ -173,7 +174,7 @@ def test_without_the_broker_the_view_goes_stale_and_recovers(
                 assert asked <= answer.valid_until <= answer.as_of + 2_000_000
             return answer.reason == "withdrawn"
 
-        eventually(withdrawn, 40)
+        until(withdrawn, 40)
 
 
 def test_a_recreated_topic_is_read_again(
@@ -185,11 +186,11 @@ def test_a_recreated_topic_is_read_again(
     admin = AdminClient({"bootstrap.servers": kafka})
     topic = entries.topics.suppression("sms")
     admin.delete_topics([topic])[topic].result(30)
-    eventually(lambda: topic not in admin.list_topics(timeout=10).topics)
+    until(lambda: topic not in admin.list_topics(timeout=10).topics)
     provisioning.apply(bootstrap=kafka, registry=registry_url, topics=entries.topics)
-    eventually(lambda: ask(view, keyring).reason == "unknown", 60)
+    until(lambda: ask(view, keyring).reason == "unknown", 60)
     entries.write("sms", PHONE, decision(status="withdrawn"))
-    eventually(lambda: ask(view, keyring).reason == "withdrawn", 60)
+    until(lambda: ask(view, keyring).reason == "withdrawn", 60)
 
 
 class OutOfReach(Codec):
@@ -212,9 +213,9 @@ def test_while_the_registry_is_unavailable_a_new_schema_makes_the_view_stale_and
     view = open_view(codec=cut_off, stale_after=1.5)
     assert ask(view, keyring).reason == "unknown"
     entries.write("sms", PHONE, decision(status="withdrawn"))
-    eventually(lambda: ask(view, keyring).reason == "stale")
+    until(lambda: ask(view, keyring).reason == "stale")
     cut_off.unavailable = False
-    eventually(lambda: ask(view, keyring).reason == "withdrawn")
+    until(lambda: ask(view, keyring).reason == "withdrawn")
 
 
 def test_a_fault_of_ours_is_kept_and_ends_all_answers(open_view: OpenView, entries: Entries, keyring: Keyring) -> None:
@@ -224,7 +225,7 @@ def test_a_fault_of_ours_is_kept_and_ends_all_answers(open_view: OpenView, entri
 
     view = open_view(codec=Broken(entries.codec))
     entries.write("sms", PHONE, decision())
-    eventually(lambda: view.failure is not None)
+    until(lambda: view.failure is not None)
     assert ask(view, keyring).reason == "stale"
     assert view.state.reason == "failed"
     with pytest.raises(ZeroDivisionError):
@@ -261,4 +262,4 @@ def test_a_batch_that_no_client_can_unpack_is_passed_over(
     for partition in range(4):
         send_bomb(kafka, topic, partition)
     entries.write("sms", PHONE, decision(status="withdrawn"))
-    eventually(lambda: not ask(view, keyring).permitted)
+    until(lambda: not ask(view, keyring).permitted)

@@ -14,7 +14,7 @@ import pytest
 from local_stack.child import Program
 from local_stack.errors import StartCancelledError, StartFailedError
 from local_stack.supervisor import Supervisor
-from tests.support.waiting import until as eventually
+from tests.support.waiting import until
 
 SERVE = """
 import http.server, sys
@@ -102,7 +102,7 @@ def test_a_crash_later_on_is_reported_with_the_tail_of_the_log(supervisor: Super
     child = supervisor.add(python("server", SERVE), log_says(supervisor, "server", "serving"))
     assert child.pid is not None
     os.kill(child.pid, signal.SIGABRT)
-    eventually(lambda: reports)
+    until(lambda: reports)
     assert "server was ended by SIGABRT" in reports[0]
     assert "serving" in reports[0]
     assert [crash.name for crash in supervisor.crashes] == ["server"]
@@ -195,4 +195,4 @@ def test_kill_9_of_the_parent_leaves_no_child(tmp_path: Path) -> None:
             assert alive(child)
         finally:
             parent.kill()
-        eventually(lambda: not alive(child))
+        until(lambda: not alive(child))

@@ -1,14 +1,12 @@
 """The propagator's state on real Kafka, in this process, with workers that deliver to a dictionary at once."""
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from prometheus_client import CollectorRegistry
 
@@ -37,16 +35,6 @@ from propagator.state.destination_state import TableDestinationState
 
 TENANT = "acme"
 PARTITIONS = 4
-
-
-async def until(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
-    """What `condition` returns once it is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what or condition}")
-        await asyncio.sleep(0.02)
-    return value
 
 
 class Always:

@@ -7,8 +7,9 @@ import pytest
 from consent_contracts.records import entry_to_avro
 from consent_service.clock import now_micros
 from propagator.state import reader, unknown_schemas
-from tests.integration.propagator.state_rig import StateRig, until
+from tests.integration.propagator.state_rig import StateRig
 from tests.support.poisoned_records import YEAR_11476, poisoned
+from tests.support.waiting import until_async
 
 
 async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(
@@ -42,11 +43,11 @@ async def test_no_schema_and_no_record_stops_the_deliveries_behind_it(
         )
     state_rig.flush()
     good = {(state_rig.key(each), "newsletter") for each in (1, *range(10, 10 + len(entries)))}
-    await until(lambda: good <= process.held().keys(), what="the others are delivered")
+    await until_async(lambda: good <= process.held().keys(), what="the others are delivered")
     topic = state_rig.topics.dead_letters("propagator")
-    await until(lambda: len(state_rig.read(topic)) == 2 * len(entries), seconds=60, what="dead letters")
+    await until_async(lambda: len(state_rig.read(topic)) == 2 * len(entries), seconds=60, what="dead letters")
     letters = [state_rig.codec.decode(topic, value) for _, value in state_rig.read(topic)]
     assert {each["reason"] for each in letters} == {"unknown_schema", "wrong_schema", "invalid_record"}
-    await until(lambda: process.pending() == 0, what="nothing waits")
-    await until(lambda: process.health.readiness()[0], what="ready again")
+    await until_async(lambda: process.pending() == 0, what="nothing waits")
+    await until_async(lambda: process.health.readiness()[0], what="ready again")
     assert {key for key, _ in process.held()} == {key for key, _ in good}

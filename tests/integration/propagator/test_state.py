@@ -20,8 +20,9 @@ from propagator.desired.model import DeliveredTarget, Purposes
 from propagator.errors import SenderFencedError
 from propagator.state import reader, session, tables
 from propagator.state.layout import FORMAT_VERSION
-from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination, until
+from tests.integration.propagator.state_rig import PARTITIONS, Process, StateRig, destination
 from tests.support import recreated_topics
+from tests.support.waiting import until_async
 
 
 async def test_a_withdrawal_leads_to_a_delivery_a_row_and_a_receipt(state_rig: StateRig) -> None:
@@ -29,8 +30,8 @@ async def test_a_withdrawal_leads_to_a_delivery_a_row_and_a_receipt(state_rig: S
     await process.activate()
     key = state_rig.decide(1)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held(), what="delivered")
-    await until(lambda: process.pending() == 0, what="the pending row is gone")
+    await until_async(lambda: (key, "newsletter") in process.held(), what="delivered")
+    await until_async(lambda: process.pending() == 0, what="the pending row is gone")
     rows = state_rig.rows()
     [target] = rows[f"crm/{key}".encode()]["targets"]
     assert (target["target"], target["action"], target["in_doubt"]) == ("newsletter", "suppress", False)
@@ -43,8 +44,8 @@ async def delivered(rig: StateRig, process: Process, numbers: range) -> None:
     for number in numbers:
         rig.decide(number)
     rig.flush()
-    await until(lambda: len(process.held()) >= len(numbers), what="delivered")
-    await until(lambda: process.pending() == 0, what="read back")
+    await until_async(lambda: len(process.held()) >= len(numbers), what="delivered")
+    await until_async(lambda: process.pending() == 0, what="read back")
 
 
 async def test_a_restart_with_its_disk_sends_nothing_twice_and_goes_on_where_it_was(state_rig: StateRig) -> None:
@@ -56,7 +57,7 @@ async def test_a_restart_with_its_disk_sends_nothing_twice_and_goes_on_where_it_
     state_rig.flush()
     second = state_rig.process()
     await second.activate()
-    await until(lambda: second.sent, what="what was written meanwhile is delivered")
+    await until_async(lambda: second.sent, what="what was written meanwhile is delivered")
     assert [each.address_key for each in second.sent] == [key]
     assert not any(second.metric("state_rebuilds_total", reason=each.value) for each in RebuildReason)
 
@@ -71,8 +72,8 @@ async def test_a_restart_without_its_disk_sends_nothing_twice(state_rig: StateRi
     state_rig.flush()
     second = state_rig.process()
     await second.activate()
-    await until(lambda: second.sent, what="the scan finds what is missing")
-    await until(lambda: second.pending() == 0 and not second.propagator.reader.scanner.busy)
+    await until_async(lambda: second.sent, what="the scan finds what is missing")
+    await until_async(lambda: second.pending() == 0 and not second.propagator.reader.scanner.busy)
     assert [each.address_key for each in second.sent] == [key]
     assert second.metric("fills_total", destination="crm", reason="lost_state") == 0
 
@@ -97,8 +98,8 @@ async def test_damaged_local_state_is_rebuilt_and_counted(state_rig: StateRig, d
     state_rig.flush()
     second = state_rig.process()
     await second.activate()
-    await until(lambda: second.sent and second.pending() == 0, what="delivered")
-    await until(lambda: not second.propagator.reader.scanner.busy)
+    await until_async(lambda: second.sent and second.pending() == 0, what="delivered")
+    await until_async(lambda: not second.propagator.reader.scanner.busy)
     assert [each.address_key for each in second.sent] == [key]
     assert sum(second.metric("state_rebuilds_total", reason=each.value) for each in RebuildReason) == PARTITIONS
 
@@ -108,11 +109,11 @@ async def test_tables_that_turn_out_damaged_while_they_are_used_are_restored(sta
     await process.activate()
     await delivered(state_rig, process, range(10))
     process.propagator.reader.corrupted(1, StateStoreCorruptedError("a block cannot be read"))
-    await until(lambda: process.metric("state_rebuilds_total", reason="corrupted") == 1)
+    await until_async(lambda: process.metric("state_rebuilds_total", reason="corrupted") == 1)
     key = state_rig.decide(99)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held(), what="delivered in the next term")
-    await until(lambda: process.pending() == 0)
+    await until_async(lambda: (key, "newsletter") in process.held(), what="delivered in the next term")
+    await until_async(lambda: process.pending() == 0)
     assert len(process.sent) == 11
 
 
@@ -133,7 +134,7 @@ async def test_a_state_topic_that_was_deleted_leads_to_a_fill(state_rig: StateRi
         shutil.rmtree(state_rig.tmp / "one")
     second = state_rig.process()
     await second.activate()
-    await until(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
+    await until_async(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
     assert {each.live for each in second.sent} == {False}
 
 
@@ -150,13 +151,13 @@ async def test_a_state_topic_that_ends_below_the_local_position_leads_to_a_fill(
     store.close()
     second = state_rig.process()
     await second.activate()
-    await until(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
+    await until_async(lambda: len(second.held()) == 20 and second.pending() == 0, what="everything is sent again")
     assert second.metric("fills_total", destination="crm", reason="lost_state") == 1
     assert {each.live for each in second.sent} == {False}
     await second.close()
     third = state_rig.process()
     await third.activate()
-    await until(lambda: not third.propagator.reader.scanner.busy)
+    await until_async(lambda: not third.propagator.reader.scanner.busy)
     assert third.sent == []
 
 
@@ -166,10 +167,10 @@ async def test_a_state_topic_that_is_deleted_while_the_sender_is_active_leads_to
     await delivered(state_rig, process, range(20))
     del process.sent[:]
     await recreate(state_rig, state_rig.state_topic)
-    await until(lambda: len(process.held()) == 20 and process.pending() == 0, what="everything is sent again")
+    await until_async(lambda: len(process.held()) == 20 and process.pending() == 0, what="everything is sent again")
     key = state_rig.decide(99)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held(), what="live changes go on")
+    await until_async(lambda: (key, "newsletter") in process.held(), what="live changes go on")
 
 
 async def test_a_list_that_is_recreated_is_compared_again(state_rig: StateRig) -> None:
@@ -180,9 +181,9 @@ async def test_a_list_that_is_recreated_is_compared_again(state_rig: StateRig) -
     for number in range(6):
         state_rig.entries.pop(state_rig.key(number), None)
     await delivered(state_rig, process, range(3, 6))
-    await until(lambda: not process.propagator.reader.restoring)
+    await until_async(lambda: not process.propagator.reader.restoring)
     # Those that the new list does not have are forgotten.
-    await until(lambda: len([key for key in state_rig.rows() if not key.endswith(b"/")]) == 3)
+    await until_async(lambda: len([key for key in state_rig.rows() if not key.endswith(b"/")]) == 3)
 
 
 async def test_a_new_destination_is_filled_as_bulk_and_the_others_are_left_alone(state_rig: StateRig) -> None:
@@ -192,7 +193,7 @@ async def test_a_new_destination_is_filled_as_bulk_and_the_others_are_left_alone
     await first.close()
     second = state_rig.process(destination("crm"), destination("news"))
     await second.activate()
-    await until(lambda: len(second.sent) == 20 and second.pending("news") == 0)
+    await until_async(lambda: len(second.sent) == 20 and second.pending("news") == 0)
     assert second.metric("fills_total", destination="news", reason="new_destination") == 1
     assert second.metric("fills_total", destination="crm", reason="new_destination") == 0
     assert {each.live for each in second.sent} == {False}
@@ -205,11 +206,11 @@ async def test_a_raised_generation_is_a_fill(state_rig: StateRig) -> None:
     await first.close()
     second = state_rig.process(destination(generation=1))
     await second.activate()
-    await until(lambda: len(second.sent) == 20 and second.pending() == 0)
+    await until_async(lambda: len(second.sent) == 20 and second.pending() == 0)
     assert second.metric("fills_total", destination="crm", reason="generation") == 1
     third = state_rig.process(destination(generation=1), instance="another")
     await third.activate()
-    await until(lambda: not third.propagator.reader.scanner.busy and third.pending() == 0)
+    await until_async(lambda: not third.propagator.reader.scanner.busy and third.pending() == 0)
     assert third.sent == []
 
 
@@ -220,7 +221,7 @@ async def test_a_changed_mapping_is_a_scan_and_no_fill(state_rig: StateRig) -> N
     await first.close()
     second = state_rig.process(destination(purposes=Purposes(targets={"newsletter": ("list-1", "list-2")})))
     await second.activate()
-    await until(lambda: len(second.sent) == 20 and second.pending() == 0)
+    await until_async(lambda: len(second.sent) == 20 and second.pending() == 0)
     assert {each.target for each in second.sent} == {"list-2"}
     assert (
         sum(second.metric("fills_total", destination="crm", reason=each) for each in ("generation", "lost_state")) == 0
@@ -232,17 +233,17 @@ async def test_a_destination_that_was_not_declared_meanwhile_is_planned_again(st
     first = state_rig.process(crm, news)
     await first.activate()
     await delivered(state_rig, first, range(5))
-    await until(lambda: len(first.sent) == 10 and first.pending("news") == 0)
+    await until_async(lambda: len(first.sent) == 10 and first.pending("news") == 0)
     await first.close()
     without = state_rig.process(crm)
     await without.activate()
     key = state_rig.decide(99)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in without.held() and without.pending() == 0)
+    await until_async(lambda: (key, "newsletter") in without.held() and without.pending() == 0)
     await without.close()
     third = state_rig.process(crm, news)
     await third.activate()
-    await until(lambda: third.sent and third.pending("news") == 0)
+    await until_async(lambda: third.sent and third.pending("news") == 0)
     assert [each.address_key for each in third.sent] == [key]
 
 
@@ -252,8 +253,8 @@ async def test_lost_records_of_the_list_lead_to_a_fill_while_the_sender_is_activ
     await delivered(state_rig, process, range(5))
     del process.sent[:]
     state_rig.resolve(loss=1)
-    await until(lambda: process.metric("fills_total", destination="crm", reason="lost_records") == 1)
-    await until(lambda: len(process.sent) == 5 and process.pending() == 0, what="sent again")
+    await until_async(lambda: process.metric("fills_total", destination="crm", reason="lost_records") == 1)
+    await until_async(lambda: len(process.sent) == 5 and process.pending() == 0, what="sent again")
 
 
 async def test_a_second_sender_fences_the_first_and_goes_on_with_its_rows(state_rig: StateRig) -> None:
@@ -267,10 +268,12 @@ async def test_a_second_sender_fences_the_first_and_goes_on_with_its_rows(state_
         await first.state().record_now(state_rig.key(1), DeliveredTarget(target="newsletter"), target="newsletter")
     key = state_rig.decide(99)
     state_rig.flush()
-    await until(lambda: second.sent and second.pending() == 0)
+    await until_async(lambda: second.sent and second.pending() == 0)
     assert [each.address_key for each in second.sent] == [key]
     assert first.metric("active_sender") == 0
-    await until(lambda: first.propagator.reader.positions == second.propagator.reader.positions, what="the standby")
+    await until_async(
+        lambda: first.propagator.reader.positions == second.propagator.reader.positions, what="the standby"
+    )
     assert first.pending() == 0
 
 
@@ -285,7 +288,7 @@ async def test_a_sender_waits_for_a_transaction_that_is_open_on_its_state_topic(
     process = state_rig.process()
     activation = asyncio.create_task(process.activate())
     reported = f"waiting for an open transaction on {state_rig.state_topic}:2"
-    await until(lambda: any(reported in each for each in process.health.readiness()[1]), what="it is reported")
+    await until_async(lambda: any(reported in each for each in process.health.readiness()[1]), what="it is reported")
     assert not activation.done()
     foreign.commit_transaction(10)
     await activation
@@ -322,12 +325,12 @@ async def test_an_address_whose_plan_fails_holds_up_no_other(
     state_rig.decide(1)
     key = state_rig.decide(2)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held())
-    await until(lambda: process.state().counts() == {(True, "record"): 1}, what="it stays pending")
+    await until_async(lambda: (key, "newsletter") in process.held())
+    await until_async(lambda: process.state().counts() == {(True, "record"): 1}, what="it stays pending")
     assert process.metric("planning_failures_total", destination="crm") > 0
     monkeypatch.setattr(tables, "plan_address", real)
-    await until(lambda: (failing, "newsletter") in process.held(), what="it is planned again")
-    await until(lambda: process.pending() == 0)
+    await until_async(lambda: (failing, "newsletter") in process.held(), what="it is planned again")
+    await until_async(lambda: process.pending() == 0)
 
 
 async def test_a_time_in_the_year_11476_is_a_dead_letter_and_the_others_are_delivered(state_rig: StateRig) -> None:
@@ -347,7 +350,7 @@ async def test_a_time_in_the_year_11476_is_a_dead_letter_and_the_others_are_deli
     state_rig.write(key, state_rig.codec.encode(state_rig.list_topic, entry_to_avro(entry, far)))
     other = state_rig.decide(2)
     state_rig.flush()
-    await until(lambda: {each.address_key for each in process.sent} == {other} and process.pending() == 0)
+    await until_async(lambda: {each.address_key for each in process.sent} == {other} and process.pending() == 0)
     dead_letters = state_rig.topics.dead_letters("propagator")
     letters = [state_rig.codec.decode(dead_letters, value) for _, value in state_rig.read(dead_letters)]
     assert [each["reason"] for each in letters] == ["invalid_record"]
@@ -358,12 +361,12 @@ async def test_an_unreadable_entry_goes_to_dead_letters_once_and_nothing_is_push
     await process.activate()
     broken = state_rig.decide(1)
     state_rig.flush()
-    await until(lambda: (broken, "newsletter") in process.held() and process.pending() == 0)
+    await until_async(lambda: (broken, "newsletter") in process.held() and process.pending() == 0)
     good = state_rig.codec.encode(state_rig.list_topic, entry_to_avro(state_rig.entries[broken], 1))
     state_rig.write(broken, good[:-3])
     key = state_rig.decide(2)
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held() and process.pending() == 0)
+    await until_async(lambda: (key, "newsletter") in process.held() and process.pending() == 0)
     dead_letters = state_rig.topics.dead_letters("propagator")
     letters = [state_rig.codec.decode(dead_letters, value) for _, value in state_rig.read(dead_letters)]
     assert [each["reason"] for each in letters] == ["truncated"]
@@ -371,7 +374,7 @@ async def test_an_unreadable_entry_goes_to_dead_letters_once_and_nothing_is_push
     await process.close()
     again = state_rig.process(destination(generation=1))
     await again.activate()
-    await until(lambda: len(again.sent) == 1 and again.pending() == 0)
+    await until_async(lambda: len(again.sent) == 1 and again.pending() == 0)
     assert len(state_rig.read(dead_letters)) == 1
 
 
@@ -401,13 +404,13 @@ async def test_an_address_with_thousands_of_decisions_is_recorded_like_any_other
     crowded = decide_often(state_rig, 1, ["*"] * 3_000 + purposes)
     other = state_rig.decide(2)
     state_rig.flush()
-    await until(lambda: {crowded, other} <= {each.address_key for each in first.sent}, what="delivered")
-    await until(lambda: first.pending() == 0, what="read back")
+    await until_async(lambda: {crowded, other} <= {each.address_key for each in first.sent}, what="delivered")
+    await until_async(lambda: first.pending() == 0, what="read back")
     assert first.metric("records_too_large_total", destination="crm", record="row") == 0
     await first.close()
     second = state_rig.process(instance="two")
     await second.activate()
-    await until(lambda: not second.propagator.reader.scanner.busy)
+    await until_async(lambda: not second.propagator.reader.scanner.busy)
     assert second.sent == []
 
 
@@ -423,10 +426,12 @@ async def test_a_row_that_the_broker_refuses_for_its_size_holds_up_no_other(
     others = [state_rig.decide(each) for each in range(2, 6)]
     permitted = decide_often(state_rig, 7, ["newsletter"] * 2_000, "given")
     state_rig.flush()
-    await until(lambda: set(others) <= {key.decode().partition("/")[2] for key in state_rig.rows()}, what="committed")
-    await until(lambda: process.metric("records_too_large_total", destination="crm", record="row") > 1)
-    await until(lambda: process.state().permission_hindrance(crowded) == "row_too_large", what="it rests")
-    await until(lambda: [each.address_key for each in process.sent].count(crowded) > 1, what="delivered again")
+    await until_async(
+        lambda: set(others) <= {key.decode().partition("/")[2] for key in state_rig.rows()}, what="committed"
+    )
+    await until_async(lambda: process.metric("records_too_large_total", destination="crm", record="row") > 1)
+    await until_async(lambda: process.state().permission_hindrance(crowded) == "row_too_large", what="it rests")
+    await until_async(lambda: [each.address_key for each in process.sent].count(crowded) > 1, what="delivered again")
     assert permitted not in {each.address_key for each in process.sent}
 
 
@@ -440,8 +445,8 @@ async def test_an_unrecognised_record_that_is_too_large_for_a_dead_letter_stops_
     key = state_rig.decide(2)
     state_rig.flush()
     dead_letters = state_rig.topics.dead_letters("propagator")
-    await until(lambda: (key, "newsletter") in process.held(), what="the others go on")
-    await until(
+    await until_async(lambda: (key, "newsletter") in process.held(), what="the others go on")
+    await until_async(
         lambda: (
             process.registry.get_sample_value(
                 "consent_relay_dead_letters_total",
@@ -463,7 +468,7 @@ async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(
     key = state_rig.key(1)
     state_rig.decide(1)  # Registers the entry; its record is replaced below.
     state_rig.flush()
-    await until(lambda: (key, "newsletter") in process.held() and process.pending() == 0)
+    await until_async(lambda: (key, "newsletter") in process.held() and process.pending() == 0)
     value = state_rig.codec.encode(state_rig.list_topic, entry_to_avro(state_rig.entries[key], 2))
     real = Codec.decode
 
@@ -476,15 +481,15 @@ async def test_an_entry_of_an_unknown_schema_waits_until_the_registry_knows_it(
     state_rig.write(key, value[:1] + b"\x7f\xff\xff\xff" + value[5:])
     other = state_rig.decide(2)
     state_rig.flush()
-    await until(lambda: (other, "newsletter") in process.held())
-    await until(lambda: process.state().counts() == {(True, "record"): 1})
+    await until_async(lambda: (other, "newsletter") in process.held())
+    await until_async(lambda: process.state().counts() == {(True, "record"): 1})
     assert process.state().delivered_until() is None
 
     def decode_again(codec: Codec, topic: str, data: bytes | None, **options: Any) -> dict[str, Any]:
         return real(codec, topic, value if data is not None and data[1:2] == b"\x7f" else data, **options)
 
     monkeypatch.setattr(Codec, "decode", decode_again)
-    await until(lambda: process.pending() == 0, what="it is planned again")
+    await until_async(lambda: process.pending() == 0, what="it is planned again")
 
 
 async def test_an_erased_address_is_forgotten_at_the_state_topic(state_rig: StateRig) -> None:
@@ -493,8 +498,8 @@ async def test_an_erased_address_is_forgotten_at_the_state_topic(state_rig: Stat
     await delivered(state_rig, process, range(2))
     key = state_rig.erase(1)
     state_rig.flush()
-    await until(lambda: f"crm/{key}".encode() not in state_rig.rows())
-    await until(lambda: process.pending() == 0)
+    await until_async(lambda: f"crm/{key}".encode() not in state_rig.rows())
+    await until_async(lambda: process.pending() == 0)
 
 
 async def test_no_permission_is_sent_while_the_list_is_old_or_has_a_hole(state_rig: StateRig) -> None:
@@ -502,21 +507,21 @@ async def test_no_permission_is_sent_while_the_list_is_old_or_has_a_hole(state_r
     await process.activate()
     key = state_rig.decide(1, "given")
     state_rig.flush()
-    await until(lambda: process.pending() == 1)
+    await until_async(lambda: process.pending() == 1)
     assert process.state().permission_hindrance(key) == "unknown"
     state_rig.resolve()
-    await until(lambda: (key, "newsletter") in process.held(), what="permitted while the list is fresh")
+    await until_async(lambda: (key, "newsletter") in process.held(), what="permitted while the list is fresh")
     state_rig.resolve(hole="h-1")
-    await until(lambda: process.state().permission_hindrance(key) == "hole")
+    await until_async(lambda: process.state().permission_hindrance(key) == "hole")
     assert process.state().delivered_until() is None
     held_back = state_rig.decide(2, "given")
     withdrawn = state_rig.decide(3)
     state_rig.flush()
-    await until(lambda: (withdrawn, "newsletter") in process.held(), what="suppressions go out")
+    await until_async(lambda: (withdrawn, "newsletter") in process.held(), what="suppressions go out")
     assert (held_back, "newsletter") not in process.held()
     state_rig.resolve()
-    await until(lambda: (held_back, "newsletter") in process.held(), what="permitted after the repair")
-    await until(lambda: process.state().permission_hindrance(key) == "too_old_for_permissions")
+    await until_async(lambda: (held_back, "newsletter") in process.held(), what="permitted after the repair")
+    await until_async(lambda: process.state().permission_hindrance(key) == "too_old_for_permissions")
 
 
 async def test_delivered_until_follows_the_list_and_stops_at_what_is_pending(state_rig: StateRig) -> None:
@@ -524,15 +529,15 @@ async def test_delivered_until_follows_the_list_and_stops_at_what_is_pending(sta
     await process.activate()
     assert process.state().delivered_until() is None
     state_rig.resolve()
-    await until(lambda: process.state().delivered_until())
+    await until_async(lambda: process.state().delivered_until())
     process.workers["crm"].down = True
     before = now_micros()
     state_rig.decide(1)
     state_rig.flush()
-    await until(lambda: process.pending() == 1)
+    await until_async(lambda: process.pending() == 1)
     state_rig.resolve()
     recorded = state_rig.entries[state_rig.key(1)].decisions[0].recorded_at
-    await until(lambda: process.state().delivered_until() == recorded)
+    await until_async(lambda: process.state().delivered_until() == recorded)
     assert recorded >= before
     process.workers["crm"].down = False
-    await until(lambda: (process.state().delivered_until() or 0) > recorded)
+    await until_async(lambda: (process.state().delivered_until() or 0) > recorded)

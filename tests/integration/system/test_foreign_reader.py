@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from local_stack.demo.upstreams import EVIDENCE
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.support.shown_readers import run_python_reader
+from tests.support.waiting import until
 
 ADDRESS = "reader@example.com"
 PARTITIONS = 4
@@ -38,13 +37,13 @@ def address_key(system: Stack) -> str:
         "evidence": EVIDENCE,
     }
     _submit(endpoints, purpose="newsletter", **given)
-    _eventually(lambda: _gate_says(endpoints, "newsletter") is True)
+    until(lambda: _gate_says(endpoints, "newsletter") is True)
     producer = clients.producer(endpoints.kafka)
     producer.produce(Topics(prefix=endpoints.topic_prefix).suppression("email"), None, erased_beside(key).encode())
     assert producer.flush(10) == 0
     # After it in its partition, so that a reader who has the newest entries has met the erased one.
     _submit(endpoints, purpose="survey", status="withdrawn")
-    _eventually(lambda: _gate_says(endpoints, "survey") is False)
+    until(lambda: _gate_says(endpoints, "survey") is False)
     return key
 
 
@@ -88,10 +87,3 @@ def _gate_says(endpoints: Endpoints, purpose: str) -> bool | None:
     answer.raise_for_status()
     found = answer.json()["results"][0]
     return bool(found["permitted"]) if found["decision_id"] else None
-
-
-def _eventually(look: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, "the decisions did not reach the gate"
-        time.sleep(0.1)

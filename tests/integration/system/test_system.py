@@ -1,7 +1,5 @@
 """The whole system, started as `consent-relay up` starts it: a choice reaches the tools, with proof."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,16 +9,9 @@ from consent_contracts import Topics, record_names
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.support.topic_records import records
+from tests.support.waiting import until
 
 DELIVERED = ("accepted", "effective")  # effective: the provider says that it applies from now on
-
-
-def eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def submit(endpoints: Endpoints, **decision: str) -> str:
@@ -51,7 +42,7 @@ def held_by(endpoints: Endpoints, account: str) -> dict[str, Any]:
 def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> None:  # R1, R25, R28
     endpoints = system.endpoints
     decision = submit(endpoints, channel="sms", address="06 39 98 00 01", purpose="promotions", status="withdrawn")
-    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
+    until(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
     assert "+33639980001" in held_by(endpoints, "twilio")
 
     def gate_says() -> Any:
@@ -62,7 +53,7 @@ def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> 
         )
         return answer.json()["results"][0]
 
-    denied = eventually(lambda: (found := gate_says())["decision_id"] and found)
+    denied = until(lambda: (found := gate_says())["decision_id"] and found)
     assert denied["permitted"] is False
     assert denied["reason"] == "withdrawn"
     assert denied["decision_id"] == decision
@@ -71,17 +62,17 @@ def test_a_withdrawal_reaches_the_tool_the_gate_and_the_proof(system: Stack) -> 
 def test_every_destination_of_a_channel_is_informed(system: Stack) -> None:
     endpoints = system.endpoints
     decision = submit(endpoints, channel="email", address="ada@example.com", purpose="newsletter", status="refused")
-    both = eventually(lambda: len(found := receipts(endpoints, decision)) == 2 and found)
+    both = until(lambda: len(found := receipts(endpoints, decision)) == 2 and found)
     assert set(both) == {"sendgrid-fr", "crm-webhook"}
     assert "ada@example.com" in held_by(endpoints, "sendgrid")
     decision = submit(endpoints, channel="voice", address="+33639980002", purpose="*", status="objected")
-    eventually(lambda: receipts(endpoints, decision).get("genesys-fr") in DELIVERED)
+    until(lambda: receipts(endpoints, decision).get("genesys-fr") in DELIVERED)
 
 
 def test_every_record_says_what_it_is_in_cloudevents_headers(system: Stack) -> None:
     endpoints, topics = system.endpoints, Topics(prefix=system.endpoints.topic_prefix)
     decision = submit(endpoints, channel="sms", address="06 39 98 00 07", purpose="promotions", status="withdrawn")
-    eventually(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
+    until(lambda: receipts(endpoints, decision).get("twilio-fr") in DELIVERED)
     for topic in (topics.changes, topics.suppression("sms"), topics.receipts):
         read = list(records(endpoints.kafka, topic))
         assert read

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import uvicorn
@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from consent_http import http_server, problem_details, request_body
 from consent_http.http_server import BoundedProtocol
+from tests.support.waiting import until_async
 
 SOON = 30.0
 """Seconds by which what must happen has happened, on any machine."""
@@ -45,7 +46,7 @@ def create() -> FastAPI:
 async def server() -> AsyncIterator[_Server]:
     server = _Server(http_server.config(create(), host="127.0.0.1", port=0, grace_seconds=1))
     serving = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
+    await until_async(lambda: server.started)
     yield server
     server.should_exit = True
     await serving
@@ -55,12 +56,6 @@ async def server() -> AsyncIterator[_Server]:
 def port(server: _Server) -> int:
     number: int = server.servers[0].sockets[0].getsockname()[1]
     return number
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON):
-        while not reached():  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.01)
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
@@ -105,7 +100,7 @@ H2C = (
 @pytest.mark.parametrize("size", [1, 2, 7, len(H2C)])
 async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server: _Server, port: int, size: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await until(lambda: len(server.server_state.connections) == 1)
+    await until_async(lambda: len(server.server_state.connections) == 1)
     protocol = connection(server)
     for request in (H2C, H2C.replace(b"Upgrade: h2c", b"uPGRADE:websocket")):
         for start in range(0, len(request), size):
@@ -132,8 +127,8 @@ async def test_a_head_that_does_not_come_ends_the_connection(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
-    await until(lambda: len(server.server_state.connections) == 1)
-    await until(lambda: connection(server)._received >= len(sent) or connection(server)._in_head)
+    await until_async(lambda: len(server.server_state.connections) == 1)
+    await until_async(lambda: connection(server)._received >= len(sent) or connection(server)._in_head)
     assert connection(server)._deadline is not None
     connection(server)._expired()
     answered = await rest(reader)
@@ -160,7 +155,7 @@ async def test_a_request_that_is_being_answered_is_left_alone(server: _Server, p
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
     writer.write(head)
-    await until(lambda: len(server.server_state.tasks) == 1)
+    await until_async(lambda: len(server.server_state.tasks) == 1)
     connection(server)._expired()
     writer.write(b"{}")
     async with asyncio.timeout(SOON):
@@ -180,7 +175,7 @@ async def test_an_answer_that_the_client_does_not_read_ends_the_connection(
     monkeypatch.setattr(http_server, "READ_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
-    await until(lambda: server.server_state.total_requests == 1 and not server.server_state.connections)
+    await until_async(lambda: server.server_state.total_requests == 1 and not server.server_state.connections)
     assert len(await rest(reader)) < 50_000_000
     writer.close()
 
@@ -244,7 +239,7 @@ async def test_a_client_that_opens_many_connections_keeps_no_other_out(
 ) -> None:
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 2)
     (first, one), (second, two) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-    await until(lambda: len(server.server_state.connections) == 2)
+    await until_async(lambda: len(server.server_state.connections) == 2)
     assert status(await exchange(port, GET + b"Connection: close\r\n\r\n")) == 200
     assert await rest(first) == b""
     two.write(GET + b"\r\n")
@@ -260,7 +255,7 @@ async def test_requests_under_way_are_not_ended_for_others(
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n")
-    await until(lambda: len(server.server_state.tasks) == 1)
+    await until_async(lambda: len(server.server_state.tasks) == 1)
     assert status(await exchange(port)) == 503
     writer.write(b"{}")
     async with asyncio.timeout(SOON):

@@ -1,7 +1,6 @@
 """Transactions of rows and receipts, over a producer in memory that fails as the test sets it."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from propagator.errors import SenderFencedError
 from propagator.state import committer as module
 from propagator.state.committer import Committer, OutgoingRecord
 from propagator.state.overlay import UndurableRow
+from tests.support.waiting import until_async
 
 
 class Message:
@@ -91,12 +91,6 @@ class Rig:
         return [[record["value"] for record in transaction] for transaction in self.producer.log]
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
@@ -107,7 +101,7 @@ async def test_rows_and_receipts_that_wait_go_in_one_transaction(rig: Rig) -> No
     await rig.committer.open()
     rig.put("a", b"1", b"receipt")
     rig.put("b", b"2")
-    await until(lambda: rig.committed)
+    await until_async(lambda: rig.committed)
     assert rig.values() == [[b"1", b"2", b"receipt"]]
     assert rig.committed == [("a", 1), ("b", 2)]
     await rig.committer.close(1)
@@ -139,7 +133,7 @@ async def test_at_most_four_transactions_a_second_are_committed_by_themselves(ri
 async def test_a_commit_at_once_takes_along_what_waits(rig: Rig) -> None:
     await rig.committer.open()
     rig.put("a", b"1")
-    await until(lambda: rig.committed)
+    await until_async(lambda: rig.committed)
     rig.put("b", b"2")
     began = asyncio.get_running_loop().time()
     await rig.committer.commit()
@@ -162,7 +156,7 @@ async def test_a_newer_row_wins_over_one_of_an_aborted_transaction(rig: Rig) -> 
     rig.producer.failures.append(KafkaError(KafkaError.NOT_ENOUGH_REPLICAS, "abort", False, False, True))
     await rig.committer.open()
     rig.put("a", b"1")
-    await until(lambda: rig.producer.aborted)
+    await until_async(lambda: rig.producer.aborted)
     rig.put("a", b"2")
     await rig.committer.commit()
     assert rig.values()[-1] == [b"2"] or rig.values() == [[b"1"], [b"2"]]
@@ -186,7 +180,7 @@ async def test_a_fenced_sender_drops_its_rows_and_records_nothing_more(rig: Rig,
     rig.put("a")
     with pytest.raises(SenderFencedError):
         await rig.committer.commit()
-    await until(lambda: rig.lost == 1)
+    await until_async(lambda: rig.lost == 1)
     with pytest.raises(SenderFencedError):
         rig.put("b")
     await rig.committer.close(1)

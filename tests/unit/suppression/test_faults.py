@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from suppression.partition import MergePartition
 from suppression.restore import RestoreResult
 from suppression.store import EntryStore, put_row
 from suppression.writer import Row
+from tests.support.waiting import until
 
 TOPICS = Topics(prefix="faults.")
 PLACE = ("sms", "k1.a")
@@ -147,13 +147,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Bench(tmp_path)
     yield made
     made.merging.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_aborted_transaction_is_tried_again_and_written_once(bench: Bench) -> None:

@@ -20,6 +20,7 @@ from suppression.opening import Opening
 from suppression.partition import MergeOutcome
 from suppression.resolved import ResolvedMark
 from suppression.serde import Rejected
+from tests.support.waiting import until_async
 
 
 class Read(NamedTuple):
@@ -175,7 +176,7 @@ async def test_chunk_is_acknowledged_after_its_dead_letters(
     bench.dead_letters.failures = [_unavailable(), _unavailable()]
     chunk = bench.chunk(1)
     await bench.live.process(chunk)
-    await _until(lambda: bench.acknowledged == [chunk])
+    await until_async(lambda: bench.acknowledged == [chunk])
     assert bench.dead_letters.sent == ["not_framed"]
 
 
@@ -184,9 +185,9 @@ async def test_nothing_is_resolved_before_the_dead_letters_are_written(bench: Be
     bench.dead_letters.failures = [_unavailable()]
     chunk = bench.chunk(1)
     await bench.live.process(chunk)
-    await _until(lambda: not bench.dead_letters.failures)
+    await until_async(lambda: not bench.dead_letters.failures)
     assert bench.resolved.advanced == []
-    await _until(lambda: bench.acknowledged == [chunk])
+    await until_async(lambda: bench.acknowledged == [chunk])
     assert bench.resolved.advanced == [(Lane.LIVE, 0, 1)]
 
 
@@ -199,7 +200,7 @@ async def test_chunks_that_come_during_a_transaction_share_the_next(bench: Bench
         await bench.live.process(chunk)
     assert bench.acknowledged == []
     bench.merging.let.set()
-    await _until(lambda: bench.acknowledged == chunks)
+    await until_async(lambda: bench.acknowledged == chunks)
     assert bench.merging.merged == [(Lane.LIVE, size) for size in (1, 5, 998, 1_000, 501)]
 
 
@@ -210,7 +211,7 @@ async def test_a_live_chunk_waits_for_one_slice_of_a_bulk_chunk(bench: Bench) ->
     assert await asyncio.to_thread(bench.merging.entered.wait, 10)
     await bench.live.process(live)
     bench.merging.let.set()
-    await _until(lambda: bench.acknowledged == [live, bulk])
+    await until_async(lambda: bench.acknowledged == [live, bulk])
     assert bench.merging.merged == [(Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250), (Lane.BULK, 100)]
     assert bench.resolved.advanced == [
         (Lane.BULK, 0, 250),
@@ -233,11 +234,11 @@ async def test_bulk_rests_as_long_as_a_slice_took_while_people_choose(bench: Ben
     bench.merging.merge = slowly  # type: ignore[method-assign]
     bench.task._rest = rest  # type: ignore[method-assign]
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
-    await _until(lambda: len(bench.acknowledged) == 1)
+    await until_async(lambda: len(bench.acknowledged) == 1)
     assert rests == [], "no live chunk waits"
     await bench.live.process(bench.chunk(1))
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
-    await _until(lambda: len(rests) == 2)
+    await until_async(lambda: len(rests) == 2)
     assert min(rests) >= 0.05
 
 
@@ -252,9 +253,9 @@ async def test_a_live_chunk_ends_the_rest(bench: Bench) -> None:
     bench.task._live_merged_at = time.monotonic()
     bulk, live = bench.chunk(500, Lane.BULK), bench.chunk(1)
     await bench.bulk.process(bulk)
-    await _until(lambda: len(rests) == 1)
+    await until_async(lambda: len(rests) == 1)
     await bench.live.process(live)
-    await _until(lambda: bench.acknowledged == [live, bulk])
+    await until_async(lambda: bench.acknowledged == [live, bulk])
     assert bench.merging.merged == [(Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250)]
     await bench.live.close()
 
@@ -262,7 +263,7 @@ async def test_a_live_chunk_ends_the_rest(bench: Bench) -> None:
 async def test_abandoned_chunk_is_not_acknowledged(bench: Bench) -> None:
     bench.merging.stop()
     await bench.live.process(bench.chunk(1))
-    await _until(lambda: "abandoned" in bench.merging.calls)
+    await until_async(lambda: "abandoned" in bench.merging.calls)
     await bench.live.close()
     assert bench.acknowledged == []
     assert bench.resolved.advanced == []
@@ -316,7 +317,7 @@ async def test_bug_between_two_chunks_is_reported(bench: Bench) -> None:
 async def test_changed_topics_open_the_partition_again_and_acknowledge_nothing(bench: Bench) -> None:
     bench.resolved.failure = TopicsChangedError("another topic")
     await bench.live.process(bench.chunk(1))
-    await _until(lambda: bench.reopened == 1)
+    await until_async(lambda: bench.reopened == 1)
     await bench.live.process(bench.chunk(1))
     await bench.live.close()
     assert bench.acknowledged == []
@@ -330,7 +331,7 @@ async def test_topics_found_changed_between_chunks_are_reported_until_the_partit
     await bench.task.open()
     for _ in range(2):  # the first request may come while the group rebalances, and then does nothing
         bench.resolved.changes.put_nowait(TopicsChangedError("another topic"))
-    await _until(lambda: bench.reopened == 2)
+    await until_async(lambda: bench.reopened == 2)
     await bench.live.close()
 
 
@@ -393,7 +394,7 @@ async def test_lanes_that_are_cancelled_during_the_opening_leave_nothing_running
     bench.merging.let.clear()
     opening = Opening(open_task)
     lanes = [asyncio.create_task(opening.join(lane, FakeOwnership())) for lane in Lane]
-    await _until(bench.merging.entered.is_set)
+    await until_async(bench.merging.entered.is_set)
     for lane in lanes:
         lane.cancel()
     await asyncio.wait(lanes)
@@ -418,12 +419,6 @@ async def test_a_task_that_has_opened_when_its_lanes_are_cancelled_is_closed(ben
     await asyncio.wait(lanes)
     assert any(lane.cancelled() for lane in lanes)
     assert bench.closed == 1
-
-
-async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 def _unavailable() -> DeliveryFailedError:
