@@ -7,8 +7,10 @@ not compacted, and is found out months later. Those that read or write what must
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,11 @@ from consent_service.exits import exit_with_errors
 
 if TYPE_CHECKING:
     from consent_service.settings import ProcessSettings
+
+log = logging.getLogger(__name__)
+
+TOPIC_CHECK_SECONDS = 1.0
+"""Between two questions to a broker that does not answer yet."""
 
 _APPLY = "run: consent-relay topics apply"
 _MORE_IS_HARMLESS = {"retention.ms", "delete.retention.ms", "max.message.bytes"}
@@ -161,6 +168,27 @@ def verify_topics(
     )
     if wrong := [each for each in found if not each.safe]:
         raise TopicMismatchError("\n".join(map(str, wrong)))
+
+
+def wait_for_topics(
+    settings: ProcessSettings, names: Collection[str], *, stop: threading.Event, waiting: Callable[[str], None]
+) -> bool:
+    """`verify_topics` until the broker has answered; False when `stop` is set first.
+
+    `waiting` is called before each try, with the reason why the last one got no answer: at first "". Raises
+    TopicMismatchError and LinkRefusedError."""
+    reason = ""
+    while True:
+        waiting(reason)
+        if stop.wait(TOPIC_CHECK_SECONDS if reason else 0):
+            return False
+        try:
+            verify_topics(settings, names)
+        except ProvisionError as error:
+            if reason != (reason := str(error)):
+                log.warning("the topics cannot be verified yet", extra={"error": reason})
+        else:
+            return True
 
 
 def require_access(

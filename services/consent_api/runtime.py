@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 
 from consent_kafka import provisioning
-from consent_kafka.errors import ProvisionError, TopicMismatchError
+from consent_kafka.errors import TopicMismatchError
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 from consent_service.health import Health
@@ -20,8 +20,6 @@ Loop = Callable[[threading.Event], None]
 # A loop that has not ended this many seconds after the stop event will not: the process exits without it, and what it
 # had in progress is repeated by the next process.
 _GRACE_SECONDS = 25.0
-TOPIC_CHECK_INTERVAL = 1.0
-"""Seconds between two questions to a broker that does not answer yet."""
 
 
 def wait_for_topics(
@@ -32,19 +30,13 @@ def wait_for_topics(
     LinkRefusedError."""
 
     def run(stop: threading.Event) -> None:
-        reported = ""
-        while not stop.is_set():
+        def waiting(reason: str) -> None:
             health.heartbeat(part)
-            try:
-                provisioning.verify_topics(settings, topics)
-            except ProvisionError as error:
-                if reported != (reported := str(error)):
-                    log.warning("the topics cannot be verified yet", extra={"loop": part, "error": reported})
-                health.set_ready(part, reported)
-                stop.wait(TOPIC_CHECK_INTERVAL)
-            else:
-                loop(stop)
-                return
+            if reason:
+                health.set_ready(part, reason)
+
+        if provisioning.wait_for_topics(settings, topics, stop=stop, waiting=waiting):
+            loop(stop)
 
     return run
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from consent_http.api_keys import KeyFile
 from consent_http.errors import InvalidApiKeysError
 from consent_http.rate_limits import RateLimits
 from consent_kafka import provisioning
-from consent_kafka.errors import ProvisionError
 from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
@@ -138,25 +138,22 @@ async def _read(server: uvicorn.Server, readers: _Readers, health: Health, setti
     """Begin to read once the broker has said that the topics are as wanted; end the process when they are not."""
     topics = settings.topics
     read = [topics.resolved, *map(topics.suppression, readers.views)]
-    said = ""
+    stop = threading.Event()
+
+    def waiting(reason: str) -> None:
+        for part in (_TIMESTAMPS, *map(_part, readers.views)):
+            health.heartbeat(part)
+        if reason:
+            health.set_ready("topics", reason)
+
     try:
-        while True:
-            health.heartbeat(_TIMESTAMPS)
-            for channel in readers.views:
-                health.heartbeat(_part(channel))
-            try:
-                await asyncio.to_thread(provisioning.verify_topics, settings, read)
-                break
-            except ProvisionError as error:
-                if said != (said := str(error)):
-                    log.warning("the topics cannot be compared yet", extra={"error": said})
-                health.set_ready("topics", said)
-                await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.to_thread(provisioning.wait_for_topics, settings, read, stop=stop, waiting=waiting)
         health.set_ready("topics")
         readers.timestamps.start()
         for view in readers.views.values():
             view.start()
     except BaseException:
+        stop.set()
         server.should_exit = True
         raise
 

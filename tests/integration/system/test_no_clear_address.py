@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +21,7 @@ from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.integration.system import hiding_places
 from tests.integration.system.marked import Marked, email, found_in, phone
+from tests.support.waiting import until
 
 SMS = [phone("sms", "0639987341"), phone("sms", "0639988627")]
 VOICE = [phone("voice", "0639984719")]
@@ -243,7 +243,7 @@ def _wait_until_delivered(client: httpx.Client, endpoints: Endpoints) -> None:
             and bool(states["webhook/crm"])
         )
 
-    _eventually(delivered, "every tool has every address")
+    until(delivered, what="every tool has every address")
 
     numbers = itertools.count(9_000)
 
@@ -255,7 +255,7 @@ def _wait_until_delivered(client: httpx.Client, endpoints: Endpoints) -> None:
         name = 'consent_relay_propagation_receipts_total{destination="twilio-fr",stage="failed"}'
         return any(line.startswith(name) and float(line.split()[-1]) > 0 for line in page.splitlines())
 
-    _eventually(failing, "the address that keeps failing backs off")
+    until(failing, what="the address that keeps failing backs off")
     client.delete(f"{endpoints.sandbox_control}/_control/faults").raise_for_status()
     lag = f"{endpoints.metrics['lag']}/metrics"
     inbound = Topics(prefix=endpoints.topic_prefix).inbound
@@ -267,14 +267,7 @@ def _wait_until_delivered(client: httpx.Client, endpoints: Endpoints) -> None:
         ]
         return bool(lags) and not any(lags)
 
-    _eventually(read, "ingest has read every record")
-
-
-def _eventually(look: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
+    until(read, what="ingest has read every record")
 
 
 def _post(client: httpx.Client, endpoints: Endpoints, body: dict[str, Any]) -> httpx.Response:
