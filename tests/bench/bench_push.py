@@ -22,7 +22,6 @@ from propagator.desired.model import SUPPRESS
 from tests.bench.figures import Figure, Servers
 from tests.bench.legacy import LegacyTopics
 from tests.bench.load import Place, Sent, mobile, revoke
-from tests.bench.polling import until
 from tests.bench.processor_time import ProcessorTime
 from tests.bench.sandbox_client import SandboxClient
 from tests.bench.system import system
