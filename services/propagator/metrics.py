@@ -27,6 +27,7 @@ class Metrics:
     latency: Histogram
     oldest_pending: Gauge
     backlog: Gauge
+    impossible: Gauge
     delivered_until: Gauge
     pushes: Counter
     calls: Counter
@@ -85,6 +86,13 @@ class Metrics:
                 *_D,
                 "class",
                 "kind",
+            ),
+            impossible=gauge(
+                "propagation_impossible_revocations",
+                "Current revocations that the destination will never take (receipt `impossible`), one for each target:"
+                " it refused them, no address can be opened, or it has no target for the purpose. Above 0: only the"
+                " gate and the list stop these sends. It falls when they are delivered, superseded or erased.",
+                *_D,
             ),
             delivered_until=gauge(
                 "propagation_delivered_until_timestamp_seconds",

@@ -226,6 +226,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that cannot be delivered and have no receipt yet."""
     forget: bool = False
     """The address was erased, or its hash key retired: its rows are tombstoned without a call."""
+    impossible: tuple[str, ...] = ()
+    """Targets whose current suppression ended as impossible; UNMAPPED for decisions without a target. No work."""
 
     @property
     def empty(self) -> bool:

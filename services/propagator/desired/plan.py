@@ -88,11 +88,14 @@ def _difference(
 ) -> Plan:
     pushes: list[PlannedPush] = []
     adoptions: list[TargetState] = []
+    impossible: list[str] = []
     for wanted in state.targets:
         row = _row(delivered, wanted.target, fill_began_at)
         if _same(row, wanted):
             if row.in_doubt:
                 pushes.append(_push(wanted, row, decisions, fill_began_at, undelivered=wanted.decision_ids))
+            elif row.refused is not None and wanted.action == SUPPRESS:
+                impossible.append(wanted.target)
         elif row.action == wanted.action == SUPPRESS and not row.in_doubt and row.refused is None:
             adoptions.append(wanted)
         else:
@@ -106,13 +109,15 @@ def _difference(
     unmapped = None
     if state.unmapped_decisions:
         row = _row(delivered, UNMAPPED, fill_began_at)
-        if not matches(row.decision_ids, state.unmapped_decisions):
+        if matches(row.decision_ids, state.unmapped_decisions):
+            impossible.append(UNMAPPED)
+        else:
             unmapped = DesiredState(
                 unmapped_decisions=state.unmapped_decisions, unmapped_recorded_at=state.unmapped_recorded_at
             )
-    if not (pushes or adoptions or unmapped):
+    if not (pushes or adoptions or unmapped or impossible):
         return NOTHING
-    return Plan(pushes=tuple(pushes), adoptions=tuple(adoptions), unmapped=unmapped)
+    return Plan(pushes=tuple(pushes), adoptions=tuple(adoptions), unmapped=unmapped, impossible=tuple(impossible))
 
 
 def _without_mended_faults(row: DeliveredTarget, sealed_address: bytes | None) -> DeliveredTarget:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
 
 from prometheus_client import Gauge
 
@@ -25,7 +24,7 @@ SECOND = 1_000_000
 LOGGED_BULK = 1_000
 """So many pending bulk rows are a fill or an import, whose end is logged."""
 _CLASSES = {True: "live", False: "bulk"}
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+_WORK_KINDS: tuple[Kind, ...] = ("suppress", "permit", "record", "forget")
 
 
 class Gauges:
@@ -66,9 +65,10 @@ class Gauges:
         counts = self._state.counts()
         for live, class_name in _CLASSES.items():
             self._oldest[live] = self._state.oldest_pending(live=live)
-            for kind in _KINDS:
+            for kind in _WORK_KINDS:
                 metrics.backlog.labels(name, class_name, kind).set(counts.get((live, kind), 0))
-        self._log_bulk(sum(counts.get((False, kind), 0) for kind in _KINDS))
+        self._log_bulk(sum(counts.get((False, kind), 0) for kind in _WORK_KINDS))
+        metrics.impossible.labels(name).set(counts.get((False, "impossible"), 0))
         until = self._state.delivered_until()
         if until is None:
             self._remove(metrics.delivered_until, name)
@@ -100,9 +100,10 @@ class Gauges:
         name, metrics = self._destination.name, self._metrics
         for class_name in _CLASSES.values():
             self._remove(metrics.oldest_pending, name, class_name)
-            for kind in _KINDS:
+            for kind in _WORK_KINDS:
                 self._remove(metrics.backlog, name, class_name, kind)
         for gauge in (
+            metrics.impossible,
             metrics.delivered_until,
             metrics.breaker_open,
             metrics.verified,

@@ -11,14 +11,15 @@ import msgspec
 from propagator.desired.model import PERMIT, SUPPRESS, Action, DeliveredTarget, ListEntry, Plan
 from propagator.desired.receipt import Receipt
 
-Kind = Literal["suppress", "permit", "record", "forget"]
-"""`record`: adoptions and unmapped decisions; `forget`: rows to tombstone. Neither needs a call."""
+Kind = Literal["suppress", "permit", "record", "forget", "impossible"]
+"""`record`: adoptions and unmapped decisions; `forget`: rows to tombstone. Neither needs a call. `impossible`:
+revocations that the destination will never take: only counted, never offered."""
 
 
 class PendingPush(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the pending index: a target of an address that differs. Times in micros.
 
-    `target` is empty for `record` and `forget`, which concern the address.
+    `target` is empty for `record` and `forget`, which concern the address; of an `impossible` one: no target.
     """
 
     address_key: str
@@ -94,7 +95,8 @@ class DestinationState(Protocol):
         """Whether this process surely is the active sender, confirmed by the broker within the session time-out."""
 
     def counts(self) -> Mapping[tuple[bool, Kind], int]:
-        """Rows of the pending index by (live, kind), those that back off included. Cheap: read once a second."""
+        """Rows of the pending index by (live, kind), those that back off included; `impossible` ones are bulk. Cheap:
+        read once a second."""
 
     def oldest_pending(self, *, live: bool) -> int | None:
         """`since` of the oldest pending suppression of the class, in micros; None: none is pending."""

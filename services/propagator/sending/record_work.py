@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import get_args
 
 from consent_contracts.errors import RegistryUnavailableError
 from propagator.config.model import Destination
@@ -29,7 +28,7 @@ WINDOW = 2_000
 SLICE = 50
 """Addresses a turn of the event loop."""
 _PUSH_KINDS: tuple[Kind, ...] = ("suppress", "permit")
-_RECORD_KINDS: tuple[Kind, ...] = tuple(each for each in get_args(Kind) if each not in _PUSH_KINDS)
+_RECORD_KINDS: tuple[Kind, ...] = ("record", "forget")
 _BOTH_CLASSES = (True, False)
 
 

@@ -27,12 +27,12 @@ import msgspec
 
 from propagator.sending.ports import Kind, PendingPush
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Of all this; another one makes every replica restore its tables."""
 
 RESOLVED_KEY = b"r"
 
-_KIND_BYTES: dict[Kind, bytes] = {"suppress": b"s", "permit": b"p", "record": b"r", "forget": b"f"}
+_KIND_BYTES: dict[Kind, bytes] = {"suppress": b"s", "permit": b"p", "record": b"r", "forget": b"f", "impossible": b"i"}
 _KINDS: dict[bytes, Kind] = {byte: kind for kind, byte in _KIND_BYTES.items()}
 READY, WAITING, DUE = b"r", b"w", b"d"
 _INT64 = struct.Struct(">Q")

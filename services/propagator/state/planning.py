@@ -151,6 +151,7 @@ def plan_address(
 
 def pending_of(address_key: str, planned: Plan) -> list[PendingPush]:
     """The rows of the pending index for this plan: one a target, and one for what needs no call.
+    Those of kind `impossible` are no work.
 
     Raises ValueError for a target that cannot be part of a key.
     """
@@ -172,6 +173,10 @@ def pending_of(address_key: str, planned: Plan) -> list[PendingPush]:
         if planned.unmapped is not None:
             since.append(planned.unmapped.unmapped_recorded_at)
         rows.append(PendingPush(address_key=address_key, target="", kind="record", live=False, since=min(since)))
+    rows += [
+        PendingPush(address_key=address_key, target=target, kind="impossible", live=False, since=0)
+        for target in planned.impossible
+    ]
     if planned.forget:
         rows.append(PendingPush(address_key=address_key, target="", kind="forget", live=False, since=0))
     return rows

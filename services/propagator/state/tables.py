@@ -448,8 +448,8 @@ class PartitionTables:
                 # The index follows the topics alone; what is delivered and not read back yet is what counts, and where
                 # it differs from the list that shall not wait until it is read back.
                 planned = self._plan(destination, address_key, entries[at], undurable, since)
-            if planned:
-                offers.setdefault(name, []).extend(planned)
+            if work := [push for push in planned if push.kind != "impossible"]:
+                offers.setdefault(name, []).extend(work)
         return counted
 
     def _read(

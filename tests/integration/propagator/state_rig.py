@@ -197,7 +197,7 @@ class Process:
         return {(each.address_key, each.target): each.action for each in self.sent}
 
     def pending(self, name: str = "crm") -> int:
-        return sum(self.state(name).counts().values())
+        return sum(count for (_, kind), count in self.state(name).counts().items() if kind != "impossible")
 
 
 class StateRig:

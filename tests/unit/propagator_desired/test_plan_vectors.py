@@ -83,6 +83,7 @@ def _as_json(found: Plan) -> dict[str, Any]:
         "adoptions": [{"target": each.target, "decision_ids": list(each.decision_ids)} for each in found.adoptions],
         "unmapped": list(found.unmapped.unmapped_decisions) if found.unmapped is not None else [],
         "forget": found.forget,
+        "impossible": list(found.impossible),
     }
 
 

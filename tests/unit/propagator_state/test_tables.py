@@ -167,9 +167,14 @@ class Bench:
         return self.tables.apply([Batch(TopicPartition(topic, 0), messages, Position("id", self.offset))])
 
     def row(
-        self, key: str, *decision_ids: str, destination: str = "crm", action: Action = "suppress"
+        self,
+        key: str,
+        *decision_ids: str,
+        destination: str = "crm",
+        action: Action = "suppress",
+        refused: str | None = None,
     ) -> tuple[str, bytes]:
-        delivered = DeliveredTarget(target="news", action=action, decision_ids=decision_ids)
+        delivered = DeliveredTarget(target="news", action=action, decision_ids=decision_ids, refused=refused)
         datum = address_datum(destination=destination, tenant="acme", address_key=key, rows=[delivered], written_at=1)
         return row_key(destination, key).decode(), self.codec.encode(STATE, datum)
 
@@ -229,6 +234,40 @@ def test_a_row_that_is_read_back_removes_the_pending_push(bench: Bench) -> None:
     bench.apply(STATE, bench.row("h1.a", bench.last_decision))
     assert bench.pending() == []
     assert bench.tables.counts("crm") == {}
+
+
+def test_revocations_that_ended_as_impossible_are_counted_over_restarts_and_scans(bench: Bench) -> None:
+    impossible = {(False, "impossible"): 1}
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50)))
+    row = bench.row("h1.a", bench.last_decision, refused="21211")
+    assert not bench.apply(STATE, row).offers, "it is no work"
+    assert bench.tables.counts("crm") == impossible
+    bench.reopen(planned("crm"))
+    assert bench.tables.counts("crm") == impossible
+    bench.tables.begin_bulk()  # Another process, whose disk is empty, reads the topics and scans.
+    bench.scan()
+    assert bench.tables.counts("crm") == impossible
+    bench.reopen(planned("crm", fingerprint="of another mapping"))
+    bench.scan()
+    assert bench.tables.counts("crm") == impossible
+
+
+def test_an_impossible_revocation_counts_until_it_is_superseded_delivered_or_forgotten(bench: Bench) -> None:
+    for key in ("h1.superseded", "h1.delivered", "h1.erased", "h1.filled"):
+        bench.apply(LIST, (key, bench.entry(key, 50)))
+        row = bench.row(key, bench.last_decision, refused="21211")
+        bench.apply(STATE, row)
+    assert bench.tables.counts("crm")[False, "impossible"] == 4
+    bench.apply(LIST, ("h1.superseded", bench.entry("h1.superseded", 60)))
+    assert bench.tables.counts("crm") == {(False, "impossible"): 3, (True, "suppress"): 1}
+    bench.apply(LIST, ("h1.delivered", bench.entry("h1.delivered", 60)))
+    bench.apply(STATE, bench.row("h1.delivered", bench.last_decision))
+    bench.apply(LIST, ("h1.erased", None))
+    bench.apply(STATE, ("crm/h1.erased", None))
+    assert bench.tables.counts("crm") == {(False, "impossible"): 1, (True, "suppress"): 1}
+    bench.apply(STATE, bench.fill(100))
+    bench.scan()
+    assert (False, "impossible") not in bench.tables.counts("crm"), "all of it is tried again"
 
 
 def test_a_newer_entry_replaces_what_was_pending(bench: Bench) -> None:

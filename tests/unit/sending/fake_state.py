@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -44,6 +45,7 @@ class FakeState:
         self.largest_answer = 0
         self._index: dict[tuple[bool, Kind], list[_Position]] = {}
         self._by_address: dict[str, list[PendingPush]] = {}
+        self._impossible: Counter[str] = Counter()
         self._rows: dict[tuple[str, str], PendingPush] = {}
         self._not_read_back: dict[str, int] = {}
 
@@ -94,6 +96,7 @@ class FakeState:
         for key in address_keys:
             planned = self._plan(key)
             rows = _pending(key, planned)
+            self._impossible[key] = len(planned.impossible)
             for each in self._by_address.pop(key, []):
                 self._remove(each)
             if rows:
@@ -173,7 +176,8 @@ class FakeState:
         return self.sending and not self.fenced
 
     def counts(self) -> Mapping[tuple[bool, Kind], int]:
-        return {lane: len(rows) for lane, rows in self._index.items()}
+        work: dict[tuple[bool, Kind], int] = {lane: len(rows) for lane, rows in self._index.items()}
+        return work | {(False, "impossible"): self._impossible.total()}
 
     def oldest_pending(self, *, live: bool) -> int | None:
         rows = self._index.get((live, "suppress"))

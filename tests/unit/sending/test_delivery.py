@@ -86,6 +86,8 @@ def test_a_refusal_of_one_address_is_final_and_reported_as_impossible() -> None:
         await until(lambda: rig.state.nothing_pending)
         assert rig.state.rows[key(1)]["t1"].refused == "21211"
         assert rig.state.stages(key(1)) == ["impossible"]
+        await until(lambda: rig.sample("impossible_revocations") == 1)
+        assert rig.sample("backlog", **{"class": "bulk", "kind": "record"}) == 0
         await rig.stop()
 
     virtually(scenario())
@@ -120,6 +122,7 @@ def test_what_could_not_be_unsealed_is_delivered_once_the_entry_has_another_seal
         await until(lambda: rig.state.nothing_pending)
         assert rig.state.rows[key(1)]["t1"].refused is None
         assert rig.state.stages(key(1))[1:] == ["accepted", "effective"]
+        await until(lambda: rig.sample("impossible_revocations") == 0)
         await rig.stop()
 
     virtually(scenario())

@@ -42,7 +42,12 @@ def test_a_purpose_without_a_target_is_reported_as_impossible_once() -> None:
         await asyncio.sleep(10)
         assert not rig.provider.calls
         assert rig.state.stages(key(1)) == ["impossible"]
+        assert rig.sample("impossible_revocations") == 1
+        rig.state.decide(key(1), decision("d2", "given", purpose="survey", at=now_micros() + SECOND))
+        await asyncio.sleep(2)
+        assert rig.sample("impossible_revocations") == 0, "superseded"
         await rig.stop()
+        assert rig.sample("impossible_revocations") is None
 
     virtually(scenario())
 
