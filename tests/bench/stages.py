@@ -61,7 +61,7 @@ def moments(
             merged=merged[each.decision_id],
             found=receipts[each.decision_id]["queued_at"],
             informed=informed[each.address_key],
-            receipted=receipts[each.decision_id]["occurred_at"],
+            receipted=receipts[each.decision_id]["reached_at"],
         )
         for each in sent
         if each.decision_id in receipts and each.address_key in informed

@@ -85,7 +85,7 @@ def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Acknowledged:
         if receipt["action"] == "suppress" and receipt["stage"] in DELIVERED:
             for decision_id in receipt["decision_ids"]:
                 pair = (receipt["destination"], receipt["address_key"], decision_id)
-                since[pair] = min(receipt["occurred_at"], since.get(pair, receipt["occurred_at"]))
+                since[pair] = min(receipt["reached_at"], since.get(pair, receipt["reached_at"]))
     return since
 
 

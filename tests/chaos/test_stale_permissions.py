@@ -36,7 +36,7 @@ def receipt(**fields: Any) -> dict[str, Any]:
         "action": "suppress",
         "stage": "accepted",
         "decision_ids": ["no"],
-        "occurred_at": ACKNOWLEDGED,
+        "reached_at": ACKNOWLEDGED,
         **fields,
     }
 
@@ -59,7 +59,7 @@ def test_a_permission_after_the_acknowledged_refusal_is_found_although_the_next_
 
 
 def test_the_first_acknowledgement_counts() -> None:
-    repeated = [receipt(occurred_at=500), receipt(), receipt(stage="effective", occurred_at=600)]
+    repeated = [receipt(reached_at=500), receipt(), receipt(stage="effective", reached_at=600)]
     assert len(judged([(290, SUPPRESSED), (400, PERMITTED)], receipts=repeated)[0]) == 1
 
 

@@ -36,7 +36,7 @@ LONGEST = dict.fromkeys(_TEXTS, 200) | {"target": 1_000, "provider_reference": 1
 """Characters. A provider's own text is cut: the receipt proves the delivery without the rest."""
 MAX_DECISIONS = 1_000
 _CUT = ("provider_reference", "detail")
-_TIMES = ("version", "accepted_at", "queued_at", "occurred_at")
+_TIMES = ("version", "recorded_at", "queued_at", "reached_at")
 _COLUMNS = {
     **dict.fromkeys(_TEXTS, "text"),
     **dict.fromkeys(_TIMES, "bigint"),

@@ -76,9 +76,9 @@ class Receipt:
     action: str
     stage: str
     version: int
-    accepted_at: int
+    recorded_at: int
     queued_at: int
-    occurred_at: int
+    reached_at: int
     attempts: int
     provider_reference: str | None
     detail: str | None
@@ -172,20 +172,20 @@ WHERE d.subject_id = :subject_id
 ORDER BY d.recorded_at, d.decision_id LIMIT :most
 """)  # noqa: S608 - constants
 _RECEIPTS_OF = """
-SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.accepted_at,
-       r.queued_at, r.occurred_at, r.attempts, r.provider_reference, r.detail
+SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.recorded_at,
+       r.queued_at, r.reached_at, r.attempts, r.provider_reference, r.detail
 FROM receipt_decisions d JOIN receipts r USING (receipt_id)
 WHERE d.decision_id = :decision_id AND r.tenant = :tenant
 """
 _RECEIPTS = text(f"""
 {_RECEIPTS_OF}
-  AND (CAST(:after AS text) IS NULL OR (r.occurred_at, r.receipt_id) >
-       (SELECT a.occurred_at, a.receipt_id FROM receipts a WHERE a.receipt_id = :after AND a.tenant = :tenant))
-ORDER BY r.occurred_at, r.receipt_id LIMIT :most
+  AND (CAST(:after AS text) IS NULL OR (r.reached_at, r.receipt_id) >
+       (SELECT a.reached_at, a.receipt_id FROM receipts a WHERE a.receipt_id = :after AND a.tenant = :tenant))
+ORDER BY r.reached_at, r.receipt_id LIMIT :most
 """)  # noqa: S608 - constants
 _NEWEST_RECEIPTS = text(f"""
 {_RECEIPTS_OF} AND r.address_key = ANY(CAST(:address_keys AS text[]))
-ORDER BY r.occurred_at DESC, r.receipt_id DESC LIMIT :most
+ORDER BY r.reached_at DESC, r.receipt_id DESC LIMIT :most
 """)
 
 

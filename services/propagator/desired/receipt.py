@@ -30,9 +30,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage
     decision_ids: tuple[str, ...]
     version: int
-    accepted_at: int
+    recorded_at: int
     queued_at: int
-    occurred_at: int
+    reached_at: int
     attempts: int
     provider_reference: str | None = None
     detail: str | None = None

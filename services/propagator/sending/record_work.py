@@ -197,9 +197,9 @@ class RecordWork:
             stage=stage,
             decision_ids=decision_ids,
             version=version,
-            accepted_at=recorded_at,
+            recorded_at=recorded_at,
             queued_at=now,
-            occurred_at=now,
+            reached_at=now,
             attempts=0,
             detail=detail,
         )

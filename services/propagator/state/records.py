@@ -73,7 +73,7 @@ class RecordBuilder:
             event_id=receipt_id,
             event_type="relay.consent.v1.PropagationReceipt",
             source=f"/propagator/{receipt.destination}",
-            time_micros=min(max(receipt.occurred_at, 0), _LATEST_HEADER_MICROS),
+            time_micros=min(max(receipt.reached_at, 0), _LATEST_HEADER_MICROS),
         )
         value = self._codec.encode(self._receipts_topic, datum)
         return OutgoingRecord(

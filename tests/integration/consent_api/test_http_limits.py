@@ -227,7 +227,7 @@ def test_receipts_come_in_pages(serve: Serve, owner_engine: Engine) -> None:
             connection.execute(
                 text(
                     "INSERT INTO receipts (receipt_id, tenant, destination, channel, address_key, action, stage,"
-                    " version, accepted_at, queued_at, occurred_at, attempts)"
+                    " version, recorded_at, queued_at, reached_at, attempts)"
                     " SELECT 'r' || n, 'acme', 'd', 'sms', :key, 'suppress', 'failed', 1, 1, 1, 1000 - n / 2, 1"
                     " FROM generate_series(1, 230) n"
                 ),

@@ -133,7 +133,7 @@ def test_poison_goes_aside_with_its_reason_and_the_rest_is_recorded(rig: Rig, ke
         rig.topics.receipts,
         {
             **dict.fromkeys(("receipt_id", "tenant", "destination", "channel", "address_key", "target", "action"), "x"),
-            **dict.fromkeys(("version", "accepted_at", "queued_at", "occurred_at", "attempts"), 1),
+            **dict.fromkeys(("version", "recorded_at", "queued_at", "reached_at", "attempts"), 1),
             "stage": "queued",
             "decision_ids": [],
             "provider_reference": None,

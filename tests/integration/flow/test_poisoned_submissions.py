@@ -55,15 +55,15 @@ def test_no_receipt_stops_those_behind_it(rig: Rig) -> None:
     codec = rig.codec()
     receipt = {
         **dict.fromkeys(("receipt_id", "tenant", "destination", "channel", "address_key", "target"), "x"),
-        **dict.fromkeys(("version", "accepted_at", "queued_at", "occurred_at", "attempts"), 1),
+        **dict.fromkeys(("version", "recorded_at", "queued_at", "reached_at", "attempts"), 1),
         "action": "suppress",
         "stage": "accepted",
         "decision_ids": [],
         "provider_reference": None,
         "detail": None,
     }
-    poison = poisoned(rig.registry, rig.topics.receipts, "PropagationReceipt", receipt, "occurred_at")
-    poison.append(codec.encode(rig.topics.receipts, {**receipt, "accepted_at": YEAR_11476}))
+    poison = poisoned(rig.registry, rig.topics.receipts, "PropagationReceipt", receipt, "reached_at")
+    poison.append(codec.encode(rig.topics.receipts, {**receipt, "recorded_at": YEAR_11476}))
     rig.submit([*poison, codec.encode(rig.topics.receipts, receipt)], topic=rig.topics.receipts)
     with rig.ingest():
         until(lambda: rig.ask("SELECT count(*) FROM receipts") == 1, seconds=60)

@@ -158,9 +158,9 @@ class DictionaryWorker:
             stage="accepted",
             decision_ids=push.state.decision_ids,
             version=version,
-            accepted_at=push.state.recorded_at,
+            recorded_at=push.state.recorded_at,
             queued_at=push.since,
-            occurred_at=push.state.occurred_at,
+            reached_at=push.state.occurred_at,
             attempts=1,
         )
 

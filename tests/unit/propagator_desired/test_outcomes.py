@@ -118,12 +118,12 @@ def test_the_id_of_a_receipt_follows_from_what_it_states() -> None:
         stage="accepted",
         decision_ids=("d1",),
         version=7,
-        accepted_at=NOW,
+        recorded_at=NOW,
         queued_at=NOW,
-        occurred_at=NOW,
+        reached_at=NOW,
         attempts=1,
     )
-    repeated = replace(receipt, version=8, occurred_at=LATER, attempts=2)
+    repeated = replace(receipt, version=8, reached_at=LATER, attempts=2)
     assert receipt.receipt_id == repeated.receipt_id
     assert str(UUID(receipt.receipt_id)) == receipt.receipt_id
     assert UUID(receipt.receipt_id).version == 8

@@ -164,9 +164,9 @@ def test_a_receipt_of_many_decisions_is_several(codec: Codec) -> None:
         stage="accepted",
         decision_ids=ids,
         version=1,
-        accepted_at=1,
+        recorded_at=1,
         queued_at=1,
-        occurred_at=1,
+        reached_at=1,
         attempts=1,
     )
     parts = receipt.parts()

@@ -244,9 +244,9 @@ CREATE TABLE receipts (
     action text NOT NULL,
     stage text NOT NULL,
     version bigint NOT NULL,
-    accepted_at bigint NOT NULL,
+    recorded_at bigint NOT NULL,
     queued_at bigint NOT NULL,
-    occurred_at bigint NOT NULL,
+    reached_at bigint NOT NULL,
     attempts integer NOT NULL,
     provider_reference text,
     detail text
