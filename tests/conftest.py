@@ -1,7 +1,8 @@
 """The fixtures of all tests: real servers, started by the code that `consent-relay up` uses.
 
 Nothing here skips: where a server cannot be started, the tests fail. `CONSENT_RELAY_TEST_SERVERS` may name a JSON
-file (`consent-relay up --servers-only` writes one) with servers that run already, which spares their start.
+file (`consent-relay up --servers-only` writes one) with servers that run already, which spares their start. Only what
+needs Node or Go is left out where they are not installed, and named at the end (`support/foreign_runtimes.py`).
 """
 
 import gc
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from consent_privacy.keyring_file import generate
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
 from local_stack.supervisor import Supervisor
+from tests.support.foreign_runtimes import installed_node_packages, left_out
 from tests.support.time_limits import LastResort, longer_limit
 
 TENANT = "acme"
@@ -71,6 +73,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported and collected stays to the end: the garbage collector need not go through it each time."""
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was left out is said by name, whatever the verbosity."""
+    reports = terminalreporter.stats.get("skipped", ())
+    for line in left_out(report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -155,6 +164,19 @@ def topics(servers: ServerEndpoints) -> Iterator[Topics]:
     admin = AdminClient({"bootstrap.servers": servers.kafka})
     for deleted in admin.delete_topics([spec.name for spec in names.specs()]).values():
         deleted.result()
+
+
+@pytest.fixture(scope="session")
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory below which Node finds the packages of all tests, installed once for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return installed_node_packages(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture
+def node_directory(node_packages: Path) -> Path:
+    """An empty directory of the test's own, below `node_packages`."""
+    return Path(mkdtemp(dir=node_packages))
 
 
 @pytest.fixture(scope="session")

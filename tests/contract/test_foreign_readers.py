@@ -18,7 +18,8 @@ from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, sch
 from consent_contracts.truth_table import vectors
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
-from tests.support.shown_readers import PAGE, runtime, shown
+from tests.support.foreign_runtimes import fetched, runtime
+from tests.support.shown_readers import PAGE, shown
 
 JAVA, GO = (Path(__file__).with_name(name) for name in ("java", "go"))
 PURPOSES = {"given": "newsletter", "expired": "survey", "refused": "promotions"}
@@ -155,6 +156,7 @@ def test_go_reads_an_entry_and_computes_the_address_keys(directory: Path, schema
     for number, part in enumerate(("func permits", "func addressKey")):
         (source / f"shown{number}.go").write_text(shown("go", part), encoding="utf-8")
     tool = directory / "reader"
+    fetched([runtime("go"), "mod", "download"], directory=source)
     run([runtime("go"), "build", "-o", tool, "."], cwd=source)
     lines = "".join("\t".join(words(case)) + "\n" for case in KEYS)
     for purpose, permitted in VERDICTS:

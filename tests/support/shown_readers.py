@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
+from tests.support.foreign_runtimes import runtime
 
 PAGE = Path(__file__).parents[2] / "docs" / "reading-the-list.md"
 
@@ -52,12 +50,3 @@ def run_node_reader(directory: Path, *, kafka: str, registry: str, topic: str, p
     assert ended.returncode == 0, ended.stderr
     # kafkajs logs to standard output, in JSON.
     return dict(line.split(" ", 1) for line in ended.stdout.splitlines() if not line.startswith("{"))
-
-
-def runtime(name: str) -> str:
-    """A program that only readers in other languages need. CI has it; elsewhere its tests are skipped without it."""
-    found = shutil.which(name)
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"{name} is not installed")
-    assert found is not None, f"CI is to have {name}"
-    return found

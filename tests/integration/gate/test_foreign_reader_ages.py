@@ -1,7 +1,5 @@
 """Readers without our code deny where the ledger no longer reaches the list (R24, R63)."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from consent_contracts.topics import Topics
 from consent_service.clock import now_micros
 from tests.integration.gate.entries import Entries, decision
 from tests.support.list_resolved import PARTITIONS, ResolvedWriter
-from tests.support.shown_readers import run_node_reader, run_python_reader, runtime
+from tests.support.shown_readers import run_node_reader, run_python_reader
 
 HOUR = 3_600_000_000
 
@@ -73,12 +71,8 @@ def test_the_readme_s_reader_denies_in_the_partitions_that_are_old_or_holed(
 
 
 def test_the_reader_in_node_does_so_too(
-    kafka: str, registry_url: str, topics: Topics, entries: Entries, resolving: ResolvedWriter, tmp_path: Path
+    kafka: str, registry_url: str, topics: Topics, entries: Entries, resolving: ResolvedWriter, node_directory: Path
 ) -> None:  # R24 R63
-    packages = shutil.copytree(Path(__file__).with_name("node"), tmp_path / "node")
-    words = [runtime("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    ended = subprocess.run(words, cwd=packages, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
     topic = topics.suppression("sms")
     resolving.fields = {
         0: {"channel_holes": {"sms": "h2"}},
@@ -90,6 +84,6 @@ def test_the_reader_in_node_does_so_too(
         key = entries.write("sms", f"+33639980{number:03}", decision())
         keys.setdefault(partition_of(key.encode(), PARTITIONS), key)
     refused = entries.write("sms", "+33639981000", decision(status="withdrawn"))
-    found = run_node_reader(packages, kafka=kafka, registry=registry_url, topic=topic, purpose="newsletter")
+    found = run_node_reader(node_directory, kafka=kafka, registry=registry_url, topic=topic, purpose="newsletter")
     assert [found[keys[partition]] for partition in range(PARTITIONS)] == ["false", "false", "false", "true"]
     assert found[refused] == "false"

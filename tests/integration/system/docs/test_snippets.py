@@ -1,7 +1,7 @@
 """Every marked snippet of README.md and docs, against the running system: the answers are those that the pages show.
 
-What a fresh machine has is run: bash, Python, and the Java that comes as a package. Node and Go are used where they
-are installed; their Kafka libraries come from the network, so those snippets are only parsed here.
+What a fresh machine has is run: bash, Python, and the Java that comes as a package. Node and Go run where they are
+installed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from local_stack.servers.packages import installed
 from local_stack.stack import Stack
 from propagator.connectors.webhook_signature import parse_secret, signed_headers
 from tests.integration.system.docs.snippets import Snippet, calls, difference, same_text, shown_json, snippets
+from tests.support.foreign_runtimes import fetched, runtime
 
 SECONDS = 60.0
 """For an answer to become the one shown: decisions need a moment to reach the list and the tools."""
@@ -164,24 +165,20 @@ def _recorded(system: Stack, event: str) -> None:
         time.sleep(0.2)
 
 
-CHECKS = [
-    (each, program, words)
-    for language, program, words in (("js", "node", ["--check"]), ("go", "gofmt", ["-l", "-e"]))
-    if shutil.which(program)
-    for each in snippets(language)
-]
+def test_node_produces_a_withdrawal_that_is_recorded(shell: Shell, system: Stack, node_directory: Path) -> None:
+    source = node_directory / "withdraw.js"
+    source.write_text(shell.prefixed(_named("kafka-node").text), "utf-8")
+    shell.run('node "$1"', str(source))
+    _recorded(system, "node-000001")
 
 
-@pytest.mark.parametrize(
-    ("snippet", "program", "words"), CHECKS, ids=[f"{each.page}-{each.name}" for each, _, _ in CHECKS]
-)
-def test_a_snippet_in_another_language_can_be_parsed(
-    snippet: Snippet, program: str, words: list[str], tmp_path: Path
-) -> None:
-    file = tmp_path / f"{snippet.name}.{snippet.language}"
-    file.write_text(snippet.text, "utf-8")
-    ended = subprocess.run([program, *words, str(file)], capture_output=True, text=True, timeout=120, check=False)
-    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+def test_go_produces_a_withdrawal_that_is_recorded(shell: Shell, system: Stack, tmp_path: Path) -> None:
+    go = runtime("go")
+    source = shutil.copytree(Path(__file__).with_name("go"), tmp_path / "go")
+    (source / "main.go").write_text(shell.prefixed(_named("kafka-go").text), "utf-8")
+    fetched([go, "mod", "download"], directory=source)
+    shell.run('cd "$1" && go build -o produce . && ./produce', str(source))
+    _recorded(system, "go-000001")
 
 
 BODY = json.dumps(
@@ -220,7 +217,7 @@ def _messages() -> list[tuple[str, dict[str, str], bytes, bool]]:
 
 
 def _named(name: str) -> Snippet:
-    return next(each for each in snippets("python", "js") if each.name == name)
+    return next(each for each in snippets("python", "js", "go") if each.name == name)
 
 
 def test_the_receiver_in_python_accepts_what_we_sign_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,8 +230,8 @@ def test_the_receiver_in_python_accepts_what_we_sign_and_nothing_else(capsys: py
     assert capsys.readouterr().out.splitlines() == ["h1.q83v promotions False"]
 
 
-@pytest.mark.parametrize("program", [each for each in ("node",) if shutil.which(each)])
-def test_the_receiver_in_node_does_so_too(program: str, tmp_path: Path) -> None:
+def test_the_receiver_in_node_does_so_too(tmp_path: Path) -> None:
+    program = runtime("node")
     (tmp_path / "verify.js").write_text(_named("webhook-node").text, "utf-8")
     (tmp_path / "messages.json").write_text(
         json.dumps([[secret, headers, body.decode()] for secret, headers, body, _ in _messages()]), "utf-8"
