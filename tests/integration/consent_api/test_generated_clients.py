@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -35,11 +36,17 @@ from suppression.gate.app import create_app as create_gate
 from suppression.gate.contract import CheckRequest
 from suppression.gate.metrics import GateMetrics
 from tests.contract.test_foreign_readers import JavaTool
+from tests.support.foreign_runtimes import runtime
 
 README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).with_name("clients")
 CHANNELS = ("sms", "email", "voice")
 PRINTED = ["recorded in_effect", "given", "true given", "0 unknown", "1 unknown", "422 unknown_channel"]
+TYPES = {
+    "decisions": ("relay", "SubmittedDecision"),
+    "explain": ("relay", "ExplainRequest"),
+    "check": ("gate", "CheckRequest"),
+}
 GENERATED = {
     "apiTests": "false",
     "modelTests": "false",
@@ -169,3 +176,29 @@ def test_a_client_in_java(
     tool.compile(*sources, CLIENTS / "Client.java")
     ended = tool.run("Client", urls["relay"], api_key, urls["gate"], bodies)
     assert ended.stdout.splitlines() == PRINTED, ended.stderr
+
+
+def test_a_client_in_typescript(
+    urls: dict[str, str],
+    documents: dict[str, Path],
+    bodies: Path,
+    api_key: str,
+    node_packages: Path,
+    node_directory: Path,
+) -> None:
+    node, programs = runtime("node"), node_packages / "node_modules"
+    for name, document in documents.items():
+        generator = programs / "openapi-typescript" / "bin" / "cli.js"
+        run([node, generator, document, "--output", node_directory / f"{name}.d.ts"], cwd=node_directory)
+    typed = [
+        f'export const {body}: import("./{api}").components["schemas"]["{name}"] ='
+        f" {(bodies / f'{body}.json').read_text('utf-8')};\n"
+        for body, (api, name) in TYPES.items()
+    ]
+    (node_directory / "bodies.ts").write_text("".join(typed))
+    (node_directory / "package.json").write_text('{"type": "module"}')
+    shutil.copy(CLIENTS / "client.ts", node_directory)
+    options = ["--strict", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
+    run([node, programs / "typescript" / "bin" / "tsc", *options, "client.ts"], cwd=node_directory)
+    arguments = [urls["relay"], api_key, urls["gate"]]
+    assert run([node, "client.js", *arguments], cwd=node_directory).splitlines() == PRINTED
