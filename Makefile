@@ -25,7 +25,7 @@ up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: ev
 	@$(VENV)/bin/consent-relay up
 
 unit: $(READY)  ## the tests that need no server, in some 20 seconds
-	@$(PY) -m pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not servers" tests/unit tests/contract
+	@$(PY) -m pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 
 test: $(READY)  ## unit, contract, integration and short fuzz tests, then 26 faults on the whole running system; TEST=path::name: only that
 ifdef TEST

@@ -21,6 +21,8 @@ from local_stack.servers.packages import installed
 from tests.support.foreign_runtimes import fetched, runtime
 from tests.support.shown_readers import PAGE, shown
 
+pytestmark = pytest.mark.long
+
 JAVA, GO = (Path(__file__).with_name(name) for name in ("java", "go"))
 PURPOSES = {"given": "newsletter", "expired": "survey", "refused": "promotions"}
 VERDICTS = [("newsletter", "true"), ("survey", "false"), ("promotions", "false"), ("unheard-of", "false")]

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ def test(n):
 """
 
 
+@pytest.mark.long
 def test_a_run_in_which_tests_crash_and_hang_ends(tmp_path: Path) -> None:
     files = {name: tmp_path / f"tests/{folder}/test_it.py" for name, folder in FOLDERS.items()}
     known = "".join(f"{name} = {str(file)!r}\n" for name, file in files.items())

@@ -181,6 +181,7 @@ def check(world: World, slack: int) -> None:
 
 @settings(max_examples=2 * settings().max_examples)
 @given(st.lists(fresh, min_size=25, max_size=60))
+@pytest.mark.long
 def test_a_permission_has_seen_all_of_the_ledger_up_to_its_as_of(steps: list[tuple[Any, ...]]) -> None:  # R63
     run(steps, slack=0)
 
@@ -190,6 +191,7 @@ stepped = st.one_of(fresh, st.tuples(st.just("clock"), st.integers(-2 * SECOND, 
 
 @settings(max_examples=2 * settings().max_examples)
 @given(st.lists(stepped, min_size=25, max_size=60))
+@pytest.mark.long
 def test_clocks_that_differ_by_two_seconds_make_answers_as_much_older(steps: list[tuple[Any, ...]]) -> None:  # R63
     run(steps, slack=2 * SECOND)
 
@@ -202,6 +204,7 @@ def test_clocks_that_differ_by_two_seconds_make_answers_as_much_older(steps: lis
         max_size=60,
     )
 )
+@pytest.mark.long
 def test_whatever_the_wall_clock_does_a_permission_has_seen_the_ledger_up_to_its_as_of(
     steps: list[tuple[Any, ...]],
 ) -> None:  # R63

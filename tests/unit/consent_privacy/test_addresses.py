@@ -406,6 +406,7 @@ def test_the_short_way_for_phones_says_what_the_long_way_says(written: str, regi
     assert outcome("sms", written, region) == slow_phone(written, region)
 
 
+@pytest.mark.long
 def test_the_short_way_agrees_for_numbers_of_every_country_and_length() -> None:
     for code, regions_of in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
         example_number = phonenumbers.example_number(regions_of[0])

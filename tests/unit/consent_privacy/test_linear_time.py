@@ -93,6 +93,7 @@ def test_no_text_from_outside_takes_quadratic_time(read: Callable[[str], object]
     assert time.process_time() - began < PROCESSOR_SECONDS
 
 
+@pytest.mark.long
 def test_what_is_refused_of_an_address_costs_little() -> None:
     """Three thousand of the dearest that can be sent: they cost 3.8 s, and 41 ms each where they expand."""
     began = time.process_time()

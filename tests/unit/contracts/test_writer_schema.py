@@ -364,6 +364,7 @@ LARGE = {"type": "array", "items": {"type": "map", "values": ["null", nested(8)]
 @pytest.mark.parametrize(
     "extra", [LARGE, {"type": "array", "items": "boolean"}, {"type": "map", "values": "int"}, "bytes"]
 )
+@pytest.mark.long
 def test_no_record_holds_a_reader_up(body: str, extra: Any) -> None:  # R16
     codec, began = codec_with(json.dumps(submitted(extra, before=True))), time.monotonic()
     with pytest.raises(UnreadableError) as refused:

@@ -256,6 +256,7 @@ def test_persons_who_are_held_at_the_head_of_a_batch_hold_up_no_others() -> None
     assert ledger.clock - began < 1.0
 
 
+@pytest.mark.long
 def test_each_person_who_waits_is_tried_in_turn() -> None:
     ledger = TimedLedger(most=1_000)
     ledger.people, ledger.lock_seconds = 300, 0.01

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -460,6 +461,7 @@ class World(RuleBasedStateMachine):
             assert held != PERMIT, f"{target} left the mapping and is permitted"
 
 
+@pytest.mark.long
 def test_delivered_state_converges_to_desired_state() -> None:
     run_state_machine_as_test(
         World,

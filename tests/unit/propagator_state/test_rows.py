@@ -107,6 +107,7 @@ SAME = Purposes(targets={}, same=True)
     ],
     ids=["many of all purposes", "many purposes"],
 )
+@pytest.mark.long
 def test_the_rows_of_the_widest_entries_fit_into_a_record(codec: Codec, decisions: list[Decision]) -> None:
     tool, wanted = Tool(codec, SAME), entry(*decisions)
     tool.take(wanted)

@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from propagator.errors import DestinationDownError
 from propagator.sending.loop_share import LoopShare
 from tests.support.virtual_time import SECOND, now_micros, until, virtually
@@ -43,6 +45,7 @@ def first_sent(rig: Rig) -> dict[str, float]:
     return found
 
 
+@pytest.mark.long
 def test_100_000_bulk_pushes_at_twilio_do_not_delay_live_withdrawals() -> None:
     async def scenario() -> None:
         rig = twilio()
@@ -64,6 +67,7 @@ def test_100_000_bulk_pushes_at_twilio_do_not_delay_live_withdrawals() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_bulk_gets_a_tenth_of_the_calls_under_a_live_flood() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=10, burst=2))
@@ -170,6 +174,7 @@ def test_a_live_call_is_filled_up_from_bulk_with_the_same_action_alone() -> None
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_live_outcomes_of_a_filled_call_do_not_wait_for_the_turn_of_bulk() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=200, mixed=True, per_second=1, burst=2))
