@@ -38,6 +38,10 @@ class KeyIds:
         if (match := _BEFORE_DOT.match(key)) is not None:
             self._present[tenant][match[1]] -= 1
 
+    def most(self, tenant: str) -> Counter[bytes]:
+        """How many entries there have been at once, by key id."""
+        return self._most[tenant]
+
     def newest(self, tenant: str) -> str | None:
         """Also of entries that have gone since."""
         ids = list(self._most[tenant])

@@ -23,8 +23,8 @@ _TIME = struct.Struct("<q")
 _TEXT = struct.Struct("<II")
 _LATEST = 253_402_300_800_000_000  # the year 10000, which no calendar of ours can write
 _SHAPES_KEPT = 10_000
-_CODES = 0xFFFF
-_KINDS_KEPT = 4_096
+CODES = 0xFFFF
+KINDS_KEPT = 4_096
 _WRITTEN_OUT = b"\xff\xff"
 """Begins an entry without codes, where others have the tenant's."""
 
@@ -62,7 +62,7 @@ class _Tenant:
     def code_of(self, kind: _Kind) -> int | None:
         """None: there is no room for another."""
         code = self.codes.get(kind)
-        if code is None and len(self.kinds) < _KINDS_KEPT:
+        if code is None and len(self.kinds) < KINDS_KEPT:
             code = len(self.kinds)
             self.kinds.append(kind)
             self.codes[kind] = code
@@ -73,13 +73,13 @@ class Packing:
     """Packs and unpacks; one for all the entries of a view. One thread packs, any number may unpack."""
 
     def __init__(self) -> None:
-        self._tenants: list[_Tenant] = []
+        self.tenants: list[_Tenant] = []
         self._by_name: dict[str, _Tenant] = {}
 
     def pack(self, entry: Mapping[str, Any]) -> bytes:
         """`entry` is a decoded SuppressionEntry. Raises UnpackableError."""
         verdicts: Mapping[str, Mapping[str, Any]] = entry["verdicts"]
-        if len(verdicts) > _CODES:
+        if len(verdicts) > CODES:
             raise UnpackableError("too many verdicts in one entry")
         tenant = self._tenant(entry["tenant"])
         packed = None if tenant is None else self._pack(tenant, verdicts)
@@ -121,7 +121,7 @@ class Packing:
     def tenant(self, packed: bytes) -> str:
         if packed[:2] == _WRITTEN_OUT:
             return _read_out(packed)[0]
-        return self._tenants[packed[0] | packed[1] << 8].name
+        return self.tenants[packed[0] | packed[1] << 8].name
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict:
         """The verdict for `purpose`, or that for every purpose not named."""
@@ -130,7 +130,7 @@ class Packing:
             found = verdicts.get(purpose) or verdicts.get(EVERY_PURPOSE)
             return NO_DECISION if found is None else Verdict(*found)
         header = packed[: 4 + 2 * (packed[2] | packed[3] << 8)]
-        tenant = self._tenants[packed[0] | packed[1] << 8]
+        tenant = self.tenants[packed[0] | packed[1] << 8]
         shape = tenant.shapes.get(header) or _shape(tenant, header)
         slot = shape.get(purpose) or shape.get(EVERY_PURPOSE)
         if slot is None:
@@ -157,9 +157,9 @@ class Packing:
     def _tenant(self, name: str) -> _Tenant | None:
         """None: there is no room for another."""
         tenant = self._by_name.get(name)
-        if tenant is None and len(self._tenants) < _CODES:
-            tenant = self._by_name[name] = _Tenant(name, len(self._tenants))
-            self._tenants.append(tenant)
+        if tenant is None and len(self.tenants) < CODES:
+            tenant = self._by_name[name] = _Tenant(name, len(self.tenants))
+            self.tenants.append(tenant)
         return tenant
 
 

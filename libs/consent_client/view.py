@@ -95,7 +95,7 @@ class SuppressionView:
         self._clock = clock
         self._on_turn = on_turn
         self._packing = Packing()
-        self._key_ids = KeyIds()
+        self.key_ids = KeyIds()
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
         self._resolved: defaultdict[int, ResolvedPartition] = defaultdict(ResolvedPartition)
@@ -176,11 +176,11 @@ class SuppressionView:
 
     def newest_key_id(self, tenant: str) -> str | None:
         """The id of the newest hash key that any entry of `tenant` was seen under."""
-        return self._key_ids.newest(tenant)
+        return self.key_ids.newest(tenant)
 
     def newer_key_in_use(self, tenant: str, keyring: Keyring) -> str | None:
         """The id of a hash key of `tenant` that is in use and newer than all that `keyring` has."""
-        return self._key_ids.newer_in_use(tenant, keyring)
+        return self.key_ids.newer_in_use(tenant, keyring)
 
     def _read(self) -> None:
         feed = Feed(
@@ -218,7 +218,7 @@ class SuppressionView:
         with self._lock:
             self._reading = reading
             if reading is not None:
-                self._key_ids = KeyIds()
+                self.key_ids = KeyIds()
             for resolved in self._resolved.values():
                 resolved.restart()
             self._adopt(())
@@ -266,9 +266,9 @@ class SuppressionView:
         before = entries.get(key)
         reading.unreadable += (packed == UNREADABLE) - (before == UNREADABLE)
         if before:
-            self._key_ids.remove(self._packing.tenant(before), key)
+            self.key_ids.remove(self._packing.tenant(before), key)
         if packed:
-            self._note_key_id(self._packing.tenant(packed), key)
+            self.key_ids.add(self._packing.tenant(packed), key)
         if packed is None:
             entries.pop(key, None)
         else:
@@ -288,9 +288,6 @@ class SuppressionView:
                 # A schema newer than this process, and no registry to ask. The reading waits until it is back, and
                 # the view ages.
                 self._thread.pause()
-
-    def _note_key_id(self, tenant: str, key: bytes) -> None:
-        self._key_ids.add(tenant, key)
 
 
 def _numbers(partitions: list[int]) -> str:

@@ -38,7 +38,7 @@ _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _TRIES, _NEXT_TRIES = 3, 60
 """A batch is passed over once the client has failed with it so often: the first failure may be the network's. Where the
 broker does not say what it is, it is asked again only after so many more: each time other partitions wait for it."""
-_SILENT_SECONDS = 15.0
+SILENT_SECONDS = 15.0
 """For which reading makes no progress, although there is more, before the next batch is examined."""
 _ANSWER_SECONDS = 5.0
 _ONE_BATCH = 1  # byte: a broker answers with one whole batch however little was asked for
@@ -127,7 +127,7 @@ class BoundedConsumer(Consumer):
         self._read_batch = read_batch
         self._on_unfetchable = on_unfetchable
         self._failures: dict[tuple[str, int], tuple[int, int]] = {}
-        self._look_at = time.monotonic() + _SILENT_SECONDS
+        self._look_at = time.monotonic() + SILENT_SECONDS
         self._still: dict[tuple[str, int], tuple[int, bool]] = {}
         """By partition, the position at the last check, and whether the batch there is known to be none that is
         waited for."""
@@ -165,7 +165,7 @@ class BoundedConsumer(Consumer):
         """Pass over batches of which the client waits for the rest. Looks now and then, and at each offset once."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + _SILENT_SECONDS
+        self._look_at = time.monotonic() + SILENT_SECONDS
         before, self._still = self._still, {}
         with suppress(KafkaException):
             for each in self.assignment():

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformColl
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-_MOST_CONNECTIONS = 32
-_CONNECTION_SECONDS = 15.0
+MOST_CONNECTIONS = 32
+CONNECTION_SECONDS = 15.0
 _MOST_HEAD_BYTES = 16_384
 
 
@@ -35,7 +35,7 @@ class Health:
         dead_after: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stale_after = stale_after
+        self.stale_after = stale_after
         self._dead_after = dead_after
         self._clock = clock
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Health:
         """Whether the process can do its work now, and what speaks against it."""
         with self._lock:
             reasons = [f"{name}: {reason}" for name, reason in self._reasons.items() if reason]
-            reasons += self._silent(self._stale_after)
+            reasons += self._silent(self.stale_after)
             probes = dict(self._probes)
         states = ((name, probe()) for name, probe in probes.items())
         reasons += [f"{name}: {state or 'not ready'}" for name, state in states if state is not True]
@@ -106,7 +106,7 @@ class _PagesServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
-        self._slots = threading.Semaphore(_MOST_CONNECTIONS)
+        self._slots = threading.Semaphore(MOST_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
@@ -115,7 +115,7 @@ class _PagesServer(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        deadline = threading.Timer(_CONNECTION_SECONDS, self._end, [request])
+        deadline = threading.Timer(CONNECTION_SECONDS, self._end, [request])
         deadline.daemon = True
         deadline.start()
         try:

@@ -39,7 +39,7 @@ FLUSH_SECONDS = 60.0
 """A crash loses the writes since the last flush: after this time, or a full write buffer, at the latest."""
 
 _POSITIONS_KEY = b"\xff\xffpositions"
-_SCAN_ROWS = 1_000
+SCAN_ROWS = 1_000
 
 
 class _Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +161,7 @@ class StateStore:
         """
         remaining = limit
         while True:
-            size = _SCAN_ROWS if remaining is None else min(_SCAN_ROWS, remaining)
+            size = SCAN_ROWS if remaining is None else min(SCAN_ROWS, remaining)
             rows = self._scan_rows(start, stop, size) if size > 0 else []
             yield from rows
             if len(rows) < size or not rows:

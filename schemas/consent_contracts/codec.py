@@ -371,13 +371,13 @@ class ConfluentRegistry:
             raise RegistryUnavailableError(f"the registry's answer cannot be read: {type(error).__name__}") from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
-                if (refusal := _tls_refusal(error)) is not None:
+                if (refusal := tls_refusal(error)) is not None:
                     raise refusal from None
                 raise RegistryUnavailableError(f"the registry does not answer: {type(error).__name__}") from None
             raise
 
 
-def _tls_refusal(error: BaseException) -> RegistryRefusedError | None:
+def tls_refusal(error: BaseException) -> RegistryRefusedError | None:
     """What TLS reports among the causes of ``error``; None where no handshake has failed."""
     cause: BaseException | None = error
     while cause is not None:

@@ -27,7 +27,7 @@ DATABASE = "database"
 CLOCK = "clock"
 TOLERATED_OFFSET_SECONDS = 1.0
 _CHECK_INTERVAL_SECONDS = 2.0
-_EXPIRY_BATCH = 2_000
+EXPIRY_BATCH = 2_000
 _EXPIRY_SECONDS = 1.0
 """For deletions within one check, a third of this thread's time: some 20,000 a second, and a batch at least."""
 _SCHEMA_VERSION = text("SELECT max(version_num) FROM alembic_version")
@@ -116,8 +116,8 @@ class DatabaseMonitor:
         deadline = self._clock() + _EXPIRY_SECONDS
         try:
             for delete in (idempotency.delete_expired, events.delete_expired):
-                deleted = _EXPIRY_BATCH
-                while deleted == _EXPIRY_BATCH:
+                deleted = EXPIRY_BATCH
+                while deleted == EXPIRY_BATCH:
                     deleted = self._ledger.transact(partial(_delete_batch, delete))
                     if self._clock() >= deadline:
                         return
@@ -127,7 +127,7 @@ class DatabaseMonitor:
 
 
 def _delete_batch(delete: Callable[..., int], connection: Connection) -> int:
-    return delete(connection, now=database.clock(connection), most=_EXPIRY_BATCH)
+    return delete(connection, now=database.clock(connection), most=EXPIRY_BATCH)
 
 
 def _schema_version(connection: Connection) -> str:

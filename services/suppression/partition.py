@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _TRIES_BEFORE_REOPENING = 5
-_EXPIRY_BATCH = 250
+EXPIRY_BATCH = 250
 """Entries written again in one transaction, so that changes need not wait long for their turn."""
 
 T = TypeVar("T")
@@ -312,7 +312,7 @@ class MergePartition:
     def _expire_permissions(self) -> bool:
         assert self._store is not None
         now = self._clock()
-        dates = self._store.expiring_before(now, _EXPIRY_BATCH)
+        dates = self._store.expiring_before(now, EXPIRY_BATCH)
         ended: dict[EntryKey, Entry] = {}
         none: list[tuple[int, EntryKey]] = []
         for (date, place), held in zip(dates, self._store.get(place for _, place in dates), strict=True):
@@ -327,7 +327,7 @@ class MergePartition:
             self._metrics.ended_permissions.inc(len(ended))
         if none:
             self._store.remove_expiry(none)
-        return len(dates) == _EXPIRY_BATCH
+        return len(dates) == EXPIRY_BATCH
 
     def _write(self, written: OutputBatch, was_due: Mapping[EntryKey, int]) -> None:
         assert self._store is not None

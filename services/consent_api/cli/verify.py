@@ -105,7 +105,7 @@ def verify(channel: str | None, tenant: str | None, repair: bool, as_json: bool,
                 for some in _parts(found):
                     for checked in some:
                         for difference in checked.differences:
-                            click.echo(_line(difference, as_json=as_json))
+                            click.echo(line_of(difference, as_json=as_json))
                     if repair:
                         repaired += writer.repair(some).sent
                 progress(1.0)
@@ -138,7 +138,7 @@ def _parts(found: Iterable[Checked]) -> Iterator[list[Checked]]:
         yield some
 
 
-def _line(difference: Difference, *, as_json: bool) -> str:
+def line_of(difference: Difference, *, as_json: bool) -> str:
     place = difference.place
     if not as_json:
         # Key, tenant and purposes may be those of a forged entry.

@@ -76,7 +76,7 @@ class DestinationWorker:
         breaker = CircuitBreaker(clock=clock, rng=rng)
         throttle = Throttle(clock=clock, rng=rng)
         quarantine = TargetQuarantine(name, clock=clock)
-        queue = WorkQueue(max_batch=limits.max_batch, mixed=destination.capabilities.mixed)
+        queue = self._queue = WorkQueue(max_batch=limits.max_batch, mixed=destination.capabilities.mixed)
         policy = DeliveryPolicy(
             destination, state, keyring, metrics, now_micros=now_micros, backoff=partial(address_backoff, rng=rng)
         )
@@ -126,6 +126,11 @@ class DestinationWorker:
             clock=clock,
             now_micros=now_micros,
         )
+
+    @property
+    def in_memory(self) -> int:
+        """Pushes that are held in memory, of however many that are pending."""
+        return len(self._queue)
 
     async def start(self) -> None:
         """Begin: verify the account, then send what is pending. A paused destination only exports its gauges."""

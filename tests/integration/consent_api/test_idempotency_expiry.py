@@ -50,7 +50,7 @@ def left(engine: Engine) -> int:
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitors, "_EXPIRY_BATCH", 100)
+    monkeypatch.setattr(monitors, "EXPIRY_BATCH", 100)
 
 
 def test_the_table_does_not_grow_however_fast_it_is_filled(ledger: Ledger, owner_engine: Engine) -> None:

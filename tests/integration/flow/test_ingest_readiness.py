@@ -147,7 +147,7 @@ def test_records_that_an_open_transaction_hides_are_a_reason_until_it_ends(rig: 
 
 def test_a_batch_that_never_ends_is_named(rig: Rig) -> None:
     with running(rig) as loop:
-        loop.health._stale_after = 1.0
+        loop.health.stale_after = 1.0
         loop.gate.clear()
         rig.submit([b"one"])
         busy = f"busy with 1 records of {loop.topic}:"

@@ -52,7 +52,7 @@ def test_ingest_passes_over_a_batch_of_which_the_client_waits_for_the_rest(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client says nothing of it, and would ask for it again for ever."""
-    monkeypatch.setattr(batches, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(batches, "SILENT_SECONDS", 1.0)
     _submit(rig, 1)
     offset = send_split(rig.kafka, rig.topics.inbound, 1)
     _submit(rig, 1)
@@ -67,7 +67,7 @@ def test_ingest_passes_over_a_batch_of_which_the_client_waits_for_the_rest(
 
 
 def test_it_passes_over_such_a_batch_also_where_it_begins_there(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(batches, "SILENT_SECONDS", 1.0)
     _submit(rig, 1)
     with rig.ingest() as ingest:
         until(lambda: outcome(rig, ingest, "recorded") == 1)

@@ -33,7 +33,7 @@ def checker(view: SuppressionView) -> Callable[..., Checker]:
 
 def see(view: SuppressionView, tenant: str, *keys: bytes) -> None:
     for key in keys:
-        view._note_key_id(tenant, key)
+        view.key_ids.add(tenant, key)
 
 
 def test_the_newest_key_id_is_kept_for_each_tenant(view: SuppressionView) -> None:
@@ -80,7 +80,7 @@ def test_a_forged_key_id_makes_no_tenant_unavailable(
 
 def test_entries_that_have_gone_leave_their_key_in_use(view: SuppressionView, checker: Callable[..., Checker]) -> None:
     see(view, "acme", b"h1" + MAC, b"h2" + MAC)
-    view._key_ids.remove("acme", b"h2" + MAC)
+    view.key_ids.remove("acme", b"h2" + MAC)
     assert checker("h1").is_older_than() == "h2"
     see(view, "acme", b"h1" + MAC, b"h1" + MAC, b"h2" + MAC)
     assert checker("h1").is_older_than() is None
@@ -89,5 +89,5 @@ def test_entries_that_have_gone_leave_their_key_in_use(view: SuppressionView, ch
 def test_an_entry_that_is_written_again_counts_once(view: SuppressionView) -> None:
     for _ in range(3):
         see(view, "acme", b"h2" + MAC)
-        view._key_ids.remove("acme", b"h2" + MAC)
-    assert view._key_ids._most["acme"] == {b"h2": 1}
+        view.key_ids.remove("acme", b"h2" + MAC)
+    assert view.key_ids.most("acme") == {b"h2": 1}

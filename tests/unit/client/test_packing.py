@@ -60,10 +60,10 @@ def test_a_time_that_no_calendar_holds_is_refused(micros: int) -> None:  # R4
 
 def test_invented_purposes_cannot_fill_the_memory() -> None:
     packing = Packing()
-    for number in range(packing_module._KINDS_KEPT + 100):
+    for number in range(packing_module.KINDS_KEPT + 100):
         packing.pack(entry({f"p{number}": NO_DECISION}))
-    [tenant] = packing._tenants
-    assert len(tenant.kinds) == len(tenant.codes) == packing_module._KINDS_KEPT
+    [tenant] = packing.tenants
+    assert len(tenant.kinds) == len(tenant.codes) == packing_module.KINDS_KEPT
 
 
 def test_many_shapes_are_forgotten_and_found_again() -> None:
@@ -81,7 +81,7 @@ def test_many_shapes_are_forgotten_and_found_again() -> None:
 
 
 def test_one_tenant_s_invented_purposes_leave_every_entry_readable(monkeypatch: pytest.MonkeyPatch) -> None:  # R45
-    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 20)
+    monkeypatch.setattr(packing_module, "KINDS_KEPT", 20)
     packing = Packing()
     held = {}
     for number in range(100):
@@ -97,7 +97,7 @@ def test_one_tenant_s_invented_purposes_leave_every_entry_readable(monkeypatch: 
 
 
 def test_invented_tenants_leave_every_entry_readable(monkeypatch: pytest.MonkeyPatch) -> None:  # R45
-    monkeypatch.setattr(packing_module, "_CODES", 5)
+    monkeypatch.setattr(packing_module, "CODES", 5)
     packing = Packing()
     refused = Verdict(permitted=False, reason="withdrawn", since=3, decision_id="d-1")
     held = {f"t{number}": packing.pack(entry({"*": refused}, f"t{number}")) for number in range(12)}
@@ -106,7 +106,7 @@ def test_invented_tenants_leave_every_entry_readable(monkeypatch: pytest.MonkeyP
 
 
 def test_a_replica_that_read_them_in_another_order_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 3)
+    monkeypatch.setattr(packing_module, "KINDS_KEPT", 3)
     entries = [entry({f"p{number}": Verdict(permitted=True, reason="given", since=number)}) for number in range(10)]
     one, two = Packing(), Packing()
     first = [one.pack(each) for each in entries]
@@ -116,6 +116,6 @@ def test_a_replica_that_read_them_in_another_order_says_the_same(monkeypatch: py
 
 
 def test_what_is_written_out_is_held_to_the_calendar_too(monkeypatch: pytest.MonkeyPatch) -> None:  # R4
-    monkeypatch.setattr(packing_module, "_KINDS_KEPT", 0)
+    monkeypatch.setattr(packing_module, "KINDS_KEPT", 0)
     with pytest.raises(UnpackableError):
         Packing().pack(entry({"*": Verdict(permitted=True, reason="given", since=-1)}))

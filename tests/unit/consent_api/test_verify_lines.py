@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from consent_api.cli.verify import _line
+from consent_api.cli.verify import line_of
 from consent_api.operations.verify.compare import Difference, Kind, Place
 
 FORGED = "h1.\x1b[2J\u202eab\nmissing_entry: acme"
@@ -16,7 +16,7 @@ DIFFERENCE = Difference(
 
 
 def test_a_line_is_one_line_that_no_terminal_obeys() -> None:
-    assert _line(DIFFERENCE, as_json=False).isprintable()
-    as_json = _line(DIFFERENCE, as_json=True)
+    assert line_of(DIFFERENCE, as_json=False).isprintable()
+    as_json = line_of(DIFFERENCE, as_json=True)
     assert as_json.isprintable()
     assert json.loads(as_json)["address_key"] == FORGED

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError
 
 from consent_api.cli.topics import topics as topics_command
-from consent_contracts.codec import _tls_refusal
+from consent_contracts.codec import tls_refusal
 from consent_contracts.errors import RegistryRefusedError
 from consent_contracts.topics import Topics
 from consent_kafka.access import COMMANDS, PROCESSES, Acl, missing, required
@@ -185,7 +185,7 @@ def test_a_refusal_of_the_registry_names_its_setting() -> None:  # R42
     assert named("it answered 401", credentials=True).startswith("CONSENT_RELAY_REGISTRY_USERNAME, ")
     assert named("TLS: unable to get local issuer certificate").startswith("CONSENT_RELAY_REGISTRY_SSL_CA_FILE: ")
     assert named("TLS: certificate has expired").startswith("CONSENT_RELAY_REGISTRY (the server's")
-    assert _tls_refusal(ConnectionResetError()) is None
+    assert tls_refusal(ConnectionResetError()) is None
 
 
 def test_what_is_missing_is_the_first_that_is_not_granted() -> None:  # R42
@@ -218,6 +218,7 @@ def test_every_process_and_command_has_its_rights_and_no_topic_of_others() -> No
 
 
 @pytest.mark.parametrize("attribute", ["kafka", "registry"])
+@pytest.mark.long
 def test_no_client_is_made_without_the_security_settings(attribute: str) -> None:  # R42
     """Every call that is given the address is given the security settings too."""
     without = [

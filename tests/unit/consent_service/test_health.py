@@ -136,7 +136,7 @@ def test_a_part_that_is_watched_is_asked_each_time() -> None:
 
 
 def test_a_client_that_sends_nothing_or_a_little_at_a_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:  # R43
-    monkeypatch.setattr(health_module, "_CONNECTION_SECONDS", 0.1)
+    monkeypatch.setattr(health_module, "CONNECTION_SECONDS", 0.1)
     server = serve_metrics(CollectorRegistry(), Health(), "127.0.0.1", 0)
     try:
         for sent in (b"", b"GET /healthz HTTP/1.0\r\nX: "):
@@ -148,7 +148,7 @@ def test_a_client_that_sends_nothing_or_a_little_at_a_time_is_ended(monkeypatch:
 
 
 def test_few_connections_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:  # R43
-    monkeypatch.setattr(health_module, "_MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(health_module, "MOST_CONNECTIONS", 1)
     server = serve_metrics(CollectorRegistry(), Health(), "127.0.0.1", 0)
     try:
         address = ("127.0.0.1", server.port)

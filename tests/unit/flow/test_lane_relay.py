@@ -141,15 +141,15 @@ def test_partitions_that_answer_again_come_back_one_after_the_other_without_a_pa
 def pauses_of(relay: LaneRelay, outbox: MemoryOutbox) -> list[float]:
     """For how long it paused after each batch, until it found none."""
     pauses: list[float] = []
-    stop = threading.Event()
 
-    def sleep(seconds: float, _: threading.Event) -> None:
-        pauses.append(seconds)
-        if not outbox.rows:
-            stop.set()
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            if not outbox.rows:
+                self.set()
+            return self.is_set()
 
-    relay._sleep = sleep  # type: ignore[method-assign]
-    relay.run(stop)
+    relay.run(Stop())
     return pauses
 
 

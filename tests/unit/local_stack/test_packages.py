@@ -32,7 +32,7 @@ def test_a_set_appears_only_when_all_of_it_came(cache: Path, monkeypatch: pytest
         file.write_bytes(b"")
         return file
 
-    monkeypatch.setattr(packages, "_fetch", some_come)
+    monkeypatch.setattr(packages, "fetch", some_come)
     with pytest.raises(DownloadFailedError, match="the network failed"):
         packages.installed("kafka")
     assert [path.name for path in cache.iterdir()] == ["kafka.lock"]
@@ -47,7 +47,7 @@ def test_a_set_in_the_cache_is_not_fetched_again(cache: Path, monkeypatch: pytes
         file.write_bytes(b"jar")
         return file
 
-    monkeypatch.setattr(packages, "_fetch", comes)
+    monkeypatch.setattr(packages, "fetch", comes)
     first = packages.installed("kafka")
     count = len(fetched)
     assert packages.installed("kafka") == first

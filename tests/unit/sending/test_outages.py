@@ -26,6 +26,7 @@ def clock() -> float:
     return asyncio.get_running_loop().time()
 
 
+@pytest.mark.long
 def test_an_outage_of_an_hour_ends_with_one_delivery_for_each_address_in_order() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=25, mixed=True, per_second=20, burst=20, push_permissions=True))
@@ -330,6 +331,7 @@ def test_a_destination_that_a_person_must_correct_counts_as_not_verified() -> No
 
 @pytest.mark.parametrize("wish", [0.0, 0.001, 1.0])
 @pytest.mark.parametrize("accepts_first", [False, True])
+@pytest.mark.long
 def test_a_destination_that_throttles_without_a_real_wait_is_not_hammered(wish: float, accepts_first: bool) -> None:
     """205 calls a second were seen, for as long as it lasted."""
 
@@ -465,13 +467,14 @@ def test_unknown_targets_hold_no_memory() -> None:
         await asyncio.sleep(100)
         assert not rig.provider.calls
         assert rig.worker is not None
-        assert len(rig.worker._dispatcher._queue) == 0
+        assert rig.worker.in_memory == 0
         await rig.stop()
 
     virtually(scenario())
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.long
 def test_an_outage_of_five_seconds_costs_little_more_than_five_seconds(seed: int) -> None:  # R2
     """As SendGrid: 9.5 calls a second, 1,000 a call; 100 decisions a second come all the while."""
 

@@ -92,7 +92,7 @@ def test_batch_puts_and_deletes_rows_and_ranges(tmp_path: Path) -> None:
 
 
 def test_scan_returns_the_rows_between_two_keys_across_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_SCAN_ROWS", 3)
+    monkeypatch.setattr(store_module, "SCAN_ROWS", 3)
     store = opened(tmp_path / "0")
     keys = [b"%02d" % number for number in range(10)]
     batch = store.batch()
@@ -197,6 +197,7 @@ def test_damaged_files_never_stop_the_start(tmp_path: Path, name: str, damage: s
     again.close()
 
 
+@pytest.mark.long
 def test_a_flipped_bit_is_found_and_never_read_as_a_row(tmp_path: Path) -> None:
     """Wherever it is: reading reports it, or the store holds exactly what its position names."""
     chance = random.Random(8)
@@ -322,6 +323,7 @@ def test_writes_are_flushed_after_a_while(tmp_path: Path, monkeypatch: pytest.Mo
     store.close()
 
 
+@pytest.mark.long
 def test_a_truncated_manifest_leaves_no_hole_below_the_positions(tmp_path: Path) -> None:
     """It forgets files that were flushed; whatever RocksDB then opens must fit its positions."""
     left_by_a_killed_process(tmp_path / "killed", flushed=20)

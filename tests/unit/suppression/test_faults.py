@@ -172,6 +172,7 @@ def test_broker_that_stays_unavailable_makes_it_not_ready_and_loses_nothing(benc
     assert len(bench.writer.rows) == 1
 
 
+@pytest.mark.long
 def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench) -> None:
     bench.writer.failures = [TransactionAbortedError("aborted") for _ in range(100_000)]
     outcome: list[Exception] = []
@@ -315,7 +316,7 @@ def test_permission_taken_back_or_prolonged_before_its_end_is_not_due_then(bench
 
 
 def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suppression.partition._EXPIRY_BATCH", 2)
+    monkeypatch.setattr("suppression.partition.EXPIRY_BATCH", 2)
     many = [
         Change(f"k1.{n}".encode(), given_until(bench, 2_000 + n).value.replace(b"k1.a", b"k1.%d" % n)) for n in range(5)
     ]

@@ -114,14 +114,14 @@ def _fetch_all(set_name: str, packages: list[Package], scratch: Path) -> list[Pa
         ThreadPoolExecutor(PARALLEL) as pool,
     ):
         try:
-            return list(pool.map(lambda package: _fetch(package, scratch, progress, stop), packages))
+            return list(pool.map(lambda package: fetch(package, scratch, progress, stop), packages))
         except BaseException:
             stop.set()  # Ctrl-C, or one that failed: the others need not come to their end
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _fetch(package: Package, scratch: Path, progress: Download, stop: threading.Event) -> Path:
+def fetch(package: Package, scratch: Path, progress: Download, stop: threading.Event) -> Path:
     # Imported here: a start with a full cache does without jgo's half second.
     from jgo.maven import MavenContext, PythonResolver
 
