@@ -5,7 +5,7 @@ SuppressionListError
 ├── ListRefusedError      Kafka or the registry refuses us, or we them: a wrong setting; waiting does not help
 ├── KeyFileError          the key file cannot be used, or has no keys of the tenant
 ├── RestartRequiredError  within: the topic has to be read from its beginning
-└── UnpackableError       within: an entry holds what no entry of ours holds; a ValueError too
+└── NotEncodableError       within: an entry holds what no entry of ours holds; a ValueError too
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ class RestartRequiredError(SuppressionListError):
     """This reading cannot go on: what it has read may no longer be the topic. The text says why."""
 
 
-class UnpackableError(SuppressionListError, ValueError):
+class NotEncodableError(SuppressionListError, ValueError):
     """An entry decodes but holds what no entry of ours holds."""

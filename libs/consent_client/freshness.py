@@ -22,7 +22,7 @@ class Freshness:
         self._regressions = 0
         self.as_of: float | None = None
 
-    def reached(self, partition: int, position: int) -> None:
+    def advance_to(self, partition: int, position: int) -> None:
         """All records below `position` are in the view. Control records count, so positions come from the
         consumer, not from the last record."""
         if position > self._reached[partition]:
@@ -46,7 +46,7 @@ class Freshness:
         # The oldest one may fall out when there are too many: whatever satisfies a later one satisfies it.
         self._probes.append((self._asked_at, ends))
 
-    def settle(self) -> None:
+    def update(self) -> None:
         """Take note of the probes that are satisfied by now."""
         while self._probes:
             sent_at, ends = self._probes[0]
@@ -56,7 +56,7 @@ class Freshness:
             self._probes.popleft()
 
     @property
-    def rewound(self) -> bool:
+    def truncated(self) -> bool:
         """The topic ends below what we have read, and not for a moment only (a new leader may lag): it was
         truncated or recreated, and what the view holds may be gone from it."""
         return self._regressions > _REGRESSIONS_TOLERATED

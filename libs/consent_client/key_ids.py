@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 from consent_contracts.reading import KEY_ID
-from consent_privacy.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, key_order
 
 _BEFORE_DOT = re.compile(f"({KEY_ID})\\.".encode())
 _SHARE = 2
@@ -45,7 +45,7 @@ class KeyIds:
     def newest(self, tenant: str) -> str | None:
         """Also of entries that have gone since."""
         ids = list(self._most[tenant])
-        return max(ids, key=age).decode("ascii") if ids else None
+        return max(ids, key=key_order).decode("ascii") if ids else None
 
     def newer_in_use(self, tenant: str, keyring: Keyring) -> str | None:
         """The newest key id that `keyring` is outdated by, once entries under such ids are at least half as many as
@@ -53,4 +53,4 @@ class KeyIds:
         seen = {key_id.decode("ascii"): count for key_id, count in list(self._most[tenant].items())}
         newer = {key_id: count for key_id, count in seen.items() if keyring.is_older_than(tenant, key_id)}
         ours = sum(self._present[tenant][key.id.encode("ascii")] for key in keyring.hash_keys[tenant])
-        return max(newer, key=age) if newer and _SHARE * sum(newer.values()) >= ours else None
+        return max(newer, key=key_order) if newer and _SHARE * sum(newer.values()) >= ours else None

@@ -8,8 +8,8 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.feed import Feed, place
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
+from consent_client.topic_reader import TopicReader, place
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
@@ -74,7 +74,7 @@ class ResolvedTimestamps:
         return min(self._clock_leads.copy(), default=None)
 
     def _read(self) -> None:
-        feed = Feed(
+        reader = TopicReader(
             self._topic,
             bootstrap=self._bootstrap,
             group=self._group,
@@ -87,16 +87,16 @@ class ResolvedTimestamps:
         try:
             while not self._thread.stopping.is_set():
                 self._on_turn()
-                messages, read_at = feed.read(TURN_SECONDS), time.monotonic()
+                messages, read_at = reader.read(TURN_SECONDS), time.monotonic()
                 for message in messages:
                     if message.error() is not None:
                         live.add(message.partition())
                     else:
                         self._take(message, read_at, live=message.partition() in live)
-                    feed.done(message)
-                feed.freshness.settle()
+                    reader.done(message)
+                reader.freshness.update()
         finally:
-            feed.close()
+            reader.close()
 
     def _take(self, message: Message, read_at: float, *, live: bool) -> None:
         append_time = message.timestamp()[1] * 1_000

@@ -10,13 +10,13 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consent_client.errors import RestartRequiredError, UnpackableError
-from consent_client.feed import Feed, place
+from consent_client.entry_encoding import UNREADABLE, EntryEncoding
+from consent_client.errors import NotEncodableError, RestartRequiredError
 from consent_client.key_ids import KeyIds
-from consent_client.packing import UNREADABLE, Packing
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
 from consent_client.timestamps import ResolvedTimestamps
+from consent_client.topic_reader import TopicReader, place
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_contracts.reading import Verdict
@@ -53,8 +53,8 @@ class ViewState:
 class _Reading:
     """What one reading of the topic has come to."""
 
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
+    def __init__(self, reader: TopicReader) -> None:
+        self.reader = reader
         self.entries: dict[bytes, bytes] = {}
         self.unreadable = 0
 
@@ -94,7 +94,7 @@ class SuppressionView:
         self._client_config = dict(client_config or {})
         self._clock = clock
         self._on_turn = on_turn
-        self._packing = Packing()
+        self._encoding = EntryEncoding()
         self.key_ids = KeyIds()
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
@@ -144,7 +144,7 @@ class SuppressionView:
         reason = "; ".join(f"{stage}: partition {_numbers(which)}" for stage, which in hindrances.items())
         if self.failure is not None:
             reason = "failed"
-        elif snapshot is None or reading is None or (hindrances and reading.feed.freshness.as_of is None):
+        elif snapshot is None or reading is None or (hindrances and reading.reader.freshness.as_of is None):
             reason = "loading"
         return ViewState(
             usable=not reason,
@@ -168,11 +168,11 @@ class SuppressionView:
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict | None:
         """What a packed entry says about `purpose`, not yet looked at for expiry; None when it is unreadable."""
-        return self._packing.verdict(packed, purpose) if packed else None
+        return self._encoding.verdict(packed, purpose) if packed else None
 
     def tenant(self, packed: bytes) -> str | None:
         """Whose entry it is; None when it is unreadable."""
-        return self._packing.tenant(packed) if packed else None
+        return self._encoding.tenant(packed) if packed else None
 
     def newest_key_id(self, tenant: str) -> str | None:
         """The id of the newest hash key that any entry of `tenant` was seen under."""
@@ -183,7 +183,7 @@ class SuppressionView:
         return self.key_ids.newer_in_use(tenant, keyring)
 
     def _read(self) -> None:
-        feed = Feed(
+        reader = TopicReader(
             self._topic,
             bootstrap=self._bootstrap,
             group=self._group,
@@ -193,25 +193,25 @@ class SuppressionView:
         )
         self._thread.connected = True
         try:
-            self._begin(reading := _Reading(feed))
+            self._begin(reading := _Reading(reader))
             adopted_at = 0
             while not self._thread.stopping.is_set():
                 self._on_turn()
-                messages, read_at = feed.read(TURN_SECONDS), time.monotonic()
+                messages, read_at = reader.read(TURN_SECONDS), time.monotonic()
                 for message in messages:
                     if message.error() is None:
                         self._apply(reading, message, read_at)
-                    feed.done(message)
-                feed.freshness.settle()
-                self._check_absence(feed)
+                    reader.done(message)
+                reader.freshness.update()
+                self._check_absence(reader)
                 if self.elapsed() - adopted_at >= _ADOPT_MICROS:
                     adopted_at = self.elapsed()
                     with self._lock:
-                        self._adopt(range(feed.partitions))
+                        self._adopt(range(reader.partitions))
                     self._announce()
         finally:
             self._begin(None)
-            feed.close()
+            reader.close()
 
     def _begin(self, reading: _Reading | None) -> None:
         """What the last reading has adopted says nothing of another one."""
@@ -229,17 +229,17 @@ class SuppressionView:
         if reading is None:
             self._snapshot = None
             return
-        feed = reading.feed
+        reader = reading.reader
         for partition in partitions:
-            if partition < feed.partitions:
-                positions = {self._topic: feed.position(partition)}
+            if partition < reader.partitions:
+                positions = {self._topic: reader.position(partition)}
                 self._resolved[partition].advance(positions, clock=self._clock(), elapsed=self.elapsed())
-        recency = (self._resolved[number].recency(self.channel, self.limits) for number in range(feed.partitions))
+        recency = (self._resolved[number].recency(self.channel, self.limits) for number in range(reader.partitions))
         self._snapshot = ListSnapshot(reading.entries, tuple(recency))
 
-    def _check_absence(self, feed: Feed) -> None:
+    def _check_absence(self, reader: TopicReader) -> None:
         """Tombstones stay for seven days only; who could not read for long may have missed some."""
-        as_of = feed.freshness.as_of
+        as_of = reader.freshness.as_of
         if as_of is not None and self._elapsed_seconds() - as_of > _READ_AGAIN_AFTER:
             raise RestartRequiredError("not read for too long")
 
@@ -266,9 +266,9 @@ class SuppressionView:
         before = entries.get(key)
         reading.unreadable += (packed == UNREADABLE) - (before == UNREADABLE)
         if before:
-            self.key_ids.remove(self._packing.tenant(before), key)
+            self.key_ids.remove(self._encoding.tenant(before), key)
         if packed:
-            self.key_ids.add(self._packing.tenant(packed), key)
+            self.key_ids.add(self._encoding.tenant(packed), key)
         if packed is None:
             entries.pop(key, None)
         else:
@@ -279,9 +279,9 @@ class SuppressionView:
             try:
                 entry = self._codec.decode(self._topic, value, read_at=read_at)
                 if entry["address_key"].encode() != key or entry["channel"] != self.channel:
-                    raise UnpackableError("the entry is not that of its key and channel")
-                return self._packing.pack(entry)
-            except (UnreadableError, UnpackableError) as error:
+                    raise NotEncodableError("the entry is not that of its key and channel")
+                return self._encoding.encode(entry)
+            except (UnreadableError, NotEncodableError) as error:
                 log.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
                 return UNREADABLE
             except RegistryUnavailableError:

@@ -28,7 +28,7 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-def age(key_id: AnyStr) -> tuple[int, AnyStr]:
+def key_order(key_id: AnyStr) -> tuple[int, AnyStr]:
     """Sorts key ids from the oldest to the newest: h1, h9, h10."""
     return len(key_id), key_id
 
@@ -126,7 +126,7 @@ class Keyring:
     def is_older_than(self, tenant: str, key_id: str) -> bool:
         """Whether the hash key `key_id` is newer than all of `tenant` here. Where it is in use, another process has
         a later keyring, and what is written under it cannot be found with this one."""
-        return all(age(key.id) < age(key_id) for key in self.hash_keys.get(tenant, ()))
+        return all(key_order(key.id) < key_order(key_id) for key in self.hash_keys.get(tenant, ()))
 
     def seal(self, address_key: str, canonical: str) -> bytes:
         """The address, sealed by the newest seal key and bound to its address_key."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consent_privacy import private_files
 from consent_privacy.errors import InvalidKeyringError
-from consent_privacy.keyring import Key, Keyring, age
+from consent_privacy.keyring import Key, Keyring, key_order
 
 
 def generate(path: Path, tenants: Sequence[str]) -> Keyring:
@@ -77,7 +77,7 @@ def retire(path: Path, tenant: str, key_id: str) -> None:
     keys = _hash_keys(keyring, tenant)
     if key_id not in {key.id for key in keys if not key.primary}:
         raise InvalidKeyringError(f"tenant {tenant} has no hash key {key_id} that could go; the primary one cannot")
-    if key_id == max((key.id for key in keys), key=age):
+    if key_id == max((key.id for key in keys), key=key_order):
         raise InvalidKeyringError(f"{key_id} is tenant {tenant}'s newest hash key and has to stay: rotate first")
     _replace_hash_keys(path, keyring, tenant, [key for key in keys if key.id != key_id])
 

@@ -13,7 +13,7 @@ import httpx
 import yaml
 
 from consent_contracts import Verdict
-from consent_privacy.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, key_order
 from consent_service.clock import now_micros
 from local_stack.audit import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
@@ -31,7 +31,7 @@ def tools(endpoints: Endpoints) -> list[AuditedDestination]:
 
 def oldest_address_key(keyring: Keyring, tenant: str, place: ChannelAddress) -> str:
     """The address under the tenant's oldest live hash key: permissions are delivered from its entry (record 0009)."""
-    return min(keyring.live_address_keys(tenant, *place), key=lambda each: age(each.partition(".")[0]))
+    return min(keyring.live_address_keys(tenant, *place), key=lambda each: key_order(each.partition(".")[0]))
 
 
 def audit(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from sqlalchemy import Connection, text
 
 from consent_api.ledger.database import CLOCK_MICROS
-from consent_privacy.keyring import Key, Keyring, age
+from consent_privacy.keyring import Key, Keyring, key_order
 
 # The clock is the database's, as the resolved timestamps' is.
 _STORE = text(f"""
@@ -57,7 +57,7 @@ def incomplete(connection: Connection, keyring: Keyring, tenant: str, key_ids: C
     known = _completed(connection, keyring, tenant)
     return [
         key_id
-        for key_id in sorted(key_ids, key=age)
+        for key_id in sorted(key_ids, key=key_order)
         if key_id not in known or connection.execute(_MISSING, {"tenant": tenant, "prefix": f"{key_id}.%"}).scalar_one()
     ]
 
@@ -77,7 +77,7 @@ def _completed(connection: Connection, keyring: Keyring, tenant: str) -> dict[st
 
 
 def _oldest(keys: Iterable[Key]) -> str:
-    return min((key.id for key in keys), key=age)
+    return min((key.id for key in keys), key=key_order)
 
 
 def _fingerprint(keyring: Keyring, tenant: str, key_id: str) -> str:

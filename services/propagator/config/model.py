@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_privacy.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, key_order
 from propagator.connectors.base import Action, Capabilities, ConnectionSettings, ConnectorType
 from propagator.desired.model import DestinationRules, Purposes
 
@@ -75,5 +75,5 @@ def live_keys(keyring: Keyring, tenant: str) -> tuple[str, ...]:
     is lower than h10) must also be the keyring's first. Empty when it is not, or there is no such tenant.
     """
     ids = [key.id for key in keyring.hash_keys.get(tenant, ())]
-    oldest_first = sorted(ids, key=age)
+    oldest_first = sorted(ids, key=key_order)
     return tuple(oldest_first) if oldest_first[:1] == ids[:1] else ()

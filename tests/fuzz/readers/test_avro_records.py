@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from consent_api.domain.validation import Rules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ingest.receipts import checked
-from consent_client.errors import UnpackableError
-from consent_client.packing import Packing
+from consent_client.entry_encoding import EntryEncoding
+from consent_client.errors import NotEncodableError
 from consent_contracts import schemas
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
@@ -122,11 +122,11 @@ def _merged_entry(value: bytes) -> None:
 
 def _packed_entry(value: bytes) -> None:
     datum = CODEC.decode(TOPICS.suppression(CHANNEL), value)
-    packing = Packing()
-    packed = packing.pack(datum)
-    assert packing.tenant(packed) == datum["tenant"]
+    encoding = EntryEncoding()
+    packed = encoding.encode(datum)
+    assert encoding.tenant(packed) == datum["tenant"]
     for purpose in (*datum["verdicts"], "newsletter"):
-        verdict = packing.verdict(packed, purpose)
+        verdict = encoding.verdict(packed, purpose)
         expected = datum["verdicts"].get(purpose) or datum["verdicts"].get("*")
         assert verdict.permitted is (expected is not None and expected["permitted"])
 
@@ -184,7 +184,7 @@ READERS = {
     "submissions": Reader(TOPICS.inbound, _submission, (UnreadableError, SubmissionInvalidError)),
     "changes": Reader(TOPICS.changes, _changes, ()),
     "entries of the merge": Reader(TOPICS.suppression(CHANNEL), _merged_entry, (EntryUnreadableError,)),
-    "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (UnreadableError, UnpackableError)),
+    "entries of the client": Reader(TOPICS.suppression(CHANNEL), _packed_entry, (UnreadableError, NotEncodableError)),
     "entries of the push": Reader(
         TOPICS.suppression(CHANNEL),
         lambda value: _plan(value, None),

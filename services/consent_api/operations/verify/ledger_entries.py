@@ -19,7 +19,7 @@ from consent_api.ledger.key_rotation import incomplete
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import choice_of, decision_of
 from consent_contracts.decisions import Decision
-from consent_privacy.keyring import Keyring, age
+from consent_privacy.keyring import Keyring, key_order
 
 # A page takes a small part of each table, in which the planner, who has no idea how few rows follow, would read all.
 _PLAN = text(
@@ -119,7 +119,7 @@ def compared_keys(connection: Connection, keyring: Keyring) -> ComparedKeys:
     """Under the oldest live key everything was published when it was recorded, under a newer one only after a
     republish."""
     live = {tenant: frozenset(key.id for key in keys) for tenant, keys in keyring.hash_keys.items()}
-    newer = {tenant: ids - {min(ids, key=age)} for tenant, ids in live.items() if ids}
+    newer = {tenant: ids - {min(ids, key=key_order)} for tenant, ids in live.items() if ids}
     return ComparedKeys(
         live=live,
         incomplete={

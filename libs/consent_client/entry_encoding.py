@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from consent_client.errors import UnpackableError
+from consent_client.errors import NotEncodableError
 from consent_contracts.reading import EVERY_PURPOSE, NO_DECISION, Verdict
 
 UNREADABLE = b""
@@ -69,23 +69,23 @@ class _Tenant:
         return code
 
 
-class Packing:
+class EntryEncoding:
     """Packs and unpacks; one for all the entries of a view. One thread packs, any number may unpack."""
 
     def __init__(self) -> None:
         self.tenants: list[_Tenant] = []
         self._by_name: dict[str, _Tenant] = {}
 
-    def pack(self, entry: Mapping[str, Any]) -> bytes:
-        """`entry` is a decoded SuppressionEntry. Raises UnpackableError."""
+    def encode(self, entry: Mapping[str, Any]) -> bytes:
+        """`entry` is a decoded SuppressionEntry. Raises NotEncodableError."""
         verdicts: Mapping[str, Mapping[str, Any]] = entry["verdicts"]
         if len(verdicts) > CODES:
-            raise UnpackableError("too many verdicts in one entry")
+            raise NotEncodableError("too many verdicts in one entry")
         tenant = self._tenant(entry["tenant"])
-        packed = None if tenant is None else self._pack(tenant, verdicts)
+        packed = None if tenant is None else self._encode(tenant, verdicts)
         return _written_out(entry["tenant"], verdicts) if packed is None else packed
 
-    def _pack(self, tenant: _Tenant, verdicts: Mapping[str, Mapping[str, Any]]) -> bytes | None:
+    def _encode(self, tenant: _Tenant, verdicts: Mapping[str, Mapping[str, Any]]) -> bytes | None:
         """None: the tenant has too many kinds of verdicts already."""
         codes = [tenant.code, len(verdicts)]
         parts: list[bytes] = [b""]
@@ -202,7 +202,7 @@ def _read_out(packed: bytes) -> tuple[str, dict[str, list[Any]]]:
 
 def _time(micros: int) -> bytes:
     if not 0 <= micros < _LATEST:
-        raise UnpackableError("a time that no calendar holds")
+        raise NotEncodableError("a time that no calendar holds")
     return _TIME.pack(micros)
 
 

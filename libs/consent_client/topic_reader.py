@@ -32,7 +32,7 @@ _LOST_ITS_PLACE = frozenset(
 )
 
 
-class Feed:
+class TopicReader:
     """Reads every partition and keeps account of how far. For one thread, except for `position`."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Feed:
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None:
             raise RuntimeError("librdkafka gave a message without its place")
-        self.freshness.reached(partition, offset + 1 if message.error() is None else offset)
+        self.freshness.advance_to(partition, offset + 1 if message.error() is None else offset)
 
     def position(self, partition: int) -> Position:
         """Up to where the partition is in the view. From any thread."""
@@ -154,7 +154,7 @@ class Feed:
         if min(ends.values()) < 0:
             return  # The mark of an offset that is not known, without an error: no answer either.
         self.freshness.answered(ends)
-        if self.freshness.rewound:
+        if self.freshness.truncated:
             raise RestartRequiredError("the topic ends before what was read of it")
 
 
