@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from consent_contracts.codec import Codec, register
-    from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry, permits
+    from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, AddressEntry, Decision, permits
     from consent_contracts.errors import (
         ContractError,
         InvalidRecordError,
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         RegistryUnavailableError,
         UnreadableError,
     )
-    from consent_contracts.join import SKEW_MICROS, order
+    from consent_contracts.join import SKEW_MICROS, precedence
     from consent_contracts.partitioner import murmur2, partition_of
     from consent_contracts.reading import NO_DECISION, Verdict, effective_verdict
     from consent_contracts.records import entry_from_avro, entry_from_change, entry_to_avro, verdicts_of
@@ -32,7 +32,7 @@ else:
 
 _NAMES = {
     "codec": ("Codec", "register"),
-    "decisions": ("EVERY_PURPOSE", "GIVEN", "STATUSES", "Decision", "Entry", "permits"),
+    "decisions": ("EVERY_PURPOSE", "GIVEN", "STATUSES", "Decision", "AddressEntry", "permits"),
     "errors": (
         "ContractError",
         "InvalidRecordError",
@@ -40,7 +40,7 @@ _NAMES = {
         "RegistryUnavailableError",
         "UnreadableError",
     ),
-    "join": ("SKEW_MICROS", "order"),
+    "join": ("SKEW_MICROS", "precedence"),
     "partitioner": ("murmur2", "partition_of"),
     "reading": ("NO_DECISION", "Verdict", "effective_verdict"),
     "records": ("entry_from_avro", "entry_from_change", "entry_to_avro", "verdicts_of"),
@@ -53,10 +53,10 @@ __all__ = [
     "NO_DECISION",
     "SKEW_MICROS",
     "STATUSES",
+    "AddressEntry",
     "Codec",
     "ContractError",
     "Decision",
-    "Entry",
     "InvalidRecordError",
     "NotRegisteredError",
     "RegistryUnavailableError",
@@ -69,9 +69,9 @@ __all__ = [
     "entry_from_change",
     "entry_to_avro",
     "murmur2",
-    "order",
     "partition_of",
     "permits",
+    "precedence",
     "record_names",
     "register",
     "subject",

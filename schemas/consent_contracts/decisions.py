@@ -10,7 +10,7 @@ import msgspec
 
 from consent_contracts.reading import EVERY_PURPOSE, KEY_ID
 
-__all__ = ["EVERY_PURPOSE", "GIVEN", "KEY_ID", "STATUSES", "Decision", "Entry", "permits"]
+__all__ = ["EVERY_PURPOSE", "GIVEN", "KEY_ID", "STATUSES", "AddressEntry", "Decision", "permits"]
 
 GIVEN = "given"
 STATUSES = frozenset({GIVEN, "refused", "withdrawn", "objected", "expired", "invalidated"})
@@ -34,7 +34,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     bulk: bool = False
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class AddressEntry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """All current decisions on one address: at most one per subject and purpose, sorted by both."""
 
     tenant: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from consent_contracts.decisions import KEY_ID, Decision, Entry, permits
+from consent_contracts.decisions import KEY_ID, AddressEntry, Decision, permits
 
 SKEW_MICROS = 2_000_000
 """A permission counts as this much older than its stated time: at a near tie the person is left alone."""
@@ -19,7 +19,7 @@ _KEY_ID = re.compile(KEY_ID.encode())
 Order = tuple[int, int, str, int, str, int, int]
 
 
-def order(decision: Decision) -> Order:
+def precedence(decision: Decision) -> Order:
     """The total order: (when chosen, forbids before permits, decision id, ..., live above bulk); the greatest wins.
 
     Between the id and the mark nothing differs between two copies of one decision; it makes the order total over any
@@ -38,7 +38,7 @@ def order(decision: Decision) -> Order:
     )
 
 
-def join(state: Entry | None, other: Entry) -> Entry:
+def join(state: AddressEntry | None, other: AddressEntry) -> AddressEntry:
     """Join ``other`` into ``state``. Returns ``state`` itself, the same object, when ``other`` adds nothing.
 
     Both describe one (tenant, channel, address_key); ValueError when they do not. Of two sealed forms of the
@@ -54,13 +54,13 @@ def join(state: Entry | None, other: Entry) -> Entry:
     for decision in other.decisions:
         slot = (decision.subject_ref, decision.purpose)
         current = register.get(slot)
-        if current is None or order(current) < order(decision):
+        if current is None or precedence(current) < precedence(decision):
             register[slot] = decision
             changed = True
     sealed = _seal(state.sealed_address, other.sealed_address)
     if not changed and sealed == state.sealed_address:
         return state
-    return Entry(
+    return AddressEntry(
         tenant=state.tenant,
         channel=state.channel,
         address_key=state.address_key,

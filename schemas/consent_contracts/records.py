@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consent_contracts.checks import CHANNEL, MAX_LOSS, check_moments
-from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, Decision, Entry
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, AddressEntry, Decision
 from consent_contracts.errors import InvalidRecordError
 from consent_contracts.verdict import Verdict, verdicts
 
@@ -18,7 +18,7 @@ LONGEST_SEAL = 1_024
 """Bytes: a mailbox has 254 at most, and a seal adds some forty."""
 
 
-def entry_from_change(datum: Mapping[str, Any]) -> Entry:
+def entry_from_change(datum: Mapping[str, Any]) -> AddressEntry:
     """One recorded decision as an entry of its own, ready to be joined.
 
     Raises InvalidRecordError for what neither the API nor ingest accepts: it must not become state, whatever wrote it.
@@ -43,7 +43,7 @@ def entry_from_change(datum: Mapping[str, Any]) -> Entry:
         raise InvalidRecordError("sealed_address", f"must not exceed {LONGEST_SEAL} bytes")
     if datum["effective_at"] > datum["recorded_at"]:
         raise InvalidRecordError("effective_at", "must not be later than recorded_at")
-    return Entry(
+    return AddressEntry(
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
@@ -52,10 +52,10 @@ def entry_from_change(datum: Mapping[str, Any]) -> Entry:
     )
 
 
-def entry_from_avro(datum: Mapping[str, Any]) -> Entry:
+def entry_from_avro(datum: Mapping[str, Any]) -> AddressEntry:
     """The decisions of a SuppressionEntry. Raises InvalidRecordError for times that no calendar holds."""
     check_moments(datum, "written_at")
-    return Entry(
+    return AddressEntry(
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
@@ -78,7 +78,7 @@ def check_mark(datum: Mapping[str, Any]) -> None:
         raise InvalidRecordError("loss", "must be a number of losses")
 
 
-def entry_to_avro(entry: Entry, written_at: int) -> dict[str, Any]:
+def entry_to_avro(entry: AddressEntry, written_at: int) -> dict[str, Any]:
     """A SuppressionEntry: the whole state of one address, with the verdicts that follow from it."""
     return {
         "tenant": entry.tenant,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
-from consent_contracts.join import order
+from consent_contracts.join import precedence
 from consent_contracts.reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, effective_verdict
 
 __all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "effective_verdict", "verdict", "verdicts"]
@@ -33,7 +33,7 @@ def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:
     for decision in decisions:
         choices = by_subject.setdefault(decision.subject_ref, {})
         current = choices.get(decision.purpose)
-        if current is None or order(current) < order(decision):
+        if current is None or precedence(current) < precedence(decision):
             choices[decision.purpose] = decision
     return by_subject
 
@@ -46,10 +46,10 @@ def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:
     if of_the_address is not None:
         if permits(of_the_address):
             permissions.append(of_the_address)
-        elif not any(order(d) > order(of_the_address) for d in permissions):
+        elif not any(precedence(d) > precedence(of_the_address) for d in permissions):
             refusals.append(of_the_address)
     if refusals:
-        deciding = max(refusals, key=order)
+        deciding = max(refusals, key=precedence)
         return Verdict(
             permitted=False,
             reason=deciding.status,
@@ -58,7 +58,7 @@ def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:
         )
     if not permissions:
         return NO_DECISION
-    deciding = max(permissions, key=order)
+    deciding = max(permissions, key=precedence)
     return Verdict(
         permitted=True,
         reason=deciding.status,
@@ -78,4 +78,4 @@ def _current(choices: Choices, purpose: str) -> Decision | None:
     own = choices.get(purpose)
     if own is None or everything is None:
         return own or everything
-    return max(own, everything, key=order)
+    return max(own, everything, key=precedence)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry
+from consent_contracts.decisions import EVERY_PURPOSE, AddressEntry, Decision
 from consent_contracts.join import join
 from suppression.seals import SealRank, any_seal
 
@@ -28,15 +28,15 @@ _LOST = uuid.UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b55")
 class Merged:
     """What a chunk comes to: `entries` to write, one an address at most, and which changes fit no entry."""
 
-    entries: dict[EntryKey, Entry] = field(default_factory=dict)
+    entries: dict[EntryKey, AddressEntry] = field(default_factory=dict)
     tenant_mismatches: list[int] = field(default_factory=list)
     unchanged: int = 0
     rewrites: set[EntryKey] = field(default_factory=set)
 
 
 def merge(
-    current: Mapping[EntryKey, Entry],
-    changes: Iterable[Entry],
+    current: Mapping[EntryKey, AddressEntry],
+    changes: Iterable[AddressEntry],
     *,
     rewrites: Collection[int] = frozenset(),
     rank: SealRank = any_seal,
@@ -72,7 +72,9 @@ def merge(
     return merged
 
 
-def _without_the_lesser_seal(before: Entry, change: Entry, rank: SealRank) -> tuple[Entry, Entry]:
+def _without_the_lesser_seal(
+    before: AddressEntry, change: AddressEntry, rank: SealRank
+) -> tuple[AddressEntry, AddressEntry]:
     if before.sealed_address and change.sealed_address:
         held, brought = (rank(each.address_key, each.sealed_address or b"") for each in (before, change))
         if held < brought:
@@ -82,7 +84,7 @@ def _without_the_lesser_seal(before: Entry, change: Entry, rank: SealRank) -> tu
     return before, change
 
 
-def fail_closed_entry(change: Entry, *, lost: bytes, now: int) -> Entry:
+def fail_closed_entry(change: AddressEntry, *, lost: bytes, now: int) -> AddressEntry:
     """The state from which to go on where the stored entry cannot be read (R4).
 
     What it held is lost, refusals perhaps, so nothing given before `now` may count: an address-wide `invalidated`
@@ -97,7 +99,7 @@ def fail_closed_entry(change: Entry, *, lost: bytes, now: int) -> Entry:
         effective_at=now,
         recorded_at=now,
     )
-    return Entry(
+    return AddressEntry(
         tenant=change.tenant,
         channel=change.channel,
         address_key=change.address_key,

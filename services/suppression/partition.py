@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_service.clock import now_micros
@@ -278,10 +278,12 @@ class MergePartition:
         count("merged", lane).inc(max(0, merged_count))
         return rejected
 
-    def _load_current(self, changes: Sequence[Entry], now: int) -> tuple[dict[EntryKey, Entry], dict[EntryKey, int]]:
+    def _load_current(
+        self, changes: Sequence[AddressEntry], now: int
+    ) -> tuple[dict[EntryKey, AddressEntry], dict[EntryKey, int]]:
         """The stored entries of the changes' keys, and their expiry times."""
         assert self._store is not None
-        first_of_place: dict[EntryKey, Entry] = {}
+        first_of_place: dict[EntryKey, AddressEntry] = {}
         for change in changes:
             first_of_place.setdefault((change.channel, change.address_key), change)
         found = self._store.get(first_of_place)
@@ -295,7 +297,7 @@ class MergePartition:
             current[place] = fail_closed_entry(change, lost=held.data, now=now) if entry is None else entry
         return current, was_due
 
-    def _decoded(self, place: EntryKey, data: bytes) -> Entry | None:
+    def _decoded(self, place: EntryKey, data: bytes) -> AddressEntry | None:
         """An entry, decoded when it is first needed; None when it cannot be read."""
         if is_compact(data):
             return decode_compact(data)
@@ -313,7 +315,7 @@ class MergePartition:
         assert self._store is not None
         now = self._clock()
         dates = self._store.expiring_before(now, EXPIRY_BATCH)
-        ended: dict[EntryKey, Entry] = {}
+        ended: dict[EntryKey, AddressEntry] = {}
         none: list[tuple[int, EntryKey]] = []
         for (date, place), held in zip(dates, self._store.get(place for _, place in dates), strict=True):
             entry = self._decoded(place, held.data) if held is not None and held.due == date else None

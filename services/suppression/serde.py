@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from consent_contracts import cloudevents, lane_header
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.records import check_mark, entry_from_avro, entry_from_change, entry_to_avro
 from consent_contracts.schemas import NAMESPACE
@@ -71,7 +71,7 @@ class OutputBatch:
     """
 
     rows: list[Row] = field(default_factory=list)
-    entries: dict[EntryKey, Entry] = field(default_factory=dict)
+    entries: dict[EntryKey, AddressEntry] = field(default_factory=dict)
     due: dict[EntryKey, int] = field(default_factory=dict)
     truncated: int = 0
 
@@ -84,7 +84,7 @@ class DecodedChanges:
     the entry is written even if they add nothing.
     """
 
-    changes: list[Entry] = field(default_factory=list)
+    changes: list[AddressEntry] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
     marks: list[ResolvedMark] = field(default_factory=list)
     rewrites: set[int] = field(default_factory=set)
@@ -140,7 +140,7 @@ class EntrySerde:
                 chunk.sources.append(record)
         return chunk
 
-    def decode_entry(self, key: EntryKey, data: bytes) -> Entry:
+    def decode_entry(self, key: EntryKey, data: bytes) -> AddressEntry:
         """The entry of an address, as it came from the topic. Raises EntryUnreadableError, with the reason."""
         try:
             entry = entry_from_avro(self._codec.decode(self.topic_of[key[0]], data))
@@ -152,8 +152,8 @@ class EntrySerde:
 
     def encode_entries(
         self,
-        entries: Mapping[EntryKey, Entry],
-        current: Mapping[EntryKey, Entry],
+        entries: Mapping[EntryKey, AddressEntry],
+        current: Mapping[EntryKey, AddressEntry],
         now: int,
         *,
         bulk: bool = False,
@@ -195,8 +195,8 @@ class EntrySerde:
             batch.entries[key] = entry
         return batch
 
-    def _reduced(self, topic: str, entry: Entry, now: int) -> Entry:
-        def fits(smaller: Entry) -> bool:
+    def _reduced(self, topic: str, entry: AddressEntry, now: int) -> AddressEntry:
+        def fits(smaller: AddressEntry) -> bool:
             return len(self._codec.encode(topic, entry_to_avro(smaller, now))) <= TARGET_FILL_RATIO * MAX_ENTRY_BYTES
 
         return reduce_to_limit(entry, fits)

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry, permits
-from consent_contracts.join import order
+from consent_contracts.decisions import EVERY_PURPOSE, AddressEntry, Decision, permits
+from consent_contracts.join import precedence
 
 OVERFLOW_SUBJECT = "@overflow"
 """The subject of refusals that replace several. No submission may have an @ in a reference."""
 
 
-def reduce_to_limit(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
+def reduce_to_limit(entry: AddressEntry, fits: Callable[[AddressEntry], bool]) -> AddressEntry:
     """`entry` as it is when it fits, else with as much of it as fits. The same for the same decisions.
 
     First permissions without an end go, the oldest first: without them the verdict can only suppress. (One with an end
@@ -29,9 +29,9 @@ def reduce_to_limit(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
     """
     if fits(entry):
         return entry
-    endless = sorted((d for d in entry.decisions if permits(d) and d.expires_at is None), key=order)
+    endless = sorted((d for d in entry.decisions if permits(d) and d.expires_at is None), key=precedence)
 
-    def without_oldest(count: int) -> Entry:
+    def without_oldest(count: int) -> AddressEntry:
         gone = {(d.subject_ref, d.purpose) for d in endless[:count]}
         return _of(entry, (d for d in entry.decisions if (d.subject_ref, d.purpose) not in gone))
 
@@ -43,7 +43,7 @@ def reduce_to_limit(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
         by_purpose.setdefault(decision.purpose, []).append(decision)
     crowded = sorted(by_purpose, key=lambda purpose: (-len(by_purpose[purpose]), purpose))
 
-    def refusing(count: int) -> Entry:
+    def refusing(count: int) -> AddressEntry:
         closed = [_refusal(by_purpose[purpose], purpose) for purpose in crowded[:count]]
         return _of(entry, closed + [d for purpose in crowded[count:] for d in by_purpose[purpose]])
 
@@ -51,7 +51,7 @@ def reduce_to_limit(entry: Entry, fits: Callable[[Entry], bool]) -> Entry:
     return found if found is not None else _of(entry, [_refusal(entry.decisions, EVERY_PURPOSE)])
 
 
-def _first(most: int, make: Callable[[int], Entry], fits: Callable[[Entry], bool]) -> Entry | None:
+def _first(most: int, make: Callable[[int], AddressEntry], fits: Callable[[AddressEntry], bool]) -> AddressEntry | None:
     """The first of make(1) to make(most) that fits, found by halving; None when the last one does not."""
     if not most or not fits(last := make(most)):
         return None
@@ -69,13 +69,13 @@ def _first(most: int, make: Callable[[int], Entry], fits: Callable[[Entry], bool
 def _refusal(decisions: Iterable[Decision], purpose: str) -> Decision:
     """The newest refusal among `decisions`, for all of them; without one, the newest permission made void."""
     decisions = tuple(decisions)
-    newest = max((d for d in decisions if not permits(d)), key=order, default=None)
+    newest = max((d for d in decisions if not permits(d)), key=precedence, default=None)
     if newest is None:
-        newest = msgspec.structs.replace(max(decisions, key=order), status="invalidated")
+        newest = msgspec.structs.replace(max(decisions, key=precedence), status="invalidated")
     return msgspec.structs.replace(newest, subject_ref=OVERFLOW_SUBJECT, purpose=purpose, expires_at=None)
 
 
-def _of(entry: Entry, decisions: Iterable[Decision]) -> Entry:
+def _of(entry: AddressEntry, decisions: Iterable[Decision]) -> AddressEntry:
     return msgspec.structs.replace(
         entry,
         decisions=tuple(

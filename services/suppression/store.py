@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_state import Position, Rebuild, StateStore, TopicPartition, WriteBatch
 from consent_state.store import MIB
 from suppression.merge import EntryKey
@@ -28,7 +28,7 @@ _EXPIRING = b"\x01"
 _MICROS = struct.Struct(">Q")
 _EXPIRING_HEAD = 1 + _MICROS.size
 _encode_entry = msgspec.msgpack.Encoder().encode
-_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_entry = msgspec.msgpack.Decoder(AddressEntry).decode
 
 
 class StoredEntry(NamedTuple):
@@ -65,7 +65,7 @@ class EntryStore:
 
     def write(
         self,
-        entries: Mapping[EntryKey, Entry],
+        entries: Mapping[EntryKey, AddressEntry],
         positions: Mapping[TopicPartition, Position],
         *,
         due: Mapping[EntryKey, int] | None = None,
@@ -131,8 +131,8 @@ def is_compact(data: bytes) -> bool:
     return data[0] != _AVRO
 
 
-def decode_compact(data: bytes) -> Entry:
-    entry: Entry = _decode_entry(data)
+def decode_compact(data: bytes) -> AddressEntry:
+    entry: AddressEntry = _decode_entry(data)
     return entry
 
 

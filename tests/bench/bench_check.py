@@ -29,7 +29,7 @@ import msgspec
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro
 from consent_http import api_keys
 from consent_kafka import clients, provisioning
 from consent_privacy.keyring import Keyring
@@ -246,9 +246,9 @@ def _fill(servers: Servers, topics: Topics, codec_keys: Keyring, entries: int) -
     assert producer.flush(120) == 0
 
 
-def _entry(address_key: str, permitted: bool) -> Entry:
+def _entry(address_key: str, permitted: bool) -> AddressEntry:
     choices = [(PURPOSE, "given" if permitted else "withdrawn"), ("offers", "refused"), ("survey", "given")]
-    return Entry(
+    return AddressEntry(
         tenant=TENANT,
         channel="sms",
         address_key=address_key,

@@ -12,7 +12,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, record_names, subject
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro, record_names, subject
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from tests.bench.figures import Figure, Servers, ratio
@@ -21,9 +21,9 @@ ROUND = 20_000
 DECODE_TARGET = 2.5
 
 
-def _entry() -> Entry:
+def _entry() -> AddressEntry:
     choices = [("newsletter", "given"), ("survey", "withdrawn"), ("*", "objected")]
-    return Entry(
+    return AddressEntry(
         tenant="acme",
         channel="sms",
         address_key="k1." + "q" * 43,

@@ -12,7 +12,7 @@ from uuid import uuid4
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro
 from consent_kafka import clients, provisioning
 from consent_service.health import Health
 from suppression.merge_stream import MergePartitionFactory
@@ -28,7 +28,7 @@ START = 1_790_000_000_000_000
 def _template(topics: Topics, codec: Codec) -> tuple[bytes, bytes]:
     """One encoded entry with three decisions, and the address key within it, to be replaced by others as long."""
     key = f"k1.{0:043d}"
-    entry = Entry(
+    entry = AddressEntry(
         tenant="acme",
         channel="sms",
         address_key=key,

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from consent_api.ledger.migrate import migrate
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro, partition_of
 from consent_kafka import clients, provisioning
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
@@ -98,7 +98,7 @@ def _template(codec: Codec, topic: str, withdrawn: bool, key_id: str) -> bytes:
         decision_id=f"0198c0de-0000-7000-8000-a000{_NUMBER}", purpose="newsletter", status="given", **subject
     )
     refused = Decision(decision_id=f"0198c0de-0000-7000-8000-b000{_NUMBER}", purpose="*", status="withdrawn", **subject)
-    entry = Entry(
+    entry = AddressEntry(
         tenant=TENANT,
         channel="sms",
         address_key=f"{key_id}.{'k' * 43}",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, partition_of
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro, partition_of
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
 from propagator.desired.model import SUPPRESS, DeliveredTarget
@@ -155,7 +155,7 @@ class LegacyTopics:
     def _entry_template(self, channel: str, purposes: Sequence[str]) -> Template:
         person = next(people(self._keyring, channel, [0]))
         ids = [decision_id(0, place) for place in range(len(purposes))]
-        entry = Entry(
+        entry = AddressEntry(
             tenant=TENANT,
             channel=channel,
             address_key=person.key.decode(),

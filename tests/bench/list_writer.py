@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
@@ -28,7 +28,7 @@ class ListWriter:
     def decide(self, channel: str, address: str, purpose: str, status: str, *, bulk: bool = False) -> tuple[str, int]:
         """Write the entry with this decision alone; the address key, and when the decision was recorded (micros)."""
         key, recorded = self._keyring.address_key(TENANT, channel, address), now_micros()
-        entry = Entry(
+        entry = AddressEntry(
             tenant=TENANT,
             channel=channel,
             address_key=key,

@@ -21,13 +21,13 @@ from typing import Any
 
 import msgspec
 
-from consent_contracts import Codec, Entry, Topics, entry_from_change, entry_to_avro
+from consent_contracts import AddressEntry, Codec, Topics, entry_from_change, entry_to_avro
 from consent_contracts.join import join
 from consent_service.clock import now_micros
 
 GROUP = "suppression"
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Entry).decode
+_unpack = msgspec.msgpack.Decoder(AddressEntry).decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ def stock(task: Task) -> None:
     faust.Worker(app, loglevel="ERROR").execute_from_commandline()
 
 
-def _headers(change: Entry, now: int) -> list[tuple[str, bytes]]:
+def _headers(change: AddressEntry, now: int) -> list[tuple[str, bytes]]:
     from consent_contracts import cloudevents
 
     return cloudevents.headers(

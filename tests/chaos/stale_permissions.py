@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from consent_contracts import EVERY_PURPOSE, Decision, Entry, Topics, Verdict, effective_verdict, permits
+from consent_contracts import EVERY_PURPOSE, AddressEntry, Decision, Topics, Verdict, effective_verdict, permits
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.records import entry_from_avro
@@ -55,7 +55,7 @@ def stale_permissions(
 def judge(
     tool: AuditedDestination,
     known: Mapping[str, Verdict],
-    entry: Entry,
+    entry: AddressEntry,
     beliefs: Mapping[str, Mapping[str, Any]],
     acknowledged_at: Acknowledged,
     *,
@@ -90,7 +90,7 @@ def acknowledged(receipts: Iterable[Mapping[str, Any]]) -> Acknowledged:
 
 
 def _refused(
-    tool: AuditedDestination, known: Mapping[str, Verdict], entry: Entry, now: int
+    tool: AuditedDestination, known: Mapping[str, Verdict], entry: AddressEntry, now: int
 ) -> Iterator[tuple[str, Decision]]:
     """Each target that is to be suppressed, with the newest decision that says so."""
     for target, purposes in tool.by_target(known).items():
@@ -105,8 +105,8 @@ def _newest(decisions: Iterable[Decision]) -> Decision | None:
     return max((each for each in decisions if not permits(each)), key=lambda each: each.effective_at, default=None)
 
 
-def _entries(endpoints: Endpoints, codec: Codec, topic: str) -> Mapping[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _entries(endpoints: Endpoints, codec: Codec, topic: str) -> Mapping[str, AddressEntry]:
+    entries: dict[str, AddressEntry] = {}
     for datum in _data(endpoints, codec, topic):
         try:
             entries[datum["address_key"]] = entry_from_avro(datum)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consent_contracts import Decision, Entry, verdicts
+from consent_contracts import AddressEntry, Decision, verdicts
 from local_stack.audit import AuditedDestination
 from tests.chaos.stale_permissions import acknowledged, judge
 
@@ -48,7 +48,7 @@ def judged(
     receipts: list[dict[str, Any]] | None = None,
 ) -> list[list[str]]:
     decisions = (newest,)
-    entry = Entry(tenant="acme", channel="sms", address_key=KEY, sealed_address=b"", decisions=decisions)
+    entry = AddressEntry(tenant="acme", channel="sms", address_key=KEY, sealed_address=b"", decisions=decisions)
     since = acknowledged([receipt()] if receipts is None else receipts)
     return judge(TOOL, verdicts(decisions), entry, {"list-1": {"changes": changes}}, since, now=1_000)
 

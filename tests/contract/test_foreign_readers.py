@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from consent_contracts import Codec, Decision, Entry, Topics, entry_to_avro, schemas
+from consent_contracts import AddressEntry, Codec, Decision, Topics, entry_to_avro, schemas
 from consent_contracts.truth_table import vectors
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
@@ -104,7 +104,9 @@ def entry(directory: Path) -> Path:
         )
         for kind, purpose in PURPOSES.items()
     )
-    made = Entry(tenant="acme", channel="sms", address_key="h1.q83v", sealed_address=b"s1:a", decisions=decisions)
+    made = AddressEntry(
+        tenant="acme", channel="sms", address_key="h1.q83v", sealed_address=b"s1:a", decisions=decisions
+    )
     file = directory / "entry"
     file.write_bytes(Codec(Ids()).encode(TOPIC, entry_to_avro(made, written_at=11_000_000)))
     return file

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
-from consent_contracts.join import order
+from consent_contracts.join import precedence
 from consent_contracts.verdict import Verdict, effective_verdict, verdict, verdicts
 
 
@@ -80,7 +80,7 @@ def lifts_nothing_from(permission: Decision, decisions: Collection[Decision]) ->
 
 def _lifting(refusal: Decision, decisions: Collection[Decision], now: int) -> list[Verdict]:
     """The verdicts by which newer decisions permit what was refused."""
-    decisions = [each for each in decisions if _concerns(refusal, each) and order(refusal) <= order(each)]
+    decisions = [each for each in decisions if _concerns(refusal, each) and precedence(refusal) <= precedence(each)]
     if not any(permits(each) for each in decisions):
         return []
     if refusal.purpose == EVERY_PURPOSE:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from consent_api.domain.addresses import Address
 from consent_contracts.decisions import Decision, permits
-from consent_contracts.join import order
+from consent_contracts.join import precedence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class SubjectChannel:
         """A refusal that every address linked from now on inherits; of two for one purpose the newer."""
         purpose = choice.decision.purpose
         current = self._refusals.get(purpose)
-        if current is None or order(current.decision) < order(choice.decision):
+        if current is None or precedence(current.decision) < precedence(choice.decision):
             self._refusals[purpose] = choice
 
     def link(self, address: Address) -> list[Choice]:

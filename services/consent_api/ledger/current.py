@@ -12,7 +12,7 @@ from consent_api.domain.effects import Outcome
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import GIVEN, Decision, permits
-from consent_contracts.join import SKEW_MICROS, order
+from consent_contracts.join import SKEW_MICROS, precedence
 from consent_contracts.verdict import Verdict, verdict
 
 _EVERYTHING = 0
@@ -21,7 +21,7 @@ NEWEST_FIRST = f"""
 d.effective_at - CASE WHEN d.status = 'given' THEN {SKEW_MICROS} ELSE 0 END DESC, d.status <> 'given' DESC,
 d.decision_id DESC
 """
-"""The order of decisions (`join.order`, reversed), for a SELECT whose ``d`` is ``decisions``."""
+"""The order of decisions (`join.precedence`, reversed), for a SELECT whose ``d`` is ``decisions``."""
 
 # Only what can change an outcome is read, so that neither an address that thousands of people share nor one with a long
 # history slows a refusal down. A permission's id begins with the time at which it was recorded, which is never before
@@ -100,7 +100,7 @@ class CurrentDecisions:
     def _put(self, address_id: int, decision: Decision) -> None:
         register = self._by_address.setdefault(address_id, {}).setdefault(decision.subject_ref, {})
         current = register.get(decision.purpose)
-        if current is None or order(current) < order(decision):
+        if current is None or precedence(current) < precedence(decision):
             register[decision.purpose] = decision
             self._verdicts.pop(address_id, None)
 

@@ -16,7 +16,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext, links_exceeded
 from consent_contracts.decisions import GIVEN, Decision
-from consent_contracts.join import order
+from consent_contracts.join import precedence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +171,7 @@ def _current_permissions(
             expires_at=row.expires_at,
         )
         slot = (row.address_id, row.purpose)
-        if slot not in current or order(current[slot]) < order(decision):
+        if slot not in current or precedence(current[slot]) < precedence(decision):
             current[slot] = decision
     return sorted((slot, decision) for slot, decision in current.items() if decision.status == GIVEN)
 

@@ -18,7 +18,7 @@ from consent_api.ledger.current import NEWEST_FIRST, CurrentDecisions
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import Decision
-from consent_contracts.join import order
+from consent_contracts.join import precedence
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_privacy.keyring import Keyring
 
@@ -391,7 +391,7 @@ def _whole(connection: Connection, ids: Collection[str]) -> dict[str, Row[Any]]:
 
 def _keep_newer(newest: dict[tuple[object, ...], Row[Any]], slot: tuple[object, ...], row: Row[Any]) -> None:
     current = newest.get(slot)
-    if current is None or order(decision_of(current)) < order(decision_of(row)):
+    if current is None or precedence(decision_of(current)) < precedence(decision_of(row)):
         newest[slot] = row
 
 

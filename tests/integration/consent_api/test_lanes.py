@@ -25,7 +25,7 @@ from consent_api.ledger.ledger import MAX_TOO_LONG, Ledger
 from consent_api.ledger.recording import record as record_in
 from consent_api.ledger.submissions import Completed, Submission
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_from_change
@@ -281,7 +281,7 @@ def test_a_history_has_one_state_whatever_lanes_it_took(ledger: Ledger, owner_en
 
 
 def _verdicts(data: list[dict[str, Any]]) -> Mapping[str, object]:
-    state: dict[str, Entry] = {}
+    state: dict[str, AddressEntry] = {}
     for datum in data:
         entry = entry_from_change(datum)
         state[entry.address_key] = join(state.get(entry.address_key), entry)

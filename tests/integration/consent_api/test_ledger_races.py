@@ -21,7 +21,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.join import join
 from consent_contracts.records import entry_from_change
 from consent_contracts.topics import Topics
@@ -264,7 +264,7 @@ def _newest_refusals(engine: Engine) -> list[tuple[str, str, str]]:
 
 
 def _every_verdict_is_no(engine: Engine, codec: Codec) -> None:
-    entries: dict[str, Entry] = {}
+    entries: dict[str, AddressEntry] = {}
     with engine.connect() as connection:
         for value in connection.execute(text(_PUBLISHED)).scalars():
             entry = entry_from_change(codec.decode(Topics().changes, bytes(value)))

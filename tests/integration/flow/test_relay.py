@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.lanes import Lane
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_from_change
@@ -175,7 +175,7 @@ def test_a_row_that_the_broker_refuses_is_replaced_by_one_that_denies_its_addres
         until(lambda: rig.resolved() != [], what="its partition is not held back")
         assert relay.metric("consent_relay_outbox_denials_total", lane="live", outcome="denied") == 1
     codec, topic = rig.codec(), rig.topics.changes
-    entry: Entry | None = None
+    entry: AddressEntry | None = None
     for record in rig.changes():
         if record.key() == key.encode():
             entry = join(entry, entry_from_change(codec.decode(topic, record.value())))

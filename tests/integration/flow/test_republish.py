@@ -17,7 +17,7 @@ from consent_api.ledger.lanes import Lane
 from consent_api.operations.republish.checkpoint import CheckpointFile
 from consent_api.operations.republish.pacing import MERGE_GROUP, MergedOffsets
 from consent_api.operations.republish.pages import Cursor, Selection
-from consent_contracts.decisions import Entry
+from consent_contracts.decisions import AddressEntry
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
 from consent_contracts.records import entry_from_change
@@ -43,9 +43,9 @@ def changes(rig: Rig, topic: str) -> list[tuple[Any, dict[str, Any]]]:
     return found
 
 
-def merged(rig: Rig) -> dict[str, Entry]:
+def merged(rig: Rig) -> dict[str, AddressEntry]:
     """What the merge makes of both changes topics, by address_key."""
-    state: dict[str, Entry] = {}
+    state: dict[str, AddressEntry] = {}
     for topic in (rig.topics.changes, rig.topics.changes_bulk):
         for _, datum in changes(rig, topic):
             entry = entry_from_change(datum)

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from consent_api.operations.verify import scrub
-from consent_contracts import Decision, Entry, entry_to_avro
+from consent_contracts import AddressEntry, Decision, entry_to_avro
 from consent_contracts.partitioner import partition_of
 from consent_kafka import clients
 from consent_privacy.keyring import Keyring
@@ -67,7 +67,7 @@ class Lists:
 
     def entry(self, number: int, *decisions: Decision, verdicts_of: Any = None, **fields: Any) -> bytes:
         key = self.key(number)
-        whole_entry = Entry(
+        whole_entry = AddressEntry(
             **{
                 "tenant": TENANT,
                 "channel": "sms",

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from consent_client import SuppressionView
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.records import entry_to_avro
 from consent_contracts.topics import Topics
 from consent_kafka import clients
@@ -50,7 +50,9 @@ class Entries:
         return self.keyring.address_key(tenant, channel, canonical(channel, address, default_region="FR"))
 
     def datum(self, channel: str, address_key: str, *decisions: Decision, tenant: str = TENANT) -> dict[str, object]:
-        entry = Entry(tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=decisions)
+        entry = AddressEntry(
+            tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=decisions
+        )
         return entry_to_avro(entry, now_micros())
 
     def write(self, channel: str, address: str, *decisions: Decision, tenant: str = TENANT) -> str:

@@ -18,7 +18,7 @@ from uuid import uuid4
 from confluent_kafka import TopicPartition
 
 from consent_contracts import Codec, Topics
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.join import join
 from consent_contracts.records import entry_to_avro
 from consent_kafka import clients
@@ -162,7 +162,7 @@ class Rig:
     directory: Path
     sandbox: Sandbox
     workers: list[Propagator] = field(default_factory=list)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, AddressEntry] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
     _resolver: threading.Thread | None = None
 
@@ -236,7 +236,7 @@ class Rig:
             recorded_at=now,
             bulk=bulk,
         )
-        entry = Entry(
+        entry = AddressEntry(
             tenant="acme",
             channel="sms",
             address_key=key,

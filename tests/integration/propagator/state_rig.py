@@ -11,7 +11,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from prometheus_client import CollectorRegistry
 
 from consent_contracts import Codec, Topics
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.errors import ContractError
 from consent_contracts.join import join
 from consent_contracts.partitioner import partition_of
@@ -207,7 +207,7 @@ class StateRig:
         self.codec = Codec.connect(registry, topics)
         self.producer = clients.producer(bootstrap)
         self.admin = clients.admin(bootstrap)
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, AddressEntry] = {}
         self.processes: list[Process] = []
         self.list_topic = topics.suppression("sms")
         self.state_topic = topics.propagation_state("default")
@@ -258,7 +258,7 @@ class StateRig:
             recorded_at=now,
             bulk=bulk,
         )
-        entry = Entry(
+        entry = AddressEntry(
             tenant=TENANT,
             channel="sms",
             address_key=key,

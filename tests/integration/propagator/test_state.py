@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from consent_contracts import Codec
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.records import entry_to_avro
 from consent_kafka import clients
@@ -346,7 +346,7 @@ async def test_a_time_in_the_year_11476_is_a_dead_letter_and_the_others_are_deli
         effective_at=far,
         recorded_at=far,
     )
-    entry = Entry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=(decision,))
+    entry = AddressEntry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=(decision,))
     state_rig.write(key, state_rig.codec.encode(state_rig.list_topic, entry_to_avro(entry, far)))
     other = state_rig.decide(2)
     state_rig.flush()
@@ -392,7 +392,7 @@ def decide_often(rig: StateRig, number: int, purposes: list[str], status: str = 
         )
         for each, purpose in enumerate(purposes)
     )
-    entry = Entry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=decisions)
+    entry = AddressEntry(tenant="acme", channel="sms", address_key=key, sealed_address=None, decisions=decisions)
     rig.write(key, rig.codec.encode(rig.list_topic, entry_to_avro(entry, now)))
     return key
 

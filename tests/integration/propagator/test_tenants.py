@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.records import entry_to_avro
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
@@ -57,7 +57,7 @@ def decide(rig: Rig, tenant: str, number: int, status: str) -> None:
         effective_at=now,
         recorded_at=now,
     )
-    entry = Entry(
+    entry = AddressEntry(
         tenant=tenant,
         channel="sms",
         address_key=key,

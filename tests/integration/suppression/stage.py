@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from consent_contracts import Codec, Entry, Topics, UnreadableError, entry_from_avro, verdicts_of
+from consent_contracts import AddressEntry, Codec, Topics, UnreadableError, entry_from_avro, verdicts_of
 from consent_kafka import clients
 from consent_service.clock import now_micros
 from consent_service.health import Health
@@ -118,10 +118,10 @@ class Rig:
             merging.stop()
             merging.close()
 
-    def entries(self, channel: str = "sms", *, passing_over_unreadable: bool = False) -> dict[str, Entry]:
+    def entries(self, channel: str = "sms", *, passing_over_unreadable: bool = False) -> dict[str, AddressEntry]:
         """The newest committed entry by address key, of partition 0."""
         topic = self.topics.suppression(channel)
-        found: dict[str, Entry] = {}
+        found: dict[str, AddressEntry] = {}
         for key, value in self.records(channel):
             if value is None:
                 found.pop(key, None)
@@ -180,7 +180,7 @@ def _none_expected() -> Any:
     raise AssertionError("no dead letters at this level")
 
 
-def statuses(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+def statuses(entries: Mapping[str, AddressEntry]) -> dict[str, list[str]]:
     return {key: [decision.status for decision in entry.decisions] for key, entry in entries.items()}
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from confluent_kafka import TopicPartition
 
-from consent_contracts import Entry, entry_from_avro, entry_from_change
+from consent_contracts import AddressEntry, entry_from_avro, entry_from_change
 from consent_contracts.join import join
 from consent_kafka import clients as kafka_clients
 from tests.integration.suppression.stage import Rig
@@ -116,8 +116,8 @@ class Installation:
         self._reader: Any = kafka_clients.consumer(rig.kafka, "reader")
         self._topics = [rig.topics.suppression(channel) for channel in rig.topics.channels]
         self._reader.assign([TopicPartition(topic, p, 0) for topic in self._topics for p in range(4)])
-        self.expected: dict[tuple[str, str], Entry] = {}
-        self.entries: dict[tuple[str, str], Entry] = {}
+        self.expected: dict[tuple[str, str], AddressEntry] = {}
+        self.entries: dict[tuple[str, str], AddressEntry] = {}
         self.written_at: list[int] = []
         self._resolved_reader: Any = kafka_clients.consumer(rig.kafka, "reader")
         self._resolved_reader.assign([TopicPartition(rig.topics.resolved, p, 0) for p in range(4)])

@@ -18,7 +18,7 @@ from consent_api.domain.effects import (
     of_refusal,
 )
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision
-from consent_contracts.join import SKEW_MICROS, order
+from consent_contracts.join import SKEW_MICROS, precedence
 from consent_contracts.verdict import effective_verdict, verdict, verdicts
 
 SECOND = 1_000_000
@@ -143,7 +143,8 @@ def test_what_is_older_than_a_refusal_or_of_another_person_need_not_be_read(ther
         newer = [
             each
             for each in there
-            if each is refusal or (order(each) > order(refusal) and refusal.subject_ref in (None, each.subject_ref))
+            if each is refusal
+            or (precedence(each) > precedence(refusal) and refusal.subject_ref in (None, each.subject_ref))
         ]
         assert outcome(refusal, [there], now=NOW) == outcome(refusal, [newer], now=NOW)
 

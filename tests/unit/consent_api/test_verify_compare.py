@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consent_api.operations.verify import compare as rules
 from consent_api.operations.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
-from consent_contracts import Decision, Entry, verdicts
+from consent_contracts import AddressEntry, Decision, verdicts
 from consent_contracts.join import join
 from suppression import serde, size_limit
 from suppression.merge import fail_closed_entry, merge
@@ -36,9 +36,9 @@ def decision(number: int, status: str = "withdrawn", **fields: Any) -> Decision:
     return Decision(**{**given, **fields})
 
 
-def entry(*held: Decision, **fields: Any) -> Entry:
+def entry(*held: Decision, **fields: Any) -> AddressEntry:
     whole = current_entry("acme", "sms", KEY, held)
-    return Entry(
+    return AddressEntry(
         **{
             "tenant": whole.tenant,
             "channel": whole.channel,
@@ -50,7 +50,7 @@ def entry(*held: Decision, **fields: Any) -> Entry:
     )
 
 
-def on_list(held: Entry, **fields: Any) -> ListEntry:
+def on_list(held: AddressEntry, **fields: Any) -> ListEntry:
     return ListEntry(**{"entry": held, "verdicts": verdicts(held.decisions), "partition": 2, **fields})
 
 
@@ -162,9 +162,9 @@ def test_the_limits_are_those_of_the_merge() -> None:
 def test_the_expected_entry_is_what_the_merge_makes_of_the_decisions_in_any_order(
     history: list[Decision], random: Random
 ) -> None:
-    changes = [Entry(**{**_fields(entry()), "decisions": (each,)}) for each in history + history[:3]]
+    changes = [AddressEntry(**{**_fields(entry()), "decisions": (each,)}) for each in history + history[:3]]
     random.shuffle(changes)
-    state: dict[tuple[str, str], Entry] = {}
+    state: dict[tuple[str, str], AddressEntry] = {}
     while changes:
         size = random.randint(1, len(changes))
         chunk, changes = changes[:size], changes[size:]
@@ -177,9 +177,9 @@ def test_the_expected_entry_is_what_the_merge_makes_of_the_decisions_in_any_orde
 
 
 @given(entries(), st.lists(decisions(), max_size=6))
-def test_an_entry_that_permits_more_than_the_ledger_is_a_defect(other: Entry, history: list[Decision]) -> None:
+def test_an_entry_that_permits_more_than_the_ledger_is_a_defect(other: AddressEntry, history: list[Decision]) -> None:
     """Whatever a client writes over the entry: if it permits a purpose that the ledger does not, that is found."""
-    forged = Entry(**{**_fields(entry()), "decisions": other.decisions})
+    forged = AddressEntry(**{**_fields(entry()), "decisions": other.decisions})
     bound, allowed = verdicts(history), verdicts(forged.decisions)
     expected = current_entry("acme", "sms", KEY, history) if history else None
     found = compare(PLACE, on_list(forged), expected=expected, recorded=history)
@@ -188,5 +188,5 @@ def test_an_entry_that_permits_more_than_the_ledger_is_a_defect(other: Entry, hi
             assert any(each.kind.is_defect for each in found)
 
 
-def _fields(held: Entry) -> dict[str, Any]:
+def _fields(held: AddressEntry) -> dict[str, Any]:
     return {name: getattr(held, name) for name in held.__struct_fields__}

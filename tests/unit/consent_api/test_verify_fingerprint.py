@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consent_api.operations.verify.fingerprint import NO_ENTRY, expected_fingerprint, fingerprint, tenant_of
-from consent_contracts import Decision, Entry, entry_to_avro, schemas
+from consent_contracts import AddressEntry, Decision, entry_to_avro, schemas
 from consent_contracts.codec import Codec
 from consent_contracts.join import join
 from tests.unit.contracts.strategies import decisions
@@ -32,8 +32,8 @@ CODEC = Codec(OneId())
 
 
 @st.composite
-def held(draw: Any) -> Entry:
-    empty = Entry(
+def held(draw: Any) -> AddressEntry:
+    empty = AddressEntry(
         tenant=draw(st.text(min_size=1, max_size=100)),
         channel="sms",
         address_key=draw(st.sampled_from(["h1.a", "h1." + "b" * 43, "h1." + "c" * 9_000])),
@@ -42,10 +42,10 @@ def held(draw: Any) -> Entry:
     )
     found: list[Decision] = draw(st.lists(decisions(), max_size=4))
     fields = {name: getattr(empty, name) for name in empty.__struct_fields__}
-    return join(empty, Entry(**{**fields, "decisions": tuple(found)}))
+    return join(empty, AddressEntry(**{**fields, "decisions": tuple(found)}))
 
 
-def encoded(entry: Entry, written_at: int, sealed: bytes | None) -> bytes:
+def encoded(entry: AddressEntry, written_at: int, sealed: bytes | None) -> bytes:
     return CODEC.encode(TOPIC, {**entry_to_avro(entry, written_at), "sealed_address": sealed})
 
 
@@ -53,7 +53,7 @@ sealed_addresses = st.sampled_from([None, b"", b"s1:x", b"s2:" + bytes(70), byte
 
 
 def test_a_text_of_more_than_63_bytes_is_passed_over() -> None:
-    entry = Entry(
+    entry = AddressEntry(
         tenant="0" * 12 + "\x80" * 13 + "\U00010000" * 7,
         channel="sms",
         address_key="h1.a",
@@ -65,7 +65,7 @@ def test_a_text_of_more_than_63_bytes_is_passed_over() -> None:
 
 @given(held(), times, times, sealed_addresses, sealed_addresses)
 def test_neither_the_sealed_address_nor_the_time_of_writing_counts(
-    entry: Entry, one: int, other: int, sealed: bytes | None, other_sealed: bytes | None
+    entry: AddressEntry, one: int, other: int, sealed: bytes | None, other_sealed: bytes | None
 ) -> None:
     print_ = fingerprint(encoded(entry, one, sealed))
     assert print_ == fingerprint(encoded(entry, other, other_sealed)) >= 0
@@ -74,13 +74,13 @@ def test_neither_the_sealed_address_nor_the_time_of_writing_counts(
 
 
 @given(held(), held(), times)
-def test_other_content_has_another_fingerprint(entry: Entry, other: Entry, written_at: int) -> None:
+def test_other_content_has_another_fingerprint(entry: AddressEntry, other: AddressEntry, written_at: int) -> None:
     assume(entry != other)
     assert fingerprint(encoded(entry, written_at, b"s1:x")) != fingerprint(encoded(other, written_at, b"s1:x"))
 
 
 @given(held(), times)
-def test_other_verdicts_have_another_fingerprint(entry: Entry, written_at: int) -> None:
+def test_other_verdicts_have_another_fingerprint(entry: AddressEntry, written_at: int) -> None:
     datum = entry_to_avro(entry, written_at)
     before = fingerprint(CODEC.encode(TOPIC, datum))
     datum["verdicts"]["*"]["permitted"] = not datum["verdicts"]["*"]["permitted"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry, entry_from_avro, entry_to_avro
+from consent_contracts import STATUSES, AddressEntry, Decision, entry_from_avro, entry_to_avro
 
 SECOND = 1_000_000
 purposes = st.sampled_from(["newsletter", "survey", "*"])
@@ -27,10 +27,10 @@ def decisions(draw: Any, statuses: Sequence[str] = tuple(sorted(STATUSES))) -> D
 
 
 @st.composite
-def entries(draw: Any) -> Entry:
+def entries(draw: Any) -> AddressEntry:
     """An entry of one decision, as it is read: every larger entry is a join of these."""
     sealed = draw(st.sampled_from([None, b"", b"s1:a", b"s1:b", b"s2:a", b"\0", b"\xff" * 8]) | st.binary(max_size=8))
-    entry = Entry(
+    entry = AddressEntry(
         tenant="acme",
         channel="sms",
         address_key="k1.q83v",

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_contracts import (
+    AddressEntry,
     Codec,
-    Entry,
     InvalidRecordError,
     NotRegisteredError,
     RegistryUnavailableError,
@@ -173,7 +173,7 @@ def test_no_bytes_raise_anything_but_unreadable(noise: bytes) -> None:
 
 
 @given(entries())
-def test_an_entry_survives_its_topic_with_its_verdicts(entry: Entry) -> None:
+def test_an_entry_survives_its_topic_with_its_verdicts(entry: AddressEntry) -> None:
     codec = Codec(Registry())
     topic = TOPICS.suppression("sms")
     datum = codec.decode(topic, codec.encode(topic, entry_to_avro(entry, written_at=7)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, Entry, order, permits, verdicts
+from consent_contracts import AddressEntry, Decision, permits, precedence, verdicts
 from consent_contracts.join import join
 from consent_contracts.truth_table import vectors
 from tests.unit.contracts.strategies import SECOND, decisions, entries
@@ -18,9 +18,9 @@ CASES = vectors("join")
 states = st.lists(entries(), min_size=1, max_size=6).map(lambda parts: reduce(join, parts[1:], parts[0]))
 
 
-def _entry(datum: dict[str, Any]) -> Entry:
+def _entry(datum: dict[str, Any]) -> AddressEntry:
     sealed = datum["sealed_address"]
-    return Entry(
+    return AddressEntry(
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
@@ -37,17 +37,17 @@ def test_vectors(case: dict[str, Any]) -> None:
 
 
 @given(states, states)
-def test_join_is_commutative(a: Entry, b: Entry) -> None:
+def test_join_is_commutative(a: AddressEntry, b: AddressEntry) -> None:
     assert join(a, b) == join(b, a)
 
 
 @given(states, states, states)
-def test_join_is_associative(a: Entry, b: Entry, c: Entry) -> None:
+def test_join_is_associative(a: AddressEntry, b: AddressEntry, c: AddressEntry) -> None:
     assert join(join(a, b), c) == join(a, join(b, c))
 
 
 @given(states, states)
-def test_join_is_idempotent_and_says_so_by_identity(a: Entry, b: Entry) -> None:
+def test_join_is_idempotent_and_says_so_by_identity(a: AddressEntry, b: AddressEntry) -> None:
     joined = join(a, b)
     assert join(joined, b) is joined
     assert join(joined, a) is joined
@@ -55,7 +55,9 @@ def test_join_is_idempotent_and_says_so_by_identity(a: Entry, b: Entry) -> None:
 
 
 @given(st.lists(entries(), min_size=1, max_size=8), st.randoms())
-def test_any_permutation_with_duplicates_gives_one_state_and_one_verdict(parts: list[Entry], random: Any) -> None:
+def test_any_permutation_with_duplicates_gives_one_state_and_one_verdict(
+    parts: list[AddressEntry], random: Any
+) -> None:
     other = parts + random.sample(parts, k=len(parts) // 2)
     random.shuffle(other)
     state, again = reduce(join, parts[1:], parts[0]), reduce(join, other[1:], other[0])
@@ -66,13 +68,13 @@ def test_any_permutation_with_duplicates_gives_one_state_and_one_verdict(parts: 
 @given(decisions(statuses=("given",)), decisions(statuses=("refused", "withdrawn", "objected")))
 def test_a_near_tie_is_a_refusal(grant: Decision, refusal: Decision) -> None:
     near = msgspec.structs.replace(grant, effective_at=refusal.effective_at + 2 * SECOND)
-    assert order(refusal) > order(near)
+    assert precedence(refusal) > precedence(near)
     clear = msgspec.structs.replace(grant, effective_at=refusal.effective_at + 2 * SECOND + 1)
-    assert order(clear) > order(refusal)
+    assert precedence(clear) > precedence(refusal)
     assert permits(clear)
 
 
 def test_two_addresses_are_never_joined() -> None:
-    one = Entry(tenant="acme", channel="sms", address_key="k1.a", sealed_address=None, decisions=())
+    one = AddressEntry(tenant="acme", channel="sms", address_key="k1.a", sealed_address=None, decisions=())
     with pytest.raises(ValueError, match="different addresses"):
         join(one, msgspec.structs.replace(one, address_key="k1.b"))

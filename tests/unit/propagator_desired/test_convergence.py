@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from consent_contracts import Decision, verdicts
 from consent_contracts.decisions import EVERY_PURPOSE, permits
-from consent_contracts.join import Entry, join
+from consent_contracts.join import AddressEntry, join
 from consent_contracts.verdict import UNKNOWN, effective_verdict
 from propagator.desired import outcomes
 from propagator.desired.model import (
@@ -180,8 +180,8 @@ class World(RuleBasedStateMachine):
         self.written_at, self.exists = self.now, True
 
     @staticmethod
-    def _entry(decisions: tuple[Decision, ...]) -> Entry:
-        return Entry(tenant="acme", channel="sms", address_key="h1.a", sealed_address=None, decisions=decisions)
+    def _entry(decisions: tuple[Decision, ...]) -> AddressEntry:
+        return AddressEntry(tenant="acme", channel="sms", address_key="h1.a", sealed_address=None, decisions=decisions)
 
     @rule(seconds=st.sampled_from([1, 4, 14, 40, 120]))
     def wait(self, seconds: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from consent_contracts import lane_header, schemas
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.records import entry_to_avro
 from consent_state import Batch, Position, StateStore, TopicPartition
@@ -155,7 +155,7 @@ class Bench:
             recorded_at=recorded_at,
             bulk=bulk,
         )
-        made = Entry(tenant=tenant, channel="sms", address_key=key, sealed_address=b"s", decisions=(decision,))
+        made = AddressEntry(tenant=tenant, channel="sms", address_key=key, sealed_address=b"s", decisions=(decision,))
         self.last_decision = decision.decision_id
         return self.codec.encode(LIST, entry_to_avro(made, recorded_at))
 

@@ -7,7 +7,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Codec, Entry, Topics, effective_verdict, entry_to_avro, verdicts, verdicts_of
+from consent_contracts import AddressEntry, Codec, Topics, effective_verdict, entry_to_avro, verdicts, verdicts_of
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.join import join
@@ -30,7 +30,7 @@ states = st.lists(entries(), min_size=1, max_size=8).map(lambda parts: reduce(jo
 
 
 @given(states, moments)
-def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: Entry, now: int) -> None:
+def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: AddressEntry, now: int) -> None:
     datum = entry_to_avro(entry, now)
     due = next_expiry(datum["verdicts"], now)
     found = verdicts_of(datum)
@@ -43,7 +43,7 @@ def test_no_answer_changes_before_the_date_and_one_does_at_it(entry: Entry, now:
 
 
 @given(states, moments)
-def test_a_value_that_has_a_date_is_never_passed_over(entry: Entry, now: int) -> None:
+def test_a_value_that_has_a_date_is_never_passed_over(entry: AddressEntry, now: int) -> None:
     datum = entry_to_avro(entry, now)
     value = CODEC.encode(TOPIC, datum)
     if next_expiry(datum["verdicts"], now) is not None:

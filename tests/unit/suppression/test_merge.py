@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import Decision, Entry
+from consent_contracts import AddressEntry, Decision
 from consent_contracts.join import join
 from consent_contracts.verdict import verdict
 from consent_kafka.transport import Chunk
@@ -27,7 +27,7 @@ def change(
     purpose: str = "newsletter",
     tenant: str = "acme",
     address_key: str = "k1.a",
-) -> Entry:
+) -> AddressEntry:
     decision = Decision(
         decision_id=decision_id,
         subject_ref="ann",
@@ -36,13 +36,15 @@ def change(
         effective_at=at,
         recorded_at=at,
     )
-    return Entry(tenant=tenant, channel="sms", address_key=address_key, sealed_address=None, decisions=(decision,))
+    return AddressEntry(
+        tenant=tenant, channel="sms", address_key=address_key, sealed_address=None, decisions=(decision,)
+    )
 
 
 @st.composite
-def changes(draw: st.DrawFn) -> Entry:
+def changes(draw: st.DrawFn) -> AddressEntry:
     entry = draw(entries())
-    return Entry(
+    return AddressEntry(
         tenant=entry.tenant,
         channel=draw(st.sampled_from(["sms", "email"])),
         address_key=draw(somewhere),
@@ -52,15 +54,15 @@ def changes(draw: st.DrawFn) -> Entry:
 
 
 @given(st.lists(changes(), max_size=12), st.randoms(use_true_random=False))
-def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[Entry], random: Random) -> None:
-    expected: dict[EntryKey, Entry] = {}
+def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[AddressEntry], random: Random) -> None:
+    expected: dict[EntryKey, AddressEntry] = {}
     for part in parts:
         place = (part.channel, part.address_key)
         expected[place] = join(expected.get(place), part)
 
     shuffled = parts + random.sample(parts, k=len(parts) // 2)
     random.shuffle(shuffled)
-    state: dict[EntryKey, Entry] = {}
+    state: dict[EntryKey, AddressEntry] = {}
     while shuffled:
         size = random.randint(1, len(shuffled))
         chunk, shuffled = shuffled[:size], shuffled[size:]
@@ -74,17 +76,17 @@ def test_any_order_repetition_and_chunking_gives_the_same_entries(parts: list[En
     st.randoms(use_true_random=False),
 )
 def test_either_lane_in_any_order_gives_the_same_entries(
-    parts: list[tuple[Entry, Lane]], merge_now: list[bool], random: Random
+    parts: list[tuple[AddressEntry, Lane]], merge_now: list[bool], random: Random
 ) -> None:
     """Chunks of both lanes arrive while others are merged, some of them twice and on the other lane."""
-    expected: dict[EntryKey, Entry] = {}
+    expected: dict[EntryKey, AddressEntry] = {}
     for part, _ in parts:
         place = (part.channel, part.address_key)
         expected[place] = join(expected.get(place), part)
 
     arrivals = parts + [(part, random.choice(list(Lane))) for part, _ in random.sample(parts, k=len(parts) // 2)]
     random.shuffle(arrivals)
-    queues, state = LaneQueues(), dict[EntryKey, Entry]()
+    queues, state = LaneQueues(), dict[EntryKey, AddressEntry]()
 
     def merge_next() -> bool:
         part = queues.next()
@@ -102,7 +104,7 @@ def test_either_lane_in_any_order_gives_the_same_entries(
 
 
 @given(st.lists(changes(), max_size=8))
-def test_a_repeated_chunk_writes_nothing(parts: list[Entry]) -> None:
+def test_a_repeated_chunk_writes_nothing(parts: list[AddressEntry]) -> None:
     state = dict(merge({}, parts).entries)
     again = merge(state, parts)
     assert again.entries == {}

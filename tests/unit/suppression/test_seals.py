@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.join import join, well_formed
 from consent_privacy.keyring import Key, Keyring
 from suppression.merge import merge
@@ -40,7 +40,7 @@ FORGED = [
 ]
 
 
-def change(sealed: bytes | None, decision_id: str = "d1") -> Entry:
+def change(sealed: bytes | None, decision_id: str = "d1") -> AddressEntry:
     decision = Decision(
         decision_id=decision_id,
         subject_ref="ann",
@@ -49,12 +49,14 @@ def change(sealed: bytes | None, decision_id: str = "d1") -> Entry:
         effective_at=1,
         recorded_at=1,
     )
-    return Entry(tenant="acme", channel="sms", address_key=ADDRESS_KEY, sealed_address=sealed, decisions=(decision,))
+    return AddressEntry(
+        tenant="acme", channel="sms", address_key=ADDRESS_KEY, sealed_address=sealed, decisions=(decision,)
+    )
 
 
 def kept(*sealed: bytes | None) -> bytes | None:
     """In chunks of one."""
-    state: dict[tuple[str, str], Entry] = {}
+    state: dict[tuple[str, str], AddressEntry] = {}
     for each in sealed:
         state |= merge(state, [change(each)], rank=seal_rank(KEYRING)).entries
     return state["sms", ADDRESS_KEY].sealed_address

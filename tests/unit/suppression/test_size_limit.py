@@ -8,7 +8,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_contracts import STATUSES, Decision, Entry, effective_verdict, verdicts
+from consent_contracts import STATUSES, AddressEntry, Decision, effective_verdict, verdicts
 from consent_contracts.join import join
 from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 
@@ -18,7 +18,7 @@ moments = st.sampled_from([n * SECOND for n in range(0, 40, 3)])
 
 
 @st.composite
-def changes(draw: st.DrawFn) -> Entry:
+def changes(draw: st.DrawFn) -> AddressEntry:
     purpose = draw(st.sampled_from(PURPOSES))
     statuses = sorted(STATUSES - {"given"}) if purpose == "*" else ["given", *sorted(STATUSES)]
     at = draw(moments)
@@ -35,15 +35,15 @@ def changes(draw: st.DrawFn) -> Entry:
     )
 
 
-def entry(*decisions: Decision) -> Entry:
-    return Entry(tenant="acme", channel="sms", address_key="k1.a", sealed_address=b"s1:a", decisions=decisions)
+def entry(*decisions: Decision) -> AddressEntry:
+    return AddressEntry(tenant="acme", channel="sms", address_key="k1.a", sealed_address=b"s1:a", decisions=decisions)
 
 
-def joined(parts: list[Entry]) -> Entry:
+def joined(parts: list[AddressEntry]) -> AddressEntry:
     return reduce(join, parts)
 
 
-def at_most(count: int) -> Callable[[Entry], bool]:
+def at_most(count: int) -> Callable[[AddressEntry], bool]:
     return lambda entry: len(entry.decisions) <= count
 
 
@@ -74,7 +74,7 @@ def refused_by(subject: str | None, *, at: int, purpose: str = "newsletter") -> 
     st.lists(changes(), min_size=1, max_size=16), st.lists(changes(), max_size=4), st.integers(1, 10), moments, moments
 )
 def test_reduced_entry_never_permits_what_the_full_one_does_not_now_or_after_any_change(
-    parts: list[Entry], later: list[Entry], size: int, now: int, then: int
+    parts: list[AddressEntry], later: list[AddressEntry], size: int, now: int, then: int
 ) -> None:
     full = joined(parts)
     small = reduce_to_limit(full, at_most(size))
@@ -86,7 +86,7 @@ def test_reduced_entry_never_permits_what_the_full_one_does_not_now_or_after_any
 
 
 @given(st.lists(changes(), min_size=1, max_size=16), st.integers(1, 10))
-def test_it_fits_and_refuses_all_that_was_refused(parts: list[Entry], size: int) -> None:
+def test_it_fits_and_refuses_all_that_was_refused(parts: list[AddressEntry], size: int) -> None:
     full = joined(parts)
     small = reduce_to_limit(full, at_most(size))
     assert at_most(size)(small)
@@ -98,7 +98,9 @@ def test_it_fits_and_refuses_all_that_was_refused(parts: list[Entry], size: int)
 
 
 @given(st.lists(changes(), min_size=1, max_size=16), st.integers(1, 10), st.randoms(use_true_random=False))
-def test_it_is_the_same_in_whatever_order_the_decisions_came(parts: list[Entry], size: int, random: object) -> None:
+def test_it_is_the_same_in_whatever_order_the_decisions_came(
+    parts: list[AddressEntry], size: int, random: object
+) -> None:
     small = reduce_to_limit(joined(parts), at_most(size))
     random.shuffle(parts)  # type: ignore[attr-defined]
     assert reduce_to_limit(joined(parts), at_most(size)) == small

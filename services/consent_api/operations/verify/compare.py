@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from consent_contracts.decisions import EVERY_PURPOSE, Decision, Entry, permits
-from consent_contracts.join import join, order
+from consent_contracts.decisions import EVERY_PURPOSE, AddressEntry, Decision, permits
+from consent_contracts.join import join, precedence
 from consent_contracts.verdict import Verdict, verdicts
 
 OVERFLOW_SUBJECT = "@overflow"
@@ -59,7 +59,7 @@ class Place:
 class ListEntry:
     """A readable entry and the partition in which it is."""
 
-    entry: Entry
+    entry: AddressEntry
     verdicts: Mapping[str, Verdict]
     partition: int
 
@@ -83,9 +83,9 @@ class Difference:
     decision: Decision | None = field(default=None, repr=False)
 
 
-def current_entry(tenant: str, channel: str, address_key: str, decisions: Iterable[Decision]) -> Entry:
+def current_entry(tenant: str, channel: str, address_key: str, decisions: Iterable[Decision]) -> AddressEntry:
     """The entry that the merge makes of these decisions, in whatever order they come; without a sealed address."""
-    all_of_them = Entry(
+    all_of_them = AddressEntry(
         tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=tuple(decisions)
     )
     if len(all_of_them.decisions) < 2:
@@ -94,7 +94,7 @@ def current_entry(tenant: str, channel: str, address_key: str, decisions: Iterab
 
 
 def compare(
-    place: Place, found: Found, *, expected: Entry | None, recorded: Iterable[Decision], large: bool = False
+    place: Place, found: Found, *, expected: AddressEntry | None, recorded: Iterable[Decision], large: bool = False
 ) -> list[Difference]:
     """The differences of one address.
 
@@ -129,19 +129,19 @@ def _wrong_address(place: Place, found: ListEntry) -> str | None:
     return None
 
 
-def _lacking(place: Place, entry: Entry, decisions: Iterable[Decision]) -> Iterable[Difference]:
+def _lacking(place: Place, entry: AddressEntry, decisions: Iterable[Decision]) -> Iterable[Difference]:
     """What is in the ledger and not, or only older, in the entry."""
     register = {(each.subject_ref, each.purpose): each for each in entry.decisions}
     for decision in decisions:
         held = register.get((decision.subject_ref, decision.purpose))
         if held is None:
             yield Difference(kind=Kind.MISSING_DECISION, place=place, detail=_names([decision]), decision=decision)
-        elif order(held) < order(decision):
+        elif precedence(held) < precedence(decision):
             detail = f"{_names([held])} instead of {_names([decision])}"
             yield Difference(kind=Kind.OLDER_DECISION, place=place, detail=detail, decision=decision)
 
 
-def _unrecorded(place: Place, entry: Entry, recorded: Iterable[Decision]) -> Iterable[Difference]:
+def _unrecorded(place: Place, entry: AddressEntry, recorded: Iterable[Decision]) -> Iterable[Difference]:
     """What is in the entry and not in the ledger."""
     known = {_identity(each) for each in recorded}
     marks = [each for each in entry.decisions if is_mark(each)]
@@ -150,7 +150,7 @@ def _unrecorded(place: Place, entry: Entry, recorded: Iterable[Decision]) -> Ite
             continue
         if held.subject_ref == OVERFLOW_SUBJECT and not permits(held):
             kind = Kind.LIMITED
-        elif held in marks or (permits(held) and any(order(mark) > order(held) for mark in marks)):
+        elif held in marks or (permits(held) and any(precedence(mark) > precedence(held) for mark in marks)):
             kind = Kind.MARKED
         elif permits(held):
             kind = Kind.PERMISSION_WITHOUT_LEDGER
@@ -161,7 +161,7 @@ def _unrecorded(place: Place, entry: Entry, recorded: Iterable[Decision]) -> Ite
 
 def _identity(decision: Decision) -> tuple[object, ...]:
     """All of a decision but its mark as bulk, which a repetition changes after the decision was recorded."""
-    *fields, _ = order(decision)
+    *fields, _ = precedence(decision)
     return (decision.subject_ref, decision.purpose, *fields)
 
 
@@ -177,7 +177,7 @@ def is_mark(decision: Decision) -> bool:
 
 
 def _with_limit(
-    differences: list[Difference], entry: Entry, expected: Collection[Decision], *, large: bool
+    differences: list[Difference], entry: AddressEntry, expected: Collection[Decision], *, large: bool
 ) -> list[Difference]:
     """What an entry lacks because it was reduced is no defect, as long as it permits no more than the whole one."""
     overflow = any(each.subject_ref == OVERFLOW_SUBJECT for each in entry.decisions)
@@ -208,7 +208,7 @@ def _names(decisions: Iterable[Decision]) -> str:
     return ", ".join(f"{each.purpose} {each.status} ({each.decision_id})" for each in decisions)
 
 
-def _verdicts_detail(found: Mapping[str, Verdict], entry: Entry) -> str:
+def _verdicts_detail(found: Mapping[str, Verdict], entry: AddressEntry) -> str:
     expected = verdicts(entry.decisions)
     purposes = sorted(p for p in found.keys() | expected.keys() if found.get(p) != expected.get(p))
     return f"of {', '.join(purposes)}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from consent_contracts.decisions import Decision, Entry
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.verdict import Verdict, verdicts
 
 NO_ENTRY = -1
@@ -49,7 +49,7 @@ def fingerprint(value: bytes) -> int:
     return hash(value[:at] + value[content_from:content_to]) & _MASK
 
 
-def expected_fingerprint(header: bytes, entry: Entry) -> int:
+def expected_fingerprint(header: bytes, entry: AddressEntry) -> int:
     """Of this entry as the codec writes it with the framing `header`."""
     decisions = entry.decisions
     parts = [header, _text(entry.tenant), _text(entry.channel), _bytes(entry.address_key.encode())]

@@ -27,7 +27,7 @@ from consent_api.operations.verify.compare import OVERFLOW_SUBJECT, Kind, ListEn
 from consent_api.operations.verify.job import Checked
 from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
-from consent_contracts.join import SKEW_MICROS, order
+from consent_contracts.join import SKEW_MICROS, precedence
 from consent_contracts.records import PURPOSE
 from consent_privacy.errors import KeyringError
 
@@ -90,12 +90,12 @@ class _Repairing:
         if not any(each.kind.is_defect for each in checked.differences):
             return Repair.NONE
         choices = _current(checked.ledger.choices if checked.ledger is not None else ())
-        newest = {_slot(each.decision): order(each.decision) for each in choices}
+        newest = {_slot(each.decision): precedence(each.decision) for each in choices}
         ended, denied_at = False, None
         for forged in _permissions_without_ledger(checked):
             if forged.effective_at - SKEW_MICROS > self._now:
                 continue  # Dated ahead of now: what is recorded now would be the older one.
-            if order(forged) < newest.get(_slot(forged), order(forged)):
+            if precedence(forged) < newest.get(_slot(forged), precedence(forged)):
                 continue  # The ledger's own decision takes its place.
             address = address or self._found_by_seal(checked)
             if address is None or not _can_be_recorded(forged):
@@ -234,7 +234,7 @@ def _current(choices: Iterable[Choice]) -> list[Choice]:
     for choice in choices:
         slot = _slot(choice.decision)
         held = newest.get(slot)
-        if held is None or order(held.decision) < order(choice.decision):
+        if held is None or precedence(held.decision) < precedence(choice.decision):
             newest[slot] = choice
     return list(newest.values())
 
