@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from consent_api.domain.validation import Purposes, Rules, UnknownPurpose, midnight
+from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules, midnight
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.tenant_purposes import declared, read_tenant_purposes
@@ -103,7 +103,7 @@ class SubmissionSettings(DatabaseSettings):
             read_tenant_purposes(path, Purposes())
         return path
 
-    def rules(self, tenants: Collection[str]) -> Rules:
+    def rules(self, tenants: Collection[str]) -> ValidationRules:
         """The rules for the keyring's ``tenants``. MisconfiguredError when another is said to have purposes."""
         purposes = Purposes(
             declared=declared(self.purposes) if self.purposes is not None else None, unknown=self.unknown_purpose
@@ -114,7 +114,7 @@ class SubmissionSettings(DatabaseSettings):
             raise MisconfiguredError(
                 "CONSENT_RELAY_TENANT_PURPOSES: names a tenant in its file that the keyring has no hash keys for."
             )
-        return Rules(
+        return ValidationRules(
             channels=self.channels,
             default_region=self.default_region,
             oldest_choice=midnight(self.oldest_choice),

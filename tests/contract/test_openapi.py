@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app as create_api
 from consent_api.http.metrics import ApiMetrics
 from consent_service.health import Health
@@ -30,7 +30,7 @@ def api() -> FastAPI:
     return create_api(
         ledger=MagicMock(),
         key_store=MagicMock(),
-        rules=Rules(channels=CHANNELS, default_region="FR"),
+        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
         health=Health(),
     )

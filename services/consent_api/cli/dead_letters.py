@@ -35,10 +35,10 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
     from consent_contracts.cloudevents import rfc3339
     from consent_service.terminal import shown
 
-    _, keyring, codec, box = _open()
+    _, keyring, codec, reader = _open()
     number = 0
     try:
-        for letter in box.letters(Filter(service=service, reason=reason, replayed=replayed)):
+        for letter in reader.letters(Filter(service=service, reason=reason, replayed=replayed)):
             number += 1
             state = "not replayed" if letter.replayed_at is None else f"replayed {letter.replayed_at}"
             columns = (
@@ -82,11 +82,11 @@ def replay(
         raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
     if again and not places:
         raise click.UsageError("--again requires the records to be named: what goes back twice goes back on purpose")
-    settings, keyring, _, box = _open("dead-letters-replay")
+    settings, keyring, _, reader = _open("dead-letters-replay")
     wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
     try:
         if not yes:
-            found = sum(1 for _ in box.letters(wanted))
+            found = sum(1 for _ in reader.letters(wanted))
             if not found:
                 raise click.ClickException("nothing to replay: see dead-letters list --all")
             click.confirm(f"Replay {found} records?", abort=True)
@@ -99,7 +99,7 @@ def replay(
             topics=settings.topics,
         )
         done = kept = 0
-        for outcome in replayer.replay(box.letters(wanted)):
+        for outcome in replayer.replay(reader.letters(wanted)):
             if outcome.obstacle is None:
                 done += 1
             else:
@@ -126,7 +126,7 @@ def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Code
     keyring = startup.keyring(settings)
     codec = connect_codec(settings, wait_seconds=10)
     refuse_without_access(settings, process)
-    box = DeadLetterReader(
+    reader = DeadLetterReader(
         # Assigned by hand: the group's name is never used, and nothing is ever committed.
         connect=lambda: clients.consumer(
             settings.kafka,
@@ -137,7 +137,7 @@ def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Code
         codec=codec,
         topics=settings.topics,
     )
-    return settings, keyring, codec, box
+    return settings, keyring, codec, reader
 
 
 def _content(letter: DeadLetter, keyring: Keyring, codec: Codec) -> str:

@@ -24,7 +24,7 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     """
     import msgspec
 
-    from consent_api.domain.validation import Rules, named_address
+    from consent_api.domain.validation import ValidationRules, named_address
     from consent_api.errors import LedgerUnavailableError, SubmissionInvalidError
     from consent_api.http.explain_text import Language, explain_text
     from consent_api.http.rendering import to_explanation
@@ -45,7 +45,7 @@ def explain(channel: str, purpose: str, tenant: str | None, language: str, as_js
     if purpose != EVERY_PURPOSE and not PURPOSE.fullmatch(purpose):
         raise click.BadParameter("a slug of a-z, 0-9, _ and -, or *", param_hint="--purpose")
     address = click.prompt("address", err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
-    rules = Rules(channels=settings.channels, default_region=settings.default_region)
+    rules = ValidationRules(channels=settings.channels, default_region=settings.default_region)
     try:
         named = (tenant, channel, named_address(channel, address, rules))
     except SubmissionInvalidError as error:

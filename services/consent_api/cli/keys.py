@@ -78,7 +78,7 @@ def list_keys(tenant: str | None) -> None:
     from consent_service.terminal import shown
 
     with _owner() as connection:
-        found = key_store.listed(connection, tenant=tenant)
+        found = key_store.list_keys(connection, tenant=tenant)
     for key in found:
         state = "live" if key.revoked_at is None else f"revoked {rfc3339(key.revoked_at)}"
         since = rfc3339(key.created_at)

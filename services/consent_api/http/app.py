@@ -14,7 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
 from consent_api.http import decisions, events, explain, models, rendering, subjects
 from consent_api.http.dependencies import RequestDependencies
@@ -54,7 +54,7 @@ def create_app(
     *,
     ledger: Ledger,
     key_store: ApiKeyStore,
-    rules: Rules,
+    rules: ValidationRules,
     metrics: ApiMetrics,
     health: Health,
     longest_body: int = 1_048_576,

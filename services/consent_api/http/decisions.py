@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
-from consent_api.domain.validation import Accepted, Rules, dropped_field, rfc3339, validate
+from consent_api.domain.validation import Accepted, ValidationRules, dropped_field, rfc3339, validate
 from consent_api.errors import (
     FieldViolation,
     KeyReusedError,
@@ -56,7 +56,7 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", include_i
 
 
 def routes(
-    ledger: Ledger, rules: Rules, metrics: ApiMetrics, dependencies: RequestDependencies, *, bulk_threads: int
+    ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, dependencies: RequestDependencies, *, bulk_threads: int
 ) -> APIRouter:
     """The routes about decisions. ``bulk_threads``: bulk requests that are carried out at once."""
     router = APIRouter(tags=["decisions"])
@@ -164,7 +164,7 @@ class _Batch:
 class DecisionHandler:
     """What is sent, on its way into the ledger."""
 
-    def __init__(self, ledger: Ledger, rules: Rules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
+    def __init__(self, ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
         self._bulk_at_once = ConcurrencyLimit(_BULK_AT_ONCE)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from consent_api.domain.validation import LONGEST_REFERENCE, Rules, event_reference
+from consent_api.domain.validation import LONGEST_REFERENCE, ValidationRules, event_reference
 from consent_api.errors import SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
@@ -24,7 +24,7 @@ EventId = Annotated[
 ]
 
 
-def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
+def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The route about events."""
     router = APIRouter(tags=["events"])
 

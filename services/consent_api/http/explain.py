@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Header, Response
 
-from consent_api.domain.validation import Rules, named_address
+from consent_api.domain.validation import ValidationRules, named_address
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
@@ -23,7 +23,7 @@ _TEXT = "text/plain"
 _QUESTION = msgspec.json.Decoder(models.ExplainRequest)
 
 
-def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
+def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The route that explains."""
     router = APIRouter(tags=["explain"])
 

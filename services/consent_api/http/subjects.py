@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from consent_api.domain.addresses import Named
-from consent_api.domain.validation import LONGEST_REFERENCE, Rules, named_address, rfc3339, subject_reference
+from consent_api.domain.validation import LONGEST_REFERENCE, ValidationRules, named_address, rfc3339, subject_reference
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
@@ -35,7 +35,7 @@ SubjectRef = Annotated[
 ]
 
 
-def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> APIRouter:
+def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependencies) -> APIRouter:
     """The routes about subjects."""
     router = APIRouter(tags=["subjects"])
     path = "/v1/subjects/{subject_ref:path}/addresses"
@@ -161,14 +161,14 @@ def routes(ledger: Ledger, rules: Rules, dependencies: RequestDependencies) -> A
     return router
 
 
-def _subject(subject_ref: str, rules: Rules, *, addresses: Collection[str] = ()) -> str:
+def _subject(subject_ref: str, rules: ValidationRules, *, addresses: Collection[str] = ()) -> str:
     try:
         return subject_reference(subject_ref, rules, addresses=addresses)
     except SubmissionInvalidError as error:
         raise rendering.validation_problem(error.faults, kind="invalid-subject") from None
 
 
-def _named(body: bytes, tenant: str, rules: Rules) -> list[Named]:
+def _named(body: bytes, tenant: str, rules: ValidationRules) -> list[Named]:
     """Every address of the body, or a problem with all that cannot be read."""
     given = request_body.decode(body, _ADDRESSES).addresses
     named: list[Named] = []

@@ -14,7 +14,15 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from consent_api.domain.effects import Effect
-from consent_api.domain.validation import Accepted, Event, Rules, dropped_field, event_source, readable_event, validate
+from consent_api.domain.validation import (
+    Accepted,
+    Event,
+    ValidationRules,
+    dropped_field,
+    event_source,
+    readable_event,
+    validate,
+)
 from consent_api.domain.validation.clear_addresses import same_address, shows_address
 from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.errors import (
@@ -74,7 +82,7 @@ class Submissions:
         lane: Lane,
         codec: Codec,
         ledger: Ledger,
-        rules: Rules,
+        rules: ValidationRules,
         tenants: Collection[str],
         default_tenant: str | None,
         bound: Collection[str] | None = None,

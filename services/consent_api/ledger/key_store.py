@@ -65,7 +65,7 @@ def create(
     return token
 
 
-def listed(connection: Connection, *, tenant: str | None = None) -> list[ApiKeyInfo]:
+def list_keys(connection: Connection, *, tenant: str | None = None) -> list[ApiKeyInfo]:
     """All keys, or one tenant's, the oldest first."""
     query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
     if tenant is not None:

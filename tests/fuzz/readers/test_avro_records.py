@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.domain.validation import Rules, validate
+from consent_api.domain.validation import ValidationRules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ingest.receipts import checked
 from consent_client.entry_encoding import EntryEncoding
@@ -38,7 +38,7 @@ TOPICS = Topics()
 NOW = 1_760_000_000_000_000
 TENANT, CHANNEL, ADDRESS_KEY = "acme", "sms", "h1.x"
 CARRIED = [(spec.name, name) for spec in TOPICS.specs() for name in spec.record_names]
-RULES = Rules(channels=TOPICS.channels, default_region="FR")
+RULES = ValidationRules(channels=TOPICS.channels, default_region="FR")
 
 
 class Registry:

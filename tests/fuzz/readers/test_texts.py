@@ -17,7 +17,7 @@ from consent_api.domain.validation import (
     FIELDS,
     LONGEST_REFERENCE,
     Purposes,
-    Rules,
+    ValidationRules,
     micros,
     named_address,
     readable_event,
@@ -43,8 +43,8 @@ from tests.fuzz.hostile import broken_texts, mutated, raw, texts, values
 from tests.fuzz.outcome import value_or
 
 CHANNELS = ("sms", "email", "voice", "post")
-RULES = Rules(channels=CHANNELS, default_region="FR")
-DECLARED = Rules(
+RULES = ValidationRules(channels=CHANNELS, default_region="FR")
+DECLARED = ValidationRules(
     channels=CHANNELS, default_region="GB", purposes=Purposes(declared=frozenset({"newsletter", "survey"}))
 )
 NOW = 1_760_000_000_000_000
@@ -156,7 +156,7 @@ submissions = st.one_of(
 def test_a_submission_is_accepted_or_every_fault_is_named(read_time: Any) -> None:  # R6, R7
     @fuzzed(share=5)
     @given(submissions, st.sampled_from([RULES, DECLARED]))
-    def holds(fields: dict[str, Any], rules: Rules) -> None:
+    def holds(fields: dict[str, Any], rules: ValidationRules) -> None:
         faults: tuple[FieldViolation, ...] = ()
         with value_or():
             try:

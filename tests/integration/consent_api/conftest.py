@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
@@ -120,7 +120,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str) ->
     app = create_app(
         ledger=ledger,
         key_store=key_store.ApiKeyStore(ledger.engine),
-        rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
+        rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(metrics_registry, channels=("sms", "email", "voice")),
         health=Health(),
     )

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
 from consent_api.domain.effects import Effect
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
@@ -38,7 +38,7 @@ def client(apart: Ledger, api_key: str) -> Iterator[TestClient]:
     app = create_app(
         ledger=apart,
         key_store=key_store.ApiKeyStore(apart.engine),
-        rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
+        rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms", "email", "voice")),
         health=Health(),
     )

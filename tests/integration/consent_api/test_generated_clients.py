@@ -20,7 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
@@ -90,7 +90,7 @@ def urls(ledger: Ledger, api_key: str) -> Iterator[dict[str, str]]:
     api = create_app(
         ledger=ledger,
         key_store=key_store.ApiKeyStore(ledger.engine),
-        rules=Rules(channels=CHANNELS, default_region="FR"),
+        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
         health=Health(),
     )

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
 from consent_api.http import dependencies, rendering
 from consent_api.http.app import create_app
@@ -39,7 +39,7 @@ def serve(ledger: Ledger, api_key: str) -> Serve:
         app = create_app(
             ledger=ledger,
             key_store=key_store.ApiKeyStore(ledger.engine),
-            rules=Rules(channels=("sms", "email", "voice"), default_region="FR"),
+            rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
             metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
             health=Health(),
             limits=limits,

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import URL, Engine, text
 
-from consent_api.domain.validation import Rules
+from consent_api.domain.validation import ValidationRules
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger.database import connect
@@ -42,7 +42,7 @@ def cable(service: URL, owner_engine: Engine, context: LedgerContext, api_key: s
         app = create_app(
             ledger=ledger,
             key_store=ApiKeyStore(engine),
-            rules=Rules(channels=("sms",), default_region="FR"),
+            rules=ValidationRules(channels=("sms",), default_region="FR"),
             metrics=ApiMetrics.on(CollectorRegistry(), channels=("sms",)),
             health=Health(),
         )

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from consent_api.domain.validation import EVIDENCE, Accepted, ReadTime, Rules, micros, validate
+from consent_api.domain.validation import EVIDENCE, Accepted, ReadTime, ValidationRules, micros, validate
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 
 NOW = 1_780_000_000_000_000
 SECOND = 1_000_000
-RULES = Rules(channels=("sms", "email", "voice"), default_region="FR")
+RULES = ValidationRules(channels=("sms", "email", "voice"), default_region="FR")
 WITHDRAWAL: dict[str, Any] = {"subject_ref": "s1", "channel": "sms", "purpose": "survey", "status": "withdrawn"}
 GRANT: dict[str, Any] = {
     **WITHDRAWAL,
@@ -22,17 +22,17 @@ GRANT: dict[str, Any] = {
 }
 
 
-def read(fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros) -> Accepted:
+def read(fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros) -> Accepted:
     return validate(fields, tenant="acme", rules=rules, now=NOW, read_time=read_time)
 
 
-def faults(fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros) -> dict[str, str]:
+def faults(fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros) -> dict[str, str]:
     """The code of each fault of a submission that must be refused, by its pointer."""
     return {each.pointer: each.code for each in fault_list(fields, rules, read_time)}
 
 
 def fault_list(
-    fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros
+    fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros
 ) -> tuple[FieldViolation, ...]:
     with pytest.raises(SubmissionInvalidError) as refused:
         read(fields, rules, read_time)
@@ -40,6 +40,6 @@ def fault_list(
     return refused.value.faults
 
 
-def dropped(fields: dict[str, Any], rules: Rules = RULES, read_time: ReadTime = micros) -> dict[str, str]:
+def dropped(fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros) -> dict[str, str]:
     """The code of each field without which a submission is recorded, by its pointer."""
     return {each.pointer: each.code for each in read(fields, rules, read_time).dropped}

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from consent_api.domain.validation import Rules, validate
+from consent_api.domain.validation import ValidationRules, validate
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.http import rendering
 
@@ -32,7 +32,7 @@ def test_the_first_fault_of_each_is_listed_before_the_second_of_any(counts: list
 
 
 def test_a_batch_of_unknown_members_has_a_short_answer() -> None:
-    rules = Rules(channels=("sms",), default_region="FR")
+    rules = ValidationRules(channels=("sms",), default_region="FR")
     results: list[rendering.Result] = []
     for number in range(1_000):
         with pytest.raises(SubmissionInvalidError) as caught:

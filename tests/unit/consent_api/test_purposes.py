@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consent_api.domain.validation import Purposes, Rules, UnknownPurpose
+from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.settings import SubmissionSettings
 from consent_service.settings import load
@@ -16,8 +16,8 @@ from tests.unit.consent_api.submissions import GRANT, WITHDRAWAL, dropped, fault
 NAMES = frozenset({"newsletter", "survey", "promotions"})
 
 
-def rules(unknown: UnknownPurpose = UnknownPurpose.REFUSE) -> Rules:
-    return Rules(channels=("sms",), default_region="FR", purposes=Purposes(declared=NAMES, unknown=unknown))
+def rules(unknown: UnknownPurpose = UnknownPurpose.REFUSE) -> ValidationRules:
+    return ValidationRules(channels=("sms",), default_region="FR", purposes=Purposes(declared=NAMES, unknown=unknown))
 
 
 @pytest.mark.parametrize("purpose", ["newsletter", "survey", "*"])

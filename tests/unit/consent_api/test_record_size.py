@@ -8,7 +8,7 @@ import pytest
 
 from consent_api.domain.addresses import Address
 from consent_api.domain.fan_out import Choice
-from consent_api.domain.validation import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, Rules, validate
+from consent_api.domain.validation import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, ValidationRules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages
@@ -17,7 +17,7 @@ from consent_contracts.decisions import Decision
 from consent_contracts.topics import Topics
 from consent_privacy.keyring import Key, Keyring
 
-RULES = Rules(channels=("sms", "email", "c" * 32), default_region="FR")
+RULES = ValidationRules(channels=("sms", "email", "c" * 32), default_region="FR")
 NOW = 1_780_000_000_000_000
 LARGEST = 16 * 1024
 """Bytes; the broker's limit is 1 MiB by default, and a topic's is never set lower than that."""

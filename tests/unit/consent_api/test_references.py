@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.domain.validation import Rules, subject_reference
+from consent_api.domain.validation import ValidationRules, subject_reference
 from consent_api.domain.validation.invisible import normalised
 from consent_api.domain.validation.references import identifies_no_one
 from consent_api.errors import SubmissionInvalidError
@@ -93,7 +93,7 @@ def test_other_references_identify_someone(reference: str) -> None:
 
 
 def test_an_installation_adds_references_that_identify_no_one() -> None:
-    rules = Rules(channels=("sms",), default_region="FR", refused_references=("Walk-In", "9999"))
+    rules = ValidationRules(channels=("sms",), default_region="FR", refused_references=("Walk-In", "9999"))
     for reference in ("walk-in", " WALK-IN", "9999"):
         assert faults({**WITHDRAWAL, "subject_ref": reference}, rules) == {"/subject_ref": "identifies_no_one"}
     assert read({**WITHDRAWAL, "subject_ref": "99999"}, rules).subject_ref == "99999"

@@ -13,7 +13,7 @@ from consent_api.domain.validation import (
     FIELDS,
     LONGEST_EVIDENCE,
     ReadTime,
-    Rules,
+    ValidationRules,
     dropped_field,
     micros,
     rfc3339,
@@ -83,7 +83,7 @@ def test_a_grant_from_before_the_oldest_choice_is_refused_without_a_guess(moment
 
 
 def test_the_oldest_choice_is_a_setting() -> None:
-    rules = Rules(channels=RULES.channels, default_region="FR", oldest_choice=NOW - 10 * SECOND)
+    rules = ValidationRules(channels=RULES.channels, default_region="FR", oldest_choice=NOW - 10 * SECOND)
     assert dropped({**WITHDRAWAL, "occurred_at": NOW - 11 * SECOND}, rules) == {"/occurred_at": "too_old"}
     assert dropped({**WITHDRAWAL, "occurred_at": NOW - 10 * SECOND}, rules) == {}
     assert faults(GRANT, rules) == {"/occurred_at": "too_old"}

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consent_api.domain.effects import Effect, Outcome
-from consent_api.domain.validation import Accepted, Rules
+from consent_api.domain.validation import Accepted, ValidationRules
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
@@ -111,7 +111,7 @@ def submissions(
         lane=lane,
         codec=codec or PlainCodec(ledger.people),  # type: ignore[arg-type]
         ledger=ledger,  # type: ignore[arg-type]
-        rules=Rules(channels=("sms",), default_region="FR"),
+        rules=ValidationRules(channels=("sms",), default_region="FR"),
         tenants=("acme",),
         default_tenant=None,
         dead_letters=None,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from consent_api.domain.validation.accepted import Accepted, Event, event_source
 from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE
 from consent_api.domain.validation.purposes import Purposes, UnknownPurpose
 from consent_api.domain.validation.references import LONGEST_REFERENCE
-from consent_api.domain.validation.rules import Rules
+from consent_api.domain.validation.rules import ValidationRules
 from consent_api.domain.validation.submission import (
     FIELDS,
     dropped_field,
@@ -31,8 +31,8 @@ __all__ = [
     "Event",
     "Purposes",
     "ReadTime",
-    "Rules",
     "UnknownPurpose",
+    "ValidationRules",
     "dropped_field",
     "event_reference",
     "event_source",

@@ -10,7 +10,7 @@ from consent_api.domain.validation.times import DEFAULT_OLDEST_CHOICE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
+class ValidationRules:
     """What the installation knows: its channels, the region in which national numbers are read, and what it declares.
 
     ``oldest_choice``: choices dated before this moment (microseconds) are taken for errors. ``refused_references``:

@@ -12,7 +12,7 @@ from consent_api.domain.validation import references, texts, times
 from consent_api.domain.validation.accepted import Accepted
 from consent_api.domain.validation.clear_addresses import holds_at_sign, same_address, shows_address
 from consent_api.domain.validation.evidence import EVIDENCE
-from consent_api.domain.validation.rules import Rules
+from consent_api.domain.validation.rules import ValidationRules
 from consent_api.domain.validation.times import ReadTime
 from consent_api.errors import FieldViolation, InvalidValueError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN, STATUSES
@@ -46,7 +46,7 @@ def validate(
     fields: Mapping[str, object],
     *,
     tenant: str,
-    rules: Rules,
+    rules: ValidationRules,
     now: int,
     bulk: bool = False,
     read_time: ReadTime = times.micros,
@@ -61,7 +61,7 @@ def validate(
     return _Submission(fields, rules, read_time).accepted(tenant, now, bulk=bulk)
 
 
-def readable_event(fields: Mapping[str, object], *, rules: Rules) -> tuple[str | None, str | None]:
+def readable_event(fields: Mapping[str, object], *, rules: ValidationRules) -> tuple[str | None, str | None]:
     """The event id and the source system of a submission that was refused, as far as they can be read: neither holds an
     address."""
     reading = _Submission(fields, rules, times.micros)
@@ -71,7 +71,7 @@ def readable_event(fields: Mapping[str, object], *, rules: Rules) -> tuple[str |
     return event_id, reading.evidence(address).get("source_system")
 
 
-def event_reference(value: str, rules: Rules) -> str:
+def event_reference(value: str, rules: ValidationRules) -> str:
     """An event id on its own, as in a URL. SubmissionInvalidError when none such could be recorded."""
     reading = _Submission({"event_id": value}, rules, times.micros)
     found = reading.opaque("event_id", reading.reference, (), reading.needed)
@@ -80,7 +80,7 @@ def event_reference(value: str, rules: Rules) -> str:
     return found
 
 
-def subject_reference(value: str, rules: Rules, *, addresses: Collection[str] = ()) -> str:
+def subject_reference(value: str, rules: ValidationRules, *, addresses: Collection[str] = ()) -> str:
     """A subject's reference on its own, as in a URL. SubmissionInvalidError when it could not be recorded either:
     alone, or with ``addresses``, which are canonical."""
     reading = _Submission({"subject_ref": value}, rules, times.micros)
@@ -90,7 +90,7 @@ def subject_reference(value: str, rules: Rules, *, addresses: Collection[str] = 
     return found
 
 
-def named_address(channel: str, value: str, rules: Rules, *, within: str = "") -> str:
+def named_address(channel: str, value: str, rules: ValidationRules, *, within: str = "") -> str:
     """An address on its own, canonical. SubmissionInvalidError, with pointers that begin with ``within``."""
     reading = _Submission({"channel": channel, "address": value}, rules, times.micros)
     known = reading.read("channel", reading.channel, reading.needed)
@@ -110,7 +110,7 @@ class _Submission:
     """Reads field by field. ``needed`` gets the faults that refuse any decision, ``spare`` those of what a refusal can
     do without."""
 
-    def __init__(self, fields: Mapping[str, object], rules: Rules, read_time: ReadTime) -> None:
+    def __init__(self, fields: Mapping[str, object], rules: ValidationRules, read_time: ReadTime) -> None:
         self._fields = fields
         self._rules = rules
         self._read_time = read_time
