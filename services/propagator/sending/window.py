@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from propagator.sending.ports import DestinationState
 from propagator.sending.target_quarantine import TargetQuarantine
-from propagator.sending.work_queue import LANES, Lane, WorkQueue
+from propagator.sending.work_queue import LANES, Lane, Reading, WorkQueue
 from propagator.timing import MAX_RESYNC_SECONDS, RESYNC_SECONDS
 
 
@@ -46,20 +46,20 @@ class Window:
                 self._resync_at[lane] = now + self._interval[lane]
                 if self._state.counts().get((lane.live, lane.action), 0) > self._queue.waiting(lane):
                     self._queue.expect_more([lane])
-            if self._queue.needs_refill(lane):
-                added = self._read(lane, now)
+            if (reading := self._queue.reading(lane)) is not None:
+                added = self._read(lane, reading, now)
                 if added:
                     self._interval[lane] = RESYNC_SECONDS
                 elif resync:
                     self._interval[lane] = min(2 * self._interval[lane], MAX_RESYNC_SECONDS)
 
-    def _read(self, lane: Lane, now: float) -> int:
-        limit, now_micros = self._queue.refill_limit(lane), self._now_micros()
+    def _read(self, lane: Lane, reading: Reading, now: float) -> int:
+        now_micros = self._now_micros()
         rows = self._state.pending(
             live=lane.live,
             kind=lane.action,
-            limit=limit,
+            limit=reading.limit,
             due_by=now_micros,
-            skip_targets=self._quarantine.closed_targets(lane.action),
+            skip_targets={*self._quarantine.closed_targets(lane.action), *reading.skip_targets},
         )
-        return self._queue.refill(lane, rows, limit=limit, now=now, now_micros=now_micros, answers=self._answers())
+        return self._queue.refill(lane, rows, reading=reading, now=now, now_micros=now_micros, answers=self._answers())

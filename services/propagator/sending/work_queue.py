@@ -7,6 +7,8 @@ LINGER_SECONDS, or at once where calls are plentiful. Batches that are not full 
 pushes of the same action.
 
 A push that does not fit in the window is idle: it stays in the index and is read again (`refill`) when there is space.
+A group has space for one call whatever else is in the window: live calls of one target, filled up, would else leave
+bulk of the others alone in it, and then go without filling.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from propagator.sending.queued_push import PushKey, QueuedPush
 from propagator.timing import LINGER_SECONDS, PROMISE_SECONDS
 
 WINDOW = 2_000
-"""Pushes a lane that are held in memory, and as many again that wait for a time of their own."""
+"""Pushes a lane that are held in memory, beside one call of each group, and as many again that wait for a time of their
+own."""
 REFILLED_AT = 4
 """A lane is read again when this part of its window is left: each time what is in memory already is read once more."""
 OLDEST_EVERY = 4
@@ -63,6 +66,14 @@ BULK = (Lane(False, SUPPRESS), Lane(False, PERMIT))
 LANES = (*LIVE, *BULK)
 
 
+class Reading(NamedTuple):
+    """What to read of the index for a lane."""
+
+    limit: int
+    skip_targets: frozenset[str] = frozenset()
+    """Of these there is enough in memory."""
+
+
 @dataclass(slots=True)
 class _Group:
     """Pushes that may share a call, by (since, sequence)."""
@@ -85,6 +96,8 @@ class _LaneState:
     ready: int = 0
     delayed: int = 0
     more_in_index: bool = True
+    low: set[str] = field(default_factory=set)
+    """The groups that gave to a call, and may not have enough for another, since the index was read."""
 
 
 class WorkQueue:
@@ -153,7 +166,7 @@ class WorkQueue:
             self._take_out(push)
             was_watched = _is_live_revocation(push)
             push.row = row
-        elif not row.live and self._lanes[Lane(False, row.action)].ready >= self._window:
+        elif not row.live and not self._has_space(Lane(False, row.action), self._group_name(row)):
             # A fill offers every row that it finds: the index keeps them.
             self._lanes[Lane(False, row.action)].more_in_index = True
             return False
@@ -165,32 +178,46 @@ class WorkQueue:
         push.apply(DeliveryEvent.CHANGED)
         return self._put_in(push, _due_at(row, now, now_micros), now=now, now_micros=now_micros)
 
-    def needs_refill(self, lane: Lane) -> bool:
-        """Whether the index may hold pushes of the lane for which there is space."""
+    def reading(self, lane: Lane) -> Reading | None:
+        """What to read where the index may hold pushes of the lane for which there is space; None: nothing.
+
+        Enough for the window and those that are in memory already, or for a call of each group that is low.
+        """
         state = self._lanes[lane]
-        return state.more_in_index and state.ready <= self._window // REFILLED_AT
+        if not state.more_in_index:
+            return None
+        if state.ready <= self._window // REFILLED_AT:
+            return Reading(self._window + self.waiting(lane) + self.in_flight)
+        if not state.low:
+            return None
+        call = self._max_batch[lane.action]
+        enough = {name: len(group.pushes) for name, group in state.groups.items() if len(group.pushes) >= call}
+        known = self.waiting(lane) - sum(enough.values()) + self.in_flight
+        return Reading(call * len(state.low) + known, frozenset(enough))
 
     def waiting(self, lane: Lane) -> int:
         """Pushes of the lane that are in memory and not in flight."""
         state = self._lanes[lane]
         return state.ready + state.delayed
 
-    def held(self, lane: Lane) -> int:
-        """Pushes of the lane that are in memory, and all that are in flight."""
-        return self.waiting(lane) + self.in_flight
-
-    def refill_limit(self, lane: Lane) -> int:
-        """How many rows to read from the index: the window, and those that are in memory already."""
-        return self._window + self.held(lane)
-
     def refill(
-        self, lane: Lane, rows: Sequence[PendingPush], *, limit: int, now: float, now_micros: int, answers: int = 0
+        self,
+        lane: Lane,
+        rows: Sequence[PendingPush],
+        *,
+        reading: Reading,
+        now: float,
+        now_micros: int,
+        answers: int = 0,
     ) -> int:
-        """The oldest due rows of the index, at most `limit`. Those that are in memory already are left as they are.
+        """The oldest due rows of the index, as `reading` asks for. Those that are in memory already are left as they
+        are.
 
         Returns how many are new.
         """
-        self._lanes[lane].more_in_index = len(rows) >= limit
+        state = self._lanes[lane]
+        state.more_in_index = len(rows) >= reading.limit or bool(reading.skip_targets)
+        state.low.clear()
         new = [row for row in rows if PushKey(row.address_key, row.target) not in self._pushes]
         for row in new:
             self.offer(row, now=now, now_micros=now_micros, answers=answers)
@@ -257,6 +284,7 @@ class WorkQueue:
                     draw.from_group(other, name, young_first=other.live, fill=True)
                 if draw.batch:
                     self._live_batches += lane.live
+                    self._note_low(Lane(False, lane.action), name, most)
                     return draw.batch
                 if draw.rejections >= MAX_REJECTIONS:
                     return []
@@ -314,6 +342,18 @@ class WorkQueue:
 
     # Within
 
+    def _note_low(self, lane: Lane, name: str, call: int) -> None:
+        """After a call that may hold so many pushes, of which those of bulk are of this lane and group."""
+        if not self._mixed and self._ready_of(lane, name) < call > 1:
+            self._lanes[lane].low.add(name)
+
+    def _has_space(self, lane: Lane, name: str) -> bool:
+        return self._lanes[lane].ready < self._window or self._ready_of(lane, name) < self._max_batch[lane.action]
+
+    def _ready_of(self, lane: Lane, name: str) -> int:
+        group = self._lanes[lane].groups.get(name)
+        return len(group.pushes) if group is not None else 0
+
     def _new(self, row: PendingPush, now_micros: int, answers: int) -> QueuedPush:
         self._sequence += 1
         push = QueuedPush(row=row, sequence=self._sequence, queued_at=now_micros, answers_seen=answers)
@@ -326,7 +366,8 @@ class WorkQueue:
 
     def _put_in(self, push: QueuedPush, due_at: float | None, *, now: float, now_micros: int) -> bool:
         """Into its group or among the delayed; without space for it the push is dropped. Whether it is ready."""
-        state = self._lanes[Lane(push.live, push.action)]
+        lane = Lane(push.live, push.action)
+        state = self._lanes[lane]
         if due_at is not None and due_at > now:
             if state.delayed >= self._window:
                 self._forget(push)
@@ -336,11 +377,12 @@ class WorkQueue:
             heapq.heappush(self._delayed, (due_at, push.sequence, push))
             self._drop_void_delays()
             return False
-        if state.ready >= self._window and not self._make_space(push, now_micros):
+        name = self._group_name(push.row)
+        if not self._has_space(lane, name) and not self._make_space(push, now_micros):
             state.more_in_index = True
             self._forget(push)
             return False
-        group = state.groups.setdefault(self._group_name(push), _Group(lingers_since=now))
+        group = state.groups.setdefault(name, _Group(lingers_since=now))
         state.ready += 1
         insort(group.pushes, (push.row.since, push.sequence, push))
         return True
@@ -369,7 +411,7 @@ class WorkQueue:
             push.due_at = None  # Its place in the heap is void.
             state.delayed -= 1
             return
-        name = self._group_name(push)
+        name = self._group_name(push.row)
         group = state.groups.get(name)
         if group is None:
             return
@@ -386,8 +428,8 @@ class WorkQueue:
             del state.groups[name]
         return push
 
-    def _group_name(self, push: QueuedPush) -> str:
-        return "" if self._mixed else push.row.target
+    def _group_name(self, row: PendingPush) -> str:
+        return "" if self._mixed else row.target
 
     def _in_turn(self, groups: Mapping[str, _Group], now_micros: int, oldest_first: bool, probing: bool) -> list[str]:
         """The groups of a lane in the order in which they are looked at. A probe is of what was tried least, so that

@@ -58,28 +58,35 @@ class FakeState:
         )
         self.replan([address_key])
 
-    def import_bulk(self, address_keys: Sequence[str], *, at: int, target: str = "t1") -> None:
-        """Withdrawals of long ago, a micro apart, that the worker finds in the index. 100,000 take no second."""
+    def import_bulk(self, address_keys: Sequence[str], *, at: int) -> None:
+        """Withdrawals of long ago from every purpose, an address a micro apart, that the worker finds in the index.
+        100,000 take no second."""
         since = {key: at + number for number, key in enumerate(address_keys)}
+        targets = sorted({target for targets in self.rules.purposes.targets.values() for target in targets})
         rows = [
             PendingPush(address_key=key, target=target, kind="suppress", live=False, since=since[key])
             for key in address_keys
+            for target in targets
         ]
         self._index[False, "suppress"] = [_position(each) for each in rows]
         self._rows.update({(each.address_key, each.target): each for each in rows})
-        self._by_address.update({each.address_key: [each] for each in rows})
+        for each in rows:
+            self._by_address.setdefault(each.address_key, []).append(each)
 
         def entry(key: str) -> ListEntry:
-            made = Decision(
-                decision_id=f"b{key}",
-                subject_ref="ann",
-                purpose="newsletter",
-                status="withdrawn",
-                effective_at=since[key],
-                recorded_at=since[key],
-                bulk=True,
+            made = tuple(
+                Decision(
+                    decision_id=f"b{key}.{purpose}",
+                    subject_ref="ann",
+                    purpose=purpose,
+                    status="withdrawn",
+                    effective_at=since[key],
+                    recorded_at=since[key],
+                    bulk=True,
+                )
+                for purpose in self.rules.purposes.targets
             )
-            return self._entry(key, (made,), at)
+            return self._entry(key, made, at)
 
         self.imported = entry
 

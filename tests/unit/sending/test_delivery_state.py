@@ -204,25 +204,29 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def refill(self) -> None:
         for lane in LANES:
-            if not self.queue.needs_refill(lane):
+            reading = self.queue.reading(lane)
+            if reading is None:
                 continue
-            limit = self.queue.refill_limit(lane)
             rows = sorted(
                 (
                     row
                     for row in self.newest.values()
-                    if Lane(row.live, row.kind) == lane and row.not_before <= self.now_micros  # type: ignore[arg-type]
+                    if Lane(row.live, row.kind) == lane  # type: ignore[arg-type]
+                    and row.not_before <= self.now_micros
+                    and row.target not in reading.skip_targets
                 ),
                 key=lambda row: row.since,
             )
-            self.queue.refill(lane, rows[:limit], limit=limit, now=self.now, now_micros=self.now_micros)
+            found = rows[: reading.limit]
+            self.queue.refill(lane, found, reading=reading, now=self.now, now_micros=self.now_micros)
 
     @invariant()
     def memory_is_bounded(self) -> None:
         if not hasattr(self, "queue"):
             return
         held = list(self.queue)
-        assert len(held) - self.queue.in_flight <= 2 * len(LANES) * self.window
+        beside = 0 if self.mixed else 2 * self.batch
+        assert len(held) - self.queue.in_flight <= len(LANES) * (2 * self.window + beside)
         assert self.queue.in_flight == sum(len(call) for call in self.calls)
         for push in held:
             assert push.state is not DeliveryState.IDLE
@@ -242,7 +246,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.expect_more()
         for lane in missing:
             full = sum(Lane(push.live, push.action) == lane for push in self.queue) >= self.window // 2
-            assert self.queue.needs_refill(lane) or full
+            assert self.queue.reading(lane) is not None or full
 
     def teardown(self) -> None:
         """With time, calls and refills every push is taken in the end."""

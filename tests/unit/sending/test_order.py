@@ -266,6 +266,21 @@ def test_targets_of_addresses_that_are_pending_since_the_same_time_take_turns() 
     virtually(scenario())
 
 
+def test_live_calls_of_one_target_are_filled_however_much_bulk_waits_for_another() -> None:
+    async def scenario() -> None:
+        targets = {"newsletter": ("t1",), "survey": ("t2",)}
+        rig = Rig(destination=destination(targets=targets, batch=500, per_second=1, burst=2))
+        fill_bulk(rig, 2_000)  # of each: together more than the window
+        await rig.start()
+        await live_withdrawals(rig, 20, a_second=6)
+        sizes = [len(call.pushes) for call in rig.provider.calls]
+        assert len(sizes) >= 4
+        assert sizes == [500] * len(sizes), "a call that carries one live push costs as much as a full one"
+        await rig.stop()
+
+    virtually(scenario())
+
+
 def test_every_request_of_a_call_counts_against_the_accounts_limit() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=5, burst=5))
