@@ -11,9 +11,9 @@ from consent_kafka.transport import TransportMetrics, build, run
 from consent_service import startup
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics
+from suppression.merge.seals import seal_rank
 from suppression.merge_stream import GROUP, MergePartitionFactory
 from suppression.metrics import MergeMetrics
-from suppression.seals import seal_rank
 from suppression.settings import SuppressionSettings
 
 

@@ -21,19 +21,19 @@ from consent_service.clock import now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health
 from consent_state import table_consumer
-from suppression.broker_facts import BrokerFacts
-from suppression.handler import LaneHandler, MergeTask
-from suppression.lanes import Lane
+from suppression.merge.lanes import Lane
+from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
-from suppression.opening import Opening
-from suppression.partition import MergePartition
-from suppression.resolved import ListTopics
-from suppression.resolved_publisher import ResolvedPublisher
-from suppression.resolved_topic import ResolvedTopic
-from suppression.restore import StateRestorer
-from suppression.seals import SealRank, any_seal
-from suppression.store import EntryStore
-from suppression.writer import FencedWriter
+from suppression.partition.handler import LaneHandler, MergeTask
+from suppression.partition.merge_partition import MergePartition
+from suppression.partition.opening import Opening
+from suppression.partition.restore import StateRestorer
+from suppression.partition.store import EntryStore
+from suppression.partition.writer import FencedWriter
+from suppression.resolved.broker_facts import BrokerFacts
+from suppression.resolved.list_state import ListTopics
+from suppression.resolved.publisher import ResolvedPublisher
+from suppression.resolved.topic import ResolvedTopic
 
 GROUP = "suppression"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from consent_api.outbox_relay.turn_loop import TurnLoop
 from consent_service.cli import cli
-from suppression.resolved_publisher import ResolvedPublisher
+from suppression.resolved.publisher import ResolvedPublisher
 
 
 def _take_none(self: Any, stop: threading.Event) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from consent_contracts import Topics, TopicSpec
 from consent_contracts import schemas as contracts
-from suppression import expiry
+from suppression.merge import expiry
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text("utf-8"))

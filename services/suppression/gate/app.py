@@ -30,7 +30,7 @@ from suppression.gate.contract import (
 from suppression.gate.metrics import GateMetrics
 from suppression.gate.settings import ADDRESSES, REQUESTS
 
-_AT_ONCE = 25
+_SLICE = 25
 """Addresses between two looks at the clock: those that are hard to read take a millisecond each."""
 _SLICE_SECONDS = 0.005
 """For which a request may keep others waiting."""
@@ -117,8 +117,8 @@ class Gate:
             async with self._turns[caller.tenant]:
                 began = time.perf_counter()
                 while len(answers) < len(addresses) and time.perf_counter() - began < _SLICE_SECONDS:
-                    portion = addresses[len(answers) : len(answers) + _AT_ONCE]
-                    answers += self._portion(checker, portion, request.purpose, clear=clear)
+                    slice_ = addresses[len(answers) : len(answers) + _SLICE]
+                    answers += self._check_slice(checker, slice_, request.purpose, clear=clear)
                 if time.perf_counter() - began >= _SLICE_SECONDS:
                     await asyncio.sleep(0)
         unusable = next((each for each in answers if each.list_unusable), None)
@@ -130,7 +130,7 @@ class Gate:
         return answers
 
     @staticmethod
-    def _portion(checker: Checker | None, addresses: Sequence[str], purpose: str, *, clear: bool) -> list[Answer]:
+    def _check_slice(checker: Checker | None, addresses: Sequence[str], purpose: str, *, clear: bool) -> list[Answer]:
         if checker is None:
             now = now_micros()
             denied = Answer(

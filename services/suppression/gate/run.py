@@ -65,7 +65,7 @@ def run_gate(settings: GateSettings) -> int:
     # times in one request.
     sys.setswitchinterval(0.0005)
     registry = CollectorRegistry()
-    health = Health(expected=["http", _TIMESTAMPS, *(_part(channel) for channel in settings.channels)])
+    health = Health(expected=["http", _TIMESTAMPS, *(_health_name(channel) for channel in settings.channels)])
     metrics_server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     keyring = startup.hash_keys(settings)
     keys = KeyFile(settings.gate_keys_file)
@@ -122,26 +122,28 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    looking = asyncio.create_task(_look_after(server, gate, readers, keys, health))
-    reading = asyncio.create_task(_read(server, readers, health, settings))
+    monitoring = asyncio.create_task(_monitor(server, gate, readers, keys, health))
+    starting = asyncio.create_task(_wait_for_topics_then_start(server, readers, health, settings))
     try:
         await server.serve()
     finally:
-        looking.cancel()
-        reading.cancel()
-    if reading.done() and not reading.cancelled():
-        reading.result()
+        monitoring.cancel()
+        starting.cancel()
+    if starting.done() and not starting.cancelled():
+        starting.result()
     return 1 if readers.failed else 0
 
 
-async def _read(server: uvicorn.Server, readers: _Readers, health: Health, settings: GateSettings) -> None:
+async def _wait_for_topics_then_start(
+    server: uvicorn.Server, readers: _Readers, health: Health, settings: GateSettings
+) -> None:
     """Begin to read once the broker has said that the topics are as wanted; end the process when they are not."""
     topics = settings.topics
     read = [topics.resolved, *map(topics.suppression, readers.views)]
     stop = threading.Event()
 
     def waiting(reason: str) -> None:
-        for part in (_TIMESTAMPS, *map(_part, readers.views)):
+        for part in (_TIMESTAMPS, *map(_health_name, readers.views)):
             health.heartbeat(part)
         if reason:
             health.set_ready("topics", reason)
@@ -163,7 +165,7 @@ def _why_unusable(state: ViewState) -> str:
     return f"{state.reason} ({causes})" if causes else state.reason
 
 
-async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
+async def _monitor(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
     """Report on the health page how the parts are; end the process when one of them is broken beyond repair."""
     usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
@@ -171,7 +173,7 @@ async def _look_after(server: uvicorn.Server, gate: Gate, readers: _Readers, key
         health.set_ready("http", server.started or "starting")
         for channel, view in readers.views.items():
             state = view.state
-            health.set_ready(_part(channel), state.usable or _why_unusable(state))
+            health.set_ready(_health_name(channel), state.usable or _why_unusable(state))
             if state.usable != usable[channel]:
                 usable[channel] = state.usable
                 _log_change(channel, state)
@@ -217,9 +219,9 @@ def _view(
         client_config=settings.kafka_client,
         timestamps=timestamps,
         limits=settings.limits,
-        on_turn=lambda: health.heartbeat(_part(channel)),
+        on_turn=lambda: health.heartbeat(_health_name(channel)),
     )
 
 
-def _part(channel: str) -> str:
+def _health_name(channel: str) -> str:
     return f"view {channel}"

@@ -27,8 +27,8 @@ from propagator.desired.model import DestinationRules, Purposes
 from propagator.state.planning import PlannedDestination, RecordDecoder, pending_of, plan_address
 from propagator.state.rows import parse_row_key
 from suppression.errors import EntryUnreadableError
-from suppression.resolved import from_datum
-from suppression.serde import EntrySerde
+from suppression.partition.serde import EntrySerde
+from suppression.resolved.list_state import from_datum
 from tests.fuzz.budget import fuzzed
 from tests.fuzz.hostile import mutated, raw
 from tests.fuzz.outcome import value_or

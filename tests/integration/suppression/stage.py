@@ -19,8 +19,8 @@ from consent_service.clock import now_micros
 from consent_service.health import Health
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition
-from suppression.serde import Rejected
+from suppression.partition.merge_partition import MergePartition
+from suppression.partition.serde import Rejected
 from tests.support.recreated_topics import recreate
 
 SECOND = 1_000_000

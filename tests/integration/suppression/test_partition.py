@@ -14,8 +14,8 @@ from consent_contracts.verdict import verdict
 from consent_kafka import clients as kafka_clients
 from consent_state import Position
 from suppression.errors import StoppedError
-from suppression.size_limit import OVERFLOW_SUBJECT
-from suppression.store import EntryStore
+from suppression.merge.size_limit import OVERFLOW_SUBJECT
+from suppression.partition.store import EntryStore
 from tests.integration.suppression.stage import NOW, SECOND, Change, Rig, datum, in_thread, statuses
 from tests.support.waiting import until
 from tests.unit.state.damage import flip_tables
@@ -292,7 +292,7 @@ def test_fenced_writer_that_surely_owns_the_partition_goes_on(rig: Rig) -> None:
 
 
 def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:  # R4
-    monkeypatch.setattr("suppression.serde.MAX_ENTRY_BYTES", 2_000)
+    monkeypatch.setattr("suppression.partition.serde.MAX_ENTRY_BYTES", 2_000)
     many = [rig.change(1, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
     with rig.partition("a") as merging:
         assert merging.merge([*many, rig.change(2)]).rejected == []
@@ -310,7 +310,7 @@ def test_entry_too_large_for_the_broker_is_written_as_refusals(rig: Rig, monkeyp
 def test_a_rewrite_restores_an_entry_that_another_client_has_overwritten(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R64
-    monkeypatch.setattr("suppression.serde.MAX_ENTRY_BYTES", 2_000)
+    monkeypatch.setattr("suppression.partition.serde.MAX_ENTRY_BYTES", 2_000)
     many = [rig.change(2, subject_ref=f"s{n}", decision_id=f"d{n}") for n in range(50)]
     with rig.partition() as merging:
         merging.merge([rig.change(1), *many])

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 
 from consent_contracts import entry_from_change, entry_to_avro, partition_of
 from consent_kafka import clients as kafka_clients
-from suppression.expiry import next_expiry_header
+from suppression.merge.expiry import next_expiry_header
 from tests.integration.suppression.stage import NOW, datum
 from tests.integration.suppression.workers import Installation
 from tests.support import odd_headers

@@ -14,9 +14,10 @@ from consent_api.operations.verify import compare as rules
 from consent_api.operations.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
 from consent_contracts import AddressEntry, Decision, verdicts
 from consent_contracts.join import join
-from suppression import serde, size_limit
-from suppression.merge import fail_closed_entry, merge
-from suppression.size_limit import reduce_to_limit
+from suppression.merge import size_limit
+from suppression.merge.rule import fail_closed_entry, merge
+from suppression.merge.size_limit import reduce_to_limit
+from suppression.partition import serde
 from tests.unit.contracts.strategies import decisions, entries
 
 SECOND = 1_000_000

@@ -17,7 +17,7 @@ from propagator.desired.model import DeliveredTarget, DestinationRules, ListEntr
 from propagator.desired.plan import plan
 from propagator.desired.receipt import MAX_DECISIONS, Receipt
 from propagator.state.rows import address_datum, delivered_of
-from suppression.serde import MAX_ENTRY_BYTES
+from suppression.partition.serde import MAX_ENTRY_BYTES
 
 RECORD_BYTES = 2 * 1024 * 1024
 TOPICS = Topics(prefix="rows.")

@@ -12,7 +12,14 @@ from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.join import join
 from consent_contracts.topics import subject
-from suppression.expiry import NEXT_EXPIRY, UNREADABLE, may_expire, next_expiry, next_expiry_header, read_next_expiry
+from suppression.merge.expiry import (
+    NEXT_EXPIRY,
+    UNREADABLE,
+    may_expire,
+    next_expiry,
+    next_expiry_header,
+    read_next_expiry,
+)
 from tests.unit.contracts.strategies import SECOND, entries
 
 TOPIC = Topics().suppression("sms")

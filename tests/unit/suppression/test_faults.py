@@ -23,12 +23,12 @@ from consent_state import (
     TopicPartition,
 )
 from suppression.errors import RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
-from suppression.expiry import NEXT_EXPIRY
+from suppression.merge.expiry import NEXT_EXPIRY
 from suppression.metrics import MergeMetrics
-from suppression.partition import MergePartition
-from suppression.restore import RestoreResult
-from suppression.store import EntryStore, put_row
-from suppression.writer import Row
+from suppression.partition.merge_partition import MergePartition
+from suppression.partition.restore import RestoreResult
+from suppression.partition.store import EntryStore, put_row
+from suppression.partition.writer import Row
 from tests.support.waiting import until
 
 TOPICS = Topics(prefix="faults.")
@@ -143,7 +143,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
+    monkeypatch.setattr("suppression.partition.merge_partition._PAUSES", (0.001,))
     made = Bench(tmp_path)
     yield made
     made.merging.close()
@@ -316,7 +316,7 @@ def test_permission_taken_back_or_prolonged_before_its_end_is_not_due_then(bench
 
 
 def test_many_that_end_at_once_are_written_in_portions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suppression.partition.EXPIRY_BATCH", 2)
+    monkeypatch.setattr("suppression.partition.merge_partition.EXPIRY_BATCH", 2)
     many = [
         Change(f"k1.{n}".encode(), given_until(bench, 2_000 + n).value.replace(b"k1.a", b"k1.%d" % n)) for n in range(5)
     ]
@@ -354,7 +354,7 @@ class Topic(FakeRestorer):
 
 
 def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("suppression.partition._PAUSES", (0.001,))
+    monkeypatch.setattr("suppression.partition.merge_partition._PAUSES", (0.001,))
     bench = Bench(tmp_path)
     topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []

@@ -14,12 +14,12 @@ import pytest
 from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk, Ownership
 from suppression.errors import StoppedError, TopicsChangedError
-from suppression.handler import LaneHandler, MergeTask
-from suppression.lanes import Lane
-from suppression.opening import Opening
-from suppression.partition import MergeOutcome
-from suppression.resolved import ResolvedMark
-from suppression.serde import Rejected
+from suppression.merge.lanes import Lane
+from suppression.partition.handler import LaneHandler, MergeTask
+from suppression.partition.merge_partition import MergeOutcome
+from suppression.partition.opening import Opening
+from suppression.partition.serde import Rejected
+from suppression.resolved.list_state import ResolvedMark
 from tests.support.waiting import until_async
 
 
@@ -171,7 +171,7 @@ def bench() -> Iterator[Bench]:
 async def test_chunk_is_acknowledged_after_its_dead_letters(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R16
-    monkeypatch.setattr("suppression.handler._PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("suppression.partition.handler._PAUSE_SECONDS", 0.001)
     bench.merging.rejected = [Rejected(None, "not_framed", "")]
     bench.dead_letters.failures = [_unavailable(), _unavailable()]
     chunk = bench.chunk(1)
@@ -294,7 +294,7 @@ async def test_cancelled_restore_leaves_nothing_running(bench: Bench) -> None:
 async def test_ended_permissions_are_looked_for_again_and_again_until_closed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R37
-    monkeypatch.setattr("suppression.handler._EXPIRY_SECONDS", 0.001)
+    monkeypatch.setattr("suppression.partition.handler._EXPIRY_SECONDS", 0.001)
     await bench.task.open()
     assert await asyncio.to_thread(bench.merging.swept_five_times.wait, 10)
     await bench.live.close()

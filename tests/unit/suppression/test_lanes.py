@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_kafka.transport import Chunk
-from suppression.lanes import LIVE_TURNS, MAX_RECORDS, Lane, LaneQueues, Slice
+from suppression.merge.lanes import LIVE_TURNS, MAX_RECORDS, Lane, LaneQueues, Slice
 
 LIVE_RECORDS, BULK_RECORDS = MAX_RECORDS[Lane.LIVE], MAX_RECORDS[Lane.BULK]
 

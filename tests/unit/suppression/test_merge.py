@@ -11,8 +11,8 @@ from consent_contracts import AddressEntry, Decision
 from consent_contracts.join import join
 from consent_contracts.verdict import verdict
 from consent_kafka.transport import Chunk
-from suppression.lanes import Lane, LaneQueues
-from suppression.merge import EntryKey, fail_closed_entry, merge
+from suppression.merge.lanes import Lane, LaneQueues
+from suppression.merge.rule import EntryKey, fail_closed_entry, merge
 from tests.unit.contracts.strategies import entries
 
 SECOND = 1_000_000

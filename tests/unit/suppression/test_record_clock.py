@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suppression.record_clock import RecordClock
+from suppression.merge.record_clock import RecordClock
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND

@@ -10,8 +10,8 @@ import pytest
 
 from consent_contracts import Topics
 from consent_state import Position
-from suppression.lanes import Lane
-from suppression.resolved import (
+from suppression.merge.lanes import Lane
+from suppression.resolved.list_state import (
     Beginning,
     Facts,
     ListState,

@@ -16,10 +16,10 @@ from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
-from suppression.lanes import Lane
+from suppression.merge.lanes import Lane
 from suppression.metrics import MergeMetrics
-from suppression.resolved import Facts, ListState, ResolvedMark
-from suppression.resolved_publisher import ResolvedPublisher
+from suppression.resolved.list_state import Facts, ListState, ResolvedMark
+from suppression.resolved.publisher import ResolvedPublisher
 from tests.unit.suppression.test_resolved import EMAIL, FACTS, NAMES, RECORDED, SMS, TOPICS
 
 NOW = 5_000_000
@@ -86,7 +86,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     for name in ("PUBLISH_SECONDS", "CHECK_SECONDS", "_PAUSE_SECONDS"):
-        monkeypatch.setattr(f"suppression.resolved_publisher.{name}", 0.001)
+        monkeypatch.setattr(f"suppression.resolved.publisher.{name}", 0.001)
     return Bench()
 
 

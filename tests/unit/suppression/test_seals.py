@@ -10,8 +10,8 @@ import pytest
 from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.join import join, well_formed
 from consent_privacy.keyring import Key, Keyring
-from suppression.merge import merge
-from suppression.seals import seal_rank
+from suppression.merge.rule import merge
+from suppression.merge.seals import seal_rank
 
 ADDRESS_KEY = "h1." + "A" * 43
 

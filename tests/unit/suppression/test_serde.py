@@ -6,7 +6,7 @@ import pytest
 
 from consent_contracts import Topics, schemas
 from consent_contracts.codec import Codec
-from suppression.serde import EntrySerde
+from suppression.partition.serde import EntrySerde
 
 TOPICS = Topics(channels=("sms",))
 KEY = "h1.q83v"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consent_contracts import STATUSES, AddressEntry, Decision, effective_verdict, verdicts
 from consent_contracts.join import join
-from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
+from suppression.merge.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
 
 SECOND = 1_000_000
 PURPOSES = ("newsletter", "survey", "offers", "*")

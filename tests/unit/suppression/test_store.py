@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from consent_state import Position, TopicPartition
-from suppression.store import EntryStore, decode_compact, is_compact, key_prefix, put_row
+from suppression.partition.store import EntryStore, decode_compact, is_compact, key_prefix, put_row
 from tests.unit.suppression.test_merge import change
 
 KEY = ("sms", "k1.a")

@@ -27,7 +27,7 @@ _TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class ScrubRequest:
     """The words of the command."""
 
     file: Path
@@ -45,40 +45,40 @@ class Wanted:
     wait_seconds: float
 
 
-def run(wanted: Wanted, settings: KeyringSettings) -> None:
+def run(request: ScrubRequest, settings: KeyringSettings) -> None:
     """Divide the file. Raises FileNotReadableError, the errors of a list, and OSError: then there is no result."""
-    source = CsvFile.look_at(wanted.file, encoding=wanted.encoding, delimiter=wanted.delimiter)
-    allowed, removed = _targets(wanted)
+    source = CsvFile.look_at(request.file, encoding=request.encoding, delimiter=request.delimiter)
+    allowed, removed = _targets(request)
     first, *sample = [[source.text(each) for each in source.fields(record)] for record in _first(source)]
-    names = first if wanted.header else None
+    names = first if request.header else None
     if names is None:
         sample.insert(0, first)
-    elif wanted.channel in ("email", "sms", "voice"):
-        _require_header(names, wanted.channel, settings.default_region)
-    column, how = choose(wanted.column, names, sample, wanted.channel, settings.default_region)
+    elif request.channel in ("email", "sms", "voice"):
+        _require_header(names, request.channel, settings.default_region)
+    column, how = choose(request.column, names, sample, request.channel, settings.default_region)
     named = f"{column + 1}" if names is None else f"{names[column].strip()} ({column + 1})"
-    sys.stderr.write(shown(f"{wanted.file}: {wanted.channel} addresses in column {named}, {how}") + "\n")
+    sys.stderr.write(shown(f"{request.file}: {request.channel} addresses in column {named}, {how}") + "\n")
     with (
-        _Progress(wanted.file.stat().st_size) as progress,
+        _Progress(request.file.stat().st_size) as progress,
         SuppressionList.open(
             settings.kafka,
             settings.registry,
             settings.keyring_file,
-            channel=wanted.channel,
-            tenant=wanted.tenant,
+            channel=request.channel,
+            tenant=request.tenant,
             topic_prefix=settings.topic_prefix,
             default_region=settings.default_region,
-            unknown=wanted.unknown,
+            unknown=request.unknown,
             ready_seconds=0,
             kafka_client=settings.kafka_client,
             registry_client=settings.registry_client,
         ) as list_,
     ):
-        _wait(list_, wanted.wait_seconds, progress)
+        _wait(list_, request.wait_seconds, progress)
         result = divide(
             source,
             list_,
-            purpose=wanted.purpose,
+            purpose=request.purpose,
             column=column,
             names=names,
             columns=len(first),
@@ -94,17 +94,17 @@ def _first(source: CsvFile) -> Sequence[str]:
     return list(islice(source.records(), _SAMPLE + 1))
 
 
-def _targets(wanted: Wanted) -> tuple[Path, Path]:
+def _targets(request: ScrubRequest) -> tuple[Path, Path]:
     """Where the result goes. Raises FileNotReadableError where something is there already; an earlier result is
     removed at once if it is to be replaced, so that it is not taken for one of this run."""
     allowed, removed = (
-        given or wanted.file.with_name(f"{wanted.file.stem}.{name}{wanted.file.suffix}")
-        for given, name in ((wanted.allowed, "allowed"), (wanted.removed, "removed"))
+        given or request.file.with_name(f"{request.file.stem}.{name}{request.file.suffix}")
+        for given, name in ((request.allowed, "allowed"), (request.removed, "removed"))
     )
-    if len({each.resolve() for each in (allowed, removed, wanted.file)}) < 3:
+    if len({each.resolve() for each in (allowed, removed, request.file)}) < 3:
         raise FileNotReadableError("the file and its two results must be three files")
     for each in (allowed, removed):
-        if not wanted.replace and each.exists():
+        if not request.replace and each.exists():
             raise FileNotReadableError(f"{each} exists: name another file, or state --replace")
         each.unlink(missing_ok=True)
     return allowed, removed

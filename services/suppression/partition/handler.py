@@ -20,10 +20,10 @@ from consent_kafka.dead_letters import AsyncDeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk
 from suppression.errors import StoppedError, TopicsChangedError
-from suppression.lanes import Lane, LaneQueues, Slice
-from suppression.partition import MergePartition
-from suppression.resolved_publisher import ResolvedPublisher
-from suppression.serde import Rejected
+from suppression.merge.lanes import Lane, LaneQueues, Slice
+from suppression.partition.merge_partition import MergePartition
+from suppression.partition.serde import Rejected
+from suppression.resolved.publisher import ResolvedPublisher
 
 log = logging.getLogger(__name__)
 

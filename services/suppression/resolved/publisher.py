@@ -18,10 +18,10 @@ from consent_service.clock import elapsed_micros
 from consent_service.clock_check import ClockCheck
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
-from suppression.lanes import Lane
+from suppression.merge.lanes import Lane
 from suppression.metrics import MergeMetrics
-from suppression.resolved import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
-from suppression.resolved_topic import ResolvedTopic
+from suppression.resolved.list_state import Facts, ListState, ListTopics, ResolvedMark, advance, begin, find_misfit
+from suppression.resolved.topic import ResolvedTopic
 
 log = logging.getLogger(__name__)
 

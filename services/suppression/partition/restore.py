@@ -30,8 +30,8 @@ from consent_state import (
     start_positions,
 )
 from suppression.errors import RetriableError, StoppedError
-from suppression.expiry import may_expire, read_next_expiry
-from suppression.store import EntryStore, key_prefix, put_row
+from suppression.merge.expiry import may_expire, read_next_expiry
+from suppression.partition.store import EntryStore, key_prefix, put_row
 
 
 class UnrecognisedRecord(NamedTuple):

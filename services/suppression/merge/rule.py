@@ -16,7 +16,7 @@ import msgspec
 
 from consent_contracts.decisions import EVERY_PURPOSE, AddressEntry, Decision
 from consent_contracts.join import join
-from suppression.seals import SealRank, any_seal
+from suppression.merge.seals import SealRank, any_seal
 
 EntryKey = tuple[str, str]
 """Where an entry lives: its channel and address key."""

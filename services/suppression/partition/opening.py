@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from consent_kafka.transport import Ownership
-from suppression.handler import MergeTask
-from suppression.lanes import Lane
+from suppression.merge.lanes import Lane
+from suppression.partition.handler import MergeTask
 
 Open = Callable[[Mapping[Lane, Ownership]], Awaitable[MergeTask]]
 

@@ -17,7 +17,7 @@ import msgspec
 from consent_contracts.decisions import AddressEntry
 from consent_state import Position, Rebuild, StateStore, TopicPartition, WriteBatch
 from consent_state.store import MIB
-from suppression.merge import EntryKey
+from suppression.merge.rule import EntryKey
 
 FORMAT_VERSION = 3
 

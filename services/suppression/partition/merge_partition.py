@@ -26,16 +26,16 @@ from suppression.errors import (
     TransactionAbortedError,
     WriterFencedError,
 )
-from suppression.lanes import Lane
-from suppression.merge import EntryKey, fail_closed_entry, merge
+from suppression.merge.lanes import Lane
+from suppression.merge.record_clock import RecordClock
+from suppression.merge.rule import EntryKey, fail_closed_entry, merge
+from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
-from suppression.record_clock import RecordClock
-from suppression.resolved import ResolvedMark
-from suppression.restore import StateRestorer
-from suppression.seals import SealRank, any_seal
-from suppression.serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
-from suppression.store import EntryStore, decode_compact, is_compact
-from suppression.writer import FencedWriter
+from suppression.partition.restore import StateRestorer
+from suppression.partition.serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
+from suppression.partition.store import EntryStore, decode_compact, is_compact
+from suppression.partition.writer import FencedWriter
+from suppression.resolved.list_state import ResolvedMark
 
 log = logging.getLogger(__name__)
 

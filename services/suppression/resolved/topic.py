@@ -20,7 +20,7 @@ from consent_contracts.topics import Topics
 from consent_kafka.clients import AsyncProducer
 from consent_state import Position, TableReader, TopicPartition, high_watermarks, low_watermarks, topic_ids
 from suppression.errors import StoppedError
-from suppression.resolved import ListState, ListTopics, from_datum, to_datum
+from suppression.resolved.list_state import ListState, ListTopics, from_datum, to_datum
 
 log = logging.getLogger(__name__)
 

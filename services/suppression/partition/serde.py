@@ -18,11 +18,11 @@ from consent_contracts.topics import Topics
 from consent_kafka.batches import UNFETCHABLE
 from consent_kafka.transport.compressed_batches import unfetchable_reason
 from suppression.errors import EntryUnreadableError
-from suppression.expiry import next_expiry, next_expiry_header
-from suppression.merge import EntryKey
-from suppression.resolved import ResolvedMark
-from suppression.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
-from suppression.writer import Row
+from suppression.merge.expiry import next_expiry, next_expiry_header
+from suppression.merge.rule import EntryKey
+from suppression.merge.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
+from suppression.partition.writer import Row
+from suppression.resolved.list_state import ResolvedMark
 
 MAX_ENTRY_BYTES = 131_072
 """Some 1,700 decisions. Each change of an address writes its whole entry again (docs/decisions/0012)."""

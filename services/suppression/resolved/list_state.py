@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from consent_state import Position
-from suppression.lanes import Lane
+from suppression.merge.lanes import Lane
 
 NewId = Callable[[], str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka.admin import AdminClient
 
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, low_watermarks, topic_ids
-from suppression.resolved import Facts, ListTopics
+from suppression.resolved.list_state import Facts, ListTopics
 
 
 class BrokerFacts:

@@ -1,0 +1,1 @@
+"""The commands of this service, one file each."""
