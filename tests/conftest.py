@@ -25,9 +25,9 @@ from consent_contracts.topics import Topics
 from consent_kafka import provisioning
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
-from local_stack.supervisor import Supervisor
 from tests.support.foreign_runtimes import installed_node_packages, left_out
 from tests.support.time_limits import LastResort, longer_limit
 

@@ -15,9 +15,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import ServerEndpoints
 from local_stack.servers import Servers as LocalServers
-from local_stack.supervisor import Supervisor
 from tests.bench.figures import Figure, Servers
 from tests.bench.page import Outcome, verdict, write
 

@@ -13,10 +13,10 @@ from consent_api.operations.dead_letters.reader import DeadLetterReader, Filter
 from consent_contracts.topics import SERVICES
 from consent_kafka import clients
 from consent_service.clock import now_micros
-from local_stack.audit import Findings
+from local_stack.audit.compare import Findings
+from local_stack.audit.live import audit
 from local_stack.demo.status import DemoStatus
 from local_stack.stack import Stack
-from local_stack.tools import audit
 from tests.chaos.load import Load
 from tests.chaos.poison import Poison
 from tests.chaos.stale_permissions import stale_permissions

@@ -12,10 +12,10 @@ import httpx
 from confluent_kafka import Producer
 
 from consent_contracts import Topics
+from local_stack.audit.live import audit
 from local_stack.destinations import ADDED_DESTINATION
 from local_stack.scrape import scrape
 from local_stack.stack import Stack
-from local_stack.tools import audit
 from tests.chaos import again, damage
 from tests.chaos.load import Load
 from tests.support.recreated_topics import recreate

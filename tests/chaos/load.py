@@ -17,7 +17,7 @@ from uuid import UUID
 
 from consent_contracts import Topics
 from consent_service.clock import now_micros
-from local_stack.audit import ChannelAddress, ExpectedState
+from local_stack.audit.compare import ChannelAddress, ExpectedState
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice, Choices, Person, people
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.endpoints import Endpoints

@@ -17,9 +17,9 @@ from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, UnreadableError
 from consent_contracts.records import entry_from_avro
 from consent_privacy.keyring import Keyring
-from local_stack.audit import PERMITTED, AuditedDestination, ChannelAddress
+from local_stack.audit.compare import PERMITTED, AuditedDestination, ChannelAddress
+from local_stack.audit.live import oldest_address_key, tools
 from local_stack.endpoints import Endpoints
-from local_stack.tools import oldest_address_key, tools
 from tests.support.topic_records import records
 
 DELIVERED = ("accepted", "effective")

@@ -11,9 +11,9 @@ from consent_contracts import Topics
 from consent_contracts.codec import Codec
 from consent_contracts.errors import UnreadableError
 from consent_privacy.keyring import Keyring
-from local_stack.audit import Difference
+from local_stack.audit.compare import Difference
+from local_stack.audit.live import oldest_address_key, tools
 from local_stack.endpoints import Endpoints
-from local_stack.tools import oldest_address_key, tools
 from tests.support.topic_records import records
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consent_contracts import AddressEntry, Decision, verdicts
-from local_stack.audit import AuditedDestination
+from local_stack.audit.compare import AuditedDestination
 from tests.chaos.stale_permissions import acknowledged, judge
 
 TOOL = AuditedDestination(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from consent_privacy.keyring_file import export, generate
-from local_stack import run_cli
+from local_stack.processes import run_cli
 
 TENANT = "acme"
 GATE_KEYS = "gate-keys.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 
 from local_stack import plain_http
-from local_stack.child import Program
-from local_stack.supervisor import Probe
+from local_stack.processes.child import Program
+from local_stack.processes.supervisor import Probe
 
 # The processes that a second instance may join: they share work by consumer groups or by locked rows.
 SHARED = ("relay", "ingest", "suppression", "propagator", "gate", "api")
@@ -53,34 +53,34 @@ class Service:
         return lambda: _first_refusal([f"{self.metrics}/readyz", *self.pages])
 
 
-def service(site: StackSettings, kind: str, *, name: str, ports: Mapping[str, int]) -> Service:
+def service(stack: StackSettings, kind: str, *, name: str, ports: Mapping[str, int]) -> Service:
     """The service `kind` as an instance called `name`, on ports of its own."""
     metrics = f"http://127.0.0.1:{ports['metrics']}"
     if kind == "sandbox":
-        state = site.directory / "state" / "sandbox"
+        state = stack.directory / "state" / "sandbox"
         state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = ("sandbox", "--port", str(ports["metrics"]), "--config", str(site.sandbox))
+        arguments = ("sandbox", "--port", str(ports["metrics"]), "--config", str(stack.sandbox))
         return Service(name=name, arguments=(*arguments, "--state-file", str(state)), metrics=metrics)
     settings = {
-        **site.settings,
+        **stack.settings,
         "CONSENT_RELAY_METRICS_PORT": str(ports["metrics"]),
         "CONSENT_RELAY_INSTANCE_ID": name,
-        "CONSENT_RELAY_STATE_DIR": str(site.directory / "state" / name),
+        "CONSENT_RELAY_STATE_DIR": str(stack.directory / "state" / name),
     }
     pages: tuple[str, ...] = ()
     if kind in ("api", "relay", "ingest"):
-        settings["CONSENT_RELAY_API_DATABASE"] = site.database
+        settings["CONSENT_RELAY_API_DATABASE"] = stack.database
     if kind == "api":
         settings["CONSENT_RELAY_API_PORT"] = str(ports["http"])
         pages = (f"http://127.0.0.1:{ports['http']}/openapi.json",)
     if kind == "gate":
         settings["CONSENT_RELAY_GATE_PORT"] = str(ports["http"])
-        settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(site.gate_keys)
-        settings["CONSENT_RELAY_KEYRING_FILE"] = str(site.gate_keyring)
+        settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(stack.gate_keys)
+        settings["CONSENT_RELAY_KEYRING_FILE"] = str(stack.gate_keyring)
     if kind == "lag":
         settings.setdefault("CONSENT_RELAY_LAG_INTERVAL", "1")  # A person is watching.
     if kind == "propagator":
-        settings["CONSENT_RELAY_PROPAGATOR_DESTINATIONS"] = str(site.destinations)
+        settings["CONSENT_RELAY_PROPAGATOR_DESTINATIONS"] = str(stack.destinations)
     return Service(name=name, arguments=(kind,), settings=settings, metrics=metrics, pages=pages)
 
 

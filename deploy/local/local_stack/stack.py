@@ -19,9 +19,9 @@ from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
 from local_stack.errors import StartFailedError
 from local_stack.ports import free_port, remembered_ports
+from local_stack.processes.supervisor import MAX_START_SECONDS, Crash, Supervisor
 from local_stack.servers import Servers
 from local_stack.services import NAMES, PORTS, SHARED, Service, StackSettings, service
-from local_stack.supervisor import MAX_START_SECONDS, Crash, Supervisor
 
 
 class Stack(AbstractContextManager["Stack"]):
@@ -46,7 +46,7 @@ class Stack(AbstractContextManager["Stack"]):
         self._servers = Servers(self.supervisor, directory / "servers", environ)
         self._ports = remembered_ports(directory / "ports.json", PORTS)
         self._destinations = destinations
-        self._site: StackSettings | None = None
+        self._stack_settings: StackSettings | None = None
         self._endpoints: Endpoints | None = None
 
     @property
@@ -81,7 +81,7 @@ class Stack(AbstractContextManager["Stack"]):
         servers = self._servers.addresses
         settings = self._settings(keyring)
         self._provision(settings)
-        self._site = StackSettings(
+        self._stack_settings = StackSettings(
             directory=self.directory,
             settings=settings,
             ports=self._ports,
@@ -97,9 +97,9 @@ class Stack(AbstractContextManager["Stack"]):
             kafka=servers.kafka,
             registry=servers.registry,
             database=servers.database,
-            api=self._site.url("api-http"),
-            gate=self._site.url("gate-http"),
-            sandbox=self._site.url("sandbox"),
+            api=self._stack_settings.url("api-http"),
+            gate=self._stack_settings.url("gate-http"),
+            sandbox=self._stack_settings.url("sandbox"),
             sandbox_token=files.sandbox_token,
             metrics={each.name: each.metrics for each in services if each.name != "sandbox"},
             tenant=credentials.TENANT,
@@ -113,7 +113,7 @@ class Stack(AbstractContextManager["Stack"]):
             pids={},
             settings={
                 **settings,
-                "CONSENT_RELAY_API_DATABASE": self._site.database,
+                "CONSENT_RELAY_API_DATABASE": self._stack_settings.database,
                 "CONSENT_RELAY_API_DATABASE_OWNER": servers.database,
                 "CONSENT_RELAY_STATE_DIR": str(self.state_directory("operator")),
                 "CONSENT_RELAY_METRICS_PORT": str(self._ports["propagator"]),  # What `destinations list` reads.
@@ -218,9 +218,9 @@ class Stack(AbstractContextManager["Stack"]):
 
     @property
     def _started(self) -> StackSettings:
-        if self._site is None:
+        if self._stack_settings is None:
             raise RuntimeError("the stack has not been started")
-        return self._site
+        return self._stack_settings
 
     def _service(self, kind: str) -> Service:
         ports = {"metrics": self._ports[kind], "http": self._ports.get(f"{kind}-http", 0)}

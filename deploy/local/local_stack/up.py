@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from local_stack.errors import LocalStackError, StartCancelledError
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
 from local_stack.stack import Stack
-from local_stack.supervisor import Supervisor
 
 CRASHES, WITHIN_SECONDS = 5, 60.0
 
@@ -22,7 +22,7 @@ def run(directory: Path) -> int:
     """The whole system, until Ctrl-C or SIGTERM: then 0. It is 1 when it did not start, or kept crashing."""
     begin = time.monotonic()
     stack = Stack(directory, report=_say)
-    with stop_on_signal(stack.supervisor) as leave:
+    with stop_on_signal(stack.supervisor) as request:
         _say("starting Kafka, the schema registry, PostgreSQL and the services")
         endpoints = stack.start()
         _say(f"ready after {time.monotonic() - begin:.0f} s\n\n{endpoints.table()}\n")
@@ -31,21 +31,21 @@ def run(directory: Path) -> int:
         _say(f"For programs: {directory / 'endpoints.json'}")
         _say("To stop: Ctrl-C here, or SIGTERM to this process. The data stay for the next start.")
         try:
-            return _supervise(stack, leave)
+            return _supervise(stack, request)
         finally:
             stack.withdraw()
-    return leave.code
+    return request.code
 
 
 def run_servers(directory: Path) -> int:
     """The servers alone; their addresses in servers.json are what the tests can be pointed at."""
     supervisor = Supervisor(directory / "logs", report=_say)
-    with stop_on_signal(supervisor) as leave:
+    with stop_on_signal(supervisor) as request:
         file = directory / "servers.json"
         Servers(supervisor, directory / "servers").start().write(file)
         _say(f"Kafka, the schema registry and PostgreSQL are up; addresses in {file}. Ctrl-C stops them.")
-        leave.asked.wait()
-    return leave.code
+        request.asked.wait()
+    return request.code
 
 
 class StopRequest:
@@ -59,26 +59,26 @@ class StopRequest:
 @contextmanager
 def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
     """Whatever ends the block (Ctrl-C, SIGTERM, a failure, an exception), the children are stopped."""
-    leave = StopRequest()
+    request = StopRequest()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if not leave.asked.is_set():
-            leave.asked.set()
+        if not request.asked.is_set():
+            request.asked.set()
             _say("stopping everything")
             supervisor.cancel_start()
             raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield leave
+        yield request
     except (KeyboardInterrupt, StartCancelledError):
         pass
     except LocalStackError as error:
         _say(str(error))
-        leave.code = 1
+        request.code = 1
     finally:
-        asked = leave.asked.is_set()
-        leave.asked.set()
+        asked = request.asked.is_set()
+        request.asked.set()
         supervisor.stop_all()
         if asked:
             _say("everything is stopped")
@@ -86,10 +86,10 @@ def stop_on_signal(supervisor: Supervisor) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def _supervise(stack: Stack, leave: StopRequest) -> int:
+def _supervise(stack: Stack, request: StopRequest) -> int:
     """Start again what crashes, as an orchestrator would, but not for ever."""
     crashes: list[float] = []
-    while not leave.asked.is_set():
+    while not request.asked.is_set():
         stack.supervisor.crashed.wait()
         stack.supervisor.crashed.clear()
         for crash in stack.crashes[len(crashes) :]:

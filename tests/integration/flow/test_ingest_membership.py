@@ -22,8 +22,8 @@ from consent_kafka import clients
 from consent_kafka.errors import DuplicateInstanceIdError
 from consent_kafka.instance_watch import InstanceWatch, find_holder
 from consent_service.health import Health
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
-from local_stack.supervisor import Supervisor
 from tests.support.waiting import until
 
 INSTANCE = "one"

@@ -14,8 +14,8 @@ from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import ServerEndpoints, Servers
-from local_stack.supervisor import Supervisor
 
 TEXT = {"name": "text", "type": "string"}
 COUNT = {"name": "count", "type": "int"}

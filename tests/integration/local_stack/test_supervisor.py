@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.child import Program
 from local_stack.errors import StartCancelledError, StartFailedError
-from local_stack.supervisor import Supervisor
+from local_stack.processes.child import Program
+from local_stack.processes.supervisor import Supervisor
 from tests.support.waiting import until
 
 SERVE = """
@@ -171,8 +171,8 @@ def test_a_child_does_not_get_our_own_settings(supervisor: Supervisor, monkeypat
 PARENT = """
 import sys, threading, time
 from pathlib import Path
-from local_stack.child import Program
-from local_stack.supervisor import Supervisor
+from local_stack.processes.child import Program
+from local_stack.processes.supervisor import Supervisor
 
 supervisor = Supervisor(Path(sys.argv[1]), report=print)
 supervisor.begin_layer()

@@ -31,8 +31,8 @@ from confluent_kafka.admin import (
 from consent_contracts.topics import Topics
 from consent_kafka.access import Acl
 from local_stack.ports import free_port
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers.kafka import Kafka
-from local_stack.supervisor import Supervisor
 from tests.support.certificates import HERE, Authority, Identity
 
 PLAIN_USER = "plain"

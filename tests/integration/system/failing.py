@@ -23,7 +23,7 @@ from consent_contracts import Topics, partition_of
 from consent_contracts.codec import Codec
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
-from local_stack.audit import SUPPRESSED
+from local_stack.audit.compare import SUPPRESSED
 from local_stack.scrape import Samples, scrape
 from local_stack.stack import Stack
 from tests.support.evidence import EVIDENCE

@@ -18,12 +18,12 @@ from consent_contracts.codec import Codec
 from consent_privacy.keyring import Keyring
 from consent_service.cli import cli
 from consent_service.clock import now_micros
-from local_stack.audit import ChannelAddress, Difference, Findings, compare
+from local_stack.audit.compare import ChannelAddress, Difference, Findings, compare
+from local_stack.audit.live import audit, tools
 from local_stack.demo.population import CHANNELS, PURPOSES, Choice
 from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream
 from local_stack.stack import Stack
-from local_stack.tools import audit, tools
 from tests.chaos import checks
 from tests.chaos.load import PATIENCE, Load
 from tests.chaos.stale_permissions import stale_permissions

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from local_stack import run_cli
 from local_stack.errors import StartFailedError
+from local_stack.processes import run_cli
 
 
 def test_each_command_answers_with_what_it_printed() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from local_stack.audit import Findings
+from local_stack.audit.compare import Findings
 from local_stack.demo.report import comparison
 from local_stack.demo.view import Row
 from local_stack.scrape import over_restart, since

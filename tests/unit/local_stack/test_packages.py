@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.download_bar import Download
 from local_stack.errors import DownloadFailedError
 from local_stack.servers import packages
+from local_stack.servers.download_bar import Download
 from local_stack.servers.packages import Package
 
 

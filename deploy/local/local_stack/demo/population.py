@@ -75,7 +75,7 @@ class Choices:
 
     def __init__(self, population: list[Person], *, seed: int) -> None:
         self._people = population
-        self._random = random.Random(seed)  # noqa: S311 - a repeatable story, not a secret
+        self._random = random.Random(seed)  # noqa: S311 - a repeatable scenario, not a secret
         self._sent: list[Choice] = []
         self._legacy = len(population)
 

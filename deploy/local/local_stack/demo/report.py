@@ -8,7 +8,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from local_stack.audit import Findings
+from local_stack.audit.compare import Findings
 from local_stack.demo.population import Choice
 from local_stack.demo.scenario import OUTAGE_OF, OUTAGE_SECONDS, Scenario
 from local_stack.demo.view import Row, seconds
@@ -17,17 +17,17 @@ from local_stack.endpoints import Endpoints
 SHOWN = 10
 
 
-def report(console: Console, story: Scenario, findings: Findings, *, settled: bool) -> bool:
+def report(console: Console, scenario: Scenario, findings: Findings, *, settled: bool) -> bool:
     """Print the comparison, and the verdict as its last line. True when there is no difference at all."""
-    down = {row.destination for row in story.scene.rows if row.destination.startswith(OUTAGE_OF)}
-    console.print(comparison(story.scene.rows, findings, down=down))
+    down = {row.destination for row in scenario.snapshot.rows if row.destination.startswith(OUTAGE_OF)}
+    console.print(comparison(scenario.snapshot.rows, findings, down=down))
     console.print(
         f"p50, p99: of withdrawals, from our 2xx to the tool's, kill included. *: was down for {OUTAGE_SECONDS:.0f} s",
         style="dim",
         highlight=False,
         soft_wrap=True,
     )
-    sent = ", ".join(f"{count:,} {name}" for name, count in story.counts().items())
+    sent = ", ".join(f"{count:,} {name}" for name, count in scenario.counts().items())
     console.print(f"sent: {sent}", highlight=False, soft_wrap=True)
     delivered = sum(findings.matches.values()) - findings.matches["gate"]
     lost, permitted = findings.count("lost"), findings.count("wrongly_permitted")
@@ -40,7 +40,7 @@ def report(console: Console, story: Scenario, findings: Findings, *, settled: bo
         )
     passed = settled and not findings.differences
     console.print(
-        f"{'PASS' if passed else 'FAIL'}  {len(story.book):,} decisions, {lost:,} lost,"
+        f"{'PASS' if passed else 'FAIL'}  {len(scenario.expected):,} decisions, {lost:,} lost,"
         f" {permitted:,} wrongly permitted",
         style="bold green" if passed else "bold red",
         highlight=False,

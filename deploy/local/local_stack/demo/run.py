@@ -11,15 +11,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from local_stack.audit.live import audit
 from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report
-from local_stack.demo.scenario import Options, Scenario
+from local_stack.demo.scenario import DemoOptions, Scenario
 from local_stack.demo.view import view
 from local_stack.errors import NotSettledError
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
 from local_stack.stack import Stack
-from local_stack.supervisor import Supervisor
-from local_stack.tools import audit
 from local_stack.up import stop_on_signal
 
 _LOG_WIDTH = 140  # Columns of a line where the output is a file or a pipe: nothing of it is to be wrapped or cut.
@@ -32,7 +32,7 @@ def _clear(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def run(directory: Path, options: Options) -> int:
+def run(directory: Path, options: DemoOptions) -> int:
     """0: every decision arrived everywhere. 1: a difference, or something did not start or settle."""
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     began = time.monotonic()
@@ -42,23 +42,23 @@ def run(directory: Path, options: Options) -> int:
         environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **os.environ},
         report=lambda text: console.print(text, style="yellow", highlight=False),
     )
-    with stop_on_signal(stack.supervisor) as leave:
+    with stop_on_signal(stack.supervisor) as request:
         console.print(
             f"starting Kafka, the schema registry, PostgreSQL and the services (seed {options.seed})", highlight=False
         )
         endpoints = stack.start()
         console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
-        with view(console) as screen, closing(Scenario(stack, options, screen)) as story:
+        with view(console) as screen, closing(Scenario(stack, options, screen)) as scenario:
             try:
-                story.play()
+                scenario.play()
             except (NotSettledError, TimeoutError) as error:
                 console.print(f"not settled: {error}", style="bold red", highlight=False)
                 settled = False
             else:
                 settled = True
-        if (refusal := story.remembered) is not None:
+        if (refusal := scenario.remembered) is not None:
             explain(console, endpoints, refusal)
         console.print(f"the whole demo took {time.monotonic() - began:.0f} s", highlight=False)
-        if not report(console, story, audit(endpoints, story.book.verdicts()), settled=settled):
-            leave.code = 1
-    return leave.code
+        if not report(console, scenario, audit(endpoints, scenario.expected.verdicts()), settled=settled):
+            request.code = 1
+    return request.code

@@ -1,4 +1,4 @@
-"""What happens in the demo, in order: people choose, life goes on, things break, and then the books are compared."""
+"""What happens in the demo, in order: people choose, life goes on, things break, and then everything is compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 
 from consent_contracts import Topics
 from consent_service.clock import now_micros
-from local_stack.audit import ExpectedState
+from local_stack.audit.compare import ExpectedState
 from local_stack.demo.population import Choice, Choices, people
 from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
@@ -34,8 +34,8 @@ VICTIMS = ("suppression", "relay", "ingest")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How large the story is. ``rate``: live choices a second; ``imported``: historic refusals."""
+class DemoOptions:
+    """How large the demo is. ``rate``: live choices a second; ``imported``: historic refusals."""
 
     people: int
     imported: int
@@ -47,20 +47,20 @@ class Options:
 class Scenario:
     """One demo on a running stack. ``play`` returns when everything that was sent has arrived."""
 
-    def __init__(self, stack: Stack, options: Options, view: View) -> None:
+    def __init__(self, stack: Stack, options: DemoOptions, view: View) -> None:
         endpoints = stack.endpoints
-        self.book = ExpectedState()
-        self.scene = Snapshot()
-        self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        self.expected = ExpectedState()
+        self.snapshot = Snapshot()
+        self.http = HttpUpstream(endpoints.api, endpoints.api_key, self.expected)
         topics = Topics(prefix=endpoints.topic_prefix)
-        self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.book)
-        self.progress = DemoStatus(endpoints)
+        self.kafka = KafkaUpstream(endpoints.kafka, endpoints.registry, topics.inbound, self.expected)
+        self.status = DemoStatus(endpoints)
         self._stack = stack
         self._options = options
         self._view = view
-        self._random = random.Random(options.seed)  # noqa: S311 - a repeatable story, not a secret
+        self._random = random.Random(options.seed)  # noqa: S311 - a repeatable scenario, not a secret
         self._choices = Choices(people(options.people), seed=options.seed)
-        self._importer = HttpUpstream(endpoints.api, endpoints.api_key, self.book)
+        self._importer = HttpUpstream(endpoints.api, endpoints.api_key, self.expected)
         self._import: threading.Thread | None = None
         self._addition: threading.Thread | None = None
         self._failures: list[BaseException] = []
@@ -68,11 +68,11 @@ class Scenario:
     def play(self) -> None:
         """Raises NotSettledError, or TimeoutError when the way in stays closed."""
         self._all_choose()
-        self._settle("carrying the first choices to every tool", self.progress.settled)
-        self.progress.mark()
+        self._settle("carrying the first choices to every tool", self.status.settled)
+        self.status.mark()
         self._life_goes_on()
         self._finish()
-        self._settle("delivering what is pending", self.progress.settled)
+        self._settle("delivering what is pending", self.status.settled)
 
     def close(self) -> None:
         """The ways in end; what was sent, and what became of it, stays to be read."""
@@ -88,7 +88,7 @@ class Scenario:
                 self.http.send(some, bulk=True)
             else:
                 self.kafka.send(some)
-            self.scene.done += len(some)
+            self.snapshot.done += len(some)
             self._show()
 
     def _life_goes_on(self) -> None:
@@ -97,15 +97,15 @@ class Scenario:
         start = time.monotonic()
         events = self._events(start)
         due = next(events)
-        while self.scene.done < total:
+        while self.snapshot.done < total:
             elapsed = time.monotonic() - start
             if elapsed >= due[0]:
                 due[1]()
                 due = next(events)
-            wanted = min(total, int(elapsed * self._options.rate)) - self.scene.done
+            wanted = min(total, int(elapsed * self._options.rate)) - self.snapshot.done
             if wanted > 0:
                 self._send([self._choices.next(now_micros()) for _ in range(min(wanted, BATCH))])
-                self.scene.done += min(wanted, BATCH)
+                self.snapshot.done += min(wanted, BATCH)
             self._show()
             time.sleep(TICK)
         while due[0] != float("inf"):
@@ -150,7 +150,7 @@ class Scenario:
             historic = list(self._choices.historic(self._options.imported, now_micros()))
             for some in _batches(historic, IMPORT_BATCH):
                 self._importer.send(some, bulk=True, seconds=120.0)
-                self.scene.imported += len(some)
+                self.snapshot.imported += len(some)
         except BaseException as failure:
             self._failures.append(failure)
 
@@ -170,7 +170,7 @@ class Scenario:
     def _roll_in_destination(self) -> None:
         try:
             self._stack.add_destination(ADDED_DESTINATION)
-            self.progress.reload_tools()
+            self.status.reload_tools()
         except BaseException as failure:
             self._failures.append(failure)
 
@@ -197,23 +197,23 @@ class Scenario:
         while not settled():
             self._show()
             if time.monotonic() > deadline:
-                raise NotSettledError(self.progress.waiting_for())
+                raise NotSettledError(self.status.waiting_for())
             time.sleep(0.5)
-        self.scene.done = 1
+        self.snapshot.done = 1
         self._show()
 
     def _enter(self, phase: str, *, of: int) -> None:
-        self.scene.phase, self.scene.done, self.scene.of = phase, 0, of
+        self.snapshot.phase, self.snapshot.done, self.snapshot.of = phase, 0, of
         self._show()
 
     def _report(self, news: str) -> None:
-        self.scene.news.append(news)
+        self.snapshot.news.append(news)
 
     def _show(self) -> None:
-        self.scene.accepted = len(self.book)
-        self.scene.rows = self.progress.rows()
-        self.scene.outbox = self.progress.outbox()
-        self._view.show(self.scene)
+        self.snapshot.accepted = len(self.expected)
+        self.snapshot.rows = self.status.rows()
+        self.snapshot.outbox = self.status.outbox()
+        self._view.show(self.snapshot)
 
     @property
     def remembered(self) -> Choice | None:

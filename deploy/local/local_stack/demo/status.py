@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 import httpx
 
+from local_stack.audit.live import tools
 from local_stack.demo.view import Row
 from local_stack.endpoints import Endpoints
 from local_stack.scrape import Samples, over_restart, quantile, scrape, since
-from local_stack.tools import tools
 
 LATENCY = "consent_relay_propagation_latency_seconds"
 CLASSES = ("live", "bulk")

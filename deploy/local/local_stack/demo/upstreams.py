@@ -1,7 +1,7 @@
 """The upstream systems of the demo: one speaks HTTP, one produces Avro with a plain Kafka client.
 
 Neither uses code of the services: the Kafka one is confluent-kafka with its own Avro serialiser, as a foreign
-system would be. Each writes what was acknowledged into the book.
+system would be. Each writes what was acknowledged into the expected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from consent_contracts import Decision
 from consent_contracts import schemas as contracts
 from consent_contracts.cloudevents import rfc3339
-from local_stack.audit import ExpectedState
+from local_stack.audit.compare import ExpectedState
 from local_stack.demo.population import HOUR, Choice, Defect
 
 YEAR = 365 * 24 * HOUR
@@ -41,7 +41,7 @@ def _expires_at(choice: Choice) -> int | None:
     return choice.occurred_at + 2 * YEAR if choice.status == "given" else None
 
 
-def _note(book: ExpectedState, choice: Choice) -> None:
+def _note(expected: ExpectedState, choice: Choice) -> None:
     decision = Decision(
         decision_id=choice.event_id,
         subject_ref=choice.subject_ref,
@@ -51,15 +51,15 @@ def _note(book: ExpectedState, choice: Choice) -> None:
         recorded_at=choice.occurred_at,
         expires_at=_expires_at(choice),
     )
-    book.add((choice.channel, choice.address), decision)
+    expected.add((choice.channel, choice.address), decision)
 
 
 class HttpUpstream:
     """A web form's back end: batches over HTTP, tried again with the same Idempotency-Key until answered."""
 
-    def __init__(self, api: str, api_key: str, book: ExpectedState) -> None:
+    def __init__(self, api: str, api_key: str, expected: ExpectedState) -> None:
         self._client = httpx.Client(base_url=api, headers={"Authorization": f"Bearer {api_key}"}, timeout=30)
-        self._book = book
+        self._expected = expected
         self.outcomes: Counter[str] = Counter()
         self.decision_ids: list[str] = []
 
@@ -72,7 +72,7 @@ class HttpUpstream:
             outcome = item["outcome"]
             self.outcomes[outcome] += 1
             if outcome in ("recorded", "repeated"):
-                _note(self._book, choice)
+                _note(self._expected, choice)
                 self.decision_ids.append(item["decision_id"])
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class HttpUpstream:
 class KafkaUpstream:
     """A CRM that produces Avro on consent.inbound.v1; the last of its records may be no Avro at all."""
 
-    def __init__(self, kafka: str, registry: str, topic: str, book: ExpectedState) -> None:
+    def __init__(self, kafka: str, registry: str, topic: str, expected: ExpectedState) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": kafka,
@@ -116,7 +116,7 @@ class KafkaUpstream:
         )
         self._context = SerializationContext(topic, MessageField.VALUE)
         self.topic = topic
-        self._book = book
+        self._expected = expected
         self.outcomes: Counter[str] = Counter()
         self.damaged: set[str] = set()
         """The coordinates of the damaged records, as topic:partition:offset."""
@@ -151,7 +151,7 @@ class KafkaUpstream:
                 self.outcomes["damaged"] += 1
             else:
                 self.outcomes["produced"] += 1
-                _note(self._book, choice)
+                _note(self._expected, choice)
 
 
 def _as_json(choice: Choice) -> dict[str, Any]:

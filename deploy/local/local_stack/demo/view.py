@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(kw_only=True, slots=True)
 class Snapshot:
-    """What is shown: mutable, the story writes it and the view reads it."""
+    """What is shown: mutable, the scenario writes it and the view reads it."""
 
     phase: str = "starting"
     done: int = 0
@@ -54,7 +54,7 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, scene: Snapshot) -> None: ...
+    def show(self, snapshot: Snapshot) -> None: ...
 
 
 def view(console: Console) -> View:
@@ -77,18 +77,18 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def show(self, scene: Snapshot) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            Text(scene.phase, style="bold"),
-            ProgressBar(total=max(scene.of, 1), completed=min(scene.done, scene.of), width=40),
-            f"{scene.done:,} / {scene.of:,}",
-            f"accepted {scene.accepted:,}",
-            f"imported {scene.imported:,}",
-            f"outbox {scene.outbox:,.0f}",
+            Text(snapshot.phase, style="bold"),
+            ProgressBar(total=max(snapshot.of, 1), completed=min(snapshot.done, snapshot.of), width=40),
+            f"{snapshot.done:,} / {snapshot.of:,}",
+            f"accepted {snapshot.accepted:,}",
+            f"imported {snapshot.imported:,}",
+            f"outbox {snapshot.outbox:,.0f}",
         )
-        news = [Text(f"  {line}", style="yellow") for line in scene.news[-6:]]
-        self._live.update(Group(head, _table(scene), *news))
+        news = [Text(f"  {line}", style="yellow") for line in snapshot.news[-6:]]
+        self._live.update(Group(head, _table(snapshot), *news))
 
 
 class PlainView:
@@ -108,17 +108,18 @@ class PlainView:
     ) -> None:
         return None
 
-    def show(self, scene: Snapshot) -> None:
-        for line in scene.news[self._news_shown :]:
+    def show(self, snapshot: Snapshot) -> None:
+        for line in snapshot.news[self._news_shown :]:
             self._print(line)
-        self._news_shown = len(scene.news)
-        if scene.phase == self._phase and time.monotonic() < self._next:
+        self._news_shown = len(snapshot.news)
+        if snapshot.phase == self._phase and time.monotonic() < self._next:
             return
-        self._phase, self._next = scene.phase, time.monotonic() + PLAIN_SECONDS
+        self._phase, self._next = snapshot.phase, time.monotonic() + PLAIN_SECONDS
         self._print(
-            f"{scene.phase}: {scene.done:,} / {scene.of:,}, imported {scene.imported:,}, outbox {scene.outbox:,.0f}"
+            f"{snapshot.phase}: {snapshot.done:,} / {snapshot.of:,}, imported {snapshot.imported:,},"
+            f" outbox {snapshot.outbox:,.0f}"
         )
-        for row in scene.rows:
+        for row in snapshot.rows:
             self._print(
                 f"  {row.destination} {row.delivery_class}: {row.delivered:,} delivered, p50 {seconds(row.p50)},"
                 f" p99 {seconds(row.p99)}, oldest pending {_age(row.oldest_pending)}, backlog {row.backlog:,.0f},"
@@ -129,14 +130,14 @@ class PlainView:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def _table(scene: Snapshot) -> Table:
+def _table(snapshot: Snapshot) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("destination")
     table.add_column("class")
     for name in ("delivered", "p50", "p99", "oldest pending", "backlog"):
         table.add_column(name, justify="right")
     table.add_column("state")
-    for row in scene.rows:
+    for row in snapshot.rows:
         table.add_row(
             row.destination,
             row.delivery_class,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Self
 
 from local_stack.ports import remembered_ports
+from local_stack.processes.supervisor import Supervisor
 from local_stack.servers.kafka import Kafka
 from local_stack.servers.packages import installed
 from local_stack.servers.postgres import Postgres
 from local_stack.servers.registry import Registry
-from local_stack.supervisor import Supervisor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from local_stack.child import Program
 from local_stack.errors import StartFailedError
+from local_stack.processes.child import Program
 from local_stack.servers.java import ARCHIVE_SECONDS, BRIEF, archive_of, java
 from local_stack.servers.packages import installed
 

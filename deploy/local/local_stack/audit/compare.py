@@ -1,7 +1,7 @@
 """The check that ends the demo and every chaos run: what was decided, against what every tool believes.
 
-The book computes what must hold by the published rule alone (consent_contracts) from what was submitted; it shares
-no code with the services. `compare` is pure; reading the gate and the sandbox is the caller's.
+`ExpectedState` computes what must hold by the published rule alone (consent_contracts) from what was submitted; it
+shares no code with the services. `compare` is pure; reading the gate and the sandbox is the caller's.
 """
 
 from __future__ import annotations

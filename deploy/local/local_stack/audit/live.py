@@ -15,7 +15,7 @@ import yaml
 from consent_contracts import Verdict
 from consent_privacy.keyring import Keyring, key_order
 from consent_service.clock import now_micros
-from local_stack.audit import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
+from local_stack.audit.compare import AuditedDestination, ChannelAddress, Findings, compare, compare_gate, purposes_of
 from local_stack.endpoints import Endpoints
 
 ACCOUNTS = {"twilio": "twilio", "sendgrid": "sendgrid", "genesys": "genesys"}

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_stack.child import Child, Program
 from local_stack.errors import StartCancelledError, StartFailedError
+from local_stack.processes.child import Child, Program
 
 Probe = Callable[[], str | None]  # one real request: None when it was answered, else why it was not
 

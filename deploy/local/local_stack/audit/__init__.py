@@ -1,0 +1,1 @@
+"""What was decided against what every tool and the gate hold."""
