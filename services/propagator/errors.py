@@ -31,6 +31,7 @@ class FileFault(NamedTuple):
     """One wrong line of the destinations file."""
 
     line: int
+    column: int
     field: str
     fix: str
 
@@ -41,7 +42,9 @@ class InvalidDestinationsFileError(PropagatorError):
     def __init__(self, path: str, errors: Sequence[FileFault]) -> None:
         self.path = path
         self.errors = tuple(errors)
-        super().__init__("\n".join(f"{path}:{each.line}: {each.field}: {each.fix}" for each in self.errors))
+        super().__init__(
+            "\n".join(f"{path}:{line}:{column}: {field}: {fix}" for line, column, field, fix in self.errors)
+        )
 
 
 class CallFailedError(PropagatorError):

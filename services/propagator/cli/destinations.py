@@ -6,6 +6,7 @@ import click
 
 from propagator.cli.check import check
 from propagator.cli.forget import forget
+from propagator.cli.schema import schema
 from propagator.cli.status import list_destinations
 
 
@@ -13,11 +14,12 @@ from propagator.cli.status import list_destinations
 def destinations() -> None:
     """Which tools are sent what, how far they are, and what is stored of them.
 
-    `check` reads a destinations file; `list` asks a running propagator; `forget` deletes the delivered state of a
-    destination that was removed from the file.
+    `check` reads a destinations file, and `schema` lets an editor complete it; `list` asks a running propagator;
+    `forget` deletes the delivered state of a destination that was removed from the file.
     """
 
 
 destinations.add_command(check)
 destinations.add_command(list_destinations)
 destinations.add_command(forget)
+destinations.add_command(schema)

@@ -208,9 +208,10 @@ class Connector(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ConnectorType:
-    """One entry of the catalogue: what a destination with `connector: <name>` may and must declare."""
+    """One entry of the catalogue: what a destination with `connector: <name>` may and must declare. Equal to itself
+    alone, so that it can be a key."""
 
     name: str
     channels: frozenset[str] | None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 
 from consent_privacy.keyring import Key, Keyring
 from consent_privacy.keyring_file import generate
@@ -96,7 +99,7 @@ def test_a_good_file_gives_complete_destinations(tmp_path: Path) -> None:
         ("{env: TOKEN}", "{env: OTHER}", 5, "OTHER is missing or empty: set it"),
         ("{env: TOKEN}", "s3cret", 5, "a secret is never written in this file"),
         ("{env: TOKEN}", "{file: nowhere}", 5, "cannot be read (FileNotFoundError)"),
-        ("{token: {env: TOKEN}}", "{}", 2, "`credentials.token` is missing (the API token)"),
+        ("{token: {env: TOKEN}}", "{}", 5, "`credentials.token` is missing (the API token)"),
         ('newsletter: "12"', "newsletter: abc", 7, "not a number: write the group's id"),
         ('newsletter: "12"', 'News Letter: "12"', 7, "must be a purpose"),
         ("survey: [12, 13]", 'newsletter: "12"', 8, "is given twice"),
@@ -132,9 +135,14 @@ def test_a_good_file_gives_complete_destinations(tmp_path: Path) -> None:
             "    channel: sms\n",
             "    channel: sms\n    options: {private: maybe}\n    url: https://x.example.com\n",
             5,
-            "must be of type bool: any host",
+            "options.private: must be true or false: any host",
         ),
         ("    purposes:", "   purposes:", 6, "yaml"),
+        ("batch: 10", "batch: null", 11, "11:36: destinations[0].limits.batch: must be a whole number above 0"),
+        ("{token: {env: TOKEN}}", "TOKEN", 5, "must be a mapping (name: value): use token"),
+        ("    connector: tool\n", "", 2, "2:5: destinations[0]: `connector` is missing (what calls the tool)"),
+        ("{calls_per_minute: 30,", "{calls_per_second: 1, calls_per_minute: 30,", 11, "not both"),
+        ("    purposes:\n", "    purposes: {}\n    options:\n", 6, "names no target at all"),
     ],
 )
 def test_each_error_names_its_line_its_field_and_its_fix(
@@ -154,6 +162,67 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     assert [error.line for error in caught.value.errors] == [4, 12]
 
 
+def test_an_unknown_connector_hides_no_other_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDestinationsFileError) as caught:
+        read(
+            tmp_path, GOOD.replace("connector: tool", "connector: tol").replace("tool-fr", "Tool").replace("sms", "fax")
+        )
+    assert [(error.line, error.column) for error in caught.value.errors] == [(2, 5), (3, 5), (4, 5)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "destinations: &a [*a]\n",
+        '"\\ud800": 1\n',
+        'destinations: [{"name\\0": x}]\n',
+        "destinations: &a\n  - {name: x, limits: *a}\n",
+        "a: &a [x, x]\n"
+        + "".join(
+            f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghijklmn", "bcdefghijklmno", strict=True)
+        ),
+    ],
+)
+def test_strange_names_and_aliases_of_themselves_or_of_many_end(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidDestinationsFileError) as caught:
+        read(tmp_path, text)
+    assert len(str(caught.value)) < 10_000
+
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "docs" / "destinations.schema.json"
+
+
+def test_the_schema_for_editors_is_that_of_the_models() -> None:
+    printed = CliRunner().invoke(destinations, ["schema"]).output
+    assert SCHEMA.read_text("utf-8") == printed, "consent-relay destinations schema > docs/destinations.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [
+        ("", "", None),
+        ("connector: twilio", "connector: twillio", "twillio"),
+        ("options: {allow_private: true}", "options: {allow_privat: true}", "allow_privat"),
+        ("push_permissions: true\n  - name: crm", "push_permissions: maybe\n  - name: crm", "maybe"),
+        ("channel: voice", "channel: sms", "sms"),
+        ("    credentials: {api_key: {env: SANDBOX_SENDGRID_KEY}}\n", "", "credentials"),
+        ("account_sid: {env: SANDBOX_TWILIO_ACCOUNT}", "account_sid: secret", "secret"),
+        ("purposes: same", "purposes: all", "all"),
+        ("purposes: same", "purposes: {survey: 12, promotions: [12, x], billing: null}", None),
+    ],
+)
+def test_an_editor_finds_by_the_schema_what_check_would(old: str, new: str, wrong: str | None) -> None:
+    text = (ROOT / "deploy" / "images" / "destinations.yaml").read_text("utf-8")
+    assert (SCHEMA.parent / "destinations.schema.json").samefile(
+        ROOT / "deploy" / "images" / text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    )
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
+    errors = list(validator.iter_errors(yaml.safe_load(text.replace(old, new))))
+    found = [" ".join(map(str, [error, *(error.context or ())])) for error in errors]
+    assert [wrong in each for each in found] == ([] if wrong is None else [True])
+
+
 @pytest.mark.parametrize("text", ["", "destinations: []\n", "- a\n", "destinations: {a: b}\n", "a: [\n", "\tx"])
 def test_a_file_that_declares_nothing_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidDestinationsFileError):
@@ -169,7 +238,9 @@ def test_the_command_exits_with_2_and_prints_the_line(tmp_path: Path) -> None:
 
 
 def test_the_tenant_may_be_left_out_only_where_the_keyring_has_one(tmp_path: Path) -> None:  # R43
-    with pytest.raises(InvalidDestinationsFileError, match=r":2: .*`tenant` is missing, .*: name one of acme, globex"):
+    with pytest.raises(
+        InvalidDestinationsFileError, match=r":2:5: .*`tenant` is missing, .*: name one of acme, globex"
+    ):
         read(tmp_path, GOOD, TWO_TENANTS)
     [found] = read(tmp_path, GOOD.replace("channel: sms", "channel: sms\n    tenant: globex"), TWO_TENANTS)
     assert found.tenant == found.connection.tenant == "globex"

@@ -65,7 +65,7 @@ def test_a_tenant_that_the_keyring_does_not_have(start: Start, tmp_path: Path) -
     file.write_text(file.read_text() + "    tenant: globex\n")
     result = start()
     assert result.exit_code == 2
-    assert f"{file}:8: destinations[0].tenant: the keyring has no tenant 'globex': use one of acme" in result.stderr
+    assert f"{file}:8:5: destinations[0].tenant: the keyring has no tenant 'globex': use one of acme" in result.stderr
 
 
 def test_a_tenant_that_is_left_out_where_the_keyring_has_several(start: Start, tmp_path: Path) -> None:
