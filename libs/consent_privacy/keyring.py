@@ -1,5 +1,5 @@
-"""The secrets that keep addresses unreadable in stolen data: the tenants' hash keys and the seal keys (R12, R13). The
-file is TOML; `consent-relay keyring` writes it."""
+"""The secrets that keep addresses unreadable in stolen data: the tenants' hash keys and the seal keys (R12, R13), and
+the link keys of what a person is sent (R19). The file is TOML; `consent-relay keyring` writes it."""
 
 import base64
 import binascii
@@ -44,15 +44,22 @@ class Keyring:
     """Immutable once loaded; safe in threads."""
 
     def __init__(
-        self, *, seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exported: bool = False
+        self,
+        *,
+        seal_keys: Sequence[Key],
+        hash_keys: Mapping[str, Sequence[Key]],
+        link_keys: Mapping[str, Sequence[Key]] | None = None,
+        exported: bool = False,
     ) -> None:
-        """`seal_keys` oldest first: the last one seals. `hash_keys` by tenant, exactly one primary each.
+        """`seal_keys` oldest first: the last one seals. `hash_keys` by tenant, exactly one primary each; so are
+        `link_keys`, of the tenants that have any.
 
         `exported`: what a process needs of the installation's keyring, which alone is changed. Seal keys may lack."""
-        _check(seal_keys, hash_keys, exported)
+        _check(seal_keys, hash_keys, link_keys or {}, exported)
         self.exported = exported
         self.seal_keys = tuple(seal_keys)
         self.hash_keys = {tenant: tuple(keys) for tenant, keys in hash_keys.items()}
+        self.link_keys = {tenant: tuple(keys) for tenant, keys in (link_keys or {}).items()}
         self._live = {
             tenant: tuple(sorted(keys, key=lambda key: not key.primary)) for tenant, keys in self.hash_keys.items()
         }
@@ -85,6 +92,11 @@ class Keyring:
                 hash_keys={
                     name: _keys(tenant, f"tenants.{name}.hash_keys") for name, tenant in _tenants(document).items()
                 },
+                link_keys={
+                    name: _keys(tenant, f"tenants.{name}.link_keys")
+                    for name, tenant in _tenants(document).items()
+                    if isinstance(tenant, dict) and "link_keys" in tenant
+                },
             )
         except InvalidKeyringError as error:
             raise InvalidKeyringError(f"{path}: {error}") from None
@@ -95,7 +107,7 @@ class Keyring:
 
     def export(self, tenants: Collection[str], *, hash_only: bool) -> "Keyring":
         """What a process needs that serves these tenants, and computes address keys only (`hash_only`) or opens sealed
-        addresses too. Raises UnknownTenantError."""
+        addresses too. Link keys stay: they speak for the person. Raises UnknownTenantError."""
         for tenant in tenants:
             if tenant not in self.hash_keys:
                 raise UnknownTenantError(tenant)
@@ -239,12 +251,17 @@ def _keys(table: Any, where: str) -> list[Key]:
     return keys
 
 
-def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exported: bool) -> None:
+def _check(
+    seal_keys: Sequence[Key],
+    hash_keys: Mapping[str, Sequence[Key]],
+    link_keys: Mapping[str, Sequence[Key]],
+    exported: bool,
+) -> None:
     if not seal_keys and not exported:
         raise InvalidKeyringError("[[seal_keys]] needs at least one key")
     if not hash_keys:
         raise InvalidKeyringError("[tenants.<name>] needs at least one tenant")
-    for where, keys in [("seal_keys", seal_keys), *hash_keys.items()]:
+    for where, keys in [("seal_keys", seal_keys), *hash_keys.items(), *link_keys.items()]:
         for key in keys:
             if not _ID.fullmatch(key.id):
                 raise InvalidKeyringError(f"{where}: a key id is a letter and up to 15 letters or digits, lower-case")
@@ -257,3 +274,6 @@ def _check(seal_keys: Sequence[Key], hash_keys: Mapping[str, Sequence[Key]], exp
             raise InvalidKeyringError("a tenant's name is lower-case letters, digits, - and _")
         if sum(key.primary for key in keys) != 1:
             raise InvalidKeyringError(f"tenant {tenant} needs exactly one hash key with primary = true")
+    for tenant, keys in link_keys.items():
+        if sum(key.primary for key in keys) != 1:
+            raise InvalidKeyringError(f"tenant {tenant} needs exactly one link key with primary = true")

@@ -106,13 +106,23 @@ def export(file: Path, target: Path | None, tenants: tuple[str, ...], hash_only:
 @keyring.command("rotate")
 @_FILE
 @click.option("--tenant", help="Add a second live hash key for this tenant; without it, add a new seal key.")
-def rotate(file: Path, tenant: str | None) -> None:
-    """Add a newer key to FILE; the older ones stay live."""
+@click.option("--links", is_flag=True, help="With --tenant: a link key instead.")
+def rotate(file: Path, tenant: str | None, links: bool) -> None:
+    """Add a newer key to FILE; the older ones stay live.
+
+    A second link key opens links once the API is restarted; promote it then, and new links are made with it. Retire the
+    old one when no message with its links is read any more, after years: they cease to work.
+    """
     from consent_privacy import keyring_file
     from consent_privacy.errors import InvalidKeyringError
 
+    if links and tenant is None:
+        raise click.UsageError("--links needs --tenant: whose links?")
     try:
-        key_id = keyring_file.add_hash_key(file, tenant) if tenant else keyring_file.add_seal_key(file)
+        if tenant is None:
+            key_id = keyring_file.add_seal_key(file)
+        else:
+            key_id = (keyring_file.add_link_key if links else keyring_file.add_hash_key)(file, tenant)
     except InvalidKeyringError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"added {key_id}")
@@ -123,10 +133,15 @@ def rotate(file: Path, tenant: str | None) -> None:
 @click.argument("tenant")
 @click.argument("key_id")
 def promote(file: Path, tenant: str, key_id: str) -> None:
-    """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it."""
+    """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it; or its primary
+    link key."""
     from consent_api.ledger.key_rotation import required_to_promote
     from consent_privacy import keyring_file
 
+    if keyring_file.is_link_key(key_id):
+        _change_link_key(keyring_file.promote_link_key, file, tenant, key_id)
+        click.echo(f"{key_id} is now the primary link key of {tenant}")
+        return
     _change(file, tenant, key_id, required=required_to_promote, change=keyring_file.promote)
     click.echo(f"{key_id} is now the primary hash key of {tenant}")
 
@@ -136,12 +151,27 @@ def promote(file: Path, tenant: str, key_id: str) -> None:
 @click.argument("tenant")
 @click.argument("key_id")
 def retire(file: Path, tenant: str, key_id: str) -> None:
-    """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone."""
+    """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone; or a link key,
+    whose links then cease to work."""
     from consent_api.ledger.key_rotation import required_to_retire
     from consent_privacy import keyring_file
 
+    if keyring_file.is_link_key(key_id):
+        _change_link_key(keyring_file.retire_link_key, file, tenant, key_id)
+        click.echo(f"removed {key_id}")
+        return
     _change(file, tenant, key_id, required=required_to_retire, change=keyring_file.retire)
     click.echo(f"removed {key_id}")
+
+
+def _change_link_key(change: Callable[[Path, str, str], None], file: Path, tenant: str, key_id: str) -> None:
+    """No entry depends on a link key, so the ledger is not asked."""
+    from consent_privacy.keyring import InvalidKeyringError
+
+    try:
+        change(file, tenant, key_id)
+    except InvalidKeyringError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _change(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consent_api.ledger.key_store import KeyExport
 
-SCOPES = ("submit", "read", "check", "admin")
+SCOPES = ("submit", "read", "check", "links", "admin")
 
 
 @click.group()
