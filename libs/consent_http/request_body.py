@@ -53,6 +53,11 @@ async def read(request: Request, *, limit: int) -> bytes:
             cure="Send the body as it is, without the header Content-Encoding.",
             headers={"Accept-Encoding": "identity"},
         )
+    return await read_bytes(request, limit=limit)
+
+
+async def read_bytes(request: Request, *, limit: int) -> bytes:
+    """The bytes of a body of whatever type. Raises Problem 400, 408 or 413."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)

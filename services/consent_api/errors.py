@@ -23,6 +23,11 @@ ConsentApiError
 │   ├── MergedUnknownError      what the merge has stated cannot be read now
 │   ├── ListUnreadableError     a list topic cannot be read to its end now
 │   └── ScrubInterruptedError   the relay that compares list and ledger stops, or another one has taken over
+├── LinkError                   what concerns links that people are sent
+│   ├── InvalidTokenError       no link of ours, in whichever way
+│   ├── NoLinkKeysError         the tenant has no link keys
+│   ├── ChoiceRefusedError      a rule of this installation refuses what a link asks for: nothing of it is recorded
+│   └── AddressFileError        a file of addresses cannot be read
 └── MisconfiguredError          the installation itself is wrong: reported at start, exit code 2
 """
 
@@ -152,6 +157,29 @@ class ListUnreadableError(OperationError):
 
 class ScrubInterruptedError(OperationError):
     """What was compared so far is recorded."""
+
+
+class LinkError(ConsentApiError):
+    """What concerns links that people are sent."""
+
+
+class InvalidTokenError(LinkError):
+    """No token of ours, in whichever way: the text never differs."""
+
+    def __init__(self) -> None:
+        super().__init__("this is no link of ours")
+
+
+class NoLinkKeysError(LinkError):
+    """The tenant has no link keys: `consent-relay keyring rotate FILE --tenant TENANT --links`."""
+
+
+class ChoiceRefusedError(LinkError):
+    """A rule of this installation refuses what a link asks for; nothing of the choice is recorded."""
+
+
+class AddressFileError(LinkError):
+    """A file of addresses cannot be read. The text holds nothing of it."""
 
 
 class MisconfiguredError(ConsentApiError):

@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules, midnight
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger.purposes import MAX_PURPOSES
+from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rate_limits import Rates
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
@@ -124,7 +125,39 @@ class SubmissionSettings(DatabaseSettings):
         )
 
 
-class ApiSettings(SubmissionSettings):
+class PublicLinkSettings(KeyringSettings):
+    """Every process that makes the links which people are sent."""
+
+    service: ClassVar[str] = "consent-api"
+
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="what the links begin with that people are sent; /u/ and /p/ below it lead to the API. Unset: no"
+        " links are made",
+    )
+    theme_file: Path | None = Field(
+        None, description="path of a YAML file with the tenants' preference centres: docs/preference-centre.md"
+    )
+
+    @field_validator("theme_file")
+    @classmethod
+    def _readable_themes(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            read_themes(path, channels=info.data.get("channels", ()))
+        return path
+
+    def themes(self, tenants: Collection[str]) -> dict[str, Theme]:
+        """By tenant. MisconfiguredError when one is not the keyring's."""
+        found = read_themes(self.theme_file, channels=self.channels) if self.theme_file is not None else {}
+        if found.keys() - set(tenants):
+            raise MisconfiguredError(
+                "CONSENT_RELAY_THEME_FILE: names a tenant in its file that the keyring has no hash keys for."
+            )
+        return found
+
+
+class ApiSettings(SubmissionSettings, PublicLinkSettings):
     """`consent-relay api`."""
 
     api_host: str = Field("127.0.0.1", description="address on which the HTTP API listens")

@@ -166,7 +166,7 @@ def retire(file: Path, tenant: str, key_id: str) -> None:
 
 def _change_link_key(change: Callable[[Path, str, str], None], file: Path, tenant: str, key_id: str) -> None:
     """No entry depends on a link key, so the ledger is not asked."""
-    from consent_privacy.keyring import InvalidKeyringError
+    from consent_privacy.errors import InvalidKeyringError
 
     try:
         change(file, tenant, key_id)

@@ -19,6 +19,7 @@ from consent_api.errors import LedgerUnavailableError
 from consent_api.http import decisions, events, explain, models, rendering, subjects
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
+from consent_api.http.group_commit import GroupCommit
 from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
@@ -30,6 +31,14 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
+from consent_api.links import api as links_api
+from consent_api.links import one_click, preferences
+from consent_api.links.making import LinkMaker
+from consent_api.links.opening import LinkPages
+from consent_api.links.pauses import PauseEnder
+from consent_api.links.recording import Choices
+from consent_api.links.theme import Themes, require_declared
+from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
 from consent_api.settings import ApiSettings
 from consent_http import api_docs, openapi, problem_details
@@ -60,6 +69,8 @@ def create_app(
     longest_body: int = 1_048_576,
     threads: int = 16,
     limits: RateLimits | None = None,
+    themes: Themes | None = None,
+    public_url: str | None = None,
     docs: bool = True,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
@@ -86,12 +97,25 @@ def create_app(
         longest_body=longest_body,
         limits=limits or RateLimits({}),
     )
-    app.include_router(decisions.routes(ledger, rules, metrics, dependencies, bulk_threads=bulk_threads))
+    commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
+    app.include_router(decisions.routes(ledger, rules, metrics, dependencies, commits, bulk_threads=bulk_threads))
     app.include_router(subjects.routes(ledger, rules, dependencies))
     app.include_router(events.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
+    sealer, themes = Links(ledger.context.keyring), themes or {}
+    maker = LinkMaker(sealer, themes, rules, public_url=public_url) if public_url is not None else None
+    link_pages = LinkPages(sealer, themes, metrics, public_url=public_url)
+    choices = Choices(rules, metrics, commits)
+    app.include_router(links_api.routes(maker, dependencies))
+    app.include_router(one_click.routes(link_pages, choices))
+    app.include_router(preferences.routes(ledger, link_pages, choices))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
-    openapi.describe(app, sent=models.SENT, answered=models.ANSWERED, examples=EXAMPLES)
+    openapi.describe(
+        app,
+        sent=(*models.SENT, *links_api.SENT),
+        answered=(*models.ANSWERED, *links_api.ANSWERED),
+        examples={**EXAMPLES, **links_api.EXAMPLES},
+    )
     api_docs.serve(app)
 
     @app.exception_handler(LedgerUnavailableError)
@@ -129,6 +153,8 @@ def serve(settings: ApiSettings) -> int:
     startup.begin_logs(settings)
     ledger = connect_ledger(settings)
     rules = settings.rules(ledger.context.keyring.tenants)
+    themes = settings.themes(ledger.context.keyring.tenants)
+    require_declared(themes, rules)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
@@ -143,7 +169,11 @@ def serve(settings: ApiSettings) -> int:
     )
     monitoring = [
         threading.Thread(target=run, args=(stop,), name=name, daemon=True)
-        for name, run in (("database-monitor", monitor.run), ("lane-monitor", lanes.run))
+        for name, run in (
+            ("database-monitor", monitor.run),
+            ("lane-monitor", lanes.run),
+            ("pause-ender", PauseEnder(ledger).run),
+        )
     ]
     for thread in monitoring:
         thread.start()
@@ -156,6 +186,8 @@ def serve(settings: ApiSettings) -> int:
         longest_body=settings.api_max_body,
         threads=settings.api_threads,
         limits=RateLimits(settings.rates),
+        themes=themes,
+        public_url=settings.public_url,
         docs=settings.api_docs,
     )
     server = uvicorn.Server(

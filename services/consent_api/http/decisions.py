@@ -56,11 +56,17 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", include_i
 
 
 def routes(
-    ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, dependencies: RequestDependencies, *, bulk_threads: int
+    ledger: Ledger,
+    rules: ValidationRules,
+    metrics: ApiMetrics,
+    dependencies: RequestDependencies,
+    commits: GroupCommit,
+    *,
+    bulk_threads: int,
 ) -> APIRouter:
     """The routes about decisions. ``bulk_threads``: bulk requests that are carried out at once."""
     router = APIRouter(tags=["decisions"])
-    handler = DecisionHandler(ledger, rules, metrics, bulk_threads=bulk_threads)
+    handler = DecisionHandler(ledger, rules, metrics, commits, bulk_threads=bulk_threads)
 
     @router.post(
         "/v1/decisions",
@@ -164,14 +170,16 @@ class _Batch:
 class DecisionHandler:
     """What is sent, on its way into the ledger."""
 
-    def __init__(self, ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, *, bulk_threads: int) -> None:
+    def __init__(
+        self, ledger: Ledger, rules: ValidationRules, metrics: ApiMetrics, commits: GroupCommit, *, bulk_threads: int
+    ) -> None:
         # A bulk transaction may last a minute: in threads of its own it occupies none that a live request needs.
         self._bulk_threads = anyio.CapacityLimiter(bulk_threads)
         self._bulk_at_once = ConcurrencyLimit(_BULK_AT_ONCE)
         self._ledger = ledger
         self._rules = rules
         self._metrics = metrics
-        self._commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
+        self._commits = commits
         self._back_pressure = BackPressure(ledger, metrics)
 
     async def submit(self, caller: ApiKey, key: str, body: bytes) -> Response:

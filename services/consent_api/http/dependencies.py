@@ -22,8 +22,10 @@ _BEARER = HTTPBearer(scheme_name="apiKey", description="An API key from `consent
 
 _SMALL_BODY = 262_144
 """Bytes of any body but a batch's: more than the longest evidence in its longest encoding."""
+_LINKS_BODY = 4_194_304
+"""Bytes: 10,000 addresses with their purposes and references."""
 BATCHES_AT_ONCE = 64
-_SUBMITTED_AT_ONCE, _QUESTIONS_AT_ONCE = 400, 32
+_SUBMITTED_AT_ONCE, _QUESTIONS_AT_ONCE, _LINKS_AT_ONCE = 400, 32, 4
 """Of one tenant: a decoded body takes ten times its size."""
 
 
@@ -98,6 +100,8 @@ class RequestDependencies:
     """The decisions of a batch, by whether it is bulk: 429 when that budget is used up."""
     read: Callable[..., Awaitable[ApiKey]]
     read_body: Callable[..., AsyncIterator[bytes]]
+    make_links: Callable[..., Awaitable[ApiKey]]
+    links_body: Callable[..., AsyncIterator[bytes]]
 
     @classmethod
     def build(
@@ -107,6 +111,7 @@ class RequestDependencies:
         submit, read = callers.require("submit", LIVE), callers.require("read", READ)
         # Which budget a batch takes from shows in its body, which is not read where neither has room.
         batch = callers.require("submit", LIVE_BATCHES, BULK, cost=0.0)
+        make_links = callers.require("links", BULK, cost=0.0)
         return cls(
             submit=submit,
             submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
@@ -115,4 +120,6 @@ class RequestDependencies:
             admit_batch=lambda caller, decisions, bulk: limits.admit(BULK if bulk else LIVE_BATCHES, caller, decisions),
             read=read,
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
+            make_links=make_links,
+            links_body=read_body(_LINKS_BODY, make_links, at_once=ConcurrencyLimit(_LINKS_AT_ONCE)),
         )

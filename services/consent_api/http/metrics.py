@@ -11,6 +11,8 @@ from consent_service.zero_series import from_zero
 
 SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CLASSES = ("live", "bulk")
+_LINK_KINDS = ("one-click", "preferences")
+_LINK_OUTCOMES = ("shown", "recorded", "wrong_token", "foreign_form", "outdated", "limited", "unavailable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,7 @@ class ApiMetrics:
     bulk_deferred: Counter
     bulk_resolved_age: Gauge
     dropped_fields: Counter
+    link_uses: Counter
     channels: Collection[str]
 
     @classmethod
@@ -105,8 +108,19 @@ class ApiMetrics:
                 ["field"],
                 registry=registry,
             ),
+            link_uses=Counter(
+                "consent_relay_api_link_uses_total",
+                "Uses of links by persons and their mail providers, by kind (one-click or preferences) and outcome:"
+                " shown, recorded (committed, or nothing to change), wrong_token (no link of ours, or its key was"
+                " retired; many: someone guesses, or a mailer cuts links), foreign_form (not sent by the page),"
+                " outdated (the page was; the person was asked to look again), limited (answered 429) or unavailable"
+                " (answered 503: nothing was recorded, look at the database).",
+                ["kind", "outcome"],
+                registry=registry,
+            ),
             channels=frozenset(channels),
         )
+        from_zero(metrics.link_uses, _LINK_KINDS, _LINK_OUTCOMES)
         from_zero(metrics.decisions, [*channels, "other"], _CLASSES, ("recorded", "repeated", "refused"))
         from_zero(metrics.no_effect, _CLASSES, ("refusal", "permission"), ("superseded", "no_address"))
         from_zero(metrics.idempotency_conflicts, ("in_flight", "reused"))

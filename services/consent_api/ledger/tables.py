@@ -152,6 +152,27 @@ purposes = Table(
     Index("purposes_of_tenant", "tenant", "purpose"),
 )
 
+# Refusals that a person made until a day, and the permissions that they gave for what follows. A row goes when the
+# permission is recorded.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("decision_id", Uuid, ForeignKey("decisions.decision_id"), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("address_id", BigInteger, ForeignKey("addresses.address_id"), nullable=False),
+    Column("subject_ref", Text),
+    Column("channel", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    # The moment of the refusal that is the pause.
+    Column("paused_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    # When the permission ends that follows.
+    Column("expires_at", BigInteger, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    PrimaryKeyConstraint("decision_id", "address_id"),
+    Index("pauses_by_end", "ends_at"),
+)
+
 live_repeats = Table(
     "live_repeats",
     metadata,
@@ -383,6 +404,7 @@ GRANTS: dict[str, str] = {
     "decisions": "SELECT, INSERT",
     "decision_addresses": "SELECT, INSERT",
     "purposes": "SELECT, INSERT",
+    "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
     "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",

@@ -19,6 +19,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from consent_api.errors import InvalidTokenError, NoLinkKeysError
 from consent_privacy.keyring import Key, Keyring
 
 LONGEST_TOKEN = 2_048
@@ -33,17 +34,6 @@ _TAG_BYTES = 16
 class LinkKind(StrEnum):
     ONE_CLICK = "one-click"
     PREFERENCES = "preferences"
-
-
-class InvalidTokenError(Exception):
-    """No token of ours, in whichever way: the text never differs."""
-
-    def __init__(self) -> None:
-        super().__init__("this is no link of ours")
-
-
-class NoLinkKeysError(Exception):
-    """The tenant has no link keys: `consent-relay keyring rotate FILE --tenant TENANT --links`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

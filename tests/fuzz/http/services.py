@@ -107,6 +107,7 @@ def running(servers: ServerEndpoints, keyring_file: Path, directory: Path) -> It
             "CONSENT_RELAY_TOPIC_PREFIX": topics.prefix,
             "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
             "CONSENT_RELAY_API_DATABASE": database,
+            "CONSENT_RELAY_PUBLIC_URL": "https://choices.example.com",
             "CONSENT_RELAY_GATE_KEYS_FILE": str(keys_file),
             "CONSENT_RELAY_STATE_DIR": str(directory / "state"),
             **{f"CONSENT_RELAY_{name}": "0" for name in RATES},  # Not limited: every answer would soon be 429.

@@ -26,6 +26,7 @@ BODIES: dict[str, Any] = {
     "/v1/decisions/batch": {"decisions": [DECISION, DECISION], "bulk": False},
     "/v1/subjects/{subject_ref}/addresses": {"addresses": [{"channel": "sms", "address": A}]},
     "/v1/explain": {"channel": "sms", "address": A, "purpose": "newsletter"},
+    "/v1/links": {"links": [{"channel": "sms", "address": A, "purpose": "newsletter", "subject_ref": "s-1"}]},
     "/v1/check": {"channel": "sms", "purpose": "newsletter", "addresses": [A, "x"]},
 }
 CONTENT_TYPES = (

@@ -109,9 +109,10 @@ def metrics_registry() -> CollectorRegistry:
 
 @pytest.fixture
 def api_key(owner_engine: Engine) -> str:
-    """A key of tenant acme that may submit and read."""
+    """A key of tenant acme that may submit, read and make links."""
+    scopes = ["submit", "read", "links"]
     with owner_engine.begin() as connection:
-        return key_store.create(connection, tenant="acme", scopes=["submit", "read"], name="tests", now=now_micros())
+        return key_store.create(connection, tenant="acme", scopes=scopes, name="tests", now=now_micros())
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str) ->
         rules=ValidationRules(channels=("sms", "email", "voice"), default_region="FR"),
         metrics=ApiMetrics.on(metrics_registry, channels=("sms", "email", "voice")),
         health=Health(),
+        public_url="https://choices.example.com",
     )
     with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
         yield client

@@ -43,6 +43,13 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ("GET", "/v1/subjects/s1/state?at=x", "/v1/subjects/{subject_ref}/state", None, 422),
     ("POST", "/v1/explain", "/v1/explain", {"channel": "sms", "address": A, "purpose": "newsletter"}, 200),
     ("POST", "/v1/explain", "/v1/explain", {"channel": "sms"}, 422),
+    (
+        "POST",
+        "/v1/links",
+        "/v1/links",
+        {"links": [{"channel": "sms", "address": A, "purpose": "*"}, {"channel": "sms", "address": ""}]},
+        200,
+    ),
     ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),
     ("GET", "/v1/subjects/s1/history", "/v1/subjects/{subject_ref}/history", None, 200),

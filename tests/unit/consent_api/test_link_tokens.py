@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_api.links.token import LONGEST_TOKEN, InvalidTokenError, Link, LinkKind, Links, NoLinkKeysError
+from consent_api.errors import InvalidTokenError, NoLinkKeysError
+from consent_api.links.token import LONGEST_TOKEN, Link, LinkKind, Links
 from consent_privacy import keyring_file
 from consent_privacy.keyring import Key, Keyring
 

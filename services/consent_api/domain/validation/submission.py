@@ -100,6 +100,15 @@ def named_address(channel: str, value: str, rules: ValidationRules, *, within: s
     return found
 
 
+def named_purpose(tenant: str, value: str, rules: ValidationRules) -> str:
+    """A purpose that a refusal could name. SubmissionInvalidError."""
+    reading = _Submission({"purpose": value}, rules, times.micros)
+    found = reading.purpose(tenant, "withdrawn")
+    if found is None:
+        raise SubmissionInvalidError(reading.needed)
+    return found
+
+
 def dropped_field(fault: FieldViolation) -> str:
     """The field of a submission that a fault is about, as a label of few values."""
     name = fault.pointer.split("/", 2)[1] if fault.pointer else ""
@@ -121,7 +130,7 @@ class _Submission:
         self._report_unknown(self._fields, "", FIELDS)
         status = self.read("status", lambda value: texts.one_of(value, "status", STATUSES), self.needed)
         channel = self.read("channel", self.channel, self.needed)
-        purpose = self._purpose(tenant, status)
+        purpose = self.purpose(tenant, status)
         address, subject_ref = self._person(channel)
         event_id = self.opaque("event_id", self.reference, () if address is None else (address,), self.spare)
         if purpose is not None and same_address(purpose, address):
@@ -220,7 +229,7 @@ class _Submission:
         faults.append(_not_the_address(name))
         return None
 
-    def _purpose(self, tenant: str, status: str | None) -> str | None:
+    def purpose(self, tenant: str, status: str | None) -> str | None:
         purposes = self._rules.purposes_of(tenant)
         return self.read("purpose", lambda value: purposes.read(value, status, self.spare), self.needed)
 

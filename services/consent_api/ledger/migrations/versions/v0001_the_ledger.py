@@ -226,6 +226,21 @@ CREATE TABLE api_keys (
     revoked_at bigint
 );
 
+CREATE TABLE pauses (
+    decision_id uuid NOT NULL REFERENCES decisions,
+    tenant text NOT NULL,
+    address_id bigint NOT NULL REFERENCES addresses,
+    subject_ref text,
+    channel text NOT NULL,
+    purpose text NOT NULL,
+    paused_at bigint NOT NULL,
+    ends_at bigint NOT NULL,
+    expires_at bigint NOT NULL,
+    evidence jsonb NOT NULL,
+    PRIMARY KEY (decision_id, address_id)
+);
+CREATE INDEX pauses_by_end ON pauses (ends_at);
+
 CREATE TABLE key_exports (
     host text NOT NULL,
     path text NOT NULL,

@@ -1,0 +1,73 @@
+"""/u/{token}: one click withdraws (RFC 8058). Mail scanners fetch every link, so only a POST changes anything."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError
+from consent_api.links import forms, pages
+from consent_api.links.opening import LinkPages, Opened
+from consent_api.links.recording import Choices
+from consent_api.links.token import Link, LinkKind
+from consent_contracts.decisions import EVERY_PURPOSE
+
+METHOD = "one-click-link"
+_FIELD, _VALUE = "list-unsubscribe", "one-click"
+
+
+def routes(links: LinkPages, choices: Choices) -> APIRouter:
+    """Not in /openapi.json: persons and their mail providers call it, by links."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.api_route("/u/{token}", methods=["GET", "HEAD"])
+    async def look(token: str, request: Request) -> Response:
+        opened = links.open(request, token, LinkKind.ONE_CLICK)
+        if isinstance(opened, Response):
+            return opened
+        links.count(LinkKind.ONE_CLICK, "shown")
+        return pages.one_click(opened.page, opened.link)
+
+    @router.api_route("/u/{token}/accessibility", methods=["GET", "HEAD"])
+    async def statement(token: str, request: Request) -> Response:
+        opened = links.open(request, token, LinkKind.ONE_CLICK, "/accessibility")
+        return opened if isinstance(opened, Response) else pages.statement(opened.page)
+
+    @router.post("/u/{token}")
+    async def unsubscribe(token: str, request: Request) -> Response:
+        opened = links.open(request, token, LinkKind.ONE_CLICK)
+        if isinstance(opened, Response):
+            return opened
+        fields = await forms.read(request)
+        if not any(name.strip().lower() == _FIELD and each.strip().lower() == _VALUE for name, each in fields.items()):
+            return pages.one_click(opened.page, opened.link, status=400)
+        if (wait := links.changes.wait_seconds(token)) > 0:
+            return links.limited(opened, wait)
+        return await _withdraw(links, choices, opened)
+
+    return router
+
+
+async def _withdraw(links: LinkPages, choices: Choices, opened: Opened) -> Response:
+    link = opened.link
+    try:
+        await choices.record(link.tenant, lambda now: [_withdrawal(opened, link)])
+    except (LedgerUnavailableError, ChoiceRefusedError) as error:
+        return links.unavailable(opened, error)
+    links.count(LinkKind.ONE_CLICK, "recorded")
+    return pages.unsubscribed(opened.page, link)
+
+
+def _withdrawal(opened: Opened, link: Link) -> dict[str, object]:
+    """Of that purpose, on that channel, at that address."""
+    return {
+        "channel": link.channel,
+        "purpose": link.purpose or EVERY_PURPOSE,
+        "status": "withdrawn",
+        "address": link.address,
+        "evidence": {
+            "capture_method": METHOD,
+            "source_system": pages.SOURCE_SYSTEM,
+            "actor": "data-subject",
+            "notice_language": opened.page.language,
+        },
+    }

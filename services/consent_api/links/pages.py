@@ -1,0 +1,267 @@
+"""The pages that a person sees. They need no script, and load nothing: style and logo are within."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from fastapi import Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from consent_api.links import theme as themes
+from consent_api.links.pauses import DAY_MICROS
+from consent_api.links.person import MOST_IN_HISTORY, Event, Person, Setting, State
+from consent_api.links.texts import WORDS, Words
+from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.token import Link
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+
+SOURCE_SYSTEM = "consent-relay"
+PAUSE_DAYS = (30, 90)
+ON, OFF = "on", "off"
+PAUSES = {f"pause_{days}": days for days in PAUSE_DAYS}
+"""What a form answers for a setting."""
+
+_TEMPLATES = Environment(
+    loader=PackageLoader(__package__ or "consent_api.links"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_STYLE = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
+_FAULTS = {404: "", 403: "refused_", 409: "changed_", 429: "limited_", 503: "unavailable_"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Of one link: in which theme and language, and the path that its forms and links lead to."""
+
+    theme: Theme
+    language: Language
+    path: str
+    home: str | None = None
+    """The link itself; None: it is none of ours."""
+
+    @property
+    def words(self) -> Words:
+        return WORDS[self.language]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """A choice that was recorded: ``state`` is on, off or paused."""
+
+    channel: str
+    purpose: str
+    state: State
+    until: int | None
+    decision_id: str
+    in_effect: bool
+
+
+def one_click(page: Page, link: Link, *, status: int = 200) -> Response:
+    """The page with one button."""
+    return _respond(page, "one_click.html", status=status, what=_what(page, link))
+
+
+def unsubscribed(page: Page, link: Link) -> Response:
+    return _respond(page, "unsubscribed.html", what=_what(page, link))
+
+
+def preferences(page: Page, person: Person, form: str) -> Response:
+    """``form``: sealed, what the form brings back."""
+    groups = [
+        {
+            "title": purpose.title.in_(page.language),
+            "text": purpose.text.in_(page.language),
+            "valid": page.words("preferences.valid", days=purpose.valid_days),
+            "settings": [_shown(page, each) for each in person.settings if each.purpose == purpose.id],
+        }
+        for purpose in page.theme.purposes
+    ]
+    return _respond(page, "preferences.html", groups=[each for each in groups if each["settings"]], form=form)
+
+
+def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:
+    """What was recorded, to keep, and what applies since."""
+    words = page.words
+    rows = [
+        {
+            "what": _named(page, each.purpose, each.channel),
+            "choice": words(f"receipt.{each.state}", until=words.day(each.until or 0)),
+            "reference": each.decision_id,
+            "in_effect": each.in_effect,
+        }
+        for each in saved
+    ]
+    now = [
+        {
+            "what": _named(page, each.purpose, each.channel),
+            "state": _state(words, each),
+            "is_on": each.state is State.ON,
+        }
+        for each in person.settings
+    ]
+    return _respond(page, "receipt.html", saved=rows, settings=now, at=words.moment(person.at))
+
+
+def history(page: Page, events: Sequence[Event]) -> Response:
+    words = page.words
+    rows = [
+        {
+            "when": words.moment(each.at),
+            "what": _named(page, each.purpose, each.channel),
+            "choice": words("history.given" if each.status == GIVEN else "history.refused"),
+            "how": words.of_channel("how", each.method or "other"),
+            "reference": each.decision_id,
+        }
+        for each in events
+    ]
+    return _respond(page, "history.html", events=rows, more=len(rows) == MOST_IN_HISTORY, most=MOST_IN_HISTORY)
+
+
+def statement(page: Page) -> Response:
+    """The accessibility statement, where the tenant has none of its own."""
+    return _respond(page, "statement.html")
+
+
+def fault(page: Page, status: int, *, retry_after: int | None = None) -> Response:
+    """404: no link of ours; 403, 409, 429, 503: nothing was recorded."""
+    kind = _FAULTS[status]
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    name = kind.rstrip("_")
+    words = page.words
+    title, text = words(f"wrong.{kind}title"), words(f"wrong.{name or 'lead'}")
+    return _respond(page, "fault.html", status=status, headers=headers, title=title, text=text)
+
+
+def answered(state: State) -> str | None:
+    """The answer that a form shows as chosen: none in a pause, which a yes or a no ends, and none before the first."""
+    return {State.ON: ON, State.OFF: OFF}.get(state)
+
+
+def question(words: Words, channel: str) -> str:
+    return words.of_channel("question", channel)
+
+
+def _shown(page: Page, setting: Setting) -> Mapping[str, object]:
+    """A setting as the form shows it. What was never answered has no answer chosen."""
+    words = page.words
+    chosen = answered(setting.state)
+    answers = [
+        {"value": value, "label": words(f"preferences.{name}"), "checked": value == chosen}
+        for value, name in ((ON, "yes"), (OFF, "no"), *((name, name) for name in PAUSES))
+    ]
+    return {
+        "key": setting.key,
+        "channel": words.of_channel("channels", setting.channel),
+        "question": question(words, setting.channel),
+        "state": _state(words, setting),
+        "tools": _tools(words, setting),
+        "is_on": setting.state is State.ON,
+        "answers": answers[:2],
+        "pauses": answers[2:] if setting.state is State.ON else [],
+    }
+
+
+def _state(words: Words, setting: Setting) -> str:
+    return words(f"state.{setting.state}", since=words.day(setting.since or 0), until=words.day(setting.until or 0))
+
+
+def _tools(words: Words, setting: Setting) -> str | None:
+    if not setting.tools or setting.state in (State.UNSET, State.ENDED):
+        return None
+    known = "all" if setting.applied == setting.tools else "some" if setting.applied else "none"
+    return words(f"tools.{known}", done=setting.applied, all=setting.tools)
+
+
+def _what(page: Page, link: Link) -> str:
+    assert link.channel is not None
+    words, purpose = page.words, page.theme.purpose(link.purpose)
+    channel = words.of_channel("by_channel", link.channel)
+    if purpose is not None:
+        return words("one_click.what", purpose=purpose.title.in_(page.language), channel=channel)
+    slug = words("every_purpose") if link.purpose == EVERY_PURPOSE else (link.purpose or "").replace("-", " ")
+    return words("one_click.what", purpose=slug, channel=channel)
+
+
+def _named(page: Page, purpose_id: str, channel: str) -> str:
+    purpose = page.theme.purpose(purpose_id)
+    if purpose is not None:
+        title = purpose.title.in_(page.language)
+    else:
+        title = page.words("receipt.everything") if purpose_id == EVERY_PURPOSE else purpose_id
+    return f"{title} – {page.words.of_channel('channels', channel)}"
+
+
+def _respond(
+    page: Page, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> Response:
+    style = _style(page.theme)
+    html = _TEMPLATES.get_template(template).render(
+        t=page.words,
+        theme=page.theme,
+        language=page.language,
+        other=next(each for each in LANGUAGES if each != page.language),
+        path=page.path,
+        home=page.home,
+        style=style,
+        privacy=page.theme.privacy.in_(page.language) if page.theme.privacy is not None else None,
+        accessibility=page.theme.accessibility.in_(page.language) if page.theme.accessibility is not None else None,
+        **values,
+    )
+    return Response(html, status_code=status, media_type="text/html", headers={**_headers(style), **(headers or {})})
+
+
+def _style(theme: Theme) -> str:
+    colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
+    return f":root{{{colours}}}\n{_STYLE}"
+
+
+def _headers(style: str) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        # The link is a secret.
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Robots-Tag": "noindex, nofollow",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    }
+
+
+def pause_end(now: int, answer: str) -> int:
+    """When a pause ends that begins now (micros)."""
+    return now + PAUSES[answer] * DAY_MICROS
+
+
+def evidence(
+    theme: Theme, purpose: themes.Purpose | None, channel: str, language: Language, method: str
+) -> dict[str, str]:
+    """What the page showed beside the answer. ``purpose``: None where the answer is for every one."""
+    asked = question(WORDS[language], channel)
+    text = (
+        themes.notice_text(purpose, asked, language)
+        if purpose is not None
+        else WORDS[language]("preferences.refuse_all")
+    )
+    return {
+        "controller": theme.controller,
+        "notice_id": theme.notice.id,
+        "notice_version": theme.notice.version,
+        "notice_hash": themes.notice_hash(text),
+        "notice_language": language,
+        "capture_method": method,
+        "source_system": SOURCE_SYSTEM,
+        "actor": "data-subject",
+        "withdrawal_method": "The same page, by the link in every message, free of charge.",
+    }

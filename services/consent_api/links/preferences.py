@@ -1,0 +1,287 @@
+"""/p/{token}: the preference centre. A person sees each choice, changes it, and keeps the receipt (R20)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from consent_api.domain.effects import Effect
+from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError
+from consent_api.ledger import database
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.ledger import Ledger
+from consent_api.links import forms, pages, pauses, person
+from consent_api.links.opening import LinkPages, Opened
+from consent_api.links.pages import OFF, ON, PAUSES, Saved
+from consent_api.links.pauses import DAY_MICROS, Pause
+from consent_api.links.person import Person, Setting, State
+from consent_api.links.recording import Choices
+from consent_api.links.theme import Purpose, Theme, notice_hash, notice_text
+from consent_api.links.token import LinkKind
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+
+T = TypeVar("T")
+
+METHOD = "preference-centre"
+_AT_ONCE = 2
+"""Pages that read the ledger at one moment: looking takes few threads from those who record."""
+_OTHER_SITES = ("cross-site", "same-site")
+
+
+class Shown(msgspec.Struct, array_like=True):
+    """What a page showed, as its form brings it back: the notice, and the state of each setting by its key."""
+
+    notice: str
+    states: dict[str, str]
+
+
+_SHOWN = msgspec.msgpack.Decoder(Shown)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One answer that is to be recorded. ``setting``: None for every purpose on the channel."""
+
+    channel: str
+    answer: str
+    setting: Setting | None = None
+    purpose: Purpose | None = None
+
+    @property
+    def purpose_id(self) -> str:
+        return self.purpose.id if self.purpose is not None else EVERY_PURPOSE
+
+
+def changes(theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], *, notice: str) -> list[Change] | None:
+    """What a form asks to record. None: only permissions, by a page that is no longer current. Pure.
+
+    A refusal is recorded whatever has changed since the page was made. A permission is not, where the person, or
+    someone on another page, has decided in the meantime, or where the text is another one.
+    """
+    action = fields.get("action")
+    if action == "refuse":
+        return [Change(channel=channel, answer=OFF) for channel in now.channels]
+    found: list[Change] = []
+    outdated = False
+    for setting in now.settings:
+        answer = ON if action == "accept" else fields.get(setting.key)
+        if answer not in (ON, OFF, *PAUSES) or answer == _answered(shown.states.get(setting.key)):
+            continue
+        if answer == ON and setting.state is State.ON:
+            continue
+        if answer == ON and (shown.notice != notice or shown.states.get(setting.key) != setting.state):
+            outdated = True
+            continue
+        found.append(
+            Change(
+                channel=setting.channel,
+                # Nothing follows a pause where nothing was permitted.
+                answer=answer if setting.state is State.ON or answer == ON else OFF,
+                setting=setting,
+                purpose=theme.purpose(setting.purpose),
+            )
+        )
+    return found if found or not outdated else None
+
+
+def _answered(state: str | None) -> str | None:
+    """The answer that the page had chosen for a setting."""
+    return pages.answered(State(state)) if state is not None else None
+
+
+def notice_shown(theme: Theme, language: str) -> str:
+    """Identifies all the texts of the page, in its language."""
+    lines = [theme.controller, theme.notice.id, theme.notice.version, language]
+    for each in theme.purposes:
+        lines += [
+            each.id,
+            *each.channels,
+            str(each.valid_days),
+            notice_text(each, "", "fr" if language == "fr" else "en"),
+        ]
+    return notice_hash("\n".join(lines))
+
+
+def routes(ledger: Ledger, links: LinkPages, choices: Choices) -> APIRouter:
+    """Not in /openapi.json: persons come by links."""
+    router = APIRouter(include_in_schema=False)
+    centre = PreferenceCentre(ledger, links, choices)
+
+    @router.api_route("/p/{token}", methods=["GET", "HEAD"])
+    async def look(token: str, request: Request) -> Response:
+        return await centre.show(request, token, "", lambda opened: centre.form(opened, token))
+
+    @router.api_route("/p/{token}/history", methods=["GET", "HEAD"])
+    async def history(token: str, request: Request) -> Response:
+        return await centre.show(request, token, "/history", centre.history)
+
+    @router.api_route("/p/{token}/accessibility", methods=["GET", "HEAD"])
+    async def statement(token: str, request: Request) -> Response:
+        opened = links.open(request, token, LinkKind.PREFERENCES, "/accessibility")
+        return opened if isinstance(opened, Response) else pages.statement(opened.page)
+
+    @router.post("/p/{token}")
+    async def save(token: str, request: Request) -> Response:
+        return await centre.save(request, token)
+
+    return router
+
+
+class PreferenceCentre:
+    """Belongs to one event loop."""
+
+    def __init__(self, ledger: Ledger, links: LinkPages, choices: Choices) -> None:
+        self._ledger = ledger
+        self._links = links
+        self._choices = choices
+        self._at_once = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def show(self, request: Request, token: str, below: str, make: Callable[[Opened], Response]) -> Response:
+        """A page that is made from the ledger, by ``make`` in a thread."""
+        opened = self._links.open(request, token, LinkKind.PREFERENCES, below)
+        if isinstance(opened, Response):
+            return opened
+        if (wait := self._links.looks.wait_seconds(token)) > 0:
+            return self._links.limited(opened, wait)
+        try:
+            page = await self._in_thread(lambda: make(opened))
+        except LedgerUnavailableError as error:
+            return self._links.unavailable(opened, error)
+        self._links.count(LinkKind.PREFERENCES, "shown")
+        return page
+
+    def form(self, opened: Opened, token: str) -> Response:
+        """The page to choose on. Blocks."""
+        now = self._read(opened)
+        states = {each.key: each.state.value for each in now.settings}
+        shown = Shown(notice=notice_shown(opened.page.theme, opened.page.language), states=states)
+        return pages.preferences(opened.page, now, self._links.sealer.seal_form(token, msgspec.msgpack.encode(shown)))
+
+    def history(self, opened: Opened) -> Response:
+        """Blocks."""
+        keyring = self._ledger.context.keyring
+        return pages.history(opened.page, self._ledger.transact(lambda c: person.history(c, keyring, opened.link)))
+
+    async def save(self, request: Request, token: str) -> Response:
+        """Record what the form asks for; the receipt."""
+        opened = self._links.open(request, token, LinkKind.PREFERENCES)
+        if isinstance(opened, Response):
+            return opened
+        fields = await forms.read(request)
+        try:
+            shown = _SHOWN.decode(self._links.sealer.open_form(token, fields.get("form", "")))
+        except (InvalidTokenError, msgspec.DecodeError):
+            shown = None
+        if shown is None or request.headers.get("sec-fetch-site") in _OTHER_SITES:
+            self._links.count(LinkKind.PREFERENCES, "foreign_form")
+            return pages.fault(opened.page, 403)
+        if (wait := self._links.changes.wait_seconds(token)) > 0:
+            return self._links.limited(opened, wait)
+        try:
+            return await self._save(opened, shown, fields)
+        except (LedgerUnavailableError, ChoiceRefusedError) as error:
+            return self._links.unavailable(opened, error)
+
+    async def _save(self, opened: Opened, shown: Shown, fields: Mapping[str, str]) -> Response:
+        page = opened.page
+        now = await self._in_thread(lambda: self._read(opened))
+        asked = changes(page.theme, shown, now, fields, notice=notice_shown(page.theme, page.language))
+        if asked is None:
+            self._links.count(LinkKind.PREFERENCES, "outdated")
+            return pages.fault(page, 409)
+        saved = await self._record(opened, asked)
+        if saved:
+            # It is recorded, and the person is to see that, even where the ledger cannot be read any more.
+            try:
+                now = await self._in_thread(lambda: self._read(opened))
+            except LedgerUnavailableError:
+                now = replace(now, settings=())
+        self._links.count(LinkKind.PREFERENCES, "recorded")
+        return pages.receipt(page, saved, now)
+
+    async def _record(self, opened: Opened, asked: Sequence[Change]) -> list[Saved]:
+        if not asked:
+            return []
+        tenant = opened.link.tenant
+        recorded = await self._choices.record(tenant, lambda at: [_fields(opened, each, at) for each in asked])
+        pairs = list(zip(asked, recorded, strict=True))
+        begun = [pause for change, result in pairs for pause in _pauses(opened, change, result)]
+        try:
+            if begun:
+                await self._in_thread(lambda: self._ledger.transact(lambda c: pauses.add(c, begun)))
+        except LedgerUnavailableError:
+            # The refusal is recorded, and what was to follow it is not.
+            begun = []
+        paused = {each.decision_id: each.ends_at for each in begun}
+        return [_saved(change, result, paused.get(result.decision_id)) for change, result in pairs]
+
+    def _read(self, opened: Opened) -> Person:
+        keyring, link, theme = self._ledger.context.keyring, opened.link, opened.page.theme
+        return self._ledger.transact(lambda c: person.read(c, keyring, link, theme, now=database.clock(c)))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._at_once:
+            return await anyio.to_thread.run_sync(work)
+
+
+def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
+    """One answer as it is submitted, at the ledger's ``now``."""
+    link, theme, language = opened.link, opened.page.theme, opened.page.language
+    fields: dict[str, object] = {"channel": change.channel, "purpose": change.purpose_id}
+    if link.subject_ref is not None:
+        fields["subject_ref"] = link.subject_ref
+    if link.address is not None and (link.channel == change.channel or link.subject_ref is None):
+        fields["address"] = link.address
+    fields["evidence"] = pages.evidence(theme, change.purpose, change.channel, language, METHOD)
+    if change.answer == ON and change.purpose is not None:
+        return {**fields, "status": GIVEN, "occurred_at": now, "expires_at": now + _valid(change.purpose)}
+    return {**fields, "status": "withdrawn"}
+
+
+def _pauses(opened: Opened, change: Change, recorded: Recorded) -> list[Pause]:
+    """What follows a pause, at each address that was permitted, unless the permission ends sooner."""
+    if change.answer not in PAUSES or change.setting is None or change.purpose is None:
+        return []
+    ends_at = pages.pause_end(recorded.recorded_at, change.answer)
+    expires_at = change.setting.expires_at or recorded.recorded_at + _valid(change.purpose)
+    if expires_at <= ends_at:
+        return []
+    page = opened.page
+    return [
+        Pause(
+            decision_id=recorded.decision_id,
+            tenant=opened.link.tenant,
+            address_id=address_id,
+            subject_ref=opened.link.subject_ref,
+            channel=change.channel,
+            purpose=change.purpose.id,
+            paused_at=recorded.effective_at,
+            ends_at=ends_at,
+            expires_at=expires_at,
+            evidence=pages.evidence(page.theme, change.purpose, change.channel, page.language, METHOD),
+        )
+        for address_id in change.setting.permitted
+    ]
+
+
+def _saved(change: Change, recorded: Recorded, until: int | None) -> Saved:
+    """``until``: the end of the pause, if it is one."""
+    state = State.ON if change.answer == ON else State.OFF if until is None else State.PAUSED
+    return Saved(
+        channel=change.channel,
+        purpose=change.purpose_id,
+        state=state,
+        until=until,
+        decision_id=recorded.decision_id,
+        in_effect=change.answer != ON or recorded.outcome.effect is not Effect.SUPERSEDED,
+    )
+
+
+def _valid(purpose: Purpose) -> int:
+    return purpose.valid_days * DAY_MICROS

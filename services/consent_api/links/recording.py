@@ -1,0 +1,71 @@
+"""What a person chooses on a page, on its way into the ledger: by the rules, and the outbox, of any decision."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from consent_api.domain.validation import Accepted, ValidationRules, validate
+from consent_api.errors import ChoiceRefusedError, SubmissionInvalidError
+from consent_api.http.group_commit import GroupCommit
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.idempotency import Request
+from consent_api.ledger.submissions import Submission
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+
+log = logging.getLogger(__name__)
+
+SENDER = "link"
+_UNKNOWN_PURPOSE = "unknown_purpose"
+
+Fields = Mapping[str, object]
+
+
+class Choices:
+    """Belongs to one event loop."""
+
+    def __init__(self, rules: ValidationRules, metrics: ApiMetrics, commits: GroupCommit) -> None:
+        self._rules = rules
+        self._metrics = metrics
+        self._commits = commits
+
+    async def record(self, tenant: str, chosen: Callable[[int], Sequence[Fields]]) -> list[Recorded]:
+        """Committed when this returns, all or nothing, on the live lane. ``chosen`` is given the ledger's clock
+        (micros). ChoiceRefusedError, LedgerUnavailableError.
+
+        Each use of a link is a choice of its own: someone may opt in and use an old link again a minute later.
+        """
+        submission = Submission(
+            request=Request(tenant=tenant, key=f"{SENDER} {secrets.token_hex(16)}", content=b""),
+            parse=lambda now: [self._read(tenant, fields, now) for fields in chosen(now)],
+            answer=lambda parsed, results: None,
+        )
+        done = await self._commits.commit_grouped(submission)
+        recorded = [each for each in done.results if isinstance(each, Recorded)]
+        for read, result in zip(done.parsed, done.results, strict=True):
+            channel = read.channel if isinstance(read, Accepted) else None
+            outcome = "recorded" if isinstance(result, Recorded) else "refused"
+            self._metrics.decided(outcome, channel, bulk=False)
+        if len(recorded) < len(done.results):
+            faults = {f"{e.pointer} {e.code}" for r in done.results if not isinstance(r, Recorded) for e in r.faults}
+            log.error("a choice on a page was refused", extra={"tenant": tenant, "why": ", ".join(sorted(faults))})
+            raise ChoiceRefusedError("a rule of this installation refuses the choice")
+        return recorded
+
+    def _read(self, tenant: str, fields: Fields, now: int) -> Accepted | SubmissionInvalidError:
+        try:
+            return self._validated(tenant, fields, now)
+        except SubmissionInvalidError as error:
+            if fields["status"] == GIVEN or all(each.code != _UNKNOWN_PURPOSE for each in error.faults):
+                return error
+        # A link is older than the purposes that are declared today. Its refusal is taken in the wider sense.
+        try:
+            return self._validated(tenant, {**fields, "purpose": EVERY_PURPOSE}, now)
+        except SubmissionInvalidError as error:
+            return error
+
+    def _validated(self, tenant: str, fields: Fields, now: int) -> Accepted:
+        return replace(validate(fields, tenant=tenant, rules=self._rules, now=now), sender=SENDER)

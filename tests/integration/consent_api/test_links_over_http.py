@@ -1,0 +1,379 @@
+"""One-click links and the preference centre, over HTTP and into the ledger. # R5 R7 R19 R20"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine, text
+
+from consent_api.domain.validation import EVIDENCE, ValidationRules
+from consent_api.errors import LedgerUnavailableError
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
+from consent_api.ledger.ledger import Ledger
+from consent_api.links.pauses import PauseEnder
+from consent_api.links.token import Link, LinkKind, Links
+from consent_contracts.cloudevents import rfc3339
+from consent_service.clock import now_micros
+from consent_service.health import Health
+from tests.support.themes import CHANNELS, themes
+
+PUBLIC_URL = "https://choices.example.com"
+EMAIL, PHONE = "someone@example.com", "+33639980011"
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tmp_path: Path) -> Iterator[TestClient]:
+    """The API with a preference centre."""
+    app = create_app(
+        ledger=ledger,
+        key_store=key_store.ApiKeyStore(ledger.engine),
+        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
+        metrics=ApiMetrics.on(metrics_registry, channels=CHANNELS),
+        health=Health(),
+        themes=themes(tmp_path),
+        public_url=PUBLIC_URL,
+    )
+    with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def person(client: TestClient) -> Iterator[TestClient]:
+    """A browser or a mail provider, without credentials."""
+    with TestClient(client.app, headers={"Accept-Language": "en"}) as person:
+        yield person
+
+
+def make(client: TestClient, **wanted: str) -> dict[str, Any]:
+    response = client.post("/v1/links", json={"links": [wanted]})
+    assert response.status_code == 200, response.text
+    (found,) = response.json()["links"]
+    return dict(found)
+
+
+def unsubscribe_path(client: TestClient, purpose: str = "promotions", address: str = EMAIL) -> str:
+    url: str = make(client, channel="email", address=address, purpose=purpose)["unsubscribe"]
+    return url.removeprefix(PUBLIC_URL)
+
+
+def preferences_path(client: TestClient, **more: str) -> str:
+    url: str = make(client, channel="email", address=EMAIL, **more)["preferences"]
+    return url.removeprefix(PUBLIC_URL)
+
+
+def grant(client: TestClient, channel: str = "email", purpose: str = "promotions", **person: str) -> None:
+    body = {
+        "channel": channel,
+        "purpose": purpose,
+        "status": "given",
+        "occurred_at": rfc3339(now_micros() - 3600 * SECOND),
+        "expires_at": "2999-01-01T00:00:00Z",
+        "evidence": {name: f"some {name}" for name in EVIDENCE},
+        **person,
+    }
+    response = client.post("/v1/decisions", json=body, headers={"Idempotency-Key": str(uuid4())})
+    assert response.status_code == 201, response.text
+
+
+def permitted(client: TestClient, channel: str = "email", purpose: str = "promotions", address: str = EMAIL) -> bool:
+    body = {"channel": channel, "purpose": purpose, "address": address}
+    return bool(client.post("/v1/explain", json=body).json()["verdict"]["permitted"])
+
+
+def recorded(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        query = "SELECT channel, purpose, status, bulk, subject_id, evidence FROM decisions ORDER BY recorded_at"
+        return list(connection.execute(text(query)).all())
+
+
+def form_of(page: str) -> str:
+    found = re.search(r'name="form" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+def test_scanners_fetching_every_link_withdraw_nothing(person: TestClient, client: TestClient, engine: Engine) -> None:
+    addresses = [{"channel": "email", "address": f"u{i}@example.com", "purpose": "promotions"} for i in range(15)]
+    response = client.post("/v1/links", json={"links": addresses})
+    assert response.status_code == 200, response.text
+    made = response.json()["links"]
+    paths = [url.removeprefix(PUBLIC_URL) for each in made for url in (each["unsubscribe"], each["preferences"])]
+    assert len(set(paths)) == 30
+    for path in paths:
+        for method in ("GET", "HEAD"):
+            response = person.request(method, path, follow_redirects=False)
+            assert response.status_code == 200
+            assert "set-cookie" not in response.headers
+        assert "<script" not in response.text
+    assert recorded(engine) == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({"data": ONE_CLICK}, id="urlencoded"),
+        pytest.param({"files": {"List-Unsubscribe": (None, "One-Click")}}, id="multipart"),
+    ],
+)
+def test_one_click_withdraws_that_purpose_on_that_channel_and_can_be_repeated(
+    person: TestClient, client: TestClient, engine: Engine, sent: dict[str, Any]
+) -> None:
+    grant(client, purpose="promotions", address=EMAIL)
+    grant(client, purpose="newsletter", address=EMAIL)
+    path = unsubscribe_path(client)
+    for _ in range(2):
+        response = person.post(path, **sent, follow_redirects=False)
+        assert response.status_code == 200
+        assert "set-cookie" not in response.headers
+        assert "you are unsubscribed" in response.text
+    assert not permitted(client, purpose="promotions")
+    assert permitted(client, purpose="newsletter")
+    withdrawal = recorded(engine)[-1]
+    assert (withdrawal.status, withdrawal.bulk, withdrawal.subject_id) == ("withdrawn", False, None)
+    assert withdrawal.evidence["capture_method"] == "one-click-link"
+    # An old link works again after a new consent.
+    grant(client, purpose="promotions", address=EMAIL, subject_ref="customer-1")
+    assert person.post(path, data=ONE_CLICK).status_code == 200
+    assert not permitted(client, purpose="promotions")
+
+
+def test_without_the_body_of_rfc_8058_nothing_is_withdrawn(
+    person: TestClient, client: TestClient, engine: Engine
+) -> None:
+    path = unsubscribe_path(client)
+    for sent in ({}, {"data": {"List-Unsubscribe": "no"}}, {"content": b"\xff\x00", "headers": {"Content-Type": "x"}}):
+        assert person.post(path, **sent).status_code == 400
+    assert recorded(engine) == []
+
+
+def test_every_wrong_link_gets_the_same_answer(person: TestClient, client: TestClient, engine: Engine) -> None:
+    good, preferences = unsubscribe_path(client), preferences_path(client)
+    strangers = Links(_other_keyring())
+    link = Link(tenant="acme", kind=LinkKind.ONE_CLICK, channel="email", address=EMAIL, purpose="promotions")
+    wrong = [
+        good[:-1],
+        good[:20],
+        good + "A",
+        good[:40] + ("A" if good[40] != "A" else "B") + good[41:],
+        "/u/" + strangers.token(link),
+        preferences.replace("/p/", "/u/"),
+        "/u/x",
+        "/u/" + "A" * 3_000,
+    ]
+    answers = {(r.status_code, r.text) for r in (person.post(path, data=ONE_CLICK) for path in wrong)}
+    assert len(answers) == 1
+    assert {status for status, _ in answers} == {404}
+    assert person.get(good.replace("/u/", "/p/")).status_code == 404
+    assert recorded(engine) == []
+
+
+def _other_keyring() -> Any:
+    import tempfile
+
+    from consent_privacy import keyring_file
+
+    with tempfile.TemporaryDirectory() as directory:
+        return keyring_file.generate(Path(directory) / "keyring.toml", ["acme"])
+
+
+def test_who_guesses_is_slowed_down_and_stops_no_one_else(person: TestClient, client: TestClient) -> None:
+    statuses = {person.get(f"/u/{'A' * 60}{i:03}").status_code for i in range(40)}
+    assert statuses == {404, 429}
+    assert person.post(unsubscribe_path(client), data=ONE_CLICK).status_code == 200
+
+
+def test_a_link_that_is_used_too_often_stops_no_other(person: TestClient, client: TestClient) -> None:
+    path = unsubscribe_path(client)
+    answers = [person.post(path, data=ONE_CLICK) for _ in range(11)]
+    assert [each.status_code for each in answers] == [200] * 10 + [429]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert person.post(unsubscribe_path(client, "survey"), data=ONE_CLICK).status_code == 200
+
+
+def test_what_cannot_be_committed_is_answered_503(
+    person: TestClient, client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, preferences = unsubscribe_path(client), preferences_path(client)
+    form = form_of(person.get(preferences).text)
+    monkeypatch.setattr(Ledger, "transact", MagicMock(side_effect=LedgerUnavailableError("gone", retry_after=7)))
+    for response in (
+        person.post(path, data=ONE_CLICK),
+        person.get(preferences),
+        person.post(preferences, data={"form": form, "action": "refuse"}),
+    ):
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "7"
+        assert "Nothing was changed" in response.text
+
+
+def test_headers_of_thousands_of_messages_come_from_one_call(client: TestClient) -> None:
+    wanted = [
+        {"channel": "email", "address": f"person{i}@example.com", "purpose": "promotions", "subject_ref": f"c-{i}"}
+        for i in range(1_000)
+    ]
+    response = client.post("/v1/links", json={"links": wanted})
+    assert response.status_code == 200
+    made = response.json()["links"]
+    assert len({each["list_unsubscribe"] for each in made}) == 1_000
+    assert made[0]["list_unsubscribe"] == f"<{made[0]['unsubscribe']}>"
+    assert made[0]["list_unsubscribe_post"] == "List-Unsubscribe=One-Click"
+    assert all(len(each["list_unsubscribe"]) < 250 for each in made[:100])
+    assert "person0" not in response.text
+
+
+def test_making_links_needs_its_scope_and_names_what_is_wrong(client: TestClient, owner_engine: Engine) -> None:
+    one = {"channel": "email", "address": EMAIL}
+    with owner_engine.begin() as connection:
+        other = key_store.create(connection, tenant="acme", scopes=["submit"], name="shop", now=now_micros())
+    refused = client.post("/v1/links", json={"links": [one]}, headers={"Authorization": f"Bearer {other}"})
+    assert refused.status_code == 403
+    wrong = [one, {**one, "address": "no address"}, {**one, "purpose": "NO SLUG"}, {**one, "channel": "pigeon"}]
+    good, *others = client.post("/v1/links", json={"links": wrong}).json()["links"]
+    assert set(good) == {"preferences"}
+    assert [each["errors"][0]["field"] for each in others] == [
+        "/links/1/address",
+        "/links/2/purpose",
+        "/links/3/channel",
+    ]
+    for none_or_too_many in ([], [one] * 10_001):
+        assert client.post("/v1/links", json={"links": none_or_too_many}).status_code == 422
+
+
+def test_the_centre_saves_what_is_changed_with_the_evidence_of_what_it_showed(
+    person: TestClient, client: TestClient, engine: Engine
+) -> None:
+    grant(client, purpose="promotions", subject_ref="customer-1", address=EMAIL)
+    path = preferences_path(client, subject_ref="customer-1")
+    page = person.get(path)
+    assert page.status_code == 200
+    assert page.text.count(" checked") == 1  # What was never answered has no answer chosen.
+    assert "SMS" not in page.text  # No number is known.
+    before = len(recorded(engine))
+    answers = {"email.promotions": "off", "email.newsletter": "on"}
+    receipt = person.post(f"{path}?lang=fr", data={"form": form_of(person.get(f"{path}?lang=fr").text), **answers})
+    assert receipt.status_code == 200
+    assert "Vos choix sont enregistrés" in receipt.text
+    refused, given = sorted(recorded(engine)[before:], key=lambda row: row.status, reverse=True)
+    assert (given.status, given.purpose) == ("given", "newsletter")
+    assert (refused.status, refused.purpose) == ("withdrawn", "promotions")
+    assert given.evidence.keys() == set(EVIDENCE)
+    assert given.evidence["notice_language"] == "fr"
+    assert given.evidence["notice_version"] == "2026-11"
+    assert given.evidence["notice_hash"] != refused.evidence["notice_hash"]
+    assert permitted(client, purpose="newsletter")
+    assert not permitted(client, purpose="promotions")
+    history = person.get(f"{path}/history")
+    assert history.status_code == 200
+    assert history.text.count(" · This page · ") == 2
+
+
+def test_refusing_all_is_one_click_as_accepting_all(person: TestClient, client: TestClient) -> None:
+    for channel, address in (("email", EMAIL), ("sms", PHONE)):
+        grant(client, channel, subject_ref="customer-1", address=address)
+    path = preferences_path(client, subject_ref="customer-1")
+    page = person.get(path).text
+    refuse, accept = (
+        re.search(rf'<button class="([^"]*)" name="action" value="{each}"', page) for each in ("refuse", "accept")
+    )
+    assert refuse is not None
+    assert accept is not None
+    assert refuse[1] == accept[1]
+    assert person.post(path, data={"form": form_of(page), "action": "refuse"}).status_code == 200
+    assert not permitted(client)
+    assert not permitted(client, "sms", address=PHONE)
+    assert not permitted(client, purpose="a-purpose-to-come")
+    form = form_of(person.get(path).text)
+    receipt = person.post(path, data={"form": form, "action": "accept"})
+    assert receipt.status_code == 200
+
+
+def test_a_form_counts_for_its_own_link_and_from_its_own_page(
+    person: TestClient, client: TestClient, engine: Engine
+) -> None:
+    path = preferences_path(client)
+    other = make(client, channel="email", address="other@example.com")["preferences"].removeprefix(PUBLIC_URL)
+    theirs, ours = form_of(person.get(other).text), form_of(person.get(path).text)
+    refuse = {"action": "refuse"}
+    for form, headers in ((theirs, {}), ("", {}), ("x" * 100, {}), (ours, {"Sec-Fetch-Site": "cross-site"})):
+        assert person.post(path, data={"form": form, **refuse}, headers=headers).status_code == 403
+    assert recorded(engine) == []
+    assert (
+        person.post(path, data={"form": ours, **refuse}, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+    )
+
+
+def test_an_outdated_page_gives_no_permission_but_refuses(person: TestClient, client: TestClient) -> None:
+    path = preferences_path(client)
+    form = form_of(person.get(path).text)
+    person.post(unsubscribe_path(client), data=ONE_CLICK)
+    assert person.post(path, data={"form": form, "email.promotions": "on"}).status_code == 409
+    assert not permitted(client)
+    answer = person.post(path, data={"form": form, "email.promotions": "on", "email.survey": "off"})
+    assert answer.status_code == 200
+    assert not permitted(client)
+
+
+def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: TestClient) -> None:
+    for path in (unsubscribe_path(client), preferences_path(client), "/u/wrong"):
+        headers = person.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "script-src" not in policy
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("refused_meanwhile", [False, True])
+def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
+    person: TestClient, client: TestClient, ledger: Ledger, owner_engine: Engine, refused_meanwhile: bool
+) -> None:
+    grant(client, subject_ref="customer-1", address=EMAIL)
+    path = preferences_path(client, subject_ref="customer-1")
+    receipt = person.post(path, data={"form": form_of(person.get(path).text), "email.promotions": "pause_30"})
+    assert "Paused until" in receipt.text
+    assert not permitted(client)
+    assert "Paused until" in person.get(path).text
+    ender = PauseEnder(ledger)
+    assert ender.turn() == 0
+    if refused_meanwhile:
+        person.post(unsubscribe_path(client), data=ONE_CLICK)
+    with owner_engine.begin() as connection:
+        thirty_days = {"ago": 30 * 86_400 * SECOND}
+        connection.execute(
+            text("UPDATE decisions SET effective_at = effective_at - :ago, recorded_at = recorded_at - :ago"),
+            thirty_days,
+        )
+        connection.execute(
+            text("UPDATE pauses SET paused_at = paused_at - :ago, ends_at = ends_at - :ago"), thirty_days
+        )
+    assert ender.turn() == 1
+    assert permitted(client) is not refused_meanwhile
+    assert ender.turn() == 0
+
+
+def test_what_is_recorded_is_shown_although_the_ledger_cannot_be_read_after_it(
+    person: TestClient, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant(client, address=EMAIL)
+    path = preferences_path(client)
+    form = form_of(person.get(path).text)
+    monkeypatch.setattr("consent_api.links.pauses.add", MagicMock(side_effect=LedgerUnavailableError("gone")))
+    receipt = person.post(path, data={"form": form, "email.promotions": "pause_30"})
+    assert receipt.status_code == 200
+    assert "<strong>No</strong>" in receipt.text
+    assert "Paused" not in receipt.text
+    assert not permitted(client)

@@ -1,0 +1,220 @@
+"""What the pages of links are made of: themes, words, limits, forms, and what a form changes. # R19 R20"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi import Request
+
+from consent_api.domain.validation import Purposes, ValidationRules
+from consent_api.errors import MisconfiguredError
+from consent_api.links import forms, pages, preferences, texts
+from consent_api.links.limits import Allowance, Uses
+from consent_api.links.pages import Page
+from consent_api.links.person import Person, Setting, State
+from consent_api.links.preferences import Shown, changes
+from consent_api.links.theme import Colours, Theme, contrast, read_themes, require_declared
+from consent_api.links.token import Link, LinkKind
+from tests.support.themes import CHANNELS, FILE, themes
+
+LINK = Link(tenant="acme", kind=LinkKind.ONE_CLICK, channel="email", address="a@example.com", purpose="promotions")
+
+
+@pytest.fixture(scope="module")
+def theme(tmp_path_factory: pytest.TempPathFactory) -> Theme:
+    return themes(tmp_path_factory.mktemp("themes"))["acme"]
+
+
+def names(table: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in table.items():
+        found |= names(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name}
+    return found
+
+
+def test_every_text_is_there_in_each_language() -> None:
+    english, french = (texts.WORDS[language].texts for language in ("en", "fr"))
+    assert names(english) == names(french)
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "language"),
+    [
+        (None, None, "fr"),
+        (None, "fr-CA,fr;q=0.9,en;q=0.8", "fr"),
+        (None, "en-GB", "en"),
+        (None, "de,en;q=0.3,fr;q=0.5", "fr"),
+        (None, "de", "fr"),
+        (None, "en;q=0", "fr"),
+        (None, ";;,q=,en;q=x,\0", "fr"),
+        ("en", "fr", "en"),
+        ("<script>", "en", "en"),
+    ],
+)
+def test_the_language_is_the_link_s_or_the_browser_s_or_the_tenant_s(
+    asked: str | None, accepted: str | None, language: str
+) -> None:
+    assert texts.chosen(asked, accepted, "fr") == language
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert Colours().faults() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"colours": {"accent": "#9ad0c2"}}, "colours.accent on colours.surface has a contrast of"),
+        ({"colours": {"accent": "#1f4e46; } body { display: none"}}, "a colour is #rrggbb"),
+        ({"logo": "missing.svg"}, "acme.logo"),
+        ({"notice": {}}, "acme.notice.version"),
+        ({"privacy": {"en": "javascript:alert(1)", "fr": "https://example.com"}}, "acme.privacy.en"),
+        ({"purposes": []}, "acme.purposes"),
+        ({"unknown": 1}, "acme.unknown"),
+    ],
+)
+def test_a_theme_that_cannot_be_shown_is_refused_at_start(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    document = yaml.safe_load(FILE)
+    document["acme"] |= change
+    path = tmp_path / "themes.yaml"
+    path.write_text(yaml.safe_dump(document), "utf-8")
+    with pytest.raises(ValueError, match=fault):
+        read_themes(path, channels=CHANNELS)
+
+
+def test_purposes_have_channels_of_this_installation_and_names_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "themes.yaml"
+    path.write_text(FILE, "utf-8")
+    with pytest.raises(ValueError, match="purpose promotions has a channel that this installation has not: voice"):
+        read_themes(path, channels=("sms", "email"))
+    path.write_text(FILE.replace("id: survey", "id: promotions"), "utf-8")
+    with pytest.raises(ValueError, match="purpose promotions is there twice"):
+        read_themes(path, channels=CHANNELS)
+
+
+def test_a_purpose_that_is_offered_is_declared(theme: Theme) -> None:
+    rules = ValidationRules(channels=CHANNELS, default_region="FR")
+    require_declared({"acme": theme}, rules)
+    declared = Purposes(declared=frozenset({"promotions", "newsletter"}))
+    with pytest.raises(MisconfiguredError, match=r"tenant acme that are not declared .*: survey\.$"):
+        require_declared({"acme": theme}, replace(rules, tenant_purposes={"acme": declared}))
+
+
+def test_a_logo_is_within_the_page(tmp_path: Path) -> None:
+    (tmp_path / "logo.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", "utf-8")
+    document = yaml.safe_load(FILE)
+    document["acme"]["logo"] = "logo.svg"
+    (tmp_path / "themes.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    theme = read_themes(tmp_path / "themes.yaml", channels=CHANNELS)["acme"]
+    page = pages.one_click(Page(theme=theme, language="en", path="/u/x", home="/u/x"), LINK)
+    assert b'<img class="logo" src="data:image/svg+xml;base64,' in page.body
+
+
+def test_what_a_tenant_or_a_link_names_is_escaped(theme: Theme) -> None:
+    hostile = replace(theme, name="<script>alert(1)</script>", purposes=())
+    page = Page(theme=hostile, language="en", path="/u/x", home="/u/x")
+    shown = pages.one_click(page, replace(LINK, purpose="<b>")).body
+    assert b"<script" not in shown
+    assert b"<b>" not in shown
+
+
+def test_a_link_waits_once_its_burst_is_used_and_no_other_does() -> None:
+    now = 0.0
+    uses = Uses(Allowance(burst=2, every=10.0), clock=lambda: now)
+    assert [uses.wait_seconds("a") for _ in range(3)] == [0, 0, 10]
+    assert uses.wait_seconds("b") == 0
+    now = 10.0
+    assert [uses.wait_seconds("a") for _ in range(2)] == [0, 10]
+
+
+def request(content_type: str, body: bytes) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", content_type.encode())]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b""}, receive)
+
+
+MULTIPART = (
+    b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\nContent-Type: text/plain\r\n\r\n1\r\n--b--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "fields"),
+    [
+        ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click", {"List-Unsubscribe": "One-Click"}),
+        ("", b"List-Unsubscribe=One-Click", {"List-Unsubscribe": "One-Click"}),
+        ("Multipart/Form-Data; boundary=b", MULTIPART, {"List-Unsubscribe": "One-Click", "f": "1"}),
+        ('multipart/form-data; boundary="b"', MULTIPART, {"List-Unsubscribe": "One-Click", "f": "1"}),
+        ("multipart/form-data", MULTIPART, {}),
+        ("multipart/form-data; boundary=other", MULTIPART, {}),
+        ("application/x-www-form-urlencoded", b"&".join([b"a=1"] * 2_000), {}),
+        ("application/x-www-form-urlencoded", b"\xff\xfe=%ff", {"\ufffd\ufffd": "\ufffd"}),
+        ("multipart/form-data; boundary=b\r\nX: y", b"", {}),
+    ],
+)
+def test_forms_are_read_in_both_encodings(content_type: str, body: bytes, fields: dict[str, str]) -> None:
+    assert asyncio.run(forms.read(request(content_type, body))) == fields
+
+
+STATES = list(State)
+NOTICE = "n"
+
+
+def one_setting(state: State) -> Person:
+    return Person(at=0, settings=(Setting(purpose="promotions", channel="email", state=state),))
+
+
+@pytest.mark.parametrize(
+    ("shown", "current", "answer"), list(product(STATES, STATES, [None, "on", "off", "pause_30", "other"]))
+)
+def test_a_refusal_is_always_recorded_and_a_permission_only_by_a_current_page(
+    theme: Theme, shown: State, current: State, answer: str | None
+) -> None:
+    fields = {"email.promotions": answer} if answer is not None else {}
+    asked = Shown(notice=NOTICE, states={"email.promotions": shown.value})
+    found = changes(theme, asked, one_setting(current), fields, notice=NOTICE)
+    unchanged = answer == pages.answered(shown)
+    if answer in (None, "other") or unchanged:
+        assert found == []
+    elif answer == "on":
+        if current is State.ON:
+            assert found == []
+        elif current is shown:
+            assert found is not None
+            assert [each.answer for each in found] == ["on"]
+        else:
+            assert found is None
+    else:
+        assert found is not None
+        # Nothing follows a pause where nothing was permitted.
+        assert [each.answer for each in found] == [answer if current is State.ON else "off"]
+
+
+def test_a_permission_is_for_the_text_that_was_shown(theme: Theme) -> None:
+    shown = Shown(notice="earlier", states={"email.promotions": "unset"})
+    for fields in ({"email.promotions": "on"}, {"action": "accept"}):
+        assert changes(theme, shown, one_setting(State.UNSET), fields, notice=NOTICE) is None
+    refused = changes(theme, shown, one_setting(State.ON), {"action": "refuse"}, notice=NOTICE)
+    assert refused is not None
+    assert [(each.channel, each.purpose_id, each.answer) for each in refused] == [("email", "*", "off")]
+    english, french = (preferences.notice_shown(theme, language) for language in ("en", "fr"))
+    assert english != french
+
+
+def test_nothing_is_chosen_before_the_first_answer(theme: Theme) -> None:
+    page = Page(theme=theme, language="en", path="/p/x", home="/p/x")
+    for state in STATES:
+        html = bytes(pages.preferences(page, one_setting(state), "form").body).decode()
+        assert html.count(" checked") == (state in (State.ON, State.OFF)), state
