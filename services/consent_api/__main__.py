@@ -6,6 +6,7 @@ from consent_api.cli.explain import explain
 from consent_api.cli.ingest import ingest
 from consent_api.cli.keyring import keyring
 from consent_api.cli.keys import keys
+from consent_api.cli.links import links
 from consent_api.cli.migrate import migrate
 from consent_api.cli.relay import relay
 from consent_api.cli.republish import republish
@@ -19,6 +20,7 @@ __all__ = [
     "ingest",
     "keyring",
     "keys",
+    "links",
     "migrate",
     "relay",
     "republish",
