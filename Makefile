@@ -12,7 +12,7 @@ EXAMPLES ?= 100
 TESTS := tests/unit tests/contract tests/integration tests/fuzz
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up unit test again fuzz lint format docs bench chaos clean distclean
+.PHONY: help demo up unit test again fuzz lint format docs browser bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -60,6 +60,10 @@ format: $(READY)  ## rewrite the code in the format that `make lint` requires
 docs: $(READY)  ## build README.md and docs as a site in .local/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 	@echo "Open .local/site/index.html; with search: $(PY) -m http.server --directory .local/site --bind 127.0.0.1"
+
+browser:  ## install Chromium for the tests of the pages, where apt can (root on Debian); without one they are left out
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } || \
+		echo "Chromium cannot be installed here: its tests are left out, and the end of make test names them" >&2
 
 bench: $(READY)  ## measure; writes docs/benchmarks.md
 	@$(PY) -m tests.bench

@@ -1,0 +1,154 @@
+"""The pages as a person has them: in Chromium, by the keyboard alone, without scripts, small and enlarged. # R20
+
+Pictures of them are kept in .local/pictures, for a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from consent_api.domain.validation import Accepted, ValidationRules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
+from consent_api.ledger.ledger import Ledger
+from consent_api.links.token import Link, LinkKind, Links
+from consent_http import http_server
+from consent_service.clock import now_micros
+from consent_service.health import Health
+from tests.support import browser
+from tests.support.browser import Tab
+from tests.support.evidence import EVIDENCE
+from tests.support.themes import CHANNELS, themes
+
+PICTURES = Path(__file__).parents[3] / ".local" / "pictures"
+EMAIL = "someone@example.com"
+HOUR = 3600 * 1_000_000
+
+
+@pytest.fixture
+def site(ledger: Ledger, tmp_path: Path) -> Iterator[str]:
+    """The API on a port."""
+    browser.chromium()
+    app = create_app(
+        ledger=ledger,
+        key_store=key_store.ApiKeyStore(ledger.engine),
+        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
+        metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
+        health=Health(),
+        themes=themes(tmp_path),
+    )
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(http_server.config(app, host="127.0.0.1", port=0, grace_seconds=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+    listening.close()
+
+
+@pytest.fixture
+async def tab(site: str) -> AsyncIterator[Tab]:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        async with browser.tab(Path(profile)) as opened:
+            yield opened
+
+
+def link(ledger: Ledger, kind: LinkKind) -> str:
+    of = Link(tenant="acme", kind=kind, channel="email", address=EMAIL, purpose="promotions")
+    return f"/{'u' if kind is LinkKind.ONE_CLICK else 'p'}/{Links(ledger.context.keyring).token(of)}"
+
+
+def grant(ledger: Ledger) -> None:
+    now = now_micros()
+    granted = Accepted(
+        tenant="acme",
+        event_id=None,
+        subject_ref=None,
+        address=EMAIL,
+        channel="email",
+        purpose="promotions",
+        status="given",
+        effective_at=now - HOUR,
+        recorded_at=now,
+        expires_at=now + 10_000 * HOUR,
+        evidence=EVIDENCE,
+    )
+    ledger.record([granted])
+
+
+async def check(tab: Tab, site: str, name: str) -> None:
+    """What holds for every page, at every size; pictures of it."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for width, zoom in ((320, 1.0), (1280, 2.0), (1200, 1.0)):
+        await tab.size(width, zoom=zoom)
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+        if zoom == 1.0:
+            (PICTURES / f"{name}-{width}.png").write_bytes(await tab.picture())
+    # Targets of 24 by 24 pixels at least, but for links within a sentence (WCAG 2.2, 2.5.8).
+    small = "[...document.querySelectorAll('button,input:not([type=hidden]),.button')]"
+    assert await tab.evaluate(f"{small}.filter(e=>e.getBoundingClientRect().height<24).length") == 0, name
+    assert await tab.evaluate("document.querySelectorAll('h1').length === 1 && !!document.documentElement.lang")
+    assert await tab.evaluate("document.querySelectorAll('script').length") == 0
+    assert {urlsplit(url).netloc for url in tab.requests if not url.startswith(("data:", "about:"))} == {
+        urlsplit(site).netloc
+    }
+
+
+async def focused(tab: Tab) -> str:
+    return str(await tab.evaluate("(e=>e.tagName+' '+(e.name||'')+' '+(e.value||''))(document.activeElement)"))
+
+
+async def tab_to(tab: Tab, wanted: str) -> None:
+    """By the Tab key alone; each element on the way shows that it has the focus."""
+    for _ in range(40):
+        await tab.press("Tab")
+        if wanted in await focused(tab):
+            return
+    raise AssertionError(f"the keyboard does not reach {wanted}")
+
+
+async def test_a_person_chooses_by_the_keyboard_alone(tab: Tab, site: str, ledger: Ledger) -> None:
+    await asyncio.to_thread(grant, ledger)
+    await tab.open(f"{site}{link(ledger, LinkKind.PREFERENCES)}?lang=en")
+    await check(tab, site, "preferences")
+    # The logo is not a control: the page begins with the way past its head.
+    await tab.press("Tab")
+    assert await tab.evaluate("document.activeElement.className") == "skip"
+    assert await tab.evaluate("document.activeElement.getBoundingClientRect().left") == 0
+    # Refusing takes as many keys as accepting: two buttons, one after the other.
+    await tab_to(tab, "action refuse")
+    await tab.press("Tab")
+    assert "action accept" in await focused(tab)
+    await tab_to(tab, "email.promotions on")
+    shown = "getComputedStyle(document.activeElement.nextElementSibling).outlineStyle"
+    assert await tab.evaluate(shown) == "solid"
+    await tab.press("ArrowRight")
+    assert "email.promotions off" in await focused(tab)
+    await tab_to(tab, "action save")
+    await tab.press("Enter", loads=True)
+    assert await tab.evaluate("document.querySelector('h1').textContent") == "Your choices are saved"
+    await check(tab, site, "receipt")
+    with ledger.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT purpose, status FROM decisions ORDER BY recorded_at").all()
+    assert [tuple(row) for row in found] == [("promotions", "given"), ("promotions", "withdrawn")]
+
+
+async def test_one_click_is_one_key(tab: Tab, site: str, ledger: Ledger) -> None:
+    await tab.open(f"{site}{link(ledger, LinkKind.ONE_CLICK)}?lang=fr")
+    await check(tab, site, "one-click")
+    await tab_to(tab, "List-Unsubscribe One-Click")
+    await tab.press("Enter", loads=True)
+    assert "désabonné" in await tab.evaluate("document.querySelector('h1').textContent")
+    await check(tab, site, "unsubscribed")
