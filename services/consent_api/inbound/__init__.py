@@ -1,0 +1,1 @@
+"""What people say to a channel tool: its webhooks, read and recorded."""

@@ -1,0 +1,206 @@
+"""What a person means by a reply to a text message (R18). Pure.
+
+People write "Stop svp", "ARRÊT!!" or "plus de sms", and "je m'arrête à Paris" in the same breath. A withdrawal that is
+missed reaches the person again; one that is invented ends what they asked for. So what is clear decides, what is not
+clear is `UNCLEAR` (the address is paused, and a person decides), and nothing that is said here permits anything.
+
+A reply is read clause by clause, and the most protective clause counts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consent_api.inbound import sms_words as words
+
+LONGEST = 1_600
+"""Characters that are read: what Twilio takes for one message. What is behind them is in doubt."""
+_LONGEST_WORD = 24
+_SHORT = 6
+"""Words within which a keyword at either end speaks for the whole clause."""
+
+
+class Meaning(StrEnum):
+    """In the order of protection."""
+
+    WITHDRAW = "withdraw"
+    UNCLEAR = "unclear"
+    START = "start"
+    """The person asks for messages: never a permission, which needs evidence."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a reply means, and the rule that decided."""
+
+    meaning: Meaning
+    rule: str
+
+
+_RANK = {meaning: rank for rank, meaning in enumerate(Meaning)}
+_NOTHING = Reading(meaning=Meaning.OTHER, rule="nothing")
+_SPACED = re.compile(r"(?<!\w)(?:\w[\W_]{1,3}){2,}\w(?!\w)")
+_APOSTROPHES = re.compile(r"['’‘`´ʼ′-]|\u2010|\u2011")
+_CLAUSE = re.compile(r"[.,;:!?…|/\n\r()\[\]\"«»“”„]+")
+_NO_WORD = re.compile(r"[^\w]+|_+")
+_RUN = re.compile(r"(\w)\1{2,}")
+_PAIR = re.compile(r"(\w)\1")
+_SINGLE_LETTERS = {_PAIR.sub(r"\1", word): word for word in words.TYPO_PRONE}
+_SHOUTED = re.compile(r"(?<![A-Z])STOP(?![A-Z])")
+_LEET = str.maketrans("013457@$", "oleastas")
+_LOOKALIKES = str.maketrans("аеорсухіјѕԛԁοαρτνικεѵ", "aeopcyxijsqdoaptvikev")
+"""Cyrillic and Greek letters that look Latin."""
+_ALTERNATIVES = {"ſ": "s", "ı": "i", "ø": "o", "ł": "l", "œ": "oe", "æ": "ae"}
+
+
+def read(text: str) -> Reading:
+    """The meaning of a reply as it came: any length, any Unicode."""
+    whole = len(text) <= LONGEST
+    text = text[:LONGEST]
+    signs = any(sign in text for sign in words.REFUSING_SIGNS)
+    for sign, word in words.SIGNS.items():
+        text = text.replace(sign, word)
+    plain = _plain(text)
+    if words.REACTION.match(plain):
+        return Reading(meaning=Meaning.OTHER, rule="reaction")
+    plain = _joined(plain)
+    about = words.INSTRUCTION.search(_words(plain))
+    clauses = [known for clause in _CLAUSE.split(plain) if (known := _words(clause))]
+    found = min(
+        (_clause(clause, about=about is not None) for clause in [*clauses, " ".join(clauses)] if clause),
+        key=lambda reading: _RANK[reading.meaning],
+        default=_NOTHING,
+    )
+    if found.meaning in (Meaning.WITHDRAW, Meaning.UNCLEAR):
+        return found
+    if about is None and _SHOUTED.search(text) and not text.isupper() and not words.KEEP.search(_words(plain)):
+        return Reading(meaning=Meaning.WITHDRAW, rule="shouted")
+    if about is not None:
+        return Reading(meaning=Meaning.UNCLEAR, rule="spoken about")
+    if not whole:
+        return Reading(meaning=Meaning.UNCLEAR, rule="too long")
+    if signs and not clauses:
+        return Reading(meaning=Meaning.UNCLEAR, rule="sign")
+    return found
+
+
+def _clause(clause: str, *, about: bool) -> Reading:
+    if about:
+        clause = words.INSTRUCTION.sub(" ", clause)
+    left = " ".join(words.KEEP.sub(" ", clause).split())
+    if left != clause and not left.strip():
+        return Reading(meaning=Meaning.OTHER, rule="to go on")
+    if not about and words.STOP_MESSAGES.search(left):
+        return Reading(meaning=Meaning.WITHDRAW, rule="phrase")
+    left = " ".join(words.OTHER_STOPS.sub(" ", left).split())
+    said = [word for word in left.split() if word not in words.COURTESY and not word.isdigit()]
+    if said and all(_is_keyword(word, alone=len(said) <= 2) for word in said):
+        return Reading(meaning=Meaning.UNCLEAR if about else Meaning.WITHDRAW, rule="keyword")
+    if (at_an_end := _at_an_end(said)) is not None:
+        return at_an_end
+    if said and all(word in words.WEAK or _is_keyword(word) for word in said):
+        return Reading(meaning=Meaning.UNCLEAR, rule="weak keyword")
+    if words.IN_DOUBT.search(left):
+        return Reading(meaning=Meaning.UNCLEAR, rule="phrase in doubt")
+    if any(_is_keyword(word) for word in said if word not in words.ONLY_ALONE):
+        return Reading(meaning=Meaning.UNCLEAR, rule="keyword within")
+    if words.RESTART.search(left) or (said and all(word in words.START for word in said)):
+        return Reading(meaning=Meaning.START, rule="start")
+    return _NOTHING
+
+
+_ING = re.compile(r"\w{2,}ing")
+
+
+def _at_an_end(said: list[str]) -> Reading | None:
+    """A clause that begins or ends with a word for stop."""
+    if len(said) < 2:
+        return None
+    if _is_keyword(said[0]) and said[0] in words.STOPS:
+        if _ING.fullmatch(said[1]):
+            return Reading(meaning=Meaning.UNCLEAR, rule="stop something")
+        return Reading(meaning=Meaning.WITHDRAW, rule="begins with keyword")
+    if said[-1] in words.STOPS and said[-1] not in words.ONLY_ALONE:
+        meaning = Meaning.WITHDRAW if len(said) <= _SHORT else Meaning.UNCLEAR
+        return Reading(meaning=meaning, rule="ends with keyword")
+    return None
+
+
+def _is_keyword(word: str, *, alone: bool = False) -> bool:
+    """``alone``: little else is said, so that a typing error is looked for."""
+    if word in words.KEYWORDS:
+        return True
+    if len(word) > _LONGEST_WORD:
+        return False
+    if not alone or word in words.NO_TYPO or word in words.WEAK or word in words.START:
+        return False
+    return any(_near(word, each) for each in words.TYPO_PRONE)
+
+
+def _near(word: str, keyword: str) -> bool:
+    """Within one slip of the thumb (two in long words): a letter missing, doubled, wrong, or two exchanged."""
+    most = 2 if len(keyword) >= 9 else 1
+    if word[1:] == keyword[1:]:
+        return True
+    if abs(len(word) - len(keyword)) > most or len(word) < 3 or word[0] not in keyword[:2]:
+        return False
+    before: list[int] = []
+    row = list(range(len(keyword) + 1))
+    for i, letter in enumerate(word, 1):
+        last, before, row = before, row, [i]
+        for j, other in enumerate(keyword, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == keyword[j - 2] and word[i - 2] == other:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1] <= most
+
+
+def _plain(text: str) -> str:
+    """Lower case, without accents, invisible characters and foreign letters that look Latin."""
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)[: 2 * LONGEST].casefold())
+    text = "".join(
+        _ALTERNATIVES.get(each, each)
+        for each in text
+        if (kind := unicodedata.category(each)) not in ("Mn", "Me", "Cf", "Cs") and (kind != "Cc" or each in "\n\r\t")
+    )
+    return " ".join(_latin(word) for word in re.split(r"[ \t\u00a0]+", text) if word) if not text.isascii() else text
+
+
+def _latin(word: str) -> str:
+    return word.translate(_LOOKALIKES) if any("a" <= letter <= "z" for letter in word) else word
+
+
+def _joined(text: str) -> str:
+    """With letters that are spelled apart put together where they spell a keyword: s.t.o.p."""
+
+    def join(found: re.Match[str]) -> str:
+        letters = "".join(filter(str.isalnum, found[0]))
+        return letters if letters in words.KEYWORDS else found[0]
+
+    return _SPACED.sub(join, text)
+
+
+def _words(clause: str) -> str:
+    """Its words, with one space between them, and drawn-out or decorated keywords as they are meant."""
+    text = _APOSTROPHES.sub(" ", clause)
+    kept = [_written_out(word) for raw in text.split() for word in _NO_WORD.sub(" ", _deleeted(raw)).split()]
+    return " ".join(kept)
+
+
+def _deleeted(word: str) -> str:
+    if word.isalpha() or not any(each in "013457@$" for each in word):
+        return word
+    plain = word.translate(_LEET)
+    return plain if plain in words.KEYWORDS else word
+
+
+def _written_out(word: str) -> str:
+    shorter = _RUN.sub(r"\1", word)
+    if word in words.KEYWORDS or shorter in words.KEYWORDS:
+        return word if word in words.KEYWORDS else shorter
+    return _SINGLE_LETTERS.get(_PAIR.sub(r"\1", shorter), shorter)

@@ -1,0 +1,81 @@
+"""What replies mean: a labelled set of our own sentences, neighbours that must not be taken for one another, bounds."""
+
+from __future__ import annotations
+
+import csv
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from consent_api.inbound.sms_replies import LONGEST, Meaning, read
+
+REPLIES = Path(__file__).parent / "sms_replies.tsv"
+
+
+def labelled() -> list[tuple[Meaning, str, str]]:
+    with REPLIES.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [(Meaning(row["meaning"]), row["language"], row["reply"]) for row in rows]
+
+
+def test_no_stop_is_missed_and_few_are_invented() -> None:  # R18
+    replies = labelled()
+    assert len(replies) >= 500
+    assert {language for _, language, _ in replies} == {"fr", "en", "es", "de", "it", "nl"}
+    found = [(label, read(reply), reply) for label, _, reply in replies]
+    wrong = [f"{label} -> {got.meaning} ({got.rule}): {reply}" for label, got, reply in found if label != got.meaning]
+    withdrawn = [label for label, got, _ in found if got.meaning is Meaning.WITHDRAW]
+    meant = [got.meaning for label, got, _ in found if label is Meaning.WITHDRAW]
+    precision = withdrawn.count(Meaning.WITHDRAW) / len(withdrawn)
+    recall = meant.count(Meaning.WITHDRAW) / len(meant)
+    print(f"{len(replies)} replies: recall of withdrawals {recall:.3f}, precision {precision:.3f}; {len(wrong)} wrong")
+    print(*wrong, sep="\n")
+    assert recall == 1.0
+    assert precision >= 0.98
+    assert len(wrong) <= len(replies) // 50
+
+
+@pytest.mark.parametrize(
+    ("reply", "meaning"),
+    [
+        ("", Meaning.OTHER),
+        ("\u200b\u2060\u202e", Meaning.OTHER),
+        ("S\u200bT\u200bO\u200bP", Meaning.WITHDRAW),
+        ("s\u0336t\u0336o\u0336p\u0336", Meaning.WITHDRAW),
+        ("\u202epots\u202c", Meaning.OTHER),
+        ("\ud800stop", Meaning.WITHDRAW),
+        ("𝐒𝐓𝐎𝐏", Meaning.WITHDRAW),
+        ("stop\u00a0svp", Meaning.WITHDRAW),
+        ("stop\x00", Meaning.WITHDRAW),
+        ("Tout va bien.\n\nSTOP", Meaning.WITHDRAW),
+        ("Oui, j'adore. Mais stop", Meaning.WITHDRAW),
+    ],
+)
+def test_what_telephones_put_into_texts_does_not_hide_a_stop(reply: str, meaning: Meaning) -> None:
+    assert read(reply).meaning is meaning
+
+
+def test_a_reply_longer_than_a_message_is_not_read_to_its_end_and_is_in_doubt() -> None:
+    assert read("ok " * LONGEST).meaning is Meaning.UNCLEAR
+    assert read("stop " + "x" * 10 * LONGEST).meaning is not Meaning.OTHER
+    assert read("\ufdfa" * 10 * LONGEST).meaning is Meaning.UNCLEAR
+
+
+def test_no_text_takes_long() -> None:
+    letters = random.Random(13)
+    texts = [
+        "stop " * 400,
+        "a" * 2_000,
+        "s t o p " * 250,
+        "ne me " * 300,
+        "je veux plus " * 130,
+        "no more of these your the " * 60,
+        "not " * 400,
+        "".join(letters.choice("stop arretx'.-\u0301") for _ in range(2_000)),
+    ]
+    begun = time.process_time()
+    for text in texts:
+        read(text)
+    assert time.process_time() - begun < 3.0
