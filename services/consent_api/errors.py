@@ -5,6 +5,7 @@ ConsentApiError
 ├── InvalidValueError           one value of it breaks a rule; becomes a fault of the submission; a ValueError too
 ├── RequestInFlightError        a request with the same Idempotency-Key is being carried out
 ├── KeyReusedError              the Idempotency-Key was used for another request
+├── WebhookRefusedError         a tool's webhook is not genuine, or is none: counted, never recorded
 ├── LedgerUnavailableError      the database does not answer or cannot take more: transient, nothing was acknowledged
 │   ├── LedgerContendedError    it answers: other transactions hold what this one needs
 │   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
@@ -35,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,27 @@ class SubmissionInvalidError(ConsentApiError):
     def __init__(self, faults: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{fault.pointer}: {fault.cure}" for fault in faults))
         self.faults = tuple(faults)
+
+
+class RefusedWebhook(StrEnum):
+    """Why a tool's webhook is refused."""
+
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad_signature"
+    OUTSIDE_WINDOW = "outside_window"
+    REPLAYED = "replayed"
+    """What was signed for one body came with another."""
+    UNREADABLE = "unreadable"
+
+
+class WebhookRefusedError(ConsentApiError):
+    """``field`` is the header or member that is wrong, ``cure`` what to do about it. No values."""
+
+    def __init__(self, reason: RefusedWebhook, *, field: str, cure: str) -> None:
+        super().__init__(f"{field}: {reason.value}")
+        self.reason = reason
+        self.field = field
+        self.cure = cure
 
 
 class LedgerUnavailableError(ConsentApiError):

@@ -1,0 +1,51 @@
+"""Brevo: not signed; a bearer token, basic authentication or a header that its user sets. Only a 429, or no answer,
+makes it send again: it discards after any 5xx and any other 4xx.
+
+https://developers.brevo.com/docs/marketing-webhooks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from consent_api.inbound.providers import shared_secret
+from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Provider, Webhook, collect, document, micros, objects, text
+
+_KINDS = {
+    "unsubscribed": Kind.OPT_OUT,
+    "unsubscribe": Kind.OPT_OUT,
+    "spam": Kind.COMPLAINT,
+    "complaint": Kind.COMPLAINT,
+    "hard_bounce": Kind.HARD_BOUNCE,
+    "hardbounce": Kind.HARD_BOUNCE,
+    "invalid_email": Kind.HARD_BOUNCE,
+    "soft_bounce": Kind.SOFT_BOUNCE,
+    "softbounce": Kind.SOFT_BOUNCE,
+    "blocked": Kind.SOFT_BOUNCE,
+    "deferred": Kind.SOFT_BOUNCE,
+    "delivered": Kind.DELIVERED,
+    "list_addition": Kind.OPT_IN,
+}
+
+
+def _read(webhook: Webhook, account: Account, _now: int) -> Payload:
+    shared_secret.require(webhook, account)
+    return collect(objects(document(webhook.body)), _events)
+
+
+def _events(item: dict[str, Any]) -> Sequence[InboundEvent] | None:
+    event = text(item.get("event"))
+    if not event:
+        return None
+    # `date` is in CET and `date_event` in the account's zone: they are not read.
+    epoch = micros(item.get("ts_epoch"))
+    when = epoch // 1_000 if epoch is not None else micros(item.get("ts_event"))
+    mark = f"{event} {text(item.get('ts_epoch')) or text(item.get('ts_event')) or text(item.get('date_event'))}"
+    return [
+        InboundEvent(kind=_KINDS.get(event.lower(), Kind.OTHER), address=text(address), occurred_at=when, text=mark)
+        for address in objects(item.get("email"))
+    ]
+
+
+PROVIDER = Provider(read=_read, again=429, requires=frozenset({"secrets"}))

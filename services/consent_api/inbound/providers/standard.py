@@ -1,0 +1,90 @@
+"""Any other tool, by Standard Webhooks 1.0: HMAC-SHA256 over id, timestamp and body, within 5 minutes.
+
+The body is one event or `{"events": [...]}`, each with `type` (reply, opt_out, opt_in, complaint, hard_bounce,
+soft_bounce, delivered), `address`, `occurred_at` (RFC 3339), and of a reply the `text`.
+https://www.standardwebhooks.com
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Any
+
+from consent_api.inbound.providers.base import (
+    CLOCK_SKEW_SECONDS,
+    Account,
+    InboundEvent,
+    Kind,
+    Payload,
+    Provider,
+    Webhook,
+    any_equal,
+    collect,
+    document,
+    forged,
+    header,
+    members,
+    moment,
+    outdated,
+    text,
+)
+
+_PREFIX = "whsec_"
+_SHORTEST, _LONGEST = 24, 64
+
+
+def _read(webhook: Webhook, account: Account, now: int) -> Payload:
+    message_id, timestamp = header(webhook, "webhook-id"), header(webhook, "webhook-timestamp")
+    given = header(webhook, "webhook-signature").split()
+    signed = f"{message_id}.{timestamp}.".encode() + webhook.body
+    expected = [
+        "v1," + base64.b64encode(hmac.digest(parse_secret(each), signed, hashlib.sha256)).decode()
+        for each in account.secrets
+    ]
+    if not any([any_equal(each, expected) for each in given[:10]]):  # noqa: C419 - all are compared
+        raise forged("webhook-signature")
+    if not timestamp.isdecimal() or abs(int(timestamp[:15]) - now) > CLOCK_SKEW_SECONDS:
+        raise outdated("webhook-timestamp")
+    body = members(document(webhook.body))
+    events = body.get("events")
+    numbered = enumerate(events if isinstance(events, list) else [body])
+    return _collect(numbered, message_id)
+
+
+def parse_secret(secret: str) -> bytes:
+    """The key that `whsec_` and base64 encode. ValueError names what is wrong, and never holds the secret."""
+    try:
+        key = base64.b64decode(secret.strip().removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("requires `whsec_` and base64") from None
+    if not _SHORTEST <= len(key) <= _LONGEST:
+        raise ValueError(f"requires {_SHORTEST} to {_LONGEST} bytes in base64")
+    return key
+
+
+def _collect(numbered: Iterable[tuple[int, Any]], message_id: str) -> Payload:
+    return collect(
+        ({**item, "number": number} if isinstance(item, dict) else item for number, item in numbered),
+        lambda item: _event(item, message_id),
+    )
+
+
+def _event(item: dict[str, Any], message_id: str) -> InboundEvent | None:
+    try:
+        kind = Kind(text(item.get("type")))
+    except ValueError:
+        return None
+    return InboundEvent(
+        kind=kind,
+        address=text(item.get("address")),
+        id=f"{message_id} {item['number']}",
+        occurred_at=moment(item.get("occurred_at")),
+        text=text(item.get("text")),
+    )
+
+
+PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}))
