@@ -43,6 +43,11 @@ async def read(request: Request, *, limit: int) -> bytes:
             field="Content-Type",
             cure="Send the header Content-Type: application/json.",
         )
+    return await read_any(request, limit=limit)
+
+
+async def read_any(request: Request, *, limit: int) -> bytes:
+    """The bytes of a body of any type, as they came. Raises ProblemError 408, 413 or 415."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise ProblemError(

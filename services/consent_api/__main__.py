@@ -10,6 +10,7 @@ from consent_api.cli.links import links
 from consent_api.cli.migrate import migrate
 from consent_api.cli.relay import relay
 from consent_api.cli.republish import republish
+from consent_api.cli.reviews import reviews
 from consent_api.cli.topics import topics
 from consent_api.cli.verify import verify
 
@@ -24,6 +25,7 @@ __all__ = [
     "migrate",
     "relay",
     "republish",
+    "reviews",
     "topics",
     "verify",
 ]

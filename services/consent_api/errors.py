@@ -6,6 +6,12 @@ ConsentApiError
 ├── RequestInFlightError        a request with the same Idempotency-Key is being carried out
 ├── KeyReusedError              the Idempotency-Key was used for another request
 ├── WebhookRefusedError         a tool's webhook is not genuine, or is none: counted, never recorded
+├── ReviewError                 a review cannot be resolved so
+│   ├── ReviewUnknownError      there is none with this id
+│   ├── ReviewResolvedError     it was resolved otherwise
+│   └── ReviewTooEarlyError     its reply is only seconds old
+├── WebhookNotRecordedError     a webhook was not recorded: its sender is asked to send it again
+├── NotFetchedError             a page of SNS could not be fetched: transient
 ├── LedgerUnavailableError      the database does not answer or cannot take more: transient, nothing was acknowledged
 │   ├── LedgerContendedError    it answers: other transactions hold what this one needs
 │   └── TransactionTooLongError  it answers: the transaction reached the time limit of its lane
@@ -79,6 +85,39 @@ class WebhookRefusedError(ConsentApiError):
         self.reason = reason
         self.field = field
         self.cure = cure
+
+
+class ReviewError(ConsentApiError):
+    """The text says why a review cannot be resolved so."""
+
+
+class ReviewUnknownError(ReviewError):
+    def __init__(self) -> None:
+        super().__init__("no such review")
+
+
+class ReviewResolvedError(ReviewError):
+    def __init__(self) -> None:
+        super().__init__("this review was resolved otherwise")
+
+
+class ReviewTooEarlyError(ReviewError):
+    """A permission counts as a little older than it is given: it would not lift a pause as new as this one."""
+
+    def __init__(self) -> None:
+        super().__init__("the reply is only seconds old: try again in a few")
+
+
+class WebhookNotRecordedError(ConsentApiError):
+    def __init__(self) -> None:
+        super().__init__("a webhook was not recorded")
+
+
+class NotFetchedError(ConsentApiError):
+    """The host did not answer, or not with 200."""
+
+    def __init__(self) -> None:
+        super().__init__("a page of SNS could not be fetched")
 
 
 class LedgerUnavailableError(ConsentApiError):

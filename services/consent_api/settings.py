@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules, midnight
 from consent_api.errors import MisconfiguredError
+from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
@@ -183,8 +184,17 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
     api_tenant_bulk_rate: float = Field(4_000.0, ge=0, description="the same, of all API keys of a tenant")
     api_key_read_rate: float = Field(50.0, ge=0, description="questions a second, of one API key")
     api_tenant_read_rate: float = Field(100.0, ge=0, description="the same, of all API keys of a tenant")
+    inbound_file: Path | None = Field(
+        None, description="path of a YAML file with the tools whose webhooks are taken: docs/inbound-webhooks.md"
+    )
     api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+    def inbound_sources(self, tenants: Collection[str], rules: ValidationRules) -> dict[str, Source]:
+        """The sources by id. MisconfiguredError with what is wrong with the file."""
+        if self.inbound_file is None:
+            return {}
+        return read_sources(self.inbound_file, tenants=tenants, rules=rules)
 
     @property
     def rates(self) -> Mapping[str, Rates]:

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
+from consent_api.inbound.metrics import InboundMetrics
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
@@ -37,7 +38,11 @@ This page is written from the code, and a test holds it to that:
 `python -m tests.contract.metrics_page > docs/metrics.md`."""
 
 PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
-    "api": [lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")), LaneMetrics.on],
+    "api": [
+        lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")),
+        LaneMetrics.on,
+        lambda registry: InboundMetrics.on(registry, sources=["source"]),
+    ],
     "relay": [lambda registry: RelayMetrics.on(registry, topics=["topic"]), ScrubMetrics.on],
     "ingest": [lambda registry: IngestMetrics.on(registry, topics=["topic"])],
     "suppression": [lambda registry: MergeMetrics.on(registry, channels=["sms"])],

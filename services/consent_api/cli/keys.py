@@ -34,7 +34,7 @@ def keys() -> None:
     required=True,
     type=click.Choice(SCOPES),
     help="May be repeated. submit: decisions and addresses; read: state, receipts, explain; check: the gate;"
-    " admin: kept for operators' routes, of which there are none yet.",
+    " admin: operators' routes, such as the list of replies in doubt.",
 )
 @click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
 @click.option(

@@ -16,13 +16,16 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
-from consent_api.http import decisions, events, explain, models, rendering, subjects
+from consent_api.http import decisions, events, explain, models, rendering, reviews, subjects
+from consent_api.http import inbound as inbound_routes
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.lane_monitor import LaneMonitor
 from consent_api.http.metrics import ApiMetrics, LaneMetrics
 from consent_api.http.metrics_middleware import RequestMetricsMiddleware
+from consent_api.inbound.metrics import InboundMetrics
+from consent_api.inbound.receiver import Inbound, Receiver
 from consent_api.ledger import database
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.key_store import ApiKeyStore
@@ -72,14 +75,17 @@ def create_app(
     themes: Themes | None = None,
     public_url: str | None = None,
     docs: bool = True,
+    inbound: Inbound | None = None,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # One of the connections is the group commit's, one is for keys not seen before, some are the bulk requests'.
-        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - bulk_threads)
+        # One of the connections is the group commit's, one the webhooks', one is for keys not seen before, some are
+        # the bulk requests'.
+        of_webhooks = 1 if inbound is not None and inbound.sources else 0
+        anyio.to_thread.current_default_thread_limiter().total_tokens = max(1, threads - 2 - of_webhooks - bulk_threads)
         beating = asyncio.create_task(_beat(health))
         health.set_ready(_LOOP)
         yield
@@ -109,6 +115,10 @@ def create_app(
     app.include_router(links_api.routes(maker, dependencies))
     app.include_router(one_click.routes(link_pages, choices))
     app.include_router(preferences.routes(ledger, link_pages, choices))
+    app.include_router(reviews.routes(ledger, dependencies))
+    if inbound is not None:
+        receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
+        app.include_router(inbound_routes.routes(receiver, inbound))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(
         app,
@@ -155,6 +165,7 @@ def serve(settings: ApiSettings) -> int:
     rules = settings.rules(ledger.context.keyring.tenants)
     themes = settings.themes(ledger.context.keyring.tenants)
     require_declared(themes, rules)
+    sources = settings.inbound_sources(ledger.context.keyring.tenants, rules)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
@@ -189,6 +200,7 @@ def serve(settings: ApiSettings) -> int:
         themes=themes,
         public_url=settings.public_url,
         docs=settings.api_docs,
+        inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
     )
     server = uvicorn.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)

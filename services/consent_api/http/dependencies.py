@@ -98,6 +98,8 @@ class RequestDependencies:
     batch_body: Callable[..., AsyncIterator[bytes]]
     admit_batch: Callable[[ApiKey, int, bool], None]
     """The decisions of a batch, by whether it is bulk: 429 when that budget is used up."""
+    admin: Callable[..., Awaitable[ApiKey]]
+    admin_body: Callable[..., AsyncIterator[bytes]]
     read: Callable[..., Awaitable[ApiKey]]
     read_body: Callable[..., AsyncIterator[bytes]]
     make_links: Callable[..., Awaitable[ApiKey]]
@@ -109,6 +111,7 @@ class RequestDependencies:
     ) -> "RequestDependencies":
         callers, small = Callers(key_store, tenants, limits), min(longest_body, _SMALL_BODY)
         submit, read = callers.require("submit", LIVE), callers.require("read", READ)
+        admin = callers.require("admin", READ)
         # Which budget a batch takes from shows in its body, which is not read where neither has room.
         batch = callers.require("submit", LIVE_BATCHES, BULK, cost=0.0)
         make_links = callers.require("links", BULK, cost=0.0)
@@ -118,6 +121,8 @@ class RequestDependencies:
             submit_batch=batch,
             batch_body=read_body(longest_body, batch, at_once=ConcurrencyLimit(BATCHES_AT_ONCE)),
             admit_batch=lambda caller, decisions, bulk: limits.admit(BULK if bulk else LIVE_BATCHES, caller, decisions),
+            admin=admin,
+            admin_body=read_body(small, admin, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
             read=read,
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
             make_links=make_links,

@@ -13,6 +13,15 @@ _CHOSEN_AT, _RECORDED_AT, _SENT_AT = (
     "2026-01-26T08:00:00.700000Z",
 )
 
+_REVIEW: dict[str, Any] = {
+    "review_id": _WITHDRAWAL_ID,
+    "channel": "sms",
+    "source": "twilio-fr",
+    "rule": "phrase in doubt",
+    "received_at": _RECORDED_AT,
+    "decision_ids": [_WITHDRAWAL_ID],
+    "reply": "trop de messages",
+}
 EVIDENCE: dict[str, Any] = {
     "controller": "Acme SAS",
     "notice_id": "newsletter-signup",
@@ -210,6 +219,17 @@ EXAMPLES: dict[str, list[Any]] = {
             "decisions": [_DECISION],
             "more_after": None,
             "addresses": [{**_LINKED, "verdicts": {"promotions": _VERDICT}}],
+        }
+    ],
+    "ReviewResolution": [{"resolution": "withdrawal"}],
+    "Reviews": [{"reviews": [_REVIEW]}],
+    "Review": [
+        {
+            **{name: value for name, value in _REVIEW.items() if name != "reply"},
+            "resolution": "not_a_withdrawal",
+            "resolved_at": "2026-01-26T09:15:00.000000Z",
+            "resolved_by": "api-key 4f1c",
+            "restored": [_GRANT_ID],
         }
     ],
     "Receipts": [{"decision_id": _WITHDRAWAL_ID, "bulk": False, "effect": "in_effect", "receipts": [_RECEIPT]}],

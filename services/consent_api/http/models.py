@@ -3,7 +3,7 @@ from them, so that the two cannot drift apart. Times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -411,7 +411,39 @@ class Explanation(Struct, kw_only=True):
     receipts: Annotated[list[Receipt], Meta(description="The newest, 100 at most.")]
 
 
-SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest)
+class Review(Struct, kw_only=True, omit_defaults=True):
+    """A reply whose meaning is in doubt, and what a person decided. Its address is paused until then."""
+
+    review_id: DecisionId
+    channel: Channel
+    source: Annotated[str, Meta(description="The inbound source that the reply came by.")]
+    rule: Annotated[str, Meta(description="Why it is in doubt.")]
+    received_at: Time
+    decision_ids: Annotated[list[DecisionId], Meta(description="The withdrawals that pause the address.")]
+    reply: Annotated[str | None, Meta(description="The text. Gone once it is resolved.")] = None
+    resolution: Annotated[str | None, Meta(description="withdrawal or not_a_withdrawal; absent: open.")] = None
+    resolved_at: Time | None = None
+    resolved_by: str | None = None
+    restored: Annotated[list[DecisionId], Meta(description="Permissions that were given again.")] = []
+
+
+class Reviews(Struct, kw_only=True, omit_defaults=True):
+    """The replies that no person has resolved, the oldest first."""
+
+    reviews: Annotated[list[Review], Meta(description="100 at most.")]
+    more_after: MoreAfter | None = None
+
+
+class ReviewResolution(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a person decides about a reply."""
+
+    resolution: Annotated[
+        Literal["withdrawal", "not_a_withdrawal"],
+        Meta(description="not_a_withdrawal gives again the permissions that the reply has ended."),
+    ]
+
+
+SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest, ReviewResolution)
 ANSWERED = (
     Recorded,
     BatchResponse,
@@ -422,4 +454,6 @@ ANSWERED = (
     Receipts,
     Explanation,
     Event,
+    Reviews,
+    Review,
 )

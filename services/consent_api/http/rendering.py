@@ -22,6 +22,7 @@ from consent_api.ledger import queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
+from consent_api.ledger.reviews import Review
 from consent_contracts.cloudevents import rfc3339
 from consent_contracts.verdict import Verdict
 from consent_http import problem_details
@@ -211,6 +212,31 @@ def to_history(subject_ref: str, found: queries.SubjectHistory) -> models.Subjec
 
 def to_evaluated(found: queries.LedgerDecision, outcome: Outcome) -> models.EvaluatedDecision:
     return models.EvaluatedDecision(**msgspec.structs.asdict(to_decision(found)), **_effect(outcome))
+
+
+def to_reviews(found: Sequence[Review], *, most: int) -> models.Reviews:
+    """A page, of which one more than ``most`` shows that there are more."""
+    page = found[:most]
+    return models.Reviews(
+        reviews=[to_review(each) for each in page],
+        more_after=page[-1].review_id if len(found) > most else None,
+    )
+
+
+def to_review(found: Review) -> models.Review:
+    return models.Review(
+        review_id=found.review_id,
+        channel=found.channel,
+        source=found.source,
+        rule=found.rule,
+        received_at=rfc3339(found.received_at),
+        decision_ids=list(found.decision_ids),
+        reply=found.reply,
+        resolution=found.resolution,
+        resolved_at=_time(found.resolved_at),
+        resolved_by=found.resolved_by,
+        restored=list(found.restored),
+    )
 
 
 def to_event(event_id: str, recorded: Sequence[RecordedEvent], refused: Sequence[RefusedEvent]) -> models.Event:

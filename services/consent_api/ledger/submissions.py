@@ -25,12 +25,14 @@ class Submission:
 
     ``parse`` reads it at a moment of the database's clock (micros), within the transaction, so that one clock stamps
     every decision. ``answer`` makes the answer to store; None stores none, so that the same key may come back with the
-    fault mended: only for results that are refusals alone.
+    fault mended: only for results that are refusals alone. ``also`` writes what belongs to the results in the same
+    transaction, at the same moment.
     """
 
     request: idempotency.Request = field(repr=False)
     parse: Callable[[int], Parsed] = field(repr=False)
     answer: Callable[[Parsed, Results], StoredResponse | None]
+    also: Callable[[Connection, Results, int], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +78,8 @@ def execute(
             outcomes.append(claim)
         else:
             results = [next(recorded) if isinstance(each, Accepted) else each for each in of_one]
+            if submission.also is not None:
+                submission.also(connection, results, now)
             answer = submission.answer(of_one, results)
             outcomes.append(Completed(answer=answer, parsed=of_one, results=results))
             if answer is not None:

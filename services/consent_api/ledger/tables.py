@@ -367,6 +367,27 @@ key_exports = Table(
 )
 """The files of digests that processes without a database read: a key is revoked in them too. For the owner alone."""
 
+# A reply in doubt. The text is sealed, and goes when a person has resolved it.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("review_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("decision_ids", ARRAY(Uuid), nullable=False),
+    Column("sealed_reply", LargeBinary),
+    Column("received_at", BigInteger, nullable=False),
+    Column("resolution", Text),
+    Column("resolved_at", BigInteger),
+    Column("resolved_by", Text),
+    Column("restored", ARRAY(Uuid)),
+    CheckConstraint("resolution IN ('withdrawal', 'not_a_withdrawal')", name="reviews_resolution"),
+    CheckConstraint("(resolution IS NULL) = (resolved_at IS NULL)", name="reviews_resolved"),
+    Index("reviews_open", "tenant", "review_id", postgresql_where=text("resolved_at IS NULL")),
+)
+
 receipts = Table(
     "receipts",
     metadata,
@@ -417,6 +438,7 @@ GRANTS: dict[str, str] = {
     "key_republished": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, UPDATE (created_at), DELETE",
     "refused_events": "SELECT, INSERT, UPDATE, DELETE",
+    "reviews": "SELECT, INSERT, UPDATE",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",

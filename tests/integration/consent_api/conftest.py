@@ -109,8 +109,8 @@ def metrics_registry() -> CollectorRegistry:
 
 @pytest.fixture
 def api_key(owner_engine: Engine) -> str:
-    """A key of tenant acme that may submit, read and make links."""
-    scopes = ["submit", "read", "links"]
+    """A key of tenant acme that may submit, read, make links and resolve reviews."""
+    scopes = ["submit", "read", "links", "admin"]
     with owner_engine.begin() as connection:
         return key_store.create(connection, tenant="acme", scopes=scopes, name="tests", now=now_micros())
 

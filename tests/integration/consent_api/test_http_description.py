@@ -12,9 +12,14 @@ from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+from sqlalchemy import Engine
 
 from consent_api.domain.validation import EVIDENCE, FIELDS
 from consent_api.http import models
+from consent_api.ledger import reviews
+from consent_api.ledger.reviews import NewReview
+from consent_privacy.keyring import Keyring
+from consent_service.clock import now_micros
 
 A = "+33639980001"
 WITHDRAWAL = {"subject_ref": "s1", "address": A, "channel": "sms", "purpose": "newsletter", "status": "withdrawn"}
@@ -62,6 +67,16 @@ CALLS: list[tuple[str, str, str, object, int]] = [
 
 
 @pytest.fixture
+def review_id(owner_engine: Engine, keyring: Keyring) -> str:
+    """A reply in doubt that waits."""
+    found = str(uuid4())
+    new = NewReview(tenant="acme", channel="sms", source="twilio", rule="r", decision_ids=[found], reply="non")
+    with owner_engine.begin() as connection:
+        reviews.insert(connection, keyring, [new], now=now_micros())
+    return found
+
+
+@pytest.fixture
 def document(client: TestClient) -> dict[str, Any]:
     found: dict[str, Any] = client.get("/openapi.json").json()
     return found
@@ -77,9 +92,16 @@ def test_the_page_of_the_description_has_every_path_and_no_script(client: TestCl
     assert not re.search(r"(?:src|href)=.?(?:https?:|//)", page.text), "nothing from another host"
 
 
-def test_every_answer_is_as_described(client: TestClient, document: dict[str, Any]) -> None:
+def test_every_answer_is_as_described(client: TestClient, document: dict[str, Any], review_id: str) -> None:
     called = set()
-    for method, url, path, body, status in CALLS:
+    resolved = "/v1/reviews/{review_id}"
+    of_review = [
+        ("GET", "/v1/reviews", "/v1/reviews", None, 200),
+        ("POST", f"/v1/reviews/{review_id}", resolved, {"resolution": "withdrawal"}, 200),
+        ("POST", f"/v1/reviews/{review_id}", resolved, {"resolution": "not_a_withdrawal"}, 409),
+        ("POST", f"/v1/reviews/{uuid4()}", resolved, {"resolution": "withdrawal"}, 404),
+    ]
+    for method, url, path, body, status in [*CALLS, *of_review]:
         response = client.request(method, url, json=body, headers={KEY: str(uuid4())})
         assert response.status_code == status, response.text
         check(document, document["paths"][path][method.lower()]["responses"][str(status)], response)
@@ -93,14 +115,14 @@ def test_every_answer_is_as_described(client: TestClient, document: dict[str, An
     assert called == {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 
-def test_every_example_of_a_request_is_accepted(client: TestClient, document: dict[str, Any]) -> None:
+def test_every_example_of_a_request_is_accepted(client: TestClient, document: dict[str, Any], review_id: str) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if "requestBody" not in operation:
                 continue
             name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             for example in document["components"]["schemas"][name]["examples"]:
-                url = path.replace("{subject_ref}", "customer-4711")
+                url = path.replace("{subject_ref}", "customer-4711").replace("{review_id}", review_id)
                 response = client.request(method.upper(), url, json=example, headers={KEY: str(uuid4())})
                 assert response.is_success, (name, response.text)
                 assert "dropped" not in response.json(), name

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consent_api.inbound.providers import aws_sns, brevo, mailchimp, mailgun, mailjet, sendgrid, standard, twilio, vonage
+from consent_api.inbound.providers import (
+    aws_sns,
+    brevo,
+    mailchimp,
+    mailgun,
+    mailjet,
+    sendgrid,
+    standard,
+    twilio,
+    vonage,
+)
 from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Provider, Webhook
 
 PROVIDERS: Mapping[str, Provider] = {

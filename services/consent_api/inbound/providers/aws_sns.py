@@ -163,4 +163,4 @@ def _left(preferences: Mapping[str, Any]) -> set[str]:
     }
 
 
-PROVIDER = Provider(read=_read, requires=frozenset({"topics"}))
+PROVIDER = Provider(read=_read, longest_body=524_288, requires=frozenset({"topics"}))

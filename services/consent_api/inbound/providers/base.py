@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from consent_api.errors import RefusedWebhook, WebhookRefusedError
 from consent_api.domain.validation import rfc3339
+from consent_api.errors import RefusedWebhook, WebhookRefusedError
 
 MOST_FIELDS = 500
 """Of a form: providers send some twenty."""
@@ -23,7 +23,10 @@ class Kind(StrEnum):
 
     REPLY = "reply"
     """A person has written; what they mean is read from the text."""
+    STOP = "stop"
+    """A person has written, and the provider itself has read it as STOP."""
     OPT_OUT = "opt_out"
+    """An address has left a list, or all: by a person, or by a push of ours."""
     COMPLAINT = "complaint"
     OPT_IN = "opt_in"
     HARD_BOUNCE = "hard_bounce"
@@ -36,7 +39,8 @@ class Kind(StrEnum):
 class InboundEvent:
     """One thing that a provider reports. ``address`` as the provider writes it; ``occurred_at`` in micros.
 
-    ``id``: the provider's own, without an address. None where it has none: a hash of the event serves.
+    ``id``: the provider's own, without an address. None where it has none: a hash of the event serves. ``text``: of a
+    reply what was written, else what distinguishes the event from others.
     """
 
     kind: Kind
@@ -44,6 +48,8 @@ class InboundEvent:
     occurred_at: int | None = None
     id: str | None = None
     text: str | None = field(default=None, repr=False)
+    target: str | None = None
+    """The provider's own object that was left: a group, a list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +96,7 @@ class Provider:
 
     ``again``: the status after which it sends again. ``unsigned``: the status for a request without a signature, where
     that is not 403. ``answer``: the body of a 200. ``probed``: it asks by GET whether the URL is there.
+    ``longest_body`` in bytes: what is longer is not read.
     """
 
     read: Read
@@ -98,6 +105,7 @@ class Provider:
     answer: bytes = b""
     media_type: str = "text/plain"
     probed: bool = False
+    longest_body: int = 65_536
     requires: frozenset[str] = frozenset()
     """Members of a source that it cannot do without: url, topics."""
 

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from consent_api.inbound.providers import shared_secret
-from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Provider, Webhook, collect, document, micros, objects, text
+from consent_api.inbound.providers.base import (
+    Account,
+    InboundEvent,
+    Kind,
+    Payload,
+    Provider,
+    Webhook,
+    collect,
+    document,
+    micros,
+    objects,
+    text,
+)
 
 _KINDS = {
     "unsubscribed": Kind.OPT_OUT,
@@ -48,4 +60,4 @@ def _events(item: dict[str, Any]) -> Sequence[InboundEvent] | None:
     ]
 
 
-PROVIDER = Provider(read=_read, again=429, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=1_048_576, again=429, requires=frozenset({"secrets"}))

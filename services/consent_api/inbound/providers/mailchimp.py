@@ -21,6 +21,7 @@ def _read(webhook: Webhook, account: Account, _now: int) -> Payload:
             InboundEvent(
                 kind=_kind(event, fields.get("data[reason]", "")),
                 address=fields.get("data[email]", ""),
+                target=fields.get("data[list_id]") or None,
                 text=f"{event} {fields.get('fired_at', '')} {fields.get('data[list_id]', '')}",
             )
         ]

@@ -8,7 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from consent_api.inbound.providers import shared_secret
-from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Provider, Webhook, collect, document, micros, objects, text
+from consent_api.inbound.providers.base import (
+    Account,
+    InboundEvent,
+    Kind,
+    Payload,
+    Provider,
+    Webhook,
+    collect,
+    document,
+    micros,
+    objects,
+    text,
+)
 
 _KINDS = {
     "unsub": Kind.OPT_OUT,
@@ -34,8 +46,9 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
         kind=kind,
         address=text(item.get("email")),
         occurred_at=micros(item.get("time")),
+        target=text(item.get("mj_list_id")) or None,
         text=f"{event} {text(item.get('MessageID'))} {text(item.get('time'))}",
     )
 
 
-PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}))

@@ -95,7 +95,8 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
         address=address,
         id=text(item.get("sg_event_id")) or None,
         occurred_at=micros(item.get("timestamp")),
+        target=text(item.get("asm_group_id")) or None,
     )
 
 
-PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}))

@@ -1,7 +1,7 @@
 """Any other tool, by Standard Webhooks 1.0: HMAC-SHA256 over id, timestamp and body, within 5 minutes.
 
 The body is one event or `{"events": [...]}`, each with `type` (reply, opt_out, opt_in, complaint, hard_bounce,
-soft_bounce, delivered), `address`, `occurred_at` (RFC 3339), and of a reply the `text`.
+soft_bounce, delivered), `address`, `occurred_at` (RFC 3339), `target` (the list that was left), of a reply the `text`.
 https://www.standardwebhooks.com
 """
 
@@ -84,7 +84,8 @@ def _event(item: dict[str, Any], message_id: str) -> InboundEvent | None:
         id=f"{message_id} {item['number']}",
         occurred_at=moment(item.get("occurred_at")),
         text=text(item.get("text")),
+        target=text(item.get("target")) or None,
     )
 
 
-PROVIDER = Provider(read=_read, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=1_048_576, requires=frozenset({"secrets"}))

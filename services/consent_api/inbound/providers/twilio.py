@@ -36,7 +36,7 @@ _SIGNATURE = "x-twilio-signature"
 _OPTED_OUT = "21610"
 _UNREACHABLE_FOR_GOOD = frozenset({"30005", "30006", "21211", "21614"})
 _STATUSES = {"delivered": Kind.DELIVERED, "undelivered": Kind.SOFT_BOUNCE, "failed": Kind.SOFT_BOUNCE}
-_OPT_OUT_TYPES = {"STOP": Kind.OPT_OUT, "START": Kind.OPT_IN, "HELP": Kind.OTHER}
+_OPT_OUT_TYPES = {"STOP": Kind.STOP, "START": Kind.OPT_IN, "HELP": Kind.OTHER}
 
 
 def _read(webhook: Webhook, account: Account, _now: int) -> Payload:

@@ -58,7 +58,7 @@ SAMPLES = [
     Sample(
         provider="twilio",
         request=sent.twilio_reply("Arret", OptOutType="STOP", **STOP),
-        kind=Kind.OPT_OUT,
+        kind=Kind.STOP,
         address="+33639980001",
     ),
     Sample(

@@ -215,6 +215,24 @@ CREATE TABLE refused_events (
 );
 CREATE INDEX refused_events_by_age ON refused_events (refused_at);
 
+CREATE TABLE reviews (
+    review_id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    source text NOT NULL,
+    rule text NOT NULL,
+    decision_ids uuid[] NOT NULL,
+    sealed_reply bytea,
+    received_at bigint NOT NULL,
+    resolution text,
+    resolved_at bigint,
+    resolved_by text,
+    restored uuid[],
+    CONSTRAINT reviews_resolution CHECK (resolution IN ('withdrawal', 'not_a_withdrawal')),
+    CONSTRAINT reviews_resolved CHECK ((resolution IS NULL) = (resolved_at IS NULL))
+);
+CREATE INDEX reviews_open ON reviews (tenant, review_id) WHERE resolved_at IS NULL;
+
 CREATE TABLE api_keys (
     key_id text PRIMARY KEY,
     digest text NOT NULL,

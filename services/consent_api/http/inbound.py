@@ -1,0 +1,97 @@
+"""POST /v1/inbound/{source}: the webhooks of the tools that people write to, or leave."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+
+from consent_api.errors import RefusedWebhook, WebhookNotRecordedError, WebhookRefusedError
+from consent_api.inbound.providers import Webhook
+from consent_api.inbound.receiver import Inbound, Receiver
+from consent_api.inbound.sources import Source
+from consent_http import request_body
+from consent_http.errors import ProblemError
+from consent_http.problem_details import MEDIA_TYPE
+
+_RETRY_SECONDS = "5"
+
+SourceId = Annotated[str, Path(max_length=40)]
+
+
+def routes(receiver: Receiver, inbound: Inbound) -> APIRouter:
+    """Not in /openapi.json: each body is the provider's own. docs/inbound-webhooks.md describes them."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.post("/v1/inbound/{source_id}")
+    async def receive(source_id: SourceId, request: Request) -> Response:
+        source = _source(inbound, source_id)
+        try:
+            with receiver.held(source):
+                body = await request_body.read_any(request, limit=source.called.longest_body)
+                webhook = Webhook(query=request.url.query, headers=dict(request.headers), body=body)
+                await receiver.receive(source, webhook)
+        except WebhookRefusedError as error:
+            return _refused(source, error)
+        except WebhookNotRecordedError:
+            return _again(source)
+        return Response(source.called.answer, media_type=source.called.media_type)
+
+    @router.api_route("/v1/inbound/{source_id}", methods=["GET", "HEAD"])
+    async def probe(source_id: SourceId) -> Response:
+        """Mailchimp asks whether the URL is there. Nothing is taken by GET: what it carries would be in URLs."""
+        if not _source(inbound, source_id).called.probed:
+            raise ProblemError(
+                405,
+                "method-not-allowed",
+                "Webhooks come by POST.",
+                cure="Set the webhook's method to POST at the provider.",
+                headers={"Allow": "POST"},
+            )
+        return Response(b"")
+
+    return router
+
+
+def _source(inbound: Inbound, source_id: str) -> Source:
+    source = inbound.sources.get(source_id)
+    if source is None:
+        raise ProblemError(
+            404,
+            "source-not-found",
+            "No source has this id.",
+            field="source",
+            cure="Use the id of an entry of CONSENT_RELAY_INBOUND_FILE.",
+        )
+    return source
+
+
+def _refused(source: Source, error: WebhookRefusedError) -> Response:
+    status = {RefusedWebhook.UNSIGNED: source.called.unsigned, RefusedWebhook.UNREADABLE: 422}.get(error.reason, 403)
+    detail = f"This webhook is refused: {error.reason.value.replace('_', ' ')}. Nothing was recorded."
+    return _rendered(
+        ProblemError(
+            status, f"webhook-{error.reason.value.replace('_', '-')}", detail, field=error.field, cure=error.cure
+        )
+    )
+
+
+def _again(source: Source) -> Response:
+    return _rendered(
+        ProblemError(
+            source.called.again,
+            "not-recorded",
+            "This webhook could not be recorded now. Nothing of it is acknowledged.",
+            cure="Send it again.",
+            headers={"Retry-After": _RETRY_SECONDS},
+        )
+    )
+
+
+def _rendered(problem: ProblemError) -> Response:
+    """Without a line in the log: anyone can cause one, as often as they like. The receiver logs one a minute."""
+    return Response(
+        msgspec.json.encode(problem.document()),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )

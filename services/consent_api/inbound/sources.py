@@ -1,0 +1,177 @@
+"""The inbound sources file: which tool may report what people say to it, and what that withdraws. Read once, at start.
+
+    sources:
+      - id: twilio-fr                      # the end of the URL: /v1/inbound/twilio-fr. Never reuse it
+        provider: twilio
+        tenant: acme                       # may be left out where the keyring has one tenant
+        channel: sms
+        purposes: ["*"]                    # what a STOP withdraws
+        url: https://consent.example.com/v1/inbound/twilio-fr
+        secrets: [{file: /run/secrets/twilio}, {env: TWILIO_OLD_TOKEN}]
+        destination: twilio-fr             # whose pushes may come back as events of this source
+
+docs/inbound-webhooks.md has an entry for each provider.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from consent_api.domain.validation import ValidationRules
+from consent_api.errors import MisconfiguredError
+from consent_api.inbound.providers import PROVIDERS, sendgrid, standard
+from consent_api.inbound.providers.base import Provider
+from consent_contracts.decisions import EVERY_PURPOSE
+from consent_contracts.records import PURPOSE
+
+SETTING = "CONSENT_RELAY_INBOUND_FILE"
+_SLUG = r"^[a-z][a-z0-9-]{0,39}$"
+_SHORTEST_SECRET = 16
+
+
+class _Secret(BaseModel):
+    """Where a secret is: in a file, or in an environment variable."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    file: Path | None = None
+    env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> _Secret:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("give file or env")
+        return self
+
+
+class Source(BaseModel):
+    """One tool that reports. ``keys`` are its secrets as they are used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    id: Annotated[str, Field(pattern=_SLUG)]
+    provider: str
+    tenant: str = ""
+    channel: str
+    purposes: tuple[str, ...] = (EVERY_PURPOSE,)
+    secrets: tuple[_Secret, ...] = ()
+    url: str = ""
+    topics: tuple[str, ...] = ()
+    destination: str | None = None
+    keys: Annotated[tuple[str, ...], Field(exclude=True, repr=False)] = ()
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _not_in_the_file(cls, _: object) -> None:
+        raise ValueError("is not a member: give secrets")
+
+    @field_validator("provider")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PROVIDERS:
+            raise ValueError(f"is one of {', '.join(PROVIDERS)}")
+        return name
+
+    @field_validator("purposes")
+    @classmethod
+    def _slugs(cls, purposes: tuple[str, ...]) -> tuple[str, ...]:
+        if not purposes or not all(each == EVERY_PURPOSE or PURPOSE.fullmatch(each) for each in purposes):
+            raise ValueError('requires slugs of a-z, 0-9, _ and -, or "*"')
+        return purposes
+
+    @field_validator("url")
+    @classmethod
+    def _public(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("https", "http") or not parts.netloc):
+            raise ValueError(
+                "requires the URL that the provider calls, such as https://consent.example.com/v1/inbound/x"
+            )
+        return url
+
+    @property
+    def called(self) -> Provider:
+        return PROVIDERS[self.provider]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    sources: tuple[Source, ...]
+
+
+def read_sources(
+    path: Path, *, tenants: Collection[str], rules: ValidationRules, environ: Mapping[str, str] = os.environ
+) -> dict[str, Source]:
+    """The sources by id. MisconfiguredError with the member that is wrong and the cure; no secret is in it."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except Exception:  # PyYAML raises whatever it runs into.
+        raise MisconfiguredError(f"{SETTING}: names a file that cannot be read as YAML.") from None
+    try:
+        sources = _File.model_validate(content).sources
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise _wrong(".".join(map(str, first["loc"])), str(first["msg"])) from None
+    found: dict[str, Source] = {}
+    for source in sources:
+        at = f"sources.{source.id}"
+        if source.id in found:
+            raise _wrong(at, "two sources have this id: the end of each URL is its own")
+        tenant = source.tenant or (next(iter(tenants)) if len(tenants) == 1 else "")
+        if tenant not in tenants:
+            raise _wrong(f"{at}.tenant", "name a tenant that the keyring has hash keys for")
+        if source.channel not in rules.channels:
+            raise _wrong(f"{at}.channel", f"is one of {', '.join(rules.channels)}")
+        declared = rules.purposes_of(tenant).declared
+        if declared is not None and set(source.purposes) - declared - {EVERY_PURPOSE}:
+            raise _wrong(f"{at}.purposes", "name purposes that are declared: CONSENT_RELAY_PURPOSES")
+        for name in sorted(source.called.requires):
+            if not getattr(source, name):
+                raise _wrong(f"{at}.{name}", f"{source.provider} requires it")
+        keys = tuple(_secret(each, f"{at}.secrets.{n}", path.parent, environ) for n, each in enumerate(source.secrets))
+        for number, key in enumerate(keys):
+            _check(source.provider, key, f"{at}.secrets.{number}")
+        found[source.id] = source.model_copy(update={"tenant": tenant, "keys": keys})
+    return found
+
+
+def _secret(given: _Secret, at: str, folder: Path, environ: Mapping[str, str]) -> str:
+    if given.env is not None:
+        found: Any = environ.get(given.env)
+        if not found:
+            raise _wrong(at, f"the environment variable {given.env} is not set")
+        return str(found)
+    assert given.file is not None
+    try:
+        text = (folder / given.file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(at, f"the file cannot be read ({type(error).__name__})") from None
+    if not text:
+        raise _wrong(at, "the file is empty")
+    return text
+
+
+def _check(provider: str, key: str, at: str) -> None:
+    try:
+        if provider == "sendgrid":
+            sendgrid.check_key(key)
+        elif provider == "generic":
+            standard.parse_secret(key)
+        elif len(key) < _SHORTEST_SECRET:
+            raise ValueError(f"requires {_SHORTEST_SECRET} characters or more")
+    except ValueError as error:
+        raise _wrong(at, str(error)) from None
+
+
+def _wrong(at: str, cure: str) -> MisconfiguredError:
+    return MisconfiguredError(
+        f"{SETTING}: names a file that is wrong at {at or 'its beginning'}: {cure}. See docs/inbound-webhooks.md"
+    )
