@@ -29,6 +29,11 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+_AXE = """
+axe.run().then(found => [
+  found.passes.length, found.violations.map(each => each.id + " " + each.nodes.map(node => node.html))
+])
+"""
 _SECONDS = 30
 _KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37}
 
@@ -88,6 +93,18 @@ class Tab:
         result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    async def violations(self, axe: Path) -> list[str]:
+        """What axe-core, whose script that is, finds wrong with the page."""
+        await self.evaluate(f"{await asyncio.to_thread(axe.read_text)};0")
+        # Its timers are the page's scripts to the browser.
+        await self.call("Emulation.setScriptExecutionDisabled", value=False)
+        found = await self.call("Runtime.evaluate", expression=_AXE, awaitPromise=True, returnByValue=True)
+        await self.call("Emulation.setScriptExecutionDisabled", value=True)
+        assert "exceptionDetails" not in found, found
+        checks, violations = found["result"]["value"]
+        assert checks > 10, "axe has checked hardly anything"
+        return [str(each) for each in violations]
 
     async def press(self, key: str, *, loads: bool = False) -> None:
         """``loads``: and wait for the page that it leads to."""

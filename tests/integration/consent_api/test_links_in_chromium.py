@@ -145,6 +145,16 @@ async def test_a_person_chooses_by_the_keyboard_alone(tab: Tab, site: str, ledge
     assert [tuple(row) for row in found] == [("promotions", "given"), ("promotions", "withdrawn")]
 
 
+async def test_axe_finds_nothing(tab: Tab, site: str, ledger: Ledger, node_packages: Path) -> None:
+    axe = node_packages / "node_modules" / "axe-core" / "axe.min.js"
+    await asyncio.to_thread(grant, ledger)
+    one_click, preferences = (link(ledger, kind) for kind in (LinkKind.ONE_CLICK, LinkKind.PREFERENCES))
+    for path, width in ((preferences, 320), (preferences, 1200), (one_click, 320), (f"{preferences}/history", 320)):
+        await tab.size(width)
+        await tab.open(f"{site}{path}?lang=fr")
+        assert await tab.violations(axe) == [], (path.rpartition("/")[2], width)
+
+
 async def test_one_click_is_one_key(tab: Tab, site: str, ledger: Ledger) -> None:
     await tab.open(f"{site}{link(ledger, LinkKind.ONE_CLICK)}?lang=fr")
     await check(tab, site, "one-click")
