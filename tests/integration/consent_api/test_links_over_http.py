@@ -94,7 +94,7 @@ def permitted(client: TestClient, channel: str = "email", purpose: str = "promot
 
 def recorded(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
-        query = "SELECT channel, purpose, status, bulk, subject_id, evidence FROM decisions ORDER BY recorded_at"
+        query = "SELECT * FROM decisions ORDER BY recorded_at"
         return list(connection.execute(text(query)).all())
 
 
@@ -377,3 +377,30 @@ def test_what_is_recorded_is_shown_although_the_ledger_cannot_be_read_after_it(
     assert "<strong>No</strong>" in receipt.text
     assert "Paused" not in receipt.text
     assert not permitted(client)
+
+
+def test_the_page_counts_the_tools_that_have_applied_what_decides(
+    person: TestClient, client: TestClient, owner_engine: Engine
+) -> None:  # R28
+    path = preferences_path(client)
+    person.post(path, data={"form": form_of(person.get(path).text), "email.promotions": "off"})
+    decision_id = recorded(owner_engine)[-1].decision_id
+    assert "systems" not in person.get(path).text
+    stages = [("a", "queued", 1), ("a", "accepted", 2), ("b", "queued", 1), ("b", "effective", 2), ("b", "failed", 3)]
+    with owner_engine.begin() as connection:
+        for destination, stage, at in stages:
+            receipt = {"id": f"{destination} {stage}", "destination": destination, "stage": stage, "at": at}
+            connection.execute(text(RECEIPT), receipt)
+            linked = {"decision_id": decision_id, "id": receipt["id"]}
+            connection.execute(text("INSERT INTO receipt_decisions VALUES (:decision_id, :id)"), linked)
+    assert "applied in 1 of 2 systems" in person.get(path).text
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE receipts SET stage = 'accepted' WHERE stage = 'failed'"))
+    assert "applied in all our systems" in person.get(path).text
+
+
+RECEIPT = """
+INSERT INTO receipts (receipt_id, tenant, destination, channel, address_key, action, stage, version, recorded_at,
+                      queued_at, reached_at, attempts)
+VALUES (:id, 'acme', :destination, 'email', 'h1.x', 'suppress', :stage, 1, 1, 1, :at, 1)
+"""
