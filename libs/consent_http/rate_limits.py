@@ -10,23 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
+from consent_http.rates import Rates
 
 BURST_SECONDS = 10.0
 """A caller that was quiet may send at once what it may send in so many seconds."""
 
 _ROUNDING = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rates:
-    """Units a second on average; 0: no limit."""
-
-    per_key: float
-    per_tenant: float
 
 
 class RateLimits:

@@ -1,14 +1,10 @@
-"""An id for each HTTP request: in its answer, and in every line that is logged while it is carried out."""
+"""The id of the HTTP request that is being carried out: it is in every line that is logged meanwhile."""
 
 from __future__ import annotations
 
 import re
 from contextvars import Context, ContextVar, copy_context
 from uuid import uuid4
-
-from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "Request-Id"
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -23,6 +19,11 @@ def current() -> str | None:
     return _current.get()
 
 
+def set_current(request_id: str) -> None:
+    """For the rest of the task that carries the request out."""
+    _current.set(request_id)
+
+
 def of_no_request() -> Context:
     """A context for a task that outlives the request which starts it."""
     context = copy_context()
@@ -35,29 +36,3 @@ def chosen(sent: str | None) -> str:
     if sent is None or not (_UUID.fullmatch(sent) or (_WELL_FORMED.fullmatch(sent) and not _DIALLED.search(sent))):
         return str(uuid4())
     return sent
-
-
-def install(app: FastAPI) -> None:
-    """Every answer of `app` gets one: also those of its error handlers, which no middleware of its own surrounds."""
-    build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: _RequestIds(build())  # type: ignore[method-assign]
-
-
-class _RequestIds:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = chosen(Headers(scope=scope).get(HEADER))
-        # Left set: the server logs in the same task what the application has raised.
-        _current.set(request_id)
-
-        async def with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
-
-        await self._app(scope, receive, with_id)

@@ -17,7 +17,7 @@ from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import database, events, idempotency
 from consent_api.ledger.database import transact
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.migrate import head_revision
+from consent_api.ledger.schema_version import REQUIRED_SCHEMA_VERSION
 from consent_service.clock import now_micros
 from consent_service.health import Health
 
@@ -87,7 +87,6 @@ class DatabaseMonitor:
         self._health = health
         self._offset = offset
         self._clock = clock
-        self._required = head_revision()
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -102,7 +101,7 @@ class DatabaseMonitor:
                 lambda connection: (_schema_version(connection), clock_offset(connection, self._ledger.clock))
             )
             self._offset.set(offset)
-            if version < self._required:
+            if version < REQUIRED_SCHEMA_VERSION:
                 return "is older than this release: run consent-relay migrate"
         except LedgerUnavailableError as error:
             return str(error)

@@ -17,7 +17,7 @@ from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
-from consent_http.rate_limits import Rates
+from consent_http.rates import Rates
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
 
 LIVE, LIVE_BATCHES, BULK, READ = "live", "live_batches", "bulk", "read"

@@ -44,10 +44,10 @@ from consent_api.links.theme import Themes, require_declared
 from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
 from consent_api.settings import ApiSettings
-from consent_http import api_docs, openapi, problem_details
+from consent_http import api_docs, openapi, problem_details, request_id_middleware
 from consent_http.rate_limits import RateLimits
 from consent_kafka.registry import connect_codec
-from consent_service import request_ids, startup
+from consent_service import startup
 from consent_service.health import Health, serve_metrics
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def create_app(
         title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
     )
     problem_details.install(app)
-    request_ids.install(app)
+    request_id_middleware.install(app)
     dependencies = RequestDependencies.build(
         key_store,
         tenants=frozenset(ledger.context.keyring.tenants),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import errors, sql
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -44,11 +43,6 @@ def migrate(owner: URL, service: URL) -> None:
             connection.commit()
     finally:
         engine.dispose()
-
-
-def head_revision() -> str:
-    """The migration that this release needs; they are numbered in their order."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
 def upgrade(connection: Connection) -> None:

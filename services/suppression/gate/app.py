@@ -10,12 +10,11 @@ from msgspec import UNSET
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
-from consent_http import api_docs, openapi, problem_details, request_body
+from consent_http import api_docs, openapi, problem_details, request_body, request_id_middleware
 from consent_http.api_keys import ApiKey, KeyFile, bearer
 from consent_http.errors import InvalidApiKeysError, ProblemError
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
 from consent_privacy.keyring import Keyring
-from consent_service import request_ids
 from consent_service.clock import elapsed_micros, now_micros
 from suppression.gate.contract import (
     DENY,
@@ -180,7 +179,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
     """The application; `gate` may be anything that answers."""
     app = FastAPI(title="Consent Relay gate", version="1", **api_docs.urls(enabled=docs))
     problem_details.install(app)
-    request_ids.install(app)
+    request_id_middleware.install(app)
     at_once = ConcurrencyLimit(_CHECKED_AT_ONCE)
 
     @app.exception_handler(ProblemError)

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from pydantic import Field, field_validator
 
 from consent_client.answers import Policy
-from consent_http.rate_limits import Rates
+from consent_http.rates import Rates
 from consent_kafka.resolved import StalenessLimits
 from consent_service.settings import KeyringSettings
 

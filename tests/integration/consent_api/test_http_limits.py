@@ -21,7 +21,8 @@ from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
-from consent_http.rate_limits import BURST_SECONDS, RateLimits, Rates
+from consent_http.rate_limits import BURST_SECONDS, RateLimits
+from consent_http.rates import Rates
 from consent_service.clock import now_micros
 from consent_service.health import Health
 

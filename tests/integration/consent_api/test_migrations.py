@@ -16,7 +16,8 @@ from sqlalchemy.pool import NullPool
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger import tables
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.migrate import head_revision, migrate
+from consent_api.ledger.migrate import migrate
+from consent_api.ledger.schema_version import REQUIRED_SCHEMA_VERSION
 from consent_api.monitors import ClockMonitor, DatabaseMonitor
 from consent_service.health import Health
 
@@ -26,6 +27,11 @@ def test_the_tables_in_code_are_those_that_the_migrations_make(owner_engine: Eng
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = compare_metadata(context, tables.metadata)
     assert differences == []
+
+
+def test_the_schema_version_that_processes_require_is_the_newest_migration(owner_engine: Engine) -> None:
+    with owner_engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == REQUIRED_SCHEMA_VERSION
 
 
 def test_migrate_may_be_repeated(owner: URL, service: URL) -> None:
@@ -145,7 +151,7 @@ def test_readiness_names_a_database_that_is_older_than_the_code(ledger: Ledger, 
         assert "consent-relay migrate" in str(monitor.check())
     finally:
         with owner_engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": head_revision()})
+            connection.execute(text(f"UPDATE alembic_version SET version_num = '{REQUIRED_SCHEMA_VERSION}'"))
 
 
 @pytest.mark.parametrize(("seconds", "side"), [(1.5, "later than"), (-1.5, "earlier than")])

@@ -4,7 +4,8 @@ import pytest
 
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
-from consent_http.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits, Rates
+from consent_http.rate_limits import BURST_SECONDS, ConcurrencyLimit, RateLimits
+from consent_http.rates import Rates
 
 
 class Clock:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from consent_http import problem_details
+from consent_http import problem_details, request_id_middleware
 from consent_http.errors import ProblemError
 from consent_service import request_ids
 from consent_service.json_logs import JsonLines
@@ -26,7 +26,7 @@ log = logging.getLogger("tests.request_ids")
 def create() -> FastAPI:
     app = FastAPI()
     problem_details.install(app)
-    request_ids.install(app)
+    request_id_middleware.install(app)
 
     @app.get("/logged")
     async def logged() -> None:

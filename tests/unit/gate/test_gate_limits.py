@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from consent_http import api_keys
 from consent_http.api_keys import KeyFile
-from consent_http.rate_limits import RateLimits, Rates
+from consent_http.rate_limits import RateLimits
+from consent_http.rates import Rates
 from consent_privacy.keyring import Keyring
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics
