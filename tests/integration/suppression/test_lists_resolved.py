@@ -138,8 +138,8 @@ def test_what_a_worker_states_is_in_the_list_whenever_it_is_killed(installation:
     assert worker.end() == 0
 
 
-def test_live_changes_overtake_50_000_bulk_ones(installation: Installation) -> None:  # R1
-    bulk, live = 50_000, 100
+def test_live_changes_overtake_25_000_bulk_ones(installation: Installation) -> None:  # R1
+    bulk, live = 25_000, 50
     for number in range(bulk):
         installation.send(number, bulk=True)
     installation.flush()
