@@ -27,12 +27,12 @@ up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: ev
 unit: $(READY)  ## the tests that need no server, in some 20 seconds
 	@$(PY) -m pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 
-test: $(READY)  ## unit, contract, integration and short fuzz tests, then 26 faults on the whole running system; TEST=path::name: only that
+test: $(READY)  ## unit, contract, integration and short fuzz tests, then 8 faults on the whole running system; TEST=path::name: only that
 ifdef TEST
 	@$(PY) -m pytest $(TEST)
 else
 	@$(PY) -m pytest -n 4 $(TESTS) || { [ $$? = 1 ] && $(MAKE) --no-print-directory again; }
-	@$(MAKE) --no-print-directory chaos
+	@$(MAKE) --no-print-directory chaos N=8
 endif
 
 # What fails alone too fails the run (docs/decisions/0030-tests-that-failed-run-again-alone.md).
@@ -68,7 +68,7 @@ browser:  ## install Chromium for the tests of the pages, where apt can (root on
 bench: $(READY)  ## measure; writes docs/benchmarks.md
 	@$(PY) -m tests.bench
 
-chaos: $(READY)  ## N faults at random moments under load, then compare every decision (SEED=... repeats a run)
+chaos: $(READY)  ## N faults (26: every kind once) at random moments under load, then compare every decision (SEED=... repeats a run)
 	@CHAOS_FAULTS=$(N) CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos
 
 clean:  ## remove the local system's data and what the tools left behind
