@@ -11,10 +11,12 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from click.testing import CliRunner, Result
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
@@ -30,12 +32,15 @@ from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 from consent_kafka import clients
 from consent_privacy.keyring import Key
+from consent_service.cli import cli
 from consent_service.clock import now_micros
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
 from tests.support.evidence import EVIDENCE
 from tests.support.recreated_topics import recreate
 
+connected_codec = cache(Codec.connect)
+"""By registry and topics: tests that wait for a state decode again and again."""
 TENANT = "acme"
 HEADERS = [["ce_specversion", "1.0"], ["ce_id", "0198f0f0-0000-7000-8000-000000000000"]]
 FILLED = {
@@ -136,13 +141,16 @@ class Rig:
         """Delete topics and create them again, empty."""
         recreate(kafka=self.kafka, registry=self.registry, topics=self.topics, names=names)
 
+    def environment(self, **settings: Any) -> dict[str, str]:
+        """The variables that have the settings, with these changes."""
+        given = {**self.settings(), **settings}
+        return {f"CONSENT_RELAY_{name.upper()}": str(each) for name, each in given.items()}
+
     def command(self, *words: str, **settings: Any) -> subprocess.Popen[str]:
         """`consent-relay <words>` as a process of its own."""
-        given = {**self.settings(), **settings}
-        environment = {**os.environ, **{f"CONSENT_RELAY_{name.upper()}": str(each) for name, each in given.items()}}
         return subprocess.Popen(
             [sys.executable, "-m", "consent_service", *words],
-            env=environment,
+            env={**os.environ, **self.environment(**settings)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -151,7 +159,21 @@ class Rig:
 
     def run(self, *words: str, code: int = 0, **settings: Any) -> str:
         """What the command printed; it must end with `code`."""
-        process = self.command(*words, **settings)
+        ended = self.invoke(*words, **settings)
+        assert ended.exit_code == code, f"exit code {ended.exit_code}: {ended.output}"
+        return ended.output
+
+    def invoke(self, *words: str, **settings: Any) -> Result:
+        """`consent-relay <words>` in this process, which spares a second of imports. Not for a service: it would
+        configure the log."""
+        ended = CliRunner().invoke(cli, words, env=self.environment(**settings))
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return ended
+
+    def run_service(self, name: str, code: int, **settings: Any) -> str:
+        """What a service printed that cannot start; it must end with `code`."""
+        process = self.command(name, **settings)
         out, err = process.communicate(timeout=60)
         assert process.returncode == code, f"exit code {process.returncode}: {out}{err}"
         return f"{out}{err}"
@@ -211,7 +233,7 @@ class Rig:
             deleted.result()
 
     def codec(self) -> Codec:
-        return Codec.connect(self.registry, self.topics)
+        return connected_codec(self.registry, self.topics)
 
     def encoded(self, data: Sequence[dict[str, Any]]) -> list[bytes | None]:
         codec = self.codec()

@@ -114,18 +114,16 @@ def permission(at: int, **fields: Any) -> Decision:
 
 def verify(rig: Rig, *words: str, code: int = 0) -> list[dict[str, Any]]:
     """The differences, as the command prints them, and its summary last."""
-    process = rig.command("verify", "--json", *words)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, f"exit code {process.returncode}: {out}{err}"
-    return [json.loads(line) for line in out.splitlines()]
+    ended = rig.invoke("verify", "--json", *words)
+    assert ended.exit_code == code, f"exit code {ended.exit_code}: {ended.output}"
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 def differences(rig: Rig, *words: str) -> dict[str, set[str]]:
     """Kinds of the differences by address key; the exit code is 1 if there are any."""
-    process = rig.command("verify", "--json", *words)
-    out, err = process.communicate(timeout=120)
-    *lines, _ = [json.loads(line) for line in out.splitlines()]
-    assert process.returncode == (1 if lines else 0), f"exit code {process.returncode}: {out}{err}"
+    ended = rig.invoke("verify", "--json", *words)
+    *lines, _ = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.exit_code == (1 if lines else 0), f"exit code {ended.exit_code}: {ended.output}"
     found: dict[str, set[str]] = {}
     for line in lines:
         found.setdefault(line["address_key"], set()).add(line["kind"])

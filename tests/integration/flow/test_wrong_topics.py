@@ -42,19 +42,19 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 def test_wrong_settings_are_named_with_the_cure(rig: Rig, files: dict[str, Path], command: str, topic: str) -> None:
     name = f"{rig.topics.prefix}{topic}"
     TopicAdmin(rig.kafka, wait_seconds=10).configure(name, {"cleanup.policy": "compact,delete"})
-    said = rig.run(command, code=2, **files)
+    said = rig.run_service(command, code=2, **files)
     assert f"{name}: cleanup.policy=compact,delete, wanted cleanup.policy=" in said
     assert "run: consent-relay topics apply" in said
 
 
 @pytest.mark.parametrize("command", ["relay", "gate", "suppression", "propagator"])
 def test_a_wrong_number_of_partitions_is_named(rig: Rig, files: dict[str, Path], command: str) -> None:
-    said = rig.run(command, code=2, partitions=5, **files)
+    said = rig.run_service(command, code=2, partitions=5, **files)
     assert ": 4 partitions, wanted 5; set CONSENT_RELAY_PARTITIONS=4" in said
 
 
 def test_a_relay_over_a_wrong_number_of_partitions_notes_none_of_them(rig: Rig) -> None:
-    rig.run("relay", code=2, partitions=5)
+    rig.run_service("relay", code=2, partitions=5)
     assert rig.ask("SELECT count(*) FROM relay_partitions") == 0
 
 
@@ -63,7 +63,7 @@ def test_the_number_of_partitions_never_changes(rig: Rig) -> None:
         until(lambda: rig.ask("SELECT count(*) FROM relay_partitions") == 8)
     with rig.owner.begin() as connection:
         connection.exec_driver_sql("DELETE FROM relay_partitions WHERE partition = 3")
-    said = rig.run("relay", code=1)
+    said = rig.run_service("relay", code=1)
     assert "set CONSENT_RELAY_PARTITIONS=3" in said
 
 
