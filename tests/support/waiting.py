@@ -10,11 +10,17 @@ from typing import Any
 
 
 def until(condition: Callable[[], Any], seconds: float = 90.0, what: str = "", *, every: float = 0.05) -> Any:
-    """What `condition` returns once it is true. AssertionError with `what` after `seconds`; looks `every` so many."""
+    """What `condition` returns once it is true. AssertionError with `what` after `seconds`.
+
+    Looks after `every` so many seconds, and after up to five times as many in a long wait: looking takes processor time
+    from what is waited for.
+    """
     deadline = time.monotonic() + seconds
+    pause = every
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or condition}"
-        time.sleep(every)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 5 * every)
     return value
 
 
