@@ -4,6 +4,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 STARTED_ONCE = (
+    "tests/integration/failing/",
     "tests/integration/system/",
     "tests/integration/security/",
     "tests/fuzz/http/",

@@ -13,7 +13,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from consent_contracts import Topics
-from tests.integration.system.failing import PARTITIONS, PATIENCE, FailingSystem
+from tests.integration.failing.failing_system import PARTITIONS, PATIENCE, FailingSystem
 from tests.support.truncated_topics import truncate
 
 Damage = Callable[[FailingSystem], None]

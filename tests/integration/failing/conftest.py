@@ -12,7 +12,7 @@ import pytest
 from local_stack.servers import ServerEndpoints
 from local_stack.stack import Stack
 from tests.conftest import own_database
-from tests.integration.system.failing import SETTINGS, FailingSystem
+from tests.integration.failing.failing_system import SETTINGS, FailingSystem
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.system.failing import Answers, FailingSystem
+from tests.integration.failing.failing_system import Answers, FailingSystem
 
 HOUR = 3_600
 ENDS_SECONDS = 25.0

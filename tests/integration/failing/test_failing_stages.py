@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.system.failing import PARTITIONS, PATIENCE, STALE_SECONDS, Answers, FailingSystem
+from tests.integration.failing.failing_system import PARTITIONS, PATIENCE, STALE_SECONDS, Answers, FailingSystem
 
 Fault = Callable[[FailingSystem], AbstractContextManager[None]]
 Names = Callable[[FailingSystem], bool]
