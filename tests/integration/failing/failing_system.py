@@ -240,16 +240,19 @@ class FailingSystem:
             time.sleep(0.2)
 
     @contextmanager
-    def shifted_clock(self, name: str, seconds: int) -> Iterator[None]:
-        """The process runs on a host whose clock is wrong by so much."""
+    def own_clock(self, name: str) -> Iterator[Callable[[int], None]]:
+        """Call it to restart the process on a host whose clock is wrong by so many seconds. In the end it is right."""
         child = self.stack.supervisor.child(name)
         right = child.program
-        shift = {"PYTHONPATH": str(_SHIFTED_CLOCK), "TEST_CLOCK_SHIFT_SECONDS": str(seconds)}
-        child.kill()
-        child.program = replace(right, env={**right.env, **shift})
-        child.start()
+
+        def shift(seconds: int) -> None:
+            wrong = {"PYTHONPATH": str(_SHIFTED_CLOCK), "TEST_CLOCK_SHIFT_SECONDS": str(seconds)}
+            child.kill()
+            child.program = replace(right, env={**right.env, **wrong})
+            child.start()
+
         try:
-            yield
+            yield shift
         finally:
             child.kill()
             child.program = right
