@@ -81,11 +81,6 @@ def add_link_key(path: Path, tenant: str) -> str:
     return key.id
 
 
-def is_link_key(key_id: str) -> bool:
-    """Whether an id is a link key's, by its letter."""
-    return key_id.startswith("l")
-
-
 def promote_link_key(path: Path, tenant: str, key_id: str) -> None:
     """Make a live link key the primary one: new links are made with it."""
     keyring = _installations(path)

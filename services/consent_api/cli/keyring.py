@@ -132,13 +132,14 @@ def rotate(file: Path, tenant: str | None, links: bool) -> None:
 @_FILE
 @click.argument("tenant")
 @click.argument("key_id")
-def promote(file: Path, tenant: str, key_id: str) -> None:
+@click.option("--links", is_flag=True, help="KEY_ID is a link key.")
+def promote(file: Path, tenant: str, key_id: str, links: bool) -> None:
     """Make KEY_ID the primary hash key of TENANT, once a republish has published everything under it; or its primary
     link key."""
     from consent_api.ledger.key_rotation import required_to_promote
     from consent_privacy import keyring_file
 
-    if keyring_file.is_link_key(key_id):
+    if links:
         _change_link_key(keyring_file.promote_link_key, file, tenant, key_id)
         click.echo(f"{key_id} is now the primary link key of {tenant}")
         return
@@ -150,13 +151,14 @@ def promote(file: Path, tenant: str, key_id: str) -> None:
 @_FILE
 @click.argument("tenant")
 @click.argument("key_id")
-def retire(file: Path, tenant: str, key_id: str) -> None:
+@click.option("--links", is_flag=True, help="KEY_ID is a link key.")
+def retire(file: Path, tenant: str, key_id: str, links: bool) -> None:
     """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone; or a link key,
     whose links then cease to work."""
     from consent_api.ledger.key_rotation import required_to_retire
     from consent_privacy import keyring_file
 
-    if keyring_file.is_link_key(key_id):
+    if links:
         _change_link_key(keyring_file.retire_link_key, file, tenant, key_id)
         click.echo(f"removed {key_id}")
         return

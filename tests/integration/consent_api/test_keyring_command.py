@@ -42,9 +42,9 @@ class Commands:
 
     def swap_primary(self) -> None:
         """Promoted with an editor."""
-        text_ = self.path.read_text(encoding="utf-8")
-        swapped = text_.replace("= true", "= x").replace("= false", "= true").replace("= x", "= false")
-        self.path.write_text(swapped, encoding="utf-8")
+        hash_keys, link_keys, rest = self.path.read_text(encoding="utf-8").partition('[[tenants."acme".link_keys]]')
+        swapped = hash_keys.replace("= true", "= x").replace("= false", "= true").replace("= x", "= false")
+        self.path.write_text(swapped + link_keys + rest, encoding="utf-8")
 
     def republished(self, ledger: Ledger, *key_ids: str, merged: bool = True) -> None:
         """What a run of everything under these keys leaves in the ledger, and the merge that has read it."""
