@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consent_contracts.topics import Topics, TopicSpec
@@ -21,13 +22,14 @@ from consent_kafka.errors import ProvisionError, TopicMismatchError
 from consent_kafka.topic_admin import BrokerTopic, TopicAdmin
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 
 if TYPE_CHECKING:
     from consent_service.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
 
-TOPIC_CHECK_SECONDS = 1.0
+BACKOFF = Backoff((1.0,))
 """Between two questions to a broker that does not answer yet."""
 
 _APPLY = "run: consent-relay topics apply"
@@ -177,18 +179,19 @@ def wait_for_topics(
 
     `waiting` is called before each try, with the reason why the last one got no answer: at first "". Raises
     TopicMismatchError and LinkRefusedError."""
-    reason = ""
-    while True:
+
+    def report(failure: Failure[ProvisionError]) -> None:
+        reason = str(failure.error)
+        if failure.is_news:
+            log.warning("the topics cannot be verified yet", extra={"error": reason})
         waiting(reason)
-        if stop.wait(TOPIC_CHECK_SECONDS if reason else 0):
-            return False
-        try:
-            verify_topics(settings, names)
-        except ProvisionError as error:
-            if reason != (reason := str(error)):
-                log.warning("the topics cannot be verified yet", extra={"error": reason})
-        else:
-            return True
+
+    waiting("")
+    try:
+        retry(partial(verify_topics, settings, names), on=ProvisionError, backoff=BACKOFF, stop=stop, report=report)
+    except RetryStoppedError:
+        return False
+    return not stop.is_set()
 
 
 def require_access(

@@ -22,6 +22,7 @@ from consent_api.ingest.stall_detector import StallDetector
 from consent_kafka.batches import RecordBatch
 from consent_kafka.instance_watch import WATCH_SECONDS, InstanceWatch
 from consent_service.health import Health
+from consent_service.retry import Backoff
 from consent_service.stall_timer import STALLED_SECONDS
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ CONSUMER: dict[str, Any] = {
 _IDLE = 0.5
 _TRY_LEFT = 0.1
 """Those that are not done are tried again after so long, where nothing else arrives."""
-_FIRST_RETRY, _LAST_RETRY = 0.1, 5.0
+_BACKOFF = Backoff((0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0))
 
 # A partition that gave nothing for so long is compared with the broker's end, and the answer awaited so long.
 _CHECK_SECONDS, _REQUEST_SECONDS = 5.0, 2.0
@@ -235,7 +236,7 @@ class ConsumerLoop:
         log.error(what, extra={"topic": topic, "partition": partition, "offset": offset, "records": records})
 
     def _finish(self, stop: threading.Event) -> None:
-        pause = _FIRST_RETRY
+        failures = 0
         while self._batch and not stop.is_set():
             self._health.heartbeat(self._name, f"{len(self._batch)} records of {self._places()}")
             try:
@@ -251,8 +252,8 @@ class ConsumerLoop:
                     break
                 cause = "too many records are left"
             self._pause(cause)
-            self._wait(pause, stop)
-            pause = min(pause * 2, _LAST_RETRY)
+            failures += 1
+            self._wait(_BACKOFF.seconds(failures), stop)
         if self._paused and not stop.is_set():
             self._resume()
 

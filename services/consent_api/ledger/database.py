@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from consent_api.errors import LedgerContendedError, LedgerUnavailableError, TransactionTooLongError
 from consent_service.errors import LinkRefusedError
+from consent_service.retry import Backoff
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ CLOCK_MICROS = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _CLOCK = text(f"SELECT {CLOCK_MICROS}")
 
 ATTEMPTS = 8
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
+_BACKOFF = Backoff((0.01, 0.02, 0.04, 0.08, 0.16, 0.25), jitter=1.0)
 
 # Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
 _CONTENDED = frozenset({"40001", "40P01", "23505"})
@@ -151,7 +151,7 @@ def transact(
                 raise LedgerUnavailableError(f"the database does not answer ({reason})") from None
             else:
                 raise
-        time.sleep(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))  # noqa: S311 - jitter
+        time.sleep(_BACKOFF.seconds(attempt))
     raise AssertionError("unreachable")
 
 

@@ -12,7 +12,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -25,9 +27,14 @@ from consent_api.outbox_relay.outbox_table import UNREACHABLE, Claim, OutboxTabl
 from consent_api.outbox_relay.poll_interval import PollInterval
 from consent_api.outbox_relay.publisher import Delivery, Publisher
 from consent_api.outbox_relay.resolved import ResolvedPublisher
-from consent_api.outbox_relay.timing import REFUSED_AGAIN_AFTER_SECONDS, UNREPLACEABLE_AGAIN_AFTER_SECONDS
+from consent_api.outbox_relay.timing import (
+    REFUSED_AGAIN_AFTER_SECONDS,
+    RETRY_BACKOFF,
+    UNREPLACEABLE_AGAIN_AFTER_SECONDS,
+)
 from consent_contracts.errors import RegistryUnavailableError
 from consent_service.health import Health
+from consent_service.retry import Failure, RetryStoppedError, retry
 from consent_service.stall_timer import StallTimer
 
 log = logging.getLogger(__name__)
@@ -93,6 +100,7 @@ class LaneRelay:
         self._published_at = -math.inf
         self._refusals: dict[int, _Refusal] = {}
         self._recovered = False
+        self._failures = 0
         self._stop: Callable[[], bool] = lambda: False
         self.resolved: ResolvedPublisher | None = None
         """Set by the composition root: it publishes through this loop."""
@@ -100,36 +108,35 @@ class LaneRelay:
     def run(self, stop: threading.Event) -> None:
         """Survives any absence of the broker, the registry and the database. Whatever else is raised is a bug."""
         self._stop = stop.is_set
-        failures = 0
         pause = 0.0
-        while not stop.is_set():
-            self._beat()
-            # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
-            limit = min(self._batch, _PROBE_BATCH) if failures else self._batch
-            scope = self._scope()
-            self._recovered = False
-            began = time.monotonic()
-            try:
-                found = self.publish_batch(limit, scope) if scope else 0
-                if self.resolved is not None and not stop.is_set():
-                    self.resolved.publish_due(scope)
-            except TRANSIENT as error:
-                if stop.is_set():
-                    return
-                failures += 1
-                self._report(error, failures)
-                self._sleep(self._interval.backoff(failures), stop)
-                continue
-            if failures:
-                log.info("relay recovered", extra={"lane": self._lane.value, "failures": failures})
-            failures = 0
-            self._health.set_ready(self._name, self._partitions.readiness())
-            pause = self._interval.next(found=found, limit=limit, previous=pause)
-            if found and self._yields_to is not None and self._yields_to.is_busy:
-                pause = max(pause, min(time.monotonic() - began, _LONGEST_REST_SECONDS))
-            # Where a partition has come back the next one may have, too.
-            if pause and not self._recovered:
-                self._sleep(pause, stop)
+        with suppress(RetryStoppedError):
+            while not stop.is_set():
+                publish = partial(self._publish_next, pause)
+                pause = retry(publish, on=TRANSIENT, backoff=RETRY_BACKOFF, stop=stop, report=self._report)
+                if self._failures:
+                    log.info("relay recovered", extra={"lane": self._lane.value, "failures": self._failures})
+                self._failures = 0
+                self._health.set_ready(self._name, self._partitions.readiness())
+                # Where a partition has come back the next one may have, too.
+                if pause and not self._recovered:
+                    self._beat()
+                    stop.wait(pause)
+
+    def _publish_next(self, previous: float) -> float:
+        """Publish one batch; the seconds to rest after it, `previous` being those before it."""
+        self._beat()
+        # After a failure a small batch asks whether all is well again, before thousands of rows are moved.
+        limit = min(self._batch, _PROBE_BATCH) if self._failures else self._batch
+        scope = self._scope()
+        self._recovered = False
+        began = time.monotonic()
+        found = self.publish_batch(limit, scope) if scope else 0
+        if self.resolved is not None and not self._stop():
+            self.resolved.publish_due(scope)
+        pause = self._interval.next(found=found, limit=limit, previous=previous)
+        if found and self._yields_to is not None and self._yields_to.is_busy:
+            return max(pause, min(time.monotonic() - began, _LONGEST_REST_SECONDS))
+        return pause
 
     @property
     def is_busy(self) -> bool:
@@ -228,19 +235,17 @@ class LaneRelay:
             for topic, number in Counter(row.topic for row in rows).items():
                 self._metrics.published.labels(topic, outcome).inc(number)
 
-    def _report(self, error: Exception, failures: int) -> None:
+    def _report(self, failure: Failure[Exception]) -> None:
+        error, self._failures = failure.error, failure.count
         cause = _cause(error)
         self._metrics.retries.labels(self._lane.value, cause).inc()
         what = self._partitions.readiness() if cause == "broker" else f"the {cause} does not answer"
         self._health.set_ready(self._name, what)
         self._progress.progressed()
-        if failures == 1:
+        if failure.count == 1:
             why = type(error).__name__ if isinstance(error, UNREACHABLE) else str(error)
             log.warning("relay paused", extra={"lane": self._lane.value, "cause": cause, "error": why})
-
-    def _sleep(self, seconds: float, stop: threading.Event) -> None:
         self._beat()
-        stop.wait(seconds)
 
     def _beat(self) -> None:
         self._health.heartbeat(self._name)

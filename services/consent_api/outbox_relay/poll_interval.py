@@ -1,6 +1,5 @@
-"""How long the relay sleeps between two looks at the outbox, and after a failure."""
+"""How long the relay sleeps between two looks at the outbox."""
 
-import random
 from dataclasses import dataclass
 
 
@@ -10,8 +9,6 @@ class PollInterval:
 
     shortest: float = 0.003
     longest: float = 0.020
-    first_retry: float = 0.1
-    last_retry: float = 5.0
 
     def next(self, *, found: int, limit: int, previous: float) -> float:
         """The next sleep: none while batches come back full, growing from `shortest` while they come back empty."""
@@ -20,8 +17,3 @@ class PollInterval:
         if found > 0:
             return self.shortest
         return min(max(previous * 2, self.shortest), self.longest)
-
-    def backoff(self, failures: int) -> float:
-        """The sleep after the n-th failure in a row (from 1): doubling, half of it random so that relays spread."""
-        ceiling = min(self.first_retry * 2.0 ** min(failures - 1, 30), self.last_retry)
-        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing

@@ -12,7 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -30,17 +32,17 @@ from consent_api.outbox_relay.loop import DenialOf
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.outbox_table import UNREACHABLE, Row
 from consent_api.outbox_relay.points import has_gone_back
-from consent_api.outbox_relay.poll_interval import PollInterval
 from consent_api.outbox_relay.publisher import Publisher
 from consent_api.outbox_relay.repair_table import RepairTable
 from consent_api.outbox_relay.resolved import resolved_row
-from consent_api.outbox_relay.timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS
+from consent_api.outbox_relay.timing import HOLE_CHECK_SECONDS, MARKER_CHECK_SECONDS, RETRY_BACKOFF
 from consent_contracts.codec import Codec
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.errors import KeyringError
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from consent_service.retry import Failure, RetryStoppedError, retry
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ class RepairLoop:
         self._health = health
         self._page_size = page_size
         self._clock = clock
-        self._interval = PollInterval()
+        self._started = False
+        self._failures = 0
         self._check_markers_at = 0.0
         self._suspects: set[str] = set()
         self._offsets_of: str | None = None
@@ -106,30 +109,31 @@ class RepairLoop:
     def run(self, stop: threading.Event) -> None:
         """Survives any absence of the broker, the registry and the database. Whatever else is raised is a bug."""
         self._stop = stop.is_set
-        failures = 0
         reader = self._reader()
-        started = False
-        while not stop.is_set():
-            self._health.heartbeat(PART)
-            try:
-                if not started:
-                    self._codec.prepare([reader.topic, self._topic])
-                    reader.start()
-                    started = True
-                reader.poll(HOLE_CHECK_SECONDS)
-                self.step(reader.open_holes())
-            except TRANSIENT as error:
-                failures += 1
-                if failures == 1:
-                    log.warning("repair of holes paused", extra={"error": _why(error)})
-                self._health.set_ready(PART, f"paused: {_why(error)}")
-                stop.wait(self._interval.backoff(failures))
-            else:
-                if failures:
-                    log.info("repair of holes resumed", extra={"failures": failures})
-                failures = 0
+        look = partial(self._look, reader)
+        with suppress(RetryStoppedError):
+            while not stop.is_set():
+                retry(look, on=TRANSIENT, backoff=RETRY_BACKOFF, stop=stop, report=self._report)
+                if self._failures:
+                    log.info("repair of holes resumed", extra={"failures": self._failures})
+                self._failures = 0
                 self._health.set_ready(PART)
         reader.close()
+
+    def _look(self, reader: HoleReader) -> None:
+        self._health.heartbeat(PART)
+        if not self._started:
+            self._codec.prepare([reader.topic, self._topic])
+            reader.start()
+            self._started = True
+        reader.poll(HOLE_CHECK_SECONDS)
+        self.step(reader.open_holes())
+
+    def _report(self, failure: Failure[Exception]) -> None:
+        self._failures = failure.count
+        if failure.count == 1:
+            log.warning("repair of holes paused", extra={"error": _why(failure.error)})
+        self._health.set_ready(PART, f"paused: {_why(failure.error)}")
 
     def step(self, reported: Sequence[ReportedHole]) -> None:
         """Repair every open hole that no relay repairs or has repaired."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from consent_api.ledger.lanes import Lane
+from consent_service.retry import Backoff
+
+RETRY_BACKOFF = Backoff((0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0), jitter=0.5)
+"""After failures of the broker, the registry or the database in a row. Half of it is random, so that relays spread."""
 
 TURN_INTERVAL_SECONDS = 1.0
 """A lane's next turn is taken so long after the last one, whichever relay takes it."""

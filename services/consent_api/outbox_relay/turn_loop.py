@@ -11,7 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -21,11 +23,14 @@ from consent_api.outbox_relay.outbox_table import UNREACHABLE
 from consent_api.outbox_relay.points import PartitionProgress, Point
 from consent_api.outbox_relay.timing import TURN_INTERVAL_SECONDS, WRITER_POLL_SECONDS, WRITER_WAIT_SECONDS
 from consent_api.outbox_relay.turns import TurnTable
-from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
+from consent_contracts.errors import ContractError, NotRegisteredError, RegistryUnavailableError
 from consent_service.clock import is_ahead
 from consent_service.health import Health
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 
 log = logging.getLogger(__name__)
+
+_BACKOFF = Backoff((TURN_INTERVAL_SECONDS,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,33 +100,38 @@ class TurnLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Survives any absence of the database and the registry. Whatever else is raised is a bug and ends it."""
-        self._wait_for_schemas(stop)
-        while not stop.is_set():
-            self._health.heartbeat(self._name)
-            try:
-                with self._engine.connect() as connection:
-                    while not stop.is_set():
-                        self._health.heartbeat(self._name)
-                        stop.wait(self.step(connection))
-            except UNREACHABLE as error:
-                self._discard_open()
-                log.warning("turns paused", extra={"lane": self._lane.value, "error": type(error).__name__})
-                stop.wait(TURN_INTERVAL_SECONDS)
+        with suppress(RetryStoppedError):
+            retry(
+                self._prepare_schemas,
+                on=(RegistryUnavailableError, NotRegisteredError),
+                backoff=_BACKOFF,
+                stop=stop,
+                report=self._report_schemas,
+            )
+            retry(partial(self._take_turns, stop), on=UNREACHABLE, backoff=_BACKOFF, stop=stop, report=self._report)
 
-    def _wait_for_schemas(self, stop: threading.Event) -> None:
-        reported = ""
-        while not stop.is_set():
-            self._health.heartbeat(self._name)
-            try:
-                self._prepare()
-            except (RegistryUnavailableError, NotRegisteredError) as error:
-                if reported != (reported := f"waiting for the schema registry: {error}"):
-                    log.warning("turns paused", extra={"lane": self._lane.value, "error": reported})
-                self._health.set_ready(self._name, reported)
-                stop.wait(TURN_INTERVAL_SECONDS)
-            else:
-                self._health.set_ready(self._name)
-                return
+    def _prepare_schemas(self) -> None:
+        self._health.heartbeat(self._name)
+        self._prepare()
+        self._health.set_ready(self._name)
+
+    def _report_schemas(self, failure: Failure[ContractError]) -> None:
+        reason = f"waiting for the schema registry: {failure.error}"
+        if failure.is_news:
+            log.warning("turns paused", extra={"lane": self._lane.value, "error": reason})
+        self._health.set_ready(self._name, reason)
+
+    def _take_turns(self, stop: threading.Event) -> None:
+        """Until `stop`, or until the connection breaks."""
+        self._health.heartbeat(self._name)
+        with self._engine.connect() as connection:
+            while not stop.is_set():
+                self._health.heartbeat(self._name)
+                stop.wait(self.step(connection))
+
+    def _report(self, failure: Failure[Exception]) -> None:
+        self._discard_open()
+        log.warning("turns paused", extra={"lane": self._lane.value, "error": type(failure.error).__name__})
 
     def step(self, connection: Connection) -> float:
         """Take a turn if it is time, finish those whose transactions have ended; the seconds until the next step."""

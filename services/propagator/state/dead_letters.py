@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 from consent_contracts.errors import UnreadableError
 from consent_kafka.dead_letters import DeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 from consent_state import RestoreStoppedError, TopicPartition
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
+_BACKOFF = Backoff((1.0,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +56,12 @@ class DeadLetterReporter:
             value=value,
         )
         reason = error.reason if isinstance(error, UnreadableError) else "invalid_record"
-        while True:
-            try:
-                return self._letters.send(record, reason, str(error))
-            except DeliveryFailedError as failed:
-                log.warning("dead letter not written yet", extra={"code": failed.code})
-            if self._stopping.wait(RETRY_SECONDS):
-                raise RestoreStoppedError("stopped before a dead letter was acknowledged")
+        send = partial(self._letters.send, record, reason, str(error))
+        try:
+            retry(send, on=DeliveryFailedError, backoff=_BACKOFF, stop=self._stopping, report=_report)
+        except RetryStoppedError:
+            raise RestoreStoppedError("stopped before a dead letter was acknowledged") from None
+
+
+def _report(failure: Failure[DeliveryFailedError]) -> None:
+    log.warning("dead letter not written yet", extra={"code": failure.error.code})

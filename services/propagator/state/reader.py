@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from consent_contracts.errors import RegistryUnavailableError
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 from consent_state import (
     Batch,
     Position,
@@ -53,7 +54,7 @@ NAME = "tables"
 POLL_SECONDS = 0.2
 BUSY_POLL_SECONDS = 0.002
 CHECK_SECONDS = 5.0
-RETRY_SECONDS = 1.0
+_BACKOFF = Backoff((1.0,))
 MAX_MESSAGES = 2_000
 """Planned in one write; more would make the next records wait."""
 BULK_RECORDS = 50_000
@@ -186,16 +187,14 @@ class StateReader:
                 self._events.rebuilt(tables.store.rebuild.reason)
         try:
             while not self._stopping.is_set():
-                try:
-                    self._restore()
-                    self._follow()
-                except StateStoreCorruptedError as error:
-                    self._rebuild(self._current, error)
-                except (RestoreFailedError, RegistryUnavailableError) as error:
-                    log.warning("the tables cannot be opened; trying again", extra={"error": str(error)})
-                    self._health.set_ready(NAME, str(error))
-                    self._stopping.wait(RETRY_SECONDS)
-        except RestoreStoppedError:
+                retry(
+                    self._restore_and_follow,
+                    on=(RestoreFailedError, RegistryUnavailableError),
+                    backoff=_BACKOFF,
+                    stop=self._stopping,
+                    report=self._report,
+                )
+        except (RestoreStoppedError, RetryStoppedError):
             pass
         except BaseException as error:
             log.critical("the tables have failed", exc_info=error)
@@ -204,6 +203,17 @@ class StateReader:
         finally:
             for tables in self.tables:
                 tables.store.close()
+
+    def _restore_and_follow(self) -> None:
+        try:
+            self._restore()
+            self._follow()
+        except StateStoreCorruptedError as error:
+            self._rebuild(self._current, error)
+
+    def _report(self, failure: Failure[Exception]) -> None:
+        log.warning("the tables cannot be opened; trying again", extra={"error": str(failure.error)})
+        self._health.set_ready(NAME, str(failure.error))
 
     def _rebuild(self, partition: int, error: StateStoreCorruptedError) -> None:
         log.error("a partition cannot be restored", extra={"partition": partition, "error": str(error)})

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from consent_kafka.dead_letters import AsyncDeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk
+from consent_service.retry import Backoff, Failure, retry_async
 from suppression.errors import StoppedError, TopicsChangedError
 from suppression.merge.lanes import Lane, LaneQueues, Slice
 from suppression.partition.merge_partition import MergePartition
@@ -27,7 +28,7 @@ from suppression.resolved.publisher import ResolvedPublisher
 
 log = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 1.0
+BACKOFF = Backoff((1.0,))
 _EXPIRY_SECONDS = 1.0
 """The entry of a permission that has ended is written at most that much later."""
 
@@ -173,16 +174,8 @@ class MergeTask:
     async def _send_to_dead_letters(self, rejected: Iterable[Rejected]) -> None:
         """Returns when the broker holds every one; waits while it is unavailable."""
         for record, reason, error in rejected:
-            while True:
-                try:
-                    await self._dead_letters.send(record, reason, error)
-                except DeliveryFailedError as failed:
-                    if not failed.retriable:
-                        raise
-                    log.warning("a dead letter is not taken; trying again", extra={"code": failed.code})
-                    await asyncio.sleep(_PAUSE_SECONDS)
-                else:
-                    break
+            send = partial(self._dead_letters.send, record, reason, error)
+            await retry_async(send, on=DeliveryFailedError, backoff=BACKOFF, report=_report_dead_letter)
 
     async def _run_in_partition_thread(self, call: Callable[[], T]) -> T:
         running = asyncio.get_running_loop().run_in_executor(self._executor, call)
@@ -192,6 +185,12 @@ class MergeTask:
             self._stop()
             running.add_done_callback(_log_abandoned_failure)
             raise
+
+
+def _report_dead_letter(failure: Failure[DeliveryFailedError]) -> None:
+    if not failure.error.retriable:
+        raise failure.error
+    log.warning("a dead letter is not taken; trying again", extra={"code": failure.error.code})
 
 
 class LaneHandler:

@@ -16,6 +16,7 @@ from functools import partial
 from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock import elapsed_micros
 from consent_service.clock_check import ClockCheck
+from consent_service.retry import Backoff, Failure, retry_async
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
 from suppression.merge.lanes import Lane
@@ -31,7 +32,7 @@ PUBLISH_SECONDS = 0.25
 CHECK_SECONDS = 5.0
 """Between two comparisons of the positions with the topics."""
 
-_PAUSE_SECONDS = 1.0
+BACKOFF = Backoff((1.0,))
 
 
 class ResolvedPublisher:
@@ -82,19 +83,18 @@ class ResolvedPublisher:
         Called with the writer open, so that nothing is written to the lists meanwhile. Whether the lists may lack
         entries that the local state holds. Raises StoppedError.
         """
-        while True:
-            try:
-                recorded = await asyncio.to_thread(self._resolved_topic.last, self._stopping)
-                facts = await asyncio.to_thread(self._ask_facts)
-            except RestoreFailedError as error:
-                log.warning(
-                    "positions cannot be compared; trying again",
-                    extra={"partition": self._partition, "error": str(error)},
-                )
-                waiting(f"comparing positions: {error}")
-                await asyncio.sleep(_PAUSE_SECONDS)
-            else:
-                break
+
+        def report(failure: Failure[RestoreFailedError]) -> None:
+            self._report(failure)
+            waiting(f"comparing positions: {failure.error}")
+
+        async def ask() -> tuple[ListState | None, Facts]:
+            return (
+                await asyncio.to_thread(self._resolved_topic.last, self._stopping),
+                await asyncio.to_thread(self._ask_facts),
+            )
+
+        recorded, facts = await retry_async(ask, on=RestoreFailedError, backoff=BACKOFF, report=report)
         beginning = begin(recorded, facts, self._list_topics, _new_id)
         if recorded is None:
             log.warning(
@@ -195,15 +195,13 @@ class ResolvedPublisher:
             raise TopicsChangedError(misfit)
 
     async def _compare_until_answered(self) -> None:
-        while True:
-            try:
-                return await self._compare()
-            except RestoreFailedError as error:
-                log.warning(
-                    "positions cannot be compared; trying again",
-                    extra={"partition": self._partition, "error": str(error)},
-                )
-                await asyncio.sleep(_PAUSE_SECONDS)
+        await retry_async(self._compare, on=RestoreFailedError, backoff=BACKOFF, report=self._report)
+
+    def _report(self, failure: Failure[RestoreFailedError]) -> None:
+        log.warning(
+            "positions cannot be compared; trying again",
+            extra={"partition": self._partition, "error": str(failure.error)},
+        )
 
     def _become(self, state: ListState) -> None:
         self._export(state)

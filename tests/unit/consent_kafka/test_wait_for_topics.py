@@ -9,6 +9,7 @@ import pytest
 
 from consent_kafka import provisioning
 from consent_kafka.errors import ProvisionError, TopicMismatchError
+from consent_service.retry import Backoff
 
 NO_ANSWER = ProvisionError("kafka does not answer")
 
@@ -29,7 +30,7 @@ def wait(
 ) -> tuple[bool, list[str]]:
     reasons: list[str] = []
     monkeypatch.setattr(provisioning, "verify_topics", broker)
-    monkeypatch.setattr(provisioning, "TOPIC_CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(provisioning, "BACKOFF", Backoff((0.001,)))
     settings: Any = None
     found = provisioning.wait_for_topics(settings, ["t"], stop=stop or threading.Event(), waiting=reasons.append)
     return found, reasons

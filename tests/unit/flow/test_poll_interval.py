@@ -1,11 +1,8 @@
 """How often the relay reads the outbox."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from consent_api.outbox_relay.poll_interval import PollInterval
 
-INTERVAL = PollInterval(shortest=0.003, longest=0.020, first_retry=0.1, last_retry=5.0)
+INTERVAL = PollInterval(shortest=0.003, longest=0.020)
 
 
 def test_a_full_batch_is_followed_at_once() -> None:
@@ -18,8 +15,3 @@ def test_the_outbox_is_read_often_under_traffic_and_less_and_less_when_idle() ->
     pauses = [pause := INTERVAL.next(found=0, limit=2_000, previous=pause) for _ in range(5)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 0.020
-
-
-@given(failures=st.integers(min_value=1, max_value=10_000))
-def test_retries_spread_and_stay_bounded(failures: int) -> None:
-    assert 0.05 <= INTERVAL.backoff(failures) <= 5.0

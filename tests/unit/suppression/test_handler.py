@@ -13,6 +13,7 @@ import pytest
 
 from consent_kafka.errors import DeliveryFailedError
 from consent_kafka.transport import Chunk, Ownership
+from consent_service.retry import Backoff
 from suppression.errors import StoppedError, TopicsChangedError
 from suppression.merge.lanes import Lane
 from suppression.partition.handler import LaneHandler, MergeTask
@@ -171,7 +172,7 @@ def bench() -> Iterator[Bench]:
 async def test_chunk_is_acknowledged_after_its_dead_letters(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R16
-    monkeypatch.setattr("suppression.partition.handler._PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("suppression.partition.handler.BACKOFF", Backoff((0.001,)))
     bench.merging.rejected = [Rejected(None, "not_framed", "")]
     bench.dead_letters.failures = [_unavailable(), _unavailable()]
     chunk = bench.chunk(1)

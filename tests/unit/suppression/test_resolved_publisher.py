@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_kafka.errors import DeliveryFailedError
 from consent_service.clock_check import ClockCheck
+from consent_service.retry import Backoff
 from consent_state import RestoreFailedError
 from suppression.errors import TopicsChangedError
 from suppression.merge.lanes import Lane
@@ -85,8 +86,9 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    for name in ("PUBLISH_SECONDS", "CHECK_SECONDS", "_PAUSE_SECONDS"):
+    for name in ("PUBLISH_SECONDS", "CHECK_SECONDS"):
         monkeypatch.setattr(f"suppression.resolved.publisher.{name}", 0.001)
+    monkeypatch.setattr("suppression.resolved.publisher.BACKOFF", Backoff((0.001,)))
     return Bench()
 
 

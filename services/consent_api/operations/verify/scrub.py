@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 
 from confluent_kafka import KafkaException
@@ -25,6 +25,7 @@ from consent_api.operations.verify.repairing import RepairWriter
 from consent_api.operations.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.errors import KeyringError
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ STEP_RECORDS = 200
 WAIT_SECONDS = 900.0
 """For the list to get as far as the ledger was when it was read: during an import that takes minutes."""
 _POLL_SECONDS = 10.0
-_RETRY_SECONDS = 30.0
+_BACKOFF = Backoff((30.0,))
 _SIGN_OF_LIFE_SECONDS = LEASE_SECONDS / 6
 _REPAIRED_AT_ONCE = 100
 _LOGGED_OF_A_SLICE = 20
@@ -96,25 +97,22 @@ class ScrubLoop:
     def run(self, stop: threading.Event) -> None:
         self._stop = stop
         stop.wait(min(START_DELAY_SECONDS, self._period))
-        failing = False
-        while not stop.is_set():
-            try:
-                self.step()
-            except ScrubInterruptedError:
-                continue
-            except _TRANSIENT as error:
-                if not failing:
-                    log.warning("the comparison of the lists with the ledger is paused", extra={"error": _why(error)})
-                failing = True
-                self._metrics.failures.inc()
-                stop.wait(_RETRY_SECONDS)
-            except Exception:
-                # A bug here must not end the lanes with it. It shows: no pass is completed any more.
-                log.exception("the comparison of a part of the lists has failed")
-                self._metrics.failures.inc()
-                stop.wait(_RETRY_SECONDS)
-            else:
-                failing = False
+        with suppress(RetryStoppedError):
+            while not stop.is_set():
+                retry(self._step, on=Exception, backoff=_BACKOFF, stop=stop, report=self._report_failure)
+
+    def _step(self) -> None:
+        with suppress(ScrubInterruptedError):
+            self.step()
+
+    def _report_failure(self, failure: Failure[Exception]) -> None:
+        self._metrics.failures.inc()
+        if not isinstance(failure.error, _TRANSIENT):
+            # A bug here must not end the lanes with it. It shows: no pass is completed any more.
+            log.error("the comparison of a part of the lists has failed", exc_info=failure.error)
+        elif failure.count == 1:
+            why = _why(failure.error)
+            log.warning("the comparison of the lists with the ledger is paused", extra={"error": why})
 
     def step(self) -> None:
         """Compare the next part, if this relay is the one that does and a pass is due or under way; else wait."""
