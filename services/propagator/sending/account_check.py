@@ -8,9 +8,10 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
+from consent_service.retry import Backoff
 from propagator.connectors.base import Connector, Verified
 from propagator.errors import CallFailedError, MisconfiguredError, ThrottledError, UnknownTargetsError
-from propagator.sending.backoff import full_jitter, throttle_backoff
+from propagator.sending.backoff import throttle_backoff
 from propagator.sending.rate_limiter import RateLimiter
 from propagator.timing import (
     ACCOUNT_CHECK_SECONDS,
@@ -21,6 +22,8 @@ from propagator.timing import (
 )
 
 log = logging.getLogger(__name__)
+
+_UNANSWERED = Backoff(BACKOFF_SECONDS[:9], jitter=1.0)
 
 
 class AccountCheck:
@@ -111,7 +114,7 @@ class AccountCheck:
                 wish = min(error.retry_after or 0.0, MAX_REVOCATION_INTERVAL_SECONDS)
                 return max(throttle_backoff(failures, self._rng), wish)
             case _:
-                return max(VERIFY_MIN_SECONDS, full_jitter(BACKOFF_SECONDS[:9], failures, self._rng))
+                return max(VERIFY_MIN_SECONDS, _UNANSWERED.seconds(failures, self._rng))
 
     async def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds

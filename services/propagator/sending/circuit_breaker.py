@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from propagator.sending.backoff import equal_jitter
+from consent_service.retry import Backoff
 from propagator.timing import EARLY_PROBE_SECONDS, FIRST_PROBES_SECONDS, MAX_PROBE_SECONDS, PROBE_SECONDS
+
+_PROBES = Backoff(PROBE_SECONDS, jitter=0.5)
 
 
 class CircuitBreaker:
@@ -75,5 +77,5 @@ class CircuitBreaker:
     def _pause(self) -> float:
         failing = self._failed_at - self._failing_since
         if failing < FIRST_PROBES_SECONDS:
-            return equal_jitter(PROBE_SECONDS, self.failures, self._rng)
-        return equal_jitter((min(MAX_PROBE_SECONDS, failing / 10),), 1, self._rng)
+            return _PROBES.seconds(self.failures, self._rng)
+        return Backoff((min(MAX_PROBE_SECONDS, failing / 10),), jitter=0.5).seconds(1, self._rng)
