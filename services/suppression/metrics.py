@@ -85,7 +85,7 @@ class MergeMetrics:
                 "entries_written", "Entries committed to suppression.<channel>.v1, by channel.", "channel"
             ),
             merge_seconds=histogram(
-                "merge_seconds", "Time from a chunk's arrival to its entries being ready to write."
+                "merge_seconds", "Time from a chunk's decoded changes to its entries being ready to write."
             ),
             transaction_seconds=histogram(
                 "transaction_seconds",

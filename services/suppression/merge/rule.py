@@ -30,6 +30,7 @@ class Merged:
 
     entries: dict[EntryKey, AddressEntry] = field(default_factory=dict)
     tenant_mismatches: list[int] = field(default_factory=list)
+    joined: int = 0
     unchanged: int = 0
     rewrites: set[EntryKey] = field(default_factory=set)
 
@@ -64,11 +65,11 @@ def merge(
         after = join(before, change)
         if position in rewrites:
             merged.rewrites.add(key)
-            entries[key] = after
         elif after is before:
             merged.unchanged += 1
-        else:
-            entries[key] = after
+            continue
+        merged.joined += 1
+        entries[key] = after
     return merged
 
 

@@ -17,6 +17,7 @@ from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_service.clock import now_micros
+from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorruptedError, TopicPartition
 from suppression.errors import (
     EntryUnreadableError,
@@ -39,10 +40,13 @@ from suppression.resolved.list_state import ResolvedMark
 
 log = logging.getLogger(__name__)
 
-_PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
-_TRIES_BEFORE_REOPENING = 5
+BACKOFF = Backoff((0.05, 0.1, 0.25, 0.5, 1.0, 2.0))
+_FAILURES_UNTIL_REPORTED = 5
+"""So many in a row make the partition not ready; a writer is given up then, and again after as many more."""
 EXPIRY_BATCH = 250
 """Entries written again in one transaction, so that changes need not wait long for their turn."""
+
+_RETRIED = (RetriableError, RegistryUnavailableError, StateStoreCorruptedError)
 
 T = TypeVar("T")
 
@@ -116,11 +120,10 @@ class MergePartition:
         On return the entries are committed, and a repeat of the same records changes nothing. Raises StoppedError when
         stopped before that: the records must then not be acknowledged. Raises TopicsChangedError.
         """
-        began = time.perf_counter()
         chunk = self._retry_until_stopped(lambda: self._serde.decode_changes(records), "decoding")
         if lane is Lane.LIVE:
             self._observe_clocks(records[-1], chunk.marks)
-        rejected = self._writing(lambda: self._commit(chunk, lane, began), "writing")
+        rejected = self._write_until_stopped(lambda: self._commit(chunk, lane), "writing")
         self._metrics.chunk_records.observe(len(records))
         return MergeOutcome(rejected + self._take_unrecognised(), chunk.marks, self._ends)
 
@@ -129,7 +132,7 @@ class MergePartition:
 
         A crash in between is harmless: they are written once more. Raises StoppedError when stopped.
         """
-        return self._writing(self._expire_permissions, "ending permissions")
+        return self._write_until_stopped(self._expire_permissions, "ending permissions")
 
     def stop(self) -> None:
         """Give up waiting. What is being written at this moment is still finished."""
@@ -147,64 +150,70 @@ class MergePartition:
         taken, self._unrecognised = self._unrecognised, []
         return taken
 
-    def _writing(self, write: Callable[[], T], doing: str) -> T:
+    def _write_until_stopped(self, write: Callable[[], T], doing: str) -> T:
         """`_retry_until_stopped` with an open writer; one that keeps failing is opened again and the state restored."""
-        tries = 0
 
-        def attempt() -> T:
-            nonlocal tries
-            tries += 1
-            if not self._writer.is_open or tries % _TRIES_BEFORE_REOPENING == 0:
+        def write_with_open_writer() -> T:
+            if not self._writer.is_open:
                 self._open_once()
             return write()
 
-        return self._retry_until_stopped(attempt, doing)
+        return self._retry_until_stopped(write_with_open_writer, doing, give_up=self._writer.close)
 
-    def _retry_until_stopped(self, attempt: Callable[[], T], doing: str) -> T:
-        """Repeat `attempt` until it succeeds or `stop` is called. Nothing is dropped; readiness names the cause."""
-        failures = 0
+    def _retry_until_stopped(
+        self, attempt: Callable[[], T], doing: str, *, give_up: Callable[[], None] = lambda: None
+    ) -> T:
+        """Repeat `attempt` until it succeeds or `stop` is called. Nothing is dropped; readiness names the cause.
+        `give_up` lets go of what `attempt` uses, where it keeps failing."""
+
+        def report(failure: Failure[Exception]) -> None:
+            self._report_failure(failure, doing)
+            if failure.count % _FAILURES_UNTIL_REPORTED == 0:
+                give_up()
+
+        try:
+            result = retry(
+                lambda: self._attempt(attempt, doing), on=_RETRIED, backoff=BACKOFF, stop=self._stopping, report=report
+            )
+        except RetryStoppedError:
+            raise StoppedError(f"stopped while {doing}") from None
+        self._report(True)
+        self._metrics.ready.labels(str(self._partition)).set(1)
+        return result
+
+    def _attempt(self, attempt: Callable[[], T], doing: str) -> T:
         while True:
             try:
-                result = attempt()
-            except (RetriableError, RegistryUnavailableError) as error:
-                self._metrics.retries.inc()
-                failures += 1
-                log.warning(
-                    "a step of the merge failed; trying again",
-                    extra={"partition": self._partition, "step": doing, "error": str(error)},
-                )
-                if failures >= _TRIES_BEFORE_REOPENING:
-                    self._not_ready(f"{doing}: {error}")
-                self._pause(failures, doing)
+                return attempt()
             except WriterFencedError as error:
                 self._metrics.fenced.inc()
-                log.error(
-                    "a step of the merge failed",
-                    extra={"partition": self._partition, "step": doing, "error": str(error)},
-                )
+                self._log_failure(logging.ERROR, doing, error)
                 self._await_ownership()
             except StateStoreCorruptedError as error:
                 # However often: the topics hold everything, and a worker that exits would restore it all the same.
-                failures += 1
-                log.error(
-                    "a step of the merge failed",
-                    extra={"partition": self._partition, "step": doing, "error": str(error)},
-                )
-                self._not_ready("restoring: the local state is damaged")
                 self._clear_state(Rebuild(RebuildReason.CORRUPTED, str(error)))
-                self._pause(failures, doing)
-            else:
-                self._report(True)
-                self._metrics.ready.labels(str(self._partition)).set(1)
-                return result
+                raise
+
+    def _report_failure(self, failure: Failure[Exception], doing: str) -> None:
+        if isinstance(failure.error, StateStoreCorruptedError):
+            self._log_failure(logging.ERROR, doing, failure.error)
+            self._not_ready("restoring: the local state is damaged")
+            return
+        self._metrics.retries.inc()
+        self._log_failure(logging.WARNING, doing, failure.error)
+        if failure.count >= _FAILURES_UNTIL_REPORTED:
+            self._not_ready(f"{doing}: {failure.error}")
+
+    def _log_failure(self, level: int, doing: str, error: Exception) -> None:
+        log.log(
+            level,
+            "a step of the merge failed; trying again",
+            extra={"partition": self._partition, "step": doing, "error": str(error)},
+        )
 
     def _observe_clocks(self, last: Record, marks: Sequence[ResolvedMark]) -> None:
         if last.timestamp > 0:  # Kafka's word for "none" is -1.
             self._clock.observe(last.timestamp * 1_000, marks[-1].resolved_at if marks else None)
-
-    def _pause(self, failures: int, doing: str) -> None:
-        if self._stopping.wait(_PAUSES[min(failures, len(_PAUSES)) - 1]):
-            raise StoppedError(f"stopped while {doing}")
 
     def _await_ownership(self) -> None:
         """A fenced writer may be that of a zombie: taking the partition back would fence the rightful owner.
@@ -256,26 +265,23 @@ class MergePartition:
         log.warning("restoring a partition again", extra={"partition": self._partition, "reason": str(reason)})
         self._not_ready(f"restoring: {reason}")
 
-    def _commit(self, chunk: DecodedChanges, lane: Lane, began: float) -> list[Rejected]:
-        now = self._clock()
-        current, was_due = self._load_current(chunk.changes, now)
-        merged = merge(current, chunk.changes, rewrites=chunk.rewrites, rank=self._seal_rank)
-        rejected = [
-            *chunk.rejected,
-            *(tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches),
-        ]
-        written = self._serde.encode_entries(
-            merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
-        )
-        self._metrics.merge_seconds.observe(time.perf_counter() - began)
+    def _commit(self, chunk: DecodedChanges, lane: Lane) -> list[Rejected]:
+        with self._metrics.merge_seconds.time():
+            now = self._clock()
+            current, was_due = self._load_current(chunk.changes, now)
+            merged = merge(current, chunk.changes, rewrites=chunk.rewrites, rank=self._seal_rank)
+            written = self._serde.encode_entries(
+                merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
+            )
         if written.rows:
             self._write(written, was_due)
+        mismatches = [tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches]
+        rejected = [*chunk.rejected, *mismatches]
         self._metrics.truncated_entries.inc(written.truncated)
         count = self._metrics.records.labels
+        count("merged", lane).inc(merged.joined)
         count("unchanged", lane).inc(merged.unchanged)
         count("rejected", lane).inc(len(rejected))
-        merged_count = len(chunk.changes) + len(chunk.rejected) - merged.unchanged - len(rejected)
-        count("merged", lane).inc(max(0, merged_count))
         return rejected
 
     def _load_current(

@@ -14,6 +14,7 @@ from consent_contracts import Codec, Topics
 from consent_contracts import schemas as contracts
 from consent_contracts.codec import ConfluentRegistry
 from consent_contracts.topics import record_names, subject
+from consent_service.retry import Backoff
 from consent_state import (
     Position,
     Rebuild,
@@ -143,7 +144,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("suppression.partition.merge_partition._PAUSES", (0.001,))
+    monkeypatch.setattr("suppression.partition.merge_partition.BACKOFF", Backoff((0.001,)))
     made = Bench(tmp_path)
     yield made
     made.merging.close()
@@ -354,7 +355,7 @@ class Topic(FakeRestorer):
 
 
 def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("suppression.partition.merge_partition._PAUSES", (0.001,))
+    monkeypatch.setattr("suppression.partition.merge_partition.BACKOFF", Backoff((0.001,)))
     bench = Bench(tmp_path)
     topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []
