@@ -177,25 +177,20 @@ class RepairLoop:
         began, events = self._clock(), 0
         unknown: frozenset[str] = frozenset()
         failures: dict[int, str] = {}
-        while holes:
-            page = self._page(place, holes)
-            if page is None:
-                if place.permissions:
-                    break
-                place = Cursor(permissions=True)
-                continue
+        for page in pages.in_two_passes(lambda at: self._page(at, holes), place):
             failures |= self._publish([_row(each, number) for number, each in enumerate(page.messages)])
             if page.unknown_tenants - unknown:
                 unknown |= page.unknown_tenants
                 log.warning("repaired with the stored keys: not in the keyring", extra={"tenants": sorted(unknown)})
-            place = page.end
             events += len(page.messages)
             self._metrics.repair_events.inc(len(page.messages))
             going_on = [each.hole_id for each in holes if each.partition not in failures]
-            mine = self._table.advance(going_on, cursor=asdict(place), events=len(page.messages))
-            holes = [each for each in holes if each.hole_id in mine]
+            mine = self._table.advance(going_on, cursor=asdict(page.end), events=len(page.messages))
+            holes[:] = [each for each in holes if each.hole_id in mine]  # In place: the next page is read for these.
             if self._stop():
                 return
+            if not holes:
+                break
         for hole in holes:
             failures |= self._finish(hole, topic_id)
         self._table.prune(open_ids=[each.hole_id for each in holes])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -108,10 +108,7 @@ def _for_each_page(
     read: Callable[[Cursor], Page | None], handle: Callable[[Page], None], start: Cursor, report: Report
 ) -> RepublishProgress:
     progress = RepublishProgress(place=start)
-    while (page := read(progress.place)) is not None or not progress.place.permissions:
-        if page is None:
-            progress = replace(progress, place=Cursor(permissions=True))
-            continue
+    for page in pages.in_two_passes(read, start):
         handle(page)
         progress = RepublishProgress(
             read=progress.read + page.read,

@@ -4,7 +4,7 @@ Pages by key instead of one long cursor: memory is bounded either way, but a cur
 database for hours, under which no table can be vacuumed, and would have to start again after a broken connection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -124,6 +124,21 @@ def page(
     end = replace(after, address_id=rows[-1].address_id, decision_id=rows[-1].decision_id)
     unknown = frozenset({row.tenant for row in selected} - keyring.hash_keys.keys())
     return Page(read=len(rows), selected=len(selected), messages=messages, end=end, unknown_tenants=unknown)
+
+
+def in_two_passes(read: Callable[[Cursor], Page | None], start: Cursor) -> Iterator[Page]:
+    """The pages of the refusals, then those of the permissions, from `start` on. `read` gets where a page begins."""
+    place = start
+    if not place.permissions:
+        yield from _one_pass(read, place)
+        place = Cursor(permissions=True)
+    yield from _one_pass(read, place)
+
+
+def _one_pass(read: Callable[[Cursor], Page | None], place: Cursor) -> Iterator[Page]:
+    while (page := read(place)) is not None:
+        yield page
+        place = page.end
 
 
 def backfill_unreached_keys(
