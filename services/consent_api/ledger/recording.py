@@ -9,7 +9,7 @@ statements is the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -61,19 +61,8 @@ def record(
     if not accepted:
         return []
     excess = context.purposes.admit(connection, ((each.tenant, each.purpose) for each in accepted))
-    if not excess:
-        return _record(connection, context, accepted, lane=lane)
-    admitted = [each for each in accepted if (each.tenant, each.purpose) not in excess]
-    outcomes = iter(_record(connection, context, admitted, lane=lane) if admitted else ())
-    refused = context.purposes.refusal()
-    return [refused if (each.tenant, each.purpose) in excess else next(outcomes) for each in accepted]
-
-
-def _record(
-    connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane
-) -> list[Outcome]:
     known = deduplication.find(connection, context.keyring, accepted)
-    return _Batch(connection, context, accepted, known, lane=lane).write()
+    return _Batch(connection, context, accepted, known, excess, lane=lane).write()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +70,9 @@ class _Repeated:
     """A submission whose event is in the ledger already, or earlier in this batch."""
 
     first: Written
+
+
+_Result = Written | _Repeated | SubmissionInvalidError
 
 
 class _Batch:
@@ -92,19 +84,21 @@ class _Batch:
         context: LedgerContext,
         accepted: Sequence[Accepted],
         known: Mapping[Event, ExistingEvent],
+        excess: Collection[tuple[str, str]],
         *,
         lane: Lane,
     ) -> None:
+        """`known`: events that the ledger holds; `excess`: a tenant's purposes that are one too many."""
         self._connection = connection
         self._context = context
         self._accepted = accepted
         self._now = max(each.recorded_at for each in accepted)
         self._pending = PendingWrites(context.outbox, lane)
+        self._excess = excess
         self._events = dict(known)
-        self._repeats = {
-            position: repeat for position, each in enumerate(accepted) if (repeat := self._repeat(each)) is not None
-        }
-        self._fresh = [each for position, each in enumerate(accepted) if position not in self._repeats]
+        self._settled = [self._refused_or_repeated(each) for each in accepted]
+        """In step with `accepted`: what comes of those on which nothing is to be decided, None for the others."""
+        self._fresh = [each for each, settled in zip(accepted, self._settled, strict=True) if settled is None]
         self._rows: list[writes.NewDecision] = []
 
     def write(self) -> list[Outcome]:
@@ -120,14 +114,19 @@ class _Batch:
         self._channels = self._read_channels()
         self._read_current()
         results = [
-            self._repeats[position] if position in self._repeats else self._decide(each)
-            for position, each in enumerate(self._accepted)
+            settled if settled is not None else self._decide(each)
+            for each, settled in zip(self._accepted, self._settled, strict=True)
         ]
         aliases = self._pending.widen(self._connection, self._context.keyring, now=self._now)
         results = [_widened(each, aliases) for each in results]
         live_repeats.make_live(self._connection, self._context.keyring, self._pending, made_live.keys(), now=self._now)
         self._pending.write(self._connection, self._rows, now=self._now)
         return self._evaluated(results)
+
+    def _refused_or_repeated(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
+        if (each.tenant, each.purpose) in self._excess:
+            return self._context.purposes.refusal()
+        return self._repeat(each)
 
     def _repeat(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
         """None: its event is new."""
@@ -139,9 +138,9 @@ class _Batch:
     def _made_live(self) -> dict[str, Accepted]:
         """The bulk decisions, by id, that one of the live submissions repeats. Their subjects are locked too."""
         return {
-            repeat.first.decision.decision_id: self._accepted[position]
-            for position, repeat in self._repeats.items()
-            if isinstance(repeat, _Repeated) and repeat.first.decision.bulk and not self._accepted[position].bulk
+            settled.first.decision.decision_id: each
+            for each, settled in zip(self._accepted, self._settled, strict=True)
+            if isinstance(settled, _Repeated) and settled.first.decision.bulk and not each.bulk
         }
 
     def _read_channels(self) -> dict[tuple[int, str], SubjectChannel]:
@@ -193,7 +192,7 @@ class _Batch:
             if subject_id is not None and name is None:
                 reached = self._channels[subject_id, each.channel].linked
             current.need(each.status, each.effective_at, subject_id, [address.address_id for address in reached])
-        self._need(repeat.first for repeat in self._repeats.values() if isinstance(repeat, _Repeated))
+        self._need(settled.first for settled in self._settled if isinstance(settled, _Repeated))
         current.read(self._connection)
 
     def _need(self, written: Iterable[Written]) -> None:
@@ -201,7 +200,7 @@ class _Batch:
             decision = each.decision
             self._pending.current.need(decision.status, decision.effective_at, each.subject_id, each.address_ids)
 
-    def _decide(self, each: Accepted) -> Written | _Repeated | SubmissionInvalidError:
+    def _decide(self, each: Accepted) -> _Result:
         if (repeat := self._repeat(each)) is not None:
             return repeat
         name, subject_id = _name(each), self._subject_id(each)
@@ -272,36 +271,29 @@ class _Batch:
         recorded_at = max(moment, decision.recorded_at)
         return replace(choice, decision=msgspec.structs.replace(decision, effective_at=moment, recorded_at=recorded_at))
 
-    def _evaluated(self, results: Sequence[Written | _Repeated | SubmissionInvalidError]) -> list[Outcome]:
-        written = [
-            None if isinstance(each, SubmissionInvalidError) else each.first if isinstance(each, _Repeated) else each
-            for each in results
-        ]
-        current = self._pending.current
-        self._need(each for each in written if each is not None)
-        current.read(self._connection)
-        outcomes: list[Outcome] = []
-        for submitted, result, each in zip(self._accepted, results, written, strict=True):
-            if isinstance(result, SubmissionInvalidError):
-                outcomes.append(result)
-                continue
-            assert each is not None
-            outcome = current.outcome(each.decision, each.address_ids, now=self._now)
-            repeated = isinstance(result, _Repeated)
-            outcomes.append(
-                Recorded(
-                    decision_id=each.decision.decision_id,
-                    status=each.decision.status,
-                    effective_at=each.decision.effective_at,
-                    recorded_at=each.decision.recorded_at,
-                    address_keys=each.address_keys,
-                    outcome=outcome,
-                    without_effect=self._without_effect(each, outcome, submitted, repeated=repeated),
-                    unknown_subject=each.subject_id in self._locked.created and not each.address_ids,
-                    repeated=repeated,
-                )
-            )
-        return outcomes
+    def _evaluated(self, results: Sequence[_Result]) -> list[Outcome]:
+        self._need(written for each in results if (written := _written(each)) is not None)
+        self._pending.current.read(self._connection)
+        return [self._outcome(each, result) for each, result in zip(self._accepted, results, strict=True)]
+
+    def _outcome(self, submitted: Accepted, result: _Result) -> Outcome:
+        if isinstance(result, SubmissionInvalidError):
+            return result
+        repeated = isinstance(result, _Repeated)
+        written = result.first if isinstance(result, _Repeated) else result
+        decision = written.decision
+        outcome = self._pending.current.outcome(decision, written.address_ids, now=self._now)
+        return Recorded(
+            decision_id=decision.decision_id,
+            status=decision.status,
+            effective_at=decision.effective_at,
+            recorded_at=decision.recorded_at,
+            address_keys=written.address_keys,
+            outcome=outcome,
+            without_effect=self._without_effect(written, outcome, submitted, repeated=repeated),
+            unknown_subject=written.subject_id in self._locked.created and not written.address_ids,
+            repeated=repeated,
+        )
 
     def _without_effect(
         self, written: Written, outcome: effects.Outcome, submitted: Accepted, *, repeated: bool
@@ -320,6 +312,13 @@ class _Batch:
         return self._locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
 
 
+def _written(result: _Result) -> Written | None:
+    """What the ledger holds of it, or is to hold."""
+    if isinstance(result, SubmissionInvalidError):
+        return None
+    return result.first if isinstance(result, _Repeated) else result
+
+
 def _name(each: Accepted) -> Named | None:
     return (each.tenant, each.channel, each.address) if each.address is not None else None
 
@@ -332,9 +331,7 @@ def _names(each: Accepted) -> list[Named]:
     return [name] if each.status == GIVEN else [name, *addresses.names_of_aliases(name)]
 
 
-def _widened(
-    result: Written | _Repeated | SubmissionInvalidError, aliases: Mapping[str, Sequence[Address]]
-) -> Written | _Repeated | SubmissionInvalidError:
+def _widened(result: _Result, aliases: Mapping[str, Sequence[Address]]) -> _Result:
     if isinstance(result, _Repeated):
         return _Repeated(first=_reaching(result.first, aliases))
     return _reaching(result, aliases) if isinstance(result, Written) else result
