@@ -25,7 +25,7 @@ from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
 from propagator.sending.loop_share import LoopShare
 from propagator.settings import PropagatorSettings
-from propagator.state.active import COMMIT_SECONDS, DRAIN_SECONDS, ActiveSender, Worker, health_name
+from propagator.state.active import ActiveSender, Worker, health_name
 from propagator.state.broker_watch import BrokerWatch
 from propagator.state.dead_letters import DeadLetterReporter
 from propagator.state.destination_state import TableDestinationState
@@ -39,6 +39,7 @@ from propagator.state.reader import StateReader
 from propagator.state.records import RecordBuilder
 from propagator.state.session import SenderSession
 from propagator.state.tables import PartitionTables, TableTopics
+from propagator.timing import TERM_END_SECONDS
 
 MIB = 1024 * 1024
 SWITCH_SECONDS = 0.0005
@@ -149,7 +150,7 @@ class Propagator:
             health=self._health,
             metrics=TransportMetrics.on(self._registry),
             session_timeout=settings.propagator_session_timeout,
-            close_timeout=DRAIN_SECONDS + COMMIT_SECONDS + 2.0,
+            close_timeout=TERM_END_SECONDS,
             static=False,
         )
 

@@ -56,6 +56,14 @@ STUCK_SECONDS = 300.0
 restarted. Longer than the longest time-out of a request, twice."""
 SETTLE_CALL_TIMEOUTS = 2.0
 """Call time-outs after which an earlier call without an answer can no longer take effect."""
+DRAIN_SECONDS = 1.0
+"""What is in flight at the end of a term may still be answered within this time."""
+TERM_COMMIT_SECONDS = 3.0
+"""What is recorded at the end of a term is committed within this time, or dropped."""
+TERM_END_SECONDS = DRAIN_SECONDS + TERM_COMMIT_SECONDS + 2.0
+"""A term that has not ended by then ends the process."""
+PERMISSION_COMMIT_SECONDS = 2.0
+"""For the commit before the call of a permission."""
 
 assert LINGER_SECONDS < RECHECK_SECONDS < RESYNC_SECONDS < QUEUED_RECEIPT_SECONDS < PROMISE_SECONDS
 assert RESYNC_SECONDS <= MAX_RESYNC_SECONDS

@@ -19,6 +19,7 @@ from consent_kafka.transport.membership import Membership
 from consent_kafka.transport.metrics import TransportMetrics
 from consent_kafka.transport.options import Options
 from consent_kafka.transport.partition_tasks import PartitionTasks
+from consent_kafka.transport.timing import CLOSE_SECONDS, DRAIN_SECONDS, SESSION_SECONDS
 from consent_service.health import Health
 from consent_service.stall_timer import STALLED_SECONDS
 
@@ -41,11 +42,11 @@ def build(
     health: Health,
     metrics: TransportMetrics,
     client_config: Mapping[str, Any] | None = None,
-    session_timeout: float = 8.0,
+    session_timeout: float = SESSION_SECONDS,
     max_chunk: int = 1_000,
     max_outstanding: int = 5_000,
-    drain_timeout: float = 2.0,
-    close_timeout: float = 8.0,
+    drain_timeout: float = DRAIN_SECONDS,
+    close_timeout: float = CLOSE_SECONDS,
     stalled_after: float = STALLED_SECONDS,
     static: bool = True,
 ) -> ChunkApp:

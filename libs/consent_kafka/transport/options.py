@@ -4,6 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from consent_kafka.transport.timing import (
+    CLOSE_SECONDS,
+    DRAIN_SECONDS,
+    SESSION_SECONDS,
+    STOP_SECONDS,
+    longest_stop,
+)
 from consent_service.stall_timer import STALLED_SECONDS
 
 DYNAMIC_HEARTBEAT_SECONDS = 0.5
@@ -16,12 +23,12 @@ class Options:
     bootstrap: str
     instance_id: str
     client_config: Mapping[str, Any] = field(default_factory=dict, repr=False)  # It holds a password.
-    session_timeout: float = 8.0
+    session_timeout: float = SESSION_SECONDS
     commit_interval: float = 0.5
     max_chunk: int = 1_000
     max_outstanding: int = 5_000
-    drain_timeout: float = 2.0
-    close_timeout: float = 8.0
+    drain_timeout: float = DRAIN_SECONDS
+    close_timeout: float = CLOSE_SECONDS
     stalled_after: float = STALLED_SECONDS
     static: bool = True
     """A static member keeps its partitions over a restart within the session timeout. A dynamic one leaves the group
@@ -31,6 +38,10 @@ class Options:
         if not 6.0 <= self.session_timeout <= 10.0:
             raise ValueError(
                 "a session timeout of 6 to 10 s: below, a busy machine loses partitions; above, a dead one keeps them"
+            )
+        if longest_stop(drain=self.drain_timeout, close=self.close_timeout) >= STOP_SECONDS:
+            raise ValueError(
+                f"a handler must let go of its partition within {STOP_SECONDS:.0f} s, or the process ends without it"
             )
 
     @property

@@ -13,12 +13,12 @@ from mode.utils.futures import maybe_cancel
 
 from consent_kafka.errors import PartitionStuckError
 from consent_kafka.transport.chunk_app import ChunkApp
+from consent_kafka.transport.timing import STOP_SECONDS
 from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 30.0
 EXIT_FAILED = 1
 EXIT_STUCK = 70
 

@@ -10,9 +10,7 @@ from propagator.connectors.base import PERMIT, Action, CallBudget, Connector, Ou
 from propagator.errors import ConnectorContractError, SendNotAllowedError
 from propagator.sending.delivery import Delivery, DeliveryPolicy
 from propagator.sending.queued_push import QueuedPush
-
-COMMIT_SECONDS = 2.0
-"""For the commit before the call of a permission."""
+from propagator.timing import PERMISSION_COMMIT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +51,7 @@ class Call:
         """One outcome for each item, in order. Raises what the connector raises, and SenderFencedError."""
         if self.action == PERMIT:
             try:
-                async with asyncio.timeout(COMMIT_SECONDS):
+                async with asyncio.timeout(PERMISSION_COMMIT_SECONDS):
                     await asyncio.gather(*(policy.begin_permission(item.delivery) for item in self.items))
             except TimeoutError:
                 # Kafka does not take the rows now. Nothing was sent; a suppression of the target must not wait for it.

@@ -36,6 +36,7 @@ from propagator.state.planning import PlannedDestination
 from propagator.state.reader import StateReader, Update
 from propagator.state.records import RecordBuilder
 from propagator.state.session import SenderSession
+from propagator.timing import DRAIN_SECONDS, TERM_COMMIT_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,6 @@ NAME = "sender"
 POLL_SECONDS = 0.02
 CHECK_SECONDS = 1.0
 RETRY_SECONDS = 0.25
-DRAIN_SECONDS = 1.0
-"""What is in flight at the end of a term may still be answered within this time."""
-COMMIT_SECONDS = 3.0
-"""What is recorded at the end of a term is committed within this time, or dropped."""
 
 
 def health_name(destination: str) -> str:
@@ -193,7 +190,7 @@ class ActiveSender:
             if isinstance(failure, Exception):
                 log.error("a destination did not stop in order", exc_info=failure)
         if term.committer is not None:
-            await term.committer.close(COMMIT_SECONDS)
+            await term.committer.close(TERM_COMMIT_SECONDS)
         self.reader.listen(None)
         self.session.end()
         self._health.unregister(NAME)
