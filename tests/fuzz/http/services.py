@@ -156,7 +156,7 @@ def _migrated(servers: ServerEndpoints) -> Iterator[tuple[str, str]]:
         try:
             with engine.connect() as connection:
                 token = key_store.create(
-                    connection, tenant=TENANT, scopes=["submit", "read"], name="fuzz", now=now_micros()
+                    connection, tenant=TENANT, scopes=sorted(api_keys.SCOPES), name="fuzz", now=now_micros()
                 )
             yield service.render_as_string(hide_password=False), token
             with engine.connect() as connection:

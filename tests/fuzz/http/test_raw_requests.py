@@ -27,6 +27,7 @@ BODIES: dict[str, Any] = {
     "/v1/subjects/{subject_ref}/addresses": {"addresses": [{"channel": "sms", "address": A}]},
     "/v1/explain": {"channel": "sms", "address": A, "purpose": "newsletter"},
     "/v1/links": {"links": [{"channel": "sms", "address": A, "purpose": "newsletter", "subject_ref": "s-1"}]},
+    "/v1/reviews/{review_id}": {"resolution": "withdrawal"},
     "/v1/check": {"channel": "sms", "purpose": "newsletter", "addresses": [A, "x"]},
 }
 CONTENT_TYPES = (
@@ -85,7 +86,12 @@ def send_bodies(client: httpx.Client, service: Service, method: str, path: str, 
         headers = {"Authorization": service.authorization, "Idempotency-Key": str(uuid4())}
         headers |= {"Content-Type": content_type} if content_type else {}
         headers |= {"Content-Encoding": encoding} if encoding else {}
-        answer = client.request(method, path.replace("{subject_ref}", "s-1"), content=content, headers=headers)
+        answer = client.request(
+            method,
+            path.replace("{subject_ref}", "s-1").replace("{review_id}", str(uuid4())),
+            content=content,
+            headers=headers,
+        )
         check(answer)
         assert answer.status_code in documented, answer.text
 
