@@ -1,13 +1,15 @@
-"""The comparison that the demo ends with."""
+"""What the demo shows, and the comparison that it ends with."""
 
+import io
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from local_stack.audit.compare import Findings
 from local_stack.demo.report import comparison
-from local_stack.demo.view import Row
+from local_stack.demo.view import Row, Snapshot, view
 from local_stack.scrape import over_restart, since
 
 ROWS = [
@@ -37,6 +39,23 @@ def test_nothing_of_the_comparison_is_cut_off(width: int) -> None:
         assert cell in text
     assert text.count("29.8 s") == 2
     assert text.count("29.8 s*") == 1, "the p99 of a destination that was down is marked"
+
+
+def test_nothing_of_the_live_table_is_cut_off_or_wrapped_on_a_terminal_of_80_columns() -> None:
+    rows = [replace(each, p99=129.8, oldest_pending=100.0, backlog=22_345.0, state="no answer") for each in ROWS * 5]
+    phase = "carrying the first choices to every tool"
+    shown = Snapshot(phase=phase, done=10_000, of=10_000, accepted=31_352, imported=20_000, outbox=20_000, rows=rows)
+    shown.news += [f"news {n}" for n in range(9)]
+    output = io.StringIO()
+    with view(Console(file=output, width=80, height=24, force_terminal=True, color_system=None)) as screen:
+        screen.show(shown)
+    lines = output.getvalue().splitlines()
+    assert "…" not in output.getvalue()
+    assert any(phase in line and "10,000 / 10,000" in line for line in lines)
+    assert any("accepted 31,352, imported 20,000, outbox 20,000" in line for line in lines)
+    complete = "sendgrid-campaigns live 12,345 973 ms 129.8 s 100.0 s 22,345 no answer"
+    assert complete in [" ".join(line.split()) for line in lines]
+    assert any("news 8" in line for line in lines), "the last news fit on 24 lines"
 
 
 def test_what_a_process_had_observed_is_kept_when_another_counts_from_zero() -> None:

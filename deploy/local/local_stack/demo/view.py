@@ -63,7 +63,7 @@ def view(console: Console) -> View:
 
 
 class LiveView:
-    """Redraws in place."""
+    """Redraws in place. Complete on a terminal of 80 columns and 24 lines."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4)
@@ -81,14 +81,12 @@ class LiveView:
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(snapshot.phase, style="bold"),
-            ProgressBar(total=max(snapshot.of, 1), completed=min(snapshot.done, snapshot.of), width=40),
+            ProgressBar(total=max(snapshot.of, 1), completed=min(snapshot.done, snapshot.of), width=16),
             f"{snapshot.done:,} / {snapshot.of:,}",
-            f"accepted {snapshot.accepted:,}",
-            f"imported {snapshot.imported:,}",
-            f"outbox {snapshot.outbox:,.0f}",
         )
+        counts = f"accepted {snapshot.accepted:,}, imported {snapshot.imported:,}, outbox {snapshot.outbox:,.0f}"
         news = [Text(f"  {line}", style="yellow") for line in snapshot.news[-6:]]
-        self._live.update(Group(head, _table(snapshot), *news))
+        self._live.update(Group(head, Text(counts), _table(snapshot), *news))
 
 
 class PlainView:
@@ -131,10 +129,10 @@ class PlainView:
 
 
 def _table(snapshot: Snapshot) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("destination")
     table.add_column("class")
-    for name in ("delivered", "p50", "p99", "oldest pending", "backlog"):
+    for name in ("delivered", "p50", "p99", "oldest\npending", "backlog"):
         table.add_column(name, justify="right")
     table.add_column("state")
     for row in snapshot.rows:
