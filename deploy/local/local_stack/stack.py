@@ -14,7 +14,7 @@ import yaml
 from consent_contracts.topics import Topics
 from consent_kafka import provisioning
 from consent_kafka.errors import ProvisionError
-from local_stack import credentials
+from local_stack import credentials, preference_centre
 from local_stack.destinations import DESTINATIONS, write_destinations
 from local_stack.endpoints import Endpoints
 from local_stack.errors import StartFailedError
@@ -229,7 +229,10 @@ class Stack(AbstractContextManager["Stack"]):
     def _settings(self, keyring: Path) -> dict[str, str]:
         """The settings that every service is given."""
         servers = self._servers.addresses
-        return self._environ | {
+        api = f"http://127.0.0.1:{self._ports['api-http']}"
+        return {
+            **preference_centre.settings(self.directory, api, self._environ),
+            **self._environ,
             "CONSENT_RELAY_KAFKA": servers.kafka,
             "CONSENT_RELAY_REGISTRY": servers.registry,
             "CONSENT_RELAY_KEYRING_FILE": str(keyring),

@@ -22,7 +22,8 @@ from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Shown, changes
 from consent_api.links.theme import Colours, Theme, contrast, read_themes, require_declared
 from consent_api.links.token import Link, LinkKind
-from tests.support.themes import CHANNELS, FILE, themes
+from local_stack.preference_centre import THEME
+from tests.support.themes import CHANNELS, themes
 
 LINK = Link(tenant="acme", kind=LinkKind.ONE_CLICK, channel="email", address="a@example.com", purpose="promotions")
 
@@ -83,7 +84,7 @@ def test_contrast_is_that_of_wcag() -> None:
     ],
 )
 def test_a_theme_that_cannot_be_shown_is_refused_at_start(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
-    document = yaml.safe_load(FILE)
+    document = yaml.safe_load(THEME)
     document["acme"] |= change
     path = tmp_path / "themes.yaml"
     path.write_text(yaml.safe_dump(document), "utf-8")
@@ -93,10 +94,10 @@ def test_a_theme_that_cannot_be_shown_is_refused_at_start(change: dict[str, Any]
 
 def test_purposes_have_channels_of_this_installation_and_names_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "themes.yaml"
-    path.write_text(FILE, "utf-8")
+    path.write_text(THEME, "utf-8")
     with pytest.raises(ValueError, match="purpose promotions has a channel that this installation has not: voice"):
         read_themes(path, channels=("sms", "email"))
-    path.write_text(FILE.replace("id: survey", "id: promotions"), "utf-8")
+    path.write_text(THEME.replace("id: survey", "id: promotions"), "utf-8")
     with pytest.raises(ValueError, match="purpose promotions is there twice"):
         read_themes(path, channels=CHANNELS)
 
@@ -111,7 +112,7 @@ def test_a_purpose_that_is_offered_is_declared(theme: Theme) -> None:
 
 def test_a_logo_is_within_the_page(tmp_path: Path) -> None:
     (tmp_path / "logo.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", "utf-8")
-    document = yaml.safe_load(FILE)
+    document = yaml.safe_load(THEME)
     document["acme"]["logo"] = "logo.svg"
     (tmp_path / "themes.yaml").write_text(yaml.safe_dump(document), "utf-8")
     theme = read_themes(tmp_path / "themes.yaml", channels=CHANNELS)["acme"]

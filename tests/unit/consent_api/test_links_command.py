@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from consent_api.__main__ import links
 from consent_api.links.token import LinkKind, Links
 from consent_privacy.keyring import Keyring
-from tests.support.themes import FILE
+from local_stack.preference_centre import THEME
 
 Run = Callable[..., Result]
 PUBLIC_URL = "https://example.com/choices"
@@ -20,7 +20,7 @@ PUBLIC_URL = "https://example.com/choices"
 
 @pytest.fixture
 def run(tmp_path: Path, keyring_file: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "themes.yaml").write_text(FILE, "utf-8")
+    (tmp_path / "themes.yaml").write_text(THEME, "utf-8")
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
     monkeypatch.setenv("CONSENT_RELAY_PUBLIC_URL", PUBLIC_URL)
     monkeypatch.setenv("CONSENT_RELAY_THEME_FILE", str(tmp_path / "themes.yaml"))

@@ -1,4 +1,5 @@
-"""What the demo prints at the end: one decision explained, every decision compared, and the verdict."""
+"""What the demo prints: a preference centre to visit; at the end one decision explained, every decision compared, and
+the verdict."""
 
 from __future__ import annotations
 
@@ -82,6 +83,20 @@ def comparison(rows: Sequence[Row], findings: Findings, *, down: Collection[str]
             seconds(bulk.p99) if bulk else "",
         )
     return table
+
+
+def visit(console: Console, endpoints: Endpoints) -> None:
+    """Print the link of a preference centre, for as long as the demo runs: of someone whom nothing is compared for, so
+    that a choice made there is no difference."""
+    answer = httpx.post(
+        f"{endpoints.api}/v1/links",
+        headers={"Authorization": f"Bearer {endpoints.api_key}"},
+        json={"links": [{"channel": "email", "address": "visitor@example.com", "subject_ref": "visitor"}]},
+        timeout=10,
+    )
+    answer.raise_for_status()
+    (links,) = answer.json()["links"]
+    console.print(f"a preference centre, while this runs: {links['preferences']}", highlight=False, soft_wrap=True)
 
 
 def explain(console: Console, endpoints: Endpoints, choice: Choice) -> None:

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from local_stack.audit.live import audit
 from local_stack.demo.population import DECLARED_PURPOSES
-from local_stack.demo.report import explain, report
+from local_stack.demo.report import explain, report, visit
 from local_stack.demo.scenario import DemoOptions, Scenario
 from local_stack.demo.view import view
 from local_stack.errors import NotSettledError
+from local_stack.preference_centre import write_theme
 from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
 from local_stack.stack import Stack
@@ -39,15 +40,16 @@ def run(directory: Path, options: DemoOptions) -> int:
     _clear(directory)
     stack = Stack(
         directory,
-        environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **os.environ},
+        environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **write_theme(directory), **os.environ},
         report=lambda text: console.print(text, style="yellow", highlight=False),
     )
     with stop_on_signal(stack.supervisor) as request:
         console.print(
-            f"starting Kafka, the schema registry, PostgreSQL and the services (seed {options.seed})", highlight=False
+            f"starting Kafka, the registry, PostgreSQL and the services (seed {options.seed})", highlight=False
         )
         endpoints = stack.start()
         console.print(f"ready after {time.monotonic() - began:.0f} s; logs in {endpoints.logs}", highlight=False)
+        visit(console, endpoints)
         with view(console) as screen, closing(Scenario(stack, options, screen)) as scenario:
             try:
                 scenario.play()

@@ -17,12 +17,13 @@ ANYTHING = "..."
 
 _BLOCK = re.compile(r"^<!-- snippet: ([\w-]+) -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TEXT_OR_DOTS = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.')
-# What differs from run to run: ids, times and keyed hashes.
+# What differs from run to run: ids, times, keyed hashes, links of either kind.
 _VARYING = (
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"),
     re.compile(r"h\d+\.[\w-]{43}"),
     re.compile(r"[0-9a-f]{8}\.\.\.|[0-9a-f]{32}"),
+    *(re.compile(rf"http://127\.0\.0\.1:\d+/{kind}/[\w-]+(\.\.\.)?") for kind in "pu"),
 )
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2} [^\W\d]+ 20\d\d|\d\d:\d\d:\d\d")
 
