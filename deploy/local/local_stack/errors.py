@@ -20,7 +20,7 @@ class DownloadFailedError(LocalStackError):
 
 
 class NotSettledError(LocalStackError):
-    """Something is still on its way after SETTLE_SECONDS: that too is a difference."""
+    """Something is still on its way when the demo stops waiting: that too is a difference."""
 
 
 class ProgramMissingError(LocalStackError):

@@ -18,8 +18,11 @@ from local_stack.endpoints import Endpoints
 SHOWN = 10
 
 
-def report(console: Console, scenario: Scenario, findings: Findings, *, settled: bool) -> bool:
-    """Print the comparison, and the verdict as its last line. True when there is no difference at all."""
+def report(console: Console, scenario: Scenario, findings: Findings, *, waiting: str) -> bool:
+    """Print the comparison, and the verdict as its last line. True when there is no difference at all.
+
+    `waiting`: for what the scenario waited in vain. What counts as lost may then be on its way.
+    """
     down = {row.destination for row in scenario.snapshot.rows if row.destination.startswith(OUTAGE_OF)}
     console.print(comparison(scenario.snapshot.rows, findings, down=down))
     console.print(
@@ -39,9 +42,12 @@ def report(console: Console, scenario: Scenario, findings: Findings, *, settled:
             f" ({each.expected.decision_id}), found {each.found}",
             highlight=False,
         )
-    passed = settled and not findings.differences
+    if waiting:
+        console.print(f"not settled, stopped waiting for: {waiting}", style="bold red", highlight=False, soft_wrap=True)
+    passed = not waiting and not findings.differences
+    absent = "lost or on their way" if waiting else "lost"
     console.print(
-        f"{'PASS' if passed else 'FAIL'}  {len(scenario.expected):,} decisions, {lost:,} lost,"
+        f"{'PASS' if passed else 'FAIL'}  {len(scenario.expected):,} decisions, {lost:,} {absent},"
         f" {permitted:,} wrongly permitted",
         style="bold green" if passed else "bold red",
         highlight=False,

@@ -54,13 +54,12 @@ def run(directory: Path, options: DemoOptions) -> int:
             try:
                 scenario.play()
             except (NotSettledError, TimeoutError) as error:
-                console.print(f"not settled: {error}", style="bold red", highlight=False)
-                settled = False
+                waiting = str(error)
             else:
-                settled = True
+                waiting = ""
         if (refusal := scenario.remembered) is not None:
             explain(console, endpoints, refusal)
         console.print(f"the whole demo took {time.monotonic() - began:.0f} s", highlight=False)
-        if not report(console, scenario, audit(endpoints, scenario.expected.verdicts()), settled=settled):
+        if not report(console, scenario, audit(endpoints, scenario.expected.verdicts()), waiting=waiting):
             request.code = 1
     return request.code
