@@ -2,6 +2,7 @@
 
 The body is one event or `{"events": [...]}`, each with `type` (reply, opt_out, opt_in, complaint, hard_bounce,
 soft_bounce, delivered), `address`, `occurred_at` (RFC 3339), `target` (the list that was left), of a reply the `text`.
+The body is of our own making, so one of which nothing can be read is refused: its opt-outs would be lost.
 https://www.standardwebhooks.com
 """
 
@@ -31,9 +32,13 @@ from consent_api.inbound.providers.base import (
     moment,
     outdated,
     text,
+    unreadable,
 )
 
 _PREFIX = "whsec_"
+_CURE = (
+    "send events with an address and a type: reply, opt_out, opt_in, complaint, hard_bounce, soft_bounce or delivered"
+)
 _SHORTEST, _LONGEST = 24, 64
 
 
@@ -52,7 +57,10 @@ def _read(webhook: Webhook, account: Account, now: int) -> Payload:
     body = members(document(webhook.body))
     events = body.get("events")
     numbered = enumerate(events if isinstance(events, list) else [body])
-    return _collect(numbered, message_id)
+    payload = _collect(numbered, message_id)
+    if payload.unreadable and not payload.events:
+        raise unreadable("body", _CURE)
+    return payload
 
 
 def parse_secret(secret: str) -> bytes:
@@ -78,9 +86,12 @@ def _event(item: dict[str, Any], message_id: str) -> InboundEvent | None:
         kind = Kind(text(item.get("type")))
     except ValueError:
         return None
+    address = text(item.get("address"))
+    if not address:
+        return None
     return InboundEvent(
         kind=kind,
-        address=text(item.get("address")),
+        address=address,
         id=f"{message_id} {item['number']}",
         occurred_at=moment(item.get("occurred_at")),
         text=text(item.get("text")),

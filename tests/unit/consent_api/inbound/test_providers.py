@@ -456,6 +456,28 @@ def test_standard_webhooks_are_good_for_five_minutes(moment: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "event", [{"type": "optout"}, {"type": "OPT_OUT"}, {}, {"type": 7}, {"type": "opt_out", "address": ""}]
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_tool_of_one_s_own_hears_that_nothing_could_be_read(event: dict[str, object], listed: bool) -> None:  # R21
+    event = {"address": "a@example.com", **event}
+    right = {"type": "opt_out", "address": "b@example.com"}
+    request = sent.standard({"events": [event]} if listed else event, key=STANDARD_SECRET, now=NOW)
+    with pytest.raises(WebhookRefusedError) as refused:
+        read("generic", request, secrets=(STANDARD_SECRET,))
+    assert refused.value.reason is RefusedWebhook.UNREADABLE
+    assert "opt_out" in refused.value.cure
+    both = sent.standard({"events": [event, right]}, key=STANDARD_SECRET, now=NOW)
+    beside = read("generic", both, secrets=(STANDARD_SECRET,))
+    assert ([each.address for each in beside.events], beside.unreadable) == (["b@example.com"], 1)
+
+
+def test_a_tool_of_one_s_own_may_send_no_event() -> None:
+    request = sent.standard({"events": []}, key=STANDARD_SECRET, now=NOW)
+    assert not read("generic", request, secrets=(STANDARD_SECRET,)).events
+
+
+@pytest.mark.parametrize(
     "claims", [{"payload_hash": "0" * 64}, {"iat": NOW + 3600}, {"iat": "soon"}, {"exp": NOW - 3600}]
 )
 def test_vonage_s_token_covers_the_body_and_has_a_time(claims: dict[str, object]) -> None:
