@@ -1,6 +1,7 @@
 """The processes of the system: the name, command, settings and health page of each."""
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,5 +92,6 @@ def _first_refusal(urls: list[str]) -> str | None:
         except httpx.HTTPError as error:
             return f"{url}: {type(error).__name__}"
         if answer.status_code != 200:
-            return f"{url}: {answer.status_code} {answer.text[:200]}"
+            why = textwrap.shorten("; ".join(answer.text.splitlines()), 200, placeholder=" ...")
+            return f"{url}: {answer.status_code} {why}"
     return None
