@@ -85,7 +85,7 @@ def comparison(rows: Sequence[Row], findings: Findings, *, down: Collection[str]
             f"{findings.matches[where]:,}",
             *(f"{findings.count(kind, where):,}" for kind in ("lost", "wrongly_permitted", "wrongly_suppressed")),
             seconds(live.p50) if live else "",
-            f"{seconds(live.p99)}{'*' if where in down else ''}" if live else "",
+            f"{seconds(live.p99)}{'*' if where in down and live.p99 is not None else ''}" if live else "",
             seconds(bulk.p99) if bulk else "",
         )
     return table
