@@ -50,7 +50,7 @@ class ViewState:
     hindrances: Mapping[str, list[int]] = field(default_factory=dict)
 
 
-class _Reading:
+class ListReading:
     """What one reading of the topic has come to."""
 
     def __init__(self, reader: TopicReader) -> None:
@@ -97,7 +97,7 @@ class SuppressionView:
         self._encoding = EntryEncoding()
         self.key_ids = KeyIds()
         self._lock = threading.Lock()
-        self._reading: _Reading | None = None
+        self._reading: ListReading | None = None
         self._resolved: defaultdict[int, ResolvedPartition] = defaultdict(ResolvedPartition)
         self._snapshot: ListSnapshot | None = None
         self._changed = threading.Condition()
@@ -163,7 +163,7 @@ class SuppressionView:
         """A resolved record was read. From the thread that reads them."""
         with self._lock:
             self._resolved[record.partition].receive(record, elapsed=self.elapsed())
-            self._adopt([record.partition])
+            self._renew([record.partition])
         self._announce()
 
     def verdict(self, packed: bytes, purpose: str) -> Verdict | None:
@@ -193,7 +193,7 @@ class SuppressionView:
         )
         self._thread.connected = True
         try:
-            self._begin(reading := _Reading(reader))
+            self.begin(reading := ListReading(reader))
             adopted_at = 0
             while not self._thread.stopping.is_set():
                 self._on_turn()
@@ -206,24 +206,29 @@ class SuppressionView:
                 self._check_absence(reader)
                 if self.elapsed() - adopted_at >= _ADOPT_MICROS:
                     adopted_at = self.elapsed()
-                    with self._lock:
-                        self._adopt(range(reader.partitions))
+                    self.adopt(range(reader.partitions))
                     self._announce()
         finally:
-            self._begin(None)
+            self.begin(None)
             reader.close()
 
-    def _begin(self, reading: _Reading | None) -> None:
-        """What the last reading has adopted says nothing of another one."""
+    def begin(self, reading: ListReading | None) -> None:
+        """A reading of the topic begins; None: it is not read any more. What the last reading has adopted says nothing
+        of another one. From the thread that reads."""
         with self._lock:
             self._reading = reading
             if reading is not None:
                 self.key_ids = KeyIds()
             for resolved in self._resolved.values():
                 resolved.restart()
-            self._adopt(())
+            self._renew(())
 
-    def _adopt(self, partitions: Iterable[int]) -> None:
+    def adopt(self, partitions: Iterable[int]) -> None:
+        """Answer from what these partitions have reached. From the thread that reads."""
+        with self._lock:
+            self._renew(partitions)
+
+    def _renew(self, partitions: Iterable[int]) -> None:
         """Adopt what these partitions have reached, and replace the snapshot. Under the lock."""
         reading = self._reading
         if reading is None:
@@ -255,7 +260,7 @@ class SuppressionView:
         with self._changed:
             self._changed.notify_all()
 
-    def _apply(self, reading: _Reading, message: Message, read_at: float) -> None:
+    def _apply(self, reading: ListReading, message: Message, read_at: float) -> None:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.

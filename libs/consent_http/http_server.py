@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._read_deadline: asyncio.TimerHandle | None = None
-        self._since = 0.0
+        self.waiting_since = 0.0
         self._in_head = False
         self._received = 0
         self._body = 0
@@ -155,26 +155,27 @@ class BoundedProtocol(HttpToolsProtocol):
             self._read_deadline = None
 
     @property
-    def _is_answering(self) -> bool:
+    def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _make_room(self) -> bool:
         """End the connection that has waited for its next request longest: opening many keeps no other client out."""
-        waiting = (each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self)
-        idle = min((each for each in waiting if not each._is_answering), key=lambda each: each._since, default=None)
+        others = (each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self)
+        waiting = (each for each in others if not each.is_answering)
+        idle = min(waiting, key=lambda each: each.waiting_since, default=None)
         if idle is not None:
             self.connections.discard(idle)
             idle.transport.abort()
         return idle is not None
 
     def _expect(self, seconds: float) -> None:
-        self._since = self.loop.time()
+        self.waiting_since = self.loop.time()
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(seconds, self._expired)
 
     def _expired(self) -> None:
-        if self._is_answering:
+        if self.is_answering:
             self._expect(HEAD_SECONDS)
         elif self._in_head:
             self._refuse(_TOO_SLOW)
@@ -183,7 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: ProblemError) -> None:
         """Answer the request that is being read, unless the answer to an earlier one is still being written."""
-        if self._is_answering or self.transport.is_closing():
+        if self.is_answering or self.transport.is_closing():
             self._close()
             return
         body = msgspec.json.encode(problem.document())

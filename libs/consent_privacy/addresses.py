@@ -16,7 +16,7 @@ from consent_privacy.invisible import JOINERS, REMOVED, REMOVED_BUT_JOINERS
 PHONE_CHANNELS = frozenset({"sms", "voice"})
 
 # A sign in front or a % or ? takes the long way, which may refuse it.
-_PLAIN_EMAIL = re.compile(
+PLAIN_EMAIL = re.compile(
     r"(?=.{3,254}\Z)(?!['`]|.*'')[a-z0-9!#$&'*+/=^_`{|}~.-]{1,64}@"
     r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?!..--)[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     re.ASCII,
@@ -93,7 +93,7 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
     if channel == "email":
         if address.isascii():
             lowered = address.strip().lower()
-            if _PLAIN_EMAIL.fullmatch(lowered):
+            if PLAIN_EMAIL.fullmatch(lowered):
                 return lowered
         return _settled(_email, address)
     if channel in PHONE_CHANNELS:

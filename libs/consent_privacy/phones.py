@@ -38,7 +38,7 @@ _FRENCH_PLAN = frozenset({"FR", "RE", "YT", "GP", "BL", "MF", "MQ", "GF"})
 
 _FRENCH = re.compile(r"(?:0|\+33)([1-9]\d{8})", re.ASCII)
 _INTERNATIONAL = re.compile(r"\+([1-9]\d{6,14})", re.ASCII)
-_WRITTEN = re.compile(r"[(\s]*(?:[+\d).\-/][\d\s().\-/]*)?", re.ASCII)
+WRITTEN = re.compile(r"[(\s]*(?:[+\d).\-/][\d\s().\-/]*)?", re.ASCII)
 _LONGEST_WRITTEN = 128
 """Characters of a number with all that people write around its fifteen digits at most."""
 _AFTER_PLUS = re.compile(r"\+[\s(\[{]{0,3}\d(?:[\s()\[\]{}./_-]{0,4}\d){7,14}(?!\d)", re.ASCII)
@@ -110,7 +110,7 @@ def e164(written: str, region: str) -> str:
     text = _ascii(written).strip(_QUOTES)
     if (scheme := _SCHEME.match(text)) is not None:
         text = text[scheme.end() :]
-    if len(text) > _LONGEST_WRITTEN or not _WRITTEN.fullmatch(text):
+    if len(text) > _LONGEST_WRITTEN or not WRITTEN.fullmatch(text):
         raise NotANumberError("not_a_phone_number", _DIGITS_ONLY)
     if _DECIMAL.fullmatch(text):
         raise NotANumberError("not_a_phone_number", "send the number as text: a spreadsheet has made it end in .0")

@@ -15,12 +15,12 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 # too much: numbers that are not addresses belong into fields, which keep integers as they are.
 _LONGEST = 16_384
 """Characters of one text that are logged: a text that we did not write may have any length."""
-_E_MAIL = re.compile(
+E_MAIL = re.compile(
     # Begun at the first character of a word alone: from each of its characters, it would take quadratic time.
     r"""(?<![^\s@"'<>,;=/]) [^\s@"'<>,;=/]+ (?:@|%40) [^\s@"'<>,;]+   # or the user and password of a URL""",
     re.VERBOSE | re.IGNORECASE,
 )
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"""
     (?:\+|%2B|\uFF0B) [ ]? \d (?:[\s().\-]{0,2}\d){6,16}    # +33 6 ..., however it is spaced
     | (?<![\w.\-]) 0\d (?:[\s.\-]?\d\d){4} (?![\w\-])         # 06 12 34 56 78
@@ -37,7 +37,7 @@ def redact(text: str) -> str:
     """`text` with everything that has the shape of an e-mail or a phone number replaced, and cut where it is long."""
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text) - _LONGEST} characters more)"
-    return _NUMBER.sub("[redacted]", _E_MAIL.sub("[redacted]", text))
+    return NUMBER.sub("[redacted]", E_MAIL.sub("[redacted]", text))
 
 
 class JsonLines(logging.Formatter):

@@ -35,7 +35,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
     from consent_contracts.cloudevents import rfc3339
     from consent_service.terminal import shown
 
-    _, keyring, codec, reader = _open()
+    _, keyring, codec, reader = open_reader()
     number = 0
     try:
         for letter in reader.letters(Filter(service=service, reason=reason, replayed=replayed)):
@@ -82,7 +82,7 @@ def replay(
         raise click.UsageError("name the records (the first column of: dead-letters list), or use --every")
     if again and not places:
         raise click.UsageError("--again requires the records to be named: what goes back twice goes back on purpose")
-    settings, keyring, _, reader = _open("dead-letters-replay")
+    settings, keyring, _, reader = open_reader("dead-letters-replay")
     wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
     try:
         if not yes:
@@ -114,7 +114,7 @@ def replay(
         raise SystemExit(1)
 
 
-def _open(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
+def open_reader(process: str = "dead-letters") -> tuple[KeyringSettings, Keyring, Codec, DeadLetterReader]:
     from consent_api.operations.dead_letters.reader import DeadLetterReader
     from consent_kafka import clients
     from consent_kafka.provisioning import refuse_without_access

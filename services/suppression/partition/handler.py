@@ -29,7 +29,7 @@ from suppression.resolved.publisher import ResolvedPublisher
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff((1.0,))
-_EXPIRY_SECONDS = 1.0
+EXPIRY_SECONDS = 1.0
 """The entry of a permission that has ended is written at most that much later."""
 
 
@@ -53,11 +53,13 @@ class MergeTask:
         on_closed: Callable[[], None],
         on_error: Callable[[BaseException], None],
         reopen: Callable[[], None],
+        wait_for: Callable[[Awaitable[object], float], Awaitable[object]] = asyncio.wait_for,
     ) -> None:
         """`executor` has one thread, so a partition that comes back waits there until it was released.
 
         `report` takes the readiness while the partition opens. `on_closed` is called when nothing is held any more;
         `on_error` with a bug; `reopen` asks the transport to close this task and open another one.
+        `wait_for` is asyncio's; tests give their own.
         """
         self._merging = merging
         self._resolved = resolved
@@ -67,6 +69,7 @@ class MergeTask:
         self._on_closed = on_closed
         self._on_error = on_error
         self._reopen = reopen
+        self._wait_for = wait_for
         self._queues = LaneQueues()
         self._live_arrived = asyncio.Event()
         self._live_merged_at = -math.inf
@@ -156,7 +159,7 @@ class MergeTask:
             return
         self._live_arrived.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._live_arrived.wait(), seconds)
+            await self._wait_for(self._live_arrived.wait(), seconds)
 
     async def _merge(self, part: Slice) -> None:
         outcome = await self._run_in_partition_thread(partial(self._merging.merge, part.records, part.lane))
@@ -169,7 +172,7 @@ class MergeTask:
     async def _expire_loop(self) -> None:
         while True:
             if not await self._run_in_partition_thread(self._merging.expire_permissions):
-                await asyncio.sleep(_EXPIRY_SECONDS)
+                await asyncio.sleep(EXPIRY_SECONDS)
 
     async def _send_to_dead_letters(self, rejected: Iterable[Rejected]) -> None:
         """Returns when the broker holds every one; waits while it is unavailable."""

@@ -76,7 +76,7 @@ def test_letters_are_listed_one_a_line_without_signs_that_steer_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # R13
     box = Box()
-    monkeypatch.setattr(dead_letters, "_open", lambda: (None, KEYS, CODEC, box))
+    monkeypatch.setattr(dead_letters, "open_reader", lambda: (None, KEYS, CODEC, box))
 
     @fuzzed(share=4)
     @given(st.lists(letters(), max_size=3), st.booleans())
@@ -119,7 +119,7 @@ letter_values = data(schemas.current_schema("DeadLetter")).map(
 def test_whatever_is_on_a_topic_of_dead_letters_is_listed(value: bytes, key: bytes) -> None:
     reader = DeadLetterReader(connect=_never, codec=CODEC, topics=TOPICS)
     with value_or():
-        letter = reader._letter(Record(key, value), value, None)  # type: ignore[arg-type]
+        letter = reader.letter(Record(key, value), value, None)  # type: ignore[arg-type]
         rfc3339(letter.failed_at)
 
 

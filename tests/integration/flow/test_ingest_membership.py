@@ -24,6 +24,7 @@ from consent_kafka.instance_watch import InstanceWatch, find_holder
 from consent_service.health import Health
 from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import Servers
+from tests.support.metric_values import value_of
 from tests.support.waiting import until
 
 INSTANCE = "one"
@@ -75,7 +76,7 @@ class Ingest:
         assert not self.ended, self.ended
 
     def replaced(self) -> float:
-        return float(self.metrics.retries.labels(self.topic, "ConsumerFenced")._value.get())
+        return value_of(self.metrics.retries.labels(self.topic, "ConsumerFenced"))
 
     def _handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         self.got |= {each.value for each in records}

@@ -33,7 +33,7 @@ from consent_state import (
 from tests.integration.state.table import Table, apply, rows
 from tests.support.unpacking_bombs import send_bomb
 from tests.support.waiting import until
-from tests.unit.state.damage import flip_bit
+from tests.unit.state.damage import flip_bit, without_compaction
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [delete, truncate, flip])
 def test_damaged_directory_is_restored_from_the_topics(table: Table, damage: Callable[[Path], None]) -> None:
-    store = table.open()
-    store._database.set_options({"disable_auto_compactions": "true"})
+    with without_compaction():
+        store = table.open()
     for number in range(5):  # as many files in level 0 make compaction read them at the next start
         table.commit(people(10 * number, 10 * number + 10))
         table.restore(store)

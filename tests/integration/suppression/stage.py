@@ -21,6 +21,7 @@ from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition.merge_partition import MergePartition
 from suppression.partition.serde import Rejected
+from tests.support.metric_values import value_of
 from tests.support.recreated_topics import recreate
 
 SECOND = 1_000_000
@@ -173,7 +174,7 @@ class Rig:
 
     def counted(self, name: str, **labels: str) -> float:
         metric: Any = getattr(self.metrics, name)
-        return float((metric.labels(**labels) if labels else metric)._value.get())
+        return value_of(metric.labels(**labels) if labels else metric)
 
 
 def _none_expected() -> Any:

@@ -12,7 +12,7 @@ from consent_client import Answer, Checker, ResolvedTimestamps, SuppressionView
 from consent_client.answers import VALID_MICROS, Question
 from consent_client.freshness import Freshness
 from consent_client.snapshot import ListSnapshot
-from consent_client.view import _Reading
+from consent_client.view import ListReading
 from consent_contracts.codec import Codec
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
@@ -82,9 +82,9 @@ class World:
 
     def restart(self) -> None:
         self.feed = FakeFeed(self.topic_id)
-        reading: Any = _Reading(cast(Any, self.feed))
+        reading: Any = ListReading(cast(Any, self.feed))
         self.reading = reading
-        self.view._begin(reading)
+        self.view.begin(reading)
 
     def decide(self, phone: str) -> None:
         self.ledger.append((self.true, phone))
@@ -127,8 +127,7 @@ class World:
         for phone in self.list[partition][start : start + count]:
             self.reading.entries[HASHER.key_bytes(phone)] = b""  # UnreadableError: denies.
             self.feed.offsets[partition] += 1
-        with self.view._lock:
-            self.view._adopt([partition])
+        self.view.adopt([partition])
 
     def ask(self) -> list[Answer]:
         return self.checker.check(PHONES, "newsletter")

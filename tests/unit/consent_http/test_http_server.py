@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,6 +16,8 @@ from tests.support.waiting import until_async
 SOON = 30.0
 """Seconds by which what must happen has happened, on any machine."""
 GET = b"GET /early HTTP/1.1\r\nHost: x\r\n"
+
+Deadlines = list[Callable[[], None]]
 
 
 class _Server(uvicorn.Server):
@@ -40,6 +43,21 @@ def create() -> FastAPI:
         return Response(b"x" * 50_000_000)
 
     return app
+
+
+@pytest.fixture
+async def deadlines(monkeypatch: pytest.MonkeyPatch) -> Deadlines:
+    """What the server does at each deadline for a request that it has set; the last one is in force."""
+    loop, found = asyncio.get_running_loop(), Deadlines()
+    call_later = loop.call_later
+
+    def recorded(seconds: float, callback: Callable[..., None], *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        if seconds in (http_server.HEAD_SECONDS, http_server.MESSAGE_SECONDS):
+            found.append(callback)
+        return call_later(seconds, callback, *arguments, **options)
+
+    monkeypatch.setattr(loop, "call_later", recorded)
+    return found
 
 
 @pytest.fixture
@@ -123,14 +141,12 @@ async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server:
     ],
 )
 async def test_a_head_that_does_not_come_ends_the_connection(
-    server: _Server, port: int, sent: bytes, answer: int | None
+    deadlines: Deadlines, server: _Server, port: int, sent: bytes, answer: int | None
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(sent)
     await until_async(lambda: len(server.server_state.connections) == 1)
-    await until_async(lambda: connection(server)._received >= len(sent) or connection(server)._in_head)
-    assert connection(server)._deadline is not None
-    connection(server)._expired()
+    connection(server).data_received(sent)
+    deadlines[-1]()
     answered = await rest(reader)
     assert (status(answered) if answered else None) == answer
     writer.close()
@@ -140,23 +156,23 @@ async def test_a_head_that_does_not_come_ends_the_connection(
     "sent", [GET + b"\r\n", b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"]
 )
 async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_no_handler_reads(
-    server: _Server, port: int, sent: bytes
+    deadlines: Deadlines, server: _Server, port: int, sent: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     async with asyncio.timeout(SOON):
         assert b" 200 " in await reader.readuntil(b"}")
-    connection(server)._expired()
+    deadlines[-1]()
     assert await rest(reader) == b""
     writer.close()
 
 
-async def test_a_request_that_is_being_answered_is_left_alone(server: _Server, port: int) -> None:
+async def test_a_request_that_is_being_answered_is_left_alone(deadlines: Deadlines, server: _Server, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
     writer.write(head)
     await until_async(lambda: len(server.server_state.tasks) == 1)
-    connection(server)._expired()
+    deadlines[-1]()
     writer.write(b"{}")
     async with asyncio.timeout(SOON):
         assert b" 200 " in await reader.readuntil(b"}")

@@ -20,6 +20,7 @@ from consent_kafka.dead_letters import (
 )
 from consent_kafka.errors import DeliveryFailedError
 from consent_privacy.keyring import Key, Keyring
+from tests.support.metric_values import value_of
 
 TOPICS = Topics(prefix="letters.")
 
@@ -65,4 +66,4 @@ async def test_a_record_that_is_too_large_is_cut() -> None:
     assert kept.value is not None
     assert 0 < len(kept.value) < len(value)
     assert value.startswith(kept.value)
-    assert metrics.dead_letters.labels("suppression", TOPICS.changes, TOO_LARGE)._value.get() == 1
+    assert value_of(metrics.dead_letters.labels("suppression", TOPICS.changes, TOO_LARGE)) == 1

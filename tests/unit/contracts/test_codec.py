@@ -11,6 +11,7 @@ from typing import Any
 
 import fastavro
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,16 +242,16 @@ def test_schema_that_is_not_registered_is_named_with_the_cure() -> None:
 
 def test_a_version_that_is_deleted_while_the_registry_is_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = ConfluentRegistry("mock://deleted meanwhile")
-    client: Any = registry._client
     kept = SimpleNamespace(version=2, schema_id=7, schema=SimpleNamespace(schema_str="{}"))
 
-    def get_version(_: str, version: Any, **__: Any) -> Any:
+    def get_version(_: object, __: str, version: Any, **___: Any) -> Any:
         if version == 1:
             raise SchemaRegistryError(404, 40402, "Version not found.")
         return kept
 
-    monkeypatch.setattr(client, "get_versions", lambda *_, **__: [1, 2])
-    monkeypatch.setattr(client, "get_version", get_version)
+    mock = type(SchemaRegistryClient.new_client({"url": "mock://any"}))
+    monkeypatch.setattr(mock, "get_versions", lambda *_, **__: [1, 2])
+    monkeypatch.setattr(mock, "get_version", get_version)
 
     assert registry.schemas_of("any") == {7: "{}"}
 

@@ -6,9 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import rocksdict
 
 from consent_state import Position, StateStore, StateStoreCorruptedError, TopicPartition
 
@@ -38,10 +42,23 @@ def fill(store: StateStore, batches: range) -> None:
         store.write(batch, positions=at(number + 1))
 
 
+@contextmanager
+def without_compaction() -> Iterator[None]:
+    """Stores opened within never compact their files."""
+    native: Any = rocksdict.Rdict
+
+    def opened(path: str, options: rocksdict.Options) -> Any:
+        options.set_disable_auto_compactions(True)
+        return native(path, options)
+
+    with mock.patch.object(rocksdict, "Rdict", opened):
+        yield
+
+
 def level_0_files(path: Path, files: int) -> list[Path]:
     """A closed store of as many files in level 0, which compaction reads as soon as it is opened."""
-    store = opened(path)
-    store._database.set_options({"disable_auto_compactions": "true"})
+    with without_compaction():
+        store = opened(path)
     for number in range(files):
         fill(store, range(number, number + 1))
         store.flush()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rocksdict
 
 from consent_state import (
     Position,
@@ -243,18 +244,26 @@ def test_damage_that_compaction_meets_at_start_is_cured_by_clear(tmp_path: Path)
 
 
 @pytest.mark.parametrize("end", ["close", "destroy"])
-def test_an_error_of_rocksdb_while_closing_stops_nothing(tmp_path: Path, end: str) -> None:
+def test_an_error_of_rocksdb_while_closing_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    native: Any = rocksdict.Rdict
+
+    class Broken:
+        def __init__(self, path: str, options: rocksdict.Options) -> None:
+            self.database = native(path, options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.database, name)
+
+        def close(self) -> None:
+            self.database.close()
+            raise Exception("Corruption: block checksum mismatch")  # noqa: TRY002 - as rocksdict raises it
+
+    monkeypatch.setattr(rocksdict, "Rdict", Broken)
     path = tmp_path / "0"
     store = opened(path)
     fill(store, range(BATCHES))
-    native = store._database
-
-    class Broken:
-        def close(self) -> None:
-            native.close()
-            raise Exception("Corruption: block checksum mismatch")  # noqa: TRY002 - as rocksdict raises it
-
-    store._database = Broken()
     getattr(store, end)()
     getattr(store, end)()
     assert path.exists() == (end == "close")

@@ -24,7 +24,7 @@ from consent_state import (
     TopicPartition,
 )
 from suppression.errors import RetriableError, StoppedError, TransactionAbortedError, WriterFencedError
-from suppression.merge.expiry import NEXT_EXPIRY
+from suppression.merge.expiry import NEXT_EXPIRY, read_next_expiry
 from suppression.metrics import MergeMetrics
 from suppression.partition.merge_partition import MergePartition
 from suppression.partition.restore import RestoreResult
@@ -68,12 +68,31 @@ class FakeWriter:
 
 
 class FakeRestorer:
-    """Finds the topics empty."""
+    """Finds in the topics what the writer has committed; fails as configured, one failure a call."""
+
+    def __init__(self, committed: Sequence[Row]) -> None:
+        self.committed = committed
+        self.failures: list[Exception] = []
+        self.waits_for: list[str] = []
 
     def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
+        for reason in self.waits_for:
+            waiting(reason)
+        if self.failures:
+            raise self.failures.pop(0)
+        batch = store.state.batch()
+        for row in self.committed:
+            put_row(batch, b"sms\0" + row.key, row.value, read_next_expiry(row.headers))
         ends = {TopicPartition(TOPICS.suppression(channel), 0): Position("id", 0) for channel in TOPICS.channels}
-        store.state.write(store.state.batch(), positions=ends)
+        store.state.write(batch, positions=ends)
         return RestoreResult(records=0, seconds=0.0)
+
+
+class NoPauses(threading.Event):
+    """A wait with a timeout is over at once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(None if timeout is None else 0)
 
 
 class Bench:
@@ -86,7 +105,8 @@ class Bench:
                 registry.register(subject(topic, name), contracts.schema_text(name))
         self.codec = Codec(registry)
         self.writer = FakeWriter()
-        self.stopping = threading.Event()
+        self.restorer = FakeRestorer(self.writer.rows)
+        self.stopping = NoPauses()
         self.reports: list[bool | str] = []
         self.owned = True
         self.now = 1_000
@@ -98,7 +118,7 @@ class Bench:
             topics=TOPICS,
             codec=self.codec,
             writer=self.writer,  # type: ignore[arg-type]
-            restorer=FakeRestorer(),  # type: ignore[arg-type]
+            restorer=self.restorer,  # type: ignore[arg-type]
             open_store=lambda: self._open(directory / "0"),
             metrics=self.metrics,
             owned=lambda: self.owned,
@@ -145,7 +165,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("suppression.partition.merge_partition.BACKOFF", Backoff((0.001,)))
-    made = Bench(tmp_path)
+    made = Bench(tmp_path / "state")
     yield made
     made.merging.close()
 
@@ -250,18 +270,14 @@ def test_directory_that_cannot_be_created_ends_the_process(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corrupt_reads(monkeypatch, [StateStoreCorruptedError("input/output error")])
-    store = bench.stores[-1].state
-    monkeypatch.setattr(store, "_path", Path("/proc/no-directory-can-be-created-here"))
+    (tmp_path / "state").rename(tmp_path / "moved")
+    (tmp_path / "state").touch()
     with pytest.raises(StateStoreUnavailableError):
         bench.merging.merge([bench.change()])
 
 
-def test_readiness_names_what_a_restore_waits_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def restore(store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
-        waiting("waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)")
-        return FakeRestorer().restore(store, waiting=waiting)
-
-    monkeypatch.setattr(bench.merging._restorer, "restore", restore)
+def test_readiness_names_what_a_restore_waits_for(bench: Bench) -> None:
+    bench.restorer.waits_for = ["waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)"]
     bench.writer.failures = [WriterFencedError("timed out")]
     bench.merging.merge([bench.change()])
     reason = "restoring: waiting for an open transaction on t:0 (last stable offset 1, high watermark 2)"
@@ -337,31 +353,11 @@ def test_aborted_end_is_written_again(bench: Bench) -> None:
     assert bench.registry.get_sample_value("consent_relay_suppression_ended_permissions_total") == 1
 
 
-class Topic(FakeRestorer):
-    """Restores what the fake writer has committed; fails as configured."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.failures: list[Exception] = []
-
-    def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
-        if self.failures:
-            raise self.failures.pop(0)
-        batch = store.state.batch()
-        for row in self.bench.writer.rows:
-            put_row(batch, b"sms\0" + row.key, row.value, None)
-        store.state.write(batch)
-        return super().restore(store, waiting=waiting)
-
-
-def test_a_failed_restore_is_repeated_before_anything_is_written(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("suppression.partition.merge_partition.BACKOFF", Backoff((0.001,)))
-    bench = Bench(tmp_path)
-    topic = bench.merging._restorer = Topic(bench)  # type: ignore[assignment]
+def test_a_failed_restore_is_repeated_before_anything_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.merging.merge([bench.change("d1", subject_ref="bob", status="withdrawn")]).rejected == []
     # The disk reports an error, the state is cleared, and the broker does not answer the first restore.
     corrupt_reads(monkeypatch, [StateStoreCorruptedError("disk")])
-    topic.failures = [RetriableError("describing the suppression topics: no answer")]
+    bench.restorer.failures = [RetriableError("describing the suppression topics: no answer")]
     bench.merging.merge(
         [bench.change("d2", subject_ref="ann", status="given", effective_at=9_000_000, recorded_at=9_000_000)]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -134,6 +134,9 @@ class Bench:
         self.failed = asyncio.Event()
         self.executor = ThreadPoolExecutor(1)
         self.next_offset = dict.fromkeys(Lane, 0)
+        self.rests: list[float] = []
+        self.rest_seconds: float | None = None
+        """How long a rest is; None: as the task asks."""
         self.task = MergeTask(
             self.merging,  # type: ignore[arg-type]
             self.resolved,  # type: ignore[arg-type]
@@ -143,6 +146,7 @@ class Bench:
             on_closed=self._close,
             on_error=self._fail,
             reopen=self._reopen,
+            wait_for=self._wait_for,
         )
         self.live, self.bulk = LaneHandler(self.task, Lane.LIVE), LaneHandler(self.task, Lane.BULK)
 
@@ -157,6 +161,10 @@ class Bench:
 
     def _close(self) -> None:
         self.closed += 1
+
+    async def _wait_for(self, event: Awaitable[object], seconds: float) -> None:
+        self.rests.append(seconds)
+        await asyncio.wait_for(event, seconds if self.rest_seconds is None else self.rest_seconds)
 
     def _reopen(self) -> None:
         self.reopened += 1
@@ -223,41 +231,31 @@ async def test_a_live_chunk_waits_for_one_slice_of_a_bulk_chunk(bench: Bench) ->
 
 
 async def test_bulk_rests_as_long_as_a_slice_took_while_people_choose(bench: Bench) -> None:
-    merge, rests = bench.merging.merge, list[float]()
+    merge, bench.rest_seconds = bench.merging.merge, 0
 
     def slowly(records: Sequence[Read], lane: Lane) -> MergeOutcome:
         time.sleep(0.05)
         return merge(records, lane)
 
-    async def rest(seconds: float) -> None:
-        rests.append(seconds)
-
     bench.merging.merge = slowly  # type: ignore[method-assign]
-    bench.task._rest = rest  # type: ignore[method-assign]
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
     await until_async(lambda: len(bench.acknowledged) == 1)
-    assert rests == [], "no live chunk waits"
+    assert bench.rests == [], "no live chunk waits"
     await bench.live.process(bench.chunk(1))
     await bench.bulk.process(bench.chunk(500, Lane.BULK))
-    await until_async(lambda: len(rests) == 2)
-    assert min(rests) >= 0.05
+    await until_async(lambda: len(bench.rests) == 2)
+    assert min(bench.rests) >= 0.05
 
 
 async def test_a_live_chunk_ends_the_rest(bench: Bench) -> None:
-    rests = list[float]()
-
-    async def rest(seconds: float) -> None:
-        rests.append(seconds)
-        await MergeTask._rest(bench.task, 600)
-
-    bench.task._rest = rest  # type: ignore[method-assign]
-    bench.task._live_merged_at = time.monotonic()
-    bulk, live = bench.chunk(500, Lane.BULK), bench.chunk(1)
+    bench.rest_seconds = 600
+    before, bulk, live = bench.chunk(1), bench.chunk(500, Lane.BULK), bench.chunk(1)
+    await bench.live.process(before)
     await bench.bulk.process(bulk)
-    await until_async(lambda: len(rests) == 1)
+    await until_async(lambda: len(bench.rests) == 1)
     await bench.live.process(live)
-    await until_async(lambda: bench.acknowledged == [live, bulk])
-    assert bench.merging.merged == [(Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250)]
+    await until_async(lambda: bench.acknowledged == [before, live, bulk])
+    assert bench.merging.merged == [(Lane.LIVE, 1), (Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250)]
     await bench.live.close()
 
 
@@ -295,7 +293,7 @@ async def test_cancelled_restore_leaves_nothing_running(bench: Bench) -> None:
 async def test_ended_permissions_are_looked_for_again_and_again_until_closed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R37
-    monkeypatch.setattr("suppression.partition.handler._EXPIRY_SECONDS", 0.001)
+    monkeypatch.setattr("suppression.partition.handler.EXPIRY_SECONDS", 0.001)
     await bench.task.open()
     assert await asyncio.to_thread(bench.merging.swept_five_times.wait, 10)
     await bench.live.close()

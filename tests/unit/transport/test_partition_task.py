@@ -57,12 +57,24 @@ class Handler:
         self.closed += 1
 
 
+class FakeMembership(Membership):
+    """Confirmed when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(session_timeout=6.0)
+        self.heard = False
+
+    def confirmed(self) -> bool:
+        return self.heard
+
+
 class SessionRig:
     """A task, its handler, and what it reported."""
 
     def __init__(self) -> None:
         self.handler = Handler()
         self.failures: list[BaseException] = []
+        self.membership = FakeMembership()
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.now = 0.0
@@ -72,7 +84,7 @@ class SessionRig:
             "t",
             0,
             membership_id=MEMBERSHIP_ID,
-            membership=Membership(session_timeout=6.0),
+            membership=self.membership,
             max_outstanding=10,
             drain_timeout=0.05,
             close_timeout=0.2,
@@ -241,8 +253,8 @@ async def test_a_handler_that_does_not_let_go_is_reported_as_stuck(rig: SessionR
 async def test_ownership_ends_with_the_session(rig: SessionRig) -> None:
     await rig.opened()
     assert rig.handler.ownership is not None
-    assert not rig.handler.ownership.is_confirmed()  # No heartbeat has been answered yet.
-    rig.task._ownership._membership._confirmed_at = asyncio.get_running_loop().time()
+    assert not rig.handler.ownership.is_confirmed()
+    rig.membership.heard = True
     assert rig.handler.ownership.is_confirmed()
     await rig.task.suspend()
     assert not rig.handler.ownership.is_confirmed()

@@ -37,12 +37,12 @@ _NO_ONE = frozenset(
 <Unknown> and "none" are in it too. So is what has neither a letter nor a digit but 0: 0, 000, -, the nil UUID."""
 
 _ONE_DIGIT_UUID = re.compile(r"(?:urn:uuid:)?\W?([0-9a-f])\1{7}(?:-?\1{4}){3}-?\1{12}\W?")
-_MISSING_PART = re.compile(r".*[\W_](?:undefined|null|NULL|None|NaN|object Object)[\W_]*", re.DOTALL)
+MISSING_PART = re.compile(r".*[\W_](?:undefined|null|NULL|None|NaN|object Object)[\W_]*", re.DOTALL)
 """What comes of a template whose value was missing: crm-undefined, user:null. By case, as Nan is a name."""
-_TEMPLATE = re.compile(r"\{[a-z_.]+\}|<[a-z_ ]+>|%\([a-z_]+\)s|%s(?!\w)|%%\w+%%|\*\|\w+\|\*", re.IGNORECASE | re.ASCII)
+TEMPLATE = re.compile(r"\{[a-z_.]+\}|<[a-z_ ]+>|%\([a-z_]+\)s|%s(?!\w)|%%\w+%%|\*\|\w+\|\*", re.IGNORECASE | re.ASCII)
 _TEMPLATE_BRACKETS = (("${", "}"), ("{{", "}}"), ("<%", "%>"), ("[[", "]]"))
 """A template that was never filled in: {{ customer_id }}, ${id}, %s."""
-_PUNCTUATION_AROUND = re.compile(r"^[\W_]+|(?<![\W_])[\W_]+$")
+PUNCTUATION_AROUND = re.compile(r"^[\W_]+|(?<![\W_])[\W_]+$")
 
 
 def reference(value: object, refused: Collection[str] = ()) -> str:
@@ -70,11 +70,11 @@ def identifies_no_one(text: str, refused: Collection[str] = ()) -> bool:
     folded = " ".join(text.casefold().split())
     return (
         folded in _NO_ONE
-        or _PUNCTUATION_AROUND.sub("", folded) in _NO_ONE
+        or PUNCTUATION_AROUND.sub("", folded) in _NO_ONE
         or not any(character.isalnum() and unicodedata.digit(character, 1) for character in folded)
         or _ONE_DIGIT_UUID.fullmatch(folded) is not None
-        or _MISSING_PART.fullmatch(text) is not None
-        or _TEMPLATE.search(text) is not None
+        or MISSING_PART.fullmatch(text) is not None
+        or TEMPLATE.search(text) is not None
         or any(_encloses(text, *brackets) for brackets in _TEMPLATE_BRACKETS)
         or any(folded == normalised(each).casefold() for each in refused)
     )

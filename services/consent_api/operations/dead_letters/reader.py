@@ -56,7 +56,7 @@ class Filter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Record:
+class TopicRecord:
     """A record of a dead letter topic: a letter, or, without a value, the mark of one."""
 
     topic: str
@@ -85,13 +85,13 @@ class DeadLetterReader:
         for each in self._records(names):
             if each.value is None:
                 continue
-            letter = self._letter(each, each.value, marks.get(each.key))
+            letter = self.letter(each, each.value, marks.get(each.key))
             # A crash before its offset was committed puts a record aside twice.
             if wanted.matches(letter) and (letter.service, letter.place) not in seen:
                 seen.add((letter.service, letter.place))
                 yield letter
 
-    def _letter(self, record: _Record, value: bytes, replayed_at: str | None) -> DeadLetter:
+    def letter(self, record: TopicRecord, value: bytes, replayed_at: str | None) -> DeadLetter:
         try:
             datum = self._codec.decode(record.topic, value)
             check_moments(datum, "failed_at")
@@ -110,7 +110,7 @@ class DeadLetterReader:
             )
         return DeadLetter(place=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
 
-    def _records(self, topics: Sequence[str]) -> Iterator[_Record]:
+    def _records(self, topics: Sequence[str]) -> Iterator[TopicRecord]:
         """Up to where the topics end now: what is put aside meanwhile (a replayed record that is still wrong) is
         for the next time, or a replay would chase its own tail."""
         consumer = self._connect()
@@ -132,7 +132,7 @@ class DeadLetterReader:
                 elif (topic, partition) in ends:
                     if offset + 1 >= ends[topic, partition]:
                         del ends[topic, partition]
-                    yield _Record(
+                    yield TopicRecord(
                         topic=topic,
                         partition=partition,
                         offset=offset,
