@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from consent_api.domain.addresses import Named
 from consent_api.ledger import addresses
 from consent_api.ledger.current import CurrentDecisions
-from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, permits
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_privacy.keyring import Keyring
 
@@ -39,16 +39,22 @@ class Push:
     reached_at: int
 
 
-def is_echo(*, target: str | None, current: Collection[Verdict], pushes: Sequence[Push]) -> bool:
+def is_echo(
+    *, target: str | None, current: Collection[Verdict], pushes: Sequence[Push], permitted_at: int | None = None
+) -> bool:
     """Whether an opt-out that a provider reports is our own push. ``pushes``: the destination's of the last hour, the
-    newest first; ``current``: the verdicts now, for the purposes that the opt-out would withdraw. Pure.
+    newest first; ``current``: the verdicts now, for the purposes that the opt-out would withdraw; ``permitted_at``:
+    when the newest permission that it would end was recorded (micros). Pure.
 
-    It is one where the last push to that target suppressed it. A provider that names no target is believed only where
-    nothing would change: everything is refused already.
+    It is one where the last push to that target suppressed it, and nothing has been permitted since: that permission
+    may never be pushed there, and the opt-out is a person's who has changed their mind. A provider that names no target
+    is believed only where nothing would change: everything is refused already.
     """
     if target is not None:
         last = next((push for push in pushes if push.target == target), None)
-        return last is not None and last.action == _SUPPRESS
+        if last is None or last.action != _SUPPRESS:
+            return False
+        return permitted_at is None or permitted_at < last.reached_at
     refused = all(not each.permitted and each.decision_id is not None for each in current)
     return refused and bool(pushes) and pushes[0].action == _SUPPRESS
 
@@ -83,8 +89,10 @@ def find(
     there = CurrentDecisions()
     there.need(GIVEN, 0, None, [address.address_id])
     there.read(connection)
-    known = verdicts(there.at(address.address_id))
+    decisions = there.at(address.address_id)
+    known = verdicts(decisions)
     # An opt-out of everything would end what is permitted for any purpose.
     named_ones = known if EVERY_PURPOSE in purposes else purposes
-    found = [effective_verdict(known, purpose, now) for purpose in named_ones]
-    return is_echo(target=target, current=found, pushes=pushes)
+    found = {purpose: effective_verdict(known, purpose, now) for purpose in named_ones}
+    permissions = [d.recorded_at for d in decisions if permits(d) and d.purpose in found and found[d.purpose].permitted]
+    return is_echo(target=target, current=found.values(), pushes=pushes, permitted_at=max(permissions, default=None))

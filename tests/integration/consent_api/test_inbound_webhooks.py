@@ -339,13 +339,16 @@ def test_our_own_push_that_comes_back_is_no_new_choice(tools: Tools, target: str
     assert len(tools.decisions()) == 2
 
 
-def test_a_true_opt_out_after_a_permission_of_the_same_minute_is_kept(tools: Tools) -> None:  # R57
+@pytest.mark.parametrize("target", [None, "list-1"])
+def test_a_true_opt_out_after_a_permission_of_the_same_minute_is_kept(  # R57
+    tools: Tools, target: str | None
+) -> None:
     decision = tools.decide(
         channel="email", address=EMAIL, purpose="*", status="withdrawn", occurred_at="2026-01-01T00:00:00Z"
     )
     pushed(tools.engine, decision, target="list-1")
     tools.grant(EMAIL, "email")
-    event = {"type": "opt_out", "address": EMAIL}
+    event = {"type": "opt_out", "address": EMAIL, "target": target}
     tools.send("generic", sent.standard(event, key=WEBHOOK_SECRET, now=int(time.time())))
     assert tools.events("generic", "withdrawn") == 1.0
     assert not tools.permitted(EMAIL, "email")

@@ -35,3 +35,8 @@ def test_an_echo_is_known_by_what_was_pushed_last(
     target: str | None, current: list[Verdict], pushes: list[Push], echo: bool
 ) -> None:
     assert is_echo(target=target, current=current, pushes=pushes) is echo
+
+
+@pytest.mark.parametrize(("permitted_at", "echo"), [(None, True), (0, True), (1, False), (2, False)])
+def test_an_opt_out_from_what_was_permitted_after_the_push_is_a_persons(permitted_at: int | None, echo: bool) -> None:
+    assert is_echo(target="a", current=[PERMITTED], pushes=[push("a")], permitted_at=permitted_at) is echo
