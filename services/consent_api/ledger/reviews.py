@@ -1,7 +1,8 @@
 """Replies that are in doubt: each has paused its address, and a person decides what it meant.
 
 The pause is a withdrawal like any other. To take it back, the permissions that it ended are given again by decisions
-that say so, with their evidence and their end as they were: nothing is ever deleted.
+that say so, with their evidence and their end as they were: nothing is ever deleted. They count from the pause, and not
+from when someone looked at it: what was refused in between is newer, and stays whenever it arrives.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.recording import LedgerContext, record
 from consent_api.ledger.rows import decision_of
-from consent_contracts.decisions import GIVEN, Decision, permits
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision, permits
 from consent_contracts.join import SKEW_MICROS, precedence
 from consent_contracts.verdict import verdict
 from consent_privacy.errors import DecryptionFailedError
@@ -167,12 +168,13 @@ def to_restore(
     that another refusal forbids, of the address or of the person, stays ended.
     """
     kept = [each for each in decisions if each.decision_id not in paused and each.decision_id not in taken_back]
-    newest_pause = max((precedence(each) for each in decisions if each.decision_id in paused), default=None)
+    pauses = [each for each in decisions if each.decision_id in paused]
     found: list[Decision] = []
     for given in kept:
         if not permits(given) or (given.expires_at is not None and given.expires_at <= now):
             continue
-        if newest_pause is not None and precedence(given) > newest_pause:
+        ended_by = [each for each in pauses if each.purpose in (given.purpose, EVERY_PURPOSE)]
+        if not ended_by or precedence(given) > max(map(precedence, ended_by)):
             continue
         own = [each for each in kept if each.subject_ref in (None, given.subject_ref)]
         if verdict(own, given.purpose).decision_id == given.decision_id:
@@ -191,6 +193,8 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
     for address_id in sorted(addresses):
         there = {row.decision_id: row for row in rows if row.address_id == address_id}
         taken_back = {row.decision_id for row in there.values() if row.taken_back}
+        # The next moment at which a permission is newer than this pause and those that were taken back before.
+        newest = max(there[each].effective_at for each in (paused | taken_back) & there.keys())
         for given in to_restore([decision_of(row) for row in there.values()], paused, taken_back, now=now):
             again.append(
                 Accepted(
@@ -201,7 +205,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
                     channel=review.channel,
                     purpose=given.purpose,
                     status=GIVEN,
-                    effective_at=now,
+                    effective_at=min(newest + SKEW_MICROS + 1, now),
                     recorded_at=now,
                     expires_at=given.expires_at,
                     evidence={**there[given.decision_id].evidence, "capture_method": RESTORED, "actor": by},

@@ -27,6 +27,7 @@ from consent_api.inbound.receiver import Inbound, Receiver
 from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger import key_store, reviews
 from consent_api.ledger.ledger import Ledger
+from consent_contracts.cloudevents import rfc3339
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from consent_service.health import Health
@@ -448,6 +449,16 @@ def test_a_stop_after_a_reply_in_doubt_stays(tools: Tools) -> None:
     review = paused(tools)
     tools.send("twilio", sent.twilio_reply("STOP", token=TOKEN, url=URL, number=NUMBER))
     assert resolve(tools, review, "not_a_withdrawal").json().get("restored") is None
+    assert not tools.permitted(NUMBER)
+
+
+def test_a_refusal_of_since_the_reply_stays_though_it_comes_after_the_review(tools: Tools) -> None:  # R5
+    tools.grant(NUMBER)
+    review = paused(tools)
+    assert len(resolve(tools, review, "not_a_withdrawal").json()["restored"]) == 1
+    assert tools.permitted(NUMBER)
+    refused_at = rfc3339(now_micros() - 5_000_000)
+    tools.decide(channel="sms", subject_ref="s1", purpose="newsletter", status="withdrawn", occurred_at=refused_at)
     assert not tools.permitted(NUMBER)
 
 

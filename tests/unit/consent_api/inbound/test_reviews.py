@@ -52,3 +52,10 @@ GIVEN = decision("given", "given", 10)
 def test_only_what_the_pause_ended_is_given_again(there: list[Decision], restored: list[str]) -> None:
     found = to_restore([*there, PAUSE], {"pause"}, {"taken"}, now=NOW)
     assert [each.decision_id for each in found] == restored
+
+
+def test_what_the_pause_did_not_reach_is_not_given_again() -> None:
+    pause = decision("pause", "withdrawn", 50, subject=None, purpose="news")
+    survey = decision("survey", "given", 11, purpose="survey")
+    found = to_restore([GIVEN, survey, pause], {"pause"}, set(), now=NOW)
+    assert [each.decision_id for each in found] == ["given"]
