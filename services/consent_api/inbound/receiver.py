@@ -114,6 +114,10 @@ class Receiver:
         except (WebhookNotRecordedError, NotFetchedError, LedgerUnavailableError, RequestInFlightError) as error:
             self._count(source, UNAVAILABLE, why=type(error).__name__)
             raise WebhookNotRecordedError from None
+        except Exception as error:
+            # Some providers send again after one status only, and discard after 500.
+            self._count(source, UNAVAILABLE, why=type(error).__name__, error=error)
+            raise WebhookNotRecordedError from None
         self._count(source, ACCEPTED)
 
     async def _read(self, source: Source, webhook: Webhook) -> Payload:
@@ -215,7 +219,7 @@ class Receiver:
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         return self._ledger.context.keyring.address_key(source.tenant, "inbound event", digest)
 
-    def _count(self, source: Source, outcome: str, *, why: str = "") -> None:
+    def _count(self, source: Source, outcome: str, *, why: str = "", error: Exception | None = None) -> None:
         self._metrics.webhooks.labels(source.id, outcome).inc()
         if outcome == ACCEPTED:
             return
@@ -223,7 +227,11 @@ class Receiver:
         now = time.monotonic()
         if now - self._logged.get((source.id, outcome), -_LOGGED_EVERY_SECONDS) >= _LOGGED_EVERY_SECONDS:
             self._logged[source.id, outcome] = now
-            log.warning("a webhook was not accepted", extra={"source": source.id, "outcome": outcome, "why": why})
+            log.warning(
+                "a webhook was not accepted",
+                extra={"source": source.id, "outcome": outcome, "why": why},
+                exc_info=error,
+            )
 
 
 _BAD = (

@@ -224,9 +224,12 @@ def test_a_forgery_records_nothing_and_is_counted(tools: Tools) -> None:
     assert tools.decisions() == []
 
 
-def test_what_cannot_be_recorded_is_answered_so_that_the_provider_sends_it_again(build: Build, ledger: Ledger) -> None:
+@pytest.mark.parametrize("why", [LedgerUnavailableError("gone"), RuntimeError("a fault of ours")])
+def test_what_cannot_be_recorded_is_answered_so_that_the_provider_sends_it_again(
+    build: Build, ledger: Ledger, why: Exception
+) -> None:
     def gone(*_: object, **__: object) -> Any:
-        raise LedgerUnavailableError("gone")
+        raise why
 
     class Gone(Ledger):
         transact = gone
