@@ -152,11 +152,13 @@ class Links:
 
 
 def _sealer(tenant: str, key: Key) -> _Sealer:
-    return _Sealer(tenant=tenant, mark=_derived(key, b"mark")[:_MARK_BYTES], cipher=AESSIV(_derived(key, b"content")))
+    mark, content = _derived(tenant, key, "mark"), _derived(tenant, key, "content")
+    return _Sealer(tenant=tenant, mark=mark[:_MARK_BYTES], cipher=AESSIV(content))
 
 
-def _derived(key: Key, use: bytes) -> bytes:
-    return hashlib.sha512(b"consent-relay link " + use + b"\0" + key.secret).digest()
+def _derived(tenant: str, key: Key, use: str) -> bytes:
+    """With the tenant in it: two that were given one secret open no links of one another."""
+    return hashlib.sha512(f"consent-relay link {use} {tenant}\0".encode() + key.secret).digest()
 
 
 def _text(raw: bytes) -> str:

@@ -94,6 +94,12 @@ def test_a_tenant_cannot_make_or_open_the_links_of_another() -> None:
     assert LINKS.open(LINKS.token(replace(PERSON, tenant="other"))).tenant == "other"
 
 
+def test_two_tenants_that_were_given_one_secret_open_no_links_of_one_another() -> None:
+    shared = key("l1", primary=True)
+    both = Links(keyring(acme=[shared], other=[shared]))
+    assert both.open(both.token(PERSON)) == PERSON
+
+
 def test_a_form_belongs_to_one_link() -> None:
     sealed, other = LINKS.seal_form(TOKEN, b"shown\0"), LINKS.token(replace(PERSON, address="other@example.com"))
     assert LINKS.open_form(TOKEN, sealed) == b"shown\0"
