@@ -183,7 +183,7 @@ def serve(settings: ApiSettings) -> int:
         for name, run in (
             ("database-monitor", monitor.run),
             ("lane-monitor", lanes.run),
-            ("pause-ender", PauseEnder(ledger).run),
+            ("pause-ender", PauseEnder(ledger, health=health, failures=metrics.pause_failures).run),
         )
     ]
     for thread in monitoring:

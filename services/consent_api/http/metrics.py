@@ -31,6 +31,7 @@ class ApiMetrics:
     bulk_resolved_age: Gauge
     dropped_fields: Counter
     link_uses: Counter
+    pause_failures: Counter
     channels: Collection[str]
 
     @classmethod
@@ -106,6 +107,12 @@ class ApiMetrics:
                 " impossible time, a reference that identifies no one. The answer lists them. Growing: a caller writes"
                 " the field wrongly; field is the field's name, or other for one that is unknown.",
                 ["field"],
+                registry=registry,
+            ),
+            pause_failures=Counter(
+                "consent_relay_api_pause_failures_total",
+                "Pauses that are over and could not be ended, so that their people stay refused: each is tried again"
+                " within the hour. See the log for why.",
                 registry=registry,
             ),
             link_uses=Counter(

@@ -10,14 +10,16 @@ import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
 from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.validation import Accepted
 from consent_api.errors import LedgerUnavailableError
-from consent_api.ledger import addresses, tables
+from consent_api.ledger import addresses, database, subjects, tables
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import LedgerContext, record
@@ -25,11 +27,14 @@ from consent_api.links.recording import SENDER
 from consent_contracts.decisions import GIVEN
 from consent_contracts.join import SKEW_MICROS
 from consent_privacy.errors import DecryptionFailedError, UnknownTenantError
+from consent_service.health import Health
 
 log = logging.getLogger(__name__)
 
 DAY_MICROS = 24 * 3600 * 1_000_000
 INTERVAL_SECONDS = 20.0
+RETRY_MICROS = 3600 * 1_000_000
+"""After which a pause is looked at again that could not be ended."""
 _AT_ONCE = 50
 
 
@@ -54,12 +59,21 @@ _ENDS = text("""
 SELECT decision_id::text AS decision_id, max(ends_at) AS ends_at FROM pauses
 WHERE decision_id = ANY(CAST(:ids AS uuid[])) GROUP BY decision_id
 """)
+_OVER = text("SELECT decision_id, address_id FROM pauses WHERE ends_at <= :now ORDER BY ends_at LIMIT :most")
 # Another process may end pauses at the same time.
 _DUE = text("""
 SELECT decision_id, tenant, address_id, subject_ref, channel, purpose, paused_at, expires_at, evidence
-FROM pauses WHERE ends_at <= :now ORDER BY ends_at LIMIT :most FOR UPDATE SKIP LOCKED
+FROM pauses
+WHERE ends_at <= :now AND decision_id = coalesce(CAST(:decision_id AS uuid), decision_id)
+  AND address_id = coalesce(CAST(:address_id AS bigint), address_id)
+ORDER BY ends_at LIMIT :most FOR UPDATE SKIP LOCKED
 """)
 _END = text("DELETE FROM pauses WHERE decision_id = :decision_id AND address_id = :address_id")
+_POSTPONE = text("UPDATE pauses SET ends_at = :later WHERE decision_id = :decision_id AND address_id = :address_id")
+_IS_LINKED = text("""
+SELECT EXISTS (SELECT FROM subject_addresses
+               WHERE subject_id = :subject_id AND address_id = :address_id AND unlinked_at IS NULL)
+""")
 
 
 def add(connection: Connection, begun: Sequence[Pause]) -> None:
@@ -92,9 +106,11 @@ def ends(connection: Connection, decision_ids: Collection[str]) -> dict[str, int
     return {row.decision_id: row.ends_at for row in rows}
 
 
-def end_due(connection: Connection, context: LedgerContext, now: int) -> int:
-    """Record the permissions that follow the pauses which are over, a bounded number; how many pauses that was."""
-    due = connection.execute(_DUE, {"now": now, "most": _AT_ONCE}).all()
+def end_due(connection: Connection, context: LedgerContext, now: int, *, only: Row[Any] | None = None) -> int:
+    """Record the permissions that follow the pauses which are over, a bounded number, or the one of ``only``; how many
+    pauses that was."""
+    one = {"decision_id": only and only.decision_id, "address_id": only and only.address_id}
+    due = connection.execute(_DUE, {"now": now, "most": _AT_ONCE, **one}).all()
     permissions = [each for row in due if (each := _permission(connection, context, row, now)) is not None]
     record(connection, context, permissions, lane=Lane.LIVE)
     for row in due:
@@ -106,6 +122,8 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
     """None where there is nothing to permit any more: the refusal stays."""
     if row.expires_at <= now:
         return None
+    if row.subject_ref is not None and not _is_linked(connection, row, now):
+        return None  # The number has moved on: its new owner permitted nothing.
     try:
         address = addresses.load(connection, context.keyring, [row.address_id], now=now).get(row.address_id)
         if address is None:
@@ -131,11 +149,21 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
     )
 
 
-class PauseEnder:
-    """Ends pauses in a thread of its own, in as many processes as there are."""
+def _is_linked(connection: Connection, row: Row[Any], now: int) -> bool:
+    """Whether the address is still the subject's; locked, so that it stays so."""
+    subject_id = subjects.lock(connection, [(row.tenant, row.subject_ref)], now=now).ids[row.tenant, row.subject_ref]
+    found = connection.execute(_IS_LINKED, {"subject_id": subject_id, "address_id": row.address_id})
+    return bool(found.scalar_one())
 
-    def __init__(self, ledger: Ledger) -> None:
+
+class PauseEnder:
+    """Ends pauses in a thread of its own, in as many processes as there are. What goes wrong leaves people refused: it
+    is logged, counted and on the health page, and tried again."""
+
+    def __init__(self, ledger: Ledger, *, health: Health, failures: Counter) -> None:
         self._ledger = ledger
+        self._health = health
+        self._failures = failures
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`."""
@@ -144,8 +172,45 @@ class PauseEnder:
                 stop.wait(INTERVAL_SECONDS)
 
     def turn(self) -> int:
-        """How many pauses have been ended; 0 where the ledger cannot be asked."""
+        """How many pauses have been ended; 0 where the ledger cannot be asked. Raises nothing."""
         try:
-            return self._ledger.write(Lane.LIVE, lambda c, now: end_due(c, self._ledger.context, now))
+            ended, failed = self._end_due()
         except LedgerUnavailableError:
             return 0  # The database monitor reports it.
+        except Exception:
+            log.exception("pauses could not be ended")
+            ended, failed = 0, 1
+        self._failures.inc(failed)
+        self._health.note("pauses", f"{failed} could not be ended, see the log: tried again" if failed else "")
+        return ended
+
+    def _end_due(self) -> tuple[int, int]:
+        """How many were ended, and how many could not be. One of them stops no other."""
+        context = self._ledger.context
+        try:
+            return self._ledger.write(Lane.LIVE, lambda c, now: end_due(c, context, now)), 0
+        except LedgerUnavailableError:
+            raise
+        except Exception as error:
+            log.warning("ending pauses one by one", extra={"why": type(error).__name__})
+        over = self._ledger.transact(lambda c: c.execute(_OVER, {"now": database.clock(c), "most": _AT_ONCE}).all())
+        ended = failed = 0
+        for row in over:
+            try:
+                ended += self._ledger.write(Lane.LIVE, partial(_end_one, row, context))
+            except LedgerUnavailableError:
+                raise
+            except Exception:
+                log.exception("a pause could not be ended", extra={"decision_id": str(row.decision_id)})
+                failed += 1
+                self._ledger.transact(partial(_postpone, row))
+        return ended, failed
+
+
+def _end_one(row: Row[Any], context: LedgerContext, connection: Connection, now: int) -> int:
+    return end_due(connection, context, now, only=row)
+
+
+def _postpone(row: Row[Any], connection: Connection) -> None:
+    later = database.clock(connection) + RETRY_MICROS
+    connection.execute(_POSTPONE, {"decision_id": row.decision_id, "address_id": row.address_id, "later": later})

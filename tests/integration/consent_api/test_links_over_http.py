@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import EVIDENCE, ValidationRules
@@ -337,9 +337,9 @@ def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: Tes
         assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("refused_meanwhile", [False, True])
+@pytest.mark.parametrize("meanwhile", ["nothing", "refused", "moved on"])
 def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
-    person: TestClient, client: TestClient, ledger: Ledger, owner_engine: Engine, refused_meanwhile: bool
+    person: TestClient, client: TestClient, ledger: Ledger, owner_engine: Engine, meanwhile: str
 ) -> None:
     grant(client, subject_ref="customer-1", address=EMAIL)
     path = preferences_path(client, subject_ref="customer-1")
@@ -347,11 +347,21 @@ def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
     assert "Paused until" in receipt.text
     assert not permitted(client)
     assert "Paused until" in person.get(path).text
-    ender = PauseEnder(ledger)
+    ender = PauseEnder(ledger, health=Health(), failures=Counter("failures", "", registry=CollectorRegistry()))
     assert ender.turn() == 0
-    if refused_meanwhile:
+    if meanwhile == "refused":
         person.post(unsubscribe_path(client), data=ONE_CLICK)
-    with owner_engine.begin() as connection:
+    elif meanwhile == "moved on":  # its new owner permitted nothing
+        body = {"addresses": [{"channel": "email", "address": EMAIL}]}
+        assert client.request("DELETE", "/v1/subjects/customer-1/addresses", json=body).status_code == 200
+    thirty_days_pass(owner_engine)
+    assert ender.turn() == 1
+    assert permitted(client) is (meanwhile == "nothing")
+    assert ender.turn() == 0
+
+
+def thirty_days_pass(engine: Engine) -> None:
+    with engine.begin() as connection:
         thirty_days = {"ago": 30 * 86_400 * SECOND}
         connection.execute(
             text("UPDATE decisions SET effective_at = effective_at - :ago, recorded_at = recorded_at - :ago"),
@@ -360,8 +370,26 @@ def test_a_pause_ends_by_itself_unless_the_person_refuses_meanwhile(
         connection.execute(
             text("UPDATE pauses SET paused_at = paused_at - :ago, ends_at = ends_at - :ago"), thirty_days
         )
+
+
+def test_a_pause_that_cannot_be_ended_is_heard_and_stops_no_other(
+    person: TestClient, client: TestClient, ledger: Ledger, owner_engine: Engine
+) -> None:
+    grant(client, subject_ref="customer-1", address=EMAIL)
+    grant(client, "sms", subject_ref="customer-1", address=PHONE)
+    path = preferences_path(client, subject_ref="customer-1")
+    choices = {"email.promotions": "pause_30", "sms.promotions": "pause_30"}
+    person.post(path, data={"form": form_of(person.get(path).text), **choices})
+    thirty_days_pass(owner_engine)
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE pauses SET evidence = '[]' WHERE channel = 'sms'"))
+    health, failures = Health(), Counter("failures", "", registry=(registry := CollectorRegistry()))
+    ender = PauseEnder(ledger, health=health, failures=failures)
     assert ender.turn() == 1
-    assert permitted(client) is not refused_meanwhile
+    assert permitted(client)
+    assert not permitted(client, "sms", address=PHONE)
+    assert registry.get_sample_value("failures_total") == 1.0
+    assert len(health.notes()) == 1
     assert ender.turn() == 0
 
 
