@@ -53,14 +53,12 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
-    """``at``: the ledger's clock. ``settings``: by the theme's order."""
+    """``at``: the ledger's clock. ``settings``: by the theme's order. ``channels``: those by which the person can be
+    reached, whether the page has a setting of them or not."""
 
     at: int
     settings: tuple[Setting, ...]
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(each.channel for each in self.settings))
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +120,9 @@ def read(connection: Connection, keyring: Keyring, link: Link, theme: Theme, *, 
     deciding = {v.decision_id for *_, of_setting in found for v in of_setting.values() if v.decision_id is not None}
     tools = _tools(connection, link.tenant, deciding)
     ends = pauses.ends(connection, deciding)
-    return Person(at=now, settings=tuple(_setting(*each, tools=tools, ends=ends) for each in found))
+    settings = tuple(_setting(*each, tools=tools, ends=ends) for each in found)
+    channels = dict.fromkeys([*(each.channel for each in settings), *by_channel])
+    return Person(at=now, settings=settings, channels=tuple(channels))
 
 
 def history(connection: Connection, keyring: Keyring, link: Link) -> list[Event]:

@@ -191,6 +191,7 @@ class PreferenceCentre:
     async def _save(self, opened: Opened, shown: Shown, fields: Mapping[str, str]) -> Response:
         page = opened.page
         now = await self._in_thread(lambda: self._read(opened))
+        now = replace(now, channels=tuple(filter(self._choices.takes, now.channels)))
         asked = changes(page.theme, shown, now, fields, notice=notice_shown(page.theme, page.language))
         if asked is None:
             self._links.count(LinkKind.PREFERENCES, "outdated")

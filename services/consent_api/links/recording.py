@@ -32,6 +32,10 @@ class Choices:
         self._metrics = metrics
         self._commits = commits
 
+    def takes(self, channel: str) -> bool:
+        """Whether this installation has the channel still: a ledger may hold addresses of one that it had."""
+        return channel in self._rules.channels
+
     async def record(self, tenant: str, chosen: Callable[[int], Sequence[Fields]]) -> list[Recorded]:
         """Committed when this returns, all or nothing, on the live lane. ``chosen`` is given the ledger's clock
         (micros). ChoiceRefusedError, LedgerUnavailableError.

@@ -29,6 +29,8 @@ from tests.support.themes import CHANNELS, themes
 
 PUBLIC_URL = "https://choices.example.com"
 EMAIL, PHONE = "someone@example.com", "+33639980011"
+NO_SETTING = "voicemail"
+"""A channel of the installation that the page asks nothing about."""
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 SECOND = 1_000_000
 
@@ -39,8 +41,8 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tm
     app = create_app(
         ledger=ledger,
         key_store=key_store.ApiKeyStore(ledger.engine),
-        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
-        metrics=ApiMetrics.on(metrics_registry, channels=CHANNELS),
+        rules=ValidationRules(channels=(*CHANNELS, NO_SETTING), default_region="FR"),
+        metrics=ApiMetrics.on(metrics_registry, channels=(*CHANNELS, NO_SETTING)),
         health=Health(),
         themes=themes(tmp_path),
         public_url=PUBLIC_URL,
@@ -282,6 +284,7 @@ def test_the_centre_saves_what_is_changed_with_the_evidence_of_what_it_showed(
 def test_refusing_all_is_one_click_as_accepting_all(person: TestClient, client: TestClient) -> None:
     for channel, address in (("email", EMAIL), ("sms", PHONE)):
         grant(client, channel, subject_ref="customer-1", address=address)
+    grant(client, NO_SETTING, subject_ref="customer-1", address=PHONE)
     path = preferences_path(client, subject_ref="customer-1")
     page = person.get(path).text
     refuse, accept = (
@@ -293,6 +296,7 @@ def test_refusing_all_is_one_click_as_accepting_all(person: TestClient, client: 
     assert person.post(path, data={"form": form_of(page), "action": "refuse"}).status_code == 200
     assert not permitted(client)
     assert not permitted(client, "sms", address=PHONE)
+    assert not permitted(client, NO_SETTING, address=PHONE)
     assert not permitted(client, purpose="a-purpose-to-come")
     form = form_of(person.get(path).text)
     receipt = person.post(path, data={"form": form, "action": "accept"})

@@ -174,7 +174,7 @@ NOTICE = "n"
 
 
 def one_setting(state: State) -> Person:
-    return Person(at=0, settings=(Setting(purpose="promotions", channel="email", state=state),))
+    return Person(at=0, settings=(Setting(purpose="promotions", channel="email", state=state),), channels=("email",))
 
 
 @pytest.mark.parametrize(
