@@ -238,6 +238,7 @@ _BAD = (
     Outcome.REPEATED,
     Outcome.WITHDRAWN,
     Outcome.NEEDS_REVIEW,
+    Outcome.SUPERSEDED,
     Outcome.NO_ADDRESS,
     Outcome.NOT_RECORDED,
 )
@@ -250,6 +251,8 @@ def _outcome(withdrawal: Withdrawal, read: Accepted | SubmissionInvalidError, re
         return Outcome.NOT_RECORDED
     if result.repeated:
         return Outcome.REPEATED
+    if result.without_effect:
+        return Outcome.SUPERSEDED
     return Outcome.NEEDS_REVIEW if withdrawal.needs_review else Outcome.WITHDRAWN
 
 

@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     WITHDRAWN = "withdrawn"
     NEEDS_REVIEW = "needs_review"
     REPEATED = "repeated"
+    SUPERSEDED = "superseded"
+    """Recorded, and of no effect: a decision that is newer by its time counts."""
     ECHO = "echo"
     START = "start"
     HARD_BOUNCE = "hard_bounce"

@@ -358,6 +358,15 @@ def test_a_true_opt_out_after_a_permission_of_the_same_minute_is_kept(  # R57
     assert not tools.permitted(EMAIL, "email")
 
 
+def test_an_opt_out_that_changes_nothing_is_heard(tools: Tools) -> None:  # R5
+    tools.grant(EMAIL, "email")
+    event = {"type": "opt_out", "address": EMAIL, "occurred_at": "2026-01-01T00:00:00Z"}
+    assert tools.send("generic", sent.standard(event, key=WEBHOOK_SECRET, now=int(time.time()))).status_code == 200
+    assert tools.permitted(EMAIL, "email")
+    assert tools.events("generic", "superseded") == 1.0
+    assert tools.events("generic", "withdrawn") == 0.0
+
+
 def pushed(engine: Engine, decision: Mapping[str, Any], *, target: str) -> None:
     """The receipt of a suppression that the destination has taken."""
     with engine.begin() as connection:
