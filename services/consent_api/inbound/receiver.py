@@ -140,6 +140,8 @@ class Receiver:
             counted += await self._commit(source, portion, _request(source, webhook, payload, portion, number))
         for outcome in Outcome:
             self._metrics.event(source.id, outcome, counted.count(outcome))
+        if unheard := {each.value: counted.count(each) for each in _CHANGE_NOTHING if each in counted}:
+            log.warning("events of a tool that may be opt-outs change nothing", extra={"source": source.id, **unheard})
         if Outcome.NOT_RECORDED in counted:
             raise WebhookNotRecordedError
 
@@ -234,6 +236,7 @@ class Receiver:
             )
 
 
+_CHANGE_NOTHING = (Outcome.SUPERSEDED, Outcome.NO_ADDRESS, Outcome.UNREADABLE)
 _BAD = (
     Outcome.REPEATED,
     Outcome.WITHDRAWN,

@@ -319,13 +319,15 @@ def test_start_and_oui_grant_nothing_and_bounces_are_counted(tools: Tools) -> No
     assert tools.decisions() == []
 
 
-def test_one_event_stops_no_other(tools: Tools) -> None:
+def test_one_event_stops_no_other(tools: Tools, caplog: pytest.LogCaptureFixture) -> None:
     good = [{"event": "unsubscribe", "email": f"p{n}@example.com", "sg_event_id": str(n)} for n in range(120)]
     odd = [{"event": "unsubscribe", "email": "no address", "sg_event_id": "odd"}, {"event": []}, "text"]
     assert tools.send("sendgrid", SENDGRID.events(*odd, *good)).status_code == 200
     assert len(tools.decisions()) == 120
     assert tools.events("sendgrid", "no_address") == 1.0
     assert tools.events("sendgrid", "unreadable") == 2.0
+    [logged] = [vars(each) for each in caplog.records if "change nothing" in each.message]
+    assert (logged["source"], logged["no_address"], logged["unreadable"]) == ("sendgrid", 1, 2)
 
 
 @pytest.mark.parametrize("target", [None, "list-1"])
