@@ -45,8 +45,9 @@ _shared = ExitStack()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """With several workers (`-n`) their parent starts the servers, once, before it starts them."""
-    if session.config.getoption("numprocesses", None) and RUNNING not in os.environ:
+    """With several workers (`-n`) their parent starts the servers, once, before it starts them; not for `make unit`."""
+    without = "not servers" in session.config.getoption("markexpr")
+    if session.config.getoption("numprocesses", None) and not without and RUNNING not in os.environ:
         directory = Path(_shared.enter_context(TemporaryDirectory(prefix="consent-relay-")))
         directory.chmod(0o755)
         _shared.enter_context(own_servers(directory)).write(directory / "servers.json")
