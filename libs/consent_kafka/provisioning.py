@@ -20,9 +20,9 @@ from consent_contracts.topics import Topics, TopicSpec
 from consent_kafka import access
 from consent_kafka.errors import ProvisionError, TopicMismatchError
 from consent_kafka.topic_admin import BrokerTopic, TopicAdmin
-from consent_service.errors import LinkRefusedError
+from consent_service.errors import LinkRefusedError, RetryStoppedError
 from consent_service.exits import exit_with_errors
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.retry import Backoff, Failure, retry
 
 if TYPE_CHECKING:
     from consent_service.settings import ProcessSettings

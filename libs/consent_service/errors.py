@@ -1,15 +1,21 @@
 """Why a process cannot start, or go on.
 
-StartupError
-├── InvalidSettingsError  settings are missing or cannot be read
-└── LinkRefusedError      a server refuses this process, or this process the server
+ProcessError
+├── StartupError              ends the process with code 2
+│   ├── InvalidSettingsError  settings are missing or cannot be read
+│   └── LinkRefusedError      a server refuses this process, or this process the server
+└── RetryStoppedError         the process stops before repeated work has succeeded
 """
 
 from __future__ import annotations
 
 
-class StartupError(Exception):
-    """Base of this package. Ends the process with code 2."""
+class ProcessError(Exception):
+    """Base of this package."""
+
+
+class StartupError(ProcessError):
+    """Ends the process with code 2."""
 
 
 class InvalidSettingsError(StartupError):
@@ -23,3 +29,7 @@ class InvalidSettingsError(StartupError):
 class LinkRefusedError(StartupError):
     """A server is there and refuses this process, or this process refuses the server: waiting does not help. The
     message begins with the setting to correct."""
+
+
+class RetryStoppedError(ProcessError):
+    """The process stops, or gives the work up, before it succeeded."""

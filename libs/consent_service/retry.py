@@ -13,14 +13,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from consent_service.errors import RetryStoppedError
+
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
 _RNG = random.Random()  # noqa: S311 - spreads load, guards nothing
-
-
-class RetryStoppedError(Exception):
-    """The process stops, or gives the work up, before it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)

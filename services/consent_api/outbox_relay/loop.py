@@ -33,8 +33,9 @@ from consent_api.outbox_relay.timing import (
     UNREPLACEABLE_AGAIN_AFTER_SECONDS,
 )
 from consent_contracts.errors import RegistryUnavailableError
+from consent_service.errors import RetryStoppedError
 from consent_service.health import Health
-from consent_service.retry import Failure, RetryStoppedError, retry
+from consent_service.retry import Failure, retry
 from consent_service.stall_timer import StallTimer
 
 log = logging.getLogger(__name__)

@@ -41,8 +41,9 @@ from consent_contracts.errors import NotRegisteredError, RegistryUnavailableErro
 from consent_privacy.errors import KeyringError
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
+from consent_service.errors import RetryStoppedError
 from consent_service.health import Health
-from consent_service.retry import Failure, RetryStoppedError, retry
+from consent_service.retry import Failure, retry
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ from consent_api.outbox_relay.timing import TURN_INTERVAL_SECONDS, WRITER_POLL_S
 from consent_api.outbox_relay.turns import TurnTable
 from consent_contracts.errors import ContractError, NotRegisteredError, RegistryUnavailableError
 from consent_service.clock import is_ahead
+from consent_service.errors import RetryStoppedError
 from consent_service.health import Health
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.retry import Backoff, Failure, retry
 
 log = logging.getLogger(__name__)
 

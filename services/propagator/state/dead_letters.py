@@ -10,7 +10,8 @@ from functools import partial
 from consent_contracts.errors import UnreadableError
 from consent_kafka.dead_letters import DeadLetterProducer
 from consent_kafka.errors import DeliveryFailedError
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.errors import RetryStoppedError
+from consent_service.retry import Backoff, Failure, retry
 from consent_state import RestoreStoppedError, TopicPartition
 
 log = logging.getLogger(__name__)

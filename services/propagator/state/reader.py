@@ -22,8 +22,9 @@ from confluent_kafka.admin import AdminClient
 
 from consent_contracts.errors import RegistryUnavailableError
 from consent_service.clock import now_micros
+from consent_service.errors import RetryStoppedError
 from consent_service.health import Health
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.retry import Backoff, Failure, retry
 from consent_state import (
     Batch,
     Position,

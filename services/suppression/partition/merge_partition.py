@@ -17,7 +17,8 @@ from consent_contracts.decisions import AddressEntry
 from consent_contracts.errors import RegistryUnavailableError
 from consent_contracts.topics import Topics
 from consent_service.clock import now_micros
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.errors import RetryStoppedError
+from consent_service.retry import Backoff, Failure, retry
 from consent_state import Position, Rebuild, RebuildReason, StateStoreCorruptedError, TopicPartition
 from suppression.errors import (
     EntryUnreadableError,

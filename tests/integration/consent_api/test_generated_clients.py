@@ -110,13 +110,14 @@ def documents(urls: dict[str, str], tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
-    """The first body for each path that the README shows, a file each."""
+    """The first body that the README shows for each path of TYPES, a file each."""
     shown = re.findall(r"/v1/(\w+)\"(?:(?!```).)*?-d '(\{.*?\})'", README.read_text("utf-8"), re.DOTALL)
     directory = tmp_path / "bodies"
     directory.mkdir()
     for name, body in reversed(shown):
-        (directory / f"{name}.json").write_text(json.dumps(json.loads(body)))
-    assert {each.name for each in directory.iterdir()} == {"decisions.json", "check.json", "explain.json"}
+        if name in TYPES:
+            (directory / f"{name}.json").write_text(json.dumps(json.loads(body)))
+    assert {each.stem for each in directory.iterdir()} == set(TYPES)
     return directory
 
 

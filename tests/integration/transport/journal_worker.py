@@ -7,7 +7,6 @@ A line is written with one system call, so that a kill -9 loses none that was wr
 
 import asyncio
 import json
-import logging
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from consent_kafka.transport import Chunk, Ownership, StreamSpec, TransportMetrics, build, run
+from consent_service import json_logs
 from consent_service.health import Health, serve_metrics
 
 OPTIONS = json.loads(sys.argv[1])
@@ -84,7 +84,7 @@ async def open_partition(group: str, topic: str, partition: int, ownership: Owne
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    json_logs.configure("INFO", "journal-worker")
     health = Health(stale_after=2.0)
     registry = CollectorRegistry()
     server = serve_metrics(registry, health, "127.0.0.1", 0)

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry, retry_async
+from consent_service.errors import RetryStoppedError
+from consent_service.retry import Backoff, Failure, retry, retry_async
 
 AT_ONCE = Backoff((0.0,))
 

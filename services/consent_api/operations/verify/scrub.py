@@ -25,7 +25,8 @@ from consent_api.operations.verify.repairing import RepairWriter
 from consent_api.operations.verify.scrub_table import LEASE_SECONDS, ScrubState, ScrubTable
 from consent_contracts.errors import NotRegisteredError, RegistryUnavailableError
 from consent_privacy.errors import KeyringError
-from consent_service.retry import Backoff, Failure, RetryStoppedError, retry
+from consent_service.errors import RetryStoppedError
+from consent_service.retry import Backoff, Failure, retry
 
 log = logging.getLogger(__name__)
 
