@@ -24,7 +24,7 @@ demo: $(READY)  ## start everything, play a scenario, compare every decision (DE
 up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: eval "$(.venv/bin/consent-relay env)"
 	@$(VENV)/bin/consent-relay up
 
-unit: $(READY)  ## the tests that need no server, in about half a minute (a minute of processor time)
+unit: $(READY)  ## the tests that need no server, in some 40 seconds
 	@$(PY) -m pytest -q -n 2 --dist worksteal --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 
 test: $(READY)  ## unit, contract, integration and short fuzz tests, then 8 faults on the whole running system; TEST=path::name: only that

@@ -317,6 +317,7 @@ async def test_503_with_a_time_is_throttled(rig: Rig) -> None:
     assert raised.value.retry_after == 3
 
 
+@pytest.mark.long
 async def test_silence_ends_with_the_timeout(rig: Rig) -> None:
     connector = rig.open(timeout_seconds=0.3)
     await rig.send(rig.push(2), connector=connector)

@@ -15,6 +15,8 @@ from tests.support.virtual_time import SECOND, now_micros
 from tests.support.waiting import until_async
 from tests.unit.sending.rig import Rig, decision, destination, key
 
+pytestmark = pytest.mark.long
+
 SENDER = "MG" + "1" * 32
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 TWILIO = {"account_sid": "AC" + "0" * 32, "auth_token": "sandbox-twilio-token"}

@@ -18,6 +18,8 @@ from provider_sandbox.config import GenesysOrg, SandboxConfig
 from tests.support.waiting import until_async
 from tests.unit.sending.rig import KEYRING, Rig, decision, destination, key
 
+pytestmark = pytest.mark.long
+
 LIST = "00000000-0000-4000-8000-000000000001"
 
 

@@ -27,6 +27,7 @@ def test_a_batch_that_cannot_be_looked_at_ends_no_reader() -> None:
     assert read("topic", 0, 0) is None
 
 
+@pytest.mark.long
 def test_a_client_that_cannot_connect_writes_a_line_of_each_kind_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     found: Any = clients.consumer("127.0.0.1:1", "group", reconnect_backoff_ms=1, reconnect_backoff_max_ms=1)
     try:

@@ -116,6 +116,7 @@ async def test_a_newer_row_of_an_address_replaces_the_one_that_waits(rig: Rig) -
     await rig.committer.close(1)
 
 
+@pytest.mark.long
 async def test_at_most_four_transactions_a_second_are_committed_by_themselves(rig: Rig) -> None:
     await rig.committer.open()
     loop = asyncio.get_running_loop()

@@ -223,6 +223,7 @@ def write_until_refused(store: StateStore) -> None:
         store.write(store.batch(), positions=at(99))
 
 
+@pytest.mark.long
 def test_damage_that_compaction_meets_at_start_is_cured_by_clear(tmp_path: Path) -> None:
     """`close` raises then, and the directory must be removed all the same."""
     path = tmp_path / "0"

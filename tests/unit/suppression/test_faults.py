@@ -266,6 +266,7 @@ def test_damaged_state_is_restored_however_often(bench: Bench, monkeypatch: pyte
     assert bench.reports[-1] is True
 
 
+@pytest.mark.long
 def test_directory_that_cannot_be_created_ends_the_process(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

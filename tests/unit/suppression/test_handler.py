@@ -189,6 +189,7 @@ async def test_chunk_is_acknowledged_after_its_dead_letters(
     assert bench.dead_letters.sent == ["not_framed"]
 
 
+@pytest.mark.long
 async def test_nothing_is_resolved_before_the_dead_letters_are_written(bench: Bench) -> None:
     bench.merging.rejected = [Rejected(None, "not_framed", "")]
     bench.dead_letters.failures = [_unavailable()]
