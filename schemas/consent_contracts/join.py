@@ -38,6 +38,11 @@ def precedence(decision: Decision) -> Order:
     )
 
 
+def permits_after(refused_at: int) -> int:
+    """The first moment at which a permission is newer than a refusal at that one, in microseconds."""
+    return refused_at + SKEW_MICROS + 1
+
+
 def join(state: AddressEntry | None, other: AddressEntry) -> AddressEntry:
     """Join ``other`` into ``state``. Returns ``state`` itself, the same object, when ``other`` adds nothing.
 

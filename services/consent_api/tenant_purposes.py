@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from consent_api.domain.validation import Purposes, UnknownPurpose
+from consent_api.yaml_file import read_yaml
 from consent_contracts.records import PURPOSE
 
 
@@ -34,10 +34,7 @@ def declared(names: Iterable[str]) -> frozenset[str]:
 
 def read_tenant_purposes(path: Path, everywhere: Purposes) -> dict[str, Purposes]:
     """The purposes by tenant. Raises ValueError with what is wrong with the file."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except Exception:  # PyYAML checks little: it raises whatever it runs into, for `!!int x` or a deep nesting.
-        raise ValueError("names a file that cannot be read as YAML") from None
+    content = read_yaml(path)
     try:
         tenants = _FILE.validate_python(content)
     except ValidationError as error:

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.inbound.providers import PROVIDERS, sendgrid, standard
 from consent_api.inbound.providers.base import Provider
+from consent_api.yaml_file import read_yaml
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_contracts.records import PURPOSE
 
@@ -112,9 +112,9 @@ def read_sources(
 ) -> dict[str, Source]:
     """The sources by id. MisconfiguredError with the member that is wrong and the cure; no secret is in it."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except Exception:  # PyYAML raises whatever it runs into.
-        raise MisconfiguredError(f"{SETTING}: names a file that cannot be read as YAML.") from None
+        content = read_yaml(path)
+    except ValueError as error:
+        raise MisconfiguredError(f"{SETTING}: {error}.") from None
     try:
         sources = _File.model_validate(content).sources
     except ValidationError as error:

@@ -22,7 +22,7 @@ from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.recording import LedgerContext, record
 from consent_api.ledger.rows import decision_of
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision, permits
-from consent_contracts.join import SKEW_MICROS, precedence
+from consent_contracts.join import permits_after, precedence
 from consent_contracts.verdict import verdict
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
@@ -185,7 +185,7 @@ def to_restore(
 def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *, by: str, now: int) -> list[str]:
     rows = connection.execute(_THERE, {"decision_ids": review.decision_ids}).all()
     paused = set(review.decision_ids)
-    if any(row.decision_id in paused and now - row.effective_at <= SKEW_MICROS for row in rows):
+    if any(row.decision_id in paused and now < permits_after(row.effective_at) for row in rows):
         raise ReviewTooEarlyError
     addresses = {row.address_id for row in rows}
     canonical = _opened(connection, context.keyring, addresses)
@@ -193,7 +193,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
     for address_id in sorted(addresses):
         there = {row.decision_id: row for row in rows if row.address_id == address_id}
         taken_back = {row.decision_id for row in there.values() if row.taken_back}
-        # The next moment at which a permission is newer than this pause and those that were taken back before.
+        # Of this pause and those that were taken back before.
         newest = max(there[each].effective_at for each in (paused | taken_back) & there.keys())
         for given in to_restore([decision_of(row) for row in there.values()], paused, taken_back, now=now):
             again.append(
@@ -205,7 +205,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
                     channel=review.channel,
                     purpose=given.purpose,
                     status=GIVEN,
-                    effective_at=min(newest + SKEW_MICROS + 1, now),
+                    effective_at=min(permits_after(newest), now),
                     recorded_at=now,
                     expires_at=given.expires_at,
                     evidence={**there[given.decision_id].evidence, "capture_method": RESTORED, "actor": by},

@@ -25,7 +25,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.recording import LedgerContext, record
 from consent_api.links.recording import SENDER
 from consent_contracts.decisions import GIVEN
-from consent_contracts.join import SKEW_MICROS
+from consent_contracts.join import permits_after
 from consent_privacy.errors import DecryptionFailedError, UnknownTenantError
 from consent_service.health import Health
 
@@ -140,8 +140,7 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
         channel=row.channel,
         purpose=row.purpose,
         status=GIVEN,
-        # The next moment at which a permission is newer than that refusal.
-        effective_at=min(row.paused_at + SKEW_MICROS + 1, now),
+        effective_at=min(permits_after(row.paused_at), now),
         recorded_at=now,
         expires_at=row.expires_at,
         evidence=row.evidence,

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import MisconfiguredError
+from consent_api.yaml_file import read_yaml
 from consent_contracts.records import PURPOSE
 
 Language = Literal["en", "fr"]
@@ -169,10 +169,7 @@ def notice_hash(text: str) -> str:
 
 def read_themes(path: Path, *, channels: Collection[str]) -> dict[str, Theme]:
     """The themes by tenant. ValueError with what is wrong with the file."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except Exception:  # PyYAML raises whatever it runs into.
-        raise ValueError("names a file that cannot be read as YAML") from None
+    content = read_yaml(path)
     try:
         tenants = _FILE.validate_python(content)
     except ValidationError as error:
