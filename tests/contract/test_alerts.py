@@ -1,0 +1,70 @@
+"""The rules and alerts that are shipped: what they ask for is exported, and each fires when it should. # R40"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.promtool import promtool
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = ["rules.yml", "alerts.yml"]
+CASES = PROMETHEUS / "tests" / "alerts.test.yml"
+SUFFIXES = ("_bucket", "_count", "_sum")
+
+
+def rules() -> list[dict[str, Any]]:
+    documents = [yaml.safe_load((PROMETHEUS / name).read_text("utf-8")) for name in RULES]
+    return [rule for document in documents for group in document["groups"] for rule in group["rules"]]
+
+
+ALERTS = [rule for rule in rules() if "alert" in rule]
+
+
+def slugs(page: str) -> set[str]:
+    """The anchors of a page's headings, as the documentation site and code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_says_what_it_means_and_leads_to_a_runbook(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["description"]
+    page, _, heading = alert["annotations"]["runbook_url"].partition("#")
+    assert heading in slugs((ROOT / page).read_text("utf-8"))
+
+
+def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:
+    exported: dict[str, set[str]] = {}
+    for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines():
+        if (row := re.match(r"\| `(consent_relay_\w+)` \| (\w+) \| (.*?) \|", line)) is not None:
+            labels = set(re.findall(r"`(\w+)`", row[3]))
+            names = [row[1], *(row[1] + suffix for suffix in SUFFIXES if row[2] == "histogram")]
+            exported |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
+    for rule in rules():
+        asked = re.findall(r"(?<![:\w])(consent_relay_\w+)(?:\{([^}]*)\})?", rule["expr"])
+        for name, selector in asked:
+            assert name in exported, f"{rule.get('alert') or rule['record']} asks for {name}"
+            assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= exported[name], f"{name}{{{selector}}}"
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
+    named = {case["name"] for case in yaml.safe_load(CASES.read_text("utf-8"))["tests"]}
+    assert named == {f"{alert['alert']} {what}" for alert in ALERTS for what in ("fires", "stays quiet")}
+
+
+def test_promtool_accepts_the_rules_and_every_case_holds(tmp_path: Path) -> None:
+    program = promtool(tmp_path)
+    for words in (["check", "rules", *RULES], ["test", "rules", str(CASES)]):
+        ended = subprocess.run(
+            [program, *words], cwd=PROMETHEUS, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
