@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.promtool import promtool
+from tests.support.prometheus import exported, selectors, unpacked
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = ["rules.yml", "alerts.yml"]
 CASES = PROMETHEUS / "tests" / "alerts.test.yml"
-SUFFIXES = ("_bucket", "_count", "_sum")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -43,17 +42,11 @@ def test_an_alert_says_what_it_means_and_leads_to_a_runbook(alert: dict[str, Any
 
 
 def test_every_metric_and_label_that_a_rule_asks_for_is_exported() -> None:
-    exported: dict[str, set[str]] = {}
-    for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines():
-        if (row := re.match(r"\| `(consent_relay_\w+)` \| (\w+) \| (.*?) \|", line)) is not None:
-            labels = set(re.findall(r"`(\w+)`", row[3]))
-            names = [row[1], *(row[1] + suffix for suffix in SUFFIXES if row[2] == "histogram")]
-            exported |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
+    known = exported((ROOT / "docs" / "metrics.md").read_text("utf-8"))
     for rule in rules():
-        asked = re.findall(r"(?<![:\w])(consent_relay_\w+)(?:\{([^}]*)\})?", rule["expr"])
-        for name, selector in asked:
-            assert name in exported, f"{rule.get('alert') or rule['record']} asks for {name}"
-            assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= exported[name], f"{name}{{{selector}}}"
+        for name, selector in selectors(rule["expr"]):
+            assert name in known, f"{rule.get('alert') or rule['record']} asks for {name}"
+            assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= known[name], f"{name}{{{selector}}}"
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
@@ -62,7 +55,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
 
 
 def test_promtool_accepts_the_rules_and_every_case_holds(tmp_path: Path) -> None:
-    program = promtool(tmp_path)
+    program = unpacked("promtool", tmp_path)
     for words in (["check", "rules", *RULES], ["test", "rules", str(CASES)]):
         ended = subprocess.run(
             [program, *words], cwd=PROMETHEUS, capture_output=True, text=True, timeout=300, check=False
