@@ -20,7 +20,8 @@ SELECT resolved_at,
        (extract(epoch FROM statement_timestamp()) * 1000000)::bigint AS now,
        (SELECT max(taken_at) FROM relay_turns WHERE lane = :lane) AS taken_at,
        CASE WHEN resolved_at IS NULL
-            THEN (SELECT count(*) FROM (SELECT FROM outbox_bulk LIMIT :most) AS few) ELSE 0 END AS pending
+            THEN (SELECT count(*) FROM (SELECT FROM outbox_bulk LIMIT :most) AS few) ELSE 0 END AS pending,
+       coalesce((SELECT max(highest_outbox_id) FROM relay_turn_points WHERE lane = :live), 0) AS live_recorded
 FROM published
 """)
 
@@ -90,11 +91,13 @@ def _seconds(found: object) -> float:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BulkBacklog:
     """``resolved_age_seconds`` is None until a relay has published one on every partition; ``pending`` is counted only
-    then, up to ``PENDING_LIMIT`` + 1. ``relay_alive``: a relay has taken a turn lately."""
+    then, up to ``PENDING_LIMIT`` + 1. ``relay_alive``: a relay has taken a turn lately. ``live_recorded``: the highest
+    id of the live outbox at that turn, which grows while live decisions are recorded."""
 
     resolved_age_seconds: float | None
     pending: int
     relay_alive: bool
+    live_recorded: int = 0
 
     @property
     def excess_seconds(self) -> float:
@@ -111,10 +114,12 @@ class BulkBacklog:
 def read(connection: Connection, *, partitions: int) -> BulkBacklog:
     """The backlog of the bulk lane, whose topic has so many partitions."""
     row = connection.execute(
-        _READ, {"partitions": partitions, "lane": Lane.BULK.value, "most": PENDING_LIMIT + 1}
+        _READ,
+        {"partitions": partitions, "lane": Lane.BULK.value, "live": Lane.LIVE.value, "most": PENDING_LIMIT + 1},
     ).one()
     return BulkBacklog(
         resolved_age_seconds=None if row.resolved_at is None else max(row.now - row.resolved_at, 0) / 1_000_000,
         pending=row.pending,
         relay_alive=row.taken_at is not None and row.now - row.taken_at <= RELAY_ALIVE_SECONDS * 1_000_000,
+        live_recorded=row.live_recorded,
     )

@@ -99,3 +99,21 @@ def test_bulk_is_slowed_while_its_resolved_timestamp_is_more_than_a_minute_old()
 def test_bulk_is_not_stopped_before_the_first_relay_has_run_unless_much_waits() -> None:
     assert throttled(None).seconds == 0.0
     assert throttled(None, pending=10_001).seconds == 1.0
+
+
+def test_bulk_rests_for_as_long_as_its_last_batch_took_while_live_decisions_are_recorded() -> None:
+    slept, recorded, took = Slept(), [10, 10, 11, 14, 14], [1.0, 0.4, 3.0, 0.4, 0.4]
+    rests = []
+    throttle = BulkThrottle(
+        lambda: BulkBacklog(resolved_age_seconds=1.0, pending=0, relay_alive=True, live_recorded=recorded.pop(0)),
+        throttled=IngestMetrics.on(CollectorRegistry()).throttled,
+        sleep=slept,
+        clock=lambda: slept.now,
+    )
+    for seconds in took:
+        before = slept.seconds
+        throttle.wait()
+        rests.append(round(slept.seconds - before, 3))
+        slept.now += seconds
+    # It looks once a second: 10 rows, 10, 11 before the fourth batch, 14 before the fifth.
+    assert rests == [0.0, 0.0, 0.0, 1.0, 0.4]
