@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from consent_api.errors import ConsumerFencedError
 from consent_api.ingest.deleted_records import DeletedRecords, Partition
-from consent_api.ingest.metrics import IngestMetrics
+from consent_api.ingest.metrics import FENCED, TOO_MANY_LEFT, IngestMetrics
 from consent_api.ingest.positions import RecordedPositions
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.stall_detector import StallDetector
@@ -60,8 +60,8 @@ class ConsumerLoop:
     """Consumes `topic` and calls `handle` with each batch, in order within a partition. What it has not done joins the
     next batch, and no offset is stored beyond it.
 
-    An exception listed in `transient` means "not now": the partitions are paused, the consumer stays in its
-    group, and the same batch is tried again until it succeeds, its partition is revoked, or the loop is
+    An exception of `transient`, which names the cause of each, means "not now": the partitions are paused, the consumer
+    stays in its group, and the same batch is tried again until it succeeds, its partition is revoked, or the loop is
     stopped. Any other exception is a bug and leaves `run`, with nothing of the batch stored.
 
     A consumer that librdkafka declares fenced is replaced. Where that happens again soon, the group is watched first:
@@ -82,7 +82,7 @@ class ConsumerLoop:
         topic: str,
         open_consumer: Callable[[], Consumer],
         handle: Handle,
-        transient: tuple[type[Exception], ...],
+        transient: Mapping[type[Exception], str],
         health: Health,
         metrics: IngestMetrics,
         instance: InstanceWatch,
@@ -136,7 +136,7 @@ class ConsumerLoop:
     def _abandon(self, dead: ConsumerFencedError) -> None:
         """Let go of what the consumer gave. None of it is committed: it comes again."""
         log.warning("consumer replaced", extra={"loop": self._name, "error": str(dead)})
-        self._metrics.retries.labels(self._topic, "ConsumerFenced").inc()
+        self._metrics.retries.labels(self._topic, FENCED).inc()
         self._batch = []
         self._passed_over = []
         self._handled = {}
@@ -242,15 +242,15 @@ class ConsumerLoop:
             try:
                 with self._metrics.batch(self._topic):
                     left = self._handle(self._batch)
-            except self._transient as error:
-                cause = type(error).__name__
+            except tuple(self._transient) as error:
+                cause = next(cause for kind, cause in self._transient.items() if isinstance(error, kind))
             else:
                 self._store(left)
                 self._batch = list(left)
                 self._note_left()
                 if len(left) < self._size:
                     break
-                cause = "too many records are left"
+                cause = TOO_MANY_LEFT
             self._pause(cause)
             failures += 1
             self._wait(_BACKOFF.seconds(failures), stop)

@@ -11,6 +11,9 @@ from consent_service.zero_series import from_zero
 
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+FENCED, TOO_MANY_LEFT = "fenced", "too_many_left"
+"""Causes for which a batch is put back, beside what does not answer."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestMetrics:
@@ -66,8 +69,9 @@ class IngestMetrics:
             ),
             retries=Counter(
                 "consent_relay_ingest_retries_total",
-                "Batches put back because the database, the registry or the broker did not answer."
-                " Nothing is lost while this grows, but nothing is recorded either.",
+                "Batches put back, by cause: the database, the registry or the broker did not answer, the consumer was"
+                " fenced, or too_many_left (the people they concern are held by other transactions). Nothing is lost"
+                " while this grows, but nothing is recorded either.",
                 ["topic", "cause"],
                 registry=registry,
             ),
@@ -128,6 +132,7 @@ class IngestMetrics:
             ),
         )
         from_zero(metrics.records, topics, ("recorded", "repeated", "dead_letter"))
+        from_zero(metrics.retries, topics, ("database", "registry", "broker", FENCED, TOO_MANY_LEFT))
         from_zero(metrics.without_effect, topics, ("refusal", "permission"), ("superseded", "no_address"))
         from_zero(metrics.repeats_after_lift, topics)
         from_zero(metrics.skipped, topics)

@@ -48,7 +48,12 @@ from consent_privacy.keyring import Keyring
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
 
-NOT_NOW = (LedgerUnavailableError, RegistryUnavailableError, DeadLettersNotWrittenError, ResultsNotWrittenError)
+NOT_NOW = {
+    LedgerUnavailableError: "database",
+    RegistryUnavailableError: "registry",
+    DeadLettersNotWrittenError: "broker",
+    ResultsNotWrittenError: "broker",
+}
 # A receipt is not needed within a quarter of a second: one transaction takes all that come meanwhile.
 RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 # Decisions in one transaction of the live lane at first; it grows while they fit into the lane's second, since an

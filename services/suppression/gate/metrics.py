@@ -61,10 +61,14 @@ class GateMetrics:
                 registry=registry,
             ),
         )
+        from_zero(metrics.check_seconds, SIZES)
         from_zero(metrics.answers, channels, ("true",), (GIVEN,))
         from_zero(metrics.answers, channels, ("false",), _DENIALS)
         return metrics
 
+
+SIZES = ("one", "many", "bulk")
+"""Of requests: 1 address, up to 1,000, more."""
 
 STAGES = ("unknown", "stale", "inbound_stale", "bulk_stale", "hole")
 """Why a partition is not answered from, as `consent_kafka.resolved` names it."""

@@ -218,7 +218,7 @@ def test_the_batch_waits_for_the_database_and_keeps_its_place_in_the_group(rig: 
             cable.cut()
             rig.submit([*rig.encoded([refusal() for _ in range(50)]), b"poison"])
             until(lambda: ingest.metric("consent_relay_ingest_paused", topic=rig.topics.inbound) == 1)
-            reason = "inbound: paused, waiting for a dependency: LedgerUnavailableError"
+            reason = "inbound: paused, waiting for a dependency: database"
             assert ingest.health.readiness() == (False, [reason])
             # Longer than the session timeout: who does not poll has lost its partitions by then.
             time.sleep(9)

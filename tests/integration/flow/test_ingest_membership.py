@@ -51,7 +51,7 @@ class Ingest:
                 topic=self.topic,
                 open_consumer=self.consumer,
                 handle=self._handle,
-                transient=(),
+                transient={},
                 health=Health(),
                 metrics=self.metrics,
                 instance=InstanceWatch(
@@ -76,7 +76,7 @@ class Ingest:
         assert not self.ended, self.ended
 
     def replaced(self) -> float:
-        return value_of(self.metrics.retries.labels(self.topic, "ConsumerFenced"))
+        return value_of(self.metrics.retries.labels(self.topic, "fenced"))
 
     def _handle(self, records: Sequence[Consumed]) -> Sequence[Consumed]:
         self.got |= {each.value for each in records}

@@ -59,7 +59,7 @@ class Loop:
             topic=self.topic,
             open_consumer=lambda: self.consumer,  # type: ignore[arg-type,return-value]
             handle=self._handle,
-            transient=(),
+            transient={},
             health=self.health,
             metrics=IngestMetrics.on(CollectorRegistry()),
             instance=InstanceWatch(instance_id="", session_timeout=clients.SESSION_SECONDS, look=lambda: None),

@@ -100,7 +100,7 @@ def loop(
         topic=TOPIC,
         open_consumer=lambda: left.pop(0),
         handle=handle,
-        transient=(),
+        transient={},
         health=Health(),
         metrics=IngestMetrics.on(CollectorRegistry()),
         instance=instance or watch(),
@@ -190,7 +190,7 @@ def test_a_partition_lost_while_the_batch_waited_is_read_again_when_it_comes_bac
         topic=TOPIC,
         open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
         handle=handle,
-        transient=(TimeoutError,),
+        transient={TimeoutError: "database"},
         health=Health(),
         metrics=IngestMetrics.on(CollectorRegistry()),
         instance=watch(),
@@ -225,7 +225,7 @@ def test_the_recorded_position_follows_what_was_handled_and_not_what_was_read() 
             topic=TOPIC,
             open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
             handle=handle,
-            transient=(TimeoutError,),
+            transient={TimeoutError: "database"},
             health=Health(),
             metrics=IngestMetrics.on(CollectorRegistry()),
             instance=watch(),
@@ -268,7 +268,7 @@ def test_what_is_left_comes_again_with_what_follows_and_no_offset_is_stored_beyo
         topic=TOPIC,
         open_consumer=lambda: consumer,  # type: ignore[arg-type,return-value]
         handle=handle,
-        transient=(),
+        transient={},
         health=health,
         metrics=IngestMetrics.on(CollectorRegistry()),
         instance=watch(),
