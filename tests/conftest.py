@@ -28,6 +28,7 @@ from consent_privacy.keyring_file import generate
 from local_stack.processes.supervisor import Supervisor
 from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
+from tests.support import inbound_sources
 from tests.support.foreign_runtimes import installed_node_packages, left_out
 from tests.support.time_limits import LastResort, longer_limit
 
@@ -210,7 +211,9 @@ def system(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -
             "CONSENT_RELAY_DATABASE": url,
             "CONSENT_RELAY_TOPIC_PREFIX": f"t{uuid4().hex[:8]}.",
         }
-        stack = Stack(tmp_path_factory.mktemp("system"), environ=existing, report=_to_stderr)
+        directory = tmp_path_factory.mktemp("system")
+        environ = {**existing, "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(tmp_path_factory.mktemp("in")))}
+        stack = Stack(directory, environ=environ, report=_to_stderr)
         with stack:
             stack.start()
             yield stack
