@@ -10,6 +10,10 @@ ConsentApiError
 │   ├── ReviewUnknownError      there is none with this id
 │   ├── ReviewResolvedError     it was resolved otherwise
 │   └── ReviewTooEarlyError     its reply is only seconds old
+├── RightsError                 what concerns the requests of persons
+│   ├── RequestUnknownError     there is none with this id
+│   ├── RequestResolvedError    it is resolved, and not so
+│   └── RequestExtensionError   it was extended before, or its month is over
 ├── WebhookNotRecordedError     a webhook was not recorded: its sender is asked to send it again
 ├── NotFetchedError             a page of SNS could not be fetched: transient
 ├── LedgerUnavailableError      the database does not answer or cannot take more: transient, nothing was acknowledged
@@ -106,6 +110,25 @@ class ReviewTooEarlyError(ReviewError):
 
     def __init__(self) -> None:
         super().__init__("the reply is only seconds old: try again in a few")
+
+
+class RightsError(ConsentApiError):
+    """The text says why it cannot be done."""
+
+
+class RequestUnknownError(RightsError):
+    def __init__(self) -> None:
+        super().__init__("no such request")
+
+
+class RequestResolvedError(RightsError):
+    def __init__(self) -> None:
+        super().__init__("this request was resolved before")
+
+
+class RequestExtensionError(RightsError):
+    def __init__(self) -> None:
+        super().__init__("a request is extended once, and within its first month")
 
 
 class WebhookNotRecordedError(ConsentApiError):

@@ -388,6 +388,53 @@ reviews = Table(
     Index("reviews_open", "tenant", "review_id", postgresql_where=text("resolved_at IS NULL")),
 )
 
+# What a person asks for by right. The person is sealed, and goes with an erasure; what is left names nobody.
+rights_requests = Table(
+    "rights_requests",
+    metadata,
+    Column("request_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Keyed hashes of the reference and of the address.
+    Column("person_keys", ARRAY(Text), nullable=False),
+    Column("sealed_person", LargeBinary),
+    Column("identity", Text, nullable=False),
+    Column("identity_note", Text),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("extended_at", BigInteger),
+    Column("extension_reason", Text),
+    Column("state", Text, nullable=False),
+    Column("resolved_at", BigInteger),
+    Column("resolved_by", Text),
+    Column("reason", Text),
+    Column("certificate", JSONB),
+    CheckConstraint(
+        "kind IN ('access', 'portability', 'rectification', 'erasure', 'objection')", name="rights_requests_kind"
+    ),
+    CheckConstraint("identity IN ('link', 'code', 'operator')", name="rights_requests_identity"),
+    CheckConstraint("state IN ('open', 'done', 'refused')", name="rights_requests_state"),
+    CheckConstraint("(state = 'open') = (resolved_at IS NULL)", name="rights_requests_resolved"),
+    CheckConstraint("(extended_at IS NULL) = (extension_reason IS NULL)", name="rights_requests_extended"),
+    Index("rights_requests_listed", "tenant", text("((state <> 'open')::integer)"), "due_at", "request_id"),
+    Index("rights_requests_open", "kind", postgresql_where=text("state = 'open'")),
+    Index("rights_requests_of_person", "person_keys", postgresql_using="gin"),
+)
+
+# Who did what about a person's rights: no address, no reference.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("entry_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("object_id", Text),
+    Index("audit_entries_of_tenant", "tenant", "entry_id"),
+)
+
 receipts = Table(
     "receipts",
     metadata,
@@ -439,6 +486,8 @@ GRANTS: dict[str, str] = {
     "idempotency_keys": "SELECT, INSERT, UPDATE (created_at), DELETE",
     "refused_events": "SELECT, INSERT, UPDATE, DELETE",
     "reviews": "SELECT, INSERT, UPDATE",
+    "rights_requests": "SELECT, INSERT, UPDATE",
+    "audit_entries": "SELECT, INSERT",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",

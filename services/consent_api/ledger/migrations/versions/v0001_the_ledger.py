@@ -233,6 +233,45 @@ CREATE TABLE reviews (
 );
 CREATE INDEX reviews_open ON reviews (tenant, review_id) WHERE resolved_at IS NULL;
 
+CREATE TABLE rights_requests (
+    request_id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    kind text NOT NULL,
+    person_keys text[] NOT NULL,
+    sealed_person bytea,
+    identity text NOT NULL,
+    identity_note text,
+    opened_at bigint NOT NULL,
+    opened_by text NOT NULL,
+    due_at bigint NOT NULL,
+    extended_at bigint,
+    extension_reason text,
+    state text NOT NULL,
+    resolved_at bigint,
+    resolved_by text,
+    reason text,
+    certificate jsonb,
+    CONSTRAINT rights_requests_kind
+        CHECK (kind IN ('access', 'portability', 'rectification', 'erasure', 'objection')),
+    CONSTRAINT rights_requests_identity CHECK (identity IN ('link', 'code', 'operator')),
+    CONSTRAINT rights_requests_state CHECK (state IN ('open', 'done', 'refused')),
+    CONSTRAINT rights_requests_resolved CHECK ((state = 'open') = (resolved_at IS NULL)),
+    CONSTRAINT rights_requests_extended CHECK ((extended_at IS NULL) = (extension_reason IS NULL))
+);
+CREATE INDEX rights_requests_listed ON rights_requests (tenant, ((state <> 'open')::integer), due_at, request_id);
+CREATE INDEX rights_requests_open ON rights_requests (kind) WHERE state = 'open';
+CREATE INDEX rights_requests_of_person ON rights_requests USING gin (person_keys);
+
+CREATE TABLE audit_entries (
+    entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at bigint NOT NULL,
+    tenant text NOT NULL,
+    who text NOT NULL,
+    act text NOT NULL,
+    object_id text
+);
+CREATE INDEX audit_entries_of_tenant ON audit_entries (tenant, entry_id);
+
 CREATE TABLE api_keys (
     key_id text PRIMARY KEY,
     digest text NOT NULL,

@@ -1,0 +1,60 @@
+"""Who a right is exercised by, as the tenant names the person: nothing of it is stored in the clear."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import msgspec
+
+from consent_api.domain.addresses import Named
+from consent_privacy.errors import DecryptionFailedError
+from consent_privacy.keyring import Keyring
+
+_REFERENCE = "rights subject"
+"""No channel has a blank in its name: a reference and an address never have the same key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersonRef:
+    """A subject, an address on a channel, or both: then the address is one that the subject has proven to be theirs."""
+
+    tenant: str
+    subject_ref: str | None = field(default=None, repr=False)
+    channel: str | None = None
+    address: str | None = field(default=None, repr=False)
+    """Canonical."""
+
+    @property
+    def named(self) -> Named | None:
+        """The address, as the ledger names one."""
+        if self.channel is None or self.address is None:
+            return None
+        return self.tenant, self.channel, self.address
+
+    def keys(self, keyring: Keyring) -> list[str]:
+        """Keyed hashes by which what is stored about the person is found, under each live hash key."""
+        found: list[str] = []
+        if self.subject_ref is not None:
+            digest = hashlib.sha256(self.subject_ref.encode()).hexdigest()
+            found += keyring.live_address_keys(self.tenant, _REFERENCE, digest)
+        if self.named is not None:
+            found += keyring.live_address_keys(*self.named)
+        return found
+
+    def seal(self, keyring: Keyring, bound: str) -> bytes:
+        """To be opened with the same ``bound`` alone."""
+        return keyring.seal_record(
+            msgspec.msgpack.encode([self.subject_ref, self.channel, self.address]), bound.encode()
+        )
+
+
+def opened(keyring: Keyring, tenant: str, sealed: bytes | None, bound: str) -> PersonRef | None:
+    """None where the person has been erased, or the seal key is gone."""
+    if sealed is None:
+        return None
+    try:
+        subject_ref, channel, address = msgspec.msgpack.decode(keyring.open_record(sealed, bound.encode()))
+    except DecryptionFailedError:
+        return None
+    return PersonRef(tenant=tenant, subject_ref=subject_ref, channel=channel, address=address)
