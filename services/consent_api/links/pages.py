@@ -201,7 +201,7 @@ def _named(page: Page, purpose_id: str, channel: str) -> str:
 def _respond(
     page: Page, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> Response:
-    style = _style(page.theme)
+    style = style_of(page.theme)
     html = _TEMPLATES.get_template(template).render(
         t=page.words,
         theme=page.theme,
@@ -214,15 +214,17 @@ def _respond(
         accessibility=page.theme.accessibility.in_(page.language) if page.theme.accessibility is not None else None,
         **values,
     )
-    return Response(html, status_code=status, media_type="text/html", headers={**_headers(style), **(headers or {})})
+    return Response(html, status_code=status, media_type="text/html", headers={**headers_of(style), **(headers or {})})
 
 
-def _style(theme: Theme) -> str:
+def style_of(theme: Theme) -> str:
+    """The style sheet of a tenant's pages."""
     colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
     return f":root{{{colours}}}\n{_STYLE}"
 
 
-def _headers(style: str) -> dict[str, str]:
+def headers_of(style: str) -> dict[str, str]:
+    """What a page with this style sheet is answered with."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return {
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"

@@ -17,9 +17,10 @@ from consent_api.links.theme import LANGUAGES, Language
 class Words:
     """The texts of one language, and its dates."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, package: str = __package__) -> None:
+        """``package`` has them in its folder words."""
         self.language = language
-        source = files(__package__).joinpath("words", f"{language}.toml")
+        source = files(package).joinpath("words", f"{language}.toml")
         self._texts: Mapping[str, Any] = tomllib.loads(source.read_text("utf-8"))
 
     @property

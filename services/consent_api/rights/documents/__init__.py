@@ -1,0 +1,1 @@
+"""Documents for persons, as HTML and PDF from one description."""
