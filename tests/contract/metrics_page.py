@@ -14,6 +14,7 @@ from consent_api.inbound.metrics import InboundMetrics
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.outbox_relay.metrics import RelayMetrics
+from consent_api.rights.metrics import RightsMetrics
 from consent_kafka.dead_letters import DeadLetterMetrics
 from consent_kafka.transport import TransportMetrics
 from lag_exporter.metrics import LagMetrics
@@ -41,6 +42,7 @@ PROCESSES: dict[str, list[Callable[[CollectorRegistry], object]]] = {
     "api": [
         lambda registry: ApiMetrics.on(registry, channels=("sms", "email", "voice")),
         LaneMetrics.on,
+        RightsMetrics.on,
         lambda registry: InboundMetrics.on(registry, sources=["source"]),
     ],
     "relay": [lambda registry: RelayMetrics.on(registry, topics=["topic"]), ScrubMetrics.on],

@@ -43,6 +43,10 @@ from consent_api.links.recording import Choices
 from consent_api.links.theme import Themes, require_declared
 from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
+from consent_api.rights import api as rights_api
+from consent_api.rights import models as rights_models
+from consent_api.rights.metrics import RightsMetrics
+from consent_api.rights.monitor import RequestMonitor
 from consent_api.settings import ApiSettings
 from consent_http import api_docs, openapi, problem_details, request_id_middleware
 from consent_http.rate_limits import RateLimits
@@ -116,15 +120,16 @@ def create_app(
     app.include_router(one_click.routes(link_pages, choices))
     app.include_router(preferences.routes(ledger, link_pages, choices))
     app.include_router(reviews.routes(ledger, dependencies))
+    app.include_router(rights_api.routes(ledger, rules, themes, dependencies))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.include_router(inbound_routes.routes(receiver, inbound))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(
         app,
-        sent=(*models.SENT, *links_api.SENT),
-        answered=(*models.ANSWERED, *links_api.ANSWERED),
-        examples={**EXAMPLES, **links_api.EXAMPLES},
+        sent=(*models.SENT, *links_api.SENT, *rights_models.SENT),
+        answered=(*models.ANSWERED, *links_api.ANSWERED, *rights_models.ANSWERED),
+        examples={**EXAMPLES, **links_api.EXAMPLES, **rights_models.EXAMPLES},
     )
     api_docs.serve(app)
 
@@ -183,6 +188,7 @@ def serve(settings: ApiSettings) -> int:
         for name, run in (
             ("database-monitor", monitor.run),
             ("lane-monitor", lanes.run),
+            ("request-monitor", RequestMonitor(ledger, RightsMetrics.on(registry)).run),
             ("pause-ender", PauseEnder(ledger, health=health, failures=metrics.pause_failures).run),
         )
     ]

@@ -9,7 +9,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from consent_api.domain.validation import Accepted, ValidationRules, dropped_field, rfc3339, validate
 from consent_api.errors import (
@@ -19,6 +19,7 @@ from consent_api.errors import (
     SubmissionInvalidError,
     TransactionTooLongError,
 )
+from consent_api.http import idempotency_key as keys
 from consent_api.http import models, rendering
 from consent_api.http.back_pressure import BackPressure
 from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
@@ -41,7 +42,6 @@ from consent_http.rate_limits import ConcurrencyLimit
 MOST_IN_A_BATCH = 1000
 MOST_LIVE_BY_DEFAULT = 100
 """A larger batch is an import, unless the request decides otherwise."""
-_LONGEST_KEY = 255
 _BULK_AT_ONCE = BATCHES_AT_ONCE // 2
 """Bulk requests of one tenant that wait for a thread: the other half of its batches is for live ones."""
 _UNKNOWN_DECISION = "Use a decision_id that this API answered."
@@ -51,8 +51,6 @@ _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, A
 DecisionIdInPath = Annotated[
     UUID, Path(description="As this API answered it.", examples=["019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"])
 ]
-# Described as required by the routes; read here, so that one that is missing gets a problem of its own.
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", include_in_schema=False)]
 
 
 def routes(
@@ -86,9 +84,9 @@ def routes(
     async def submit(
         key: Annotated[ApiKey, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: keys.IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit(key, _idempotency_key(idempotency_key), body)
+        return await handler.submit(key, keys.read(idempotency_key), body)
 
     @router.post(
         "/v1/decisions/batch",
@@ -107,9 +105,9 @@ def routes(
     async def submit_batch(
         key: Annotated[ApiKey, Depends(dependencies.submit_batch)],
         body: Annotated[bytes, Depends(dependencies.batch_body)],
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: keys.IdempotencyKey = None,
     ) -> Response:
-        return await handler.submit_batch(key, _idempotency_key(idempotency_key), body, admit=dependencies.admit_batch)
+        return await handler.submit_batch(key, keys.read(idempotency_key), body, admit=dependencies.admit_batch)
 
     @router.get(
         "/v1/decisions/{decision_id:uuid}",
@@ -240,10 +238,10 @@ class DecisionHandler:
             yield
         except RequestInFlightError:
             self._metrics.idempotency_conflicts.labels("in_flight").inc()
-            raise _in_flight() from None
+            raise keys.in_flight() from None
         except KeyReusedError:
             self._metrics.idempotency_conflicts.labels("reused").inc()
-            raise _reused() from None
+            raise keys.reused() from None
 
     def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
         if not isinstance(item, Mapping):
@@ -299,51 +297,6 @@ def _too_long(batch: _Batch, error: TransactionTooLongError) -> ProblemError:
         else "Send fewer decisions at once, or bulk: true if no person waits for them.",
         headers={"Retry-After": str(error.retry_after)},
     )
-
-
-def _in_flight() -> ProblemError:
-    return ProblemError(
-        409,
-        "idempotency-key-in-flight",
-        "A request with this Idempotency-Key is being carried out.",
-        field="Idempotency-Key",
-        cure="Wait for its answer, or send it again in a second.",
-        headers={"Retry-After": "1"},
-    )
-
-
-def _reused() -> ProblemError:
-    return ProblemError(
-        422,
-        "idempotency-key-reused",
-        "This Idempotency-Key was used for another request.",
-        field="Idempotency-Key",
-        cure="Send a new key with a new request, and the same key only with the very same body.",
-    )
-
-
-def _idempotency_key(header: str | None) -> str:
-    """The key: quoted, as the draft's structured field requires, or bare."""
-    key = (header or "").strip()
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not key:
-        raise ProblemError(
-            400,
-            "idempotency-key-missing",
-            "This request needs the header Idempotency-Key.",
-            field="Idempotency-Key",
-            cure="Send a key of your own making, such as a UUID, and the same one when you repeat the request.",
-        )
-    if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise ProblemError(
-            400,
-            "idempotency-key-invalid",
-            f"The Idempotency-Key is longer than {_LONGEST_KEY} characters or not printable ASCII.",
-            field="Idempotency-Key",
-            cure="Send a shorter key, such as a UUID.",
-        )
-    return key
 
 
 def _read_batch(body: bytes) -> _Batch:

@@ -104,6 +104,9 @@ class RequestDependencies:
     read_body: Callable[..., AsyncIterator[bytes]]
     make_links: Callable[..., Awaitable[ApiKey]]
     links_body: Callable[..., AsyncIterator[bytes]]
+    read_rights: Callable[..., Awaitable[ApiKey]]
+    write_rights: Callable[..., Awaitable[ApiKey]]
+    rights_body: Callable[..., AsyncIterator[bytes]]
 
     @classmethod
     def build(
@@ -115,6 +118,7 @@ class RequestDependencies:
         # Which budget a batch takes from shows in its body, which is not read where neither has room.
         batch = callers.require("submit", LIVE_BATCHES, BULK, cost=0.0)
         make_links = callers.require("links", BULK, cost=0.0)
+        write_rights = callers.require("rights:write", READ)
         return cls(
             submit=submit,
             submit_body=read_body(small, submit, at_once=ConcurrencyLimit(_SUBMITTED_AT_ONCE)),
@@ -127,4 +131,7 @@ class RequestDependencies:
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
             make_links=make_links,
             links_body=read_body(_LINKS_BODY, make_links, at_once=ConcurrencyLimit(_LINKS_AT_ONCE)),
+            read_rights=callers.require("rights:read", READ),
+            write_rights=write_rights,
+            rights_body=read_body(small, write_rights, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
         )

@@ -388,7 +388,7 @@ reviews = Table(
     Index("reviews_open", "tenant", "review_id", postgresql_where=text("resolved_at IS NULL")),
 )
 
-# What a person asks for by right. The person is sealed, and goes with an erasure; what is left names nobody.
+# What a person asks for by right. The person is sealed, and goes with an erasure; what is left names no one.
 rights_requests = Table(
     "rights_requests",
     metadata,

@@ -1,6 +1,6 @@
 """Requests by which persons exercise their rights: opened, extended once, resolved, each by its due date.
 
-A request does not carry a right out. Whoever does resolves it, in the same transaction where that is possible.
+A request does not carry a right out: the call that does resolves it, in the same transaction where that is possible.
 """
 
 from __future__ import annotations
@@ -78,6 +78,10 @@ class RightsRequest:
     resolved_by: str | None
     reason: str | None
     certificate: Mapping[str, Any] | None = field(repr=False)
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self.request_id)
 
     def is_overdue(self, now: int) -> bool:
         return self.state is State.OPEN and self.due_at < now

@@ -109,8 +109,8 @@ def metrics_registry() -> CollectorRegistry:
 
 @pytest.fixture
 def api_key(owner_engine: Engine) -> str:
-    """A key of tenant acme that may submit, read, make links and resolve reviews."""
-    scopes = ["submit", "read", "links", "admin"]
+    """A key of tenant acme that may do all that the API does."""
+    scopes = ["submit", "read", "links", "admin", "rights:read", "rights:write"]
     with owner_engine.begin() as connection:
         return key_store.create(connection, tenant="acme", scopes=scopes, name="tests", now=now_micros())
 
