@@ -11,6 +11,7 @@ from consent_api.cli.migrate import migrate
 from consent_api.cli.relay import relay
 from consent_api.cli.republish import republish
 from consent_api.cli.reviews import reviews
+from consent_api.cli.rights import rights
 from consent_api.cli.topics import topics
 from consent_api.cli.verify import verify
 
@@ -26,6 +27,7 @@ __all__ = [
     "relay",
     "republish",
     "reviews",
+    "rights",
     "topics",
     "verify",
 ]

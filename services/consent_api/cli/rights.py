@@ -1,0 +1,318 @@
+"""`consent-relay rights`: requests of persons, and all that is held about one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from consent_service.terminal import shown
+
+if TYPE_CHECKING:
+    from consent_api.domain.validation import ValidationRules
+    from consent_api.ledger.ledger import Ledger
+    from consent_api.links.theme import Theme
+    from consent_api.rights.person_ref import PersonRef
+    from consent_api.rights.requests import RightsRequest
+
+KINDS = ("access", "portability", "rectification", "erasure", "objection")
+_TENANT = click.option("--tenant", help="Where the keyring has several.")
+_BY = click.option("--by", required=True, help="Who does it; kept in the audit.")
+_SUBJECT = click.option("--subject-ref", help="The person's reference.")
+_CHANNEL = click.option(
+    "--channel", help="Of an address of the person, which is asked for, or read from standard input."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Installation:
+    tenant: str
+    ledger: Ledger
+    rules: ValidationRules
+    theme: Theme
+
+
+@click.group()
+def rights() -> None:
+    """The requests by which persons exercise their rights, and what is held about them. Requires the settings of `api`.
+
+    An address is asked for, or read from standard input: as an argument it would show in the list of processes.
+    """
+
+
+@rights.command("list")
+@_TENANT
+@click.option("--state", type=click.Choice(["open", "done", "refused"]), help="Only those in this state.")
+def list_requests(tenant: str | None, state: str | None) -> None:
+    """Print the requests, the most urgent first: id, kind, state, when it is due, by what identity is proven."""
+    from consent_api.rights import requests
+    from consent_api.rights.requests import State
+    from consent_contracts.cloudevents import rfc3339
+
+    wanted = State(state) if state is not None else None
+    with _installation(tenant) as here:
+        now, after = here.ledger.now(), None
+        while found := here.ledger.transact(
+            lambda c, last=after: requests.listed(  # type: ignore[misc]
+                c, here.ledger.context.keyring, tenant=here.tenant, state=wanted, after=last
+            )
+        ):
+            for each in found:
+                state_ = "overdue" if each.is_overdue(now) else each.state.value
+                click.echo("\t".join((each.request_id, each.kind, state_, rfc3339(each.due_at), each.identity)))
+            after = found[-1].position
+
+
+@rights.command("show")
+@click.argument("request_id", type=click.UUID)
+@_TENANT
+def show_request(request_id: UUID, tenant: str | None) -> None:
+    """Print one request, with the person."""
+    from consent_api.rights import requests
+
+    with _installation(tenant) as here, _refusals():
+        keyring = here.ledger.context.keyring
+        found = here.ledger.transact(lambda c: requests.find(c, keyring, tenant=here.tenant, request_id=request_id))
+        _print(found, now=here.ledger.now())
+
+
+@rights.command("open")
+@click.option("--kind", required=True, type=click.Choice(KINDS))
+@_TENANT
+@_SUBJECT
+@_CHANNEL
+@click.option("--identity", required=True, help="How the person's identity was shown; no address, no name.")
+@_BY
+def open_request(
+    kind: str, tenant: str | None, subject_ref: str | None, channel: str | None, identity: str, by: str
+) -> None:
+    """Open a request. It has to be answered within a month; an objection is recorded, in force, and done at once."""
+    from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit, opening, texts
+    from consent_api.rights.requests import Identity, Kind, NewRequest
+
+    with _installation(tenant) as here, _refusals():
+        new = NewRequest(
+            person=_person(here, subject_ref, channel),
+            kind=Kind(kind),
+            identity=Identity.OPERATOR,
+            identity_note=texts.required("--identity", identity, region=here.rules.default_region),
+            by=audit.by_operator(by),
+        )
+        context = here.ledger.context
+        found = here.ledger.write(Lane.LIVE, lambda c, now: opening.open_request(c, context, here.rules, new, now=now))
+        _print(found, now=here.ledger.now())
+
+
+@rights.command("resolve")
+@click.argument("request_id", type=click.UUID)
+@_TENANT
+@click.option("--done", "state", flag_value="done", help="What was asked for is done, and the person knows.")
+@click.option("--refused", "state", flag_value="refused", help="It is refused, and the person knows why.")
+@click.option("--reason", help="Needed with --refused; no address, no name.")
+@_BY
+def resolve_request(request_id: UUID, tenant: str | None, state: str | None, reason: str | None, by: str) -> None:
+    """Record what became of a request."""
+    from consent_api.ledger import database
+    from consent_api.rights import audit, requests, texts
+    from consent_api.rights.requests import State
+
+    if state is None:
+        raise click.UsageError("give --done or --refused")
+    resolution = State(state)
+    with _installation(tenant) as here, _refusals():
+        read = texts.required if resolution is State.REFUSED else texts.plain
+        why = read("--reason", reason, region=here.rules.default_region)
+        keyring = here.ledger.context.keyring
+        found = here.ledger.transact(
+            lambda c: requests.resolve(
+                c,
+                keyring,
+                tenant=here.tenant,
+                request_id=request_id,
+                state=resolution,
+                reason=why,
+                by=audit.by_operator(by),
+                now=database.clock(c),
+            )
+        )
+        _print(found, now=here.ledger.now())
+
+
+@rights.command("extend")
+@click.argument("request_id", type=click.UUID)
+@_TENANT
+@click.option("--reason", required=True, help="Tell it to the person within the first month; no address, no name.")
+@_BY
+def extend_request(request_id: UUID, tenant: str | None, reason: str, by: str) -> None:
+    """Give a request two more months, once, within its first month."""
+    from consent_api.ledger import database
+    from consent_api.rights import audit, requests, texts
+
+    with _installation(tenant) as here, _refusals():
+        why = texts.required("--reason", reason, region=here.rules.default_region)
+        keyring = here.ledger.context.keyring
+        found = here.ledger.transact(
+            lambda c: requests.extend(
+                c,
+                keyring,
+                tenant=here.tenant,
+                request_id=request_id,
+                reason=why,
+                by=audit.by_operator(by),
+                now=database.clock(c),
+            )
+        )
+        _print(found, now=here.ledger.now())
+
+
+@rights.command("export")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@_TENANT
+@_SUBJECT
+@_CHANNEL
+@click.option(
+    "--format", "format_", type=click.Choice(["json", "csv", "html", "pdf"]), default="json", show_default=True
+)
+@click.option("--language", type=click.Choice(["en", "fr"]), help="Left out: the tenant's.")
+@click.option("--request", "request_id", type=click.UUID, help="The request that this answers, for the audit.")
+@_BY
+@click.option("--replace", is_flag=True, help="Replace TARGET.")
+def export_data(
+    target: Path,
+    tenant: str | None,
+    subject_ref: str | None,
+    channel: str | None,
+    format_: str,
+    language: str | None,
+    request_id: UUID | None,
+    by: str,
+    replace: bool,
+) -> None:
+    """Write all that is held about a person to TARGET, readable by you alone. What it answers when nothing is held is
+    such a file, too."""
+    from consent_api.links.theme import Language
+    from consent_api.rights import audit, exporting, requests
+
+    if target.exists() and not replace:
+        raise click.ClickException(f"{target} exists: name another file, or --replace")
+    with _installation(tenant) as here, _refusals():
+        chosen: Language = here.theme.language if language is None else "fr" if language == "fr" else "en"
+        keyring = here.ledger.context.keyring
+        if request_id is not None:
+            here.ledger.transact(lambda c: requests.find(c, keyring, tenant=here.tenant, request_id=request_id))
+        found = exporting.export(
+            here.ledger,
+            _person(here, subject_ref, channel),
+            here.theme,
+            format=exporting.Format(format_),
+            language=chosen,
+            who=audit.by_operator(by),
+            request_id=str(request_id) if request_id is not None else None,
+        )
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+                for piece in found.pieces:
+                    written.write(piece)
+            partial.replace(target)
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
+        finally:
+            partial.unlink(missing_ok=True)
+    click.echo(f"wrote {target}" if found.held else f"wrote {target}: nothing is held about this person")
+
+
+@rights.command("audit")
+@_TENANT
+def show_audit(tenant: str | None) -> None:
+    """Print who did what about persons' rights, the newest first: when, who, what, and the request or a keyed hash."""
+    from consent_api.rights import audit
+    from consent_contracts.cloudevents import rfc3339
+
+    with _installation(tenant) as here:
+        before: int | None = None
+        while found := here.ledger.transact(
+            lambda c, last=before: audit.entries(c, tenant=here.tenant, before=last)  # type: ignore[misc]
+        ):
+            for each in found:
+                click.echo("\t".join(map(shown, (rfc3339(each.at), each.who, each.act, each.object_id or "-"))))
+            before = found[-1].entry_id
+
+
+def _print(found: RightsRequest, *, now: int) -> None:
+    from consent_contracts.cloudevents import rfc3339
+
+    person = found.person
+    lines = {
+        "request": found.request_id,
+        "kind": found.kind.value,
+        "state": "overdue" if found.is_overdue(now) else found.state.value,
+        "subject_ref": person.subject_ref if person is not None else None,
+        "channel": person.channel if person is not None else None,
+        "address": person.address if person is not None else None,
+        "identity": found.identity.value,
+        "identity_note": found.identity_note,
+        "opened": f"{rfc3339(found.opened_at)} by {found.opened_by}",
+        "due": rfc3339(found.due_at),
+        "extended": found.extension_reason,
+        "resolved": f"{rfc3339(found.resolved_at)} by {found.resolved_by}" if found.resolved_at is not None else None,
+        "reason": found.reason,
+    }
+    for label, value in lines.items():
+        if value is not None:
+            click.echo(f"{label}: {shown(value.replace(chr(10), ' '))}")
+
+
+def _person(here: _Installation, subject_ref: str | None, channel: str | None) -> PersonRef:
+    from consent_api.rights import opening
+
+    address: str | None = None
+    if channel is not None:
+        address = click.prompt("address", err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
+    return opening.person(here.tenant, here.rules, subject_ref=subject_ref, channel=channel, address=address)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    from consent_api.errors import RightsError, SubmissionInvalidError
+
+    try:
+        yield
+    except (RightsError, SubmissionInvalidError) as error:
+        raise click.ClickException(f"{error}.") from None
+
+
+@contextmanager
+def _installation(tenant: str | None) -> Iterator[_Installation]:
+    from consent_api.errors import LedgerUnavailableError
+    from consent_api.http.app import connect_ledger
+    from consent_api.links import theme
+    from consent_api.settings import ApiSettings
+    from consent_service.settings import load
+
+    settings = load(ApiSettings)
+    ledger = connect_ledger(settings)
+    tenants = ledger.context.keyring.tenants
+    try:
+        if tenant is None and len(tenants) == 1:
+            (tenant,) = tenants
+        if tenant is None or tenant not in tenants:
+            raise click.BadParameter("name one that the keyring has hash keys for", param_hint="--tenant")
+        yield _Installation(
+            tenant=tenant,
+            ledger=ledger,
+            rules=settings.rules(tenants),
+            theme=theme.of(settings.themes(tenants), tenant),
+        )
+    except LedgerUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        ledger.engine.dispose()
