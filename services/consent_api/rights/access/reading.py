@@ -261,6 +261,8 @@ class Export:
         """The address under the primary hash key if it can be opened, or under any."""
         primary = live_key_ids(self._keyring, self._person.tenant)[0] + "."
         for row in sorted(rows, key=lambda each: not each.address_key.startswith(primary)):
+            if row.sealed_address is None:
+                continue
             try:
                 return self._keyring.open(row.address_key, bytes(row.sealed_address))
             except DecryptionFailedError:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from consent_api.links.texts import WORDS as LINK_WORDS
-from consent_api.links.texts import Words
-from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.links.theme import Language, Theme
 from consent_api.rights.access import model
 from consent_api.rights.access.reading import Export
 from consent_api.rights.documents.document import Document, Item, Line, Section
+from consent_api.rights.phrases import Phrases
 from consent_contracts.decisions import EVERY_PURPOSE
 
 MOST_SHOWN = 500
 """Decisions: some hundred and fifty pages, which take a second and a hundred megabytes to make."""
-WORDS: Mapping[Language, Words] = {each: Words(each, "consent_api.rights") for each in LANGUAGES}
 
 
 def report(export: Export, theme: Theme, language: Language) -> Document:
@@ -44,16 +39,11 @@ def document(
     return _Writer(theme, language).document(head, decisions, tail, count=count)
 
 
-class _Writer:
-    def __init__(self, theme: Theme, language: Language) -> None:
-        self._theme = theme
-        self._language = language
-        self._t = WORDS[language]
-
+class _Writer(Phrases):
     def document(
         self, head: model.Head, decisions: Sequence[model.HeldDecision], tail: model.Tail, *, count: int
     ) -> Document:
-        t, name = self._t, self._theme.name
+        t, name = self.words, self.theme.name
         sections = [
             self._section("current", [self._address(each) for each in head.addresses]),
             self._section(
@@ -67,89 +57,71 @@ class _Writer:
         ]
         nothing = Section(title=t("access.nothing_title"), text=t("access.nothing"))
         return Document(
-            language=self._language,
-            theme=self._theme,
+            language=self.language,
+            theme=self.theme,
             title=t("access.title", name=name),
             lead=t("access.lead" if head.held else "access.nothing_lead", name=name),
-            lines=list(self._about(head)),
+            lines=list(self.about(head)),
             sections=[*([] if head.held else [nothing]), *(each for each in sections if each.items)],
             closing=t.texts["access"]["closing"],
         )
 
     def _section(self, name: str, items: Sequence[Item], *, text: str | None = None) -> Section:
-        t = self._t
+        t = self.words
         return Section(
             title=t(f"access.{name}_title"), text=t(f"access.{name}_text") if text is None else text, items=items
         )
 
     def _shown(self, decisions: Sequence[object], count: int) -> str:
         if len(decisions) == count:
-            return self._t("access.decisions_text")
-        return self._t("access.decisions_newest", shown=len(decisions), all=count)
-
-    def _about(self, head: model.Head) -> Iterator[Line]:
-        t, person = self._t, head.person
-        if person.address is not None:
-            yield t("access.address"), person.address
-        refs = dict.fromkeys(
-            [*([person.subject_ref] if person.subject_ref else []), *(s.subject_ref for s in head.subjects)]
-        )
-        for ref in refs:
-            yield t("access.reference"), ref
-        if head.controller is not None:
-            yield t("access.controller"), head.controller
-        yield t("access.made_at"), self._moment(head.generated_at)
+            return self.words("access.decisions_text")
+        return self.words("access.decisions_newest", shown=len(decisions), all=count)
 
     def _address(self, each: model.HeldAddress) -> Item:
-        lines: list[Line] = [(self._t("access.known_since"), self._day(each.known_since))]
+        lines: list[Line] = [(self.words("access.known_since"), self.day(each.known_since))]
         if each.unlinked_at is not None:
-            lines.append((self._t("access.unlinked"), self._day(each.unlinked_at)))
+            lines.append((self.words("access.unlinked"), self.day(each.unlinked_at)))
         elif each.linked_at is not None:
-            lines.append((self._t("access.linked"), self._day(each.linked_at)))
+            lines.append((self.words("access.linked"), self.day(each.linked_at)))
         for current in sorted(each.current, key=lambda one: one.purpose == EVERY_PURPOSE):
             if current.purpose == EVERY_PURPOSE:
-                label = self._t("access.everything_else")
+                label = self.words("access.everything_else")
             else:
-                label = self._purpose(current.purpose)
+                label = self.purpose(current.purpose)
             lines.append((label, self._current(current)))
-        return Item(title=self._clear(each.address), state=self._channel(each.channel), lines=lines)
+        return Item(title=self.clear(each.address), state=self.channel(each.channel), lines=lines)
 
     def _current(self, current: model.Current) -> str:
-        t = self._t
+        t = self.words
         parts = [t("access.yes" if current.permitted else "access.no")]
         if current.since is not None:
-            parts.append(t("access.since", since=self._day(current.since)))
+            parts.append(t("access.since", since=self.day(current.since)))
         if current.permitted and current.expires_at is not None:
-            parts.append(t("access.until", until=self._day(current.expires_at)))
+            parts.append(t("access.until", until=self.day(current.expires_at)))
         if not current.permitted:
             parts.append(f"({t.of_channel('status', current.reason)})")
         return " ".join(parts)
 
     def _decision(self, each: model.HeldDecision) -> Item:
         return Item(
-            title=f"{self._purpose(each.purpose)} – {self._channel(each.channel)}",
-            state=self._t.of_channel("status", each.status),
+            title=self.setting(each.purpose, each.channel),
+            state=self.words.of_channel("status", each.status),
             lines=list(self._decision_lines(each)),
         )
 
     def _decision_lines(self, each: model.HeldDecision) -> Iterator[Line]:
-        t = self._t
+        t = self.words
         if each.stated_at is not None:
-            yield t("access.stated"), self._moment(each.stated_at)
+            yield t("access.stated"), self.moment(each.stated_at)
         if each.effective_at != (each.stated_at or each.recorded_at):
-            yield t("access.counts_from"), self._moment(each.effective_at)
-        yield t("access.recorded"), self._moment(each.recorded_at)
+            yield t("access.counts_from"), self.moment(each.effective_at)
+        yield t("access.recorded"), self.moment(each.recorded_at)
         if each.expires_at is not None:
-            yield t("access.ends"), self._moment(each.expires_at)
+            yield t("access.ends"), self.moment(each.expires_at)
         yield t("access.effect"), t.of_channel("effect", each.effect)
         if each.addresses:
-            yield t("access.reached"), ", ".join(map(self._clear, each.addresses))
-        evidence = msgspec.structs.asdict(each.evidence)
-        for name, label in t.texts["evidence"].items():
-            if (value := evidence.get(name)) is not None:
-                yield label, value
-        if each.source_system is not None and evidence.get("source_system") is None:
-            yield t.texts["evidence"]["source_system"], each.source_system
+            yield t("access.reached"), ", ".join(map(self.clear, each.addresses))
+        yield from self.evidence(each)
         if each.event_source is not None:
             yield t("access.source"), each.event_source
         if each.event_id is not None:
@@ -157,96 +129,70 @@ class _Writer:
         yield from map(self._passed_on, each.passed_on)
 
     def _passed_on(self, each: model.PassedOn) -> Line:
-        t = self._t
+        t = self.words
         value = t(
             "access.passed_on_value",
             action=t.of_channel("action", each.action),
             stage=t.of_channel("stage", each.stage),
-            at=self._moment(each.at),
+            at=self.moment(each.at),
         )
         return t("access.passed_on", recipient=each.recipient), value
 
     def _other(self, each: model.DecidedByAnother) -> Item:
-        t = self._t
+        t = self.words
         lines: list[Line] = [
-            (t("access.reached"), self._clear(each.address)),
-            (t("access.counts_from"), self._moment(each.effective_at)),
+            (t("access.reached"), self.clear(each.address)),
+            (t("access.counts_from"), self.moment(each.effective_at)),
         ]
         if each.expires_at is not None:
-            lines.append((t("access.ends"), self._moment(each.expires_at)))
+            lines.append((t("access.ends"), self.moment(each.expires_at)))
         return Item(
-            title=f"{self._purpose(each.purpose)} – {self._channel(each.channel)}",
+            title=self.setting(each.purpose, each.channel),
             state=t.of_channel("status", each.status),
             lines=[*lines, *map(self._passed_on, each.passed_on)],
         )
 
     def _recipient(self, each: model.Recipient) -> Item:
         lines = [
-            (self._t("access.first"), self._moment(each.first_at)),
-            (self._t("access.last"), self._moment(each.last_at)),
+            (self.words("access.first"), self.moment(each.first_at)),
+            (self.words("access.last"), self.moment(each.last_at)),
         ]
-        return Item(title=each.recipient, state=self._channel(each.channel), lines=lines)
+        return Item(title=each.recipient, state=self.channel(each.channel), lines=lines)
 
     def _pause(self, each: model.HeldPause) -> Item:
-        t = self._t
+        t = self.words
         return Item(
-            title=f"{self._purpose(each.purpose)} – {self._channel(each.channel)}",
+            title=self.setting(each.purpose, each.channel),
             lines=[
-                (t("access.paused_at"), self._moment(each.paused_at)),
-                (t("access.pause_ends"), self._moment(each.ends_at)),
-                (t("access.pause_then"), self._moment(each.permission_expires_at)),
+                (t("access.paused_at"), self.moment(each.paused_at)),
+                (t("access.pause_ends"), self.moment(each.ends_at)),
+                (t("access.pause_then"), self.moment(each.permission_expires_at)),
             ],
         )
 
     def _review(self, each: model.HeldReview) -> Item:
-        t = self._t
-        lines: list[Line] = [(t("access.received"), self._moment(each.received_at))]
+        t = self.words
+        lines: list[Line] = [(t("access.received"), self.moment(each.received_at))]
         if each.reply is not None:
             lines.append((t("access.reply"), each.reply))
         resolved = each.resolution
         meaning = t.of_channel("resolution", resolved) if resolved is not None else t("access.review_open")
         lines.append((t("access.resolution"), meaning))
-        return Item(title=self._channel(each.channel), lines=lines)
+        return Item(title=self.channel(each.channel), lines=lines)
 
     def _request(self, each: model.HeldRequest) -> Item:
-        t = self._t
+        t = self.words
         identity = t.of_channel("identity", each.identity)
         lines: list[Line] = [
-            (t("access.opened"), self._moment(each.opened_at)),
-            (t("access.due"), self._day(each.due_at)),
+            (t("access.opened"), self.moment(each.opened_at)),
+            (t("access.due"), self.day(each.due_at)),
             (t("access.identity"), f"{identity} ({each.identity_note})" if each.identity_note else identity),
         ]
         if each.extended_at is not None:
-            lines.append((t("access.extended"), self._moment(each.extended_at)))
+            lines.append((t("access.extended"), self.moment(each.extended_at)))
             lines.append((t("access.extension"), each.extension_reason or ""))
         if each.resolved_at is not None:
-            lines.append((t("access.resolved"), self._moment(each.resolved_at)))
+            lines.append((t("access.resolved"), self.moment(each.resolved_at)))
         if each.reason is not None:
             lines.append((t("access.reason"), each.reason))
         return Item(title=t.of_channel("kind", each.kind), state=t.of_channel("state", each.state), lines=lines)
-
-    def _clear(self, address: str | None) -> str:
-        return address if address is not None else self._t("unreadable")
-
-    def _channel(self, channel: str) -> str:
-        return LINK_WORDS[self._language].of_channel("channels", channel)
-
-    def _purpose(self, purpose_id: str) -> str:
-        purpose = self._theme.purpose(purpose_id)
-        if purpose is not None:
-            return purpose.title.in_(self._language)
-        if purpose_id == EVERY_PURPOSE:
-            found = self._t("all_purposes")
-        else:
-            found = purpose_id.replace("-", " ").replace("_", " ")
-        return found[:1].upper() + found[1:]
-
-    def _day(self, at: str) -> str:
-        return self._t.day(_micros(at))
-
-    def _moment(self, at: str) -> str:
-        return self._t.moment(_micros(at))
-
-
-def _micros(at: str) -> int:
-    return round(datetime.fromisoformat(at).timestamp() * 1_000_000)

@@ -29,7 +29,8 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """``lines``: about whom and when. ``closing``: what the person may do."""
+    """``lines``: about whom and when. ``closing``: what the person may do. ``actions``: on a page, labels and where
+    they lead; a file that is kept has none."""
 
     language: Language
     theme: Theme
@@ -38,3 +39,4 @@ class Document:
     lines: Sequence[Line] = ()
     sections: Sequence[Section] = field(default=(), repr=False)
     closing: Sequence[str] = ()
+    actions: Sequence[Line] = ()

@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from consent_api.links.theme import LANGUAGES, Language, Theme
+from consent_api.rights import phrases
 from consent_api.rights.access import files, model, report
 from consent_api.rights.documents import html, pdf
 from tests.support.personal_data import HEAD, NOTHING, SampleExport, decision
@@ -78,7 +79,7 @@ def names(table: Mapping[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_every_text_is_there_in_each_language() -> None:
-    assert names(report.WORDS["en"].texts) == names(report.WORDS["fr"].texts)
+    assert names(phrases.WORDS["en"].texts) == names(phrases.WORDS["fr"].texts)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -93,7 +94,7 @@ def test_a_document_shows_all_that_is_held(theme: Theme, language: Language) -> 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_said_in_the_same_form(theme: Theme, language: Language) -> None:
     page = html.render(report.report(SampleExport(NOTHING), theme, language)).decode()
-    assert report.WORDS[language]("access.nothing_title") in page
+    assert phrases.WORDS[language]("access.nothing_title") in page
     assert "nobody@example.com" in page
     assert rows(SampleExport(NOTHING))[0]["record"] == "person_not_held"
 

@@ -1,0 +1,81 @@
+"""The proof of a person's own permissions: a document to keep, also after they were withdrawn (R51)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from consent_api.domain.effects import Effect
+from consent_api.http.models import Evidence
+from consent_api.links.theme import Language, Theme
+from consent_api.rights.access import model
+from consent_api.rights.access.reading import Export
+from consent_api.rights.access.report import MOST_SHOWN
+from consent_api.rights.documents.document import Document, Item, Line, Section
+from consent_api.rights.phrases import Phrases
+from consent_contracts.decisions import GIVEN
+
+ShownText = Callable[[Evidence], str | None]
+"""The text of the notice that evidence names; None: it is not kept."""
+
+
+def given(export: Export) -> list[model.HeldDecision]:
+    """The permissions, the newest first, `MOST_SHOWN` at most. LedgerUnavailableError."""
+    newest: deque[model.HeldDecision] = deque(maxlen=MOST_SHOWN)
+    for page in export.pages():
+        newest.extend(each for each in page if each.status == GIVEN)
+    return list(reversed(newest))
+
+
+def document(
+    permissions: Sequence[model.HeldDecision],
+    head: model.Head,
+    theme: Theme,
+    language: Language,
+    *,
+    shown_text: ShownText,
+    actions: Sequence[Line] = (),
+) -> Document:
+    """Pure, but for ``shown_text``."""
+    phrases = Phrases(theme, language)
+    t = phrases.words
+    items = [
+        Item(
+            title=phrases.setting(each.purpose, each.channel),
+            state=t("proof.in_force" if _in_force(each) else "proof.ended"),
+            lines=list(_lines(each, phrases, shown_text(each.evidence))),
+        )
+        for each in permissions
+    ]
+    return Document(
+        language=language,
+        theme=theme,
+        title=t("proof.title"),
+        lead=t("proof.lead" if items else "proof.nothing", name=theme.name),
+        lines=list(phrases.about(head)),
+        sections=[Section(title=t("proof.consents_title"), items=items)] if items else [],
+        closing=t.texts["proof"]["closing"],
+        actions=actions,
+    )
+
+
+def _in_force(each: model.HeldDecision) -> bool:
+    return each.effect == Effect.IN_EFFECT
+
+
+def _lines(each: model.HeldDecision, phrases: Phrases, text: str | None) -> Iterator[Line]:
+    t = phrases.words
+    purpose = phrases.described(each.purpose)
+    if purpose is not None:
+        yield t("proof.content"), purpose
+    yield t("proof.given_at"), phrases.moment(each.stated_at or each.effective_at)
+    yield t("proof.recorded"), phrases.moment(each.recorded_at)
+    if each.expires_at is not None:
+        yield t("proof.valid_until"), phrases.moment(each.expires_at)
+    if not _in_force(each) and each.superseded_since is not None:
+        yield t("proof.ended_at"), phrases.moment(each.superseded_since)
+    if each.addresses:
+        yield t("access.reached"), ", ".join(map(phrases.clear, each.addresses))
+    yield from phrases.evidence(each)
+    yield t("proof.shown"), text if text is not None else t("proof.not_kept", name=phrases.theme.name)
+    yield t("proof.number"), each.decision_id
