@@ -3,6 +3,7 @@
 HttpError
 ├── ProblemError         what the caller is answered: a problem document (RFC 9457)
 ├── RequestRefusedError  a connection is bounded: ends the parsing of a request, which is then answered and closed
+├── PrivateTargetError   a webhook's host is none of the public internet: it is not called
 └── InvalidApiKeysError  a file of API keys cannot be used
 """
 
@@ -63,3 +64,10 @@ class RequestRefusedError(HttpError):
 
 class InvalidApiKeysError(HttpError):
     """The text names the place in the file."""
+
+
+class PrivateTargetError(HttpError):
+    """Raised by the resolver, before anything is sent."""
+
+    def __init__(self) -> None:
+        super().__init__("the host resolves to an address that is not public")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from propagator.connectors.ssrf import credentials_url_error
+from consent_http.ssrf import credentials_url_error
 from propagator.desired.model import PERMIT, SUPPRESS, Action
 from propagator.errors import MisconfiguredError, TenantMismatchError
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from consent_http.ssrf import credentials_url_error
 from propagator.connectors.base import (
     PERMIT,
     SUPPRESS,
@@ -36,7 +37,6 @@ from propagator.connectors.bisect import BatchRefused, bisect_batch
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.connectors.oauth import ClientCredentials
 from propagator.connectors.responses import parsed, parsed_error, raise_for_status, reference
-from propagator.connectors.ssrf import credentials_url_error
 from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, UnknownTargetsError
 
 CONNECTIONS = 4

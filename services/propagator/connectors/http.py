@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from aiohttp.connector import Connection
 from yarl import URL
 
+from consent_http.errors import PrivateTargetError
 from propagator.connectors.base import CallBudget, Guard
 from propagator.errors import CallFailedError, DestinationDownError, MisconfiguredError, SendNotAllowedError
 
@@ -124,6 +125,8 @@ class HttpClient:
                 return HttpResponse(status=response.status, headers=response.headers, body=await _read(response))
         except CallFailedError:
             raise
+        except PrivateTargetError as error:
+            raise MisconfiguredError("private_target", str(error)) from None
         except TimeoutError:
             raise DestinationDownError("timeout", f"no response within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:

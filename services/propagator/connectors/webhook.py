@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from consent_http.ssrf import PublicOnlyResolver, url_error
+from consent_http.webhook_signature import parse_secret, signed_headers
 from propagator.connectors.base import (
     PERMIT,
     SUPPRESS,
@@ -29,8 +31,6 @@ from propagator.connectors.base import (
 )
 from propagator.connectors.http import HttpClient
 from propagator.connectors.responses import raise_for_status
-from propagator.connectors.ssrf import PublicOnlyResolver, url_error
-from propagator.connectors.webhook_signature import parse_secret, signed_headers
 from propagator.errors import MisconfiguredError
 
 MESSAGE_TYPE = "suppression.updated"

@@ -32,11 +32,11 @@ from consent_api.http import models
 from consent_contracts.decisions import STATUSES
 from consent_http import api_keys, request_body
 from consent_http.errors import ProblemError
+from consent_http.ssrf import is_public, url_error
 from consent_privacy import phones
 from consent_privacy.addresses import aliases, canonical
 from consent_privacy.errors import InvalidAddressError
 from consent_service.json_logs import JsonLines, redact
-from propagator.connectors.ssrf import is_public, url_error
 from suppression.gate.contract import REQUEST
 from tests.fuzz.budget import fuzzed
 from tests.fuzz.hostile import broken_texts, mutated, raw, texts, values

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from consent_http.ssrf import credentials_url_error
 from propagator.connectors import CATALOGUE
 from propagator.connectors.base import ConnectionSettings
-from propagator.connectors.ssrf import credentials_url_error
 from propagator.errors import MisconfiguredError
 
 REFUSED = [

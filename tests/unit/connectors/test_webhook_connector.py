@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from consent_http.ssrf import PublicOnlyResolver, is_public, url_error
+from consent_http.webhook_signature import parse_secret, signed_headers
 from propagator.connectors import CATALOGUE
 from propagator.connectors.base import Accepted, Push, Retryable
 from propagator.connectors.http import HttpClient, HttpResponse
-from propagator.connectors.ssrf import PublicOnlyResolver, is_public, url_error
-from propagator.connectors.webhook_signature import parse_secret, signed_headers
 from propagator.errors import MisconfiguredError
 from tests.support.call_budget import CountedBudget
 
@@ -257,7 +257,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_called(
         asked.append(host)
         return ["127.0.0.1"]
 
-    monkeypatch.setattr("propagator.connectors.ssrf.is_public", lambda address: True)
+    monkeypatch.setattr("consent_http.ssrf.is_public", lambda address: True)
     http = HttpClient(timeout_seconds=5, connections=1, resolver=PublicOnlyResolver(lookup))
     port = sandbox.url.rpartition(":")[2]
     response = await http.call(

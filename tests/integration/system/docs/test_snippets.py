@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
+from consent_http.webhook_signature import parse_secret, signed_headers
 from local_stack.servers.java import BRIEF, java
 from local_stack.servers.packages import installed
 from local_stack.stack import Stack
-from propagator.connectors.webhook_signature import parse_secret, signed_headers
 from tests.integration.system.docs.snippets import Snippet, calls, difference, same_text, shown_json, snippets
 from tests.support.foreign_runtimes import fetched, runtime
 

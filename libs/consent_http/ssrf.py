@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from propagator.errors import MisconfiguredError
+from consent_http.errors import PrivateTargetError
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -51,19 +51,20 @@ def is_public(address: str) -> bool:
     return ip.is_global and int(ip) >> 32 & 0xFFFF_FFFF not in _ISATAP
 
 
-def url_error(url: str, *, allow_private: bool) -> str | None:
-    """What is wrong with a target before anything is resolved, and the fix; None when nothing is."""
+def url_error(url: str, *, allow_private: bool, switch: str = "`allow_private: true`") -> str | None:
+    """What is wrong with a target before anything is resolved, and the fix; None when nothing is.
+    ``switch``: what permits private ones."""
     parts = _parts(url)
     if isinstance(parts, str):
         return parts
     if allow_private:
         return None
     if parts.scheme != "https":
-        return "only https: a message names people (for a test on this machine set `allow_private: true`)"
+        return f"only https: a message names people (for a test on this machine set {switch})"
     literal = _literal(parts)
     if literal is None or is_public(literal):
         return None
-    return "a private address: use a public host, or set `allow_private: true`"
+    return f"a private address: use a public host, or set {switch}"
 
 
 def credentials_url_error(url: str) -> str | None:
@@ -108,7 +109,7 @@ def _literal(parts: SplitResult) -> str | None:
 
 
 class PublicOnlyResolver(AbstractResolver):
-    """Resolves a name and refuses it when any of its addresses is not public."""
+    """Resolves a name. PrivateTargetError when any of its addresses is not public."""
 
     def __init__(self, lookup: Lookup | None = None) -> None:
         self._lookup = lookup or _system_lookup
@@ -118,7 +119,7 @@ class PublicOnlyResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         addresses = await self._lookup(host, port)
         if not addresses or not all(is_public(address) for address in addresses):
-            raise MisconfiguredError("private_target", "the host resolves to an address that is not public")
+            raise PrivateTargetError
         return [
             ResolveResult(
                 hostname=host,
