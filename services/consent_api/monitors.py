@@ -18,6 +18,7 @@ from consent_api.ledger import database, events, idempotency
 from consent_api.ledger.database import transact
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.schema_version import REQUIRED_SCHEMA_VERSION
+from consent_api.links import codes
 from consent_service.clock import now_micros
 from consent_service.health import Health
 
@@ -77,8 +78,8 @@ class ClockMonitor:
 
 class DatabaseMonitor:
     """For the API process. While the database does not answer the process is not ready, and callers get 503; while the
-    clocks differ the process is not ready. Also deletes expired answers of idempotent requests, and refusals of
-    events."""
+    clocks differ the process is not ready. Also deletes expired answers of idempotent requests, refusals of
+    events, and codes."""
 
     def __init__(
         self, ledger: Ledger, health: Health, *, offset: Gauge, clock: Callable[[], float] = time.monotonic
@@ -114,7 +115,7 @@ class DatabaseMonitor:
         """A batch, and further ones while there are any and a second is not over; the next check goes on."""
         deadline = self._clock() + _EXPIRY_SECONDS
         try:
-            for delete in (idempotency.delete_expired, events.delete_expired):
+            for delete in (idempotency.delete_expired, events.delete_expired, codes.delete_expired):
                 deleted = EXPIRY_BATCH
                 while deleted == EXPIRY_BATCH:
                     deleted = self._ledger.transact(partial(_delete_batch, delete))

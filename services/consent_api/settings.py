@@ -15,13 +15,17 @@ from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRu
 from consent_api.errors import MisconfiguredError
 from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger.purposes import MAX_PURPOSES
+from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
+from consent_http.ssrf import url_error
+from consent_http.webhook_signature import parse_secret
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
 
 LIVE, LIVE_BATCHES, BULK, READ = "live", "live_batches", "bulk", "read"
 """Budgets of the API: requests with one decision or links; decisions in batches; questions."""
+_ALLOW_PRIVATE = "CONSENT_RELAY_CODE_WEBHOOK_ALLOW_PRIVATE=true"
 _DATABASE = "postgresql://role:password@host:port/database of a role that `consent-relay migrate` created"
 
 
@@ -161,6 +165,18 @@ class PublicLinkSettings(KeyringSettings):
 class ApiSettings(SubmissionSettings, PublicLinkSettings):
     """`consent-relay api`."""
 
+    code_webhook_url: str | None = Field(
+        None,
+        description="https URL of yours that sends codes to persons without a link: docs/preference-centre.md. Unset:"
+        " no codes are sent",
+    )
+    code_webhook_secret: SecretStr | None = Field(
+        None, description="whsec_ and base64: what the messages to that URL are signed with (Standard Webhooks)"
+    )
+    code_webhook_allow_private: bool = Field(
+        False, description="whether that URL may be http, and on a private network: for tests on one machine"
+    )
+
     api_host: str = Field("127.0.0.1", description="address on which the HTTP API listens")
     api_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP API; 0: any free one")
     api_max_body: int = Field(
@@ -189,6 +205,26 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
     )
     api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+
+    @field_validator("code_webhook_secret")
+    @classmethod
+    def _readable_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            parse_secret(secret.get_secret_value())
+        return secret
+
+    def code_webhook(self) -> CodeWebhook | None:
+        """What sends codes. MisconfiguredError with what is wrong with its settings."""
+        url, secret = self.code_webhook_url, self.code_webhook_secret
+        if url is None:
+            return None
+        if (fault := url_error(url, allow_private=self.code_webhook_allow_private, switch=_ALLOW_PRIVATE)) is not None:
+            raise MisconfiguredError(f"CONSENT_RELAY_CODE_WEBHOOK_URL: {fault}.")
+        if secret is None:
+            raise MisconfiguredError("CONSENT_RELAY_CODE_WEBHOOK_SECRET: set it: messages to the webhook are signed.")
+        return CodeWebhook(
+            url, secret=parse_secret(secret.get_secret_value()), allow_private=self.code_webhook_allow_private
+        )
 
     def inbound_sources(self, tenants: Collection[str], rules: ValidationRules) -> dict[str, Source]:
         """The sources by id. MisconfiguredError with what is wrong with the file."""

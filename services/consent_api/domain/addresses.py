@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consent_privacy.addresses import PHONE_CHANNELS
+
 Named = tuple[str, str, str]
 """(tenant, channel, canonical address): only ever in memory."""
+
+
+def same_place(channel: str) -> tuple[str, ...]:
+    """The channels on which an address of ``channel`` reaches the same place: a number takes messages and calls."""
+    return tuple(sorted(PHONE_CHANNELS)) if channel in PHONE_CHANNELS else (channel,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,7 +35,8 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
-from consent_api.links import one_click, preferences
+from consent_api.links import one_click, preferences, start
+from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
 from consent_api.links.pauses import PauseEnder
@@ -80,6 +81,7 @@ def create_app(
     public_url: str | None = None,
     docs: bool = True,
     inbound: Inbound | None = None,
+    code_webhook: CodeWebhook | None = None,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
@@ -95,6 +97,8 @@ def create_app(
         yield
         health.set_ready(_LOOP, "is shutting down")
         beating.cancel()
+        if code_webhook is not None:
+            await code_webhook.close()
 
     app = FastAPI(
         title="Consent Relay", version="1", description=DESCRIPTION, lifespan=lifespan, **api_docs.urls(enabled=docs)
@@ -118,6 +122,11 @@ def create_app(
     choices = Choices(rules, metrics, commits)
     app.include_router(links_api.routes(maker, dependencies))
     app.include_router(one_click.routes(link_pages, choices))
+    app.include_router(
+        start.routes(
+            start.CodeParts(ledger=ledger, links=link_pages, rules=rules, metrics=metrics, webhook=code_webhook)
+        )
+    )
     app.include_router(preferences.routes(ledger, link_pages, choices))
     app.include_router(reviews.routes(ledger, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))
@@ -170,6 +179,7 @@ def serve(settings: ApiSettings) -> int:
     rules = settings.rules(ledger.context.keyring.tenants)
     themes = settings.themes(ledger.context.keyring.tenants)
     require_declared(themes, rules)
+    code_webhook = settings.code_webhook()
     sources = settings.inbound_sources(ledger.context.keyring.tenants, rules)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
@@ -206,6 +216,7 @@ def serve(settings: ApiSettings) -> int:
         themes=themes,
         public_url=settings.public_url,
         docs=settings.api_docs,
+        code_webhook=code_webhook,
         inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
     )
     server = uvicorn.Server(

@@ -32,6 +32,7 @@ class ApiMetrics:
     dropped_fields: Counter
     link_uses: Counter
     pause_failures: Counter
+    codes: Counter
     channels: Collection[str]
 
     @classmethod
@@ -115,6 +116,14 @@ class ApiMetrics:
                 " within the hour. See the log for why.",
                 registry=registry,
             ),
+            codes=Counter(
+                "consent_relay_api_codes_total",
+                "Codes by which persons without a link reach their choices, by outcome: asked, sent (the operator's"
+                " webhook took it; none is for addresses that the ledger does not know), not_sent (it did not, see the"
+                " log), right, wrong (as it was typed; many: someone guesses) or limited (answered 429).",
+                ["outcome"],
+                registry=registry,
+            ),
             link_uses=Counter(
                 "consent_relay_api_link_uses_total",
                 "Uses of links by persons and their mail providers, by kind (one-click or preferences) and outcome:"
@@ -127,6 +136,7 @@ class ApiMetrics:
             ),
             channels=frozenset(channels),
         )
+        from_zero(metrics.codes, ("asked", "sent", "not_sent", "right", "wrong", "limited"))
         from_zero(metrics.link_uses, _LINK_KINDS, _LINK_OUTCOMES)
         from_zero(metrics.decisions, [*channels, "other"], _CLASSES, ("recorded", "repeated", "refused"))
         from_zero(metrics.no_effect, _CLASSES, ("refusal", "permission"), ("superseded", "no_address"))

@@ -173,6 +173,23 @@ pauses = Table(
     Index("pauses_by_end", "ends_at"),
 )
 
+# The code in force for an address, and how often it was asked for. Also of addresses that the ledger does not know.
+address_codes = Table(
+    "address_codes",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("sealed_code", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    # Of the code in force; as many as there may be once it was used.
+    Column("tries", Integer, nullable=False),
+    # Codes since that moment.
+    Column("asked", Integer, nullable=False),
+    Column("asked_since", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "channel", "address_key"),
+)
+
 live_repeats = Table(
     "live_repeats",
     metadata,
@@ -473,6 +490,7 @@ GRANTS: dict[str, str] = {
     "decision_addresses": "SELECT, INSERT",
     "purposes": "SELECT, INSERT",
     "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
+    "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
     "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",

@@ -27,6 +27,10 @@ CHANGES = Allowance(burst=10, every=10.0)
 """Of one link."""
 LOOKS = Allowance(burst=60, every=1.0)
 """At the pages of one link that read the ledger."""
+CODES = Allowance(burst=10, every=60.0)
+"""That one caller asks for. Those of one address are limited in the ledger (`codes`)."""
+CODE_TRIES = Allowance(burst=20, every=10.0)
+"""Of one caller."""
 GUESSES = Allowance(burst=30, every=2.0)
 """Of one caller."""
 

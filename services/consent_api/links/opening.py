@@ -12,10 +12,13 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.links import pages, texts, theme
 from consent_api.links.limits import CHANGES, GUESSES, LOOKS, Uses
 from consent_api.links.pages import Page
-from consent_api.links.theme import Theme, Themes
+from consent_api.links.theme import Language, Theme, Themes
 from consent_api.links.token import Link, LinkKind, Links
+from consent_service.clock import now_micros
 
 PATHS = {LinkKind.ONE_CLICK: "/u/", LinkKind.PREFERENCES: "/p/"}
+_START = "/p/of/"
+_OTHER_SITES = ("cross-site", "same-site")
 _NO_THEME = Theme(name="Consent Relay")
 
 
@@ -25,6 +28,20 @@ class Opened:
 
     link: Link
     page: Page
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether another site's page sends this form. Origin says nothing here: our pages send no referrer."""
+    return request.headers.get("sec-fetch-site") in _OTHER_SITES
+
+
+def link_path(prefix: str, token: str, kind: LinkKind) -> str:
+    return f"{prefix}{PATHS[kind]}{token}"
+
+
+def start_path(prefix: str, tenant: str) -> str:
+    """Of the page that sends codes."""
+    return f"{prefix}{_START}{tenant}"
 
 
 class LinkPages:
@@ -42,20 +59,47 @@ class LinkPages:
     def open(self, request: Request, token: str, kind: LinkKind, below: str = "") -> Opened | Response:
         """The link of a token, or the answer to one that is none, which is the same whatever is wrong with it.
         ``below``: the path of the page within the link."""
-        asked, accepted = request.query_params.get("lang"), request.headers.get("accept-language")
         try:
             link = self.sealer.open(token)
             if link.kind is not kind:
                 raise InvalidTokenError
         except InvalidTokenError:
             self.count(kind, "wrong_token")
-            nowhere = Page(theme=_NO_THEME, language=texts.chosen(asked, accepted, "en"), path="")
-            wait = self._guesses.wait_seconds(request.client.host if request.client is not None else "")
-            return pages.fault(nowhere, 429, retry_after=wait) if wait else pages.fault(nowhere, 404)
+            return self._nowhere(request)
         of_tenant = theme.of(self._themes, link.tenant)
-        home = f"{self._prefix}{PATHS[kind]}{token}"
-        language = texts.chosen(asked, accepted, of_tenant.language)
-        return Opened(link=link, page=Page(theme=of_tenant, language=language, path=home + below, home=home))
+        language = self._language(request, of_tenant.language)
+        if link.until is not None and link.until <= now_micros():
+            start = start_path(self._prefix, link.tenant)
+            return pages.fault(Page(theme=of_tenant, language=language, path=start, home=start), 410)
+        home = link_path(self._prefix, token, kind)
+        page = Page(theme=of_tenant, language=language, path=home + below, home=home, prefix=self._prefix)
+        return Opened(link=link, page=page)
+
+    def of_tenant(self, request: Request, tenant: str | None, below: str = "") -> Page | Response:
+        """The page of a tenant that has a preference centre, for someone without a link; or that there is none."""
+        of_tenant = self._themes.get(tenant or "")
+        if tenant is None or of_tenant is None or tenant not in self.sealer.tenants:
+            return self._nowhere(request)
+        home = start_path(self._prefix, tenant)
+        language = self._language(request, of_tenant.language)
+        return Page(theme=of_tenant, language=language, path=home + below, home=home, prefix=self._prefix)
+
+    @property
+    def only_tenant(self) -> str | None:
+        """The tenant with a preference centre, where there is only one."""
+        return next(iter(self._themes)) if len(self._themes) == 1 else None
+
+    def caller(self, request: Request) -> str:
+        """By whom limits go that no link bears."""
+        return request.client.host if request.client is not None else ""
+
+    def _nowhere(self, request: Request) -> Response:
+        nowhere = Page(theme=_NO_THEME, language=self._language(request, "en"), path="")
+        wait = self._guesses.wait_seconds(self.caller(request))
+        return pages.fault(nowhere, 429, retry_after=wait) if wait else pages.fault(nowhere, 404)
+
+    def _language(self, request: Request, default: Language) -> Language:
+        return texts.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), default)
 
     def count(self, kind: LinkKind, outcome: str) -> None:
         self._metrics.link_uses.labels(kind.value, outcome).inc()

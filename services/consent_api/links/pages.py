@@ -33,7 +33,21 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _STYLE = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
-_FAULTS = {404: "", 403: "refused_", 409: "changed_", 429: "limited_", 503: "unavailable_"}
+_FAULTS = {404: "", 403: "refused_", 410: "ended_", 409: "changed_", 429: "limited_", 503: "unavailable_"}
+
+
+SAFE_HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    # The link is a secret.
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+"""Of every answer to a person, whatever it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +59,8 @@ class Page:
     path: str
     home: str | None = None
     """The link itself; None: it is none of ours."""
+    prefix: str = ""
+    """The path before ours."""
 
     @property
     def words(self) -> Words:
@@ -70,6 +86,16 @@ def one_click(page: Page, link: Link, *, status: int = 200) -> Response:
 
 def unsubscribed(page: Page, link: Link) -> Response:
     return _respond(page, "unsubscribed.html", what=_what(page, link))
+
+
+def start(page: Page, *, sends_codes: bool, wrong: bool = False) -> Response:
+    """The page of someone without a link. ``wrong``: what was typed is no address."""
+    return _respond(page, "start.html", status=422 if wrong else 200, sends_codes=sends_codes, wrong=wrong)
+
+
+def code(page: Page, asked: str, *, wrong: bool = False) -> Response:
+    """The page to enter a code on. ``asked``: sealed, what its form brings back."""
+    return _respond(page, "code.html", status=422 if wrong else 200, asked=asked, wrong=wrong)
 
 
 def preferences(page: Page, person: Person, form: str) -> Response:
@@ -130,7 +156,7 @@ def statement(page: Page) -> Response:
 
 
 def fault(page: Page, status: int, *, retry_after: int | None = None) -> Response:
-    """404: no link of ours; 403, 409, 429, 503: nothing was recorded."""
+    """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded."""
     kind = _FAULTS[status]
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     name = kind.rstrip("_")
@@ -227,17 +253,9 @@ def headers_of(style: str) -> dict[str, str]:
     """What a page with this style sheet is answered with."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return {
+        **SAFE_HEADERS,
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
         " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        "X-Frame-Options": "DENY",
-        "X-Content-Type-Options": "nosniff",
-        # The link is a secret.
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-store",
-        "X-Robots-Tag": "noindex, nofollow",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
     }
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from consent_api.domain.addresses import same_place
 from consent_api.ledger import addresses, subjects
 from consent_api.ledger.current import CurrentDecisions
 from consent_api.links import pauses
@@ -153,8 +154,10 @@ def _addresses(connection: Connection, keyring: Keyring, link: Link) -> dict[str
     """The ids of the person's addresses, by channel."""
     found: dict[str, list[int]] = {}
     if link.channel is not None and link.address is not None:
-        own = addresses.find(connection, keyring, (link.tenant, link.channel, link.address))
-        found[link.channel] = [own.address_id] if own is not None else []
+        for channel in same_place(link.channel):
+            own = addresses.find(connection, keyring, (link.tenant, channel, link.address))
+            if own is not None or channel == link.channel:
+                found[channel] = [own.address_id] if own is not None else []
     subject_id = subjects.find(connection, link.tenant, link.subject_ref) if link.subject_ref else None
     if subject_id is not None:
         for row in connection.execute(_LINKED, {"subject_id": subject_id}):

@@ -11,13 +11,14 @@ import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from consent_api.domain.addresses import same_place
 from consent_api.domain.effects import Effect
 from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError
 from consent_api.ledger import database
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
 from consent_api.links import forms, pages, pauses, person
-from consent_api.links.opening import LinkPages, Opened
+from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.pages import OFF, ON, PAUSES, Saved
 from consent_api.links.pauses import DAY_MICROS, Pause
 from consent_api.links.person import Person, Setting, State
@@ -31,7 +32,6 @@ T = TypeVar("T")
 METHOD = "preference-centre"
 _AT_ONCE = 2
 """Pages that read the ledger at one moment: looking takes few threads from those who record."""
-_OTHER_SITES = ("cross-site", "same-site")
 
 
 class Shown(msgspec.Struct, array_like=True):
@@ -178,7 +178,7 @@ class PreferenceCentre:
             shown = _SHOWN.decode(self._links.sealer.open_form(token, fields.get("form", "")))
         except (InvalidTokenError, msgspec.DecodeError):
             shown = None
-        if shown is None or request.headers.get("sec-fetch-site") in _OTHER_SITES:
+        if shown is None or is_foreign(request):
             self._links.count(LinkKind.PREFERENCES, "foreign_form")
             return pages.fault(opened.page, 403)
         if (wait := self._links.changes.wait_seconds(token)) > 0:
@@ -237,7 +237,7 @@ def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
     fields: dict[str, object] = {"channel": change.channel, "purpose": change.purpose_id}
     if link.subject_ref is not None:
         fields["subject_ref"] = link.subject_ref
-    if link.address is not None and (link.channel == change.channel or link.subject_ref is None):
+    if link.address is not None and (link.subject_ref is None or change.channel in same_place(link.channel or "")):
         fields["address"] = link.address
     fields["evidence"] = pages.evidence(theme, change.purpose, change.channel, language, METHOD)
     if change.answer == ON and change.purpose is not None:

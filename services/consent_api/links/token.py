@@ -47,6 +47,8 @@ class Link:
     address: str | None = field(default=None, repr=False)
     subject_ref: str | None = field(default=None, repr=False)
     purpose: str | None = None
+    until: int | None = None
+    """When the link ceases to work, in micros; None: it works for years."""
 
 
 class _Content(msgspec.Struct, array_like=True):
@@ -55,6 +57,7 @@ class _Content(msgspec.Struct, array_like=True):
     address: str | None
     subject_ref: str | None
     purpose: str | None
+    until: int | None = None
 
 
 _DECODER = msgspec.msgpack.Decoder(_Content)
@@ -101,6 +104,7 @@ class Links:
                 address=link.address,
                 subject_ref=link.subject_ref,
                 purpose=link.purpose,
+                until=link.until,
             )
         )
         return _text(sealer.mark + sealer.cipher.encrypt(_padded(content), [b"link"]))
@@ -121,18 +125,30 @@ class Links:
             address=found.address,
             subject_ref=found.subject_ref,
             purpose=found.purpose,
+            until=found.until,
         )
 
     def seal_form(self, token: str, shown: bytes) -> str:
         """What a form carries from the page to its submission, bound to the page's link."""
-        sealer = self._primary[self.open(token).tenant]
-        return _text(sealer.mark + sealer.cipher.encrypt(_padded(shown), [b"form", token.encode()]))
+        return self.seal(self.open(token).tenant, b"form", shown, token.encode())
 
     def open_form(self, token: str, sealed: str) -> bytes:
         """InvalidTokenError for what was not sealed for this link."""
+        return self.open_sealed(self.open(token).tenant, b"form", sealed, token.encode())
+
+    def seal(self, tenant: str, use: bytes, content: bytes, *bound: bytes) -> str:
+        """What a page sends along and gets back, for one ``use`` and bound to what only it knows."""
+        sealer = self._primary[tenant]
+        return _text(sealer.mark + sealer.cipher.encrypt(_padded(content), [use, *bound]))
+
+    def open_sealed(self, tenant: str, use: bytes, sealed: str, *bound: bytes) -> bytes:
+        """InvalidTokenError for what was not sealed so."""
         if len(sealed) > _LONGEST_FORM:
             raise InvalidTokenError
-        return self._opened(sealed, b"form", token.encode())[1]
+        sealer, content = self._opened(sealed, use, *bound)
+        if sealer.tenant != tenant:
+            raise InvalidTokenError
+        return content
 
     def _opened(self, text: str, *bound: bytes) -> tuple[_Sealer, bytes]:
         try:

@@ -298,6 +298,18 @@ CREATE TABLE pauses (
 );
 CREATE INDEX pauses_by_end ON pauses (ends_at);
 
+CREATE TABLE address_codes (
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    address_key text NOT NULL,
+    sealed_code bytea NOT NULL,
+    made_at bigint NOT NULL,
+    tries integer NOT NULL,
+    asked integer NOT NULL,
+    asked_since bigint NOT NULL,
+    PRIMARY KEY (tenant, channel, address_key)
+);
+
 CREATE TABLE key_exports (
     host text NOT NULL,
     path text NOT NULL,
