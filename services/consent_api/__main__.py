@@ -8,6 +8,7 @@ from consent_api.cli.keyring import keyring
 from consent_api.cli.keys import keys
 from consent_api.cli.links import links
 from consent_api.cli.migrate import migrate
+from consent_api.cli.notices import notices
 from consent_api.cli.relay import relay
 from consent_api.cli.republish import republish
 from consent_api.cli.reviews import reviews
@@ -24,6 +25,7 @@ __all__ = [
     "keys",
     "links",
     "migrate",
+    "notices",
     "relay",
     "republish",
     "reviews",

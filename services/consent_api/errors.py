@@ -39,6 +39,7 @@ ConsentApiError
 │   ├── NoLinkKeysError         the tenant has no link keys
 │   ├── ChoiceRefusedError      a rule of this installation refuses what a link asks for: nothing of it is recorded
 │   └── AddressFileError        a file of addresses cannot be read
+├── NoticeChangedError          another text is registered as this version of a notice
 └── MisconfiguredError          the installation itself is wrong: reported at start, exit code 2
 """
 
@@ -261,6 +262,13 @@ class NoLinkKeysError(LinkError):
 
 class ChoiceRefusedError(LinkError):
     """A rule of this installation refuses what a link asks for; nothing of the choice is recorded."""
+
+
+class NoticeChangedError(ConsentApiError):
+    """A version of a notice never changes."""
+
+    def __init__(self, notice_id: str, version: str, language: str) -> None:
+        super().__init__(f"notice {notice_id}, version {version} ({language}), is registered with other content")
 
 
 class AddressFileError(LinkError):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from consent_api.domain.validation import Purposes, UnknownPurpose, ValidationRules, midnight
 from consent_api.errors import MisconfiguredError
 from consent_api.inbound.sources import Source, read_sources
+from consent_api.ledger.notices import RequiredNotices
 from consent_api.ledger.purposes import MAX_PURPOSES
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.theme import Theme, read_themes
@@ -86,6 +87,9 @@ class SubmissionSettings(DatabaseSettings):
         None, description="path of a YAML file with the purposes of tenants that have others: docs/submitting.md"
     )
 
+    notices: RequiredNotices = Field(
+        RequiredNotices.ANY, description="the notices that a permission may name: any, or those in the registry alone"
+    )
     subject_addresses: int = Field(
         50, ge=1, le=1_000, description="addresses of one subject, on all channels together; more are refused"
     )

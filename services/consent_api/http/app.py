@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
-from consent_api.http import decisions, events, explain, models, rendering, reviews, subjects
+from consent_api.http import decisions, events, explain, models, notices, rendering, reviews, subjects
 from consent_api.http import inbound as inbound_routes
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
@@ -39,6 +39,7 @@ from consent_api.links import one_click, preferences, start
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
+from consent_api.links.page_notices import PageNotices
 from consent_api.links.pauses import PauseEnder
 from consent_api.links.recording import Choices
 from consent_api.links.theme import Themes, require_declared
@@ -63,6 +64,8 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
+_DESCRIBED = (links_api, rights_models, notices)
+"""What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
 
@@ -127,18 +130,19 @@ def create_app(
             start.CodeParts(ledger=ledger, links=link_pages, rules=rules, metrics=metrics, webhook=code_webhook)
         )
     )
-    app.include_router(preferences.routes(ledger, link_pages, choices))
+    app.include_router(preferences.routes(ledger, link_pages, choices, PageNotices(ledger)))
     app.include_router(reviews.routes(ledger, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))
+    app.include_router(notices.routes(ledger, dependencies))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.include_router(inbound_routes.routes(receiver, inbound))
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(
         app,
-        sent=(*models.SENT, *links_api.SENT, *rights_models.SENT),
-        answered=(*models.ANSWERED, *links_api.ANSWERED, *rights_models.ANSWERED),
-        examples={**EXAMPLES, **links_api.EXAMPLES, **rights_models.EXAMPLES},
+        sent=(*models.SENT, *(each for part in _DESCRIBED for each in part.SENT)),
+        answered=(*models.ANSWERED, *(each for part in _DESCRIBED for each in part.ANSWERED)),
+        examples=EXAMPLES | {name: found for part in _DESCRIBED for name, found in part.EXAMPLES.items()},
     )
     api_docs.serve(app)
 
@@ -164,6 +168,7 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
             ids=DecisionIds(),
             most_addresses=settings.subject_addresses,
             purposes=PurposeLimit(most=settings.max_purposes),
+            notices=settings.notices,
         ),
     )
 
@@ -181,6 +186,7 @@ def serve(settings: ApiSettings) -> int:
     require_declared(themes, rules)
     code_webhook = settings.code_webhook()
     sources = settings.inbound_sources(ledger.context.keyring.tenants, rules)
+    PageNotices(ledger).register_all(themes)
     registry = CollectorRegistry()
     health = Health(expected=(_LOOP, "database"))
     pages = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)

@@ -98,6 +98,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
             ids=DecisionIds(),
             most_addresses=settings.subject_addresses,
             purposes=PurposeLimit(most=settings.max_purposes),
+            notices=settings.notices,
         ),
     )
     letters = DeadLetterBuilder(

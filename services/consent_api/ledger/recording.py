@@ -20,10 +20,11 @@ from consent_api.domain.addresses import Address, Named
 from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
 from consent_api.domain.validation import Accepted, Event
 from consent_api.errors import FieldViolation, SubmissionInvalidError
-from consent_api.ledger import addresses, deduplication, live_repeats, subjects, writes
+from consent_api.ledger import addresses, deduplication, live_repeats, notices, subjects, writes
 from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
+from consent_api.ledger.notices import RequiredNotices
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.purposes import PurposeLimit
@@ -44,6 +45,7 @@ class LedgerContext:
     most_addresses: int = 50
     """Of one subject, on all channels together: a refusal of it reaches them all, with a message about each."""
     purposes: PurposeLimit = field(default_factory=PurposeLimit)
+    notices: RequiredNotices = RequiredNotices.ANY
 
 
 def record(
@@ -61,8 +63,9 @@ def record(
     if not accepted:
         return []
     excess = context.purposes.admit(connection, ((each.tenant, each.purpose) for each in accepted))
+    wrong_notices = notices.refusals(connection, accepted, context.notices)
     known = deduplication.find(connection, context.keyring, accepted)
-    return _Batch(connection, context, accepted, known, excess, lane=lane).write()
+    return _Batch(connection, context, accepted, known, excess, wrong_notices, lane=lane).write()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,16 +88,19 @@ class _Batch:
         accepted: Sequence[Accepted],
         known: Mapping[Event, ExistingEvent],
         excess: Collection[tuple[str, str]],
+        wrong_notices: Mapping[notices.Named, SubmissionInvalidError],
         *,
         lane: Lane,
     ) -> None:
-        """`known`: events that the ledger holds; `excess`: a tenant's purposes that are one too many."""
+        """`known`: events that the ledger holds; `excess`: a tenant's purposes that are one too many;
+        `wrong_notices`: what is wrong with notices that permissions name."""
         self._connection = connection
         self._context = context
         self._accepted = accepted
         self._now = max(each.recorded_at for each in accepted)
         self._pending = PendingWrites(context.outbox, lane)
         self._excess = excess
+        self._wrong_notices = wrong_notices
         self._events = dict(known)
         self._settled = [self._refused_or_repeated(each) for each in accepted]
         """In step with `accepted`: what comes of those on which nothing is to be decided, None for the others."""
@@ -126,7 +132,10 @@ class _Batch:
     def _refused_or_repeated(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
         if (each.tenant, each.purpose) in self._excess:
             return self._context.purposes.refusal()
-        return self._repeat(each)
+        if (repeat := self._repeat(each)) is not None:
+            return repeat
+        named = notices.named(each) if self._wrong_notices else None
+        return self._wrong_notices.get(named) if named is not None else None
 
     def _repeat(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
         """None: its event is new."""

@@ -210,6 +210,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
                     expires_at=given.expires_at,
                     evidence={**there[given.decision_id].evidence, "capture_method": RESTORED, "actor": by},
                     sender=f"review by {by}",
+                    goes_on=True,
                 )
             )
     results = record(connection, context, again, lane=Lane.LIVE)

@@ -173,6 +173,26 @@ pauses = Table(
     Index("pauses_by_end", "ends_at"),
 )
 
+# What a person read before choosing. A row never changes.
+notices = Table(
+    "notices",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("notice_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    # In lower case.
+    Column("language", Text, nullable=False),
+    # As evidence has it: sha256: and hexadecimal digits, of the text in UTF-8.
+    Column("sha256", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("valid_from", BigInteger),
+    # [media type, sha256, place]
+    Column("screenshot", JSONB),
+    Column("registered_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "notice_id", "version", "language"),
+)
+
 # The code in force for an address, and how often it was asked for. Also of addresses that the ledger does not know.
 address_codes = Table(
     "address_codes",
@@ -490,6 +510,7 @@ GRANTS: dict[str, str] = {
     "decision_addresses": "SELECT, INSERT",
     "purposes": "SELECT, INSERT",
     "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
+    "notices": "SELECT, INSERT",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",

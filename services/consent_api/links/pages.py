@@ -11,6 +11,8 @@ from importlib.resources import files
 from fastapi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from consent_api.ledger.notices import notice_hash
+from consent_api.links import page_notices
 from consent_api.links import theme as themes
 from consent_api.links.pauses import DAY_MICROS
 from consent_api.links.person import MOST_IN_HISTORY, Event, Person, Setting, State
@@ -170,10 +172,6 @@ def answered(state: State) -> str | None:
     return {State.ON: ON, State.OFF: OFF}.get(state)
 
 
-def question(words: Words, channel: str) -> str:
-    return words.of_channel("question", channel)
-
-
 def _shown(page: Page, setting: Setting) -> Mapping[str, object]:
     """A setting as the form shows it. What was never answered has no answer chosen."""
     words = page.words
@@ -185,7 +183,7 @@ def _shown(page: Page, setting: Setting) -> Mapping[str, object]:
     return {
         "key": setting.key,
         "channel": words.of_channel("channels", setting.channel),
-        "question": question(words, setting.channel),
+        "question": words.of_channel("question", setting.channel),
         "state": _state(words, setting),
         "tools": _tools(words, setting),
         "is_on": setting.state is State.ON,
@@ -268,17 +266,16 @@ def evidence(
     theme: Theme, purpose: themes.Purpose | None, channel: str, language: Language, method: str
 ) -> dict[str, str]:
     """What the page showed beside the answer. ``purpose``: None where the answer is for every one."""
-    asked = question(WORDS[language], channel)
-    text = (
-        themes.notice_text(purpose, asked, language)
-        if purpose is not None
-        else WORDS[language]("preferences.refuse_all")
-    )
+    if purpose is not None:
+        shown = page_notices.notice(theme, purpose, channel, language)
+        notice_id, digest = shown.notice_id, shown.hash
+    else:
+        notice_id, digest = theme.notice.id, notice_hash(WORDS[language]("preferences.refuse_all"))
     return {
         "controller": theme.controller,
-        "notice_id": theme.notice.id,
+        "notice_id": notice_id,
         "notice_version": theme.notice.version,
-        "notice_hash": themes.notice_hash(text),
+        "notice_hash": digest,
         "notice_language": language,
         "capture_method": method,
         "source_system": SOURCE_SYSTEM,

@@ -145,6 +145,7 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
         expires_at=row.expires_at,
         evidence=row.evidence,
         sender=SENDER,
+        goes_on=True,
     )
 
 

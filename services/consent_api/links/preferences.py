@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,19 +14,23 @@ from fastapi import APIRouter, Request, Response
 
 from consent_api.domain.addresses import same_place
 from consent_api.domain.effects import Effect
-from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError
+from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError, NoticeChangedError
 from consent_api.ledger import database
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
-from consent_api.links import forms, pages, pauses, person
+from consent_api.ledger.notices import Notice, notice_hash
+from consent_api.links import forms, page_notices, pages, pauses, person
 from consent_api.links.opening import LinkPages, Opened, is_foreign
+from consent_api.links.page_notices import PageNotices, notices_of
 from consent_api.links.pages import OFF, ON, PAUSES, Saved
 from consent_api.links.pauses import DAY_MICROS, Pause
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.recording import Choices
-from consent_api.links.theme import Purpose, Theme, notice_hash, notice_text
+from consent_api.links.theme import Language, Purpose, Theme
 from consent_api.links.token import LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -95,23 +100,16 @@ def _answered(state: str | None) -> str | None:
     return pages.answered(State(state)) if state is not None else None
 
 
-def notice_shown(theme: Theme, language: str) -> str:
+def notice_shown(theme: Theme, language: Language) -> str:
     """Identifies all the texts of the page, in its language."""
-    lines = [theme.controller, theme.notice.id, theme.notice.version, language]
-    for each in theme.purposes:
-        lines += [
-            each.id,
-            *each.channels,
-            str(each.valid_days),
-            notice_text(each, "", "fr" if language == "fr" else "en"),
-        ]
-    return notice_hash("\n".join(lines))
+    of_page = ((each.notice_id, each.version, each.language, each.hash) for each in notices_of(theme, language))
+    return notice_hash("\n".join(map(str, of_page)))
 
 
-def routes(ledger: Ledger, links: LinkPages, choices: Choices) -> APIRouter:
+def routes(ledger: Ledger, links: LinkPages, choices: Choices, notices: PageNotices) -> APIRouter:
     """Not in /openapi.json: persons come by links."""
     router = APIRouter(include_in_schema=False)
-    centre = PreferenceCentre(ledger, links, choices)
+    centre = PreferenceCentre(ledger, links, choices, notices)
 
     @router.api_route("/p/{token}", methods=["GET", "HEAD"])
     async def look(token: str, request: Request) -> Response:
@@ -136,10 +134,11 @@ def routes(ledger: Ledger, links: LinkPages, choices: Choices) -> APIRouter:
 class PreferenceCentre:
     """Belongs to one event loop."""
 
-    def __init__(self, ledger: Ledger, links: LinkPages, choices: Choices) -> None:
+    def __init__(self, ledger: Ledger, links: LinkPages, choices: Choices, notices: PageNotices) -> None:
         self._ledger = ledger
         self._links = links
         self._choices = choices
+        self._notices = notices
         self._at_once = anyio.CapacityLimiter(_AT_ONCE)
 
     async def show(self, request: Request, token: str, below: str, make: Callable[[Opened], Response]) -> Response:
@@ -210,6 +209,8 @@ class PreferenceCentre:
         if not asked:
             return []
         tenant = opened.link.tenant
+        if agreed := _agreed(opened, asked):
+            await self._in_thread(lambda: self._register(tenant, agreed))
         recorded = await self._choices.record(tenant, lambda at: [_fields(opened, each, at) for each in asked])
         pairs = list(zip(asked, recorded, strict=True))
         begun = [pause for change, result in pairs for pause in _pauses(opened, change, result)]
@@ -222,6 +223,13 @@ class PreferenceCentre:
         paused = {each.decision_id: each.ends_at for each in begun}
         return [_saved(change, result, paused.get(result.decision_id)) for change, result in pairs]
 
+    def _register(self, tenant: str, agreed: Sequence[Notice]) -> None:
+        """Blocks. Where another text is registered the permission is refused, and a refusal beside it is recorded."""
+        try:
+            self._notices.register(tenant, agreed)
+        except NoticeChangedError as error:
+            log.error("a page shows another text than is registered", extra={"tenant": tenant, "why": str(error)})
+
     def _read(self, opened: Opened) -> Person:
         keyring, link, theme = self._ledger.context.keyring, opened.link, opened.page.theme
         return self._ledger.transact(lambda c: person.read(c, keyring, link, theme, now=database.clock(c)))
@@ -229,6 +237,16 @@ class PreferenceCentre:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         async with self._at_once:
             return await anyio.to_thread.run_sync(work)
+
+
+def _agreed(opened: Opened, asked: Sequence[Change]) -> list[Notice]:
+    """The notices of the questions that were answered with a permission, of now or for after a pause."""
+    page = opened.page
+    return [
+        page_notices.notice(page.theme, each.purpose, each.channel, page.language)
+        for each in asked
+        if each.answer != OFF and each.purpose is not None
+    ]
 
 
 def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,8 +100,8 @@ class Purpose(_Model):
 class Notice(_Model):
     """Under which the texts are recorded as evidence: raise the version with each change of them."""
 
-    id: Line = "preference-centre"
-    version: Line
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$")] = "preference-centre"
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$")]
 
 
 class _Tenant(_Model):
@@ -156,15 +155,6 @@ def require_declared(themes: Themes, rules: ValidationRules) -> None:
                 f"CONSENT_RELAY_THEME_FILE: names purposes of tenant {tenant} that are not declared"
                 f" (CONSENT_RELAY_PURPOSES, CONSENT_RELAY_TENANT_PURPOSES): {', '.join(unknown)}."
             )
-
-
-def notice_text(purpose: Purpose, question: str, language: Language) -> str:
-    """What a person reads before choosing, as it is hashed."""
-    return "\n".join((purpose.title.in_(language), purpose.text.in_(language), question))
-
-
-def notice_hash(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def read_themes(path: Path, *, channels: Collection[str]) -> dict[str, Theme]:

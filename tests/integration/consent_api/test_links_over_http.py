@@ -273,6 +273,9 @@ def test_the_centre_saves_what_is_changed_with_the_evidence_of_what_it_showed(
     assert given.evidence.keys() == set(EVIDENCE)
     assert given.evidence["notice_language"] == "fr"
     assert given.evidence["notice_version"] == "2026-11"
+    notice = client.get(f"/v1/notices/{given.evidence['notice_id']}/2026-11/fr").json()
+    assert notice["hash"] == given.evidence["notice_hash"]
+    assert notice["text"].splitlines()[0] in receipt.text
     assert given.evidence["notice_hash"] != refused.evidence["notice_hash"]
     assert permitted(client, purpose="newsletter")
     assert not permitted(client, purpose="promotions")

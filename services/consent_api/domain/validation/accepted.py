@@ -38,6 +38,8 @@ class Accepted:
     dropped: tuple[FieldViolation, ...] = ()
     sender: str = ""
     may_lift: bool = True
+    goes_on: bool = False
+    """A permission that goes on after a pause or a review: its evidence was checked when it began."""
 
     @property
     def source_system(self) -> str | None:

@@ -298,6 +298,20 @@ CREATE TABLE pauses (
 );
 CREATE INDEX pauses_by_end ON pauses (ends_at);
 
+CREATE TABLE notices (
+    tenant text NOT NULL,
+    notice_id text NOT NULL,
+    version text NOT NULL,
+    language text NOT NULL,
+    sha256 text NOT NULL,
+    title text NOT NULL,
+    text text NOT NULL,
+    valid_from bigint,
+    screenshot jsonb,
+    registered_at bigint NOT NULL,
+    PRIMARY KEY (tenant, notice_id, version, language)
+);
+
 CREATE TABLE address_codes (
     tenant text NOT NULL,
     channel text NOT NULL,

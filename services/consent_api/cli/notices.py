@@ -1,0 +1,145 @@
+"""`consent-relay notices`: the registry of what persons read before choosing."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from consent_service.terminal import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from consent_api.ledger.notices import Screenshot
+
+T = TypeVar("T")
+
+
+@click.group()
+def notices() -> None:
+    """Notices by id, version and language. Requires CONSENT_RELAY_API_DATABASE."""
+
+
+@notices.command("add")
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--tenant", required=True)
+@click.option("--id", "notice_id", required=True, help="As evidence.notice_id has it.")
+@click.option("--version", required=True, help="As evidence.notice_version has it. It never changes.")
+@click.option("--language", required=True, help="BCP 47, such as fr or fr-FR.")
+@click.option("--title", required=True)
+@click.option("--valid-from", type=click.DateTime(["%Y-%m-%d"]), help="Day (UTC) since which it is shown.")
+@click.option(
+    "--screenshot",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A picture of how it looked; its hash is kept, not the picture.",
+)
+@click.option("--screenshot-place", help="Where you keep the picture.")
+def add_notice(
+    source: Path,
+    tenant: str,
+    notice_id: str,
+    version: str,
+    language: str,
+    title: str,
+    valid_from: datetime | None,
+    screenshot: Path | None,
+    screenshot_place: str | None,
+) -> None:
+    """Register the text of SOURCE (UTF-8, exactly as it is shown) and print its hash, for evidence.notice_hash."""
+    import re
+
+    from consent_api.errors import NoticeChangedError
+    from consent_api.http.notices import LANGUAGE, NAME
+    from consent_api.ledger import database
+    from consent_api.ledger import notices as registry
+    from consent_api.ledger.notices import Notice
+
+    for name, value, pattern in (
+        ("--id", notice_id, NAME),
+        ("--version", version, NAME),
+        ("--language", language, LANGUAGE),
+    ):
+        if re.fullmatch(pattern, value) is None:
+            raise click.BadParameter(f"must match {pattern}", param_hint=name)
+    if (screenshot is None) is not (screenshot_place is None):
+        raise click.UsageError("give --screenshot and --screenshot-place, or neither")
+    try:
+        text = source.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{source}: is no text in UTF-8") from None
+    if not text.strip() or "\0" in text:
+        raise click.ClickException(f"{source}: holds no text")
+    notice = Notice(
+        notice_id=notice_id,
+        version=version,
+        language=language,
+        title=title,
+        text=text,
+        valid_from=int(valid_from.replace(tzinfo=UTC).timestamp()) * 1_000_000 if valid_from is not None else None,
+        screenshot=_screenshot(screenshot, screenshot_place or "") if screenshot is not None else None,
+    )
+    try:
+        is_new = _transact(lambda c: registry.add(c, tenant, notice, now=database.clock(c)))
+    except NoticeChangedError as error:
+        raise click.ClickException(f"{error}: register it as a version of its own") from None
+    click.echo(f"{notice.hash}  {'registered' if is_new else 'registered before'}")
+
+
+@notices.command("list")
+@click.option("--tenant", required=True)
+def list_notices(tenant: str) -> None:
+    """Print id, version, language, hash and title of each."""
+    from consent_api.ledger import notices as registry
+
+    after = ("", "", "")
+    while found := _transact(lambda c, last=after: registry.listed(c, tenant, after=last)):  # type: ignore[misc]
+        for each in found:
+            parts = (each.notice_id, each.version, each.language, each.hash, each.title)
+            click.echo("\t".join(shown(part.replace("\t", " ").replace("\n", " ")) for part in parts))
+        after = (found[-1].notice_id, found[-1].version, found[-1].language)
+
+
+@notices.command("show")
+@click.argument("notice_id")
+@click.argument("version")
+@click.argument("language")
+@click.option("--tenant", required=True)
+def show_notice(notice_id: str, version: str, language: str, tenant: str) -> None:
+    """Print the text of one, exactly as it was registered."""
+    from consent_api.ledger import notices as registry
+
+    found = _transact(lambda c: registry.find(c, tenant, notice_id, version, language))
+    if found is None:
+        raise click.ClickException("there is no such notice: see consent-relay notices list")
+    click.echo(found.text, nl=False)
+
+
+def _screenshot(path: Path, place: str) -> Screenshot:
+    from consent_api.ledger.notices import Screenshot
+
+    kinds = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+    kind = kinds.get(path.suffix.lower(), "application/octet-stream")
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return Screenshot(media_type=kind, sha256=digest, place=place)
+
+
+def _transact(work: Callable[[Connection], T]) -> T:
+    from consent_api.errors import LedgerUnavailableError
+    from consent_api.ledger import database
+    from consent_api.settings import LedgerSettings
+    from consent_service.settings import load
+
+    engine = database.connect(load(LedgerSettings).database, pool_size=1, application="consent-relay notices")
+    try:
+        database.refuse_denied(engine)
+        return database.transact(engine, work)
+    except LedgerUnavailableError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,209 @@
+"""The registry of notices (R60): what a person read before choosing, as it was, in each version and language.
+
+A version never changes: what was recorded under it stays provable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from consent_api.domain.validation import Accepted
+from consent_api.errors import FieldViolation, NoticeChangedError, SubmissionInvalidError
+from consent_contracts.decisions import GIVEN
+
+PAGE = 100
+_MOST_NAMED = 10
+
+
+class RequiredNotices(StrEnum):
+    """Which notices a permission may name."""
+
+    ANY = "any"
+    """Those of the registry as they are there, and any that it does not have."""
+    REGISTERED = "registered"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Screenshot:
+    """A picture of how it looked, by reference."""
+
+    media_type: str
+    sha256: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """``valid_from`` and ``registered_at`` in micros."""
+
+    notice_id: str
+    version: str
+    language: str
+    title: str
+    text: str
+    valid_from: int | None = None
+    screenshot: Screenshot | None = None
+    registered_at: int | None = None
+
+    @property
+    def hash(self) -> str:
+        """As evidence has it."""
+        return notice_hash(self.text)
+
+
+Named = tuple[str, str, str, str, str]
+"""What a permission names: tenant, notice id, version, language, hash."""
+
+_COLUMNS = """notice_id, version, language, title, text, valid_from, screenshot, registered_at"""
+_ADD = text("""
+INSERT INTO notices (tenant, notice_id, version, language, sha256, title, text, valid_from, screenshot, registered_at)
+VALUES (:tenant, :notice_id, :version, :language, :sha256, :title, :text, :valid_from, CAST(:screenshot AS jsonb), :now)
+ON CONFLICT DO NOTHING
+""")
+_ONE = text(f"""
+SELECT {_COLUMNS} FROM notices
+WHERE tenant = :tenant AND notice_id = :notice_id AND version = :version AND language = :language
+""")  # noqa: S608 - constants
+_PAGE = text(f"""
+SELECT {_COLUMNS} FROM notices
+WHERE tenant = :tenant AND (notice_id, version, language) > (:notice_id, :version, :language)
+ORDER BY notice_id, version, language LIMIT :most
+""")  # noqa: S608 - constants
+_REGISTERED = text("""
+SELECT tenant, notice_id, version, language, sha256
+FROM notices JOIN unnest(CAST(:tenants AS text[]), CAST(:ids AS text[])) AS named (tenant, notice_id)
+    USING (tenant, notice_id)
+ORDER BY registered_at DESC, version DESC, language
+""")
+
+
+def notice_hash(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def add(connection: Connection, tenant: str, notice: Notice, *, now: int) -> bool:
+    """Whether it is new; False where the same is there. NoticeChangedError where another text is."""
+    shot = notice.screenshot
+    added = connection.execute(
+        _ADD,
+        {
+            "tenant": tenant,
+            "notice_id": notice.notice_id,
+            "version": notice.version,
+            "language": notice.language.lower(),
+            "sha256": notice.hash,
+            "title": notice.title,
+            "text": notice.text,
+            "valid_from": notice.valid_from,
+            "screenshot": json.dumps([shot.media_type, shot.sha256, shot.place]) if shot is not None else None,
+            "now": now,
+        },
+    ).rowcount
+    if added:
+        return True
+    found = find(connection, tenant, notice.notice_id, notice.version, notice.language)
+    if found is None or _content(found) != _content(notice):
+        raise NoticeChangedError(notice.notice_id, notice.version, notice.language)
+    return False
+
+
+def find(connection: Connection, tenant: str, notice_id: str, version: str, language: str) -> Notice | None:
+    row = connection.execute(
+        _ONE, {"tenant": tenant, "notice_id": notice_id, "version": version, "language": language.lower()}
+    ).one_or_none()
+    return _notice(row) if row is not None else None
+
+
+def listed(
+    connection: Connection, tenant: str, *, after: tuple[str, str, str] = ("", "", ""), most: int = PAGE
+) -> list[Notice]:
+    """By id, version and language; ``after`` this one."""
+    notice_id, version, language = after
+    rows = connection.execute(
+        _PAGE, {"tenant": tenant, "notice_id": notice_id, "version": version, "language": language, "most": most}
+    )
+    return [_notice(row) for row in rows]
+
+
+def refusals(
+    connection: Connection, accepted: Sequence[Accepted], required: RequiredNotices
+) -> Mapping[Named, SubmissionInvalidError]:
+    """What is wrong with the notices that new permissions name; one statement, none where there is none."""
+    new = {name for each in accepted if (name := named(each)) is not None}
+    if not new:
+        return {}
+    ids = sorted({(tenant, notice_id) for tenant, notice_id, *_ in new})
+    rows = connection.execute(_REGISTERED, {"tenants": [each for each, _ in ids], "ids": [each for _, each in ids]})
+    known: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for row in rows:
+        known.setdefault((row.tenant, row.notice_id), {})[row.version, row.language] = row.sha256
+    found = {each: fault(each, known.get(each[:2], {}), required) for each in new}
+    return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
+
+
+def named(each: Accepted) -> Named | None:
+    """The notice of a new permission. One that goes on names what was right when it began."""
+    if each.status != GIVEN or each.goes_on:
+        return None
+    evidence = each.evidence
+    return (
+        each.tenant,
+        evidence.get("notice_id", ""),
+        evidence.get("notice_version", ""),
+        evidence.get("notice_language", "").lower(),
+        evidence.get("notice_hash", "").lower().removeprefix("sha256:"),
+    )
+
+
+def fault(named: Named, known: Mapping[tuple[str, str], str], required: RequiredNotices) -> FieldViolation | None:
+    """What is wrong with a notice that is named, by the hashes that are ``known`` of it, by version and language; the
+    newest first. Pure."""
+    _, _, version, language, sha256 = named
+    if not known:
+        if required is RequiredNotices.ANY:
+            return None
+        return _wrong("notice_id", "unregistered_notice", "register it first: POST /v1/notices")
+    languages = [each for of_version, each in known if of_version == version]
+    if not languages:
+        return _wrong("notice_version", "unknown_notice_version", _one_of(version for version, _ in known))
+    if language not in languages:
+        return _wrong("notice_language", "unknown_notice_language", _one_of(languages))
+    if known[version, language].removeprefix("sha256:") != sha256:
+        cure = f"send {known[version, language]}, or register the text that was shown as a version of its own"
+        return _wrong("notice_hash", "other_notice_hash", cure)
+    return None
+
+
+def _one_of(names: Iterable[str]) -> str:
+    known = list(dict.fromkeys(names))
+    more = f", and {len(known) - _MOST_NAMED} older" if len(known) > _MOST_NAMED else ""
+    return f"send one that is registered: {', '.join(known[:_MOST_NAMED])}{more}"
+
+
+def _wrong(name: str, code: str, cure: str) -> FieldViolation:
+    return FieldViolation(pointer=f"/evidence/{name}", code=code, cure=cure)
+
+
+def _content(notice: Notice) -> tuple[object, ...]:
+    return notice.title, notice.text, notice.valid_from, notice.screenshot
+
+
+def _notice(row: Row[Any]) -> Notice:
+    shot = row.screenshot
+    return Notice(
+        notice_id=row.notice_id,
+        version=row.version,
+        language=row.language,
+        title=row.title,
+        text=row.text,
+        valid_from=row.valid_from,
+        screenshot=Screenshot(media_type=shot[0], sha256=shot[1], place=shot[2]) if shot is not None else None,
+        registered_at=row.registered_at,
+    )

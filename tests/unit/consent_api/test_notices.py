@@ -1,0 +1,66 @@
+"""Which notices a permission may name. # R7 R60"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consent_api.ledger.notices import RequiredNotices, fault, notice_hash
+from consent_api.links.page_notices import notice, notices_of
+from tests.support.themes import themes
+
+OLD, NEW = notice_hash("the old text"), notice_hash("the new text")
+KNOWN = {("2026-03", "fr"): NEW, ("2026-03", "en"): notice_hash("the new text in English"), ("2025-11", "fr"): OLD}
+
+
+def named(version: str = "2026-03", language: str = "fr", digest: str = NEW) -> tuple[str, str, str, str, str]:
+    return "acme", "signup", version, language, digest.removeprefix("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "required", "code", "cure"),
+    [
+        (named(), KNOWN, "any", None, ""),
+        (named("2025-11", digest=OLD), KNOWN, "registered", None, ""),
+        (named(), {}, "any", None, ""),
+        (named(), {}, "registered", "unregistered_notice", "POST /v1/notices"),
+        (named("2026-04"), KNOWN, "any", "unknown_notice_version", ": 2026-03, 2025-11"),
+        (named(language="de"), KNOWN, "any", "unknown_notice_language", ": fr, en"),
+        (named("2025-11", language="en"), KNOWN, "any", "unknown_notice_language", ": fr"),
+        (named(digest=OLD), KNOWN, "any", "other_notice_hash", NEW),
+        (named(digest=""), KNOWN, "registered", "other_notice_hash", NEW),
+    ],
+)
+def test_a_registered_notice_is_named_as_it_is(
+    given: tuple[str, str, str, str, str],
+    known: dict[tuple[str, str], str],
+    required: str,
+    code: str | None,
+    cure: str,
+) -> None:
+    found = fault(given, known, RequiredNotices(required))
+    assert (found.code if found is not None else None) == code
+    assert found is None or cure in found.cure
+
+
+def test_hundreds_of_versions_are_not_all_named() -> None:
+    found = fault(named("new"), {(f"v{i}", "fr"): NEW for i in range(300)}, RequiredNotices.ANY)
+    assert found is not None
+    assert found.cure.endswith("v9, and 290 older")
+
+
+def test_each_question_of_a_page_has_a_notice_with_all_that_is_read_beside_it(tmp_path: Path) -> None:
+    theme = themes(tmp_path)["acme"]
+    promotions = theme.purposes[0]
+    found = notice(theme, promotions, "email", "fr")
+    assert found.notice_id == "preference-centre.promotions.email"
+    assert found.text.splitlines() == [
+        promotions.title.fr,
+        promotions.text.fr,
+        f"Un oui prend fin de lui-même après {promotions.valid_days} jours.",
+        "Pouvons-nous vous écrire par e-mail ?",
+        f"Responsable de ces messages : {theme.controller}",
+    ]
+    of_page = list(notices_of(theme, "fr"))
+    assert len({each.notice_id for each in of_page}) == len(of_page) == sum(len(e.channels) for e in theme.purposes)
