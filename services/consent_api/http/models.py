@@ -166,7 +166,9 @@ Dropped = Annotated[
 class DecisionWarning(Struct, kw_only=True):
     """What to look at, although the decision is recorded."""
 
-    code: Annotated[str, Meta(extra_json_schema={"enum": ["no_address", "unknown_reference", "superseded"]})]
+    code: Annotated[
+        str, Meta(extra_json_schema={"enum": ["no_address", "unknown_reference", "superseded", "expiry_cut"]})
+    ]
     message: str
 
 

@@ -160,7 +160,22 @@ _ENDED = models.DecisionWarning(code="superseded", message="This permission has 
 
 
 def _warnings(recorded: Recorded) -> list[models.DecisionWarning]:
-    """What to look at, where a decision is recorded and not in effect."""
+    """What to look at, where a decision is recorded otherwise than it was submitted, or not in effect."""
+    return [*_cut(recorded), *_without_effect(recorded)]
+
+
+def _cut(recorded: Recorded) -> list[models.DecisionWarning]:
+    if recorded.cut is None:
+        return []
+    bound = recorded.cut.bound
+    message = (
+        f"It ends on {rfc3339(recorded.cut.expires_at)} and not later: {bound.days} days after it was given at most"
+        f" ({bound.jurisdiction}, {bound.source})."
+    )
+    return [models.DecisionWarning(code="expiry_cut", message=message)]
+
+
+def _without_effect(recorded: Recorded) -> list[models.DecisionWarning]:
     if recorded.outcome.effect is Effect.NO_ADDRESS:
         return [_UNKNOWN_REFERENCE if recorded.unknown_subject else _NO_ADDRESS]
     if recorded.outcome.effect is Effect.SUPERSEDED:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.domain.effects import Outcome
-from consent_api.domain.validation import Accepted, Event
+from consent_api.domain.validation import Accepted, Event, ExpiryCut
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.lanes import MARK
@@ -52,6 +52,7 @@ class Recorded:
     ``effective_at``: what it is compared by with others. ``unknown_subject``: the reference was new, and came without
     an address. ``without_effect``: it changed nothing when it was recorded; one that a later choice has superseded did.
     Of a repetition without a time that is not known, as it may be a new choice: it counts as one that changed nothing.
+    ``cut``: why it ends sooner than was submitted.
     """
 
     decision_id: str
@@ -63,6 +64,7 @@ class Recorded:
     without_effect: bool
     unknown_subject: bool = False
     repeated: bool = False
+    cut: ExpiryCut | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -302,6 +302,7 @@ class _Batch:
             without_effect=self._without_effect(written, outcome, submitted, repeated=repeated),
             unknown_subject=written.subject_id in self._locked.created and not written.address_ids,
             repeated=repeated,
+            cut=submitted.cut if not repeated else None,
         )
 
     def _without_effect(

@@ -127,13 +127,13 @@ def test_a_code_opens_the_page_of_the_address(person: TestClient, ledger: Ledger
 
 def test_the_answer_does_not_tell_who_is_known(person: TestClient, ledger: Ledger, post: Post) -> None:
     know(ledger)
-    known, unknown = (person.post(START, data={"address": each}) for each in (EMAIL, "nobody-here@example.com"))
+    known, unknown = (person.post(START, data={"address": each}) for each in (EMAIL, "unknown-1@example.com"))
     assert [each.address for each in post.sent] == [EMAIL]
     hidden = re.compile(r'value="[^"]+"')
     assert hidden.sub("", known.text) == hidden.sub("", unknown.text)
     assert len(known.content) == len(unknown.content)  # Nor does the length of what is sealed.
     assert known.status_code == unknown.status_code == 200
-    wrong = [enter(person, ask(person, each), "123456") for each in ("nobody-at@example.com", "nobody-in@example.com")]
+    wrong = [enter(person, ask(person, each), "123456") for each in ("unknown-2@example.com", "unknown-3@example.com")]
     assert {each.status_code for each in wrong} == {422}
 
 
@@ -262,5 +262,5 @@ def test_without_a_webhook_the_page_says_how_to_get_a_link(ledger: Ledger, tmp_p
             assert "<form" not in page.text
             assert "Open the link to your choices" in page.text
         assert person.post(START, data={"address": EMAIL}).status_code == 200
-        assert person.get("/p/of/nobody").status_code == 404
+        assert person.get("/p/of/other").status_code == 404
         assert person.get(f"{START}/accessibility").status_code == 200

@@ -22,6 +22,7 @@ from consent_api.domain.validation.submission import (
     validate,
 )
 from consent_api.domain.validation.times import ReadTime, micros, midnight, rfc3339
+from consent_api.domain.validation.validity import ExpiryCut
 
 __all__ = [
     "EVIDENCE",
@@ -30,6 +31,7 @@ __all__ = [
     "LONGEST_REFERENCE",
     "Accepted",
     "Event",
+    "ExpiryCut",
     "Purposes",
     "ReadTime",
     "UnknownPurpose",

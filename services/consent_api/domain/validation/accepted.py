@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from consent_api.domain.validation.evidence import REMOVED
 from consent_api.domain.validation.references import LONGEST_REFERENCE
+from consent_api.domain.validation.validity import ExpiryCut
 from consent_api.errors import FieldViolation
 
 Event = tuple[str, str, str]
@@ -38,6 +39,8 @@ class Accepted:
     dropped: tuple[FieldViolation, ...] = ()
     sender: str = ""
     may_lift: bool = True
+    cut: ExpiryCut | None = None
+    """What ``expires_at`` was cut by."""
     goes_on: bool = False
     """A permission that goes on after a pause or a review: its evidence was checked when it began."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from consent_api.domain.validation import evidence as evidence_rules
-from consent_api.domain.validation import references, texts, times
+from consent_api.domain.validation import references, texts, times, validity
 from consent_api.domain.validation.accepted import Accepted
 from consent_api.domain.validation.clear_addresses import holds_at_sign, same_address, shows_address
 from consent_api.domain.validation.evidence import EVIDENCE
@@ -149,6 +149,17 @@ class _Submission:
         assert channel is not None
         assert status is not None
         assert purpose is not None
+        expires_at = expires_at if status == GIVEN else None
+        cut = None
+        if expires_at is not None:
+            cut = validity.cut(
+                channel=channel,
+                address=address,
+                region=self._rules.default_region,
+                collected_at=effective_at,
+                expires_at=expires_at,
+                now=now,
+            )
         return Accepted(
             tenant=tenant,
             event_id=event_id,
@@ -159,10 +170,11 @@ class _Submission:
             status=status,
             effective_at=effective_at,
             recorded_at=now,
-            expires_at=expires_at if status == GIVEN else None,
+            expires_at=cut.expires_at if cut is not None else expires_at,
             evidence=proof,
             bulk=bulk,
             dropped=tuple(self.spare),
+            cut=cut,
         )
 
     def read(self, name: str, rule: Callable[[object], T | None], faults: list[FieldViolation]) -> T | None:
