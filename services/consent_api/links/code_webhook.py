@@ -28,7 +28,7 @@ ATTEMPTS = 4
 BACKOFF = Backoff((1.0, 3.0, 8.0), jitter=0.3)
 _AT_ONCE = 8
 _MOST_WAITING = 200
-"""More than that are not handed over: whoever asked asks again."""
+"""More than that are not handed over: the person asks again."""
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 

@@ -1,6 +1,6 @@
 """Codes that show that an address is the person's who typed it. One is in force for each address, and counts once.
 
-There is a row for whoever asks, known or not, so that asking and trying take the same work for every address. A row
+There is a row for every address that is asked for, known or not, so that asking and trying take the same work. A row
 holds neither the address nor, in the clear, the code.
 """
 
@@ -114,7 +114,7 @@ def use(connection: Connection, keyring: Keyring, named: Named, typed: str, *, n
 
 
 def only_subject(connection: Connection, keyring: Keyring, forms: Sequence[Named]) -> str | None:
-    """The subject of an address, where it is linked to one alone: whoever reads its mail is that person."""
+    """The subject of an address, where it is linked to one alone: who reads its mail is that person."""
     found = [address for each in forms if (address := addresses.find(connection, keyring, each)) is not None]
     rows = connection.execute(_SUBJECTS, {"address_ids": [each.address_id for each in found]}).scalars().all()
     return str(rows[0]) if len(rows) == 1 else None

@@ -31,7 +31,7 @@ from consent_api.links.token import Link, LinkKind
 T = TypeVar("T")
 
 SESSION_MICROS = 60 * codes.MINUTE_MICROS
-"""How long the page stays open that a code has opened: it may be somebody else's computer."""
+"""How long the page stays open that a code has opened: the computer may be another person's."""
 _AT_ONCE = 2
 _USE = b"code"
 _CHANNELS_OF_NUMBERS = ("sms", "voice")

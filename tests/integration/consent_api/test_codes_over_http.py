@@ -125,7 +125,7 @@ def test_a_code_opens_the_page_of_the_address(person: TestClient, ledger: Ledger
     assert "Your choices are saved" in saved.text
 
 
-def test_the_answer_does_not_tell_who_is_known(person: TestClient, ledger: Ledger, post: Post) -> None:
+def test_the_answer_is_the_same_for_known_and_unknown_addresses(person: TestClient, ledger: Ledger, post: Post) -> None:
     know(ledger)
     known, unknown = (person.post(START, data={"address": each}) for each in (EMAIL, "unknown-1@example.com"))
     assert [each.address for each in post.sent] == [EMAIL]

@@ -137,19 +137,19 @@ class _Submission:
             self.needed.append(_not_the_address("purpose"))
         occurred_at = self._occurred_at(now)
         effective_at = now if occurred_at is None else min(occurred_at, now)
-        expires_at = self._time("expires_at")
+        stated_end = self._time("expires_at")
         proof = self.evidence(address)
         if status == GIVEN:
             self._require_proof(proof)
-            if expires_at is not None:
-                self.read("expires_at", lambda _: times.later_than(expires_at, effective_at), self.spare)
+            if stated_end is not None:
+                self.read("expires_at", lambda _: times.later_than(stated_end, effective_at), self.spare)
         faults = [*self.needed, *self.spare] if status is None or status == GIVEN else self.needed
         if faults:
             raise SubmissionInvalidError(faults)
         assert channel is not None
         assert status is not None
         assert purpose is not None
-        expires_at = expires_at if status == GIVEN else None
+        expires_at = stated_end if status == GIVEN else None
         cut = None
         if expires_at is not None:
             cut = validity.cut(
