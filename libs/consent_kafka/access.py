@@ -41,7 +41,7 @@ def required(process: str, topics: Topics, *, propagator: str = "default") -> li
     match process:
         case "relay":
             return [
-                *_topics([topics.changes], _WRITE),
+                *_topics([topics.changes, topics.renewals], _WRITE),
                 *_topics([topics.changes_bulk], _READ_WRITE),
                 *_topics([resolved], _READ),
                 *_topics(lists, ("Read",)),

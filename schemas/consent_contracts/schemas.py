@@ -17,6 +17,7 @@ RECORD_NAMES = (
     "ListResolved",
     "PropagationState",
     "PropagationReceipt",
+    "ConsentRenewalDue",
     "DeadLetter",
 )
 

@@ -17,6 +17,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "consent.inbound.v1": ("ConsentSubmitted",),
     "consent.inbound.bulk.v1": ("ConsentSubmitted",),
     "consent.results.v1": ("SubmissionResult",),
+    "consent.renewals.v1": ("ConsentRenewalDue",),
     "consent.changes.v1": _CHANGES,
     "consent.changes.bulk.v1": _CHANGES,
     "suppression.resolved.v1": ("ListResolved",),
@@ -61,6 +62,11 @@ class Topics:
     def results(self) -> str:
         """What became of the records of the inbound topics."""
         return f"{self.prefix}consent.results.v1"
+
+    @property
+    def renewals(self) -> str:
+        """Permissions that are about to end."""
+        return f"{self.prefix}consent.renewals.v1"
 
     @property
     def changes(self) -> str:
@@ -115,6 +121,7 @@ class Topics:
             _kept(self.inbound, partitions, days=3),
             _kept(self.inbound_bulk, partitions, days=3),
             _kept(self.results, partitions, days=7),
+            _kept(self.renewals, partitions, days=30),
             _kept(self.receipts, partitions, days=30),
             *(replace(spec, copartitioned=True) for spec in copartitioned),
             *(_one_partition(self.propagation_active(name)) for name in self.propagators),

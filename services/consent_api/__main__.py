@@ -10,6 +10,7 @@ from consent_api.cli.links import links
 from consent_api.cli.migrate import migrate
 from consent_api.cli.notices import notices
 from consent_api.cli.relay import relay
+from consent_api.cli.renewals import renewals
 from consent_api.cli.republish import republish
 from consent_api.cli.reviews import reviews
 from consent_api.cli.rights import rights
@@ -27,6 +28,7 @@ __all__ = [
     "migrate",
     "notices",
     "relay",
+    "renewals",
     "republish",
     "reviews",
     "rights",

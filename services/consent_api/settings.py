@@ -254,6 +254,9 @@ class OutboxRelaySettings(DatabaseSettings):
     relay_batch: int = Field(2_000, ge=1, le=20_000, description="outbox rows published in one transaction, at most")
     relay_poll_shortest: float = Field(0.003, gt=0, le=1, description="seconds between looks at a busy outbox")
     relay_poll_longest: float = Field(0.020, gt=0, le=1, description="seconds between looks at an idle outbox")
+    renewal_days: int = Field(
+        30, ge=0, le=365, description="days before its end at which the renewal of a permission is asked for; 0: not"
+    )
     scrub_days: float = Field(
         1.0, gt=0, le=30, description="days between two comparisons of all suppression lists with the ledger"
     )

@@ -63,4 +63,4 @@ def test_all_of_it_imports_and_works_with_nothing_else(wheel: Path, tmp_path: Pa
     file = tmp_path / "import_all.py"
     file.write_text(IMPORT_ALL, encoding="utf-8")
     ended = run(installed(wheel, tmp_path / "site"), file)
-    assert ended.stdout.split() == ["9", "ann@xn--strae-oqa.de", "+33639981234"], ended.stderr
+    assert ended.stdout.split() == ["10", "ann@xn--strae-oqa.de", "+33639981234"], ended.stderr

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
-from consent_api.http import decisions, events, explain, models, notices, rendering, reviews, subjects
+from consent_api.http import decisions, events, explain, models, notices, rendering, renewals, reviews, subjects
 from consent_api.http import inbound as inbound_routes
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
@@ -64,7 +64,7 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
-_DESCRIBED = (links_api, rights_models, notices)
+_DESCRIBED = (links_api, rights_models, notices, renewals)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -134,6 +134,7 @@ def create_app(
     app.include_router(reviews.routes(ledger, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))
     app.include_router(notices.routes(ledger, dependencies))
+    app.include_router(renewals.routes(ledger, dependencies))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.include_router(inbound_routes.routes(receiver, inbound))

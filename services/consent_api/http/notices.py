@@ -109,7 +109,7 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
 
     @router.post(
         "/v1/notices",
-        operation_id="registerNotice",
+        operation_id="createNotice",
         summary="Register a version of a notice",
         description="In one language. From then on a permission that names its id is refused where it names a version"
         " or a language that is not registered, or another hash. Needs the scope admin.",

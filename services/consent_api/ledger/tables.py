@@ -120,6 +120,7 @@ decisions = Table(
     CheckConstraint("(event_source IS NULL) = (event_id IS NULL)", name="decisions_event_has_source"),
     UniqueConstraint("tenant", "event_id", "event_source", name="decisions_by_event"),
     Index("decisions_of_subject", "subject_id", "recorded_at"),
+    Index("decisions_by_end", "expires_at", postgresql_where=text("status = 'given'")),
     Index(
         "decisions_inherited",
         "subject_id",
@@ -191,6 +192,23 @@ notices = Table(
     Column("screenshot", JSONB),
     Column("registered_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "notice_id", "version", "language"),
+)
+
+# Permissions that were about to end, each looked at once.
+renewals = Table(
+    "renewals",
+    metadata,
+    Column("decision_id", Uuid, ForeignKey("decisions.decision_id"), primary_key=True),
+    # True: it was in force, and its renewal is asked for.
+    Column("due", Boolean, nullable=False),
+    # One that it permitted.
+    Column("address_id", BigInteger, ForeignKey("addresses.address_id")),
+    Column("address_key", Text),
+    Column("asked_at", BigInteger, nullable=False),
+    # When Kafka acknowledged it, or it was no longer to be asked for.
+    Column("published_at", BigInteger),
+    CheckConstraint("NOT due OR (address_id IS NOT NULL AND address_key IS NOT NULL)", name="renewals_of_an_address"),
+    Index("renewals_unpublished", "decision_id", postgresql_where=text("due AND published_at IS NULL")),
 )
 
 # The code in force for an address, and how often it was asked for. Also of addresses that the ledger does not know.
@@ -511,6 +529,7 @@ GRANTS: dict[str, str] = {
     "purposes": "SELECT, INSERT",
     "pauses": "SELECT, INSERT, UPDATE (ends_at), DELETE",
     "notices": "SELECT, INSERT",
+    "renewals": "SELECT, INSERT, UPDATE",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",

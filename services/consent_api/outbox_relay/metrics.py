@@ -31,6 +31,8 @@ class RelayMetrics:
     open_holes: Gauge
     repairs: Counter
     repair_events: Counter
+    renewals: Counter
+    renewal_failures: Counter
 
     @classmethod
     def on(cls, registry: CollectorRegistry, *, topics: Collection[str] = ()) -> RelayMetrics:
@@ -142,6 +144,17 @@ class RelayMetrics:
             repair_events=Counter(
                 "consent_relay_hole_repair_events_total",
                 "Events published again to repair holes.",
+                registry=registry,
+            ),
+            renewals=Counter(
+                "consent_relay_renewals_total",
+                "Permissions that are about to end, published on consent.renewals.v1 to be asked for again.",
+                registry=registry,
+            ),
+            renewal_failures=Counter(
+                "consent_relay_renewals_failures_total",
+                "Times renewals could not be found or published: see the log. Tried again within a minute; no decision"
+                " waits for them.",
                 registry=registry,
             ),
         )

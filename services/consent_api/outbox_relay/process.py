@@ -2,7 +2,7 @@
 
 Each lane has threads, connections and producers of its own, so live never waits for bulk: one that publishes, one that
 tries the partitions that do not take records, one that takes turns. Another one repairs holes, one compares the lists
-with the ledger, and one measures.
+with the ledger, one publishes renewals, and one measures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from consent_api.operations.verify.metrics import ScrubMetrics
 from consent_api.operations.verify.repairing import RepairWriter
 from consent_api.operations.verify.scrub import ScrubLoop
 from consent_api.operations.verify.scrub_table import ScrubTable
-from consent_api.outbox_relay import repair_loop
+from consent_api.outbox_relay import renewal_loop, repair_loop
 from consent_api.outbox_relay.availability import PartitionAvailability
 from consent_api.outbox_relay.denials import denial_of
 from consent_api.outbox_relay.hole_reader import CONSUMER, HoleReader
@@ -42,6 +42,7 @@ from consent_api.outbox_relay.monitor import MonitoredLane, OutboxMonitor, Resol
 from consent_api.outbox_relay.outbox_table import OutboxTable
 from consent_api.outbox_relay.poll_interval import PollInterval
 from consent_api.outbox_relay.publisher import PRODUCER, Publisher
+from consent_api.outbox_relay.renewal_loop import RenewalLoop
 from consent_api.outbox_relay.repair_loop import RepairLoop
 from consent_api.outbox_relay.repair_table import RepairTable
 from consent_api.outbox_relay.resolved import ResolvedPublisher
@@ -164,6 +165,14 @@ class _Composition:
             repair.run, self.settings, needed, health=self.health, part=repair_loop.PART
         )
         loops[scrub.PART] = self._scrub().run
+        if self.settings.renewal_days:
+            loops[renewal_loop.PART] = wait_for_topics(
+                self._renewals().run,
+                self.settings,
+                [self.settings.topics.renewals],
+                health=self.health,
+                part=renewal_loop.PART,
+            )
         return loops
 
     def _turn_table(self, lane: Lane) -> TurnTable:
@@ -291,6 +300,19 @@ class _Composition:
             writer=lambda pause: RepairWriter(ledger, partitions=settings.partitions, sleep=pause),
             metrics=self.scrub_metrics,
             period_seconds=settings.scrub_days * _DAY_SECONDS,
+        )
+
+    def _renewals(self) -> RenewalLoop:
+        return RenewalLoop(
+            engine=self._connect("renewals"),
+            keyring=self.keyring,
+            codec=self.codec,
+            publisher=self._publisher(),
+            topic=self.settings.topics.renewals,
+            partitions=self.settings.partitions,
+            days=self.settings.renewal_days,
+            metrics=self.metrics,
+            health=self.health,
         )
 
     def _report_loss(self, lane: Lane, partition: int) -> None:

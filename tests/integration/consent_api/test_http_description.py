@@ -64,6 +64,8 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ),
     ("POST", "/v1/notices", "/v1/notices", {"notice_id": "n"}, 422),
     ("GET", "/v1/notices", "/v1/notices", None, 200),
+    ("GET", "/v1/renewals", "/v1/renewals", None, 200),
+    ("GET", "/v1/renewals?after=x", "/v1/renewals", None, 422),
     ("GET", "/v1/notices/n/2/fr", "/v1/notices/{notice_id}/{version}/{language}", None, 404),
     ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),

@@ -75,6 +75,7 @@ CREATE TABLE decisions (
     CONSTRAINT decisions_only_refusals_spread CHECK (NOT spreads OR (subject_id IS NOT NULL AND status <> 'given'))
 );
 CREATE INDEX decisions_of_subject ON decisions (subject_id, recorded_at);
+CREATE INDEX decisions_by_end ON decisions (expires_at) WHERE status = 'given';
 CREATE INDEX decisions_inherited ON decisions (subject_id, channel, purpose, effective_at, decision_id) WHERE spreads;
 
 CREATE TABLE decision_addresses (
@@ -311,6 +312,17 @@ CREATE TABLE notices (
     registered_at bigint NOT NULL,
     PRIMARY KEY (tenant, notice_id, version, language)
 );
+
+CREATE TABLE renewals (
+    decision_id uuid PRIMARY KEY REFERENCES decisions,
+    due boolean NOT NULL,
+    address_id bigint REFERENCES addresses,
+    address_key text,
+    asked_at bigint NOT NULL,
+    published_at bigint,
+    CONSTRAINT renewals_of_an_address CHECK (NOT due OR (address_id IS NOT NULL AND address_key IS NOT NULL))
+);
+CREATE INDEX renewals_unpublished ON renewals (decision_id) WHERE due AND published_at IS NULL;
 
 CREATE TABLE address_codes (
     tenant text NOT NULL,
