@@ -1,20 +1,24 @@
 """The whole system, started as `consent-relay up` starts it: a choice reaches the tools, with proof."""
 
+import time
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from consent_contracts import Topics, record_names
+from consent_contracts.cloudevents import rfc3339
+from consent_service.clock import now_micros
 from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
+from tests.support.evidence import EVIDENCE
 from tests.support.topic_records import records
 from tests.support.waiting import until
 
 DELIVERED = ("accepted", "effective")  # effective: the provider says that it applies from now on
 
 
-def submit(endpoints: Endpoints, **decision: str) -> str:
+def submit(endpoints: Endpoints, **decision: object) -> str:
     answer = httpx.post(
         f"{endpoints.api}/v1/decisions",
         json={"subject_ref": f"customer-{uuid4().hex[:8]}", **decision},
@@ -67,6 +71,23 @@ def test_every_destination_of_a_channel_is_informed(system: Stack) -> None:
     assert "ada@example.com" in held_by(endpoints, "sendgrid")
     decision = submit(endpoints, channel="voice", address="+33639980002", purpose="*", status="objected")
     until(lambda: receipts(endpoints, decision).get("genesys-fr") in DELIVERED)
+
+
+def test_a_permission_ends_at_the_tools_by_itself(system: Stack) -> None:  # R37
+    endpoints, number = system.endpoints, "+33639980071"
+    ends_at = time.time() + 3
+    submit(
+        endpoints,
+        channel="sms",
+        address=number,
+        purpose="promotions",
+        status="given",
+        occurred_at=rfc3339(now_micros() - 3_600_000_000),
+        expires_at=rfc3339(int(ends_at * 1_000_000)),
+        evidence=EVIDENCE,
+    )
+    until(lambda: number in held_by(endpoints, "twilio"), seconds=ends_at + 60 - time.time())
+    assert time.time() >= ends_at
 
 
 def test_every_record_says_what_it_is_in_cloudevents_headers(system: Stack) -> None:
