@@ -35,7 +35,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
-from consent_api.links import one_click, preferences, start
+from consent_api.links import one_click, preferences, privacy_control, start
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
@@ -124,6 +124,7 @@ def create_app(
     link_pages = LinkPages(sealer, themes, metrics, public_url=public_url)
     choices = Choices(rules, metrics, commits)
     app.include_router(links_api.routes(maker, dependencies))
+    app.include_router(privacy_control.routes())
     app.include_router(one_click.routes(link_pages, choices))
     app.include_router(
         start.routes(

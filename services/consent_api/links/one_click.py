@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from consent_api.errors import ChoiceRefusedError, LedgerUnavailableError
-from consent_api.links import forms, pages
+from consent_api.links import forms, pages, privacy_control
 from consent_api.links.opening import LinkPages, Opened
 from consent_api.links.recording import Choices
 from consent_api.links.token import Link, LinkKind
@@ -42,32 +42,45 @@ def routes(links: LinkPages, choices: Choices) -> APIRouter:
             return pages.one_click(opened.page, opened.link, status=400)
         if (wait := links.changes.wait_seconds(token)) > 0:
             return links.limited(opened, wait)
-        return await _withdraw(links, choices, opened)
+        return await _withdraw(links, choices, opened, signal=privacy_control.is_asked(request))
 
     return router
 
 
-async def _withdraw(links: LinkPages, choices: Choices, opened: Opened) -> Response:
-    link = opened.link
+async def _withdraw(links: LinkPages, choices: Choices, opened: Opened, *, signal: bool) -> Response:
+    link, theme, language = opened.link, opened.page.theme, opened.page.language
+    # Beside what is withdrawn, and at the same address alone.
+    also = [
+        each
+        for each in theme.purposes
+        if signal
+        and each.sale_or_share
+        and link.channel in each.channels
+        and link.purpose not in (each.id, EVERY_PURPOSE)
+    ]
+    chosen = [
+        _withdrawal(link, link.purpose or EVERY_PURPOSE, METHOD, language),
+        *(_withdrawal(link, each.id, privacy_control.METHOD, language) for each in also),
+    ]
     try:
-        await choices.record(link.tenant, lambda now: [_withdrawal(opened, link)])
+        await choices.record(link.tenant, lambda now: chosen)
     except (LedgerUnavailableError, ChoiceRefusedError) as error:
         return links.unavailable(opened, error)
     links.count(LinkKind.ONE_CLICK, "recorded")
-    return pages.unsubscribed(opened.page, link)
+    return pages.unsubscribed(opened.page, link, by_signal=[each.title.in_(language) for each in also])
 
 
-def _withdrawal(opened: Opened, link: Link) -> dict[str, object]:
-    """Of that purpose, on that channel, at that address."""
+def _withdrawal(link: Link, purpose: str, method: str, language: str) -> dict[str, object]:
+    """Of one purpose, on that channel, at that address."""
     return {
         "channel": link.channel,
-        "purpose": link.purpose or EVERY_PURPOSE,
+        "purpose": purpose,
         "status": "withdrawn",
         "address": link.address,
         "evidence": {
-            "capture_method": METHOD,
+            "capture_method": method,
             "source_system": pages.SOURCE_SYSTEM,
             "actor": "data-subject",
-            "notice_language": opened.page.language,
+            "notice_language": language,
         },
     }

@@ -79,6 +79,8 @@ class Saved:
     until: int | None
     decision_id: str
     in_effect: bool
+    by_signal: bool = False
+    """The browser asked for it (Global Privacy Control)."""
 
 
 def one_click(page: Page, link: Link, *, status: int = 200) -> Response:
@@ -86,8 +88,9 @@ def one_click(page: Page, link: Link, *, status: int = 200) -> Response:
     return _respond(page, "one_click.html", status=status, what=_what(page, link))
 
 
-def unsubscribed(page: Page, link: Link) -> Response:
-    return _respond(page, "unsubscribed.html", what=_what(page, link))
+def unsubscribed(page: Page, link: Link, *, by_signal: Sequence[str] = ()) -> Response:
+    """``by_signal``: the purposes that the browser's signal refused beside it."""
+    return _respond(page, "unsubscribed.html", what=_what(page, link), by_signal=by_signal)
 
 
 def start(page: Page, *, sends_codes: bool, wrong: bool = False) -> Response:
@@ -100,18 +103,25 @@ def code(page: Page, asked: str, *, wrong: bool = False) -> Response:
     return _respond(page, "code.html", status=422 if wrong else 200, asked=asked, wrong=wrong)
 
 
-def preferences(page: Page, person: Person, form: str) -> Response:
-    """``form``: sealed, what the form brings back."""
+def preferences(page: Page, person: Person, form: str, *, signal: bool = False) -> Response:
+    """``form``: sealed, what the form brings back. ``signal``: the browser asks not to sell or share."""
+    by_signal = [each for each in page.theme.purposes if signal and each.sale_or_share]
     groups = [
         {
             "title": purpose.title.in_(page.language),
             "text": purpose.text.in_(page.language),
             "valid": page.words("preferences.valid", days=purpose.valid_days),
-            "settings": [_shown(page, each) for each in person.settings if each.purpose == purpose.id],
+            "settings": [
+                _shown(page, each, refused_by_signal=purpose in by_signal)
+                for each in person.settings
+                if each.purpose == purpose.id
+            ],
         }
         for purpose in page.theme.purposes
     ]
-    return _respond(page, "preferences.html", groups=[each for each in groups if each["settings"]], form=form)
+    shown = [each for each in groups if each["settings"]]
+    titles = [each.title.in_(page.language) for each in by_signal]
+    return _respond(page, "preferences.html", groups=shown, form=form, by_signal=titles)
 
 
 def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:
@@ -123,6 +133,7 @@ def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:
             "choice": words(f"receipt.{each.state}", until=words.day(each.until or 0)),
             "reference": each.decision_id,
             "in_effect": each.in_effect,
+            "by_signal": each.by_signal,
         }
         for each in saved
     ]
@@ -172,10 +183,12 @@ def answered(state: State) -> str | None:
     return {State.ON: ON, State.OFF: OFF}.get(state)
 
 
-def _shown(page: Page, setting: Setting) -> Mapping[str, object]:
-    """A setting as the form shows it. What was never answered has no answer chosen."""
+def _shown(page: Page, setting: Setting, *, refused_by_signal: bool) -> Mapping[str, object]:
+    """A setting as the form shows it. What was never answered has no answer chosen, nor a yes that a signal ends."""
     words = page.words
     chosen = answered(setting.state)
+    if refused_by_signal and chosen == ON:
+        chosen = None
     answers = [
         {"value": value, "label": words(f"preferences.{name}"), "checked": value == chosen}
         for value, name in ((ON, "yes"), (OFF, "no"), *((name, name) for name in PAUSES))
@@ -188,7 +201,7 @@ def _shown(page: Page, setting: Setting) -> Mapping[str, object]:
         "tools": _tools(words, setting),
         "is_on": setting.state is State.ON,
         "answers": answers[:2],
-        "pauses": answers[2:] if setting.state is State.ON else [],
+        "pauses": answers[2:] if setting.state is State.ON and not refused_by_signal else [],
     }
 
 

@@ -19,7 +19,7 @@ from consent_api.ledger import database
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, notice_hash
-from consent_api.links import forms, page_notices, pages, pauses, person
+from consent_api.links import forms, page_notices, pages, pauses, person, privacy_control
 from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.page_notices import PageNotices, notices_of
 from consent_api.links.pages import OFF, ON, PAUSES, Saved
@@ -44,6 +44,8 @@ class Shown(msgspec.Struct, array_like=True):
 
     notice: str
     states: dict[str, str]
+    signal: bool = False
+    """The browser asked not to sell or share: no permission for that was shown as chosen."""
 
 
 _SHOWN = msgspec.msgpack.Decoder(Shown)
@@ -57,17 +59,24 @@ class Change:
     answer: str
     setting: Setting | None = None
     purpose: Purpose | None = None
+    by_signal: bool = False
+    """The browser asked for it, and not the form."""
 
     @property
     def purpose_id(self) -> str:
         return self.purpose.id if self.purpose is not None else EVERY_PURPOSE
 
 
-def changes(theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], *, notice: str) -> list[Change] | None:
+def changes(
+    theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], *, notice: str, signal: bool = False
+) -> list[Change] | None:
     """What a form asks to record. None: only permissions, by a page that is no longer current. Pure.
 
     A refusal is recorded whatever has changed since the page was made. A permission is not, where the person, or
     someone on another page, has decided in the meantime, or where the text is another one.
+
+    ``signal``: the browser asks not to sell or share. It refuses what is for that, but where this form says yes to it
+    by itself: on a page that showed no yes as chosen, and not by accepting all.
     """
     action = fields.get("action")
     if action == "refuse":
@@ -76,6 +85,15 @@ def changes(theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], 
     outdated = False
     for setting in now.settings:
         answer = ON if action == "accept" else fields.get(setting.key)
+        purpose = theme.purpose(setting.purpose)
+        if signal and purpose is not None and purpose.sale_or_share:
+            is_own_yes = answer == ON and action != "accept" and shown.signal
+            if not is_own_yes and setting.state is not State.OFF:
+                found.append(
+                    Change(channel=setting.channel, answer=OFF, setting=setting, purpose=purpose, by_signal=True)
+                )
+            if not is_own_yes:
+                continue
         if answer not in (ON, OFF, *PAUSES) or answer == _answered(shown.states.get(setting.key)):
             continue
         if answer == ON and setting.state is State.ON:
@@ -89,7 +107,7 @@ def changes(theme: Theme, shown: Shown, now: Person, fields: Mapping[str, str], 
                 # Nothing follows a pause where nothing was permitted.
                 answer=answer if setting.state is State.ON or answer == ON else OFF,
                 setting=setting,
-                purpose=theme.purpose(setting.purpose),
+                purpose=purpose,
             )
         )
     return found if found or not outdated else None
@@ -113,7 +131,9 @@ def routes(ledger: Ledger, links: LinkPages, choices: Choices, notices: PageNoti
 
     @router.api_route("/p/{token}", methods=["GET", "HEAD"])
     async def look(token: str, request: Request) -> Response:
-        return await centre.show(request, token, "", lambda opened: centre.form(opened, token))
+        return await centre.show(
+            request, token, "", lambda opened: centre.form(opened, token, signal=privacy_control.is_asked(request))
+        )
 
     @router.api_route("/p/{token}/history", methods=["GET", "HEAD"])
     async def history(token: str, request: Request) -> Response:
@@ -155,12 +175,14 @@ class PreferenceCentre:
         self._links.count(LinkKind.PREFERENCES, "shown")
         return page
 
-    def form(self, opened: Opened, token: str) -> Response:
+    def form(self, opened: Opened, token: str, *, signal: bool) -> Response:
         """The page to choose on. Blocks."""
         now = self._read(opened)
         states = {each.key: each.state.value for each in now.settings}
-        shown = Shown(notice=notice_shown(opened.page.theme, opened.page.language), states=states)
-        return pages.preferences(opened.page, now, self._links.sealer.seal_form(token, msgspec.msgpack.encode(shown)))
+        theme = opened.page.theme
+        shown = Shown(notice=notice_shown(theme, opened.page.language), states=states, signal=signal)
+        sealed = self._links.sealer.seal_form(token, msgspec.msgpack.encode(shown))
+        return pages.preferences(opened.page, now, sealed, signal=signal)
 
     def history(self, opened: Opened) -> Response:
         """Blocks."""
@@ -183,15 +205,16 @@ class PreferenceCentre:
         if (wait := self._links.changes.wait_seconds(token)) > 0:
             return self._links.limited(opened, wait)
         try:
-            return await self._save(opened, shown, fields)
+            return await self._save(opened, shown, fields, signal=privacy_control.is_asked(request))
         except (LedgerUnavailableError, ChoiceRefusedError) as error:
             return self._links.unavailable(opened, error)
 
-    async def _save(self, opened: Opened, shown: Shown, fields: Mapping[str, str]) -> Response:
+    async def _save(self, opened: Opened, shown: Shown, fields: Mapping[str, str], *, signal: bool) -> Response:
         page = opened.page
         now = await self._in_thread(lambda: self._read(opened))
         now = replace(now, channels=tuple(filter(self._choices.takes, now.channels)))
-        asked = changes(page.theme, shown, now, fields, notice=notice_shown(page.theme, page.language))
+        notice = notice_shown(page.theme, page.language)
+        asked = changes(page.theme, shown, now, fields, notice=notice, signal=signal)
         if asked is None:
             self._links.count(LinkKind.PREFERENCES, "outdated")
             return pages.fault(page, 409)
@@ -257,7 +280,8 @@ def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
         fields["subject_ref"] = link.subject_ref
     if link.address is not None and (link.subject_ref is None or change.channel in same_place(link.channel or "")):
         fields["address"] = link.address
-    fields["evidence"] = pages.evidence(theme, change.purpose, change.channel, language, METHOD)
+    method = privacy_control.METHOD if change.by_signal else METHOD
+    fields["evidence"] = pages.evidence(theme, change.purpose, change.channel, language, method)
     if change.answer == ON and change.purpose is not None:
         return {**fields, "status": GIVEN, "occurred_at": now, "expires_at": now + _valid(change.purpose)}
     return {**fields, "status": "withdrawn"}
@@ -298,6 +322,7 @@ def _saved(change: Change, recorded: Recorded, until: int | None) -> Saved:
         state=state,
         until=until,
         decision_id=recorded.decision_id,
+        by_signal=change.by_signal,
         in_effect=change.answer != ON or recorded.outcome.effect is not Effect.SUPERSEDED,
     )
 

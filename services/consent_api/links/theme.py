@@ -81,13 +81,14 @@ class Colours(_Model):
 
 class Purpose(_Model):
     """A purpose in the tenant's own words, with the channels on which a person chooses, and for how many days a
-    permission is given."""
+    permission is given. ``sale_or_share``: a browser's signal (Global Privacy Control) refuses it."""
 
     id: str
     channels: Annotated[tuple[str, ...], Field(min_length=1, max_length=10)]
     title: Texts
     text: Texts
     valid_days: Annotated[int, Field(ge=1, le=3_650)] = 365
+    sale_or_share: bool = False
 
     @field_validator("id")
     @classmethod

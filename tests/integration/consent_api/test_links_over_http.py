@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -21,6 +23,7 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.pauses import PauseEnder
+from consent_api.links.theme import Theme
 from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
@@ -32,6 +35,7 @@ EMAIL, PHONE = "someone@example.com", "+33639980011"
 NO_SETTING = "voicemail"
 """A channel of the installation that the page asks nothing about."""
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+GPC = {"Sec-GPC": "1"}
 SECOND = 1_000_000
 
 
@@ -44,7 +48,7 @@ def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tm
         rules=ValidationRules(channels=(*CHANNELS, NO_SETTING), default_region="FR"),
         metrics=ApiMetrics.on(metrics_registry, channels=(*CHANNELS, NO_SETTING)),
         health=Health(),
-        themes=themes(tmp_path),
+        themes=selling(themes(tmp_path)),
         public_url=PUBLIC_URL,
     )
     with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
@@ -56,6 +60,13 @@ def person(client: TestClient) -> Iterator[TestClient]:
     """A browser or a mail provider, without credentials."""
     with TestClient(client.app, headers={"Accept-Language": "en"}) as person:
         yield person
+
+
+def selling(by_tenant: dict[str, Theme]) -> dict[str, Theme]:
+    """With the newsletter as what data is shared for."""
+    theme = by_tenant["acme"]
+    purposes = (each.model_copy(update={"sale_or_share": each.id == "newsletter"}) for each in theme.purposes)
+    return {"acme": replace(theme, purposes=tuple(purposes))}
 
 
 def make(client: TestClient, **wanted: str) -> dict[str, Any]:
@@ -106,20 +117,48 @@ def form_of(page: str) -> str:
     return found[1]
 
 
-def test_scanners_fetching_every_link_withdraw_nothing(person: TestClient, client: TestClient, engine: Engine) -> None:
-    addresses = [{"channel": "email", "address": f"u{i}@example.com", "purpose": "promotions"} for i in range(15)]
-    response = client.post("/v1/links", json={"links": addresses})
-    assert response.status_code == 200, response.text
-    made = response.json()["links"]
-    paths = [url.removeprefix(PUBLIC_URL) for each in made for url in (each["unsubscribe"], each["preferences"])]
-    assert len(set(paths)) == 30
-    for path in paths:
-        for method in ("GET", "HEAD"):
-            response = person.request(method, path, follow_redirects=False)
-            assert response.status_code == 200
-            assert "set-cookie" not in response.headers
-        assert "<script" not in response.text
+HREF = re.compile(r'(?:href|action|src)="([^"]+)"')
+SCANNER = {**GPC, "Sec-Fetch-Site": "none", "Accept-Language": "fr"}
+"""As they come: without a session, with the headers of a browser."""
+
+
+def test_scanners_that_follow_everything_on_the_pages_withdraw_nothing(
+    person: TestClient, client: TestClient, engine: Engine
+) -> None:
+    wanted = [{"channel": "email", "address": f"u{i}@example.com", "purpose": "promotions"} for i in range(5)]
+    made = client.post("/v1/links", json={"links": wanted}).json()["links"]
+    waiting = [url.removeprefix(PUBLIC_URL) for each in made for url in (each["unsubscribe"], each["preferences"])]
+    assert len(set(waiting)) == 10
+    waiting += ["/p/", "/p/of/acme", "/p/of/acme/code", "/.well-known/gpc.json"]
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.startswith("/"):
+            continue
+        seen.add(path)
+        page, head = (
+            person.request(method, path, headers=SCANNER, follow_redirects=False) for method in ("GET", "HEAD")
+        )
+        assert page.status_code == head.status_code == 200, path
+        assert "set-cookie" not in page.headers
+        assert "<script" not in page.text
+        waiting += [html.unescape(each) for each in HREF.findall(page.text)]  # Where forms lead to, too.
+    assert any("/history" in path for path in seen)
+    assert any("/accessibility" in path for path in seen)
     assert recorded(engine) == []
+
+
+def test_a_look_at_one_click_links_does_not_even_reach_the_ledger(
+    person: TestClient, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is the same for one mail and for 10,000."""
+    wanted = [{"channel": "email", "address": f"u{i}@example.com", "purpose": "promotions"} for i in range(500)]
+    made = client.post("/v1/links", json={"links": wanted}).json()["links"]
+    monkeypatch.setattr(Ledger, "transact", MagicMock(side_effect=AssertionError("the ledger is asked")))
+    for each in made[::20]:
+        path = each["unsubscribe"].removeprefix(PUBLIC_URL)
+        for method in ("GET", "HEAD"):
+            assert person.request(method, path, headers=SCANNER).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -398,6 +437,43 @@ def test_a_pause_that_cannot_be_ended_is_heard_and_stops_no_other(
     assert registry.get_sample_value("failures_total") == 1.0
     assert len(health.notes()) == 1
     assert ender.turn() == 0
+
+
+def test_a_browser_s_signal_is_recorded_with_what_the_person_does(
+    person: TestClient, client: TestClient, engine: Engine
+) -> None:  # R23
+    for purpose in ("promotions", "newsletter"):
+        grant(client, purpose=purpose, address=EMAIL)
+    path, before = preferences_path(client), len(recorded(engine))
+    page = person.get(path, headers=GPC)
+    assert "Your browser asks us not to sell or share" in page.text
+    assert len(recorded(engine)) == before  # A look changes nothing.
+    receipt = person.post(path, data={"form": form_of(page.text), "action": "save"}, headers=GPC)
+    assert "Your browser asks for it" in receipt.text
+    (refusal,) = recorded(engine)[before:]
+    assert (refusal.status, refusal.purpose) == ("withdrawn", "newsletter")
+    assert refusal.evidence["capture_method"] == "global-privacy-control"
+    assert permitted(client)
+    assert not permitted(client, purpose="newsletter")
+    assert "Your browser’s signal" in person.get(f"{path}/history").text
+    # Its absence lifts nothing, and another value is none.
+    form = form_of(person.get(path).text)
+    for headers in ({}, {"Sec-GPC": "0"}, {"Sec-GPC": "true"}):
+        person.post(path, data={"form": form, "action": "save"}, headers=headers)
+    assert len(recorded(engine)) == before + 1
+
+
+def test_one_click_with_a_browser_s_signal_refuses_sharing_too(person: TestClient, client: TestClient) -> None:  # R23
+    grant(client, purpose="newsletter", address=EMAIL)
+    path = unsubscribe_path(client)
+    assert "The Journal" not in person.post(path, data=ONE_CLICK).text
+    assert permitted(client, purpose="newsletter")
+    answer = person.post(path, data=ONE_CLICK, headers=GPC)
+    assert "The Journal" in answer.text
+    assert not permitted(client, purpose="newsletter")
+    statement = person.get("/.well-known/gpc.json")
+    assert statement.json()["gpc"] is True
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", statement.json()["lastUpdate"])
 
 
 def test_what_is_recorded_is_shown_although_the_ledger_cannot_be_read_after_it(

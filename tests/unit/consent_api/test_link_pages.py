@@ -203,6 +203,42 @@ def test_a_refusal_is_always_recorded_and_a_permission_only_by_a_current_page(
         assert [each.answer for each in found] == [answer if current is State.ON else "off"]
 
 
+@pytest.mark.parametrize(
+    ("state", "action", "answer", "page_knew", "recorded"),
+    [
+        # A form that leaves it as it is, and accepting all: the signal refuses what is not refused.
+        *((state, "save", None, knew, "off") for state in STATES if state is not State.OFF for knew in (True, False)),
+        (State.OFF, "save", None, True, None),
+        (State.ON, "accept", None, True, "off"),
+        (State.UNSET, "accept", None, True, "off"),
+        (State.OFF, "accept", None, True, None),
+        # A yes that the person says to it by itself, on a page that showed none.
+        (State.ON, "save", "on", True, None),
+        (State.UNSET, "save", "on", True, "on"),
+        (State.OFF, "save", "on", True, "on"),
+        # On a page made before the signal, a yes may have been there already.
+        (State.ON, "save", "on", False, "off"),
+        (State.UNSET, "save", "on", False, "off"),
+        (State.ON, "save", "off", True, "off"),
+        (State.ON, "save", "pause_30", True, "off"),
+    ],
+)
+def test_a_browser_s_signal_refuses_sale_and_sharing_and_lifts_nothing(
+    theme: Theme, state: State, action: str, answer: str | None, page_knew: bool, recorded: str | None
+) -> None:  # R23
+    marked = replace(
+        theme, purposes=tuple(each.model_copy(update={"sale_or_share": True}) for each in theme.purposes[:1])
+    )
+    fields = {"action": action, **({"email.promotions": answer} if answer is not None else {})}
+    shown = Shown(notice=NOTICE, states={"email.promotions": state.value}, signal=page_knew)
+    found = changes(marked, shown, one_setting(state), fields, notice=NOTICE, signal=True)
+    assert found is not None
+    assert [each.answer for each in found] == ([recorded] if recorded is not None else [])
+    # No purpose that is not so marked is touched.
+    unmarked = changes(theme, shown, one_setting(state), fields, notice=NOTICE, signal=True)
+    assert unmarked == changes(theme, shown, one_setting(state), fields, notice=NOTICE)
+
+
 def test_a_permission_is_for_the_text_that_was_shown(theme: Theme) -> None:
     shown = Shown(notice="earlier", states={"email.promotions": "unset"})
     for fields in ({"email.promotions": "on"}, {"action": "accept"}):
@@ -219,3 +255,12 @@ def test_nothing_is_chosen_before_the_first_answer(theme: Theme) -> None:
     for state in STATES:
         html = bytes(pages.preferences(page, one_setting(state), "form").body).decode()
         assert html.count(" checked") == (state in (State.ON, State.OFF)), state
+
+
+def test_a_yes_that_a_signal_ends_is_not_shown_as_chosen(theme: Theme) -> None:  # R23
+    marked = theme.purposes[0].model_copy(update={"sale_or_share": True})
+    page = Page(theme=replace(theme, purposes=(marked,)), language="en", path="/p/x", home="/p/x")
+    html = bytes(pages.preferences(page, one_setting(State.ON), "form", signal=True).body).decode()
+    assert " checked" not in html
+    assert "Global Privacy Control" in html
+    assert "Global Privacy Control" not in bytes(pages.preferences(page, one_setting(State.ON), "form").body).decode()
