@@ -28,8 +28,8 @@ HINDRANCES = {
 
 
 class Answer(NamedTuple):
-    """`reason` is the status of the deciding decision, or one of: unknown, expired, future_dated, stale, hole,
-    unreadable, invalid_address, unavailable. `detail` says more where the caller can mend it.
+    """`reason` is the status of the deciding decision, or one of: undeliverable, unknown, expired, future_dated,
+    stale, hole, unreadable, invalid_address, unavailable. `detail` says more where the caller can mend it.
 
     Times are microseconds, UTC. `as_of`: every live decision that was acknowledged before this moment is considered;
     None where that is not known, which denies. `valid_until`: not to be used after it; `permits` knows. `expires_at`:

@@ -1,5 +1,8 @@
 """One choice of one person, and all that is known of one address.
 
+Whether an address takes messages is known as a finding: a decision on `DELIVERY` in the place of a purpose. It is
+merged as choices are, and is none: it ends no consent, and no tool is told of it (docs/decisions/0038).
+
 Statuses follow the consent states of W3C DPV; ``objected`` is GDPR art. 21. Times are microseconds since the
 epoch, UTC. The structs are array-like: their MessagePack form is the processors' compact local state.
 """
@@ -8,12 +11,31 @@ from __future__ import annotations
 
 import msgspec
 
-from consent_contracts.reading import EVERY_PURPOSE, KEY_ID
+from consent_contracts.reading import EVERY_PURPOSE, KEY_ID, UNDELIVERABLE
 
-__all__ = ["EVERY_PURPOSE", "GIVEN", "KEY_ID", "STATUSES", "AddressEntry", "Decision", "permits"]
+__all__ = [
+    "DELIVERED",
+    "DELIVERY",
+    "EVERY_PURPOSE",
+    "FINDINGS",
+    "GIVEN",
+    "KEY_ID",
+    "STATUSES",
+    "UNDELIVERABLE",
+    "AddressEntry",
+    "Decision",
+    "choices",
+    "permits",
+]
 
 GIVEN = "given"
 STATUSES = frozenset({GIVEN, "refused", "withdrawn", "objected", "expired", "invalidated"})
+"""Of choices."""
+DELIVERY = "@delivery"
+"""No purpose: whether the address takes messages. Of the address itself, without a subject."""
+DELIVERED = "delivered"
+FINDINGS = frozenset({UNDELIVERABLE, DELIVERED})
+"""The statuses on `DELIVERY`, as of the tool's time of the bounce or the delivery; the newer counts."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -47,3 +69,9 @@ class AddressEntry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 def permits(decision: Decision) -> bool:
     """Only ``given`` permits; every other status, an unknown one too, forbids."""
     return decision.status == GIVEN
+
+
+def choices(decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    """What people chose, without the finding on the address; the same object where there is none."""
+    found = tuple(each for each in decisions if each.purpose != DELIVERY)
+    return decisions if len(found) == len(decisions) else found

@@ -10,12 +10,14 @@ KEY_ID = "[a-z][a-z0-9]{0,15}"
 """Pattern of a key id: before the dot of an address key, and within a sealed address."""
 UNKNOWN = "unknown"
 EXPIRED = "expired"
+UNDELIVERABLE = "undeliverable"
 
 
 class Verdict(NamedTuple):
     """The answer for one address and one purpose.
 
-    ``reason`` is the status of the deciding decision, or ``unknown`` when there is none. ``since`` is when that
+    ``reason`` is the status of the deciding decision, ``undeliverable`` where nothing but a bounce forbids, or
+    ``unknown`` when there is none. ``since`` is when that
     decision took effect; a permission ends at ``expires_at`` (both microseconds, UTC).
     """
 

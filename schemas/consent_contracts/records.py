@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consent_contracts.checks import CHANNEL, MAX_LOSS, check_moments
-from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, AddressEntry, Decision
+from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, FINDINGS, GIVEN, STATUSES, AddressEntry, Decision
 from consent_contracts.errors import InvalidRecordError
 from consent_contracts.verdict import Verdict, verdicts
 
@@ -24,9 +24,13 @@ def entry_from_change(datum: Mapping[str, Any]) -> AddressEntry:
     Raises InvalidRecordError for what neither the API nor ingest accepts: it must not become state, whatever wrote it.
     """
     purpose, status = datum["purpose"], datum["status"]
-    if status not in STATUSES:
-        raise InvalidRecordError("status", f"must be one of {', '.join(sorted(STATUSES))}")
-    if purpose == EVERY_PURPOSE:
+    known = FINDINGS if purpose == DELIVERY else STATUSES
+    if status not in known:
+        raise InvalidRecordError("status", f"must be one of {', '.join(sorted(known))}")
+    if purpose == DELIVERY:
+        if datum["subject_ref"] is not None:
+            raise InvalidRecordError("subject_ref", "a bounce or a delivery is of the address alone")
+    elif purpose == EVERY_PURPOSE:
         if status == GIVEN:
             raise InvalidRecordError("purpose", "a permission names its purpose; * is for refusals")
     elif not PURPOSE.fullmatch(purpose):

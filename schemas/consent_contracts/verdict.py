@@ -7,25 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
+from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, Decision, permits
 from consent_contracts.join import precedence
-from consent_contracts.reading import EXPIRED, NO_DECISION, UNKNOWN, Verdict, effective_verdict
+from consent_contracts.reading import EXPIRED, NO_DECISION, UNDELIVERABLE, UNKNOWN, Verdict, effective_verdict
 
-__all__ = ["EXPIRED", "NO_DECISION", "UNKNOWN", "Verdict", "effective_verdict", "verdict", "verdicts"]
+__all__ = ["EXPIRED", "NO_DECISION", "UNDELIVERABLE", "UNKNOWN", "Verdict", "effective_verdict", "verdict", "verdicts"]
 
 Choices = dict[str, Decision]
 
 
 def verdict(decisions: Iterable[Decision], purpose: str) -> Verdict:
     """The verdict for one purpose; ``*`` asks for all purposes that no decision names."""
-    return _verdict(_by_subject(decisions), purpose)
+    by_subject = _by_subject(decisions)
+    finding = _finding(by_subject)
+    return _with_finding(_verdict(by_subject, purpose), finding)
 
 
 def verdicts(decisions: Iterable[Decision]) -> dict[str, Verdict]:
     """A verdict for every purpose named by a decision, and for ``*``: every purpose that is not."""
     by_subject = _by_subject(decisions)
+    finding = _finding(by_subject)
     purposes = {purpose for choices in by_subject.values() for purpose in choices} | {EVERY_PURPOSE}
-    return {purpose: _verdict(by_subject, purpose) for purpose in sorted(purposes)}
+    return {purpose: _with_finding(_verdict(by_subject, purpose), finding) for purpose in sorted(purposes)}
 
 
 def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:
@@ -36,6 +39,21 @@ def _by_subject(decisions: Iterable[Decision]) -> dict[str | None, Choices]:
         if current is None or precedence(current) < precedence(decision):
             choices[decision.purpose] = decision
     return by_subject
+
+
+def _finding(by_subject: Mapping[str | None, Choices]) -> Verdict | None:
+    """The denial of an address that takes no messages. Takes what is known of that out of the choices."""
+    found = by_subject.get(None, {}).pop(DELIVERY, None)
+    if found is None or found.status != UNDELIVERABLE:
+        return None
+    return Verdict(permitted=False, reason=UNDELIVERABLE, since=found.effective_at, decision_id=found.decision_id)
+
+
+def _with_finding(verdict: Verdict, finding: Verdict | None) -> Verdict:
+    """A person's refusal is the first reason."""
+    if finding is None or not (verdict.permitted or verdict.reason == UNKNOWN):
+        return verdict
+    return finding
 
 
 def _verdict(by_subject: Mapping[str | None, Choices], purpose: str) -> Verdict:

@@ -109,7 +109,9 @@ decisions = Table(
     Column("source_system", Text),
     Column("evidence", JSONB, nullable=False),
     CheckConstraint(
-        "status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')", name="decisions_status"
+        "status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')"
+        " OR (purpose = '@delivery' AND status IN ('undeliverable', 'delivered'))",
+        name="decisions_status",
     ),
     CheckConstraint("effective_at <= recorded_at", name="decisions_not_ahead"),
     CheckConstraint("subject_id IS NOT NULL OR address_id IS NOT NULL", name="decisions_of_someone"),

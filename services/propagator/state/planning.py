@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from consent_contracts.codec import Codec
-from consent_contracts.decisions import KEY_ID
+from consent_contracts.decisions import KEY_ID, choices
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_contracts.records import entry_from_avro, verdicts_of
+from consent_contracts.verdict import verdicts
 from propagator.desired.model import NOTHING, DeliveredTarget, DestinationRules, ListEntry, Plan, own_entry
 from propagator.desired.plan import plan
 from propagator.sending.ports import PendingPush
@@ -90,13 +91,15 @@ class RecordDecoder:
         decisions = entry_from_avro(datum)
         if decisions.address_key != address_key or decisions.channel != channel:
             raise InvalidRecordError("address_key", "the entry belongs under another key or to another channel")
+        # Each tool knows its own bounces, and what it took for a person's choice it would not take back.
+        chosen = choices(decisions.decisions)
         entry = ListEntry(
             tenant=decisions.tenant,
             channel=channel,
             address_key=address_key,
             sealed_address=decisions.sealed_address,
-            decisions=decisions.decisions,
-            verdicts=verdicts_of(datum),
+            decisions=chosen,
+            verdicts=verdicts_of(datum) if chosen is decisions.decisions else verdicts(chosen),
             written_at=datum["written_at"],
         )
         self._entries.keep((channel, address_key, value), entry, len(value))

@@ -10,13 +10,14 @@ from prometheus_client.registry import Collector
 from consent_client import SuppressionView
 from consent_client.answers import HINDRANCES
 from consent_contracts.decisions import GIVEN, STATUSES
-from consent_contracts.verdict import EXPIRED, UNKNOWN
+from consent_contracts.verdict import EXPIRED, UNDELIVERABLE, UNKNOWN
 from consent_service.zero_series import from_zero
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _DENIALS = {
     *(STATUSES - {GIVEN}),
     *HINDRANCES,
+    UNDELIVERABLE,
     UNKNOWN,
     EXPIRED,
     *("future_dated", "unreadable", "invalid_address", "unavailable"),

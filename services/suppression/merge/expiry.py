@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from consent_contracts.decisions import AddressEntry, choices
+from consent_contracts.verdict import verdicts
+
 NEXT_EXPIRY = "consent_relay_next_expiry"
 """The header: microseconds since the epoch, in ASCII digits. Absent: no verdict of this entry ends any more."""
 
@@ -19,9 +22,15 @@ UNREADABLE = 0
 """The expiry time of an entry whose header cannot be read: long past, so it is written again, with a good header."""
 
 
-def next_expiry(verdicts: Mapping[str, Mapping[str, Any]], now: int) -> int | None:
-    """The first moment after `now` at which one of a SuppressionEntry's verdicts ends."""
-    ends = [v["expires_at"] for v in verdicts.values() if v["permitted"] and v["expires_at"] is not None]
+def next_expiry(entry: AddressEntry, datum: Mapping[str, Any], now: int) -> int | None:
+    """The first moment after `now` at which one of the verdicts ends; `datum`: the entry's SuppressionEntry.
+
+    Where the address takes no messages, at which one would end otherwise: tools are told of choices alone."""
+    chosen = choices(entry.decisions)
+    if chosen is entry.decisions:
+        ends = [v["expires_at"] for v in datum["verdicts"].values() if v["permitted"] and v["expires_at"] is not None]
+    else:
+        ends = [v.expires_at for v in verdicts(chosen).values() if v.permitted and v.expires_at is not None]
     return min((end for end in ends if end > now), default=None) if ends else None
 
 
@@ -44,6 +53,7 @@ _ENDING: Callable[[bytes], object] = re.compile(
     rb"\x0agiven"  # reason
     rb"\x02[\x80-\xff]*[\x00-\x7f]"  # since, not null
     rb"\x02"  # expires_at, not null
+    rb"|\x1aundeliverable"  # the reason of a verdict that may hide one
 ).search
 
 

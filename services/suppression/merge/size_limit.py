@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from consent_contracts.decisions import EVERY_PURPOSE, AddressEntry, Decision, permits
+from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, AddressEntry, Decision, choices, permits
 from consent_contracts.join import precedence
 
 OVERFLOW_SUBJECT = "@overflow"
@@ -25,7 +25,7 @@ def reduce_to_limit(entry: AddressEntry, fits: Callable[[AddressEntry], bool]) -
     First permissions without an end go, the oldest first: without them the verdict can only suppress. (One with an end
     cannot simply go: of several the earliest end counts, so without it the others would last longer.) Then the
     decisions on a purpose, that with the most of them first, become one refusal of it. In the end there is one
-    refusal, of everything.
+    refusal, of everything. What is known of delivery is kept until then.
     """
     if fits(entry):
         return entry
@@ -41,14 +41,15 @@ def reduce_to_limit(entry: AddressEntry, fits: Callable[[AddressEntry], bool]) -
     by_purpose: dict[str, list[Decision]] = {}
     for decision in without_oldest(len(endless)).decisions:
         by_purpose.setdefault(decision.purpose, []).append(decision)
+    found_out = by_purpose.pop(DELIVERY, [])
     crowded = sorted(by_purpose, key=lambda purpose: (-len(by_purpose[purpose]), purpose))
 
     def refusing(count: int) -> AddressEntry:
         closed = [_refusal(by_purpose[purpose], purpose) for purpose in crowded[:count]]
-        return _of(entry, closed + [d for purpose in crowded[count:] for d in by_purpose[purpose]])
+        return _of(entry, closed + found_out + [d for purpose in crowded[count:] for d in by_purpose[purpose]])
 
     found = _first(len(crowded), refusing, fits)
-    return found if found is not None else _of(entry, [_refusal(entry.decisions, EVERY_PURPOSE)])
+    return found if found is not None else _of(entry, [_refusal(choices(entry.decisions), EVERY_PURPOSE)])
 
 
 def _first(most: int, make: Callable[[int], AddressEntry], fits: Callable[[AddressEntry], bool]) -> AddressEntry | None:

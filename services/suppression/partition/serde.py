@@ -187,7 +187,7 @@ class EntrySerde:
                 datum = entry_to_avro(entry, now)
                 value = encode(topic, datum)
             headers = [("ce_id", f"{event}-{number}".encode()), *common]
-            due = next_expiry(datum["verdicts"], now)
+            due = next_expiry(entry, datum, now)
             if due is not None:
                 headers.append(next_expiry_header(due))
                 batch.due[key] = due

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from consent_contracts import STATUSES, AddressEntry, Decision, entry_from_avro, entry_to_avro
+from consent_contracts.decisions import DELIVERY, FINDINGS
 
 SECOND = 1_000_000
 purposes = st.sampled_from(["newsletter", "survey", "*"])
@@ -27,6 +29,14 @@ def decisions(draw: Any, statuses: Sequence[str] = tuple(sorted(STATUSES))) -> D
 
 
 @st.composite
+def findings(draw: Any) -> Decision:
+    """A bounce or a delivery."""
+    return msgspec.structs.replace(
+        draw(decisions(statuses=tuple(sorted(FINDINGS)))), purpose=DELIVERY, subject_ref=None, expires_at=None
+    )
+
+
+@st.composite
 def entries(draw: Any) -> AddressEntry:
     """An entry of one decision, as it is read: every larger entry is a join of these."""
     sealed = draw(st.sampled_from([None, b"", b"s1:a", b"s1:b", b"s2:a", b"\0", b"\xff" * 8]) | st.binary(max_size=8))
@@ -35,6 +45,6 @@ def entries(draw: Any) -> AddressEntry:
         channel="sms",
         address_key="k1.q83v",
         sealed_address=sealed,
-        decisions=(draw(decisions()),),
+        decisions=(draw(decisions() | findings()),),
     )
     return entry_from_avro(entry_to_avro(entry, written_at=0))

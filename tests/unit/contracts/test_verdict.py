@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_contracts import Decision, effective_verdict, verdicts
+from consent_contracts.decisions import UNDELIVERABLE, choices
 from consent_contracts.truth_table import lines, vectors
 from consent_contracts.verdict import verdict
-from tests.unit.contracts.strategies import decisions, purposes
+from tests.unit.contracts.strategies import decisions, findings, purposes
 
 CASES = vectors("verdict")
 
@@ -44,6 +45,18 @@ def test_verdict_does_not_depend_on_order_or_duplicates(known: list[Decision], p
 def test_the_map_of_verdicts_answers_as_the_rule_does(known: list[Decision], purpose: str) -> None:
     of_the_map = verdicts(known)
     assert of_the_map.get(purpose, of_the_map["*"]) == verdict(known, purpose)
+
+
+@given(st.lists(decisions() | findings(), max_size=12), purposes)
+def test_a_bounce_denies_and_says_so_only_where_no_person_refused(known: list[Decision], purpose: str) -> None:  # R21
+    chosen = verdict(choices(tuple(known)), purpose)
+    bounced = verdict(known, purpose)
+    if bounced.reason == UNDELIVERABLE:
+        assert not bounced.permitted
+        assert chosen.permitted or chosen.reason == "unknown"
+    else:
+        assert bounced == chosen
+    assert verdicts(known).get(purpose, verdicts(known)["*"]) == bounced
 
 
 def _numbered(known: list[Decision]) -> list[Decision]:

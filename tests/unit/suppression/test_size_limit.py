@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from consent_contracts import STATUSES, AddressEntry, Decision, effective_verdict, verdicts
 from consent_contracts.join import join
 from suppression.merge.size_limit import OVERFLOW_SUBJECT, reduce_to_limit
+from tests.unit.contracts.strategies import findings
 
 SECOND = 1_000_000
 PURPOSES = ("newsletter", "survey", "offers", "*")
@@ -19,6 +20,8 @@ moments = st.sampled_from([n * SECOND for n in range(0, 40, 3)])
 
 @st.composite
 def changes(draw: st.DrawFn) -> AddressEntry:
+    if draw(st.integers(0, 4)) == 0:
+        return entry(draw(findings()))
     purpose = draw(st.sampled_from(PURPOSES))
     statuses = sorted(STATUSES - {"given"}) if purpose == "*" else ["given", *sorted(STATUSES)]
     at = draw(moments)

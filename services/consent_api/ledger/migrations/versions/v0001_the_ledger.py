@@ -68,7 +68,8 @@ CREATE TABLE decisions (
     CONSTRAINT decisions_by_event UNIQUE (tenant, event_id, event_source),
     CONSTRAINT decisions_event_has_source CHECK ((event_source IS NULL) = (event_id IS NULL)),
     CONSTRAINT decisions_status
-        CHECK (status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')),
+        CHECK (status IN ('given', 'refused', 'withdrawn', 'objected', 'expired', 'invalidated')
+               OR (purpose = '@delivery' AND status IN ('undeliverable', 'delivered'))),
     CONSTRAINT decisions_not_ahead CHECK (effective_at <= recorded_at),
     CONSTRAINT decisions_of_someone CHECK (subject_id IS NOT NULL OR address_id IS NOT NULL),
     CONSTRAINT decisions_given_is_specific CHECK (status <> 'given' OR purpose <> '*'),
