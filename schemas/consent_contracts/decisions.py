@@ -1,7 +1,7 @@
 """One choice of one person, and all that is known of one address.
 
 Whether an address takes messages is known as a finding: a decision on `DELIVERY` in the place of a purpose. It is
-merged as choices are, and is none: it ends no consent, and no tool is told of it (docs/decisions/0038).
+merged as choices are, and is none: it ends no consent, and is pushed to no tool (docs/decisions/0040).
 
 Statuses follow the consent states of W3C DPV; ``objected`` is GDPR art. 21. Times are microseconds since the
 epoch, UTC. The structs are array-like: their MessagePack form is the processors' compact local state.

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from consent_api.errors import LedgerUnavailableError
-from consent_api.ledger import database, events, idempotency
+from consent_api.ledger import database, deliverability, events, idempotency
 from consent_api.ledger.database import transact
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.schema_version import REQUIRED_SCHEMA_VERSION
@@ -78,8 +78,8 @@ class ClockMonitor:
 
 class DatabaseMonitor:
     """For the API process. While the database does not answer the process is not ready, and callers get 503; while the
-    clocks differ the process is not ready. Also deletes expired answers of idempotent requests, refusals of
-    events, and codes."""
+    clocks differ the process is not ready. Also deletes what has expired: answers of idempotent requests, refusals of
+    events, codes, deliveries."""
 
     def __init__(
         self, ledger: Ledger, health: Health, *, offset: Gauge, clock: Callable[[], float] = time.monotonic
@@ -115,7 +115,7 @@ class DatabaseMonitor:
         """A batch, and further ones while there are any and a second is not over; the next check goes on."""
         deadline = self._clock() + _EXPIRY_SECONDS
         try:
-            for delete in (idempotency.delete_expired, events.delete_expired, codes.delete_expired):
+            for delete in _EXPIRING:
                 deleted = EXPIRY_BATCH
                 while deleted == EXPIRY_BATCH:
                     deleted = self._ledger.transact(partial(_delete_batch, delete))
@@ -124,6 +124,9 @@ class DatabaseMonitor:
         except LedgerUnavailableError as error:
             # The database has just answered: it is slow, and what is left stays for the next check.
             log.warning("what has expired could not be deleted", extra={"error": str(error)})
+
+
+_EXPIRING = (idempotency.delete_expired, events.delete_expired, codes.delete_expired, deliverability.delete_expired)
 
 
 def _delete_batch(delete: Callable[..., int], connection: Connection) -> int:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from consent_api.http.models import Decision, Explanation, Receipt
-from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, UNDELIVERABLE
 
 Language = Literal["en", "fr"]
 _KNOWN = ("accepted", "effective")
@@ -56,6 +56,15 @@ def _english(found: Explanation) -> Sequence[str]:
             "No tool has been informed.",
             _others_en(found),
         ]
+    if decision.status == UNDELIVERABLE:
+        return [
+            what,
+            f"A hard bounce was reported as of {_en(decision.effective_at)}: the address takes no messages.",
+            "No person has refused: every consent stays as it is.",
+            _means_en(decision),
+            "No tool is informed; a reported delivery ends it.",
+            _others_en(found),
+        ]
     who = f"The person {decision.subject_ref}" if decision.subject_ref is not None else "The person at this address"
     chose = _CHOICES["en"][decision.status]
     return [
@@ -81,6 +90,16 @@ def _french(found: Explanation) -> Sequence[str]:
             "Il n'y a donc pas de date de choix.",
             "Il n'y a pas de preuve.",
             "Aucun outil n'a été informé.",
+            _others_fr(found),
+        ]
+    if decision.status == UNDELIVERABLE:
+        return [
+            what,
+            f"Un rejet définitif a été signalé en date du {_fr(decision.effective_at)} :"
+            " l'adresse ne reçoit pas de messages.",
+            "Personne n'a refusé : chaque consentement reste tel quel.",
+            _means_fr(decision),
+            "Aucun outil n'en est informé ; une remise signalée y met fin.",
             _others_fr(found),
         ]
     who = f"La personne {decision.subject_ref}" if decision.subject_ref is not None else "La personne à cette adresse"

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from consent_api.domain import effects
 from consent_api.domain.validation import LONGEST_EVIDENCE, LONGEST_REFERENCE
 from consent_contracts.checks import CHANNEL
-from consent_contracts.decisions import KEY_ID, STATUSES
+from consent_contracts.decisions import DELIVERY, FINDINGS, KEY_ID, STATUSES, UNDELIVERABLE
 from consent_contracts.records import PURPOSE
 from consent_contracts.verdict import UNKNOWN
 from consent_http.problem_details import FieldViolation
@@ -38,6 +38,14 @@ Purpose = Annotated[
     Meta(
         description="A slug of your taxonomy, or * for every purpose (refusals only).",
         extra_json_schema=_exactly(rf"\*|{PURPOSE.pattern}"),
+    ),
+]
+RecordedPurpose = Annotated[
+    str,
+    Meta(
+        description=f"A slug of your taxonomy, or * for every purpose. {DELIVERY}: no choice, but whether the address"
+        " takes messages.",
+        extra_json_schema=_exactly(rf"\*|{DELIVERY}|{PURPOSE.pattern}"),
     ),
 ]
 Address = Annotated[
@@ -67,6 +75,13 @@ Status = Annotated[
     Meta(
         description="Only given permits.",
         extra_json_schema={"enum": sorted(STATUSES)},
+    ),
+]
+RecordedStatus = Annotated[
+    str,
+    Meta(
+        description=f"Only given permits. Of {DELIVERY}: undeliverable or delivered.",
+        extra_json_schema={"enum": sorted({*STATUSES, *FINDINGS})},
     ),
 ]
 AddressKey = Annotated[
@@ -267,10 +282,11 @@ class Addresses(Struct, kw_only=True):
 
 
 class Verdict(Struct, kw_only=True):
-    """May it be contacted? ``reason`` is a status, ``unknown`` (no decision) or ``expired``."""
+    """May it be contacted? ``reason`` is a status, ``unknown`` (no decision), ``expired`` or ``undeliverable`` (no
+    person refused; a hard bounce, and no delivery since)."""
 
     permitted: bool
-    reason: Annotated[str, Meta(extra_json_schema={"enum": sorted({*STATUSES, UNKNOWN})})]
+    reason: Annotated[str, Meta(extra_json_schema={"enum": sorted({*STATUSES, UNDELIVERABLE, UNKNOWN})})]
     since: Time | None
     expires_at: Time | None
     decision_id: DecisionId | None
@@ -282,8 +298,8 @@ class Decision(Struct, kw_only=True):
     decision_id: DecisionId
     subject_ref: str | None
     channel: Channel
-    purpose: Purpose
-    status: Status
+    purpose: RecordedPurpose
+    status: RecordedStatus
     occurred_at: Annotated[Time | None, Meta(description="When the person chose, as it was stated.")]
     effective_at: EffectiveAt
     recorded_at: Time

@@ -38,8 +38,9 @@ class InboundMetrics:
                 "Events in accepted webhooks, by source and what became of them: withdrawn, needs_review (withdrawn"
                 " until a person decides), repeated (known), superseded (recorded, and of no effect: by the time"
                 " that the tool sends, a newer decision counts: look at its clock), echo (our own push that came back),"
-                " start (grants nothing), hard_bounce, soft_bounce, delivered, other, unreadable, no_address (it"
-                " names no address of the channel) or not_recorded (the ledger refused it: see the log).",
+                " start (grants nothing), hard_bounce (the address is undeliverable from then on), soft_bounce,"
+                " delivered, other, unreadable, no_address (it names no address of the channel) or not_recorded (the"
+                " ledger refused it: see the log).",
                 ["source", "outcome"],
                 registry=registry,
             ),

@@ -29,10 +29,12 @@ from consent_api.http.group_commit import MAX_GROUP_SIZE, GroupCommit
 from consent_api.inbound.certificates import Certificates, fetch
 from consent_api.inbound.metrics import ACCEPTED, UNAVAILABLE, InboundMetrics
 from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payload, Webhook
+from consent_api.inbound.report_commits import ReportCommits
 from consent_api.inbound.sources import Source
-from consent_api.inbound.translation import Outcome, Withdrawal, translate
+from consent_api.inbound.translation import Finding, Outcome, Withdrawal, translate
 from consent_api.ledger import echoes, reviews
 from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deliverability import Report
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
@@ -79,6 +81,7 @@ class Receiver:
         }
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
         self._commits = GroupCommit(ledger, on_bulk=on_bulk)
+        self._reports = ReportCommits(ledger)
         self._fetches = anyio.CapacityLimiter(_FETCHES)
         # The others wait here, and not in the queue of the event loop, where decisions would wait behind them.
         self._active = anyio.CapacityLimiter(MAX_GROUP_SIZE)
@@ -138,12 +141,33 @@ class Receiver:
         portions = [withdrawals[at : at + _IN_ONE] for at in range(0, len(withdrawals), _IN_ONE)]
         for number, portion in enumerate(portions or ([[]] if payload.once is not None else [])):
             counted += await self._commit(source, portion, _request(source, webhook, payload, portion, number))
+        counted += await self._report(source, [each for each in found if isinstance(each, Finding)])
         for outcome in Outcome:
             self._metrics.event(source.id, outcome, counted.count(outcome))
         if unheard := {each.value: counted.count(each) for each in _CHANGE_NOTHING if each in counted}:
             log.warning("events of a tool that may be opt-outs change nothing", extra={"source": source.id, **unheard})
         if Outcome.NOT_RECORDED in counted:
             raise WebhookNotRecordedError
+
+    async def _report(self, source: Source, findings: Sequence[Finding]) -> list[Outcome]:
+        """Bounces and deliveries, kept once this returns. Of what is no address of the channel nothing can be kept."""
+        reports = []
+        for each in findings:
+            try:
+                address = named_address(source.channel, each.event.address, self._rules)
+            except SubmissionInvalidError:
+                continue
+            reports.append(
+                Report(
+                    named=(source.tenant, source.channel, address),
+                    status=each.status,
+                    occurred_at=each.event.occurred_at,
+                    evidence=each.evidence(source),
+                )
+            )
+        if reports:
+            await self._reports.commit(reports)
+        return [each.outcome for each in findings]
 
     async def _commit(self, source: Source, withdrawals: Sequence[Withdrawal], request: Request) -> list[Outcome]:
         submitted = [(each, fields) for each in withdrawals for fields in each.fields(source)]

@@ -1,18 +1,20 @@
 """From what a provider reports to what is recorded. Pure: every rule about events is here.
 
-A withdrawal, a complaint and what is in doubt withdraw; START grants nothing, and bounces are counted.
+A withdrawal, a complaint and what is in doubt withdraw; START grants nothing. A hard bounce and a delivery say whether
+the address takes messages, and soft bounces are counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from consent_api.inbound.providers.base import InboundEvent, Kind
 from consent_api.inbound.sms_replies import Meaning, read
 from consent_api.inbound.sources import Source
+from consent_contracts.decisions import DELIVERED, UNDELIVERABLE
 
 
 class Outcome(StrEnum):
@@ -79,25 +81,35 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Translated:
-    """What is recorded, and what is only counted."""
+class Finding:
+    """A hard bounce, or a delivery."""
 
-    withdrawals: tuple[Withdrawal, ...] = ()
-    counted: tuple[Outcome, ...] = field(default=())
+    event: InboundEvent
+    outcome: Outcome
+
+    @property
+    def status(self) -> str:
+        return UNDELIVERABLE if self.outcome is Outcome.HARD_BOUNCE else DELIVERED
+
+    def evidence(self, source: Source) -> dict[str, str]:
+        return {
+            "source_system": f"inbound-{source.id}",
+            "capture_method": self.outcome.value,
+            "actor": source.provider,
+        }
 
 
 _COUNTED = {
     Kind.OPT_IN: Outcome.START,
-    Kind.HARD_BOUNCE: Outcome.HARD_BOUNCE,
     Kind.SOFT_BOUNCE: Outcome.SOFT_BOUNCE,
-    Kind.DELIVERED: Outcome.DELIVERED,
     Kind.OTHER: Outcome.OTHER,
 }
+_FOUND = {Kind.HARD_BOUNCE: Outcome.HARD_BOUNCE, Kind.DELIVERED: Outcome.DELIVERED}
 _REPORTED = {Kind.STOP: Method.REPLY, Kind.OPT_OUT: Method.OPT_OUT, Kind.COMPLAINT: Method.COMPLAINT}
 _SAID = {Meaning.WITHDRAW: Method.REPLY, Meaning.UNCLEAR: Method.NEEDS_REVIEW}
 
 
-def translate(event: InboundEvent, *, keyed: Callable[[str], str]) -> Withdrawal | Outcome:
+def translate(event: InboundEvent, *, keyed: Callable[[str], str]) -> Withdrawal | Finding | Outcome:
     """What becomes of one event. ``keyed``: a hash that reveals nothing of a text that may hold an address."""
     if event.kind is Kind.REPLY:
         reading = read(event.text or "")
@@ -107,6 +119,8 @@ def translate(event: InboundEvent, *, keyed: Callable[[str], str]) -> Withdrawal
         return Withdrawal(event=event, method=method, event_id=_event_id(event, keyed), rule=reading.rule)
     if (reported := _REPORTED.get(event.kind)) is not None:
         return Withdrawal(event=event, method=reported, event_id=_event_id(event, keyed))
+    if (found := _FOUND.get(event.kind)) is not None:
+        return Finding(event=event, outcome=found)
     return _COUNTED[event.kind]
 
 

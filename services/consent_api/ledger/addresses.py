@@ -96,6 +96,14 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
     return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
 
 
+def find_all(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
+    """Those of the addresses that exist; they gain their keys under a new hash key."""
+    if not named:
+        return {}
+    known = _known(connection, {each: keyring.live_address_keys(*each) for each in named})
+    return resolve(connection, keyring, known.keys(), now=now)
+
+
 def alias_names(keyring: Keyring, address: Address) -> list[Named]:
     """The other addresses of the same line, which a refusal on this one reaches too.
 

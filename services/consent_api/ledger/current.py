@@ -11,7 +11,7 @@ from consent_api.domain import effects
 from consent_api.domain.effects import Outcome
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
-from consent_contracts.decisions import GIVEN, Decision, permits
+from consent_contracts.decisions import DELIVERY, GIVEN, Decision, permits
 from consent_contracts.join import SKEW_MICROS, precedence
 from consent_contracts.verdict import Verdict, verdict
 
@@ -45,7 +45,8 @@ ORDER BY r.address_id, d.subject_id, d.purpose, {NEWEST_FIRST}
 
 
 class CurrentDecisions:
-    """By address: what the ledger holds of those that were read, and what is added since."""
+    """By address: what the ledger holds of those that were read, and what is added since. Choices alone: whether an
+    address takes messages ends none of them."""
 
     def __init__(self) -> None:
         self._by_address: dict[int, dict[str | None, dict[str, Decision]]] = {}
@@ -98,6 +99,8 @@ class CurrentDecisions:
         self._put(address_id, decision)
 
     def _put(self, address_id: int, decision: Decision) -> None:
+        if decision.purpose == DELIVERY:
+            return
         register = self._by_address.setdefault(address_id, {}).setdefault(decision.subject_ref, {})
         current = register.get(decision.purpose)
         if current is None or precedence(current) < precedence(decision):

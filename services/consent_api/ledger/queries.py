@@ -17,7 +17,7 @@ from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.current import NEWEST_FIRST, CurrentDecisions
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import decision_of
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import DELIVERY, Decision
 from consent_contracts.join import precedence
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_privacy.keyring import Keyring
@@ -242,12 +242,12 @@ def explain(
     there = CurrentDecisions()
     for row in current.values():
         there.add(address.address_id, decision_of(row))
-    verdict = effective_verdict(verdicts(there.at(address.address_id)), purpose, now)
+    verdict = effective_verdict(verdicts(map(decision_of, current.values())), purpose, now)
     replaced = connection.execute(
         _REPLACED_ON_ADDRESS, {**on_address, "current": list(map(UUID, current)), "most": MOST_REPLACED}
     )
     others: list[tuple[str, Outcome]] = []
-    for row in (*current.values(), *replaced):
+    for row in (each for each in (*current.values(), *replaced) if each.purpose != DELIVERY):
         outcome = there.outcome(decision_of(row), [address.address_id], now=now)
         is_current = row.decision_id in current
         if row.decision_id != verdict.decision_id and (is_current or outcome.effect is effects.Effect.SUPERSEDED):

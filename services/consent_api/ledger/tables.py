@@ -230,6 +230,16 @@ address_codes = Table(
     PrimaryKeyConstraint("tenant", "channel", "address_key"),
 )
 
+# What tools report of an address: the last hard bounce, and the last delivery. A finding is recorded as a decision.
+deliverability = Table(
+    "deliverability",
+    metadata,
+    Column("address_id", BigInteger, ForeignKey("addresses.address_id"), primary_key=True),
+    Column("bounced_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Index("deliverability_expiring", "delivered_at", postgresql_where=text("bounced_at IS NULL")),
+)
+
 live_repeats = Table(
     "live_repeats",
     metadata,
@@ -533,6 +543,7 @@ GRANTS: dict[str, str] = {
     "notices": "SELECT, INSERT",
     "renewals": "SELECT, INSERT, UPDATE",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
+    "deliverability": "SELECT, INSERT, UPDATE, DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",
     "outbox_bulk": "SELECT, INSERT, UPDATE, DELETE",

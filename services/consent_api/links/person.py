@@ -101,6 +101,7 @@ WHERE d.decision_id IN (
     UNION
     SELECT r.decision_id FROM decision_addresses r JOIN decisions o USING (decision_id)
     WHERE r.address_id = ANY(CAST(:address_ids AS bigint[])) AND o.subject_id IS NULL)
+  AND d.purpose <> '@delivery'
 ORDER BY d.recorded_at DESC, d.decision_id DESC LIMIT :most
 """)
 

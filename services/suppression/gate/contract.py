@@ -81,7 +81,7 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
         str,
         Meta(
             description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
-            "undeliverable: nobody refused, and a tool reported a hard bounce, and no delivery since; "
+            "undeliverable: no person refused, and a tool reported a hard bounce, and no delivery since; "
             "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no; "
             "invalid_address: see detail",
             extra_json_schema={"enum": list(REASONS)},

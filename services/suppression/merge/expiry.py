@@ -25,7 +25,7 @@ UNREADABLE = 0
 def next_expiry(entry: AddressEntry, datum: Mapping[str, Any], now: int) -> int | None:
     """The first moment after `now` at which one of the verdicts ends; `datum`: the entry's SuppressionEntry.
 
-    Where the address takes no messages, at which one would end otherwise: tools are told of choices alone."""
+    Where the address takes no messages, at which one would end otherwise: choices alone are pushed to tools."""
     chosen = choices(entry.decisions)
     if chosen is entry.decisions:
         ends = [v["expires_at"] for v in datum["verdicts"].values() if v["permitted"] and v["expires_at"] is not None]

@@ -302,21 +302,66 @@ def test_a_replay_after_a_later_permission_withdraws_nothing(tools: Tools) -> No
     assert tools.events("twilio", "repeated") == 1.0
 
 
-def test_start_and_oui_grant_nothing_and_bounces_are_counted(tools: Tools) -> None:  # R18
+def test_start_and_oui_grant_nothing_and_soft_bounces_are_counted(tools: Tools) -> None:  # R18
     tools.decide(channel="sms", address=NUMBER, purpose="*", status="withdrawn")
     for text_ in ("START", "oui", "UNSTOP", "merci"):
         assert tools.send("twilio", sent.twilio_reply(text_, token=TOKEN, url=URL, number=NUMBER)).status_code == 200
     assert not tools.permitted(NUMBER)
     assert tools.events("twilio", "start") == 3.0
     assert tools.events("twilio", "other") == 1.0
-    events = [{"event": "bounce", "type": "bounce"}, {"event": "deferred"}, {"event": "delivered"}, {}]
+    events = [{"event": "deferred"}, {"event": "delivered"}, {}]
     answer = tools.send(
         "sendgrid", SENDGRID.events(*[{"email": EMAIL, "sg_event_id": str(n), **e} for n, e in enumerate(events)])
     )
     assert answer.status_code == 200
-    outcomes = ("hard_bounce", "soft_bounce", "delivered", "unreadable")
-    assert [tools.events("sendgrid", each) for each in outcomes] == [1.0] * 4
+    outcomes = ("soft_bounce", "delivered", "unreadable")
+    assert [tools.events("sendgrid", each) for each in outcomes] == [1.0] * 3
     assert tools.decisions() == []
+
+
+def _sendgrid_event(event: str, at: float, **fields: object) -> Sent:
+    return SENDGRID.events(
+        {"event": event, "email": EMAIL, "timestamp": int(at), "sg_event_id": str(uuid4()), **fields}
+    )
+
+
+def test_a_hard_bounce_denies_until_a_later_delivery_and_withdraws_nothing(tools: Tools) -> None:  # R21
+    now = time.time()
+    tools.grant(EMAIL, "email")
+    assert tools.permitted(EMAIL, "email")
+    assert tools.send("sendgrid", _sendgrid_event("bounce", now - 100, type="bounce")).status_code == 200
+    asked = {"channel": "email", "address": EMAIL, "purpose": "newsletter"}
+    explained = tools.client.post("/v1/explain", json=asked).json()
+    assert explained["verdict"]["reason"] == "undeliverable"
+    assert explained["deciding"]["purpose"] == "@delivery"
+    assert [each["effect"] for each in explained["others"]] == ["in_effect"]
+    for language, words in (("en", "No person has refused"), ("fr", "Personne n'a refusé")):
+        text_ = tools.client.post(
+            "/v1/explain", json=asked, headers={"Accept": "text/plain", "Accept-Language": language}
+        )
+        assert words in text_.text
+    # Nothing of the person's changes: a new permission is in effect, and the purpose of any other sender is denied.
+    assert tools.grant(EMAIL, "email", purpose="survey")["effect"] == "in_effect"
+    assert not tools.permitted(EMAIL, "email", "survey")
+    # A delivery of before the bounce, reported late, lifts nothing; one of after it does.
+    assert tools.send("sendgrid", _sendgrid_event("delivered", now - 200)).status_code == 200
+    assert not tools.permitted(EMAIL, "email")
+    assert tools.send("sendgrid", _sendgrid_event("delivered", now - 50)).status_code == 200
+    assert tools.permitted(EMAIL, "email")
+    # Nor does a bounce of before that delivery deny again.
+    assert tools.send("sendgrid", _sendgrid_event("bounce", now - 75, type="bounce")).status_code == 200
+    assert tools.permitted(EMAIL, "email")
+    assert [each["status"] for each in tools.decisions()] == ["undeliverable", "delivered"]
+    with tools.engine.connect() as connection:
+        published = connection.execute(text("SELECT count(*) FROM outbox_bulk")).scalar_one()
+    assert published == 2
+
+
+def test_a_refusal_is_the_reason_where_there_is_one(tools: Tools) -> None:
+    assert tools.send("sendgrid", _sendgrid_event("bounce", time.time(), type="bounce")).status_code == 200
+    tools.decide(channel="email", address=EMAIL, purpose="*", status="objected")
+    body = {"channel": "email", "address": EMAIL, "purpose": "newsletter"}
+    assert tools.client.post("/v1/explain", json=body).json()["verdict"]["reason"] == "objected"
 
 
 def test_one_event_stops_no_other(tools: Tools, caplog: pytest.LogCaptureFixture) -> None:

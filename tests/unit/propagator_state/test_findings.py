@@ -1,4 +1,4 @@
-"""A tool is told what people chose, and never of a bounce (R21)."""
+"""Choices are pushed to tools, bounces never are (R21)."""
 
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import AddressEntry, Decision

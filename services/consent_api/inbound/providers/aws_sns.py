@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
     Account,
     InboundEvent,
@@ -39,6 +40,9 @@ _HOST = re.compile(r"sns\.[a-zA-Z0-9-]{3,}\.amazonaws\.com(?:\.cn)?")
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 _HASHES: Mapping[str, hashes.HashAlgorithm] = {"1": hashes.SHA1(), "2": hashes.SHA256()}  # noqa: S303 - version 1 is SNS's default
+
+
+_OF_THE_MESSAGE = frozenset({"MessageTooLarge", "ContentRejected", "AttachmentRejected"})
 
 
 def _read(webhook: Webhook, account: Account, now: int) -> Payload:
@@ -126,24 +130,33 @@ def _ses(event: str, message: Mapping[str, Any]) -> list[tuple[Kind, str, int | 
     recipients_of_mail = [text(each) for each in to] if isinstance(to, list) else []
     if event == "Bounce":
         bounce = members(message.get("bounce"))
-        kind = Kind.HARD_BOUNCE if bounce.get("bounceType") == "Permanent" else Kind.SOFT_BOUNCE
-        return _each(kind, bounce, "bouncedRecipients")
+        hard = bounce.get("bounceType") == "Permanent" and text(bounce.get("bounceSubType")) not in _OF_THE_MESSAGE
+        word = Kind.HARD_BOUNCE if hard else Kind.SOFT_BOUNCE
+        return [
+            (delivery_status.bounce(members(each).get("status"), word), text(members(each).get("emailAddress")), when)
+            for each, when in _recipients(bounce, "bouncedRecipients")
+        ]
     if event == "Complaint":
         complaint = members(message.get("complaint"))
         kind = Kind.OTHER if complaint.get("complaintFeedbackType") == "not-spam" else Kind.COMPLAINT
-        return _each(kind, complaint, "complainedRecipients")
+        return [
+            (kind, text(members(each).get("emailAddress")), when)
+            for each, when in _recipients(complaint, "complainedRecipients")
+        ]
     if event == "Subscription":
         change = members(message.get("subscription"))
         when = moment(change.get("timestamp"))
         return [(Kind.OPT_OUT if _leaves(change) else Kind.OPT_IN, each, when) for each in recipients_of_mail]
-    return [(Kind.DELIVERED if event == "Delivery" else Kind.OTHER, each, None) for each in recipients_of_mail]
+    if event == "Delivery":
+        delivery = members(message.get("delivery"))
+        return [(Kind.DELIVERED, text(each), when) for each, when in _recipients(delivery, "recipients")]
+    return [(Kind.OTHER, each, None) for each in recipients_of_mail]
 
 
-def _each(kind: Kind, part: Mapping[str, Any], name: str) -> list[tuple[Kind, str, int | None]]:
+def _recipients(part: Mapping[str, Any], name: str) -> list[tuple[object, int | None]]:
     found = part.get(name)
     when = moment(part.get("timestamp"))
-    recipients = found if isinstance(found, list) else []
-    return [(kind, text(members(each).get("emailAddress")), when) for each in recipients]
+    return [(each, when) for each in found] if isinstance(found, list) else []
 
 
 def _leaves(change: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from consent_api.inbound.providers import shared_secret
+from consent_api.inbound.providers import delivery_status, shared_secret
 from consent_api.inbound.providers.base import (
     Account,
     InboundEvent,
@@ -53,9 +53,12 @@ def _events(item: dict[str, Any]) -> Sequence[InboundEvent] | None:
     # `date` is in CET and `date_event` in the account's zone: they are not read.
     epoch = micros(item.get("ts_epoch"))
     when = epoch // 1_000 if epoch is not None else micros(item.get("ts_event"))
+    kind = _KINDS.get(event.lower(), Kind.OTHER)
+    if kind is Kind.HARD_BOUNCE:
+        kind = delivery_status.bounce(item.get("reason"), kind)
     mark = f"{event} {text(item.get('ts_epoch')) or text(item.get('ts_event')) or text(item.get('date_event'))}"
     return [
-        InboundEvent(kind=_KINDS.get(event.lower(), Kind.OTHER), address=text(address), occurred_at=when, text=mark)
+        InboundEvent(kind=kind, address=text(address), occurred_at=when, text=mark)
         for address in objects(item.get("email"))
     ]
 

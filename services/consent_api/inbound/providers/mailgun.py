@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
     CLOCK_SKEW_SECONDS,
     Account,
@@ -67,7 +68,8 @@ def _event(event: Mapping[str, Any], token: str) -> InboundEvent:
     if name == "failed":
         permanent = event.get("severity") == "permanent"
         found = _SUPPRESSED.get(text(event.get("reason"))) if permanent else None
-        kind = found or (Kind.HARD_BOUNCE if permanent else Kind.SOFT_BOUNCE)
+        status = members(event.get("delivery-status")).get("enhanced-code")
+        kind = found or delivery_status.bounce(status, Kind.HARD_BOUNCE if permanent else Kind.SOFT_BOUNCE)
     return InboundEvent(
         kind=kind, address=text(event.get("recipient")), id=token, occurred_at=micros(event.get("timestamp"))
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consent_api.inbound.providers import shared_secret
+from consent_api.inbound.providers import delivery_status, shared_secret
 from consent_api.inbound.providers.base import (
     Account,
     InboundEvent,
@@ -41,7 +41,8 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
         return None
     kind = _KINDS.get(event, Kind.OTHER)
     if event == "bounce":
-        kind = Kind.HARD_BOUNCE if item.get("hard_bounce") in (True, 1, "1", "true") else Kind.SOFT_BOUNCE
+        word = Kind.HARD_BOUNCE if item.get("hard_bounce") in (True, 1, "1", "true") else Kind.SOFT_BOUNCE
+        kind = delivery_status.bounce(item.get("comment"), word)
     return InboundEvent(
         kind=kind,
         address=text(item.get("email")),

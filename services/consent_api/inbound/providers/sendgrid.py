@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from consent_api.inbound.providers import delivery_status
 from consent_api.inbound.providers.base import (
     Account,
     InboundEvent,
@@ -87,7 +88,8 @@ def _event(item: dict[str, Any]) -> InboundEvent | None:
         return None
     kind = _KINDS.get(event, Kind.OTHER)
     if event == "bounce":
-        kind = Kind.SOFT_BOUNCE if item.get("type") == "blocked" else Kind.HARD_BOUNCE
+        word = Kind.SOFT_BOUNCE if item.get("type") == "blocked" else Kind.HARD_BOUNCE
+        kind = delivery_status.bounce(item.get("status"), word)
     elif event == "dropped":
         kind = _DROPPED.get(text(item.get("reason")).lower(), Kind.OTHER)
     return InboundEvent(

@@ -171,6 +171,37 @@ SAMPLES = [
         kind=Kind.HARD_BOUNCE,
         address="person@example.com",
     ),
+    *(
+        Sample(
+            provider="aws-sns",
+            request=_ses(
+                eventType="Bounce",
+                bounce={
+                    "bounceType": "Permanent",
+                    "bounceSubType": sub_type,
+                    "bouncedRecipients": [{"emailAddress": "person@example.com", "status": status}],
+                },
+            ),
+            kind=kind,
+            address="person@example.com",
+        )
+        for sub_type, status, kind in (
+            ("General", "5.1.1", Kind.HARD_BOUNCE),
+            ("General", "5.7.1", Kind.SOFT_BOUNCE),
+            ("MessageTooLarge", None, Kind.SOFT_BOUNCE),
+            (["General"], None, Kind.HARD_BOUNCE),
+        )
+    ),
+    Sample(
+        provider="aws-sns",
+        request=_ses(
+            eventType="Delivery",
+            delivery={"timestamp": "2026-09-21T14:13:20Z", "recipients": ["person@example.com"]},
+        ),
+        kind=Kind.DELIVERED,
+        address="person@example.com",
+        occurred_at=NOW * 1_000_000,
+    ),
     Sample(
         provider="aws-sns",
         request=_ses(
@@ -219,6 +250,8 @@ SAMPLES = [
             ({"event": "spamreport"}, Kind.COMPLAINT),
             ({"event": "bounce", "type": "bounce"}, Kind.HARD_BOUNCE),
             ({"event": "bounce", "type": "blocked"}, Kind.SOFT_BOUNCE),
+            ({"event": "bounce", "type": "bounce", "status": "5.2.2"}, Kind.SOFT_BOUNCE),
+            ({"event": "bounce", "type": "blocked", "status": "5.1.1"}, Kind.HARD_BOUNCE),
             ({"event": "dropped", "reason": "Bounced Address"}, Kind.HARD_BOUNCE),
             ({"event": "dropped", "reason": "Unsubscribed Address"}, Kind.OPT_OUT),
             ({"event": "dropped", "reason": "Spam Content"}, Kind.OTHER),
@@ -241,6 +274,10 @@ SAMPLES = [
             ({"event": "complained"}, Kind.COMPLAINT),
             ({"event": "failed", "severity": "permanent", "reason": "bounce"}, Kind.HARD_BOUNCE),
             ({"event": "failed", "severity": "permanent", "reason": "suppress-unsubscribe"}, Kind.OPT_OUT),
+            (
+                {"event": "failed", "severity": "permanent", "delivery-status": {"enhanced-code": "5.7.1"}},
+                Kind.SOFT_BOUNCE,
+            ),
             ({"event": "failed", "severity": "temporary"}, Kind.SOFT_BOUNCE),
             ({"event": "delivered"}, Kind.DELIVERED),
             ({"event": "clicked"}, Kind.OTHER),

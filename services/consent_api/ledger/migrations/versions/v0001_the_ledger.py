@@ -337,6 +337,13 @@ CREATE TABLE address_codes (
     PRIMARY KEY (tenant, channel, address_key)
 );
 
+CREATE TABLE deliverability (
+    address_id bigint PRIMARY KEY REFERENCES addresses,
+    bounced_at bigint,
+    delivered_at bigint
+);
+CREATE INDEX deliverability_expiring ON deliverability (delivered_at) WHERE bounced_at IS NULL;
+
 CREATE TABLE key_exports (
     host text NOT NULL,
     path text NOT NULL,
