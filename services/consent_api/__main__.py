@@ -7,6 +7,7 @@ from consent_api.cli.ingest import ingest
 from consent_api.cli.keyring import keyring
 from consent_api.cli.keys import keys
 from consent_api.cli.links import links
+from consent_api.cli.mail import mail
 from consent_api.cli.migrate import migrate
 from consent_api.cli.notices import notices
 from consent_api.cli.relay import relay
@@ -25,6 +26,7 @@ __all__ = [
     "keyring",
     "keys",
     "links",
+    "mail",
     "migrate",
     "notices",
     "relay",

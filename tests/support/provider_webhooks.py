@@ -189,14 +189,46 @@ def webhook_secret() -> str:
 
 
 def standard(value: object, *, key: str, now: int, message_id: str = "") -> Sent:
+    return _standard(_json(value), key=key, now=now, message_id=message_id, media_type=JSON)
+
+
+def mail(body: bytes, *, key: str, now: int) -> Sent:
+    return _standard(body, key=key, now=now, message_id="", media_type="message/rfc822")
+
+
+def complaint(address: str) -> bytes:
+    """A feedback report about a mail to this address (RFC 5965)."""
+    return f"""From: <feedback@example.net>
+Content-Type: multipart/report; report-type=feedback-report; boundary="part"
+
+--part
+Content-Type: text/plain
+
+This is a report.
+--part
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+User-Agent: SomeGenerator/1.0
+Version: 1
+Original-Rcpt-To: <{address}>
+
+--part
+Content-Type: text/rfc822-headers
+
+Subject: News
+--part--
+""".encode()
+
+
+def _standard(body: bytes, *, key: str, now: int, message_id: str, media_type: str) -> Sent:
     message_id = message_id or f"msg_{secrets.token_hex(8)}"
-    body = _json(value)
     signed = f"{message_id}.{now}.".encode() + body
     digest = hmac.new(base64.b64decode(key.removeprefix("whsec_")), signed, hashlib.sha256).digest()
     return Sent(
         body=body,
         headers={
-            "content-type": JSON,
+            "content-type": media_type,
             "webhook-id": message_id,
             "webhook-timestamp": str(now),
             "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from consent_api.domain.validation import Accepted, ValidationRules, micros, named_address, validate
 from consent_api.errors import (
+    InvalidTokenError,
     KeyReusedError,
     LedgerUnavailableError,
     NotFetchedError,
@@ -38,6 +39,7 @@ from consent_api.ledger.deliverability import Report
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
+from consent_api.links.token import Links
 from consent_service.clock import now_micros
 
 log = logging.getLogger(__name__)
@@ -74,9 +76,16 @@ class Receiver:
         self._metrics = inbound.metrics
         self._clock = inbound.clock
         self._fetch = inbound.fetch
+        links = Links(ledger.context.keyring)
         certificates = Certificates(inbound.fetch)
         self._accounts = {
-            source.id: Account(secrets=source.keys, url=source.url, topics=frozenset(source.topics), fetch=certificates)
+            source.id: Account(
+                secrets=source.keys,
+                url=source.url,
+                topics=frozenset(source.topics),
+                fetch=certificates,
+                open_link=_opener(links, source),
+            )
             for source in inbound.sources.values()
         }
         # Of its own: a storm of webhooks waits for its own writer, and delays no decision of another way in.
@@ -269,6 +278,19 @@ _BAD = (
     Outcome.NO_ADDRESS,
     Outcome.NOT_RECORDED,
 )
+
+
+def _opener(links: Links, source: Source) -> Callable[[str], str | None]:
+    """The address of a link of the source's tenant, on its channel."""
+
+    def address_of(token: str) -> str | None:
+        try:
+            link = links.open(token)
+        except InvalidTokenError:
+            return None
+        return link.address if (link.tenant, link.channel) == (source.tenant, source.channel) else None
+
+    return address_of
 
 
 def _outcome(withdrawal: Withdrawal, read: Accepted | SubmissionInvalidError, result: object) -> Outcome:

@@ -163,7 +163,7 @@ def _check(provider: str, key: str, at: str) -> None:
     try:
         if provider == "sendgrid":
             sendgrid.check_key(key)
-        elif provider == "generic":
+        elif provider in ("generic", "mail"):
             standard.parse_secret(key)
         elif len(key) < _SHORTEST_SECRET:
             raise ValueError(f"requires {_SHORTEST_SECRET} characters or more")

@@ -1,7 +1,7 @@
 """From what a provider reports to what is recorded. Pure: every rule about events is here.
 
-A withdrawal, a complaint and what is in doubt withdraw; START grants nothing. A hard bounce and a delivery say whether
-the address takes messages, and soft bounces are counted.
+A withdrawal and what is in doubt withdraw, a complaint objects; START grants nothing. A hard bounce and a delivery say
+whether the address takes messages, and soft bounces are counted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Withdrawal:
                 "event_id": f"{self.event_id}-{number}" if number else self.event_id,
                 "channel": source.channel,
                 "purpose": purpose,
-                "status": "withdrawn",
+                # Who reports a mail as spam objects to it (GDPR art. 21), whatever the legal basis was.
+                "status": "objected" if self.method is Method.COMPLAINT else "withdrawn",
                 "address": self.event.address,
                 "occurred_at": self.event.occurred_at,
                 "evidence": {

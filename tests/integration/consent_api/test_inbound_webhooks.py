@@ -52,6 +52,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "brevo": {"channel": "email"},
     "mailjet": {"channel": "email"},
     "generic": {"channel": "email", "secrets": [{"env": "WEBHOOK_SECRET"}], "destination": "crm"},
+    "mail": {"channel": "email", "secrets": [{"env": "WEBHOOK_SECRET"}]},
 }
 
 
@@ -170,6 +171,7 @@ def opt_outs(now: int) -> dict[str, Sent]:
         "brevo": sent.bearer({"event": "unsubscribed", "email": EMAIL, "ts_epoch": now * 1000}, key=TOKEN),
         "mailjet": sent.basic([{"event": "unsub", "email": EMAIL, "time": now, "MessageID": 5}], key=TOKEN),
         "generic": sent.standard({"type": "opt_out", "address": EMAIL}, key=WEBHOOK_SECRET, now=now),
+        "mail": sent.mail(sent.complaint(EMAIL), key=WEBHOOK_SECRET, now=now),
     }
 
 
@@ -191,7 +193,9 @@ def test_an_opt_out_by_any_provider_withdraws_once_however_often_it_is_sent(tool
     assert tools.send("twilio", requests["twilio"]).text == "<Response></Response>"
     found = {row["source_system"]: row for row in tools.decisions()}
     assert {row["purpose"] for row in found.values()} == {"*"}
-    assert {row["status"] for row in found.values()} == {"withdrawn"}
+    objected = {name for name, row in found.items() if row["status"] == "objected"}
+    assert objected == {"inbound-aws-sns", "inbound-mail"}
+    assert {row["status"] for row in found.values()} == {"withdrawn", "objected"}
     assert found["inbound-twilio"]["evidence"]["capture_method"] == "reply"
     assert found["inbound-aws-sns"]["evidence"]["capture_method"] == "complaint"
     assert found["inbound-brevo"]["evidence"]["capture_method"] == "provider_opt_out"

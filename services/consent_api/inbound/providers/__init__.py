@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from consent_api.inbound.providers import (
     aws_sns,
     brevo,
+    mail,
     mailchimp,
     mailgun,
     mailjet,
@@ -21,6 +22,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "aws-sns": aws_sns.PROVIDER,
     "brevo": brevo.PROVIDER,
     "generic": standard.PROVIDER,
+    "mail": mail.PROVIDER,
     "mailchimp": mailchimp.PROVIDER,
     "mailgun": mailgun.PROVIDER,
     "mailjet": mailjet.PROVIDER,

@@ -67,12 +67,14 @@ class Webhook:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
     """What the installation knows of the sender: its secrets (several while one is replaced), the public URL that the
-    provider calls, the topics it may speak for, and how a certificate is fetched."""
+    provider calls, the topics it may speak for, how a certificate is fetched, and which address on the source's channel
+    a token of a link of ours is for."""
 
     secrets: Sequence[str] = field(repr=False)
     url: str = ""
     topics: frozenset[str] = frozenset()
     fetch: Callable[[str], bytes] = field(repr=False, default=lambda _: b"")
+    open_link: Callable[[str], str | None] = field(repr=False, default=lambda _: None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

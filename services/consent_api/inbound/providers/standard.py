@@ -43,17 +43,7 @@ _SHORTEST, _LONGEST = 24, 64
 
 
 def _read(webhook: Webhook, account: Account, now: int) -> Payload:
-    message_id, timestamp = header(webhook, "webhook-id"), header(webhook, "webhook-timestamp")
-    given = header(webhook, "webhook-signature").split()
-    signed = f"{message_id}.{timestamp}.".encode() + webhook.body
-    expected = [
-        "v1," + base64.b64encode(hmac.digest(parse_secret(each), signed, hashlib.sha256)).decode()
-        for each in account.secrets
-    ]
-    if not any([any_equal(each, expected) for each in given[:10]]):  # noqa: C419 - all are compared
-        raise forged("webhook-signature")
-    if not timestamp.isdecimal() or abs(int(timestamp[:15]) - now) > CLOCK_SKEW_SECONDS:
-        raise outdated("webhook-timestamp")
+    message_id = require_signature(webhook, account, now)
     body = members(document(webhook.body))
     events = body.get("events")
     numbered = enumerate(events if isinstance(events, list) else [body])
@@ -61,6 +51,24 @@ def _read(webhook: Webhook, account: Account, now: int) -> Payload:
     if payload.unreadable and not payload.events:
         raise unreadable("body", _CURE)
     return payload
+
+
+def require_signature(webhook: Webhook, account: Account, now: int) -> str:
+    """The id of the message. WebhookRefusedError unless it is signed, and of now."""
+    message_id, timestamp = header(webhook, "webhook-id"), header(webhook, "webhook-timestamp")
+    given = header(webhook, "webhook-signature").split()
+    expected = [sign(each, message_id, timestamp, webhook.body) for each in account.secrets]
+    if not any([any_equal(each, expected) for each in given[:10]]):  # noqa: C419 - all are compared
+        raise forged("webhook-signature")
+    if not timestamp.isdecimal() or abs(int(timestamp[:15]) - now) > CLOCK_SKEW_SECONDS:
+        raise outdated("webhook-timestamp")
+    return message_id
+
+
+def sign(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """The value of `webhook-signature`."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(parse_secret(secret), signed, hashlib.sha256)).decode()
 
 
 def parse_secret(secret: str) -> bytes:

@@ -353,6 +353,13 @@ SAMPLES = [
         occurred_at=1_790_000_000_000_000,
         secrets=(STANDARD_SECRET,),
     ),
+    Sample(
+        provider="mail",
+        request=sent.mail(sent.complaint("person@example.com"), key=STANDARD_SECRET, now=NOW),
+        kind=Kind.COMPLAINT,
+        address="person@example.com",
+        secrets=(STANDARD_SECRET,),
+    ),
 ]
 
 
@@ -368,6 +375,7 @@ def test_what_a_provider_reports_is_read(sample: Sample) -> None:  # R21
 def test_a_forgery_is_refused(sample: Sample) -> None:
     strangers = {
         "generic": (sent.webhook_secret(),),
+        "mail": (sent.webhook_secret(),),
         "sendgrid": (sent.SendGrid().verification_key,),
         "aws-sns": (),
     }.get(sample.provider, (OTHER_TOKEN,))
@@ -399,7 +407,9 @@ def test_a_request_that_is_not_signed_is_refused(sample: Sample) -> None:
     assert refused.value.reason is RefusedWebhook.UNSIGNED
 
 
-@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in ("aws-sns", "sendgrid", "generic")])
+@pytest.mark.parametrize(
+    "provider", [name for name in PROVIDERS if name not in ("aws-sns", "sendgrid", "generic", "mail")]
+)
 def test_either_secret_serves_while_one_is_replaced(provider: str) -> None:
     request = next(sample.request for sample in SAMPLES if sample.provider == provider)
     assert read(provider, request, secrets=(OTHER_TOKEN, TOKEN)).events

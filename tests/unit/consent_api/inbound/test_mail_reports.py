@@ -1,0 +1,215 @@
+"""Complaints and failed deliveries that come by mail: samples to RFC 5965 and RFC 3464, and hostile mails (R21)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_api.errors import RefusedWebhook, WebhookRefusedError
+from consent_api.inbound.providers.base import InboundEvent, Kind
+from consent_api.inbound.providers.mail_reports import LONGEST, read_report
+
+TOKEN = "t" * 60
+LINKED = "linked@example.com"
+REPORT = """Feedback-Type: abuse
+User-Agent: SomeGenerator/1.0
+Version: 1
+{extra}"""
+RETURNED = """From: <news@example.com>
+To: <redacted>
+Subject: News
+{extra}
+
+Hello"""
+
+
+def opened(token: str) -> str | None:
+    return LINKED if token == TOKEN else None
+
+
+def mail(report_type: str, part_type: str, report: str, returned: str = RETURNED.format(extra="X-Id: 1")) -> bytes:
+    return f"""From: <feedback@example.net>
+To: <fbl@example.com>
+Message-ID: <1@example.net>
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type={report_type};
+\tboundary="part"
+
+--part
+Content-Type: text/plain; charset="US-ASCII"
+
+This is a report.
+
+--part
+Content-Type: {part_type}
+
+{report}
+
+--part
+Content-Type: message/rfc822
+Content-Disposition: inline
+
+{returned}
+--part--
+""".replace("\n", "\r\n").encode()
+
+
+def arf(extra: str = "", returned: str = "X-Id: 1", kind: str = "abuse") -> bytes:
+    report = REPORT.format(extra=extra).replace("abuse", kind)
+    return mail("feedback-report", "message/feedback-report", report, RETURNED.format(extra=returned))
+
+
+def dsn(*recipients: str, returned: str = "X-Id: 1", part_type: str = "message/delivery-status") -> bytes:
+    blocks = ["Reporting-MTA: dns; mx.example.net\nArrival-Date: Mon, 21 Sep 2026 16:13:20 +0200", *recipients]
+    return mail("delivery-status", part_type, "\n\n".join(blocks), RETURNED.format(extra=returned))
+
+
+def block(status: str = "5.1.1", action: str = "failed", extra: str = "") -> str:
+    return f"{extra}Final-Recipient: rfc822; person@example.com\nAction: {action}\nStatus: {status}"
+
+
+def read(mail: bytes, open_link: Callable[[str], str | None] = opened) -> list[tuple[Kind, str]]:
+    return [(each.kind, each.address) for each in events(mail, open_link)]
+
+
+def events(mail: bytes, open_link: Callable[[str], str | None] = opened) -> list[InboundEvent]:
+    return list(read_report(mail, open_link, name="n"))
+
+
+OURS = f"List-Unsubscribe: <mailto:leave@example.com>,\n <https://consent.example.com/u/{TOKEN}>"
+COMPLAINT, HARD, SOFT, OTHER = Kind.COMPLAINT, Kind.HARD_BOUNCE, Kind.SOFT_BOUNCE, Kind.OTHER
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (arf("Original-Rcpt-To: <person@example.com>"), [(COMPLAINT, "person@example.com")]),
+        (arf("Original-Rcpt-To: rfc822;person@example.com"), [(COMPLAINT, "person@example.com")]),
+        (
+            arf(
+                "Original-Rcpt-To: o'b@example.com\nOriginal-Rcpt-To: <b@example.com>\nOriginal-Rcpt-To: b@example.com"
+            ),
+            [(COMPLAINT, "o'b@example.com"), (COMPLAINT, "b@example.com")],
+        ),
+        # Our own link says whose it is, whatever the report claims.
+        (arf("Original-Rcpt-To: <other@example.com>", OURS), [(COMPLAINT, LINKED)]),
+        (arf("Original-Rcpt-To: <redacted>", OURS), [(COMPLAINT, LINKED)]),
+        (arf("", OURS), [(COMPLAINT, LINKED)]),
+        (
+            arf("Original-Rcpt-To: <person@example.com>", OURS.replace(TOKEN, "x" * 60)),
+            [(COMPLAINT, "person@example.com")],
+        ),
+        (arf("", "X-HmXmrOriginalRecipient: <person@example.com>"), [(COMPLAINT, "person@example.com")]),
+        *(
+            (arf("Original-Rcpt-To: <person@example.com>", kind=kind), [(found, "person@example.com")])
+            for kind, found in (
+                ("fraud", COMPLAINT),
+                ("virus", COMPLAINT),
+                ("other", COMPLAINT),
+                ("opt-out", COMPLAINT),
+                ("something-new", COMPLAINT),
+                ("Not-Spam", OTHER),
+                ("auth-failure", OTHER),
+            )
+        ),
+        (arf(kind="not-spam"), [(OTHER, "")]),
+        (dsn(block()), [(HARD, "person@example.com")]),
+        (dsn(block("5.2.2")), [(SOFT, "person@example.com")]),
+        (dsn(block("5.7.1")), [(SOFT, "person@example.com")]),
+        (dsn(block("4.4.1")), [(SOFT, "person@example.com")]),
+        (dsn(block("5.0.0")), [(SOFT, "person@example.com")]),
+        (dsn(block(action="delayed")), [(OTHER, "person@example.com")]),
+        (dsn(block(action="delivered")), [(OTHER, "person@example.com")]),
+        # Who was written to, and not to whom that was forwarded.
+        (dsn(block(extra="Original-Recipient: rfc822;first@example.com\n")), [(HARD, "first@example.com")]),
+        (dsn(block(), returned=OURS), [(HARD, LINKED)]),
+        (
+            dsn(block(), block("5.2.2", extra="Original-Recipient: rfc822;b@example.com\n"), returned=OURS),
+            [(HARD, "person@example.com"), (SOFT, "b@example.com")],
+        ),
+        (
+            dsn(block(), block("5.2.2"), part_type="message/global-delivery-status"),
+            [(HARD, "person@example.com"), (SOFT, "person@example.com")],
+        ),
+    ],
+)
+def test_a_report_names_what_happened_to_whom(report: bytes, expected: list[tuple[Kind, str]]) -> None:
+    assert read(report) == expected
+    assert read(report.replace(b"\r\n", b"\n")) == expected
+    assert read(report[: report.index(b"Hello") + 2]) == expected  # cut off within the returned message
+
+
+def test_a_bounce_has_its_time_and_a_complaint_that_of_its_receipt() -> None:
+    [bounced] = events(dsn(block() + "\nLast-Attempt-Date: Mon, 21 Sep 2026 16:13:20 +0200"))
+    assert bounced.occurred_at == 1_790_000_000_000_000
+    [complained] = events(arf("Original-Rcpt-To: <person@example.com>\nArrival-Date: Mon, 21 Sep 2026 16:13:20 +0200"))
+    assert complained.occurred_at is None
+    assert events(dsn(block() + "\nLast-Attempt-Date: yesterday"))[0].occurred_at is None
+
+
+def test_a_returned_header_alone_will_do() -> None:
+    report = arf("", OURS).replace(b"message/rfc822", b"text/rfc822-headers")
+    assert read(report) == [(COMPLAINT, LINKED)]
+
+
+def nested(kind: str, count: int) -> bytes:
+    lines = ["Content-Type: multipart/report; boundary=b0"]
+    for n in range(count):
+        lines += ["", f"--b{n}", f"Content-Type: {kind.format(n=n + 1)}"]
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"",
+        b"\0" * 1000,
+        b"hello",
+        b"Subject: STOP\n\nunsubscribe",
+        arf(),
+        arf("Original-Rcpt-To: <redacted>"),
+        dsn(),
+        dsn("Final-Recipient: rfc822; nobody\nAction: failed\nStatus: 5.1.1"),
+        arf("Original-Rcpt-To: <person@example.com>", kind=""),
+        mail("feedback-report", "text/plain", REPORT),
+        arf("Original-Rcpt-To: <person@example.com>").replace(b"multipart/report", b"multipart/mixed"),
+        arf("Original-Rcpt-To: <person@example.com>").replace(b'boundary="part"', b"boundary="),
+        nested("multipart/mixed; boundary=b{n}", 5_000),
+        nested("message/rfc822", 5_000),
+        nested("multipart/digest; boundary*0=b{n}", 5_000),
+        b"Content-Type: message/rfc822\n\n" * 30_000,
+        b"Content-Type: multipart/report; " + b';a="' * 200_000 + b"\n\n",
+        b"Content-Type: multipart/report; boundary=b\n" + b" x\n" * 300_000,
+        b"Content-Type: multipart/report; boundary=b\n\n" + b"--b\n" * 200_000,
+        nested("multipart/mixed; boundary=b{n}", 8) + b"\n" * 900_000,
+        b"A: b\n" * 200_000,
+        b"Content-Type: =?utf-8?q?multipart/report?=; boundary=\xff\xfe\n\n--\xff\xfe\n",
+    ],
+)
+def test_what_is_no_report_is_refused_and_soon(hostile: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(WebhookRefusedError) as refused:
+        read(hostile)
+    assert refused.value.reason is RefusedWebhook.UNREADABLE
+    assert refused.value.cure
+    assert time.process_time() - began < 2.0
+
+
+def test_a_long_message_that_is_returned_is_not_read_to_its_end() -> None:
+    report = arf("Original-Rcpt-To: <person@example.com>")
+    assert read(report.replace(b"Hello", b"word " * LONGEST)) == [(COMPLAINT, "person@example.com")]
+    assert read(report.replace(b"Hello", b"word\n" * 300_000)) == [(COMPLAINT, "person@example.com")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 700), st.binary(max_size=6)), max_size=5))
+def test_a_damaged_report_is_read_or_refused(changes: list[tuple[int, bytes]]) -> None:
+    damaged = bytearray(arf("Original-Rcpt-To: <person@example.com>", OURS))
+    for at, new in changes:
+        damaged[at : at + len(new)] = new
+    with suppress(WebhookRefusedError):
+        read(bytes(damaged))
