@@ -83,7 +83,7 @@ def test_operations_have_names_that_read_well_in_a_client(document: dict[str, An
     assert len(names) == len(set(names))
     for name in names:
         assert re.fullmatch(
-            r"(?:submit|get|list|link|unlink|explain|check|create|resolve|extend)[A-Z][a-zA-Z]+", name
+            r"(?:submit|get|list|link|unlink|explain|check|create|resolve|extend|use)[A-Z][a-zA-Z]+", name
         ), name
 
 

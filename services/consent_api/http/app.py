@@ -16,7 +16,18 @@ from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
-from consent_api.http import decisions, events, explain, models, notices, rendering, renewals, reviews, subjects
+from consent_api.http import (
+    allow_once,
+    decisions,
+    events,
+    explain,
+    models,
+    notices,
+    rendering,
+    renewals,
+    reviews,
+    subjects,
+)
 from consent_api.http import inbound as inbound_routes
 from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.examples import EXAMPLES
@@ -64,7 +75,7 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
-_DESCRIBED = (links_api, rights_models, notices, renewals)
+_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -119,6 +130,7 @@ def create_app(
     app.include_router(subjects.routes(ledger, rules, dependencies))
     app.include_router(events.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))
+    app.include_router(allow_once.routes(ledger, rules, dependencies))
     sealer, themes = Links(ledger.context.keyring), themes or {}
     maker = LinkMaker(sealer, themes, rules, public_url=public_url) if public_url is not None else None
     link_pages = LinkPages(sealer, themes, metrics, public_url=public_url)

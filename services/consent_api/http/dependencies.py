@@ -102,6 +102,8 @@ class RequestDependencies:
     admin_body: Callable[..., AsyncIterator[bytes]]
     read: Callable[..., Awaitable[ApiKey]]
     read_body: Callable[..., AsyncIterator[bytes]]
+    check: Callable[..., Awaitable[ApiKey]]
+    check_body: Callable[..., AsyncIterator[bytes]]
     make_links: Callable[..., Awaitable[ApiKey]]
     links_body: Callable[..., AsyncIterator[bytes]]
     read_rights: Callable[..., Awaitable[ApiKey]]
@@ -117,6 +119,7 @@ class RequestDependencies:
         admin = callers.require("admin", READ)
         # Which budget a batch takes from shows in its body, which is not read where neither has room.
         batch = callers.require("submit", LIVE_BATCHES, BULK, cost=0.0)
+        check = callers.require("check", READ)
         make_links = callers.require("links", BULK, cost=0.0)
         write_rights = callers.require("rights:write", READ)
         return cls(
@@ -129,6 +132,8 @@ class RequestDependencies:
             admin_body=read_body(small, admin, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
             read=read,
             read_body=read_body(small, read, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
+            check=check,
+            check_body=read_body(small, check, at_once=ConcurrencyLimit(_QUESTIONS_AT_ONCE)),
             make_links=make_links,
             links_body=read_body(_LINKS_BODY, make_links, at_once=ConcurrencyLimit(_LINKS_AT_ONCE)),
             read_rights=callers.require("rights:read", READ),

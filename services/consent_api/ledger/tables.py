@@ -230,6 +230,15 @@ address_codes = Table(
     PrimaryKeyConstraint("tenant", "channel", "address_key"),
 )
 
+# The text that confirmed a STOP: the last one let through at each address, and which withdrawal it confirmed.
+allow_once_uses = Table(
+    "allow_once_uses",
+    metadata,
+    Column("address_id", BigInteger, ForeignKey("addresses.address_id"), primary_key=True),
+    Column("decision_id", Uuid, ForeignKey("decisions.decision_id"), nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+)
+
 # What tools report of an address: the last hard bounce, and the last delivery. A finding is recorded as a decision.
 deliverability = Table(
     "deliverability",
@@ -543,6 +552,7 @@ GRANTS: dict[str, str] = {
     "notices": "SELECT, INSERT",
     "renewals": "SELECT, INSERT, UPDATE",
     "address_codes": "SELECT, INSERT, UPDATE, DELETE",
+    "allow_once_uses": "SELECT, INSERT, UPDATE",
     "deliverability": "SELECT, INSERT, UPDATE, DELETE",
     "live_repeats": "SELECT, INSERT",
     "outbox": "SELECT, INSERT, UPDATE, DELETE",

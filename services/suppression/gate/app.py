@@ -10,13 +10,19 @@ from msgspec import UNSET
 
 from consent_client import Answer, Checker, SuppressionView
 from consent_client.answers import Policy
+from consent_contracts.decisions import GIVEN, STATUSES
+from consent_contracts.reading import UNKNOWN
 from consent_http import api_docs, openapi, problem_details, request_body, request_id_middleware
 from consent_http.api_keys import ApiKey, KeyFile, bearer
 from consent_http.errors import InvalidApiKeysError, ProblemError
 from consent_http.rate_limits import ConcurrencyLimit, RateLimits
+from consent_privacy.addresses import canonical
 from consent_privacy.keyring import Keyring
 from consent_service.clock import elapsed_micros, now_micros
+from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.contract import (
+    ALLOW_ONCE,
+    CONFIRMATION,
     DENY,
     EXAMPLES,
     MOST_BYTES,
@@ -34,6 +40,8 @@ _SLICE = 25
 _SLICE_SECONDS = 0.005
 """For which a request may keep others waiting."""
 _SCOPE = "check"
+_LIFTED = (STATUSES - {GIVEN}) | {UNKNOWN}
+"""Reasons for which a confirmation is permitted all the same: not an address that takes no messages, say."""
 _RETRY_SECONDS = 5
 _CHECKED_AT_ONCE = 64
 """Requests of one tenant, with bodies of up to 4 MiB."""
@@ -52,8 +60,12 @@ class Gate:
         default_region: str,
         unknown: Callable[[str], Policy],
         limits: RateLimits | None = None,
+        allow_once: AllowOnceApi | None = None,
     ) -> None:
         self._views = views
+        self._keyring = keyring
+        self._region = default_region
+        self._allow_once = allow_once
         self._limits = limits or RateLimits({})
         self._keys = keys
         self._metrics = metrics
@@ -91,13 +103,13 @@ class Gate:
         self._limits.admit(REQUESTS, key)
         return key
 
-    async def check(self, caller: ApiKey, request: CheckRequest) -> list[Answer]:
+    async def check(self, caller: ApiKey, request: CheckRequest, authorization: str = "") -> list[Answer]:
         """The answers, in order. ProblemError 503 where the list cannot be answered from, unless the request has each
         denied then: a campaign would strike out its whole list and call that a success.
 
         Lets other requests go between slices of time, so that one caller's ten thousand addresses, however hard they
         are to read, do not hold up another's one. The requests of a tenant take turns: however many it sends at once,
-        between two slices of another tenant there is one of its own."""
+        between two slices of another tenant there is one of its own. ``authorization``: the caller's, for a token."""
         checker = self._checker(caller, request)
         clear = bool(request.addresses)
         addresses = request.addresses or request.address_keys
@@ -110,6 +122,8 @@ class Gate:
                 field="addresses",
                 cure="Send one of the two lists.",
             )
+        if request.allow_once is not UNSET and (len(addresses) != 1 or request.purpose != CONFIRMATION):
+            raise _token_misused()
         self._limits.charge(ADDRESSES, caller, len(addresses))
         answers: list[Answer] = []
         while len(answers) < len(addresses):
@@ -124,9 +138,34 @@ class Gate:
         if unusable is not None and request.when_stale != DENY:
             self._metrics.answers.labels(request.channel, "false", unusable.reason).inc(len(addresses))
             raise _list_unusable(unusable)
+        if request.allow_once is not UNSET:
+            answers = [await self._with_token(caller, request, answers[0], authorization)]
         for (permitted, reason), count in Counter((each.permitted, each.reason) for each in answers).items():
             self._metrics.answers.labels(request.channel, str(permitted).lower(), reason).inc(count)
         return answers
+
+    async def _with_token(self, caller: ApiKey, request: CheckRequest, answer: Answer, authorization: str) -> Answer:
+        """What nothing but a person's choice forbids, or nothing, is permitted by the token. It is used up in every
+        case: where the STOP has not reached the list yet, too."""
+        if answer.list_unusable or not (answer.permitted or answer.reason in _LIFTED) or request.allow_once is UNSET:
+            return answer
+        if self._allow_once is None:
+            return _denied(answer, "unavailable", "this gate has no CONSENT_RELAY_GATE_API_URL")
+        if request.address_keys:
+            (address_key,) = request.address_keys
+        else:
+            assert request.addresses
+            spelled = canonical(request.channel, request.addresses[0], default_region=self._region)
+            address_key = self._keyring.address_key(caller.tenant, request.channel, spelled)
+        permitted = await self._allow_once.use(
+            authorization, channel=request.channel, address_key=address_key, token=request.allow_once
+        )
+        if permitted is None:
+            return _denied(answer, "unavailable", "the API did not say whether the token is good")
+        if not permitted:
+            reason = "unknown" if answer.permitted else answer.reason
+            return _denied(answer, reason, "the allow_once token is used up, too old, or of another address")
+        return answer._replace(permitted=True, reason=ALLOW_ONCE, detail=None, expires_at=None)
 
     @staticmethod
     def _check_slice(checker: Checker | None, addresses: Sequence[str], purpose: str, *, clear: bool) -> list[Answer]:
@@ -163,6 +202,20 @@ class Gate:
                 cure=f"Send one of: {', '.join(self._views)}.",
             )
         return self._checkers.get((caller.tenant, view.channel))
+
+
+def _denied(answer: Answer, reason: str, detail: str) -> Answer:
+    return answer._replace(permitted=False, reason=reason, detail=detail)
+
+
+def _token_misused() -> ProblemError:
+    return ProblemError(
+        422,
+        "invalid-request",
+        "A token lets one text through, to one address, that confirms its STOP.",
+        field="allow_once",
+        cure=f"Send one address, and the purpose {CONFIRMATION}.",
+    )
 
 
 def _list_unusable(answer: Answer) -> ProblemError:
@@ -207,7 +260,7 @@ def create_app(gate: Gate, metrics: GateMetrics, *, docs: bool = True) -> FastAP
             body = await request_body.read(request, limit=MOST_BYTES)
             began = time.perf_counter()
             asked = request_body.decode(body, REQUEST)
-            answers = await gate.check(caller, asked)
+            answers = await gate.check(caller, asked, request.headers["authorization"])
             content = RESPONSE.encode(CheckResponse(results=results_of(answers)))
         metrics.check_seconds.labels(_size(len(answers))).observe(time.perf_counter() - began)
         return Response(content, media_type="application/json")

@@ -31,10 +31,12 @@ AddressKeys = Annotated[
 ]
 REASONS = (
     *sorted(STATUSES),
-    *("undeliverable", "unknown", "future_dated", "stale", "hole", "unreadable", "unavailable", "invalid_address"),
+    *("allow_once", "undeliverable", "unknown", "future_dated", "stale", "hole", "unreadable", "unavailable"),
+    *("invalid_address",),
 )
-
-
+CONFIRMATION: Final = "opt-out-confirmation"
+"""The purpose of the one text that a token lets through: of no other, so of no marketing."""
+ALLOW_ONCE: Final = "allow_once"
 REFUSE: Final = "refuse"
 DENY: Final = "deny"
 
@@ -70,6 +72,19 @@ class CheckRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             " request with 503 (refuse, also where this is left out), or each address as not permitted (deny)"
         ),
     ] = REFUSE
+    allow_once: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=200,
+                description="a token of the API's /v1/allow-once, with one address and the purpose"
+                f" {CONFIRMATION}: the one text that confirms a STOP is permitted though the address is refused. The"
+                " token is then used up",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -81,6 +96,7 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
         str,
         Meta(
             description="given, refused, withdrawn, objected, expired, invalidated: the deciding decision's status; "
+            "allow_once: refused, and permitted for this one text by its token; "
             "undeliverable: no person refused, and a tool reported a hard bounce, and no delivery since; "
             "unknown: no decision; future_dated; stale, hole, unreadable, unavailable: the gate cannot know, so no; "
             "invalid_address: see detail",

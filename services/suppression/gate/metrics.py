@@ -63,7 +63,7 @@ class GateMetrics:
             ),
         )
         from_zero(metrics.check_seconds, SIZES)
-        from_zero(metrics.answers, channels, ("true",), (GIVEN,))
+        from_zero(metrics.answers, channels, ("true",), (GIVEN, "allow_once"))
         from_zero(metrics.answers, channels, ("false",), _DENIALS)
         return metrics
 

@@ -24,6 +24,7 @@ from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health, serve_metrics
+from suppression.gate.allow_once import AllowOnceApi
 from suppression.gate.app import Gate, create_app
 from suppression.gate.metrics import GateMetrics, ViewMetrics
 from suppression.gate.settings import GateSettings
@@ -89,6 +90,7 @@ def run_gate(settings: GateSettings) -> int:
         default_region=settings.default_region,
         unknown=settings.unknown,
         limits=RateLimits(settings.rates),
+        allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
     )
     server = _Server(
         http_server.config(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, cast
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -45,6 +46,11 @@ class GateSettings(KeyringSettings):
     )
     gate_bulk_stale_after: float = Field(900.0, ge=1, le=86_400, description="the same for decisions recorded in bulk")
 
+    gate_api_url: str | None = Field(
+        None,
+        description="URL of the API, which decides whether an allow_once token is good; without it none is",
+    )
+
     gate_key_request_rate: float = Field(
         500.0,
         ge=0,
@@ -61,6 +67,14 @@ class GateSettings(KeyringSettings):
         if not os.access(path, os.R_OK):
             raise ValueError("names a file that is missing or cannot be read by this user")
         return path
+
+    @field_validator("gate_api_url")
+    @classmethod
+    def _api(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError("requires the URL of the API, such as http://api:8080")
+        return url or None
 
     @field_validator("gate_unknown")
     @classmethod

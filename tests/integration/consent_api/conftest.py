@@ -110,7 +110,7 @@ def metrics_registry() -> CollectorRegistry:
 @pytest.fixture
 def api_key(owner_engine: Engine) -> str:
     """A key of tenant acme that may do all that the API does."""
-    scopes = ["submit", "read", "links", "admin", "rights:read", "rights:write"]
+    scopes = ["submit", "read", "links", "admin", "check", "rights:read", "rights:write"]
     with owner_engine.begin() as connection:
         return key_store.create(connection, tenant="acme", scopes=scopes, name="tests", now=now_micros())
 

@@ -31,6 +31,7 @@ GRANT = {
     "evidence": {name: f"some {name}" for name in EVIDENCE},
 }
 ADDRESSES = {"addresses": [{"channel": "sms", "address": A}]}
+STOP = {"channel": "sms", "address": A, "purpose": "*", "status": "withdrawn", "evidence": {"capture_method": "reply"}}
 KEY = "Idempotency-Key"
 
 CALLS: list[tuple[str, str, str, object, int]] = [
@@ -67,6 +68,16 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ("GET", "/v1/renewals", "/v1/renewals", None, 200),
     ("GET", "/v1/renewals?after=x", "/v1/renewals", None, 422),
     ("GET", "/v1/notices/n/2/fr", "/v1/notices/{notice_id}/{version}/{language}", None, 404),
+    ("POST", "/v1/allow-once", "/v1/allow-once", {"channel": "sms", "address": "+33639980099"}, 404),
+    ("POST", "/v1/decisions", "/v1/decisions", STOP, 201),
+    ("POST", "/v1/allow-once", "/v1/allow-once", {"channel": "sms", "address": A}, 200),
+    (
+        "POST",
+        "/v1/allow-once/use",
+        "/v1/allow-once/use",
+        {"channel": "sms", "address_key": f"h1.{'A' * 43}", "token": "no token"},
+        200,
+    ),
     ("DELETE", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", f"/v1/decisions/{uuid4()}/receipts", "/v1/decisions/{decision_id}/receipts", None, 404),
     ("GET", "/v1/subjects/s1/history", "/v1/subjects/{subject_ref}/history", None, 200),
@@ -128,6 +139,8 @@ def test_every_answer_is_as_described(client: TestClient, document: dict[str, An
 
 
 def test_every_example_of_a_request_is_accepted(client: TestClient, document: dict[str, Any], review_id: str) -> None:
+    example = document["components"]["schemas"]["AllowOnceRequest"]["examples"][0]
+    client.post("/v1/decisions", json={**STOP, **example}, headers={KEY: str(uuid4())})
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if "requestBody" not in operation:

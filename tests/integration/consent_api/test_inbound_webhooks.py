@@ -115,7 +115,7 @@ def build(ledger: Ledger, owner_engine: Engine, metrics_registry: CollectorRegis
     file.write_text(yaml.safe_dump({"sources": entries}))
     environ = {"TOKEN": TOKEN, "SENDGRID_KEY": SENDGRID.verification_key, "WEBHOOK_SECRET": WEBHOOK_SECRET}
     with owner_engine.begin() as connection:
-        scopes = ["submit", "read", "admin"]
+        scopes = ["submit", "read", "admin", "check"]
         key = key_store.create(connection, tenant="acme", scopes=scopes, name="tests", now=now_micros())
     opened: list[TestClient] = []
 
@@ -359,6 +359,44 @@ def test_a_hard_bounce_denies_until_a_later_delivery_and_withdraws_nothing(tools
     with tools.engine.connect() as connection:
         published = connection.execute(text("SELECT count(*) FROM outbox_bulk")).scalar_one()
     assert published == 2
+
+
+def test_one_text_may_confirm_a_stop_once_at_whichever_gate(tools: Tools, ledger: Ledger) -> None:  # R18
+    def issue(address: str = NUMBER) -> Any:
+        return tools.client.post("/v1/allow-once", json={"channel": "sms", "address": address})
+
+    def use(token: str, number: str = NUMBER) -> bool:
+        key = ledger.context.keyring.address_key("acme", "sms", number)
+        body = {"channel": "sms", "address_key": key, "token": token}
+        answer = tools.client.post("/v1/allow-once/use", json=body)
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["permitted"])
+
+    assert issue().status_code == 404
+    tools.decide(channel="sms", address=NUMBER, purpose="*", status="withdrawn")
+    assert issue().status_code == 404  # No message of the person's is to be confirmed.
+    assert tools.send("twilio", sent.twilio_reply("STOP", token=TOKEN, url=URL, number=NUMBER)).status_code == 200
+    token = issue().json()["token"]
+    assert issue().json()["token"] == token
+    assert token.count(NUMBER) == 0
+    other = "+33639980002"
+    assert tools.send("twilio", sent.twilio_reply("STOP", token=TOKEN, url=URL, number=other)).status_code == 200
+    decision_id, _, mark = token.partition(".")
+    forged = (f"{uuid4()}.{mark}", f"{decision_id}.h1.{'A' * 43}", decision_id, "", "é", "\0" * 200)
+    assert not any(use(each) for each in forged if each)
+    assert not use(token, other)
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(use, [token] * 16)) == 1
+    assert issue().status_code == 404
+    # A second STOP is withdrawn again, and not confirmed again.
+    assert tools.send("twilio", sent.twilio_reply("stop!!", token=TOKEN, url=URL, number=NUMBER)).status_code == 200
+    assert issue().status_code == 404
+    # The other person's token ends with its five minutes.
+    late = issue(other).json()["token"]
+    with tools.engine.begin() as connection:
+        connection.execute(text("UPDATE decisions SET recorded_at = recorded_at - 301000000, effective_at = 0"))
+    assert not use(late, other)
+    assert issue(other).status_code == 404
 
 
 def test_a_refusal_is_the_reason_where_there_is_one(tools: Tools) -> None:

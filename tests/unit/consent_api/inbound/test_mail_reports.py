@@ -174,7 +174,7 @@ def nested(kind: str, count: int) -> bytes:
         arf(),
         arf("Original-Rcpt-To: <redacted>"),
         dsn(),
-        dsn("Final-Recipient: rfc822; nobody\nAction: failed\nStatus: 5.1.1"),
+        dsn("Final-Recipient: rfc822; unknown\nAction: failed\nStatus: 5.1.1"),
         arf("Original-Rcpt-To: <person@example.com>", kind=""),
         mail("feedback-report", "text/plain", REPORT),
         arf("Original-Rcpt-To: <person@example.com>").replace(b"multipart/report", b"multipart/mixed"),

@@ -337,6 +337,12 @@ CREATE TABLE address_codes (
     PRIMARY KEY (tenant, channel, address_key)
 );
 
+CREATE TABLE allow_once_uses (
+    address_id bigint PRIMARY KEY REFERENCES addresses,
+    decision_id uuid NOT NULL REFERENCES decisions,
+    used_at bigint NOT NULL
+);
+
 CREATE TABLE deliverability (
     address_id bigint PRIMARY KEY REFERENCES addresses,
     bounced_at bigint,
