@@ -14,6 +14,8 @@ from consent_http.errors import ProblemError
 from consent_http.problem_details import MEDIA_TYPE
 
 _RETRY_SECONDS = "5"
+_CUT_OFF = (400, 408)
+"""Of a body that has not come whole. To such a status some providers never send again."""
 
 SourceId = Annotated[str, Path(max_length=40)]
 
@@ -27,7 +29,13 @@ def routes(receiver: Receiver, inbound: Inbound) -> APIRouter:
         source = _source(inbound, source_id)
         try:
             with receiver.held(source):
-                body = await request_body.read_any(request, limit=source.called.longest_body)
+                try:
+                    body = await request_body.read_any(request, limit=source.called.longest_body)
+                except ProblemError as error:
+                    if error.status not in _CUT_OFF:
+                        raise
+                    receiver.cut_off(source)
+                    return _again(source)
                 webhook = Webhook(query=request.url.query, headers=dict(request.headers), body=body)
                 await receiver.receive(source, webhook)
         except WebhookRefusedError as error:

@@ -109,6 +109,10 @@ class Receiver:
         finally:
             self._held[source.id] -= 1
 
+    def cut_off(self, source: Source) -> None:
+        """A request of which the body has not come whole."""
+        self._count(source, UNAVAILABLE, why="incomplete body")
+
     async def receive(self, source: Source, webhook: Webhook) -> None:
         """Returns once all of it is recorded or counted.
 
