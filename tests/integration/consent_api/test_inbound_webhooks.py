@@ -27,6 +27,7 @@ from consent_api.inbound.receiver import Inbound, Receiver
 from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger import key_store, reviews
 from consent_api.ledger.ledger import Ledger
+from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
@@ -359,6 +360,31 @@ def test_a_hard_bounce_denies_until_a_later_delivery_and_withdraws_nothing(tools
     with tools.engine.connect() as connection:
         published = connection.execute(text("SELECT count(*) FROM outbox_bulk")).scalar_one()
     assert published == 2
+
+
+def test_our_own_link_names_the_person_of_a_complaint(tools: Tools, ledger: Ledger) -> None:  # R21
+    links = Links(ledger.context.keyring)
+    known, claimed = "known@example.com", "claimed@example.com"
+
+    def complain(**link: Any) -> str:
+        """Who has objected: by a report that claims another one, and returns a message with this link of ours."""
+        token = links.token(
+            Link(kind=LinkKind.ONE_CLICK, purpose="*", **{"tenant": "acme", "channel": "email", **link})
+        )
+        field = f"Subject: News\nList-Unsubscribe: <https://choices.example.com/u/{token}>"
+        report = sent.complaint(claimed).replace(b"Subject: News", field.encode())
+        before = {each["decision_id"] for each in tools.decisions()}
+        assert tools.send("mail", sent.mail(report, key=WEBHOOK_SECRET, now=int(time.time()))).status_code == 200
+        [new] = [each for each in tools.decisions() if each["decision_id"] not in before]
+        assert (new["status"], new["evidence"]["capture_method"]) == ("objected", "complaint")
+        keys = {ledger.context.keyring.address_key("acme", "email", address): address for address in (known, claimed)}
+        with tools.engine.connect() as connection:
+            where = {"address_id": new["address_id"]}
+            query = text("SELECT address_key FROM address_keys WHERE address_id = :address_id")
+            return keys[connection.execute(query, where).scalar_one()]
+
+    assert complain(address=known) == known
+    assert complain(channel="sms", address=NUMBER) == claimed
 
 
 def test_one_text_may_confirm_a_stop_once_at_whichever_gate(tools: Tools, ledger: Ledger) -> None:  # R18

@@ -350,3 +350,13 @@ def test_a_moment_is_declared_as_one(name: str) -> None:
         kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
         declared = {"type": "long", "logicalType": "timestamp-micros"} in kinds
         assert declared == ("Microseconds since 1970-01-01T00:00:00Z, UTC." in field["doc"]), field["name"]
+
+
+@pytest.mark.parametrize("status", ["undeliverable", "delivered"])
+def test_a_bounce_or_a_delivery_is_of_the_address_alone(status: str) -> None:
+    finding = CHANGE | {"purpose": "@delivery", "status": status, "subject_ref": None}
+    [decision] = entry_from_change(finding).decisions
+    assert (decision.purpose, decision.status) == ("@delivery", status)
+    for wrong in ({"subject_ref": "ann"}, {"status": "given"}, {"status": "withdrawn"}, {"purpose": "*"}):
+        with pytest.raises(InvalidRecordError):
+            entry_from_change(finding | wrong)

@@ -33,7 +33,8 @@ async def test_a_body_that_is_cut_off(provider: str, status: int) -> None:
     inbound = Inbound(sources={"tool": source}, metrics=InboundMetrics.on(CollectorRegistry(), sources=["tool"]))
     app = FastAPI()
     app.include_router(routes(receiver, inbound))  # type: ignore[arg-type]
-    came = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    begun: dict[str, Any] = {"type": "http.request", "body": b"{", "more_body": True}
+    came = iter([begun, {"type": "http.disconnect"}])
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

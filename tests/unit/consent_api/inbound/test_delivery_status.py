@@ -14,11 +14,10 @@ HARD, SOFT = Kind.HARD_BOUNCE, Kind.SOFT_BOUNCE
         *((code, SOFT, HARD) for code in ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1", "5.01.01")),
         *((code, HARD, SOFT) for code in ("5.2.2", "5.2.3", "5.3.4", "5.6.1", "5.7.1", "5.7.26", "4.4.1", "4.1.1")),
         *((code, word, word) for code in ("5.0.0", "5.1.0", "5.4.1", "5.5.0") for word in (HARD, SOFT)),
-        *(
-            (nothing, word, word)
-            for nothing in (None, "", 550, [], "no such user", "10.5.1.1")
-            for word in (HARD, SOFT)
-        ),
+        *((text, word, word) for text in ("", "no such user", "10.5.1.1") for word in (HARD, SOFT)),
+        (None, HARD, HARD),
+        (550, SOFT, SOFT),
+        (["5.1.1"], SOFT, SOFT),
         ("smtp; 550 5.1.1 <x>: no such user", SOFT, HARD),
         ("550-5.7.26 unauthenticated", HARD, SOFT),
     ],
