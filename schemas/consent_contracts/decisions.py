@@ -57,13 +57,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class AddressEntry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """All current decisions on one address: at most one per subject and purpose, sorted by both."""
+    """All current decisions on one address: at most one per subject and purpose, sorted by both.
+
+    ``erased_at``: when the last erasure took place that concerned it (micros). What was there before is not in it, but
+    for the decisions that the erasure left.
+    """
 
     tenant: str
     channel: str
     address_key: str
     sealed_address: bytes | None
     decisions: tuple[Decision, ...]
+    erased_at: int | None = None
 
 
 def permits(decision: Decision) -> bool:

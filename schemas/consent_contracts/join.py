@@ -49,11 +49,15 @@ def join(state: AddressEntry | None, other: AddressEntry) -> AddressEntry:
     Both describe one (tenant, channel, address_key); ValueError when they do not. Of two sealed forms of the
     address a well-formed one is kept, and of two such the greater bytes: key ids lead them and ascend with age, so the
     newest key wins.
+
+    After an erasure nothing of before counts: the state of the later erasure is the whole result, seal included.
     """
     if state is None:
         return other
     if (state.address_key, state.channel, state.tenant) != (other.address_key, other.channel, other.tenant):
         raise ValueError("two different addresses cannot be joined")
+    if state.erased_at != other.erased_at:
+        return max(state, other, key=_erased_at)
     register = {(d.subject_ref, d.purpose): d for d in state.decisions}
     changed = False
     for decision in other.decisions:
@@ -71,6 +75,7 @@ def join(state: AddressEntry | None, other: AddressEntry) -> AddressEntry:
         address_key=state.address_key,
         sealed_address=sealed,
         decisions=_sorted(register.values()) if changed else state.decisions,
+        erased_at=state.erased_at,
     )
 
 
@@ -78,6 +83,10 @@ def well_formed(sealed: bytes) -> bool:
     """Whether it is laid out as a sealed address: length of the key id, key id, nonce (12 bytes), text and tag (16)."""
     length = sealed[0] if sealed else 0
     return _KEY_ID.fullmatch(sealed[1 : 1 + length]) is not None and len(sealed) > 1 + length + 28
+
+
+def _erased_at(entry: AddressEntry) -> int:
+    return -1 if entry.erased_at is None else entry.erased_at
 
 
 def _seal(one: bytes | None, other: bytes | None) -> bytes | None:

@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from consent_contracts.checks import CHANNEL, MAX_LOSS, check_moments
 from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, FINDINGS, GIVEN, STATUSES, AddressEntry, Decision
 from consent_contracts.errors import InvalidRecordError
+from consent_contracts.join import join
 from consent_contracts.verdict import Verdict, verdicts
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -47,24 +50,29 @@ def entry_from_change(datum: Mapping[str, Any]) -> AddressEntry:
         raise InvalidRecordError("sealed_address", f"must not exceed {LONGEST_SEAL} bytes")
     if datum["effective_at"] > datum["recorded_at"]:
         raise InvalidRecordError("effective_at", "must not be later than recorded_at")
-    return AddressEntry(
+    check_moments(datum, "erased_at")
+    entry = AddressEntry(
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
         sealed_address=datum["sealed_address"] or None,
         decisions=(_decision(datum),),
+        erased_at=datum["erased_at"],
     )
+    remaining = tuple(map(_decision, datum["remaining"]))
+    return join(entry, msgspec.structs.replace(entry, decisions=remaining)) if remaining else entry
 
 
 def entry_from_avro(datum: Mapping[str, Any]) -> AddressEntry:
     """The decisions of a SuppressionEntry. Raises InvalidRecordError for times that no calendar holds."""
-    check_moments(datum, "written_at")
+    check_moments(datum, "written_at", "erased_at")
     return AddressEntry(
         tenant=datum["tenant"],
         channel=datum["channel"],
         address_key=datum["address_key"],
         sealed_address=datum["sealed_address"] or None,
         decisions=tuple(_decision(each) for each in datum["decisions"]),
+        erased_at=datum["erased_at"],
     )
 
 
@@ -89,19 +97,8 @@ def entry_to_avro(entry: AddressEntry, written_at: int) -> dict[str, Any]:
         "channel": entry.channel,
         "address_key": entry.address_key,
         "sealed_address": entry.sealed_address,
-        "decisions": [
-            {
-                "decision_id": d.decision_id,
-                "subject_ref": d.subject_ref,
-                "purpose": d.purpose,
-                "status": d.status,
-                "effective_at": d.effective_at,
-                "recorded_at": d.recorded_at,
-                "expires_at": d.expires_at,
-                "bulk": d.bulk,
-            }
-            for d in entry.decisions
-        ],
+        "erased_at": entry.erased_at,
+        "decisions": [msgspec.structs.asdict(d) for d in entry.decisions],
         "verdicts": {
             purpose: {
                 "permitted": v.permitted,

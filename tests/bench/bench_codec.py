@@ -58,6 +58,8 @@ CHANGE = {
     "source_system": "crm",
     "bulk": False,
     "rewrite": False,
+    "erased_at": None,
+    "remaining": [],
 }
 
 

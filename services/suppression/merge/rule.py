@@ -60,7 +60,11 @@ def merge(
                 merged.tenant_mismatches.append(position)
                 continue
             before = None
-        if before is not None and before.sealed_address != change.sealed_address:
+        if (
+            before is not None
+            and before.erased_at == change.erased_at
+            and before.sealed_address != change.sealed_address
+        ):
             before, change = _without_the_lesser_seal(before, change, rank)
         after = join(before, change)
         if position in rewrites:
@@ -71,6 +75,11 @@ def merge(
         merged.joined += 1
         entries[key] = after
     return merged
+
+
+def _differ_in_seal(before: AddressEntry, change: AddressEntry) -> bool:
+    """Of two erasures the later one brings its own, whichever that is."""
+    return before.sealed_address != change.sealed_address and before.erased_at == change.erased_at
 
 
 def _without_the_lesser_seal(
@@ -106,4 +115,6 @@ def fail_closed_entry(change: AddressEntry, *, lost: bytes, now: int) -> Address
         address_key=change.address_key,
         sealed_address=None,
         decisions=(unknown,),
+        # Else the change, which is of a later erasure, would count alone.
+        erased_at=change.erased_at,
     )

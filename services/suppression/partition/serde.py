@@ -127,6 +127,8 @@ class EntrySerde:
                 if record.timestamp > 0 and datum["recorded_at"] > record.timestamp * 1_000 + MAX_LEAD_MICROS:
                     # A time far ahead would outlive every later choice of the person.
                     raise InvalidRecordError("recorded_at", "must not be a day later than the record's append")
+                if record.timestamp > 0 and (change.erased_at or 0) > record.timestamp * 1_000 + MAX_LEAD_MICROS:
+                    raise InvalidRecordError("erased_at", "must not be a day later than the record's append")
                 if change.channel not in channels:
                     raise InvalidRecordError("channel", f"is none of {', '.join(channels)}")
                 if record.key != change.address_key.encode():

@@ -59,6 +59,8 @@ def datum(number: int, **fields: Any) -> dict[str, Any]:
         "source_system": None,
         "bulk": False,
         "rewrite": False,
+        "erased_at": None,
+        "remaining": [],
         **fields,
     }
 

@@ -96,7 +96,7 @@ def test_any_bytes_have_a_fingerprint_or_none(value: bytes) -> None:
 def test_the_last_field_of_an_entry_is_the_time_of_writing_after_a_map() -> None:
     """What `fingerprint` takes for granted of the schema."""
     fields = fastavro.parse_schema(schemas.current_schema("SuppressionEntry"))["fields"]
-    names = ["tenant", "channel", "address_key", "sealed_address", "decisions", "verdicts", "written_at"]
+    names = ["tenant", "channel", "address_key", "sealed_address", "erased_at", "decisions", "verdicts", "written_at"]
     assert [each["name"] for each in fields] == names
     assert (fields[-2]["type"]["type"], fields[-1]["type"]["type"]) == ("map", "long")
 

@@ -46,5 +46,6 @@ def entries(draw: Any) -> AddressEntry:
         address_key="k1.q83v",
         sealed_address=sealed,
         decisions=(draw(decisions() | findings()),),
+        erased_at=draw(st.sampled_from([None, None, None, SECOND, 3 * SECOND])),
     )
     return entry_from_avro(entry_to_avro(entry, written_at=0))

@@ -51,6 +51,8 @@ CHANGE = {
     "source_system": "crm",
     "bulk": False,
     "rewrite": False,
+    "erased_at": None,
+    "remaining": [],
 }
 
 

@@ -26,6 +26,7 @@ def _entry(datum: dict[str, Any]) -> AddressEntry:
         address_key=datum["address_key"],
         sealed_address=None if sealed is None else base64.b64decode(sealed),
         decisions=tuple(Decision(**each) for each in datum["decisions"]),
+        erased_at=datum.get("erased_at"),
     )
 
 

@@ -28,6 +28,8 @@ CHANGE: dict[str, Any] = {
     "source_system": None,
     "bulk": False,
     "rewrite": False,
+    "erased_at": None,
+    "remaining": [],
 }
 MARK: dict[str, Any] = {"resolved_at": NOW, "inbound_resolved_at": None, "loss": 0, "repaired": None}
 

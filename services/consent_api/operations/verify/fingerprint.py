@@ -53,6 +53,7 @@ def expected_fingerprint(header: bytes, entry: AddressEntry) -> int:
     """Of this entry as the codec writes it with the framing `header`."""
     decisions = entry.decisions
     parts = [header, _text(entry.tenant), _text(entry.channel), _bytes(entry.address_key.encode())]
+    parts.append(_NULL if entry.erased_at is None else _PRESENT + _number(entry.erased_at))
     if decisions:
         parts.append(_number(len(decisions)))
         for decision in decisions:
