@@ -227,3 +227,12 @@ def _plan(code: str) -> _NumberingPlan | None:
         return None
     prefix = metadata.national_prefix_for_parsing
     return _NumberingPlan(frozenset(metadata.general_desc.possible_length), re.compile(prefix) if prefix else None)
+
+
+def country_of(number: str) -> str | None:
+    """The country of a number in E.164 (ISO 3166-1, two letters), FR for the overseas departments too; None for one of
+    no country."""
+    region = phonenumbers.region_code_for_country_code(phonenumbers.parse(number).country_code or 0)
+    if region in _FRENCH_PLAN:
+        return "FR"
+    return None if region in ("001", "ZZ") else str(region)

@@ -13,7 +13,10 @@ ConsentApiError
 ├── RightsError                 what concerns the requests of persons
 │   ├── RequestUnknownError     there is none with this id
 │   ├── RequestResolvedError    it is resolved, and not so
-│   └── RequestExtensionError   it was extended before, or its month is over
+│   ├── RequestExtensionError   it was extended before, or its month is over
+│   ├── PersonUnknownError      nothing is known of the person, or there is no erasure with this id
+│   ├── ErasureHeldError        a legal hold is in force: its reason, and until when
+│   └── HoldUnknownError        there is none in force with this id
 ├── WebhookNotRecordedError     a webhook was not recorded: its sender is asked to send it again
 ├── NotFetchedError             a page of SNS could not be fetched: transient
 ├── LedgerUnavailableError      the database does not answer or cannot take more: transient, nothing was acknowledged
@@ -130,6 +133,25 @@ class RequestResolvedError(RightsError):
 class RequestExtensionError(RightsError):
     def __init__(self) -> None:
         super().__init__("a request is extended once, and within its first month")
+
+
+class PersonUnknownError(RightsError):
+    def __init__(self) -> None:
+        super().__init__("nothing is known of this person")
+
+
+class ErasureHeldError(RightsError):
+    """``until`` in micros; None: until it is released."""
+
+    def __init__(self, *, reason: str, until: int | None) -> None:
+        super().__init__(f"a legal hold is in force: {reason}")
+        self.reason = reason
+        self.until = until
+
+
+class HoldUnknownError(RightsError):
+    def __init__(self) -> None:
+        super().__init__("no such hold is in force")
 
 
 class WebhookNotRecordedError(ConsentApiError):

@@ -21,14 +21,24 @@ class Address:
     """``sealed`` holds the sealed address by address_key, the primary's first; live keys only.
 
     ``canonical``: the clear address where this submission names it. ``is_new``: this transaction creates it, so
-    nothing has been decided there."""
+    nothing has been decided there.
+
+    An address that has been erased has no sealed form: None. ``erased_at`` (micros) stays after the person has come
+    back, and goes with each message. ``erasing``: an erasure is in progress."""
 
     address_id: int
     tenant: str
     channel: str
-    sealed: Mapping[str, bytes]
+    sealed: Mapping[str, bytes | None]
     canonical: str | None = field(default=None, repr=False)
     is_new: bool = False
+    erasing: bool = False
+    erased_at: int | None = None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether it is known by its keyed hash alone."""
+        return None in self.sealed.values()
 
     @property
     def key(self) -> str:

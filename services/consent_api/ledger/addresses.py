@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, TextClause, text
 
@@ -15,20 +17,24 @@ from consent_privacy.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
+K = TypeVar("K")
+
 _FIND = text("""
-SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address
+SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address, a.erasing_at, a.erased_at
 FROM address_keys k
+JOIN addresses a ON a.address_id = k.address_id
 JOIN unnest(CAST(:tenants AS text[]), CAST(:channels AS text[]), CAST(:keys AS text[]))
-    AS wanted (tenant, channel, address_key) USING (tenant, channel, address_key)
+    AS wanted (tenant, channel, address_key)
+    ON (k.tenant, k.channel, k.address_key) = (wanted.tenant, wanted.channel, wanted.address_key)
 """)
 _LINKED = text("""
-SELECT l.subject_id, k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address
-FROM subject_addresses l JOIN address_keys k USING (address_id)
+SELECT l.subject_id, k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address, a.erasing_at, a.erased_at
+FROM subject_addresses l JOIN addresses a USING (address_id) JOIN address_keys k USING (address_id)
 WHERE l.subject_id = ANY(CAST(:subject_ids AS bigint[])) AND l.unlinked_at IS NULL
 """)
 _OF_IDS = text("""
-SELECT address_id, tenant, channel, address_key, sealed_address FROM address_keys
-WHERE address_id = ANY(CAST(:ids AS bigint[]))
+SELECT k.address_id, k.tenant, k.channel, k.address_key, k.sealed_address, a.erasing_at, a.erased_at
+FROM address_keys k JOIN addresses a USING (address_id) WHERE k.address_id = ANY(CAST(:ids AS bigint[]))
 """)
 # A transaction that lets a decision reach the address refers to its row, and holds it FOR KEY SHARE until it ends.
 _LOCK = text("""
@@ -56,7 +62,9 @@ ORDER BY tenant, channel, address_key
 # Refusing to go on would refuse the subject's next refusal for ever.
 _COMPLETE_KEYS = text(f"{_ADD_KEYS.text} ON CONFLICT DO NOTHING")
 
-_NewKey = tuple[str, str, str, int, bytes]
+_SEAL_AGAIN = text("SELECT seal_address_again(:address_id, CAST(:keys AS text[]), CAST(:sealed AS bytea[]))")
+
+_NewKey = tuple[str, str, str, int, bytes | None]
 
 
 def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
@@ -68,20 +76,25 @@ def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], 
     new = {each: None for each in named if each not in known}
     if new:
         created = _create(connection, new, now=now)
-        known.update({each: (address_id, {}) for each, address_id in created.items()})
+        known.update({each: _Stored(address_id=address_id) for each, address_id in created.items()})
     found: dict[Named, Address] = {}
     new_keys: list[_NewKey] = []
-    for (tenant, channel, canonical), (address_id, stored) in known.items():
+    for (tenant, channel, canonical), stored in known.items():
         keys = live[tenant, channel, canonical]
-        sealed = {key: stored.get(key) or keyring.seal(key, canonical) for key in keys}
-        new_keys += [(tenant, channel, key, address_id, sealed[key]) for key in keys if key not in stored]
+        # Whoever names an erased address does not bring it back.
+        sealed = {
+            key: None if stored.is_erased else stored.sealed.get(key) or keyring.seal(key, canonical) for key in keys
+        }
+        new_keys += [(tenant, channel, key, stored.address_id, sealed[key]) for key in keys if key not in stored.sealed]
         found[tenant, channel, canonical] = Address(
-            address_id=address_id,
+            address_id=stored.address_id,
             tenant=tenant,
             channel=channel,
             sealed=sealed,
             canonical=canonical,
             is_new=(tenant, channel, canonical) in new,
+            erasing=stored.erasing,
+            erased_at=stored.erased_at,
         )
     _add_keys(connection, new_keys, now=now)
     return found
@@ -92,8 +105,24 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
     known = _known(connection, {named: keyring.live_address_keys(*named)})
     if named not in known:
         return None
-    address_id, stored = known[named]
-    return Address(address_id=address_id, tenant=named[0], channel=named[1], sealed=stored)
+    stored = known[named]
+    return Address(
+        address_id=stored.address_id,
+        tenant=named[0],
+        channel=named[1],
+        sealed=stored.sealed,
+        erasing=stored.erasing,
+        erased_at=stored.erased_at,
+    )
+
+
+def seal_again(connection: Connection, keyring: Keyring, address: Address, canonical: str) -> Address:
+    """An erased address, as the person has named it in a new permission."""
+    sealed = {key: keyring.seal(key, canonical) for key in address.sealed}
+    connection.execute(
+        _SEAL_AGAIN, {"address_id": address.address_id, "keys": list(sealed), "sealed": list(sealed.values())}
+    )
+    return replace(address, sealed=sealed, canonical=canonical)
 
 
 def find_all(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
@@ -107,12 +136,14 @@ def find_all(connection: Connection, keyring: Keyring, named: Collection[Named],
 def alias_names(keyring: Keyring, address: Address) -> list[Named]:
     """The other addresses of the same line, which a refusal on this one reaches too.
 
-    None where the address cannot be opened: its seal key is gone, and the refusal is recorded all the same.
+    None where the address cannot be opened: its seal key is gone, or it has been erased, and the other forms with it.
+    The refusal is recorded all the same.
     """
     canonical = address.canonical
-    if canonical is None and address.channel in PHONE_CHANNELS:
+    sealed = address.sealed[address.key]
+    if canonical is None and sealed is not None and address.channel in PHONE_CHANNELS:
         try:
-            canonical = keyring.open(address.key, address.sealed[address.key])
+            canonical = keyring.open(address.key, sealed)
         except DecryptionFailedError as error:
             log.warning(
                 "a refusal reaches no other form of an address, because the address cannot be opened",
@@ -172,22 +203,32 @@ def refresh(
     Raises UnknownTenantError otherwise, and DecryptionFailedError when no live key has an address that cannot be
     opened.
     """
-    stored: dict[int, dict[str, bytes]] = defaultdict(dict)
+    stored: dict[int, _Stored] = {}
     whose: dict[int, tuple[str, str]] = {}
     for row in rows:
-        stored[row.address_id][row.address_key] = row.sealed_address
+        _take(stored, row.address_id, row)
         whose[row.address_id] = (row.tenant, row.channel)
     found: dict[int, Address] = {}
     new_keys: list[_NewKey] = []
-    for address_id, sealed in stored.items():
+    for address_id, each in stored.items():
         tenant, channel = whose[address_id]
+        sealed = each.sealed
+        address = Address(
+            address_id=address_id,
+            tenant=tenant,
+            channel=channel,
+            sealed=sealed,
+            erasing=each.erasing,
+            erased_at=each.erased_at,
+        )
         if unknown_as_stored and tenant not in keyring.hash_keys:
-            found[address_id] = Address(address_id=address_id, tenant=tenant, channel=channel, sealed=sealed)
+            found[address_id] = address
             continue
         by_hash_key = {address_key.partition(".")[0]: address_key for address_key in sealed}
         live = live_key_ids(keyring, tenant)
-        if not all(key_id in by_hash_key for key_id in live):
-            any_key, any_sealed = next(iter(sealed.items()))
+        any_key, any_sealed = next(iter(sealed.items()))
+        # One that is erased stays under the keys that it has.
+        if any_sealed is not None and not all(key_id in by_hash_key for key_id in live):
             try:
                 canonical = keyring.open(any_key, any_sealed)
             except DecryptionFailedError as error:
@@ -205,10 +246,8 @@ def refresh(
                         sealed[address_key] = keyring.seal(address_key, canonical)
                         by_hash_key[address_key.partition(".")[0]] = address_key
                         new_keys.append((tenant, channel, address_key, address_id, sealed[address_key]))
-        found[address_id] = Address(
-            address_id=address_id,
-            tenant=tenant,
-            channel=channel,
+        found[address_id] = replace(
+            address,
             sealed={by_hash_key[key_id]: sealed[by_hash_key[key_id]] for key_id in live if key_id in by_hash_key},
         )
     _add_keys(connection, new_keys, now=now, statement=_COMPLETE_KEYS)
@@ -222,7 +261,27 @@ def live_key_ids(keyring: Keyring, tenant: str) -> list[str]:
     return [key.id for key in sorted(keyring.hash_keys[tenant], key=lambda key: not key.primary)]
 
 
-def _known(connection: Connection, live: Mapping[Named, tuple[str, ...]]) -> dict[Named, tuple[int, dict[str, bytes]]]:
+@dataclass(kw_only=True, slots=True)
+class _Stored:
+    """The rows of one address."""
+
+    address_id: int
+    sealed: dict[str, bytes | None] = field(default_factory=dict)
+    erasing: bool = False
+    erased_at: int | None = None
+
+    @property
+    def is_erased(self) -> bool:
+        return None in self.sealed.values()
+
+
+def _take(stored: dict[K, _Stored], key: K, row: Row[Any]) -> None:
+    of_address = stored.setdefault(key, _Stored(address_id=row.address_id))
+    of_address.sealed[row.address_key] = row.sealed_address
+    of_address.erasing, of_address.erased_at = row.erasing_at is not None, row.erased_at
+
+
+def _known(connection: Connection, live: Mapping[Named, tuple[str, ...]]) -> dict[Named, _Stored]:
     wanted = {
         (tenant, channel, key): (tenant, channel, canonical)
         for (tenant, channel, canonical), keys in live.items()
@@ -230,10 +289,9 @@ def _known(connection: Connection, live: Mapping[Named, tuple[str, ...]]) -> dic
     }
     tenants, channels, keys = zip(*wanted, strict=True)
     rows = connection.execute(_FIND, {"tenants": list(tenants), "channels": list(channels), "keys": list(keys)})
-    known: dict[Named, tuple[int, dict[str, bytes]]] = {}
+    known: dict[Named, _Stored] = {}
     for row in rows:
-        named = wanted[row.tenant, row.channel, row.address_key]
-        known.setdefault(named, (row.address_id, {}))[1][row.address_key] = row.sealed_address
+        _take(known, wanted[row.tenant, row.channel, row.address_key], row)
     return known
 
 

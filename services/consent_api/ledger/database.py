@@ -24,8 +24,9 @@ _CLOCK = text(f"SELECT {CLOCK_MICROS}")
 ATTEMPTS = 8
 _BACKOFF = Backoff((0.01, 0.02, 0.04, 0.08, 0.16, 0.25), jitter=1.0)
 
-# Serialisation failure, deadlock, and two writers that met at a unique index: the second run sees the first's rows.
-_CONTENDED = frozenset({"40001", "40P01", "23505"})
+# Serialisation failure, deadlock, two writers that met at a unique index, and one that met an erasure at a foreign key:
+# the second run sees the first's rows.
+_CONTENDED = frozenset({"40001", "40P01", "23505", "23503"})
 _LOCKED = "55P03"
 # The transaction's time was up, or a statement's, or ours between two statements: PostgreSQL has ended it, with the
 # session or without.

@@ -17,11 +17,26 @@ VALUES (:tenant, :key_id, :fingerprint, {CLOCK_MICROS})
 ON CONFLICT (tenant, key_id, fingerprint) DO UPDATE SET completed_at = excluded.completed_at
 """)  # noqa: S608 - constants
 _READ = text("SELECT key_id, fingerprint, completed_at FROM key_republished WHERE tenant = :tenant")
-# Recorded by a process that does not have the key yet: what it recorded is missing under that key.
+# Recorded by a process that does not have the key yet: what it recorded is missing under that key. An erased address
+# cannot be hashed again, and is found under the keys that it has.
 _MISSING = text("""
 SELECT EXISTS (
     SELECT FROM addresses a WHERE a.tenant = :tenant AND NOT EXISTS (
-        SELECT FROM address_keys k WHERE k.address_id = a.address_id AND k.address_key LIKE :prefix))
+        SELECT FROM address_keys k
+        WHERE k.address_id = a.address_id AND (k.address_key LIKE :prefix OR k.sealed_address IS NULL)))
+""")
+_ERASED_UNDER = text("""
+SELECT (
+    SELECT count(*) FROM address_keys k
+    WHERE k.tenant = :tenant AND k.sealed_address IS NULL AND k.address_key LIKE :prefix AND NOT EXISTS (
+        SELECT FROM address_keys o WHERE o.address_id = k.address_id
+          AND split_part(o.address_key, '.', 1) = ANY(CAST(:others AS text[])))
+) + (
+    SELECT count(*) FROM erased_persons p
+    WHERE p.tenant = :tenant AND p.person_key LIKE :prefix AND NOT EXISTS (
+        SELECT FROM erased_persons o WHERE o.erasure_id = p.erasure_id AND o.tenant = p.tenant
+          AND split_part(o.person_key, '.', 1) = ANY(CAST(:others AS text[])))
+)
 """)
 
 TenantKey = tuple[str, str]
@@ -60,6 +75,14 @@ def incomplete(connection: Connection, keyring: Keyring, tenant: str, key_ids: C
         for key_id in sorted(key_ids, key=key_order)
         if key_id not in known or connection.execute(_MISSING, {"tenant": tenant, "prefix": f"{key_id}.%"}).scalar_one()
     ]
+
+
+def erased_under(connection: Connection, keyring: Keyring, tenant: str, key_id: str) -> int:
+    """How many erased addresses and persons are known by this key alone: without it an import would bring them back,
+    and nobody would know of their refusals."""
+    others = [key.id for key in keyring.hash_keys[tenant] if key.id != key_id]
+    values = {"tenant": tenant, "prefix": f"{key_id}.%", "others": others}
+    return int(connection.execute(_ERASED_UNDER, values).scalar_one())
 
 
 def completed_at(connection: Connection, keyring: Keyring, tenant: str, key_ids: Collection[str]) -> int:

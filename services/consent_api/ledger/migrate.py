@@ -1,7 +1,8 @@
 """Brings the database to this release: Alembic's migrations as the owner, then the role that the services use.
 
 The services' role can add decisions and read them, and can change or delete none: that is what makes the ledger
-append-only for every role but the owner's, whose password no service holds.
+append-only for every role but the owner's, whose password no service holds. The one exception is an erasure, by
+functions of the owner's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from consent_api.errors import MisconfiguredError
 from consent_api.ledger.database import refuse_denied
-from consent_api.ledger.tables import GRANTS
+from consent_api.ledger.tables import FUNCTIONS, GRANTS
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,10 @@ def _grant(connection: Connection, role: str) -> None:
             sql.SQL(f"GRANT {privileges} ON {{}} TO {{}}").format(on, name),
         ):
             connection.exec_driver_sql(_rendered(connection, statement))
+    for function in FUNCTIONS:
+        connection.exec_driver_sql(
+            _rendered(connection, sql.SQL(f"GRANT EXECUTE ON FUNCTION {function} TO {{}}").format(name))
+        )
     sequences = sql.SQL("GRANT USAGE ON SEQUENCE address_id_seq TO {}").format(name)
     connection.exec_driver_sql(_rendered(connection, sequences))
 

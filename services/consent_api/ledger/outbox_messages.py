@@ -6,16 +6,19 @@ No row is one that a broker refuses for good: `validate` bounds every text, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
+
+import msgspec
 
 from consent_api.domain.addresses import Address
 from consent_api.domain.fan_out import Choice
 from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
+from consent_contracts.decisions import Decision
 from consent_contracts.partitioner import partition_of
 from consent_contracts.topics import Topics
 
@@ -42,10 +45,19 @@ class ChangeMessages:
     topics: Topics
     partitions: int
 
-    def changes(self, choice: Choice, address: Address, lane: Lane, *, rewrite: bool = False) -> list[Message]:
+    def changes(
+        self,
+        choice: Choice,
+        address: Address,
+        lane: Lane,
+        *,
+        rewrite: bool = False,
+        remaining: Sequence[Decision] | None = None,
+    ) -> list[Message]:
         """One ConsentChanged for each live hash key of the address, with the decision's own mark. Their ids are the
         same whenever they are made, so that a consumer recognises what `republish` sends again. `rewrite`: the entry
-        is to be written even if this adds nothing to it."""
+        is to be written even if this adds nothing to it. `remaining`: this is an erasure, which leaves these decisions
+        beside it."""
         decision = choice.decision
         topic = lane.changes(self.topics)
         datum: Mapping[str, Any] = {
@@ -61,11 +73,13 @@ class ChangeMessages:
             "source_system": choice.source_system,
             "bulk": decision.bulk,
             "rewrite": rewrite,
+            "erased_at": address.erased_at,
+            "remaining": [msgspec.structs.asdict(each) for each in remaining or ()],
         }
         namespace = UUID(decision.decision_id)
         messages = []
         for address_key, sealed in address.sealed.items():
-            event_id = str(uuid5(namespace, address_key))
+            event_id = str(uuid5(namespace, address_key if remaining is None else f"{address_key} erased"))
             ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=decision.recorded_at)
             key = address_key.encode("ascii")
             messages.append(

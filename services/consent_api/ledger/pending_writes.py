@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -13,6 +13,7 @@ from consent_api.ledger.current import CurrentDecisions
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.outbox_messages import ChangeMessages, Message
 from consent_api.ledger.writes import NewDecision
+from consent_contracts.decisions import Decision
 from consent_privacy.keyring import Keyring
 
 
@@ -70,6 +71,15 @@ class PendingWrites:
     def rewrite(self, choice: Choice, address: Address) -> None:
         """A decision that has reached the address before, and that the list lacks or holds beside something else."""
         self._messages += self._outbox.changes(choice, address, self._lane, rewrite=True)
+
+    def erase(self, made: Sequence[Choice], address: Address, remaining: Sequence[Decision]) -> None:
+        """An erasure has made these decisions on the address, and leaves `remaining` there. In one message, so that no
+        reader ever finds a part of them."""
+        for choice in made:
+            self._reached[address.address_id, choice.decision.decision_id] = (choice, address)
+        first, *others = [*(each.decision for each in made), *remaining]
+        choice = made[0] if made else Choice(decision=first, spreads=False, source_system=None)
+        self._messages += self._outbox.changes(choice, address, self._lane, remaining=others)
 
     def send(self, message: Message) -> None:
         """A message about an address that the ledger has nothing on."""

@@ -20,7 +20,7 @@ from consent_api.domain.addresses import Address, Named
 from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
 from consent_api.domain.validation import Accepted, Event
 from consent_api.errors import FieldViolation, SubmissionInvalidError
-from consent_api.ledger import addresses, deduplication, live_repeats, notices, subjects, writes
+from consent_api.ledger import addresses, deduplication, erased, live_repeats, notices, subjects, writes
 from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
@@ -109,6 +109,7 @@ class _Batch:
 
     def write(self) -> list[Outcome]:
         made_live = self._made_live()
+        self._refuse_erased()
         named = dict.fromkeys(name for each in self._fresh for name in _names(each))
         refs = {
             (each.tenant, each.subject_ref)
@@ -143,6 +144,18 @@ class _Batch:
         if known is None:
             return None
         return deduplication.reused(known, each, self._context.keyring) or _Repeated(first=known.written)
+
+    def _refuse_erased(self) -> None:
+        """Permissions of persons who have been erased are refused before anything of them is stored."""
+        permissions = [each for each in self._fresh if each.status == GIVEN]
+        self._erased = erased.find(self._connection, self._context.keyring, permissions)
+        if not self._erased:
+            return
+        for at, each in enumerate(self._accepted):
+            if self._settled[at] is None and each.status == GIVEN:
+                fault = erased.why_refused(each, self._erased)
+                self._settled[at] = SubmissionInvalidError([fault]) if fault is not None else None
+        self._fresh = [each for each, settled in zip(self._accepted, self._settled, strict=True) if settled is None]
 
     def _made_live(self) -> dict[str, Accepted]:
         """The bulk decisions, by id, that one of the live submissions repeats. Their subjects are locked too."""
@@ -215,6 +228,10 @@ class _Batch:
         name, subject_id = _name(each), self._subject_id(each)
         address = self._found[name] if name is not None else None
         channel = self._channels[subject_id, each.channel] if subject_id is not None else SubjectChannel()
+        if each.status == GIVEN and address is not None:
+            fault = erased.why_refused_at(each, address)
+            if fault is not None:
+                return SubmissionInvalidError([fault])
         if not each.may_lift and self._may_not_lift(each, channel, address):
             return SubmissionInvalidError([_MAY_NOT_LIFT])
         if subject_id is not None and address is not None and not channel.is_linked(address.address_id):
@@ -222,8 +239,12 @@ class _Batch:
                 return SubmissionInvalidError([links_exceeded("/address", self._context)])
             self._links[subject_id] += 1
             self._pending.link(subject_id, channel, address)
+        if each.status == GIVEN:
+            address = self._come_back(each, name, address)
         choice = self._choice(each, channel, address)
         reached = channel.addresses_for(choice, address)
+        if each.status == GIVEN:
+            reached = [target for target in reached if not (target.is_erased or target.erasing)]
         for target in reached:
             self._pending.publish(choice, target)
         self._rows.append(
@@ -247,6 +268,15 @@ class _Batch:
         if each.event is not None:
             self._events[each.event] = deduplication.existing(written, each, self._context.keyring)
         return written
+
+    def _come_back(self, each: Accepted, name: Named | None, address: Address | None) -> Address | None:
+        """A person who was erased gives a permission anew: the address is sealed again, for the tools to be told."""
+        if self._erased:
+            erased.comes_back(self._connection, self._context.keyring, each)
+        if name is None or address is None or not address.is_erased:
+            return address
+        self._found[name] = addresses.seal_again(self._connection, self._context.keyring, address, name[2])
+        return self._found[name]
 
     def _may_not_lift(self, each: Accepted, channel: SubjectChannel, named: Address | None) -> bool:
         """Whether this is a permission that would meet a refusal: one that decides at an address it reaches, or that

@@ -190,7 +190,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
     addresses = {row.address_id for row in rows}
     canonical = _opened(connection, context.keyring, addresses)
     again: list[Accepted] = []
-    for address_id in sorted(addresses):
+    for address_id in sorted(canonical):
         there = {row.decision_id: row for row in rows if row.address_id == address_id}
         taken_back = {row.decision_id for row in there.values() if row.taken_back}
         # Of this pause and those that were taken back before.
@@ -221,7 +221,8 @@ def _opened(connection: Connection, keyring: Keyring, address_ids: Collection[in
     """The clear addresses. DecryptionFailedError where a seal key is gone."""
     found: dict[int, str] = {}
     for row in connection.execute(_KEYS, {"address_ids": sorted(address_ids)}):
-        found.setdefault(row.address_id, keyring.open(row.address_key, bytes(row.sealed_address)))
+        if row.sealed_address is not None:
+            found.setdefault(row.address_id, keyring.open(row.address_key, bytes(row.sealed_address)))
     return found
 
 

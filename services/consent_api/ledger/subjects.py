@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from consent_api.errors import LedgerContendedError
+
 Subject = tuple[str, str]
 """(tenant, subject_ref)"""
 
@@ -43,7 +45,7 @@ class LockedSubjects:
 
 
 def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> LockedSubjects:
-    """Lock each subject, created when new."""
+    """Lock each subject, created when new. LedgerContendedError where one is erased at this moment."""
     ids: dict[Subject, int] = {}
     if subjects:
         created = connection.execute(_CREATE, {**_columns(subjects), "now": now})
@@ -53,6 +55,8 @@ def lock(connection: Connection, subjects: Collection[Subject], *, now: int) -> 
     if existing:
         locked = connection.execute(_LOCK, _columns(existing))
         ids.update({(row.tenant, row.subject_ref): row.subject_id for row in locked})
+        if len(ids) < len(subjects):
+            raise LedgerContendedError("a subject has just been erased")
     return LockedSubjects(ids=ids, created=fresh)
 
 

@@ -1,6 +1,7 @@
 """The tables. All times are microseconds since the epoch, UTC, as in the contracts.
 
-``decisions`` and ``decision_addresses`` only ever grow: the services' database role cannot change or delete a row.
+``decisions`` and ``decision_addresses`` only ever grow: the services' database role cannot change or delete a row, but
+for an erasure, by functions of the owner's (`FUNCTIONS`).
 A decision's lane mark is ``decisions.bulk``, unless ``live_repeats`` has a row for it: then it is live.
 No table holds a clear address: ``address_keys`` holds keyed hashes and the address sealed under each of them.
 """
@@ -50,6 +51,10 @@ addresses = Table(
     Column("tenant", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # Since when an erasure is in progress; no permission is recorded meanwhile.
+    Column("erasing_at", BigInteger),
+    # When the last erasure took place that concerned it: every message about it says so.
+    Column("erased_at", BigInteger),
 )
 
 # One row a live hash key: during a rotation an address is found, and published, under each of them.
@@ -60,7 +65,8 @@ address_keys = Table(
     Column("channel", Text, nullable=False),
     Column("address_key", Text, nullable=False),
     Column("address_id", BigInteger, ForeignKey("addresses.address_id"), nullable=False),
-    Column("sealed_address", LargeBinary, nullable=False),
+    # Null: erased.
+    Column("sealed_address", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "channel", "address_key"),
     Index("address_keys_of_address", "address_id"),
@@ -81,6 +87,7 @@ subject_addresses = Table(
         unique=True,
         postgresql_where=text("unlinked_at IS NULL"),
     ),
+    Index("subject_addresses_of_address", "address_id"),
 )
 
 decisions = Table(
@@ -92,7 +99,8 @@ decisions = Table(
     Column("event_source", Text),
     Column("event_id", Text),
     Column("subject_id", BigInteger, ForeignKey("subjects.subject_id")),
-    Column("address_id", BigInteger, ForeignKey("addresses.address_id")),
+    # The address that it names. One of decision_addresses, which hold the key.
+    Column("address_id", BigInteger),
     Column("channel", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -174,6 +182,7 @@ pauses = Table(
     Column("evidence", JSONB, nullable=False),
     PrimaryKeyConstraint("decision_id", "address_id"),
     Index("pauses_by_end", "ends_at"),
+    Index("pauses_of_address", "address_id"),
 )
 
 # What a person read before choosing. A row never changes.
@@ -511,6 +520,96 @@ audit_entries = Table(
     Index("audit_entries_of_tenant", "tenant", "entry_id"),
 )
 
+# Erasures (GDPR, article 17). What is left of one once it has ended names nobody: keyed hashes and numbers.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("request_id", Uuid),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", BigInteger, nullable=False),
+    # The tools are told the objection first; this long they have at most.
+    Column("tell_until", BigInteger, nullable=False),
+    # Null: an address alone, or the subject is gone.
+    Column("subject_id", BigInteger),
+    # When all was erased; it ends once Kafka has been told.
+    Column("erased_at", BigInteger),
+    Column("ended_at", BigInteger),
+    # Not tried before, after a failure.
+    Column("next_turn_at", BigInteger, nullable=False, server_default=text("0")),
+    Column("certificate", JSONB),
+    Index("erasures_in_progress", "next_turn_at", postgresql_where=text("ended_at IS NULL")),
+)
+
+# The addresses of an erasure, until it ends.
+erasure_addresses = Table(
+    "erasure_addresses",
+    metadata,
+    Column("erasure_id", Uuid, ForeignKey("erasures.erasure_id"), nullable=False),
+    # An erasure gives the address another number.
+    Column("address_id", BigInteger, nullable=False),
+    # False: it is another subject's too, or was the person's once: what concerns this person goes, the address stays.
+    Column("forget", Boolean, nullable=False),
+    # The objection that the tools are told.
+    Column("objection", Uuid),
+    Column("erased_at", BigInteger),
+    # Of the rows that went and that stay, by kind, and which tools were told.
+    Column("outcome", JSONB),
+    PrimaryKeyConstraint("erasure_id", "address_id"),
+    Index("erasure_addresses_of_address", "address_id"),
+)
+
+# Keyed hashes of who has been erased, subjects and addresses: an import does not bring them back.
+erased_persons = Table(
+    "erased_persons",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("person_key", Text, nullable=False),
+    Column("erasure_id", Uuid, ForeignKey("erasures.erasure_id"), nullable=False),
+    # Null: in progress.
+    Column("erased_at", BigInteger),
+    PrimaryKeyConstraint("tenant", "person_key"),
+    Index("erased_persons_of_erasure", "erasure_id"),
+)
+
+# Proof of consents that outlives an erasure because a law says so. No evidence texts: what refers to the notice.
+retained_proofs = Table(
+    "retained_proofs",
+    metadata,
+    Column("proof_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("erasure_id", Uuid, ForeignKey("erasures.erasure_id"), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("effective_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("notice", JSONB, nullable=False),
+    Column("ground", Text, nullable=False),
+    Column("keep_until", BigInteger, nullable=False),
+    Index("retained_proofs_of_address", "tenant", "channel", "address_key"),
+    Index("retained_proofs_by_end", "keep_until"),
+)
+
+# What a court or a dispute needs: nobody with one of these keyed hashes is erased.
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("hold_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("person_keys", ARRAY(Text), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+    Column("set_by", Text, nullable=False),
+    # Null: until it is released.
+    Column("until", BigInteger),
+    Column("released_at", BigInteger),
+    Column("released_by", Text),
+    Index("legal_holds_of_person", "person_keys", postgresql_using="gin"),
+)
+
 receipts = Table(
     "receipts",
     metadata,
@@ -542,7 +641,7 @@ receipt_decisions = Table(
 GRANTS: dict[str, str] = {
     # PostgreSQL asks for UPDATE on some column before it lets a row be locked; nothing ever updates created_at.
     "subjects": "SELECT, INSERT, UPDATE (created_at)",
-    "addresses": "SELECT, INSERT, UPDATE (created_at)",
+    "addresses": "SELECT, INSERT, UPDATE (created_at, erasing_at)",
     "address_keys": "SELECT, INSERT",
     "subject_addresses": "SELECT, INSERT, UPDATE (unlinked_at)",
     "decisions": "SELECT, INSERT",
@@ -569,9 +668,22 @@ GRANTS: dict[str, str] = {
     "reviews": "SELECT, INSERT, UPDATE",
     "rights_requests": "SELECT, INSERT, UPDATE",
     "audit_entries": "SELECT, INSERT",
+    "erasures": "SELECT, INSERT, UPDATE (tell_until, subject_id, erased_at, ended_at, next_turn_at, certificate)",
+    "erasure_addresses": "SELECT, INSERT, UPDATE, DELETE",
+    "erased_persons": "SELECT, INSERT, UPDATE, DELETE",
+    "retained_proofs": "SELECT, INSERT, DELETE",
+    "legal_holds": "SELECT, INSERT, UPDATE (released_at, released_by)",
     "api_keys": "SELECT",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",
     "alembic_version": "SELECT",
 }
 """What the services' role may do, table by table; everything else is refused by PostgreSQL."""
+
+FUNCTIONS = (
+    "erase_address(bigint, bigint, bigint, boolean, bigint)",
+    "erase_subject(bigint, bigint)",
+    "seal_address_again(bigint, text[], bytea[])",
+)
+"""What the services' role may do besides, as the owner: the only ways in which a decision ever goes, each of them for
+an erasure that is in progress, or in which an erased address gets a sealed form again."""

@@ -128,7 +128,10 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
         address = addresses.load(connection, context.keyring, [row.address_id], now=now).get(row.address_id)
         if address is None:
             return None
-        canonical = context.keyring.open(address.key, address.sealed[address.key])
+        sealed = address.sealed[address.key]
+        if sealed is None:
+            return None  # Erased.
+        canonical = context.keyring.open(address.key, sealed)
     except (UnknownTenantError, DecryptionFailedError):
         log.error("a pause has ended, and the address stays refused: it cannot be opened", extra={"tenant": row.tenant})
         return None

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from consent_api.domain.validation import Accepted, ValidationRules, validate
+from consent_api.domain.validation import BY_LINK, Accepted, ValidationRules, validate
 from consent_api.errors import ChoiceRefusedError, SubmissionInvalidError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
@@ -18,7 +18,7 @@ from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
 
 log = logging.getLogger(__name__)
 
-SENDER = "link"
+SENDER = BY_LINK
 _UNKNOWN_PURPOSE = "unknown_purpose"
 
 Fields = Mapping[str, object]

@@ -22,7 +22,8 @@ from consent_contracts.decisions import EVERY_PURPOSE
 _DENIAL = UUID("0198f6a4-51c2-7d3e-9a41-6a1f1d0c7b56")
 _ADDRESS = text(
     # The clock that stamps decisions: by a slow one of this host, a permission that was given before would hold.
-    f"SELECT tenant, channel, {CLOCK_MICROS} AS now FROM address_keys WHERE address_key = :address_key"  # noqa: S608 - a constant
+    f"SELECT k.tenant, k.channel, a.erased_at, {CLOCK_MICROS} AS now"  # noqa: S608 - a constant
+    " FROM address_keys k JOIN addresses a USING (address_id) WHERE k.address_key = :address_key"
 )
 
 
@@ -51,6 +52,8 @@ def denial_of(connection: Connection, codec: Codec, row: Row, lane: Lane) -> Row
         "decision_id": decision_id,
         "source_system": None,
         "bulk": lane is Lane.BULK,
+        # Without it an entry of after an erasure would not take it.
+        "erased_at": found.erased_at,
     }
     ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=found.now)
     return Row(

@@ -19,6 +19,11 @@ class Act(StrEnum):
     REQUEST_REFUSED = "request_refused"
     DATA_EXPORTED = "data_exported"
     PROOF_SHOWN = "proof_shown"
+    ERASURE_BEGUN = "erasure_begun"
+    ERASURE_ENDED = "erasure_ended"
+    HOLD_SET = "hold_set"
+    HOLD_RELEASED = "hold_released"
+    RECTIFIED = "rectified"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import msgspec
 
 from consent_api.domain.addresses import Named
+from consent_api.ledger.erased import subject_keys
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
-
-_REFERENCE = "rights subject"
-"""No channel has a blank in its name: a reference and an address never have the same key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +33,7 @@ class PersonRef:
         """Keyed hashes by which what is stored about the person is found, under each live hash key."""
         found: list[str] = []
         if self.subject_ref is not None:
-            digest = hashlib.sha256(self.subject_ref.encode()).hexdigest()
-            found += keyring.live_address_keys(self.tenant, _REFERENCE, digest)
+            found += subject_keys(keyring, self.tenant, self.subject_ref)
         if self.named is not None:
             found += keyring.live_address_keys(*self.named)
         return found

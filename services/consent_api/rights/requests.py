@@ -5,7 +5,7 @@ A request does not carry a right out: the call that does resolves it, in the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -255,7 +255,12 @@ def resolve(
 
 def forget_person(connection: Connection, keyring: Keyring, person: PersonRef) -> int:
     """Keep the person's requests, without the person; how many."""
-    return connection.execute(_FORGET, {"tenant": person.tenant, "keys": person.keys(keyring)}).rowcount
+    return forget_keys(connection, tenant=person.tenant, keys=person.keys(keyring))
+
+
+def forget_keys(connection: Connection, *, tenant: str, keys: Collection[str]) -> int:
+    """The same by the person's keyed hashes."""
+    return connection.execute(_FORGET, {"tenant": tenant, "keys": list(keys)}).rowcount
 
 
 def open_by_kind(connection: Connection, *, now: int) -> dict[Kind, OpenRequests]:

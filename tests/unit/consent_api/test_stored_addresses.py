@@ -19,7 +19,15 @@ KEYRING = Keyring(
 
 
 def row(tenant: str, key: str) -> Any:
-    return SimpleNamespace(address_id=7, tenant=tenant, channel="sms", address_key=key, sealed_address=key.encode())
+    return SimpleNamespace(
+        address_id=7,
+        tenant=tenant,
+        channel="sms",
+        address_key=key,
+        sealed_address=key.encode(),
+        erasing_at=None,
+        erased_at=None,
+    )
 
 
 def test_they_are_an_error() -> None:

@@ -6,7 +6,7 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from consent_api.domain.validation.accepted import Accepted, Event, event_source
+from consent_api.domain.validation.accepted import BY_LINK, Accepted, Event, event_source
 from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE
 from consent_api.domain.validation.purposes import Purposes, UnknownPurpose
 from consent_api.domain.validation.references import LONGEST_REFERENCE
@@ -25,6 +25,7 @@ from consent_api.domain.validation.times import ReadTime, micros, midnight, rfc3
 from consent_api.domain.validation.validity import ExpiryCut
 
 __all__ = [
+    "BY_LINK",
     "EVIDENCE",
     "FIELDS",
     "LONGEST_EVIDENCE",

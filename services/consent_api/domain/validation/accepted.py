@@ -11,6 +11,9 @@ from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.domain.validation.validity import ExpiryCut
 from consent_api.errors import FieldViolation
 
+BY_LINK = "link"
+"""The sender of what a person chooses on a page of ours."""
+
 Event = tuple[str, str, str]
 """(tenant, source, event_id)"""
 

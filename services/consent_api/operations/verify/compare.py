@@ -31,6 +31,8 @@ class Kind(StrEnum):
     PERMISSION_WITHOUT_LEDGER = "permission_without_ledger"
     REFUSAL_WITHOUT_LEDGER = "refusal_without_ledger"
     WRONG_VERDICT = "wrong_verdict"
+    NOT_ERASED = "not_erased"
+    """The entry is as it was before an erasure, and may hold what is erased."""
     WRONG_ADDRESS = "wrong_address"
     """The entry names another tenant, channel or address key than it is stored under, or is in the wrong partition."""
     UNREADABLE_ENTRY = "unreadable_entry"
@@ -83,10 +85,17 @@ class Difference:
     decision: Decision | None = field(default=None, repr=False)
 
 
-def current_entry(tenant: str, channel: str, address_key: str, decisions: Iterable[Decision]) -> AddressEntry:
+def current_entry(
+    tenant: str, channel: str, address_key: str, decisions: Iterable[Decision], *, erased_at: int | None = None
+) -> AddressEntry:
     """The entry that the merge makes of these decisions, in whatever order they come; without a sealed address."""
     all_of_them = AddressEntry(
-        tenant=tenant, channel=channel, address_key=address_key, sealed_address=None, decisions=tuple(decisions)
+        tenant=tenant,
+        channel=channel,
+        address_key=address_key,
+        sealed_address=None,
+        decisions=tuple(decisions),
+        erased_at=erased_at,
     )
     if len(all_of_them.decisions) < 2:
         return all_of_them
@@ -111,6 +120,8 @@ def compare(
         return [Difference(kind=Kind.WRONG_ADDRESS, place=place, detail=wrong)]
     entry = found.entry
     differences = [*_lacking(place, entry, decisions), *_unrecorded(place, entry, recorded)]
+    if expected is not None and (entry.erased_at or 0) < (expected.erased_at or 0):
+        differences.append(Difference(kind=Kind.NOT_ERASED, place=place, detail="an erasure has not reached the list"))
     if dict(found.verdicts) != verdicts(entry.decisions):
         differences.append(
             Difference(kind=Kind.WRONG_VERDICT, place=place, detail=_verdicts_detail(found.verdicts, entry))

@@ -156,7 +156,9 @@ class Verification:
                 if print_ is not None:
                     yield address.tenant, address.address_key
                 continue
-            entry = current_entry(address.tenant, channel, address.address_key, address.decisions)
+            entry = current_entry(
+                address.tenant, channel, address.address_key, address.decisions, erased_at=address.erased_at
+            )
             if print_ != expected_fingerprint(header, entry):
                 yield address.tenant, address.address_key
 
@@ -208,7 +210,9 @@ class Verification:
         expected = None
         large = False
         if first is not None and first.rows:
-            expected = current_entry(first.tenant, place.channel, first.address_key, first.decisions)
+            expected = current_entry(
+                first.tenant, place.channel, first.address_key, first.decisions, erased_at=first.erased_at
+            )
             datum = entry_to_avro(expected, 0)
             large = len(self._codec.encode(self._topics.suppression(place.channel), datum)) > MAX_ENTRY_BYTES // 2
         if first is not None and self._keys.is_incomplete(first.tenant, first.address_key):

@@ -27,9 +27,10 @@ _PLAN = text(
     " set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)"
 )
 _DECISIONS = f"""
-    SELECT k.tenant, k.address_key, k.address_id, d.decision_id::text AS decision_id, s.subject_ref, d.purpose,
-           d.status, d.effective_at, d.recorded_at, d.expires_at, {MARK}, d.spreads, d.source_system
+    SELECT k.tenant, k.address_key, k.address_id, a.erased_at, d.decision_id::text AS decision_id, s.subject_ref,
+           d.purpose, d.status, d.effective_at, d.recorded_at, d.expires_at, {MARK}, d.spreads, d.source_system
     FROM k
+    JOIN addresses a ON a.address_id = k.address_id
     LEFT JOIN decision_addresses r ON r.address_id = k.address_id
     LEFT JOIN decisions d ON d.decision_id = r.decision_id
     LEFT JOIN subjects s ON s.subject_id = d.subject_id
@@ -80,6 +81,7 @@ class LedgerAddress:
     tenant: str
     address_key: str
     address_id: int
+    erased_at: int | None
     rows: tuple[Row[Any], ...]
 
     @property
@@ -168,6 +170,8 @@ def of_keys(
 
 def _addresses(rows: Iterable[Row[Any]]) -> Iterator[LedgerAddress]:
     """Rows of one address follow one another; an address without decisions has one, without a decision."""
-    for (tenant, address_key, address_id), of_address in groupby(rows, itemgetter(0, 1, 2)):
+    for (tenant, address_key, address_id, erased_at), of_address in groupby(rows, itemgetter(0, 1, 2, 3)):
         held = tuple(row for row in of_address if row.decision_id is not None)
-        yield LedgerAddress(tenant=tenant, address_key=address_key, address_id=address_id, rows=held)
+        yield LedgerAddress(
+            tenant=tenant, address_key=address_key, address_id=address_id, erased_at=erased_at, rows=held
+        )

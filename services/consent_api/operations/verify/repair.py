@@ -191,6 +191,8 @@ class _Repairing:
                 "source_system": SOURCE_SYSTEM,
                 "bulk": False,
                 "rewrite": True,
+                # Without it an entry of after an erasure would not take it.
+                "erased_at": checked.found.entry.erased_at if isinstance(checked.found, ListEntry) else None,
             },
         )
         self._pending.send(

@@ -24,7 +24,9 @@ CREATE TABLE addresses (
     address_id bigint PRIMARY KEY,
     tenant text NOT NULL,
     channel text NOT NULL,
-    created_at bigint NOT NULL
+    created_at bigint NOT NULL,
+    erasing_at bigint,
+    erased_at bigint
 );
 
 CREATE TABLE address_keys (
@@ -32,7 +34,7 @@ CREATE TABLE address_keys (
     channel text NOT NULL,
     address_key text NOT NULL,
     address_id bigint NOT NULL REFERENCES addresses,
-    sealed_address bytea NOT NULL,
+    sealed_address bytea,
     created_at bigint NOT NULL,
     PRIMARY KEY (tenant, channel, address_key)
 );
@@ -46,6 +48,7 @@ CREATE TABLE subject_addresses (
     PRIMARY KEY (subject_id, address_id, linked_at)
 );
 CREATE UNIQUE INDEX subject_addresses_linked ON subject_addresses (subject_id, address_id) WHERE unlinked_at IS NULL;
+CREATE INDEX subject_addresses_of_address ON subject_addresses (address_id);
 
 CREATE TABLE decisions (
     decision_id uuid PRIMARY KEY,
@@ -53,7 +56,7 @@ CREATE TABLE decisions (
     event_source text,
     event_id text,
     subject_id bigint REFERENCES subjects,
-    address_id bigint REFERENCES addresses,
+    address_id bigint,
     channel text NOT NULL,
     purpose text NOT NULL,
     status text NOT NULL,
@@ -299,6 +302,72 @@ CREATE TABLE pauses (
     PRIMARY KEY (decision_id, address_id)
 );
 CREATE INDEX pauses_by_end ON pauses (ends_at);
+CREATE INDEX pauses_of_address ON pauses (address_id);
+
+CREATE TABLE erasures (
+    erasure_id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    request_id uuid,
+    requested_by text NOT NULL,
+    requested_at bigint NOT NULL,
+    tell_until bigint NOT NULL,
+    subject_id bigint,
+    erased_at bigint,
+    ended_at bigint,
+    next_turn_at bigint NOT NULL DEFAULT 0,
+    certificate jsonb
+);
+CREATE INDEX erasures_in_progress ON erasures (next_turn_at) WHERE ended_at IS NULL;
+
+CREATE TABLE erasure_addresses (
+    erasure_id uuid NOT NULL REFERENCES erasures,
+    address_id bigint NOT NULL,
+    forget boolean NOT NULL,
+    objection uuid,
+    erased_at bigint,
+    outcome jsonb,
+    PRIMARY KEY (erasure_id, address_id)
+);
+CREATE INDEX erasure_addresses_of_address ON erasure_addresses (address_id);
+
+CREATE TABLE erased_persons (
+    tenant text NOT NULL,
+    person_key text NOT NULL,
+    erasure_id uuid NOT NULL REFERENCES erasures,
+    erased_at bigint,
+    PRIMARY KEY (tenant, person_key)
+);
+CREATE INDEX erased_persons_of_erasure ON erased_persons (erasure_id);
+
+CREATE TABLE retained_proofs (
+    proof_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    erasure_id uuid NOT NULL REFERENCES erasures,
+    tenant text NOT NULL,
+    channel text NOT NULL,
+    address_key text NOT NULL,
+    purpose text NOT NULL,
+    effective_at bigint NOT NULL,
+    recorded_at bigint NOT NULL,
+    expires_at bigint,
+    notice jsonb NOT NULL,
+    ground text NOT NULL,
+    keep_until bigint NOT NULL
+);
+CREATE INDEX retained_proofs_of_address ON retained_proofs (tenant, channel, address_key);
+CREATE INDEX retained_proofs_by_end ON retained_proofs (keep_until);
+
+CREATE TABLE legal_holds (
+    hold_id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    person_keys text[] NOT NULL,
+    reason text NOT NULL,
+    set_at bigint NOT NULL,
+    set_by text NOT NULL,
+    until bigint,
+    released_at bigint,
+    released_by text
+);
+CREATE INDEX legal_holds_of_person ON legal_holds USING gin (person_keys);
 
 CREATE TABLE notices (
     tenant text NOT NULL,
@@ -384,9 +453,87 @@ CREATE TABLE receipt_decisions (
 );
 """
 
+ERASURE = """
+-- Gives the address another number, and takes away what concerns the person: all of it (forget), or what of_subject
+-- decided and is linked to. The refusals that stay in force are recorded under the new number by the caller. Whoever
+-- is recording something under the old number meanwhile meets its end at a foreign key, and begins again.
+CREATE FUNCTION erase_address(erased_id bigint, new_id bigint, of_subject bigint, forget boolean, moment bigint)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    gone uuid[];
+    orphans uuid[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM erasure_addresses WHERE address_id = erased_id AND erased_at IS NULL) THEN
+        RAISE EXCEPTION 'no erasure of this address is in progress';
+    END IF;
+    PERFORM FROM addresses WHERE address_id = erased_id FOR UPDATE;
+    SELECT array_agg(d.decision_id) INTO gone FROM decision_addresses r JOIN decisions d USING (decision_id)
+    WHERE r.address_id = erased_id AND (forget OR d.subject_id = of_subject);
+    DELETE FROM decision_addresses WHERE address_id = erased_id AND decision_id = ANY (gone);
+    -- A refusal of another person that reaches later addresses stays theirs.
+    SELECT array_agg(d.decision_id) INTO orphans FROM decisions d
+    WHERE d.decision_id = ANY (gone) AND (NOT d.spreads OR d.subject_id = of_subject)
+      AND NOT EXISTS (SELECT FROM decision_addresses r WHERE r.decision_id = d.decision_id);
+    DELETE FROM pauses
+    WHERE decision_id = ANY (orphans) OR (address_id = erased_id AND (forget OR decision_id = ANY (gone)));
+    UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
+    WHERE resolved_at IS NULL AND decision_ids && gone;
+    DELETE FROM live_repeats WHERE decision_id = ANY (orphans);
+    DELETE FROM decisions WHERE decision_id = ANY (orphans);
+    UPDATE decisions d
+    SET address_id = (SELECT min(r.address_id) FROM decision_addresses r WHERE r.decision_id = d.decision_id)
+    WHERE d.decision_id = ANY (gone) AND d.address_id = erased_id;
+    UPDATE decisions d SET address_id = new_id FROM decision_addresses r
+    WHERE r.address_id = erased_id AND d.decision_id = r.decision_id AND d.address_id = erased_id;
+    UPDATE decision_addresses SET address_id = new_id WHERE address_id = erased_id;
+    UPDATE pauses SET address_id = new_id WHERE address_id = erased_id;
+    DELETE FROM subject_addresses WHERE address_id = erased_id AND (forget OR subject_id = of_subject);
+    UPDATE subject_addresses SET address_id = new_id WHERE address_id = erased_id;
+    UPDATE address_keys
+    SET address_id = new_id, sealed_address = CASE WHEN NOT forget THEN sealed_address END
+    WHERE address_id = erased_id;
+    UPDATE erasure_addresses SET address_id = new_id WHERE address_id = erased_id;
+    DELETE FROM addresses WHERE address_id = erased_id;
+END $$;
+
+-- Takes away what is left of a subject, none of whose addresses is to be erased any more.
+CREATE FUNCTION erase_subject(erased_id bigint, moment bigint)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    gone uuid[];
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM erasures e WHERE e.subject_id = erased_id AND e.erased_at IS NULL AND NOT EXISTS (
+            SELECT FROM erasure_addresses a WHERE a.erasure_id = e.erasure_id AND a.erased_at IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'no erasure of this subject is in progress, or of its addresses one is';
+    END IF;
+    SELECT array_agg(decision_id) INTO gone FROM decisions WHERE subject_id = erased_id;
+    DELETE FROM pauses WHERE decision_id = ANY (gone);
+    UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
+    WHERE resolved_at IS NULL AND decision_ids && gone;
+    DELETE FROM live_repeats WHERE decision_id = ANY (gone);
+    DELETE FROM decision_addresses WHERE decision_id = ANY (gone);
+    DELETE FROM decisions WHERE decision_id = ANY (gone);
+    DELETE FROM subject_addresses WHERE subject_id = erased_id;
+    DELETE FROM subjects WHERE subject_id = erased_id;
+END $$;
+
+-- A person who has been erased gives a new permission: the tools need the address again.
+CREATE FUNCTION seal_address_again(of_address bigint, keys text[], sealed bytea[])
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    UPDATE address_keys k SET sealed_address = new.sealed_address
+    FROM unnest(keys, sealed) AS new (address_key, sealed_address)
+    WHERE k.address_id = of_address AND k.address_key = new.address_key AND k.sealed_address IS NULL
+$$;
+
+REVOKE ALL ON FUNCTION erase_address, erase_subject, seal_address_again FROM PUBLIC;
+"""
+
 
 def upgrade() -> None:
     op.execute(TABLES)
+    op.execute(ERASURE)
 
 
 def downgrade() -> None:

@@ -1,0 +1,113 @@
+"""Persons who have been erased, and what brings them back: a permission that the person gives anew, nothing else.
+
+Neither an import nor any permission of before: what is sent about them by a system that still holds them is refused,
+and nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, text
+
+from consent_api.domain.addresses import Address
+from consent_api.domain.validation import BY_LINK, Accepted
+from consent_api.errors import FieldViolation
+from consent_contracts.join import permits_after
+from consent_privacy.keyring import Keyring
+
+Erased = dict[tuple[str, ...], int | None]
+"""By (tenant, subject_ref) and (tenant, channel, canonical address): when they were erased (micros); None: an erasure
+is in progress."""
+
+_REFERENCE = "rights subject"
+"""No channel has a blank in its name: a reference and an address never have the same key."""
+
+_FIND = text("""
+SELECT p.tenant, p.person_key, p.erased_at
+FROM erased_persons p JOIN unnest(CAST(:tenants AS text[]), CAST(:keys AS text[])) AS wanted (tenant, person_key)
+    USING (tenant, person_key)
+""")
+_COMES_BACK = text("DELETE FROM erased_persons WHERE tenant = :tenant AND person_key = ANY(CAST(:keys AS text[]))")
+
+IN_PROGRESS = FieldViolation(
+    pointer="/status",
+    code="erasure_in_progress",
+    cure="an erasure of this person is in progress: send a permission that the person gives once it has ended",
+)
+ERASED = FieldViolation(
+    pointer="/status",
+    code="erased",
+    cure="this person has been erased, and your system still holds them: erase them there too. Only a permission that"
+    " the person has given since brings them back, sent live, with the time at which it was given",
+)
+
+
+def subject_keys(keyring: Keyring, tenant: str, subject_ref: str) -> tuple[str, ...]:
+    """Keyed hashes of a reference, under each live hash key, the primary's first."""
+    return keyring.live_address_keys(tenant, _REFERENCE, hashlib.sha256(subject_ref.encode()).hexdigest())
+
+
+def find(connection: Connection, keyring: Keyring, permissions: Collection[Accepted]) -> Erased:
+    """Those of whom the permissions are that have been erased. In one statement, before anything is stored of them."""
+    wanted = {key: person for each in permissions for key, person in _keys(keyring, each).items()}
+    if not wanted:
+        return {}
+    tenants, keys = zip(*wanted, strict=True)
+    rows = connection.execute(_FIND, {"tenants": list(tenants), "keys": list(keys)})
+    return {wanted[row.tenant, row.person_key]: row.erased_at for row in rows}
+
+
+def comes_back(connection: Connection, keyring: Keyring, permission: Accepted) -> None:
+    """The person has given a new permission: what is sent about them is recorded again."""
+    keys = [key for _, key in _keys(keyring, permission)]
+    connection.execute(_COMES_BACK, {"tenant": permission.tenant, "keys": keys})
+
+
+def why_refused(permission: Accepted, erased: Mapping[tuple[str, ...], int | None]) -> FieldViolation | None:
+    """Why a permission is not recorded; None where no erasure is in its way. Pure."""
+    moments = [erased[person] for person in _persons(permission) if person in erased]
+    return _why(permission, moments)
+
+
+def why_refused_at(permission: Accepted, address: Address) -> FieldViolation | None:
+    """The same of the address as it is now: an erasure may have begun, or ended, since `find`. Pure."""
+    if address.erasing:
+        return IN_PROGRESS
+    return _why(permission, [address.erased_at]) if address.is_erased else None
+
+
+def _why(permission: Accepted, moments: Collection[int | None]) -> FieldViolation | None:
+    for moment in moments:
+        if moment is None:
+            return IN_PROGRESS
+        if not _is_given_anew(permission, since=moment):
+            return ERASED
+    return None
+
+
+def _is_given_anew(permission: Accepted, *, since: int) -> bool:
+    if permission.bulk or not permission.may_lift:
+        return False
+    # A system that sends what it holds names no time, or an older one.
+    is_dated = permission.occurred_at is not None or permission.sender == BY_LINK
+    return is_dated and permission.effective_at >= permits_after(since)
+
+
+def _persons(permission: Accepted) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    if permission.subject_ref is not None:
+        found.append((permission.tenant, permission.subject_ref))
+    if permission.address is not None:
+        found.append((permission.tenant, permission.channel, permission.address))
+    return found
+
+
+def _keys(keyring: Keyring, permission: Accepted) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(tenant, keyed hash) of each of `_persons`."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for person in _persons(permission):
+        keys = keyring.live_address_keys(*person) if len(person) == 3 else subject_keys(keyring, *person)
+        found.update({(permission.tenant, key): person for key in keys})
+    return found

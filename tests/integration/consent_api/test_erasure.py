@@ -1,0 +1,392 @@
+"""Erasure: what goes, what stays, and what brings a person back. # R33"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, text
+
+from consent_api.errors import ErasureHeldError, LedgerContendedError, PersonUnknownError
+from consent_api.ledger import addresses, key_rotation, links, subjects
+from consent_api.ledger.lanes import Lane
+from consent_api.ledger.ledger import Ledger
+from consent_api.operations.republish import pages as past
+from consent_api.rights import audit
+from consent_api.rights.erasure import erasures, holds, steps
+from consent_api.rights.erasure.model import State, Told
+from consent_api.rights.person_ref import PersonRef
+from consent_contracts.codec import Codec
+from tests.integration.consent_api.accepted import EVIDENCE_TEXTS, YEAR, decision
+from tests.integration.consent_api.erasure_rig import SECOND, ErasureRig
+
+MARKED, OTHER = "+33639987711", "+33639987722"
+NATIONAL = "639987711"
+REF, OTHER_REF = "marked-subject", "another-subject"
+TEXTS = EVIDENCE_TEXTS | {"controller": "marked evidence"}
+
+
+@pytest.fixture
+def rig(ledger: Ledger, owner_engine: Engine, codec: Codec) -> ErasureRig:
+    return ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+
+
+def give(rig: ErasureRig, address: str = MARKED, ref: str | None = REF, **given: object) -> None:
+    rig.record("given", address=address, subject_ref=ref, purpose="survey", evidence=TEXTS, **given)
+
+
+def test_nothing_of_the_person_is_found_and_the_refusal_stays(rig: ErasureRig) -> None:
+    give(rig, event_id="marked-event")
+    rig.record("refused", address=MARKED, purpose="newsletter", subject_ref=REF)
+    assert rig.verdict(MARKED).permitted
+    assert rig.found_in(NATIONAL, REF, "marked evidence", "marked-event")
+    erasure = rig.begin(subject_ref=REF)
+    assert rig.turn()
+    assert not rig.verdict(MARKED).permitted, "from the first step on"
+    ended = rig.finish(erasure)
+    assert rig.found_in(NATIONAL, REF, "marked evidence", "marked-event") == []
+    entry = rig.entry(MARKED)
+    assert entry.sealed_address is None
+    assert [(each.subject_ref, each.purpose, each.status) for each in entry.decisions] == [(None, "*", "objected")]
+    assert ended.state is State.ENDED
+    certificate = ended.certificate
+    assert certificate is not None
+    assert next(each.count for each in certificate.goes if each.what.startswith("decisions")) == 3
+    objection = next(each for each in certificate.stays if "objection" in each.what)
+    assert objection.count == 1
+    assert objection.review_at is not None
+    assert objection.review_at > ended.requested_at + 3 * YEAR
+    with rig.owner.connect() as connection:
+        done = audit.entries(connection, tenant="acme")
+    assert [each.act for each in done] == ["erasure_ended", "erasure_begun"]
+
+
+def test_what_an_import_sends_about_an_erased_person_is_not_stored(rig: ErasureRig) -> None:
+    give(rig)
+    before = decision("given", address=MARKED, subject_ref=REF, purpose="survey")
+    rig.erase(subject_ref=REF)
+    now = decision().recorded_at + 10 * SECOND
+    newer = replace(before, effective_at=now, recorded_at=now + SECOND)
+    assert rig.refused(before) == "erased", "an older one"
+    assert rig.refused(replace(newer, bulk=True), lane=Lane.BULK) == "erased", "of the same day"
+    assert rig.refused(replace(newer, effective_at=newer.recorded_at)) == "erased", "without a time"
+    assert rig.refused(replace(newer, may_lift=False)) == "erased", "of a sender that lifts nothing"
+    assert rig.refused(replace(newer, address=None, bulk=True)) == "erased", "by the reference"
+    assert rig.refused(replace(newer, subject_ref=OTHER_REF, bulk=True)) == "erased", "by the address"
+    assert rig.refused(replace(newer, address=OTHER, bulk=True)) == "erased", "with another address"
+    rig.record("refused", address=MARKED, purpose="survey", evidence={})
+    assert rig.found_in(NATIONAL, REF, OTHER_REF, OTHER[3:]) == []
+    assert rig.entry(MARKED).sealed_address is None
+    assert not rig.verdict(MARKED).permitted
+
+
+def test_a_permission_that_the_person_gives_since_begins_anew(rig: ErasureRig) -> None:
+    give(rig)
+    rig.erase(subject_ref=REF)
+    now = decision().recorded_at + 10 * SECOND
+    give(rig, effective_at=now, recorded_at=now + SECOND)
+    assert rig.verdict(MARKED).permitted
+    assert not rig.verdict(MARKED, "newsletter").permitted
+    entry = rig.entry(MARKED)
+    assert entry.sealed_address is not None
+    assert rig.keyring.open(entry.address_key, entry.sealed_address) == MARKED
+    rig.record("withdrawn", address=MARKED, purpose="survey", effective_at=now + SECOND, recorded_at=now + SECOND * 2)
+    assert not rig.verdict(MARKED).permitted
+    second = rig.erase(subject_ref=REF)
+    assert second.certificate is not None
+    assert rig.found_in(NATIONAL, REF) == []
+
+
+def test_the_same_erasure_twice_is_one(rig: ErasureRig) -> None:
+    give(rig)
+    first = rig.begin(subject_ref=REF)
+    assert rig.begin(subject_ref=REF) == first
+    ended = rig.finish(first)
+    for person in ({"subject_ref": REF}, {"channel": "sms", "address": MARKED}):
+        assert rig.begin(**person).erasure_id == ended.erasure_id
+    with pytest.raises(PersonUnknownError):
+        rig.begin(subject_ref="nobody")
+
+
+def test_an_address_that_is_another_persons_too_keeps_theirs(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, ref=OTHER_REF)
+    rig.record("given", address=MARKED, subject_ref=OTHER_REF, purpose="newsletter", evidence=TEXTS)
+    rig.record("refused", address=MARKED, subject_ref=REF, purpose="survey")
+    assert not rig.verdict(MARKED).permitted
+    rig.erase(subject_ref=REF)
+    assert rig.found_in(REF) == []
+    assert not rig.verdict(MARKED).permitted, "the refusal stays, in nobody's name"
+    assert rig.verdict(MARKED, "newsletter").permitted
+    assert rig.entry(MARKED).sealed_address is not None
+    assert rig.refused(decision("given", address=MARKED, subject_ref=REF, purpose="newsletter", bulk=True)) == "erased"
+    rig.erase(subject_ref=OTHER_REF)
+    assert rig.found_in(NATIONAL, REF, OTHER_REF) == []
+    assert not rig.verdict(MARKED, "newsletter").permitted
+
+
+def test_an_address_that_moved_on_keeps_the_refusals(rig: ErasureRig) -> None:
+    give(rig)
+    rig.record("refused", address=OTHER, subject_ref=REF, purpose="newsletter")
+    named = ("acme", "sms", MARKED)
+    rig.ledger.write(
+        Lane.LIVE,
+        lambda c, now: links.unlink(
+            c, rig.ledger.context, tenant="acme", subject_ref=REF, named=[named], by="test", now=now
+        ),
+    )
+    rig.erase(subject_ref=REF)
+    assert rig.found_in(REF, OTHER[3:]) == []
+    assert rig.verdict(MARKED, "newsletter").reason == "objected"
+    assert rig.entry(MARKED).sealed_address is not None, "it is whose it is now"
+
+
+def test_an_erasure_by_address_leaves_the_subjects_other_addresses(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, OTHER)
+    rig.record("withdrawn", subject_ref=REF, purpose="newsletter")
+    rig.erase(channel="sms", address=MARKED)
+    assert rig.found_in(NATIONAL) == []
+    assert rig.verdict(OTHER).permitted
+    assert rig.verdict(OTHER, "newsletter").reason == "withdrawn"
+    assert rig.verdict(MARKED).reason == "objected"
+
+
+def test_no_permission_is_recorded_while_an_erasure_is_in_progress(rig: ErasureRig) -> None:
+    give(rig)
+    erasure = rig.begin(subject_ref=REF, tell_seconds=3600)
+    again = decision("given", address=MARKED, subject_ref=REF, purpose="survey")
+    assert rig.refused(again) == "erasure_in_progress"
+    assert rig.refused(replace(again, bulk=True, address=OTHER), lane=Lane.BULK) == "erasure_in_progress"
+    rig.turn()
+    assert rig.refused(replace(again, subject_ref=None)) == "erasure_in_progress"
+    rig.record("refused", address=OTHER, subject_ref=REF, purpose="newsletter")
+    with rig.owner.begin() as connection:
+        connection.execute(text("UPDATE erasures SET tell_until = 0"))
+    rig.finish(erasure)
+    assert rig.found_in(NATIONAL, REF, OTHER[3:]) == [], "what has come meanwhile is erased too"
+    assert rig.verdict(OTHER).reason == "objected"
+
+
+def test_who_records_at_the_address_meanwhile_meets_the_erasure(rig: ErasureRig, engine: Engine) -> None:
+    """A transaction that has found the address before, and writes after."""
+    give(rig)
+    erasure = rig.begin(channel="sms", address=MARKED)
+    rig.turn()
+    with engine.connect() as slow, slow.begin():
+        found = addresses.find(slow, rig.keyring, ("acme", "sms", MARKED))
+        assert found is not None
+        rig.finish(erasure)
+        with pytest.raises(Exception, match="foreign key"):
+            slow.execute(
+                text("INSERT INTO decision_addresses SELECT :id, decision_id, 0 FROM decisions LIMIT 1"),
+                {"id": found.address_id},
+            )
+
+
+def test_a_subject_that_is_erased_while_another_waits_for_it_is_looked_up_again(
+    rig: ErasureRig, engine: Engine
+) -> None:
+    give(rig)
+    erasure = rig.begin(subject_ref=REF)
+    while rig.find(erasure).erased_at is None and rig.turn():
+        with engine.connect() as holding, holding.begin():
+            before = subjects.lock(holding, [("acme", REF)], now=0)
+            assert before.ids
+    failed: list[Exception] = []
+
+    def wait() -> None:
+        with engine.connect() as waiting, waiting.begin():
+            try:
+                subjects.lock(waiting, [("acme", OTHER_REF)], now=0)
+            except LedgerContendedError as error:
+                failed.append(error)
+
+    give(rig, OTHER, OTHER_REF)
+    with rig.owner.begin() as connection:
+        connection.execute(text("SELECT FROM subjects WHERE subject_ref = :ref FOR UPDATE"), {"ref": OTHER_REF})
+        thread = threading.Thread(target=wait)
+        thread.start()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        for _ in range(10_000):
+            if connection.execute(waiting).scalar_one():
+                break
+        for table in ("decision_addresses", "decisions", "subject_addresses", "subjects"):
+            connection.execute(text(f"DELETE FROM {table} WHERE {_OF[table]}"), {"ref": OTHER_REF})
+    thread.join(30)
+    assert len(failed) == 1
+
+
+_SUBJECT = "(SELECT subject_id FROM subjects WHERE subject_ref = :ref)"
+_OF = {
+    "decision_addresses": f"decision_id IN (SELECT decision_id FROM decisions WHERE subject_id = {_SUBJECT})",
+    "decisions": f"subject_id = {_SUBJECT}",
+    "subject_addresses": f"subject_id = {_SUBJECT}",
+    "subjects": "subject_ref = :ref",
+}
+
+
+def test_an_erasure_that_dies_in_any_step_goes_on(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, OTHER, ref=OTHER_REF)
+    give(rig, OTHER)
+    erasure = rig.begin(subject_ref=REF)
+
+    for _ in range(50):
+        if rig.find(erasure).ended_at is not None:
+            break
+        with rig.ledger.engine.connect() as killed:
+            steps.step(killed, rig.ledger.context, UUID(erasure.erasure_id), decision().recorded_at, settle=0)
+            killed.rollback()
+        rig.turn()
+        rig.publish()
+    assert rig.find(erasure).ended_at is not None
+    assert rig.found_in(NATIONAL, REF) == []
+    assert rig.verdict(OTHER).permitted
+
+
+def test_a_subject_of_many_addresses_is_erased_in_bounded_steps(rig: ErasureRig) -> None:
+    many = [f"+336399{number:05}" for number in range(80_000, 80_070)]
+    context = replace(rig.ledger.context, most_addresses=100)
+    rig.ledger.write(
+        Lane.LIVE,
+        lambda c, now: links.link(
+            c, context, tenant="acme", subject_ref=REF, named=[("acme", "sms", each) for each in many], now=now
+        ),
+    )
+    erasure = rig.begin(subject_ref=REF)
+    rig.turn()
+    with rig.owner.connect() as connection:
+        objections = connection.execute(text("SELECT count(*) FROM decisions")).scalar_one()
+    assert objections == steps.OBJECTIONS_AT_ONCE
+    rig.finish(erasure)
+    assert rig.found_in("6399800", REF) == []
+    assert not rig.verdict(many[-1]).permitted
+
+
+def test_the_tools_are_waited_for_until_they_have_the_objection(rig: ErasureRig) -> None:
+    give(rig)
+    rig.publish()
+    key = rig.entry(MARKED).address_key
+    with rig.owner.connect() as connection:
+        given = connection.execute(text("SELECT decision_id FROM decisions")).scalar_one()
+    receipt(rig, key, given, "twilio-fr")
+    receipt(rig, key, given, "dead-tool")
+    erasure = rig.begin(subject_ref=REF, tell_seconds=3600)
+    rig.turn()
+    assert rig.find(erasure).state is State.TELLING
+    assert not rig.turn()
+    with rig.owner.connect() as connection:
+        objection = connection.execute(text("SELECT objection FROM erasure_addresses")).scalar_one()
+    receipt(rig, key, objection, "twilio-fr")
+    assert rig.find(erasure).state is State.TELLING, "the other one has not answered"
+    with rig.owner.begin() as connection:
+        connection.execute(text("UPDATE erasures SET tell_until = 0"))
+    ended = rig.finish(erasure)
+    assert ended.certificate is not None
+    assert ended.certificate.destinations == {"dead-tool": Told.NOT_TOLD, "twilio-fr": Told.TOLD}
+
+
+def receipt(rig: ErasureRig, key: str, decision_id: object, destination: str) -> None:
+    with rig.owner.begin() as connection:
+        receipt_id = f"{destination} {decision_id}"
+        connection.execute(
+            text("""INSERT INTO receipts VALUES (:id, 'acme', :destination, 'sms', :key, 'survey', 'suppress',
+                    'accepted', 1, 1, 1, 1, 1, NULL, NULL)"""),
+            {"id": receipt_id, "destination": destination, "key": key},
+        )
+        connection.execute(
+            text("INSERT INTO receipt_decisions VALUES (:decision, :id)"), {"decision": decision_id, "id": receipt_id}
+        )
+
+
+def test_a_legal_hold_refuses_with_its_reason(rig: ErasureRig) -> None:
+    give(rig)
+    context = rig.ledger.context
+
+    def hold(**person: str) -> str:
+        held = rig.ledger.transact(
+            lambda c: holds.add(
+                c,
+                rig.keyring,
+                context.ids,
+                PersonRef(tenant="acme", **person),
+                reason="dispute 12",
+                until=None,
+                by="key:test",
+                now=decision().recorded_at,
+            )
+        )
+        return held.hold_id
+
+    for held, asked in [
+        ({"subject_ref": REF}, {"subject_ref": REF}),
+        ({"subject_ref": REF}, {"channel": "sms", "address": MARKED}),
+        ({"channel": "sms", "address": MARKED}, {"subject_ref": REF}),
+    ]:
+        hold_id = hold(**held)
+        with pytest.raises(ErasureHeldError, match="dispute 12"):
+            rig.begin(**asked)
+        rig.ledger.transact(
+            lambda c, each=hold_id: holds.release(  # type: ignore[misc]
+                c, tenant="acme", hold_id=UUID(each), by="key:test", now=decision().recorded_at
+            )
+        )
+    rig.erase(subject_ref=REF)
+
+
+def test_a_preview_lists_what_would_go_and_changes_nothing(rig: ErasureRig) -> None:
+    give(rig)
+    rig.record("given", address=OTHER, subject_ref=REF, purpose="survey", channel="voice", evidence=TEXTS)
+    with rig.owner.connect() as connection:
+        before = connection.execute(text("SELECT count(*) FROM addresses")).scalar_one()
+    person = PersonRef(tenant="acme", subject_ref=REF)
+    found = rig.ledger.transact(lambda c: erasures.preview(c, rig.keyring, person, now=decision().recorded_at))
+    assert next(each.count for each in found.goes if each.what.startswith("addresses")) == 2
+    proof = next(each for each in found.stays if each.what.startswith("proofs"))
+    assert proof.count == 1
+    assert "R.223-2" in proof.ground
+    with rig.owner.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM addresses")).scalar_one() == before
+    rig.erase(subject_ref=REF)
+    with rig.owner.connect() as connection:
+        kept = connection.execute(text("SELECT notice, purpose FROM retained_proofs")).one()
+    assert kept.purpose == "survey"
+    assert set(kept.notice) == {"notice_id", "notice_version", "notice_hash", "notice_language", "capture_method"}
+
+
+def test_a_republish_says_again_what_the_erasure_said(rig: ErasureRig) -> None:
+    give(rig)
+    give(rig, OTHER, OTHER_REF)
+    rig.erase(subject_ref=REF)
+    rig.publish()
+    whole = rig.entries
+    rig.entries = {}
+
+    def values() -> list[bytes]:
+        def read(at: past.Cursor) -> past.Page | None:
+            return rig.ledger.transact(
+                lambda c: past.page(c, rig.keyring, rig.ledger.context.outbox, past.Selection(), at, size=10, now=0)
+            )
+
+        return [message.value for page in past.in_two_passes(read, past.Cursor()) for message in page.messages]
+
+    rig.merge(values())
+    assert rig.entries == whole
+    rig.merge(values())
+    assert rig.entries == whole
+
+
+def test_the_hash_key_of_an_erased_address_cannot_be_retired(rig: ErasureRig) -> None:
+    """It cannot be hashed again: without the key nobody would know that it is refused."""
+    give(rig)
+    give(rig, OTHER, OTHER_REF)
+    rig.erase(subject_ref=REF)
+    (key,) = rig.keyring.hash_keys["acme"]
+    with rig.owner.connect() as connection:
+        assert key_rotation.erased_under(connection, rig.keyring, "acme", key.id) == 3, (
+            "the address, and the person by both"
+        )
+        assert key_rotation.erased_under(connection, rig.keyring, "acme", "h9") == 0
