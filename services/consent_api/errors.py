@@ -2,6 +2,7 @@
 
 ConsentApiError
 ├── SubmissionInvalidError      a submission breaks a rule: each field and its cure in the answer, or a dead letter
+├── NumberWithheldError         a call has no number: nobody knows whom a spoken withdrawal concerns
 ├── InvalidValueError           one value of it breaks a rule; becomes a fault of the submission; a ValueError too
 ├── RequestInFlightError        a request with the same Idempotency-Key is being carried out
 ├── KeyReusedError              the Idempotency-Key was used for another request
@@ -72,6 +73,13 @@ class SubmissionInvalidError(ConsentApiError):
     def __init__(self, faults: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{fault.pointer}: {fault.cure}" for fault in faults))
         self.faults = tuple(faults)
+
+
+class NumberWithheldError(ConsentApiError):
+    """There is no number in what stands for one."""
+
+    def __init__(self) -> None:
+        super().__init__("the number is withheld")
 
 
 class RefusedWebhook(StrEnum):

@@ -26,6 +26,7 @@ from consent_api.http import (
     rendering,
     renewals,
     reviews,
+    spoken,
     subjects,
 )
 from consent_api.http import inbound as inbound_routes
@@ -127,6 +128,8 @@ def create_app(
     )
     commits = GroupCommit(ledger, on_bulk=metrics.by_bulk.inc)
     app.include_router(decisions.routes(ledger, rules, metrics, dependencies, commits, bulk_threads=bulk_threads))
+    withdrawals = spoken.SpokenWithdrawals(ledger, rules, metrics, commits)
+    app.include_router(spoken.routes(withdrawals, dependencies))
     app.include_router(subjects.routes(ledger, rules, dependencies))
     app.include_router(events.routes(ledger, rules, dependencies))
     app.include_router(explain.routes(ledger, rules, dependencies))

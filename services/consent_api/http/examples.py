@@ -137,6 +137,21 @@ EXAMPLES: dict[str, list[Any]] = {
         {"channel": "sms", "address": ADDRESS, "purpose": "*", "status": "objected"},
     ],
     "SubmittedBatch": [{"decisions": [GRANT, WITHDRAWAL], "bulk": False}],
+    "SpokenWithdrawal": [
+        {"number": ADDRESS},
+        {"number": ADDRESS, "everything": True, "call_id": "call-4711", "agent": "agent 12"},
+    ],
+    "SpokenRecorded": [
+        {
+            "withdrawals": [
+                {
+                    "channel": "voice",
+                    **{name: value for name, value in _RECORDED.items() if name != "outcome"},
+                    "effective_at": _RECORDED_AT,
+                }
+            ]
+        }
+    ],
     "SubmittedAddresses": [{"addresses": [{"channel": "sms", "address": ADDRESS}]}],
     "ExplainRequest": [{"channel": "sms", "address": ADDRESS, "purpose": "promotions"}],
     "Recorded": [

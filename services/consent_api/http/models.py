@@ -254,6 +254,51 @@ class BatchResponse(Struct, kw_only=True, omit_defaults=True):
     ] = 0
 
 
+class SpokenWithdrawal(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a person says in a call. Only the number is needed; whatever else cannot be read is left out and listed."""
+
+    number: Annotated[
+        str,
+        Meta(
+            description="The number that is to be called no more, as the switch or the agent writes it.",
+            extra_json_schema={"minLength": 1, "maxLength": 1016, "pattern": "[0-9]"},
+        ),
+    ]
+    everything: (
+        Annotated[bool, Meta(description="True: no contact at all, on any channel. Left out: no calls.")] | None
+    ) = None
+    call_id: Annotated[str, Meta(description="Yours, kept as evidence; no number in it.", max_length=200)] | None = None
+    agent: Annotated[str, Meta(description="Who heard it, kept as evidence.", max_length=200)] | None = None
+    occurred_at: Annotated[Time, Meta(description="When it was said. Left out: now.")] | None = None
+
+
+class ChannelWithdrawal(WithEffect, kw_only=True, omit_defaults=True):
+    """What is recorded on one channel: of the number itself, or of the person it belongs to."""
+
+    channel: Channel
+    decision_id: DecisionId
+    effective_at: EffectiveAt
+    recorded_at: Time
+    addresses: Annotated[list[AddressKey], Meta(description="10 at most.")]
+    warnings: Warnings | UnsetType = UNSET
+
+
+class NotWithdrawn(Struct, kw_only=True):
+    """A channel on which nothing was recorded. unknown_person: the number is linked to no reference, so no other
+    address is known; shared_number: it is linked to several; refused: its reference breaks a rule of today."""
+
+    channel: Channel
+    reason: Annotated[str, Meta(extra_json_schema={"enum": ["unknown_person", "shared_number", "refused"]})]
+
+
+class SpokenRecorded(Struct, kw_only=True, omit_defaults=True):
+    """Recorded, durably."""
+
+    withdrawals: list[ChannelWithdrawal]
+    not_withdrawn: Annotated[list[NotWithdrawn], Meta(description="Only with everything: true.")] = []
+    dropped: Dropped | UnsetType = UNSET
+
+
 class NamedAddress(Struct, kw_only=True, forbid_unknown_fields=True):
     """An address in the clear, in a body and never in a URL."""
 
@@ -461,9 +506,17 @@ class ReviewResolution(Struct, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
-SENT = (SubmittedDecision, SubmittedBatch, SubmittedAddresses, ExplainRequest, ReviewResolution)
+SENT = (
+    SubmittedDecision,
+    SubmittedBatch,
+    SpokenWithdrawal,
+    SubmittedAddresses,
+    ExplainRequest,
+    ReviewResolution,
+)
 ANSWERED = (
     Recorded,
+    SpokenRecorded,
     BatchResponse,
     EvaluatedDecision,
     Addresses,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -86,6 +86,27 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldViolation]) -> models.
         dropped=_field_errors(dropped[:MOST_FAULTS]) or msgspec.UNSET,
         warnings=_warnings(outcome) or msgspec.UNSET,
         **_effect(outcome.outcome),
+    )
+
+
+def to_spoken(
+    recorded: Sequence[tuple[str, Recorded]], left: Mapping[str, str], dropped: Sequence[FieldViolation]
+) -> models.SpokenRecorded:
+    return models.SpokenRecorded(
+        withdrawals=[
+            models.ChannelWithdrawal(
+                channel=channel,
+                decision_id=each.decision_id,
+                effective_at=rfc3339(each.effective_at),
+                recorded_at=rfc3339(each.recorded_at),
+                addresses=list(each.address_keys[:MOST_ADDRESSES]),
+                warnings=_warnings(each) or msgspec.UNSET,
+                **_effect(each.outcome),
+            )
+            for channel, each in recorded
+        ],
+        not_withdrawn=[models.NotWithdrawn(channel=channel, reason=reason) for channel, reason in left.items()],
+        dropped=_field_errors(dropped[:MOST_FAULTS]) or msgspec.UNSET,
     )
 
 

@@ -28,6 +28,10 @@ FROM subjects JOIN unnest(CAST(:tenants AS text[]), CAST(:refs AS text[])) AS wa
 ORDER BY tenant, subject_ref
 FOR NO KEY UPDATE OF subjects
 """)
+_HAVING = text("""
+SELECT DISTINCT s.subject_ref FROM subject_addresses l JOIN subjects s USING (subject_id)
+WHERE l.address_id = ANY(CAST(:address_ids AS bigint[])) AND l.unlinked_at IS NULL ORDER BY s.subject_ref LIMIT :most
+""")
 _FIND = text("SELECT subject_id FROM subjects WHERE tenant = :tenant AND subject_ref = :ref")
 
 
@@ -68,3 +72,9 @@ def find(connection: Connection, tenant: str, subject_ref: str) -> int | None:
     """The id of a subject that exists."""
     found: int | None = connection.execute(_FIND, {"tenant": tenant, "ref": subject_ref}).scalar_one_or_none()
     return found
+
+
+def having(connection: Connection, address_ids: Collection[int], *, most: int) -> list[str]:
+    """The references that one of these addresses is linked to."""
+    rows = connection.execute(_HAVING, {"address_ids": list(address_ids), "most": most})
+    return [row.subject_ref for row in rows]

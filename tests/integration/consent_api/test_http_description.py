@@ -42,6 +42,8 @@ CALLS: list[tuple[str, str, str, object, int]] = [
     ("POST", "/v1/decisions", "/v1/decisions", {**GRANT, "evidence": None}, 422),
     ("POST", "/v1/decisions", "/v1/decisions", "text", 422),
     ("POST", "/v1/decisions/batch", "/v1/decisions/batch", {"decisions": [GRANT, {}, {**WITHDRAWAL, "a": 1}]}, 200),
+    ("POST", "/v1/withdrawals/spoken", "/v1/withdrawals/spoken", {"number": A, "everything": True, "a": 1}, 201),
+    ("POST", "/v1/withdrawals/spoken", "/v1/withdrawals/spoken", {"number": "anonymous"}, 422),
     ("PUT", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", ADDRESSES, 200),
     ("GET", "/v1/subjects/s1/addresses", "/v1/subjects/{subject_ref}/addresses", None, 200),
     ("GET", "/v1/subjects/s1/state", "/v1/subjects/{subject_ref}/state", None, 200),

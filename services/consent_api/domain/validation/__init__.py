@@ -7,7 +7,7 @@ A fault never repeats a value, since any value could be an address.
 """
 
 from consent_api.domain.validation.accepted import BY_LINK, Accepted, Event, event_source
-from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE
+from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE, holds_address
 from consent_api.domain.validation.purposes import Purposes, UnknownPurpose
 from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.domain.validation.rules import ValidationRules
@@ -40,6 +40,7 @@ __all__ = [
     "dropped_field",
     "event_reference",
     "event_source",
+    "holds_address",
     "micros",
     "midnight",
     "named_address",
