@@ -15,7 +15,7 @@ from pathlib import Path
 from consent_http.errors import InvalidApiKeysError
 from consent_privacy import private_files
 
-SCOPES = frozenset({"submit", "read", "check", "links", "admin", "rights:read", "rights:write"})
+SCOPES = frozenset({"submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console"})
 _TOKEN = re.compile(r"cr_([a-z0-9]{6,32})_([A-Za-z0-9_-]{43})", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

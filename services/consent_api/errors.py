@@ -2,7 +2,7 @@
 
 ConsentApiError
 ├── SubmissionInvalidError      a submission breaks a rule: each field and its cure in the answer, or a dead letter
-├── NumberWithheldError         a call has no number: nobody knows whom a spoken withdrawal concerns
+├── NumberWithheldError         a call has no number: whom a spoken withdrawal concerns is unknown
 ├── InvalidValueError           one value of it breaks a rule; becomes a fault of the submission; a ValueError too
 ├── RequestInFlightError        a request with the same Idempotency-Key is being carried out
 ├── KeyReusedError              the Idempotency-Key was used for another request
@@ -76,7 +76,7 @@ class SubmissionInvalidError(ConsentApiError):
 
 
 class NumberWithheldError(ConsentApiError):
-    """There is no number in what stands for one."""
+    """What was sent as a number says that there is none."""
 
     def __init__(self) -> None:
         super().__init__("the number is withheld")

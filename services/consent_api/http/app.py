@@ -14,6 +14,8 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 
+from consent_api.console import routes as console_routes
+from consent_api.console.entry import Console
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
 from consent_api.http import (
@@ -147,10 +149,13 @@ def create_app(
         )
     )
     app.include_router(preferences.routes(ledger, link_pages, choices, PageNotices(ledger)))
-    app.include_router(reviews.routes(ledger, dependencies))
+    resolver = reviews.Resolver(ledger)
+    app.include_router(reviews.routes(ledger, resolver, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))
     app.include_router(notices.routes(ledger, dependencies))
     app.include_router(renewals.routes(ledger, dependencies))
+    console = Console(ledger, themes, metrics, public_url=public_url)
+    app.include_router(console_routes.routes(console, rules=rules, withdrawals=withdrawals, resolver=resolver))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.include_router(inbound_routes.routes(receiver, inbound))

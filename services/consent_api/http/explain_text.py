@@ -73,7 +73,7 @@ def _english(found: Explanation) -> Sequence[str]:
         f"The choice counts from {_en(decision.effective_at)} and was recorded on {_en(decision.recorded_at)}"
         + (f"; it ends on {_en(decision.expires_at)}." if decision.expires_at is not None else "."),
         _means_en(decision),
-        _tools_en(_Tools.of(found.receipts)),
+        _tools_en(Tools.of(found.receipts)),
         _others_en(found),
     ]
 
@@ -110,13 +110,13 @@ def _french(found: Explanation) -> Sequence[str]:
         f"Le choix compte à partir du {_fr(decision.effective_at)} et a été enregistré le {_fr(decision.recorded_at)}"
         + (f" ; il prend fin le {_fr(decision.expires_at)}." if decision.expires_at is not None else "."),
         _means_fr(decision),
-        _tools_fr(_Tools.of(found.receipts)),
+        _tools_fr(Tools.of(found.receipts)),
         _others_fr(found),
     ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Tools:
+class Tools:
     """By the receipts of every target: those that know it, with the time since when; those that have not
     taken it yet; those that cannot."""
 
@@ -125,7 +125,7 @@ class _Tools:
     impossible: tuple[str, ...]
 
     @classmethod
-    def of(cls, receipts: Sequence[Receipt]) -> _Tools:
+    def of(cls, receipts: Sequence[Receipt]) -> Tools:
         by_tool: dict[str, dict[str | None, list[Receipt]]] = {}
         for each in receipts:
             by_tool.setdefault(each.destination, {}).setdefault(each.target, []).append(each)
@@ -146,7 +146,7 @@ def _known_since(receipts: Sequence[Receipt]) -> str | None:
     return min(times, key=datetime.fromisoformat, default=None)
 
 
-def _tools_en(found: _Tools) -> str:
+def _tools_en(found: Tools) -> str:
     known = "; ".join(f"{name} since {_en(at)}" for name, at in found.known)
     parts = [
         f"These tools know it: {known}" if known else "No tool is known to have taken it",
@@ -156,7 +156,7 @@ def _tools_en(found: _Tools) -> str:
     return "; ".join(parts) + "."
 
 
-def _tools_fr(found: _Tools) -> str:
+def _tools_fr(found: Tools) -> str:
     known = " ; ".join(f"{name} depuis le {_fr(at)}" for name, at in found.known)
     parts = [
         f"Ces outils le savent : {known}" if known else "Aucun outil n'a confirmé en être informé",

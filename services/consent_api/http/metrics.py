@@ -11,6 +11,11 @@ from consent_service.zero_series import from_zero
 
 SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _CLASSES = ("live", "bulk")
+_LOGIN_OUTCOMES = ("begun", "refused", "limited", "foreign_form")
+_CONSOLE_ACTS = (
+    *("person_viewed", "answer_printed", "looked_up", "spoken_withdrawal", "review_resolved"),
+    *("request_opened", "request_resolved"),
+)
 _LINK_KINDS = ("one-click", "preferences")
 _LINK_OUTCOMES = ("shown", "recorded", "wrong_token", "foreign_form", "outdated", "limited", "unavailable")
 
@@ -31,6 +36,8 @@ class ApiMetrics:
     bulk_resolved_age: Gauge
     dropped_fields: Counter
     link_uses: Counter
+    console_logins: Counter
+    console_acts: Counter
     pause_failures: Counter
     codes: Counter
     channels: Collection[str]
@@ -134,9 +141,27 @@ class ApiMetrics:
                 ["kind", "outcome"],
                 registry=registry,
             ),
+            console_logins=Counter(
+                "consent_relay_api_console_logins_total",
+                "Logins to the console, by outcome: begun, refused (no live API key with the scope console), limited"
+                " (refused, and one caller's too many: answered 429; many: someone guesses) or foreign_form (sent by"
+                " another site's page).",
+                ["outcome"],
+                registry=registry,
+            ),
+            console_acts=Counter(
+                "consent_relay_api_console_acts_total",
+                "What employees did in the console, by act: person_viewed, answer_printed, looked_up (a number, on the"
+                " agents' page), spoken_withdrawal, review_resolved, request_opened, request_resolved (or extended)."
+                " Who did it is in the audit entries.",
+                ["act"],
+                registry=registry,
+            ),
             channels=frozenset(channels),
         )
         from_zero(metrics.codes, ("asked", "sent", "not_sent", "right", "wrong", "limited"))
+        from_zero(metrics.console_logins, _LOGIN_OUTCOMES)
+        from_zero(metrics.console_acts, _CONSOLE_ACTS)
         from_zero(metrics.link_uses, _LINK_KINDS, _LINK_OUTCOMES)
         from_zero(metrics.decisions, [*channels, "other"], _CLASSES, ("recorded", "repeated", "refused"))
         from_zero(metrics.no_effect, _CLASSES, ("refusal", "permission"), ("superseded", "no_address"))

@@ -1,10 +1,12 @@
 """GET /v1/reviews and POST /v1/reviews/{id}: replies that are in doubt, for a person to resolve."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
+from sqlalchemy import Connection
 
 from consent_api.errors import ReviewResolvedError, ReviewTooEarlyError, ReviewUnknownError
 from consent_api.http import models, rendering
@@ -12,7 +14,7 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import reviews
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.reviews import Resolution
+from consent_api.ledger.reviews import Resolution, Review
 from consent_contracts.join import SKEW_MICROS
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
@@ -20,12 +22,67 @@ from consent_http.errors import ProblemError
 from consent_http.openapi import json_body, json_response
 from consent_http.problem_details import responses
 
+Also = Callable[[Connection, int], None]
 _RESOLUTION = msgspec.json.Decoder(models.ReviewResolution)
 
 ReviewId = Annotated[UUID, Path(description="As the list has it.", examples=["019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"])]
 
 
-def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
+class Resolver:
+    """What a person decides about a reply, for the API and the console. Thread-safe."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def resolve(
+        self, key: ApiKey, review_id: UUID, resolution: Resolution, *, also: Also = lambda connection, now: None
+    ) -> Review:
+        """Committed when this returns, with what ``also`` writes. ProblemError, LedgerUnavailableError."""
+        if resolution is Resolution.NOT_A_WITHDRAWAL and not key.may_lift:
+            raise ProblemError(
+                403,
+                "may-not-lift-refusal",
+                "What is sent with this API key lifts no refusal.",
+                field="Authorization",
+                cure="Use a key that was created without --no-lift.",
+            )
+
+        def work(connection: Connection, now: int) -> Review:
+            found = reviews.resolve(
+                connection,
+                self._ledger.context,
+                tenant=key.tenant,
+                review_id=review_id,
+                resolution=resolution,
+                by=f"api-key {key.id}",
+                now=now,
+            )
+            also(connection, now)
+            return found
+
+        try:
+            return self._ledger.write(Lane.LIVE, work)
+        except ReviewUnknownError:
+            raise rendering.not_found("review", "Use a review_id of GET /v1/reviews.") from None
+        except ReviewResolvedError:
+            raise ProblemError(
+                409,
+                "review-resolved",
+                "This review was resolved otherwise.",
+                field="/resolution",
+                cure="Record what the person says now as a decision of its own: POST /v1/decisions.",
+            ) from None
+        except ReviewTooEarlyError:
+            raise ProblemError(
+                409,
+                "review-too-early",
+                "The reply is only seconds old: a permission given now would not be newer.",
+                cure="Send it again after Retry-After seconds.",
+                headers={"Retry-After": str(SKEW_MICROS // 1_000_000 + 1)},
+            ) from None
+
+
+def routes(ledger: Ledger, resolver: Resolver, dependencies: RequestDependencies) -> APIRouter:
     """The routes about reviews, for API keys with the scope admin: replies are read there."""
     router = APIRouter(tags=["reviews"])
 
@@ -69,45 +126,6 @@ def routes(ledger: Ledger, dependencies: RequestDependencies) -> APIRouter:
         body: Annotated[bytes, Depends(dependencies.admin_body)],
     ) -> Response:
         resolution = Resolution(request_body.decode(body, _RESOLUTION).resolution)
-        if resolution is Resolution.NOT_A_WITHDRAWAL and not key.may_lift:
-            raise ProblemError(
-                403,
-                "may-not-lift-refusal",
-                "What is sent with this API key lifts no refusal.",
-                field="Authorization",
-                cure="Use a key that was created without --no-lift.",
-            )
-        try:
-            found = ledger.write(
-                Lane.LIVE,
-                lambda c, now: reviews.resolve(
-                    c,
-                    ledger.context,
-                    tenant=key.tenant,
-                    review_id=review_id,
-                    resolution=resolution,
-                    by=f"api-key {key.id}",
-                    now=now,
-                ),
-            )
-        except ReviewUnknownError:
-            raise rendering.not_found("review", "Use a review_id of GET /v1/reviews.") from None
-        except ReviewResolvedError:
-            raise ProblemError(
-                409,
-                "review-resolved",
-                "This review was resolved otherwise.",
-                field="/resolution",
-                cure="Record what the person says now as a decision of its own: POST /v1/decisions.",
-            ) from None
-        except ReviewTooEarlyError:
-            raise ProblemError(
-                409,
-                "review-too-early",
-                "The reply is only seconds old: a permission given now would not be newer.",
-                cure="Send it again after Retry-After seconds.",
-                headers={"Retry-After": str(SKEW_MICROS // 1_000_000 + 1)},
-            ) from None
-        return rendering.respond(rendering.to_review(found))
+        return rendering.respond(rendering.to_review(resolver.resolve(key, review_id, resolution)))
 
     return router

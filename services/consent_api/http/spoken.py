@@ -1,7 +1,7 @@
 """POST /v1/withdrawals/spoken: what a person says in a call, with nothing required but the number (R52)."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from consent_api.ledger import addresses, subjects
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.idempotency import Request
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.submissions import Submission
+from consent_api.ledger.submissions import Results, Submission
 from consent_contracts.decisions import GIVEN
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
@@ -32,6 +32,8 @@ from consent_http.problem_details import responses
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _REFUSED = "refused"
+
+Also = Callable[[Connection, Results, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +54,9 @@ class SpokenWithdrawals:
         self._metrics = metrics
         self._commits = commits
 
-    async def record(self, caller: ApiKey, body: Mapping[str, object]) -> Withdrawn:
-        """Committed when this returns, all or nothing, on the live lane. ProblemError, LedgerUnavailableError.
+    async def record(self, caller: ApiKey, body: Mapping[str, object], *, also: Also | None = None) -> Withdrawn:
+        """Committed when this returns, all or nothing, on the live lane, with what ``also`` writes. ProblemError,
+        LedgerUnavailableError.
 
         Nothing keeps a repetition from being recorded again: that changes nothing for the person, while an answer that
         was kept would hide a withdrawal from someone who has given consent in the meantime.
@@ -65,6 +68,7 @@ class SpokenWithdrawals:
             request=Request(tenant=caller.tenant, key=f"spoken {secrets.token_hex(16)}", content=b""),
             parse=lambda now: [self._read(each, caller, now) for each in found.decisions],
             answer=lambda parsed, results: None,
+            also=also,
         )
         done = await self._commits.commit_grouped(submission)
         recorded: list[tuple[str, Recorded]] = []
@@ -84,6 +88,10 @@ class SpokenWithdrawals:
                 self._metrics.decided("refused", channel, bulk=False)
                 left[channel] = _REFUSED
         return Withdrawn(recorded=tuple(recorded), left=left, dropped=tuple(dropped))
+
+    def number(self, body: Mapping[str, object]) -> str:
+        """The number of a withdrawal, canonical. ProblemError where it is withheld or cannot be read."""
+        return self._asked(body).number
 
     def _asked(self, body: Mapping[str, object]) -> Spoken:
         try:
@@ -142,7 +150,8 @@ def routes(withdrawals: SpokenWithdrawals, dependencies: RequestDependencies) ->
         key: Annotated[ApiKey, Depends(dependencies.submit)],
         body: Annotated[bytes, Depends(dependencies.submit_body)],
     ) -> Response:
-        found = await withdrawals.record(key, request_body.decode(body, _OBJECT))
+        fields = request_body.decode(body, _OBJECT)
+        found = await withdrawals.record(key, fields)
         return rendering.respond(rendering.to_spoken(found.recorded, found.left, found.dropped), status=201)
 
     return router

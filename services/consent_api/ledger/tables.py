@@ -452,6 +452,17 @@ key_exports = Table(
 )
 """The files of digests that processes without a database read: a key is revoked in them too. For the owner alone."""
 
+# Of the console. The token is its browser's alone: here is its digest.
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("key_id", Text, ForeignKey("api_keys.key_id"), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Index("console_sessions_by_age", "started_at"),
+)
+
 # A reply in doubt. The text is sealed, and goes when a person has resolved it.
 reviews = Table(
     "reviews",
@@ -674,6 +685,7 @@ GRANTS: dict[str, str] = {
     "retained_proofs": "SELECT, INSERT, DELETE",
     "legal_holds": "SELECT, INSERT, UPDATE (released_at, released_by)",
     "api_keys": "SELECT",
+    "console_sessions": "SELECT, INSERT, UPDATE (seen_at), DELETE",
     "receipts": "SELECT, INSERT",
     "receipt_decisions": "SELECT, INSERT",
     "alembic_version": "SELECT",

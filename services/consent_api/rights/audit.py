@@ -24,6 +24,11 @@ class Act(StrEnum):
     HOLD_SET = "hold_set"
     HOLD_RELEASED = "hold_released"
     RECTIFIED = "rectified"
+    SIGNED_IN = "signed_in"
+    PERSON_VIEWED = "person_viewed"
+    ANSWER_PRINTED = "answer_printed"
+    SPOKEN_WITHDRAWAL = "spoken_withdrawal"
+    REVIEW_RESOLVED = "review_resolved"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,7 +103,7 @@ def test_whatever_else_cannot_be_read_is_left_out(
         (False, ["a"], ["voice number"], {}),
         (True, [], ["sms number", "voice number"], {"email": "unknown_person"}),
         (True, ["a"], ["sms number", "sms a", "email a", "voice number", "voice a"], {}),
-        # Nobody knows which of them has spoken.
+        # It is not known which of them has spoken.
         (True, ["a", "b"], ["sms number", "voice number"], {"email": "shared_number"}),
     ],
 )

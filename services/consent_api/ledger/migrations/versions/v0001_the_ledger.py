@@ -288,6 +288,14 @@ CREATE TABLE api_keys (
     revoked_at bigint
 );
 
+CREATE TABLE console_sessions (
+    digest text PRIMARY KEY,
+    key_id text NOT NULL REFERENCES api_keys,
+    started_at bigint NOT NULL,
+    seen_at bigint NOT NULL
+);
+CREATE INDEX console_sessions_by_age ON console_sessions (started_at);
+
 CREATE TABLE pauses (
     decision_id uuid NOT NULL REFERENCES decisions,
     tenant text NOT NULL,

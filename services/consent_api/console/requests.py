@@ -1,0 +1,179 @@
+"""/console/requests: what persons ask for by right, by due date; opened on the page of the person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
+
+from consent_api.console import pages, reading, rows, sessions
+from consent_api.console.entry import Console, Submitted, Visit
+from consent_api.domain.validation import ValidationRules
+from consent_api.errors import (
+    RequestExtensionError,
+    RequestResolvedError,
+    RequestUnknownError,
+    SubmissionInvalidError,
+)
+from consent_api.ledger import database
+from consent_api.rights import requests, texts
+from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
+
+READ, WRITE = "rights:read", "rights:write"
+OPEN, RESOLVE = "open-request", "resolve-request"
+
+
+def routes(console: Console, rules: ValidationRules) -> APIRouter:
+    """Not in /openapi.json: programs call /v1/rights."""
+    router = APIRouter(include_in_schema=False)
+    acts = _Acts(console, rules)
+
+    @router.api_route("/console/requests", methods=["GET", "HEAD"])
+    async def listed(request: Request) -> Response:
+        visit = await console.enter(request, READ)
+        if isinstance(visit, Response):
+            return visit
+        after = request.query_params.get("after")
+        return await console.make(visit, lambda: console.ledger.transact(lambda c: acts.listed(c, visit, after)))
+
+    @router.api_route("/console/requests/{request_id:uuid}", methods=["GET", "HEAD"])
+    async def one(request_id: UUID, request: Request) -> Response:
+        visit = await console.enter(request, READ)
+        if isinstance(visit, Response):
+            return visit
+        return await console.make(visit, lambda: console.ledger.transact(lambda c: acts.one(c, visit, request_id)))
+
+    @router.post("/console/requests/{request_id:uuid}")
+    async def resolve(request_id: UUID, request: Request) -> Response:
+        submitted = await console.submitted(request, RESOLVE, WRITE)
+        if isinstance(submitted, Response):
+            return submitted
+        return await console.make(submitted.visit, lambda: acts.resolve(submitted, request_id))
+
+    @router.post("/console/person/{page_id}/requests")
+    async def begin(page_id: str, request: Request) -> Response:
+        submitted = await console.submitted(request, OPEN, WRITE)
+        if isinstance(submitted, Response):
+            return submitted
+        return await console.make(submitted.visit, lambda: acts.begin(submitted, page_id))
+
+    return router
+
+
+class _Acts:
+    """Each blocks."""
+
+    def __init__(self, console: Console, rules: ValidationRules) -> None:
+        self._console = console
+        self._rules = rules
+
+    def listed(self, connection: Connection, visit: Visit, after: str | None) -> Response:
+        now = database.clock(connection)
+        try:
+            found = requests.listed(
+                connection, self._console.keyring, tenant=visit.tenant, after=after, most=requests.PAGE + 1
+            )
+        except ValueError:
+            return pages.fault(visit.page, 404)
+        shown = found[: requests.PAGE]
+        return pages.respond(
+            visit.page,
+            "requests.html",
+            requests=[rows.request(visit.page, each, now=now) for each in shown],
+            more=shown[-1].position if len(found) > requests.PAGE else None,
+        )
+
+    def one(
+        self, connection: Connection, visit: Visit, request_id: UUID, *, problem: str | None = None, text: str = ""
+    ) -> Response:
+        keyring, now = self._console.keyring, database.clock(connection)
+        try:
+            found = requests.find(connection, keyring, tenant=visit.tenant, request_id=request_id)
+        except RequestUnknownError:
+            return pages.fault(visit.page, 404)
+        return pages.respond(
+            visit.page,
+            "request.html",
+            status=200 if problem is None else 422,
+            request=rows.request(visit.page, found, now=now),
+            person_id=self._person_id(visit, found, now=now) if visit.session.key.allows("read") else None,
+            may_write=visit.session.key.allows(WRITE),
+            problem=problem,
+            text=text,
+        )
+
+    def begin(self, submitted: Submitted, page_id: str) -> Response:
+        visit, fields, ledger = submitted.visit, submitted.fields, self._console.ledger
+        page = visit.page
+        kind = fields.get("kind")
+        subject = sessions.unseal(self._console.keyring, visit.session.token, page_id, now=ledger.now())
+        if subject is None or kind not in tuple(Kind):
+            return pages.fault(page, 404)
+        try:
+            note = texts.required("/note", fields.get("note"), region=self._rules.default_region)
+        except SubmissionInvalidError:
+            return pages.respond(
+                page,
+                "fault.html",
+                status=422,
+                title=page.words("wrong.text_title"),
+                text=page.words("wrong.text"),
+            )
+        new = NewRequest(
+            person=reading.person_ref(visit.tenant, subject),
+            kind=Kind(kind),
+            identity=Identity.OPERATOR,
+            identity_note=note,
+            by=visit.session.who,
+        )
+
+        def work(connection: Connection) -> RightsRequest:
+            now = database.clock(connection)
+            return requests.open_request(connection, self._console.keyring, ledger.context.ids, new, now=now)
+
+        opened = ledger.transact(work)
+        self._console.metrics.console_acts.labels("request_opened").inc()
+        return pages.redirect(page, f"requests/{opened.request_id}")
+
+    def resolve(self, submitted: Submitted, request_id: UUID) -> Response:
+        visit, fields, ledger = submitted.visit, submitted.fields, self._console.ledger
+        page, text = visit.page, fields.get("text", "")
+        try:
+            work = self._work(visit, fields, request_id)
+            ledger.transact(lambda c: work(c, database.clock(c)))
+        except (SubmissionInvalidError, RequestExtensionError):
+            why = page.words("wrong.text" if fields.get("action") != "extend" else "wrong.extension")
+            return ledger.transact(lambda c: self.one(c, visit, request_id, problem=why, text=text))
+        except RequestUnknownError:
+            return pages.fault(page, 404)
+        except RequestResolvedError:
+            return pages.fault(page, 409)
+        self._console.metrics.console_acts.labels("request_resolved").inc()
+        return pages.redirect(page, f"requests/{request_id}")
+
+    def _work(
+        self, visit: Visit, fields: Mapping[str, str], request_id: UUID
+    ) -> Callable[[Connection, int], RightsRequest]:
+        """SubmissionInvalidError where the text is missing, or holds an address."""
+        keyring, tenant, who = self._console.keyring, visit.tenant, visit.session.who
+        read = texts.plain if fields.get("action") == "done" else texts.required
+        reason = read("/text", fields.get("text"), region=self._rules.default_region)
+        if fields.get("action") == "extend":
+            return lambda c, now: requests.extend(
+                c, keyring, tenant=tenant, request_id=request_id, reason=reason or "", by=who, now=now
+            )
+        state = State.DONE if fields.get("action") == "done" else State.REFUSED
+        return lambda c, now: requests.resolve(
+            c, keyring, tenant=tenant, request_id=request_id, state=state, by=who, now=now, reason=reason
+        )
+
+    def _person_id(self, visit: Visit, found: RightsRequest, *, now: int) -> str | None:
+        """The id of the page about the person, unless an erasure has forgotten them."""
+        person = found.person
+        if person is None:
+            return None
+        channels = (person.channel,) if person.channel is not None else ()
+        subject = sessions.Subject(subject_ref=person.subject_ref, address=person.address, channels=channels)
+        return sessions.seal(self._console.keyring, visit.session.token, subject, now=now)

@@ -1,0 +1,24 @@
+"""The console put together."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from consent_api.console import agent, login, requests, reviews, search
+from consent_api.console.entry import Console
+from consent_api.domain.validation import ValidationRules
+from consent_api.http.reviews import Resolver
+from consent_api.http.spoken import SpokenWithdrawals
+
+
+def routes(
+    console: Console, *, rules: ValidationRules, withdrawals: SpokenWithdrawals, resolver: Resolver
+) -> APIRouter:
+    """All pages, below /console."""
+    router = APIRouter(include_in_schema=False)
+    router.include_router(login.routes(console))
+    router.include_router(agent.routes(console, withdrawals, rules))
+    router.include_router(reviews.routes(console, resolver))
+    router.include_router(requests.routes(console, rules))
+    router.include_router(search.routes(console, rules))
+    return router
