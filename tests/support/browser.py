@@ -35,7 +35,7 @@ axe.run().then(found => [
 ])
 """
 _SECONDS = 30
-_KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37}
+_KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "1": 49, "2": 50}
 
 
 def chromium() -> str:
@@ -106,21 +106,23 @@ class Tab:
         assert checks > 10, "axe has checked hardly anything"
         return [str(each) for each in violations]
 
-    async def press(self, key: str, *, loads: bool = False) -> None:
-        """``loads``: and wait for the page that it leads to."""
+    async def press(self, key: str, *, alt: bool = False, loads: bool = False) -> None:
+        """``alt``: an access key. ``loads``: and wait for the page that it leads to."""
         before = self._loaded
         text = {"Enter": "\r", " ": " "}.get(key)
         about = {"key": key, "windowsVirtualKeyCode": _KEYS[key], **({"text": text} if text else {})}
+        if alt:
+            about |= {"modifiers": 1, "code": f"Digit{key}", "text": key, "unmodifiedText": key}
         await self.call("Input.dispatchKeyEvent", type="keyDown", **about)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **about)
         if loads:
             await self._wait_for_load(before)
 
-    async def picture(self) -> bytes:
-        """A PNG of the whole page."""
+    async def picture(self, *, height: int | None = None) -> bytes:
+        """A PNG of the whole page, or of so much of its top."""
         metrics = await self.call("Page.getLayoutMetrics")
         size = metrics["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
         found = await self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(found["data"])
 

@@ -46,10 +46,9 @@ def routes(console: Console, withdrawals: SpokenWithdrawals, rules: ValidationRu
             number = withdrawals.number({"number": fields.get("number", "")})
             if not visit.session.key.allows("read"):
                 return _form(visit, fields, number=number)
-            purposes = [each.id for each in visit.page.theme.purposes]
             subject = Subject(address=number, channels=tuple(_channels(rules, number)))
             found = await console.read(
-                lambda c: reading.of_address(c, console.keyring, visit.tenant, subject, purposes)
+                lambda c: reading.of_address(c, console.keyring, visit.tenant, subject, visit.page.theme)
             )
         except ProblemError as error:
             return _form(visit, fields, problem=error)

@@ -16,6 +16,7 @@ from consent_api.domain.validation import ValidationRules, named_address, subjec
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import addresses, database, queries, subjects
 from consent_api.ledger.queries import Explanation, LedgerDecision, SubjectState
+from consent_api.links.theme import Theme
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.decisions import EVERY_PURPOSE
 from consent_privacy.addresses import PHONE_CHANNELS
@@ -79,14 +80,13 @@ def find(connection: Connection, keyring: Keyring, rules: ValidationRules, tenan
     return None
 
 
-def of_address(
-    connection: Connection, keyring: Keyring, tenant: str, subject: Subject, purposes: Collection[str]
-) -> AddressFound:
-    """By ``purposes``, and those that something was decided about there."""
+def of_address(connection: Connection, keyring: Keyring, tenant: str, subject: Subject, theme: Theme) -> AddressFound:
+    """By the theme's purposes, and those that something was decided about there."""
     assert subject.address is not None
     names = [(tenant, channel, subject.address) for channel in subject.channels]
+    offered = {each: [of.id for of in theme.purposes if each in of.channels] for each in subject.channels}
     return AddressFound(
-        explanations={named[1]: _explained(connection, keyring, named, purposes) for named in names},
+        explanations={named[1]: _explained(connection, keyring, named, offered[named[1]]) for named in names},
         persons=tuple(_persons(connection, keyring, names)),
     )
 

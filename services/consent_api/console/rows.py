@@ -8,7 +8,7 @@ from datetime import datetime
 
 from consent_api.console import reading
 from consent_api.console.pages import Page
-from consent_api.domain.effects import Effect
+from consent_api.domain.effects import Effect, Outcome
 from consent_api.http import rendering
 from consent_api.http.explain_text import Tools, explain_text
 from consent_api.ledger.queries import AddressState, Explanation, LedgerDecision
@@ -16,15 +16,17 @@ from consent_api.links.pauses import DAY_MICROS
 from consent_api.rights.requests import RightsRequest
 from consent_api.rights.requests import State as RequestState
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
-from consent_contracts.verdict import Verdict
+from consent_contracts.verdict import UNKNOWN, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One purpose at an address. ``sentences``: why, where it was asked for."""
+    """One purpose at an address. ``kind``: yes, no, or none where nothing is decided. ``sentences``: why, where it was
+    asked for."""
 
     title: str
     permitted: bool
+    kind: str
     state: str
     since: str | None
     until: str | None
@@ -108,7 +110,7 @@ def of_explanations(page: Page, channel: str, address: str, found: Mapping[str, 
     """Every purpose; the one for all that are not named last."""
     whole = found[EVERY_PURPOSE]
     deciding = [decision(page, whole.deciding, Effect.IN_EFFECT)] if whole.deciding is not None else []
-    others = sorted(whole.others, key=lambda each: each[0].decision.recorded_at, reverse=True)
+    others = sorted(whole.others, key=_recorded, reverse=True)
     return Card(
         channel=channel_title(page, channel),
         address=address,
@@ -150,7 +152,7 @@ def request(page: Page, found: RightsRequest, *, now: int) -> RequestRow:
     whom = None
     if person is not None:
         whom = person.subject_ref or (reading.masked(person.address) if person.address is not None else None)
-    days = (found.due_at - now) // DAY_MICROS
+    days = abs(found.due_at - now) // DAY_MICROS
     return RequestRow(
         request_id=found.request_id,
         kind=words(f"requests.kinds.{found.kind}"),
@@ -160,7 +162,7 @@ def request(page: Page, found: RightsRequest, *, now: int) -> RequestRow:
         may_be_extended=found.state is RequestState.OPEN and found.extended_at is None and not found.is_overdue(now),
         opened=words.day(found.opened_at),
         due=words.day(found.due_at),
-        days=words("requests.overdue", days=-days) if days < 0 else words("requests.days", days=days),
+        days=words("requests.overdue" if found.due_at < now else "requests.days", days=days),
         identity=words(f"requests.identities.{found.identity}"),
         note=found.identity_note,
         reason=found.reason,
@@ -188,6 +190,7 @@ def _row(page: Page, purpose: str, found: Verdict, sentences: Sequence[str] = ()
     return Row(
         title=purpose_title(page, purpose) if purpose != EVERY_PURPOSE else words("other_purposes"),
         permitted=found.permitted,
+        kind="yes" if found.permitted else "none" if found.reason == UNKNOWN else "no",
         state=words.of_channel("reasons", found.reason),
         since=words.day(found.since) if found.since is not None else None,
         until=words.day(found.expires_at) if found.expires_at is not None else None,
@@ -197,6 +200,11 @@ def _row(page: Page, purpose: str, found: Verdict, sentences: Sequence[str] = ()
 
 def _sentences(page: Page, channel: str, purpose: str, found: Explanation) -> Sequence[str]:
     return explain_text(rendering.to_explanation(channel, purpose, found), page.language).splitlines()
+
+
+def _recorded(found: tuple[LedgerDecision, Outcome]) -> tuple[int, str]:
+    own = found[0].decision
+    return own.recorded_at, own.decision_id
 
 
 def _micros(moment: str) -> int:

@@ -186,8 +186,7 @@ class _About:
         )
 
     def _found(self, connection: Connection, visit: Visit, subject: Subject) -> AddressFound:
-        purposes = [each.id for each in visit.page.theme.purposes]
-        return reading.of_address(connection, self._console.keyring, visit.tenant, subject, purposes)
+        return reading.of_address(connection, self._console.keyring, visit.tenant, subject, visit.page.theme)
 
     def _cards(self, visit: Visit, subject: Subject, found: AddressFound) -> list[rows.Card]:
         address = reading.written(subject.address or "")

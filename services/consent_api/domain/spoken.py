@@ -90,8 +90,8 @@ def read(body: Mapping[str, object], rules: ValidationRules) -> Spoken:
 def plan(spoken: Spoken, persons: Sequence[str], rules: ValidationRules) -> Plan:
     """``persons``: the references of those whom the number is linked to.
 
-    The number itself is withdrawn, no matter who has it. What reaches beyond it is recorded of the person it belongs to:
-    where several share it, it is not known which of them has spoken.
+    The number itself is withdrawn, no matter who has it. What reaches beyond it is recorded of the person it belongs
+    to: where several share it, it is not known which of them has spoken.
     """
     found: list[dict[str, object]] = []
     left: dict[str, str] = {}

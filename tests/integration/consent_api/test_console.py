@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
@@ -74,11 +73,11 @@ def key(engine: Engine, *scopes: str, tenant: str = "acme", may_lift: bool = Tru
         )
 
 
-def sign_in(browser: TestClient, token: str) -> Response:
+def sign_in(browser: TestClient, token: str) -> Any:
     return browser.post("/console/login", data={"key": token})
 
 
-def form_of(page: Response, action: str) -> str:
+def form_of(page: Any, action: str) -> str:
     """The token of the form that leads there."""
     found = re.search(
         rf'action="[^"]*{action}[^"]*"[^>]*>\s*<input type="hidden" name="form" value="([^"]+)"', page.text
@@ -87,12 +86,12 @@ def form_of(page: Response, action: str) -> str:
     return found[1]
 
 
-def search(browser: TestClient, query: str) -> Response:
+def search(browser: TestClient, query: str) -> Any:
     first = browser.get("/console/")
     return browser.post("/console/search", data={"form": form_of(first, "search"), "query": query})
 
 
-def plain(page: Response) -> str:
+def plain(page: Any) -> str:
     """What it shows, without tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text.partition("<body")[2])).split())
 
