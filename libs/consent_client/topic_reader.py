@@ -19,6 +19,7 @@ from confluent_kafka.admin import OffsetSpec
 from consent_client.errors import RestartRequiredError
 from consent_client.freshness import Freshness
 from consent_kafka import clients
+from consent_kafka.offsets import offset_in
 from consent_kafka.position import Position
 from consent_kafka.refusals import kafka_refusal
 
@@ -148,11 +149,9 @@ class TopicReader:
                 raise RestartRequiredError("the number of partitions has changed")
             if self._topic_id != str(description.topic_id):
                 raise RestartRequiredError("the topic was deleted and created again")
-            ends = {partition: answer.result().offset for partition, answer in answers.items()}
+            ends = {partition: offset_in(answer) for partition, answer in answers.items()}
         except KafkaException:
             return  # No answer this time: the view ages until there is one.
-        if min(ends.values()) < 0:
-            return  # The mark of an offset that is not known, without an error: no answer either.
         self.freshness.answered(ends)
         if self.freshness.truncated:
             raise RestartRequiredError("the topic ends before what was read of it")

@@ -6,15 +6,15 @@ RestoreFailedError when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 import confluent_kafka
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from consent_kafka.offsets import answer_in, offset_in
 from consent_state.errors import RestoreFailedError
 from consent_state.positions import TopicPartition
 
@@ -23,12 +23,13 @@ REQUEST_SECONDS = 1.5
 _spec: Any = OffsetSpec  # confluent-kafka leaves these functions without types
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def topic_ids(admin: AdminClient, topics: Iterable[str]) -> dict[str, str]:
     """The broker's id of each topic: one that was deleted and created again has another."""
     described = admin.describe_topics(TopicCollection(sorted(set(topics))), request_timeout=REQUEST_SECONDS)
-    found = _results(admin, described, "describing {}")
+    found = _results(admin, described, "describing {}", answer_in)
     return {topic: str(description.topic_id) for topic, description in found.items()}
 
 
@@ -57,25 +58,20 @@ def _list_offsets(
     if not asked:
         return {}
     listed = admin.list_offsets(asked, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-    found = _results(admin, listed, "asking for the offsets of {}")
-    for at, info in found.items():
-        if info.offset < 0:  # On a busy broker librdkafka gives -1001 without an error, which is no end of a topic.
-            raise RestoreFailedError(f"asking for the offsets of {_name(at)}: the broker gave none")
-    return {TopicPartition(at.topic, at.partition): int(info.offset) for at, info in found.items()}
+    found = _results(admin, listed, "asking for the offsets of {}", offset_in)
+    return {TopicPartition(at.topic, at.partition): offset for at, offset in found.items()}
 
 
-def _results(admin: AdminClient, futures: Mapping[T, Future[Any]], doing: str) -> dict[T, Any]:
+def _results(admin: AdminClient, futures: Mapping[T, Future[Any]], doing: str, read: Callable[..., R]) -> dict[T, R]:
     try:
-        return {asked: _result(future, doing.format(_name(asked))) for asked, future in futures.items()}
+        return {asked: _result(future, doing.format(_name(asked)), read) for asked, future in futures.items()}
     finally:
         admin.poll(0)  # for its log lines
 
 
-def _result(future: Future[Any], doing: str) -> Any:
+def _result(future: Future[Any], doing: str, read: Callable[..., R]) -> R:
     try:
-        return future.result(timeout=2 * REQUEST_SECONDS)
-    except FutureTimeoutError as error:
-        raise RestoreFailedError(f"{doing}: no answer from the broker") from error
+        return read(future, timeout=2 * REQUEST_SECONDS)
     except KafkaException as error:
         raise RestoreFailedError(f"{doing}: {error.args[0].name()}") from error
 

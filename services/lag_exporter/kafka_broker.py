@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import TimeoutError as FuturesTimeout
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import (
@@ -17,6 +17,7 @@ from confluent_kafka import admin as kafka_admin
 
 from consent_kafka import clients
 from consent_kafka.batches import RecordBatch
+from consent_kafka.offsets import answer_in, offset_in
 from lag_exporter.errors import BrokerUnavailableError, UnknownTopicError
 from lag_exporter.lag import Bounds, Partition
 
@@ -171,21 +172,15 @@ class KafkaBroker:
         )
         offsets = {}
         for tp, future in asked.items():
-            try:
-                offset = _answer(future).offset
-            except UnknownTopicError:
-                continue  # Deleted, while the group still has an offset there.
-            if offset < 0:
-                raise BrokerUnavailableError("an offset is not known")
-            offsets[Partition(tp.topic, tp.partition)] = offset
+            # Else the topic was deleted, while the group still has an offset there.
+            with suppress(UnknownTopicError):
+                offsets[Partition(tp.topic, tp.partition)] = _answer(future, offset_in)
         return offsets
 
 
-def _answer(future: Any) -> Any:
+def _answer(future: Any, read: Callable[..., Any] = answer_in) -> Any:
     try:
-        return future.result(timeout=2 * _ASK_SECONDS)
-    except FuturesTimeout as error:
-        raise BrokerUnavailableError("no answer") from error
+        return read(future, timeout=2 * _ASK_SECONDS)
     except KafkaException as error:
         if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             raise UnknownTopicError from error

@@ -20,6 +20,7 @@ from consent_api.errors import LedgerUnavailableError
 from consent_api.ingest.deleted_records import Partition
 from consent_api.ledger.database import CLOCK_MICROS
 from consent_api.ledger.ledger import Ledger
+from consent_kafka.offsets import offset_in
 from consent_service.clock import MAX_CLOCK_LEAD_MICROS
 from consent_service.health import Health
 
@@ -191,13 +192,10 @@ class EndOffsets:
         )
         for place, answer in listed.items():
             try:
-                offset = int(answer.result().offset)
+                found[place.topic, place.partition] = offset_in(answer)
             except KafkaException as error:
                 log.debug("an end offset is not known", extra={"topic": place.topic, "error": str(error)})
                 reason = str(error)
-            else:
-                if offset >= 0:  # On a busy broker librdkafka gives -1001, which is no end, without an error.
-                    found[place.topic, place.partition] = offset
         if not found:
             self._admin = None
             log.warning("no end offset is known", extra={"error": reason})

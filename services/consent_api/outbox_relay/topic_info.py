@@ -5,6 +5,8 @@ from __future__ import annotations
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from consent_kafka.offsets import offset_in
+
 _REQUEST_SECONDS = 2.0
 
 
@@ -30,7 +32,6 @@ class TopicInfo:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         try:
             listed = self._admin.list_offsets({place: latest}, request_timeout=_REQUEST_SECONDS)
-            offset = int(listed[place].result().offset)
+            return offset_in(listed[place])
         except KafkaException:
             return None
-        return offset if offset >= 0 else None  # -1001 is librdkafka's mark of an offset that is not known.
