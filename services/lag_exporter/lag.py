@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from consent_kafka.stall_detector import StallDetector
+
 _OURS = re.compile(r"suppression|consent-api-[a-z-]+|propagator\.[a-z0-9-]+(\.tables)?")
 """The groups of our processes, after the prefix. Tools that read the lists have groups of their own, whose lag is
 theirs to watch: each group costs a time series a partition."""
@@ -107,7 +109,8 @@ class LagReader:
     topics: frozenset[str]
     clock: Callable[[], float] = time.monotonic
     _ages: dict[tuple[Partition, int], int] = field(default_factory=dict)
-    _last_stable: dict[Partition, tuple[int, float]] = field(default_factory=dict)
+    _stalls: dict[Partition, StallDetector] = field(default_factory=dict)
+    _read_at: float = 0.0
 
     def read(self, now: float) -> LagSnapshot:
         """The lag of each of our groups on our topics, and open transactions on these. `now`: seconds since 1970."""
@@ -117,7 +120,7 @@ class LagReader:
         places = self.broker.partitions(self.topics)
         committed = {group: self.broker.committed(group, places) for group in groups}
         bounds = self.broker.bounds(places)
-        stable_for = self._seconds_stable(bounds)
+        stable_seconds = self._stable_seconds(bounds)
         lags, ages = [], {}
         for group, positions in committed.items():
             at = {
@@ -145,25 +148,27 @@ class LagReader:
         return LagSnapshot(
             ends={place: each.end for place, each in bounds.items()},
             lags=lags,
-            stable_seconds={place: stable_for.get(place, 0.0) for place in bounds},
+            stable_seconds=stable_seconds,
             open_transactions=[
                 OpenTransaction(
                     topic=place.topic, partition=place.partition, offset=bounds[place].stable, seconds=seconds
                 )
-                for place, seconds in stable_for.items()
+                for place, seconds in stable_seconds.items()
                 if seconds > OPEN_TRANSACTION_SECONDS
             ],
         )
 
-    def _seconds_stable(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, float]:
-        """For how many seconds each last stable offset has been where it is, of those that are below the end."""
-        now, before = self.clock(), self._last_stable
-        self._last_stable = {
-            place: before[place] if place in before and before[place][0] == each.stable else (each.stable, now)
-            for place, each in bounds.items()
-            if each.stable < each.end
+    def _stable_seconds(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, float]:
+        """For how many seconds each last stable offset has been where it is; 0 where it is the end."""
+        self._read_at = self.clock()
+        before = self._stalls
+        self._stalls = {
+            place: before.get(place) or StallDetector(*place, bound=0.0, clock=lambda: self._read_at)
+            for place in bounds
         }
-        return {place: now - since for place, (_, since) in self._last_stable.items()}
+        for place, each in bounds.items():
+            self._stalls[place].last_stable(each.stable, end=each.end)
+        return {place: each.stalled_for() or 0.0 for place, each in self._stalls.items()}
 
     def _oldest(
         self, positions: Mapping[Partition, int], bounds: Mapping[Partition, Bounds]

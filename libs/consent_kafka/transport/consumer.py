@@ -80,15 +80,16 @@ class ChunkConsumer(Consumer):
             task = self.partition_tasks.get(*tp)
             if task is None:
                 continue
-            if fetched.stable is not None and fetched.end is not None:
-                task.observe_end(stable=fetched.stable, end=fetched.end)
+            chunk = None
             if fetched.records:
                 # None: the partition is being revoked. Its next assignment starts at the committed offset.
                 chunk = task.deliver(fetched.records, fetched.position)
-                if chunk is not None:
-                    yield tp, self._to_message(tp, chunk)
             else:
                 task.advance_to(fetched.position)
+            if fetched.stable is not None and fetched.end is not None:
+                task.observe_end(stable=fetched.stable, end=fetched.end)
+            if chunk is not None:
+                yield tp, self._to_message(tp, chunk)
 
     def _to_message(self, tp: TP, record: Chunk) -> ConsumerMessage:
         first = record.records[0]

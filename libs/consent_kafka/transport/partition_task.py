@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from consent_kafka.errors import PartitionStuckError
+from consent_kafka.stall_detector import StallDetector
 from consent_kafka.transport.api import Chunk, PartitionHandler, Record, StreamSpec
 from consent_kafka.transport.membership import GroupMembershipId, Membership
 from consent_kafka.transport.offsets import OffsetTracker, Range
-from consent_service.stall_timer import StableOffset, StallTimer
 
 
 class PartitionOwnership:
@@ -60,9 +61,8 @@ class PartitionTask:
         self.membership_id = membership_id
         self.tracker = OffsetTracker()
         self.opened = False
-        self._progress = StallTimer(bound=stalled_after, clock=clock)
-        self._stable = StableOffset(clock=clock)
-        self._stalled_after = stalled_after
+        self._new_stall_detector = partial(StallDetector, topic, partition, bound=stalled_after, clock=clock)
+        self._stall = self._new_stall_detector()
         self._stream = stream
         self._ownership = PartitionOwnership(membership, reopen)
         self._seek = seek
@@ -102,17 +102,13 @@ class PartitionTask:
     def stalled(self) -> str | None:
         """The reason on a health page while the partition makes no progress although nothing excuses it.
 
-        It gets somewhere when its oldest chunk is acknowledged or beats, or when the broker is asked and has no more:
-        what an open transaction hides is more.
+        It gets somewhere when its oldest chunk is acknowledged or beats, or when all that the broker has is done: what
+        an open transaction hides is more.
         """
-        if (hidden := self._stable.hindrance(self.topic, self.partition, bound=self._stalled_after)) is not None:
-            return hidden
-        seconds = self._progress.stalled_for()
-        if seconds is None or not self.opened:
+        if not self.opened:
             return None
         waiting = self.tracker.outstanding
-        what = f"{waiting} records unacknowledged, no progress" if waiting else "not read"
-        return f"{self.topic}:{self.partition}: {what} for {seconds:.0f} s"
+        return self._stall.reason(f"{waiting} records unacknowledged, no progress" if waiting else "not read")
 
     def deliver(self, records: Sequence[Record], position: int) -> Chunk | None:
         """The chunk for `records`, or None when the partition is being given up (they will be read again)."""
@@ -123,9 +119,10 @@ class PartitionTask:
             self._ownership.reopen()
             return None
         if not self.tracker.outstanding:
-            self._progress.progressed()
+            self._stall.progressed()
         chunk = Chunk(self.topic, self.partition, records, self._acknowledge, self._beat)
         self._ranges[chunk] = self.tracker.deliver(records[0].offset, position, len(records))
+        self._note_position()
         if self.tracker.outstanding >= self._max_outstanding and not self.paused:
             self.paused = True
             self._changed()
@@ -134,12 +131,11 @@ class PartitionTask:
     def advance_to(self, position: int) -> None:
         if self._accepting and self.opened:
             self.tracker.advance_to(position)
-            if not self.tracker.outstanding:
-                self._progress.progressed()
+            self._note_position()
 
     def observe_end(self, *, stable: int, end: int) -> None:
         """The partition's last stable offset and its high watermark, from one answer of the broker."""
-        self._stable.observe(stable=stable, end=end)
+        self._stall.end_offset(end, stable=stable)
 
     def enqueue(self, chunk: Chunk) -> None:
         if self._accepting and chunk in self._ranges:
@@ -174,7 +170,7 @@ class PartitionTask:
             self._ownership.start = self._ownership.start if self.tracker.safe is None else self.tracker.safe
             self._seek(self._ownership.start)
         self.tracker = OffsetTracker()
-        self._progress.progressed()
+        self._stall = self._new_stall_detector()
         self._ranges.clear()
         self.paused = False
         self._ownership.held = self._accepting = True
@@ -200,7 +196,7 @@ class PartitionTask:
             if self._ownership.start is not None:
                 self._seek(self._ownership.start)
             self.opened = True
-            self._progress.progressed()
+            self._stall.progressed()
             self._changed()
             while True:
                 chunk = await self._queue.get()
@@ -221,9 +217,8 @@ class PartitionTask:
         delivered = self._ranges.pop(chunk, None)
         if delivered is None:
             return
-        if delivered.first == self.tracker.safe:
-            self._progress.progressed()
         self.tracker.acknowledge(delivered)
+        self._note_position()
         self._with_handler.discard(chunk)
         self._settle()
         if self.paused and self.tracker.outstanding <= self._max_outstanding // 2:
@@ -233,7 +228,11 @@ class PartitionTask:
     def _beat(self, chunk: Chunk) -> None:
         delivered = self._ranges.get(chunk)
         if delivered is not None and delivered.first == self.tracker.safe:
-            self._progress.progressed()
+            self._stall.progressed()
+
+    def _note_position(self) -> None:
+        if (safe := self.tracker.safe) is not None:
+            self._stall.position(safe)
 
     def _settle(self) -> None:
         if not self._processing and not self._with_handler:

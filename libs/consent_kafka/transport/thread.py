@@ -32,6 +32,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from consent_kafka.clients import aiokafka_security
+from consent_kafka.deleted_records import deleted_unread
 from consent_kafka.transport.api import Record
 from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.compressed_batches import UNFETCHABLE_HEADER, without_compressed
@@ -236,7 +237,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         if wanted == begins:
             return
         stream = self.app.stream_spec.name
-        self.app.metrics.skipped.labels(stream, tp.topic).inc(max(0, begins - wanted))
+        self.app.metrics.skipped.labels(stream, tp.topic).inc(deleted_unread(wanted, begins=begins, found=begins))
         log.error(
             "an offset no longer exists",
             extra={

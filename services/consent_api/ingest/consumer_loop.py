@@ -18,7 +18,7 @@ from consent_api.ingest.deleted_records import DeletedRecords, Partition
 from consent_api.ingest.metrics import FENCED, TOO_MANY_LEFT, IngestMetrics
 from consent_api.ingest.positions import RecordedPositions
 from consent_api.ingest.record import Consumed
-from consent_api.ingest.stall_detector import StallDetector
+from consent_api.ingest.stall_detectors import StallDetectors
 from consent_kafka.batches import RecordBatch
 from consent_kafka.instance_watch import WATCH_SECONDS, InstanceWatch
 from consent_service.health import Health
@@ -112,7 +112,7 @@ class ConsumerLoop:
         self._ends: dict[Partition, int] = {}
         self._paused = False
         self._stalled_after = stalled_after
-        self._stalls = self._new_stall_detector()
+        self._stalls = self._new_stall_detectors()
         self._deleted = self._new_deleted_records()
         self._check_at = 0.0
 
@@ -159,7 +159,7 @@ class ConsumerLoop:
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
-        self._stalls = self._new_stall_detector()
+        self._stalls = self._new_stall_detectors()
         self._deleted = self._new_deleted_records()
         self._report()
         try:
@@ -341,7 +341,7 @@ class ConsumerLoop:
                     # Of a reader of committed records these are the beginning and the last stable offset.
                     _, stable = self._consumer.get_watermark_offsets(at, timeout=_REQUEST_SECONDS)
                 except KafkaException:
-                    break  # No answer: the stall detector reports it if that lasts.
+                    break  # No answer: the stall detectors report it if that lasts.
                 if (end := ends.get((at.topic, at.partition))) is not None:
                     self._stalls.end_offset((at.topic, at.partition), end, stable=stable)
         self._report()
@@ -374,8 +374,8 @@ class ConsumerLoop:
         begins, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_REQUEST_SECONDS)
         return begins
 
-    def _new_stall_detector(self) -> StallDetector:
-        return StallDetector(bound=self._stalled_after, clock=time.monotonic)
+    def _new_stall_detectors(self) -> StallDetectors:
+        return StallDetectors(bound=self._stalled_after, clock=time.monotonic)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign(partitions)

@@ -6,6 +6,8 @@ Pure but for the two questions that it asks of the broker, and those only where 
 import time
 from collections.abc import Callable, Iterable
 
+from consent_kafka.deleted_records import deleted_unread
+
 Partition = tuple[str, int]
 """A topic and a partition."""
 
@@ -59,12 +61,12 @@ class DeletedRecords:
         if not known:
             wanted = self._committed(place)
         lost = 0
-        if wanted is None and offset > 0 and place not in self._seen and 0 < (begins := self._begins(place)) <= offset:
-            self._before_first_start[place] = begins
-            self._seen.add(place)
-        if wanted is not None and offset > wanted and self._worth_asking(place, offset - wanted, now):
-            begins = self._begins(place)
-            lost = begins - wanted if wanted < begins <= offset else 0
+        if wanted is None and offset > 0 and place not in self._seen:
+            if before := deleted_unread(0, begins=self._begins(place), found=offset):
+                self._before_first_start[place] = before
+                self._seen.add(place)
+        elif wanted is not None and offset > wanted and self._worth_asking(place, offset - wanted, now):
+            lost = deleted_unread(wanted, begins=self._begins(place), found=offset)
         self._silent_until = float("-inf")
         return lost
 

@@ -4,16 +4,19 @@ host clock that differs from the brokers'."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
 from consent_kafka.clients import append_time
+from consent_kafka.stall_detector import StallDetector
 from consent_service.clock import elapsed_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health
-from consent_service.stall_timer import STALLED_SECONDS, StableOffset
+from consent_service.stall_timer import STALLED_SECONDS
 from consent_state import RestoreFailedError, TopicPartition, high_watermarks, last_stable_offsets
 
 log = logging.getLogger(__name__)
@@ -25,12 +28,19 @@ CLOCK = "clock"
 class BrokerWatch:
     """Used by the reader thread; the clock is asked by the health page too."""
 
-    def __init__(self, admin: AdminClient, health: Health, *, bound: float = STALLED_SECONDS) -> None:
+    def __init__(
+        self,
+        admin: AdminClient,
+        health: Health,
+        *,
+        bound: float = STALLED_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`bound`: the seconds after which a transaction that hides records makes the process unready."""
         self._admin = admin
         self._health = health
-        self._bound = bound
-        self._stable: dict[TopicPartition, StableOffset] = {}
+        self._new_stall_detector = partial(StallDetector, bound=bound, clock=clock)
+        self._stalls: dict[TopicPartition, StallDetector] = {}
         self._asked: dict[TopicPartition, tuple[int, int]] = {}
         self.clock_check = ClockCheck()
         health.watch(CLOCK, self.clock_check.readiness)
@@ -47,9 +57,11 @@ class BrokerWatch:
             return
         self._asked = {at: (asked_at, end) for at, end in ends.items()}
         for at, end in ends.items():
-            self._stable.setdefault(at, StableOffset()).observe(stable=stable[at], end=end)
-        found = (each.hindrance(*at, bound=self._bound) for at, each in self._stable.items())
-        self._health.set_ready(TRANSACTIONS, "; ".join(filter(None, found)) or True)
+            if at not in self._stalls:
+                self._stalls[at] = self._new_stall_detector(*at)
+            self._stalls[at].last_stable(stable[at], end=end)
+        reasons = (each.reason() for each in self._stalls.values())
+        self._health.set_ready(TRANSACTIONS, "; ".join(filter(None, reasons)) or True)
 
     def read(self, at: TopicPartition, messages: Sequence[Any]) -> None:
         """These were read now: they were appended by now, and those above the end that was asked for, since then."""

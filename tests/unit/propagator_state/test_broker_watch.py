@@ -24,6 +24,7 @@ class Broker:
         self.ends: dict[TopicPartition, int] = {SMS: 9, RESOLVED: 20}
         self.stable = dict(self.ends)
         self.unavailable = False
+        self.now = 0.0
 
     def answer(self, which: str) -> Callable[..., dict[TopicPartition, int]]:
         def offsets(_: Any, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
@@ -49,11 +50,13 @@ def health() -> Health:
 
 @pytest.fixture
 def watch(broker: Broker, health: Health) -> BrokerWatch:
-    return BrokerWatch(None, health, bound=0.0)  # type: ignore[arg-type]
+    return BrokerWatch(None, health, clock=lambda: broker.now)  # type: ignore[arg-type]
 
 
-def look(watch: BrokerWatch, times: int = 3) -> None:
+def look(watch: BrokerWatch, broker: Broker, times: int = 8) -> None:
+    """Every ten seconds."""
     for _ in range(times):
+        broker.now += 10
         watch.look([SMS, RESOLVED])
 
 
@@ -63,38 +66,38 @@ def message(offset: int, *, ahead: float) -> Any:
     return SimpleNamespace(offset=lambda: offset, timestamp=lambda: (TIMESTAMP_LOG_APPEND_TIME, millis))
 
 
-def test_it_is_ready_while_all_can_be_read(watch: BrokerWatch, health: Health) -> None:
-    look(watch)
+def test_it_is_ready_while_all_can_be_read(watch: BrokerWatch, health: Health, broker: Broker) -> None:
+    look(watch, broker)
     assert health.readiness() == (True, [])
 
 
 def test_an_open_transaction_is_named_until_it_ends(watch: BrokerWatch, health: Health, broker: Broker) -> None:
     broker.stable[SMS] = 5
-    look(watch)
+    look(watch, broker)
     [reason] = health.readiness()[1]
     assert reason.startswith(
         "transactions: an open transaction on suppression.sms.v1/2 hides the records from offset 5"
     )
     broker.unavailable = True
-    look(watch)
+    look(watch, broker)
     assert health.readiness()[1] != []  # Nothing is known to be better.
     broker.unavailable, broker.stable[SMS] = False, 9
-    look(watch)
+    look(watch, broker)
     assert health.readiness() == (True, [])
 
 
 def test_our_own_transactions_come_and_go(watch: BrokerWatch, health: Health, broker: Broker) -> None:
     for offset in range(5, 9):
         broker.stable[SMS] = offset
-        look(watch, times=1)
+        look(watch, broker, times=1)
         assert health.readiness() == (True, [])
 
 
 @pytest.mark.parametrize(("ahead", "side"), [(3_600, "behind"), (-3_600, "ahead of")])
 def test_a_clock_that_differs_from_the_brokers_is_named(
-    watch: BrokerWatch, health: Health, ahead: float, side: str
+    watch: BrokerWatch, health: Health, broker: Broker, ahead: float, side: str
 ) -> None:
-    look(watch)
+    look(watch, broker)
     watch.read(RESOLVED, [message(19, ahead=-3_600)])
     assert health.readiness() == (True, [])  # An old record is old by nature.
     watch.read(RESOLVED, [message(20, ahead=ahead)])

@@ -110,6 +110,11 @@ class SessionRig:
         self.task.enqueue(chunk)
         return chunk
 
+    def read(self, position: int, *, end: int, stable: int | None = None) -> None:
+        """The broker gave nothing more."""
+        self.task.advance_to(position)
+        self.task.observe_end(stable=end if stable is None else stable, end=end)
+
     async def settled(self) -> None:
         await asyncio.sleep(0.01)
 
@@ -277,11 +282,40 @@ async def test_an_idle_partition_that_is_read_does_not_stall(rig: SessionRig) ->
     await rig.opened()
     for _ in range(100):
         rig.now += 30
-        rig.task.advance_to(0)
+        rig.read(0, end=0)
     assert rig.task.stalled is None
     rig.now += 61
     assert rig.task.stalled == "t:0: not read for 61 s"
-    rig.task.advance_to(0)
+    rig.read(0, end=0)
+    assert rig.task.stalled is None
+    await rig.task.close()
+
+
+async def test_records_that_the_client_never_gives_are_a_reason(rig: SessionRig) -> None:  # R41
+    await rig.opened()
+    for _ in range(13):
+        rig.now += 5
+        rig.read(4, end=9)
+    assert rig.task.stalled is None
+    rig.now += 5
+    rig.read(4, end=9)
+    assert rig.task.stalled == "t:0: not read for 65 s"
+    rig.read(9, end=9)
+    assert rig.task.stalled is None
+    await rig.task.close()
+
+
+async def test_records_that_an_open_transaction_hides_are_a_reason_of_their_own(rig: SessionRig) -> None:  # R41
+    await rig.opened()
+    rig.feed(0, 4)
+    await rig.settled()
+    for _ in range(13):
+        rig.now += 5
+        rig.read(4, end=9, stable=4)
+    assert rig.task.stalled == (
+        "an open transaction on t/0 hides the records from offset 4 on, for 65 s: abort it (docs/runbooks.md)"
+    )
+    rig.read(9, end=9)
     assert rig.task.stalled is None
     await rig.task.close()
 
