@@ -207,6 +207,13 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
     inbound_file: Path | None = Field(
         None, description="path of a YAML file with the tools whose webhooks are taken: docs/inbound-webhooks.md"
     )
+    erasure_wait: int = Field(
+        86_400,
+        ge=60,
+        le=7 * 86_400,
+        description="seconds that an erasure waits at most for the tools to take the objection, for which they need the"
+        " address",
+    )
     api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
 

@@ -154,7 +154,8 @@ def promote(file: Path, tenant: str, key_id: str, links: bool) -> None:
 @click.option("--links", is_flag=True, help="KEY_ID is a link key.")
 def retire(file: Path, tenant: str, key_id: str, links: bool) -> None:
     """Remove a hash key of TENANT that is not the primary one, once nothing is found under it alone; or a link key,
-    whose links then cease to work."""
+    whose links then cease to work. A key under which erased addresses are found alone stays: they cannot be hashed
+    again, and without it an import would bring them back."""
     from consent_api.ledger.key_rotation import required_to_retire
     from consent_privacy import keyring_file
 
@@ -162,7 +163,7 @@ def retire(file: Path, tenant: str, key_id: str, links: bool) -> None:
         _change_link_key(keyring_file.retire_link_key, file, tenant, key_id)
         click.echo(f"removed {key_id}")
         return
-    _change(file, tenant, key_id, required=required_to_retire, change=keyring_file.retire)
+    _change(file, tenant, key_id, required=required_to_retire, change=keyring_file.retire, leaves=True)
     click.echo(f"removed {key_id}")
 
 
@@ -183,7 +184,9 @@ def _change(
     *,
     required: Callable[[Sequence[Key], str], Collection[str]],
     change: Callable[[Path, str, str], None],
+    leaves: bool = False,
 ) -> None:
+    """`leaves`: the key goes."""
     from consent_privacy.errors import InvalidKeyringError
     from consent_privacy.keyring import Keyring
 
@@ -191,19 +194,19 @@ def _change(
         current = Keyring.load(file)
         keys = current.hash_keys.get(tenant, ())
         if key_id in {key.id for key in keys}:
-            _require_complete(current, tenant, required(keys, key_id))
+            _require_complete(current, tenant, required(keys, key_id), leaving=key_id if leaves else None)
         # What is wrong with the tenant or the key itself is reported here.
         change(file, tenant, key_id)
     except InvalidKeyringError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -> None:
+def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str], *, leaving: str | None) -> None:
     from sqlalchemy.exc import ProgrammingError
 
     from consent_api.errors import LedgerUnavailableError
     from consent_api.ledger.database import connect, refuse_denied, transact
-    from consent_api.ledger.key_rotation import completed_at, incomplete
+    from consent_api.ledger.key_rotation import completed_at, erased_under, incomplete
     from consent_api.settings import LedgerSettings
     from consent_service.settings import load
 
@@ -213,6 +216,7 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
     engine = connect(settings.database, pool_size=1, application="consent-relay keyring")
     refuse_denied(engine)
     try:
+        erased = 0 if leaving is None else transact(engine, lambda c: erased_under(c, current, tenant, leaving))
         missing = transact(engine, lambda connection: incomplete(connection, current, tenant, key_ids))
         if not missing:
             completed = transact(engine, lambda connection: completed_at(connection, current, tenant, key_ids))
@@ -222,6 +226,12 @@ def _require_complete(current: Keyring, tenant: str, key_ids: Collection[str]) -
         raise click.ClickException("the database has no current ledger: run consent-relay migrate") from None
     finally:
         engine.dispose()
+    if erased:
+        raise click.ClickException(
+            f"{erased} erased addresses and persons of tenant {tenant} are known by {leaving} alone, nothing was"
+            " changed: they cannot be hashed again, and without the key an import would bring them back. It stays live,"
+            " beside the primary one, until their objections need not be kept any more (docs/rights.md)."
+        )
     if missing:
         raise click.ClickException(
             f"{', '.join(missing)} of tenant {tenant} does not hold every decision yet, nothing was changed. Restart"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from consent_api.domain.validation import ValidationRules
     from consent_api.ledger.ledger import Ledger
     from consent_api.links.theme import Theme
+    from consent_api.rights.erasure.erasures import Erasure
+    from consent_api.rights.erasure.model import Certificate
     from consent_api.rights.person_ref import PersonRef
     from consent_api.rights.requests import RightsRequest
 
@@ -37,6 +40,7 @@ class _Installation:
     ledger: Ledger
     rules: ValidationRules
     theme: Theme
+    erasure_wait: int
 
 
 @click.group()
@@ -230,6 +234,107 @@ def export_data(
     click.echo(f"wrote {target}" if found.held else f"wrote {target}: nothing is held about this person")
 
 
+@rights.command("erase")
+@_TENANT
+@_SUBJECT
+@_CHANNEL
+@click.option("--dry-run", is_flag=True, help="Print what would go and what would stay, and change nothing.")
+@click.option("--request", "request_id", type=click.UUID, help="The request that this carries out: resolved with it.")
+@_BY
+def erase_person(
+    tenant: str | None, subject_ref: str | None, channel: str | None, dry_run: bool, request_id: UUID | None, by: str
+) -> None:
+    """Erase a person. Everything is refused at once; the API's processes then tell the tools, and erase."""
+    from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit
+    from consent_api.rights.erasure import erasures
+    from consent_api.rights.erasure.erasures import NewErasure
+
+    with _installation(tenant) as here, _refusals():
+        person, context = _person(here, subject_ref, channel), here.ledger.context
+        if dry_run:
+            now = here.ledger.now()
+            found = here.ledger.transact(lambda c: erasures.preview(c, context.keyring, person, now=now))
+            _print_certificate(found)
+            return
+        new = NewErasure(
+            person=person, by=audit.by_operator(by), request_id=request_id, notify_seconds=here.erasure_wait
+        )
+        begun = here.ledger.write(Lane.LIVE, lambda c, now: erasures.begin(c, context, new, now=now))
+        _print_erasure(begun)
+
+
+@rights.command("erasure")
+@click.argument("erasure_id", type=click.UUID)
+@_TENANT
+def show_erasure(erasure_id: UUID, tenant: str | None) -> None:
+    """Print how far an erasure is, and its certificate."""
+    from consent_api.rights.erasure import erasures
+
+    with _installation(tenant) as here, _refusals():
+        _print_erasure(here.ledger.transact(lambda c: erasures.find(c, tenant=here.tenant, erasure_id=erasure_id)))
+
+
+@rights.command("hold")
+@_TENANT
+@_SUBJECT
+@_CHANNEL
+@click.option("--reason", required=True, help="Answered to who asks for an erasure; no address, no name.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Left out: until it is released. UTC.")
+@_BY
+def hold_person(
+    tenant: str | None, subject_ref: str | None, channel: str | None, reason: str, until: datetime | None, by: str
+) -> None:
+    """Refuse to erase a person, for a dispute or because a court asks for it."""
+    from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit, texts
+    from consent_api.rights.erasure import holds
+
+    with _installation(tenant) as here, _refusals():
+        why = texts.required("--reason", reason, region=here.rules.default_region)
+        person, context = _person(here, subject_ref, channel), here.ledger.context
+        end = int(until.replace(tzinfo=UTC).timestamp()) * 1_000_000 if until is not None else None
+        held = here.ledger.write(
+            Lane.LIVE,
+            lambda c, now: holds.add(
+                c, context.keyring, context.ids, person, reason=why, until=end, by=audit.by_operator(by), now=now
+            ),
+        )
+        click.echo(held.hold_id)
+
+
+@rights.command("release")
+@click.argument("hold_id", type=click.UUID)
+@_TENANT
+@_BY
+def release_hold(hold_id: UUID, tenant: str | None, by: str) -> None:
+    """Release a legal hold."""
+    from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit
+    from consent_api.rights.erasure import holds
+
+    with _installation(tenant) as here, _refusals():
+        here.ledger.write(
+            Lane.LIVE,
+            lambda c, now: holds.release(c, tenant=here.tenant, hold_id=hold_id, by=audit.by_operator(by), now=now),
+        )
+        click.echo("released")
+
+
+@rights.command("holds")
+@_TENANT
+def list_holds(tenant: str | None) -> None:
+    """Print the legal holds in force: id, since when, until when, by whom, and the reason."""
+    from consent_api.rights.erasure import holds
+    from consent_contracts.cloudevents import rfc3339
+
+    with _installation(tenant) as here:
+        now = here.ledger.now()
+        for each in here.ledger.transact(lambda c: holds.in_force(c, tenant=here.tenant, now=now)):
+            until = rfc3339(each.until) if each.until is not None else "released"
+            click.echo("\t".join(map(shown, (each.hold_id, rfc3339(each.set_at), until, each.set_by, each.reason))))
+
+
 @rights.command("audit")
 @_TENANT
 def show_audit(tenant: str | None) -> None:
@@ -245,6 +350,30 @@ def show_audit(tenant: str | None) -> None:
             for each in found:
                 click.echo("\t".join(map(shown, (rfc3339(each.at), each.who, each.act, each.object_id or "-"))))
             before = found[-1].entry_id
+
+
+def _print_erasure(found: Erasure) -> None:
+    from consent_contracts.cloudevents import rfc3339
+
+    click.echo(f"erasure: {found.erasure_id}")
+    click.echo(f"state: {found.state}")
+    if found.ended_at is None:
+        click.echo(f"the tools have until: {rfc3339(found.notify_until)}")
+    if found.certificate is not None:
+        _print_certificate(found.certificate)
+
+
+def _print_certificate(found: Certificate) -> None:
+    from consent_contracts.cloudevents import rfc3339
+
+    for goes in found.goes:
+        by = f" (gone by {rfc3339(goes.gone_by)})" if goes.gone_by is not None else ""
+        click.echo(f"goes: {'' if goes.count is None else f'{goes.count} '}{goes.what}{by}")
+    for stays in found.stays:
+        review = f"; review on {rfc3339(stays.review_at)}" if stays.review_at is not None else ""
+        click.echo(f"stays: {'' if stays.count is None else f'{stays.count} '}{stays.what}. {stays.ground}{review}")
+    for name, delivered in sorted(found.destinations.items()):
+        click.echo(f"tool {shown(name)}: {delivered}")
 
 
 def _print(found: RightsRequest, *, now: int) -> None:
@@ -311,6 +440,7 @@ def _installation(tenant: str | None) -> Iterator[_Installation]:
             ledger=ledger,
             rules=settings.rules(tenants),
             theme=theme.of(settings.themes(tenants), tenant),
+            erasure_wait=settings.erasure_wait,
         )
     except LedgerUnavailableError as error:
         raise click.ClickException(str(error)) from None

@@ -61,6 +61,9 @@ from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
 from consent_api.rights import api as rights_api
 from consent_api.rights import models as rights_models
+from consent_api.rights.erasure import api as erasure_api
+from consent_api.rights.erasure.eraser import Eraser
+from consent_api.rights.erasure.erasures import DAY_SECONDS
 from consent_api.rights.metrics import RightsMetrics
 from consent_api.rights.monitor import RequestMonitor
 from consent_api.settings import ApiSettings
@@ -78,7 +81,7 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
-_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once)
+_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once, erasure_api)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -99,6 +102,7 @@ def create_app(
     docs: bool = True,
     inbound: Inbound | None = None,
     code_webhook: CodeWebhook | None = None,
+    notify_seconds: int = DAY_SECONDS,
 ) -> FastAPI:
     """The API over these parts. Starts nothing but a heartbeat."""
     bulk_threads = max(1, threads // 4)
@@ -156,6 +160,7 @@ def create_app(
     app.include_router(renewals.routes(ledger, dependencies))
     console = Console(ledger, themes, metrics, public_url=public_url)
     app.include_router(console_routes.routes(console, rules=rules, withdrawals=withdrawals, resolver=resolver))
+    app.include_router(erasure_api.routes(ledger, rules, dependencies, notify_seconds=notify_seconds))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
         app.include_router(inbound_routes.routes(receiver, inbound))
@@ -227,6 +232,7 @@ def serve(settings: ApiSettings) -> int:
             ("database-monitor", monitor.run),
             ("lane-monitor", lanes.run),
             ("request-monitor", RequestMonitor(ledger, RightsMetrics.on(registry)).run),
+            ("eraser", Eraser(ledger, health=health, failures=metrics.erasure_failures).run),
             ("pause-ender", PauseEnder(ledger, health=health, failures=metrics.pause_failures).run),
         )
     ]
@@ -246,6 +252,7 @@ def serve(settings: ApiSettings) -> int:
         docs=settings.api_docs,
         code_webhook=code_webhook,
         inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
+        notify_seconds=settings.erasure_wait,
     )
     server = uvicorn.Server(
         http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)

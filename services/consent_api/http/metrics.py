@@ -40,6 +40,7 @@ class ApiMetrics:
     console_acts: Counter
     pause_failures: Counter
     codes: Counter
+    erasure_failures: Counter
     channels: Collection[str]
 
     @classmethod
@@ -129,6 +130,12 @@ class ApiMetrics:
                 " webhook took it; none is for addresses that the ledger does not know), not_sent (it did not, see the"
                 " log), right, wrong (as it was typed; many: someone guesses) or limited (answered 429).",
                 ["outcome"],
+                registry=registry,
+            ),
+            erasure_failures=Counter(
+                "consent_relay_api_erasure_failures_total",
+                "Steps of erasures that failed: each is tried again within five minutes, and the person is refused"
+                " everything meanwhile. See the log for why; the law gives a month.",
                 registry=registry,
             ),
             link_uses=Counter(

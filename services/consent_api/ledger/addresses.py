@@ -81,7 +81,7 @@ def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], 
     new_keys: list[_NewKey] = []
     for (tenant, channel, canonical), stored in known.items():
         keys = live[tenant, channel, canonical]
-        # Whoever names an erased address does not bring it back.
+        # Naming an erased address does not bring it back.
         sealed = {
             key: None if stored.is_erased else stored.sealed.get(key) or keyring.seal(key, canonical) for key in keys
         }

@@ -1,4 +1,4 @@
-"""Persons who have been erased, and what brings them back: a permission that the person gives anew, nothing else.
+"""Persons who have been erased, and what brings them back: a permission that the person gives since, nothing else.
 
 Neither an import nor any permission of before: what is sent about them by a system that still holds them is refused,
 and nothing of it is stored.
@@ -82,12 +82,12 @@ def _why(permission: Accepted, moments: Collection[int | None]) -> FieldViolatio
     for moment in moments:
         if moment is None:
             return IN_PROGRESS
-        if not _is_given_anew(permission, since=moment):
+        if not _is_given_since(permission, since=moment):
             return ERASED
     return None
 
 
-def _is_given_anew(permission: Accepted, *, since: int) -> bool:
+def _is_given_since(permission: Accepted, *, since: int) -> bool:
     if permission.bulk or not permission.may_lift:
         return False
     # A system that sends what it holds names no time, or an older one.

@@ -270,7 +270,7 @@ class _Batch:
         return written
 
     def _come_back(self, each: Accepted, name: Named | None, address: Address | None) -> Address | None:
-        """A person who was erased gives a permission anew: the address is sealed again, for the tools to be told."""
+        """A person who was erased has given a new permission: the address is sealed again, as the tools need it."""
         if self._erased:
             erased.comes_back(self._connection, self._context.keyring, each)
         if name is None or address is None or not address.is_erased:

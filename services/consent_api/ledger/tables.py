@@ -531,7 +531,7 @@ audit_entries = Table(
     Index("audit_entries_of_tenant", "tenant", "entry_id"),
 )
 
-# Erasures (GDPR, article 17). What is left of one once it has ended names nobody: keyed hashes and numbers.
+# Erasures (GDPR, article 17). What is left of one once it has ended: keyed hashes and numbers.
 erasures = Table(
     "erasures",
     metadata,
@@ -540,11 +540,11 @@ erasures = Table(
     Column("request_id", Uuid),
     Column("requested_by", Text, nullable=False),
     Column("requested_at", BigInteger, nullable=False),
-    # The tools are told the objection first; this long they have at most.
-    Column("tell_until", BigInteger, nullable=False),
+    # The tools are delivered the objection first; this long they have at most.
+    Column("notify_until", BigInteger, nullable=False),
     # Null: an address alone, or the subject is gone.
     Column("subject_id", BigInteger),
-    # When all was erased; it ends once Kafka has been told.
+    # When all was erased; it ends once Kafka has been delivered.
     Column("erased_at", BigInteger),
     Column("ended_at", BigInteger),
     # Not tried before, after a failure.
@@ -562,10 +562,10 @@ erasure_addresses = Table(
     Column("address_id", BigInteger, nullable=False),
     # False: it is another subject's too, or was the person's once: what concerns this person goes, the address stays.
     Column("forget", Boolean, nullable=False),
-    # The objection that the tools are told.
+    # The objection that the tools are delivered.
     Column("objection", Uuid),
     Column("erased_at", BigInteger),
-    # Of the rows that went and that stay, by kind, and which tools were told.
+    # Of the rows that went and that stay, by kind, and which tools were delivered.
     Column("outcome", JSONB),
     PrimaryKeyConstraint("erasure_id", "address_id"),
     Index("erasure_addresses_of_address", "address_id"),
@@ -604,7 +604,7 @@ retained_proofs = Table(
     Index("retained_proofs_by_end", "keep_until"),
 )
 
-# What a court or a dispute needs: nobody with one of these keyed hashes is erased.
+# What a court or a dispute needs: a person with one of these keyed hashes is not erased.
 legal_holds = Table(
     "legal_holds",
     metadata,
@@ -679,7 +679,7 @@ GRANTS: dict[str, str] = {
     "reviews": "SELECT, INSERT, UPDATE",
     "rights_requests": "SELECT, INSERT, UPDATE",
     "audit_entries": "SELECT, INSERT",
-    "erasures": "SELECT, INSERT, UPDATE (tell_until, subject_id, erased_at, ended_at, next_turn_at, certificate)",
+    "erasures": "SELECT, INSERT, UPDATE (notify_until, subject_id, erased_at, ended_at, next_turn_at, certificate)",
     "erasure_addresses": "SELECT, INSERT, UPDATE, DELETE",
     "erased_persons": "SELECT, INSERT, UPDATE, DELETE",
     "retained_proofs": "SELECT, INSERT, DELETE",

@@ -57,8 +57,8 @@ class ErasureRig:
         assert isinstance(outcome, SubmissionInvalidError), outcome
         return outcome.faults[0].code
 
-    def begin(self, *, tell_seconds: int = 0, **person: Any) -> Erasure:
-        new = NewErasure(person=PersonRef(tenant="acme", **person), by="key:test", tell_seconds=tell_seconds)
+    def begin(self, *, notify_seconds: int = 0, **person: Any) -> Erasure:
+        new = NewErasure(person=PersonRef(tenant="acme", **person), by="key:test", notify_seconds=notify_seconds)
         return self.ledger.write(Lane.LIVE, lambda c, now: erasures.begin(c, self.ledger.context, new, now=now))
 
     def find(self, erasure: Erasure) -> Erasure:
@@ -118,8 +118,8 @@ class ErasureRig:
                     places += [f"{table}.{name}" for name, value in row.items() if self._shows(row, value, marks)]
         self.publish()
         for entry in self.entries.values():
-            row = {"address_key": entry.address_key}
-            if self._shows(row, entry.sealed_address, marks) or self._shows(row, repr(entry), marks):
+            keyed = {"address_key": entry.address_key}
+            if self._shows(keyed, entry.sealed_address, marks) or self._shows(keyed, repr(entry), marks):
                 places.append("the list")
         return places
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,7 +17,7 @@ from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish import pages as past
 from consent_api.rights import audit
 from consent_api.rights.erasure import erasures, holds, steps
-from consent_api.rights.erasure.model import State, Told
+from consent_api.rights.erasure.model import Delivery, State
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.codec import Codec
 from tests.integration.consent_api.accepted import EVIDENCE_TEXTS, YEAR, decision
@@ -82,7 +83,7 @@ def test_what_an_import_sends_about_an_erased_person_is_not_stored(rig: ErasureR
     assert not rig.verdict(MARKED).permitted
 
 
-def test_a_permission_that_the_person_gives_since_begins_anew(rig: ErasureRig) -> None:
+def test_a_permission_that_the_person_gives_since_is_a_new_beginning(rig: ErasureRig) -> None:
     give(rig)
     rig.erase(subject_ref=REF)
     now = decision().recorded_at + 10 * SECOND
@@ -104,10 +105,11 @@ def test_the_same_erasure_twice_is_one(rig: ErasureRig) -> None:
     first = rig.begin(subject_ref=REF)
     assert rig.begin(subject_ref=REF) == first
     ended = rig.finish(first)
-    for person in ({"subject_ref": REF}, {"channel": "sms", "address": MARKED}):
+    persons: list[dict[str, Any]] = [{"subject_ref": REF}, {"channel": "sms", "address": MARKED}]
+    for person in persons:
         assert rig.begin(**person).erasure_id == ended.erasure_id
     with pytest.raises(PersonUnknownError):
-        rig.begin(subject_ref="nobody")
+        rig.begin(subject_ref="customer-9")
 
 
 def test_an_address_that_is_another_persons_too_keeps_theirs(rig: ErasureRig) -> None:
@@ -118,7 +120,7 @@ def test_an_address_that_is_another_persons_too_keeps_theirs(rig: ErasureRig) ->
     assert not rig.verdict(MARKED).permitted
     rig.erase(subject_ref=REF)
     assert rig.found_in(REF) == []
-    assert not rig.verdict(MARKED).permitted, "the refusal stays, in nobody's name"
+    assert not rig.verdict(MARKED).permitted, "the refusal stays, without a name"
     assert rig.verdict(MARKED, "newsletter").permitted
     assert rig.entry(MARKED).sealed_address is not None
     assert rig.refused(decision("given", address=MARKED, subject_ref=REF, purpose="newsletter", bulk=True)) == "erased"
@@ -156,7 +158,7 @@ def test_an_erasure_by_address_leaves_the_subjects_other_addresses(rig: ErasureR
 
 def test_no_permission_is_recorded_while_an_erasure_is_in_progress(rig: ErasureRig) -> None:
     give(rig)
-    erasure = rig.begin(subject_ref=REF, tell_seconds=3600)
+    erasure = rig.begin(subject_ref=REF, notify_seconds=3600)
     again = decision("given", address=MARKED, subject_ref=REF, purpose="survey")
     assert rig.refused(again) == "erasure_in_progress"
     assert rig.refused(replace(again, bulk=True, address=OTHER), lane=Lane.BULK) == "erasure_in_progress"
@@ -164,7 +166,7 @@ def test_no_permission_is_recorded_while_an_erasure_is_in_progress(rig: ErasureR
     assert rig.refused(replace(again, subject_ref=None)) == "erasure_in_progress"
     rig.record("refused", address=OTHER, subject_ref=REF, purpose="newsletter")
     with rig.owner.begin() as connection:
-        connection.execute(text("UPDATE erasures SET tell_until = 0"))
+        connection.execute(text("UPDATE erasures SET notify_until = 0"))
     rig.finish(erasure)
     assert rig.found_in(NATIONAL, REF, OTHER[3:]) == [], "what has come meanwhile is erased too"
     assert rig.verdict(OTHER).reason == "objected"
@@ -274,19 +276,19 @@ def test_the_tools_are_waited_for_until_they_have_the_objection(rig: ErasureRig)
         given = connection.execute(text("SELECT decision_id FROM decisions")).scalar_one()
     receipt(rig, key, given, "twilio-fr")
     receipt(rig, key, given, "dead-tool")
-    erasure = rig.begin(subject_ref=REF, tell_seconds=3600)
+    erasure = rig.begin(subject_ref=REF, notify_seconds=3600)
     rig.turn()
-    assert rig.find(erasure).state is State.TELLING
+    assert rig.find(erasure).state is State.NOTIFYING
     assert not rig.turn()
     with rig.owner.connect() as connection:
         objection = connection.execute(text("SELECT objection FROM erasure_addresses")).scalar_one()
     receipt(rig, key, objection, "twilio-fr")
-    assert rig.find(erasure).state is State.TELLING, "the other one has not answered"
+    assert rig.find(erasure).state is State.NOTIFYING, "the other one has not answered"
     with rig.owner.begin() as connection:
-        connection.execute(text("UPDATE erasures SET tell_until = 0"))
+        connection.execute(text("UPDATE erasures SET notify_until = 0"))
     ended = rig.finish(erasure)
     assert ended.certificate is not None
-    assert ended.certificate.destinations == {"dead-tool": Told.NOT_TOLD, "twilio-fr": Told.TOLD}
+    assert ended.certificate.destinations == {"dead-tool": Delivery.UNDELIVERED, "twilio-fr": Delivery.DELIVERED}
 
 
 def receipt(rig: ErasureRig, key: str, decision_id: object, destination: str) -> None:
@@ -321,11 +323,12 @@ def test_a_legal_hold_refuses_with_its_reason(rig: ErasureRig) -> None:
         )
         return held.hold_id
 
-    for held, asked in [
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"subject_ref": REF}, {"subject_ref": REF}),
         ({"subject_ref": REF}, {"channel": "sms", "address": MARKED}),
         ({"channel": "sms", "address": MARKED}, {"subject_ref": REF}),
-    ]:
+    ]
+    for held, asked in cases:
         hold_id = hold(**held)
         with pytest.raises(ErasureHeldError, match="dispute 12"):
             rig.begin(**asked)
@@ -380,7 +383,7 @@ def test_a_republish_says_again_what_the_erasure_said(rig: ErasureRig) -> None:
 
 
 def test_the_hash_key_of_an_erased_address_cannot_be_retired(rig: ErasureRig) -> None:
-    """It cannot be hashed again: without the key nobody would know that it is refused."""
+    """It cannot be hashed again: without the key no reader would know that it is refused."""
     give(rig)
     give(rig, OTHER, OTHER_REF)
     rig.erase(subject_ref=REF)

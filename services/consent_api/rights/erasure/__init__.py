@@ -1,1 +1,1 @@
-"""Erasure (GDPR, article 17): objection first, then the tools are told, then all that names the person goes."""
+"""Erasure (GDPR, article 17): objection first, then the tools are informed, then all that names the person goes."""

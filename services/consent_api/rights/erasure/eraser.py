@@ -82,9 +82,9 @@ class Eraser:
         state = self._ledger.write(
             Lane.BULK, lambda connection, now: steps.step(connection, context, erasure_id, now, settle=self._settle)
         )
-        if state is State.TELLING:
+        if state is State.NOTIFYING:
             self._later(erasure_id, min(WAIT_MICROS, self._settle))
-        return int(state not in (None, State.TELLING))
+        return int(state not in (None, State.NOTIFYING))
 
     def _later(self, erasure_id: UUID, micros: int) -> None:
         self._ledger.transact(partial(_postpone, erasure_id, micros))

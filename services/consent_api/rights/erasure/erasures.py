@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Row, text
 from consent_api.errors import ErasureHeldError, PersonUnknownError
 from consent_api.ledger import addresses, database
 from consent_api.ledger.recording import LedgerContext
-from consent_api.rights import audit
+from consent_api.rights import audit, requests
 from consent_api.rights.audit import Act
 from consent_api.rights.erasure import holds, model, retention, scope
-from consent_api.rights.erasure.model import Certificate, Counts, Progress, State, Told
+from consent_api.rights.erasure.model import Certificate, Counts, Delivery, Progress, State
 from consent_api.rights.erasure.scope import Scope
 from consent_api.rights.person_ref import PersonRef
 from consent_privacy.keyring import Keyring
@@ -31,7 +31,7 @@ class Erasure:
     tenant: str
     state: State
     requested_at: int
-    tell_until: int
+    notify_until: int
     erased_at: int | None
     ended_at: int | None
     certificate: Certificate | None = field(repr=False)
@@ -39,18 +39,19 @@ class Erasure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewErasure:
-    """``request_id``: the request of the person that it carries out, and is to be resolved with it. ``tell_seconds``:
+    """``request_id``: the request of the person that it carries out, and is to be resolved with it. ``notify_seconds``:
     how long the tools have at most."""
 
     person: PersonRef
     by: str
     request_id: UUID | None = None
-    tell_seconds: int = DAY_SECONDS
+    notify_seconds: int = DAY_SECONDS
 
 
 _INSERT = text("""
-INSERT INTO erasures (erasure_id, tenant, request_id, requested_by, requested_at, tell_until, subject_id, next_turn_at)
-VALUES (CAST(:erasure_id AS uuid), :tenant, :request_id, :by, :now, :tell_until, :subject_id, 0)
+INSERT INTO erasures (erasure_id, tenant, request_id, requested_by, requested_at, notify_until, subject_id,
+                      next_turn_at)
+VALUES (CAST(:erasure_id AS uuid), :tenant, :request_id, :by, :now, :notify_until, :subject_id, 0)
 """)
 ADD_ADDRESSES = text("""
 INSERT INTO erasure_addresses (erasure_id, address_id, forget)
@@ -58,7 +59,7 @@ SELECT CAST(:erasure_id AS uuid), address_id, forget
 FROM unnest(CAST(:ids AS bigint[]), CAST(:forget AS boolean[])) AS new (address_id, forget)
 ON CONFLICT DO NOTHING
 """)
-# Whoever was erased before, by another erasure, is erased by this one from now on.
+# A person who was erased before, by another erasure, is erased by this one from now on.
 ADD_PERSONS = text("""
 INSERT INTO erased_persons (tenant, person_key, erasure_id)
 SELECT :tenant, person_key, CAST(:erasure_id AS uuid) FROM unnest(CAST(:keys AS text[])) AS new (person_key)
@@ -69,7 +70,7 @@ SELECT DISTINCT p.erasure_id FROM erased_persons p
 WHERE p.tenant = :tenant AND p.person_key = ANY(CAST(:keys AS text[]))
 """)
 COLUMNS = """
-e.erasure_id, e.tenant, e.request_id, e.requested_by, e.requested_at, e.tell_until, e.subject_id, e.erased_at,
+e.erasure_id, e.tenant, e.request_id, e.requested_by, e.requested_at, e.notify_until, e.subject_id, e.erased_at,
 e.ended_at, e.certificate
 """
 _ONE = text(f"SELECT {COLUMNS} FROM erasures e WHERE e.tenant = :tenant AND e.erasure_id = :erasure_id")  # noqa: S608
@@ -81,7 +82,7 @@ FROM erasure_addresses WHERE erasure_id = :erasure_id
 # At each address, each tool that has ever reported about it: whether it has the objection.
 _TOOLS = text("""
 SELECT e.address_id, r.destination,
-       bool_or(rd.decision_id = e.objection AND r.stage IN ('accepted', 'effective')) AS told,
+       bool_or(rd.decision_id = e.objection AND r.stage IN ('accepted', 'effective')) AS delivered,
        bool_or(rd.decision_id = e.objection AND r.stage = 'impossible') AS impossible
 FROM erasure_addresses e
 JOIN decision_addresses a ON a.address_id = e.address_id
@@ -126,9 +127,11 @@ def _preview(connection: Connection, keyring: Keyring, person: PersonRef, *, now
 def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, now: int) -> Erasure:
     """Begin to erase a person: from now on no permission of theirs is recorded. The same again finds the first.
 
-    PersonUnknownError, ErasureHeldError.
+    PersonUnknownError, ErasureHeldError; RequestUnknownError for a request that is not of this tenant.
     """
     person, keyring = new.person, context.keyring
+    if new.request_id is not None:
+        requests.find(connection, keyring, tenant=person.tenant, request_id=new.request_id)
     earlier = _earlier(connection, keyring, person)
     try:
         found = _scope(connection, keyring, person, now=now)
@@ -147,7 +150,7 @@ def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, no
             "request_id": new.request_id,
             "by": new.by,
             "now": now,
-            "tell_until": now + new.tell_seconds * 1_000_000,
+            "notify_until": now + new.notify_seconds * 1_000_000,
             "subject_id": found.subject_id,
         },
     )
@@ -176,7 +179,7 @@ def find(connection: Connection, *, tenant: str, erasure_id: UUID, settle: int =
         tenant=row.tenant,
         state=model.next_state(progress(connection, row, now=now), now=now, settle=settle),
         requested_at=row.requested_at,
-        tell_until=row.tell_until,
+        notify_until=row.notify_until,
         erased_at=row.erased_at,
         ended_at=row.ended_at,
         certificate=model.from_json(row.certificate) if row.certificate is not None else None,
@@ -186,25 +189,29 @@ def find(connection: Connection, *, tenant: str, erasure_id: UUID, settle: int =
 def progress(connection: Connection, row: Row[Any], *, now: int) -> Progress:
     """Of an erasure, by its row."""
     work = connection.execute(_WORK, {"erasure_id": row.erasure_id}).one()
-    waiting = row.erased_at is None and now < row.tell_until
+    waiting = row.erased_at is None and now < row.notify_until
     at_each = tools(connection, row.erasure_id).values() if waiting else ()
     return Progress(
         ended=row.ended_at is not None,
         erased=row.erased_at is not None,
         without_objection=work.without_objection,
         to_erase=work.to_erase,
-        tell_until=row.tell_until,
+        notify_until=row.notify_until,
         requested_at=row.requested_at,
         tools=model.by_destination(at_each),
     )
 
 
-def tools(connection: Connection, erasure_id: UUID, *, address_id: int | None = None) -> dict[int, Mapping[str, Told]]:
+def tools(
+    connection: Connection, erasure_id: UUID, *, address_id: int | None = None
+) -> dict[int, Mapping[str, Delivery]]:
     """By address to be forgotten, what became of the objection at each tool that has ever reported about it."""
-    found: dict[int, dict[str, Told]] = {}
+    found: dict[int, dict[str, Delivery]] = {}
     for row in connection.execute(_TOOLS, {"erasure_id": erasure_id, "address_id": address_id}):
-        told = Told.TOLD if row.told else Told.IMPOSSIBLE if row.impossible else Told.NOT_TOLD
-        found.setdefault(row.address_id, {})[row.destination] = told
+        delivered = (
+            Delivery.DELIVERED if row.delivered else Delivery.IMPOSSIBLE if row.impossible else Delivery.UNDELIVERED
+        )
+        found.setdefault(row.address_id, {})[row.destination] = delivered
     return dict(found)
 
 

@@ -1,4 +1,4 @@
-"""Legal holds: nobody with one is erased, until it ends or is released."""
+"""Legal holds: a person with one is not erased, until it ends or is released."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ SELECT {_COLUMNS} FROM legal_holds WHERE person_keys && CAST(:keys AS text[]) AN
 ORDER BY until DESC NULLS FIRST LIMIT 1
 """)  # noqa: S608 - constants
 _LIST = text(f"SELECT {_COLUMNS} FROM legal_holds WHERE {_IN_FORCE} ORDER BY hold_id LIMIT :most")  # noqa: S608
-_RELEASE = text("""
+_RELEASE = text(f"""
 UPDATE legal_holds SET released_at = :now, released_by = :by
-WHERE tenant = :tenant AND hold_id = :hold_id AND released_at IS NULL
-""")
+WHERE tenant = :tenant AND hold_id = :hold_id AND released_at IS NULL RETURNING {_COLUMNS}
+""")  # noqa: S608 - constants
 
 
 def add(
@@ -74,12 +74,14 @@ def add(
     return hold
 
 
-def release(connection: Connection, *, tenant: str, hold_id: UUID, by: str, now: int) -> None:
+def release(connection: Connection, *, tenant: str, hold_id: UUID, by: str, now: int) -> Hold:
     """HoldUnknownError: there is none in force with this id."""
     values = {"tenant": tenant, "hold_id": hold_id, "by": by, "now": now}
-    if connection.execute(_RELEASE, values).rowcount == 0:
+    row = connection.execute(_RELEASE, values).mappings().one_or_none()
+    if row is None:
         raise HoldUnknownError
     audit.add(connection, tenant=tenant, who=by, act=Act.HOLD_RELEASED, object_id=str(hold_id), at=now)
+    return Hold(**row)
 
 
 def in_force(connection: Connection, *, tenant: str, now: int, most: int = PAGE) -> list[Hold]:

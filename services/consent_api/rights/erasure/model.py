@@ -3,8 +3,8 @@
 An erasure goes through its states in this order, and through each of them by itself, however often a process dies:
 
 * ``objecting``: on each address that is to be forgotten the refusal of everything is recorded, and published;
-* ``telling``: the tools, which need the clear address for it, are told, for a bounded time;
-* ``erasing``: address by address, what concerns the person goes, and the list is told so;
+* ``notifying``: the tools, which need the clear address for it, are informed, for a bounded time;
+* ``erasing``: address by address, what concerns the person goes, and the list is rewritten;
 * ``publishing``: the last of these messages are on their way to Kafka;
 * ``ended``.
 """
@@ -24,19 +24,19 @@ SETTLE_MICROS = 15 * 60 * 1_000_000
 
 class State(StrEnum):
     OBJECTING = "objecting"
-    TELLING = "telling"
+    NOTIFYING = "notifying"
     ERASING = "erasing"
     PUBLISHING = "publishing"
     ENDED = "ended"
 
 
-class Told(StrEnum):
+class Delivery(StrEnum):
     """What became of the objection at a tool."""
 
-    TOLD = "told"
+    DELIVERED = "delivered"
     IMPOSSIBLE = "impossible"
     """The tool refuses it for good."""
-    NOT_TOLD = "not_told"
+    UNDELIVERED = "undelivered"
     """It has not answered in time."""
 
 
@@ -71,9 +71,9 @@ class Progress:
     without_objection: int
     """Addresses to be forgotten on which none is recorded."""
     to_erase: int
-    tell_until: int
+    notify_until: int
     requested_at: int
-    tools: Mapping[str, Collection[Told]]
+    tools: Mapping[str, Collection[Delivery]]
     """By destination, at each of the addresses that are to be forgotten; empty once there is no more time."""
 
 
@@ -85,9 +85,9 @@ def next_state(progress: Progress, *, now: int, settle: int = SETTLE_MICROS) -> 
         return State.PUBLISHING
     if progress.without_objection:
         return State.OBJECTING
-    waiting = any(Told.NOT_TOLD in each for each in progress.tools.values())
-    if progress.to_erase and now < progress.tell_until and (waiting or now < progress.requested_at + settle):
-        return State.TELLING
+    waiting = any(Delivery.UNDELIVERED in each for each in progress.tools.values())
+    if progress.to_erase and now < progress.notify_until and (waiting or now < progress.requested_at + settle):
+        return State.NOTIFYING
     return State.ERASING
 
 
@@ -116,7 +116,7 @@ class Certificate:
 
     goes: tuple[Goes, ...]
     stays: tuple[Stays, ...]
-    destinations: Mapping[str, Told] = field(default_factory=dict)
+    destinations: Mapping[str, Delivery] = field(default_factory=dict)
 
 
 def certificate(
@@ -127,7 +127,7 @@ def certificate(
     subject: bool,
     retention: Retention,
     at: int,
-    destinations: Mapping[str, Told] | None = None,
+    destinations: Mapping[str, Delivery] | None = None,
 ) -> Certificate:
     """``forgotten``: addresses of the person; ``kept``: those that are another subject's too, or were once theirs."""
     week, month = at + 7 * DAY_MICROS, at + 30 * DAY_MICROS
@@ -152,7 +152,7 @@ def certificate(
             review_at=retention.objection.ends(at),
         ),
         Stays(
-            what="receipts: which tool was told what and when, under a keyed hash",
+            what="receipts: which tool was sent what and when, under a keyed hash",
             count=counts.receipts,
             ground="GDPR art. 5(2) and 19: proof that the withdrawals were carried out",
             review_at=retention.objection.ends(at),
@@ -165,7 +165,7 @@ def certificate(
     if kept:
         stays.append(
             Stays(
-                what="the person's refusals at addresses that are others' too, in nobody's name",
+                what="the person's refusals at addresses that are others' too, without a name",
                 count=kept,
                 ground=retention.objection.ground,
                 review_at=retention.objection.ends(at),
@@ -184,18 +184,18 @@ def certificate(
     return Certificate(goes=goes, stays=tuple(stays), destinations=dict(destinations or {}))
 
 
-def worst(outcomes: Collection[Told]) -> Told:
+def worst(outcomes: Collection[Delivery]) -> Delivery:
     """Of several addresses at one tool."""
-    order = (Told.NOT_TOLD, Told.IMPOSSIBLE, Told.TOLD)
+    order = (Delivery.UNDELIVERED, Delivery.IMPOSSIBLE, Delivery.DELIVERED)
     return min(outcomes, key=order.index)
 
 
-def by_destination(at_each: Iterable[Mapping[str, Told]]) -> dict[str, list[Told]]:
+def by_destination(at_each: Iterable[Mapping[str, Delivery]]) -> dict[str, list[Delivery]]:
     """What became of the objection, at each address."""
-    found: dict[str, list[Told]] = {}
+    found: dict[str, list[Delivery]] = {}
     for each in at_each:
-        for destination, told in each.items():
-            found.setdefault(destination, []).append(told)
+        for destination, delivered in each.items():
+            found.setdefault(destination, []).append(delivered)
     return found
 
 
@@ -207,7 +207,7 @@ def as_json(value: Certificate) -> dict[str, Any]:
             {"what": each.what, "count": each.count, "ground": each.ground, "review_at": each.review_at}
             for each in value.stays
         ],
-        "destinations": {name: told.value for name, told in sorted(value.destinations.items())},
+        "destinations": {name: delivered.value for name, delivered in sorted(value.destinations.items())},
     }
 
 
@@ -215,5 +215,5 @@ def from_json(data: Mapping[str, Any]) -> Certificate:
     return Certificate(
         goes=tuple(Goes(**each) for each in data["goes"]),
         stays=tuple(Stays(**each) for each in data["stays"]),
-        destinations={name: Told(told) for name, told in data["destinations"].items()},
+        destinations={name: Delivery(delivered) for name, delivered in data["destinations"].items()},
     )

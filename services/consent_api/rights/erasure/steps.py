@@ -22,7 +22,7 @@ from consent_api.ledger.writes import NewDecision
 from consent_api.rights import audit, requests
 from consent_api.rights.audit import Act
 from consent_api.rights.erasure import erasures, model, retention, scope
-from consent_api.rights.erasure.model import Counts, State, Told
+from consent_api.rights.erasure.model import Counts, Delivery, State
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision, permits
 
 SOURCE_SYSTEM = "consent-relay"
@@ -50,8 +50,8 @@ _NEXT = text("""
 SELECT address_id, forget, objection FROM erasure_addresses
 WHERE erasure_id = :erasure_id AND erased_at IS NULL ORDER BY address_id LIMIT :most
 """)
-# Whoever was not told until now is not waited for any more.
-_TOLD = text("UPDATE erasures SET tell_until = least(tell_until, :now) WHERE erasure_id = :erasure_id")
+# No tool is waited for any more.
+_NO_MORE_TIME = text("UPDATE erasures SET notify_until = least(notify_until, :now) WHERE erasure_id = :erasure_id")
 _LOCK_SUBJECT = text("SELECT subject_ref FROM subjects WHERE subject_id = :subject_id FOR UPDATE")
 _STORED = text("""
 SELECT a.tenant, a.channel, k.address_key, k.sealed_address
@@ -128,7 +128,7 @@ def step(connection: Connection, context: LedgerContext, erasure_id: UUID, now: 
     elif state is State.ERASING:
         _erase(connection, context, row, now)
     elif state is State.PUBLISHING and not _end(connection, context, row, now):
-        return State.TELLING  # Nothing to be done but wait.
+        return State.NOTIFYING  # Nothing to be done but wait.
     return state
 
 
@@ -191,7 +191,7 @@ def _erase(connection: Connection, context: LedgerContext, row: Row[Any], now: i
     following = connection.execute(_NEXT, {"erasure_id": row.erasure_id, "most": ADDRESSES_AT_ONCE}).all()
     for each in following:
         _erase_address(connection, context, row, each, ref, now)
-    connection.execute(_TOLD, {"erasure_id": row.erasure_id, "now": now})
+    connection.execute(_NO_MORE_TIME, {"erasure_id": row.erasure_id, "now": now})
     if following:
         return
     if row.subject_id is not None:
@@ -220,7 +220,7 @@ def _erase_address(
         channel=stored[0].channel,
         sealed={each.address_key: each.sealed_address for each in stored},
     )
-    told = erasures.tools(connection, row.erasure_id, address_id=old_id).get(old_id, {})
+    delivered = erasures.tools(connection, row.erasure_id, address_id=old_id).get(old_id, {})
     counts = _keep_proofs(connection, context, row, address, forget=forget, now=now)
     moment = max(now, connection.execute(_NEWEST, {"address_id": old_id}).scalar_one() + 1)
     pending = PendingWrites(context.outbox, Lane.LIVE)
@@ -259,7 +259,7 @@ def _erase_address(
     pending.write(connection, [_new(row, after, each) for each in made], now=now)
     outcome = {
         "counts": {name: getattr(counts, name) for name in ("decisions", "links", "pauses", "proofs", "receipts")},
-        "told": {name: each.value for name, each in told.items()},
+        "delivered": {name: each.value for name, each in delivered.items()},
     }
     connection.execute(
         _ERASED,
@@ -282,7 +282,7 @@ def _erase_address(
 def _made(
     context: LedgerContext, moment: int, before: Sequence[Decision], survivors: Sequence[Decision], ref: str | None
 ) -> list[Choice]:
-    """What is decided on the address from now on, in nobody's name: at one that others have too, the person's refusals;
+    """What is decided on the address from now on, without a name: at one that others have too, the person's refusals;
     at one of the person's, or where nothing else would be left, that of everything."""
     if survivors or (ref is not None and any(each.subject_ref == ref for each in before)):
         refused = sorted({each.purpose for each in before if each.subject_ref == ref and not permits(each)})
@@ -323,9 +323,9 @@ def _finish(connection: Connection, row: Row[Any], now: int) -> None:
     """All is erased: the certificate."""
     outcomes = connection.execute(_OUTCOMES, {"erasure_id": row.erasure_id}).all()
     at_each = model.by_destination(
-        {name: Told(told) for name, told in each.outcome["told"].items()} for each in outcomes
+        {name: Delivery(delivered) for name, delivered in each.outcome["delivered"].items()} for each in outcomes
     )
-    destinations = {name: model.worst(told) for name, told in at_each.items()}
+    destinations = {name: model.worst(delivered) for name, delivered in at_each.items()}
     certificate = model.certificate(
         forgotten=sum(1 for each in outcomes if each.forget),
         kept=sum(1 for each in outcomes if not each.forget),

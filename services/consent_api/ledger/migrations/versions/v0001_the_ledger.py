@@ -318,7 +318,7 @@ CREATE TABLE erasures (
     request_id uuid,
     requested_by text NOT NULL,
     requested_at bigint NOT NULL,
-    tell_until bigint NOT NULL,
+    notify_until bigint NOT NULL,
     subject_id bigint,
     erased_at bigint,
     ended_at bigint,
@@ -462,9 +462,9 @@ CREATE TABLE receipt_decisions (
 """
 
 ERASURE = """
--- Gives the address another number, and takes away what concerns the person: all of it (forget), or what of_subject
--- decided and is linked to. The refusals that stay in force are recorded under the new number by the caller. Whoever
--- is recording something under the old number meanwhile meets its end at a foreign key, and begins again.
+-- Gives the address another number, and removes what concerns the person: all of it (forget), or what of_subject
+-- decided and is linked to. The refusals that stay in force are recorded under the new number by the caller. A
+-- transaction that records something under the old number meanwhile fails at a foreign key, and is run again.
 CREATE FUNCTION erase_address(erased_id bigint, new_id bigint, of_subject bigint, forget boolean, moment bigint)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -504,7 +504,7 @@ BEGIN
     DELETE FROM addresses WHERE address_id = erased_id;
 END $$;
 
--- Takes away what is left of a subject, none of whose addresses is to be erased any more.
+-- Removes what is left of a subject, none of whose addresses is to be erased any more.
 CREATE FUNCTION erase_subject(erased_id bigint, moment bigint)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE

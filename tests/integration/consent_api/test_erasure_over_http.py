@@ -1,0 +1,114 @@
+"""Erasures and legal holds over HTTP and by command. # R33"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+from fastapi.testclient import TestClient
+from sqlalchemy import URL, Engine
+
+from consent_api.cli.rights import rights as command
+from consent_api.http import app
+from consent_api.ledger.ledger import Ledger
+from consent_contracts.codec import Codec
+from tests.integration.consent_api.accepted import EVIDENCE_TEXTS
+from tests.integration.consent_api.erasure_rig import ErasureRig
+
+ADDRESS, REF = "+33639987711", "customer-4711"
+WHO = {"subject_ref": REF}
+
+
+@pytest.fixture
+def rig(ledger: Ledger, owner_engine: Engine, codec: Codec) -> ErasureRig:
+    rig = ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+    rig.record("given", address=ADDRESS, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    return rig
+
+
+def test_an_erasure_is_previewed_begun_and_certified(client: TestClient, rig: ErasureRig) -> None:
+    preview = client.post("/v1/rights/erasures", json=WHO | {"dry_run": True})
+    assert preview.status_code == 200, preview.text
+    listed = preview.json()["certificate"]
+    assert {"what": "the subject's reference", "count": 1} in listed["goes"]
+    assert all(each["ground"] for each in listed["stays"])
+    opened = client.post(
+        "/v1/rights/requests",
+        json=WHO | {"kind": "erasure", "identity_note": "passport seen at the counter"},
+        headers={"Idempotency-Key": str(uuid4())},
+    ).json()
+    begun = client.post("/v1/rights/erasures", json=WHO | {"request_id": opened["request_id"]})
+    assert begun.status_code == 202, begun.text
+    again = client.post("/v1/rights/erasures", json={"channel": "sms", "address": ADDRESS})
+    assert again.json()["erasure_id"] == begun.json()["erasure_id"]
+    where = f"/v1/rights/erasures/{begun.json()['erasure_id']}"
+    assert client.get(where).json()["state"] == "objecting"
+    with rig.owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
+    rig.finish(rig.begin(subject_ref=REF))
+    ended = client.get(where).json()
+    assert ended["state"] == "ended"
+    assert ended["certificate"]["destinations"] == {}
+    resolved = client.get(f"/v1/rights/requests/{opened['request_id']}").json()
+    assert resolved["state"] == "done"
+    assert "person" not in resolved
+    assert resolved["certificate"]["goes"]
+    refused = client.post(
+        "/v1/decisions",
+        json={
+            "event_id": str(uuid4()),
+            "channel": "sms",
+            "address": ADDRESS,
+            "purpose": "survey",
+            "status": "given",
+            "occurred_at": "2026-01-01T00:00:00Z",
+            "expires_at": "2030-01-01T00:00:00Z",
+            "evidence": EVIDENCE_TEXTS,
+        },
+        headers={"Idempotency-Key": str(uuid4())},
+    )
+    assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (422, "erased")
+    assert client.post("/v1/rights/erasures", json={"subject_ref": "customer-9"}).status_code == 404
+
+
+def test_a_hold_refuses_and_is_released(client: TestClient, rig: ErasureRig) -> None:
+    held = client.post("/v1/rights/holds", json=WHO | {"reason": "dispute 118", "until": "2099-01-01T00:00:00Z"})
+    assert held.status_code == 201, held.text
+    refused = client.post("/v1/rights/erasures", json=WHO)
+    assert (refused.status_code, "dispute 118" in refused.text) == (409, True)
+    assert [each["hold_id"] for each in client.get("/v1/rights/holds").json()["holds"]] == [held.json()["hold_id"]]
+    where = f"/v1/rights/holds/{held.json()['hold_id']}"
+    assert client.delete(where).status_code == 200
+    assert client.delete(where).status_code == 404
+    assert client.post("/v1/rights/erasures", json=WHO).status_code == 202
+    for reason in ("", f"of {ADDRESS}"):
+        assert client.post("/v1/rights/holds", json=WHO | {"reason": reason}).status_code == 422
+
+
+def test_the_commands_do_the_same(
+    rig: ErasureRig, service: URL, keyring_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", service.render_as_string(hide_password=False))
+    monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
+    monkeypatch.setattr(app, "connect_ledger", lambda _: rig.ledger)
+
+    def run(*words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(command, [*words])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    who = ("--subject-ref", REF, "--by", "ann")
+    assert "stays: 1 an objection to everything" in run("erase", *who, "--dry-run")
+    hold_id = run("hold", *who, "--reason", "dispute 118").strip()
+    assert "dispute 118" in run("erase", *who, code=1)
+    assert hold_id in run("holds")
+    run("release", hold_id, "--by", "ann")
+    begun = run("erase", *who)
+    assert "state: objecting" in begun
+    erasure_id = begun.split()[1]
+    with rig.owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
+    rig.finish(rig.begin(subject_ref=REF))
+    assert "state: ended" in run("erasure", erasure_id)
