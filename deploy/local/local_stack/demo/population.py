@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from uuid import UUID
@@ -70,11 +70,18 @@ def people(count: int) -> list[Person]:
     ]
 
 
-class Choices:
-    """What these people choose: first everything once, then one thing after another."""
+def act_themselves(person: Person) -> bool:
+    """A tenth of the people; their e-mail addresses are theirs alone."""
+    return person.subject_ref.endswith("5")
 
-    def __init__(self, population: list[Person], *, seed: int) -> None:
+
+class Choices:
+    """What these people choose by upstream systems: first everything once, then one thing after another, except those
+    ``without`` further choices."""
+
+    def __init__(self, population: list[Person], *, seed: int, without: Collection[Person] = ()) -> None:
         self._people = population
+        self._choosing = [each for each in population if each not in without] or population
         self._random = random.Random(seed)  # noqa: S311 - a repeatable scenario, not a secret
         self._sent: list[Choice] = []
         self._legacy = len(population)
@@ -93,7 +100,7 @@ class Choices:
         draw = self._random.random()
         if draw < 0.06 and self._sent:
             return replace(self._random.choice(self._sent), trouble=Defect.DUPLICATE)
-        person = self._random.choice(self._people)
+        person = self._random.choice(self._choosing)
         channel = self._random.choice(CHANNELS)
         purpose = self._random.choice(PURPOSES[channel])
         if draw < 0.12:

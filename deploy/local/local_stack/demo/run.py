@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from local_stack.audit.live import audit
+from local_stack.demo.personal import write_sources
 from local_stack.demo.population import DECLARED_PURPOSES
 from local_stack.demo.report import explain, report, visit
 from local_stack.demo.scenario import DemoOptions, Scenario
@@ -40,7 +41,12 @@ def run(directory: Path, options: DemoOptions) -> int:
     _clear(directory)
     stack = Stack(
         directory,
-        environ={"CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES), **write_theme(directory), **os.environ},
+        environ={
+            "CONSENT_RELAY_PURPOSES": ",".join(DECLARED_PURPOSES),
+            **write_theme(directory),
+            **os.environ,
+            **write_sources(directory),
+        },
         report=lambda text: console.print(text, style="yellow", highlight=False),
     )
     with stop_on_signal(stack.supervisor) as request:

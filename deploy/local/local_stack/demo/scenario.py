@@ -13,7 +13,8 @@ import httpx
 from consent_contracts import Topics
 from consent_service.clock import now_micros
 from local_stack.audit.compare import ExpectedState
-from local_stack.demo.population import Choice, Choices, people
+from local_stack.demo.personal import PersonalChoices
+from local_stack.demo.population import Choice, Choices, act_themselves, people
 from local_stack.demo.status import DemoStatus
 from local_stack.demo.upstreams import HttpUpstream, KafkaUpstream
 from local_stack.demo.view import Snapshot, View
@@ -26,6 +27,8 @@ KILL_SECONDS = 2.0
 STILL_SECONDS = 90.0
 MOST_SETTLE_SECONDS = 600.0
 TICK = 0.1
+PERSONAL_SECONDS = 0.25
+"""Between two choices that people make themselves."""
 BATCH = 250
 IMPORT_BATCH = 1_000
 ADDED = "sendgrid-campaigns"
@@ -60,10 +63,16 @@ class Scenario:
         self._options = options
         self._view = view
         self._random = random.Random(options.seed)  # noqa: S311 - a repeatable scenario, not a secret
-        self._choices = Choices(people(options.people), seed=options.seed)
+        everyone = people(options.people)
+        themselves = [each for each in everyone if act_themselves(each)]
+        self._choices = Choices(everyone, seed=options.seed, without=themselves)
+        self.personal = PersonalChoices(
+            endpoints.api, endpoints.api_key, stack.directory, themselves, self.expected, seed=options.seed
+        )
         self._importer = HttpUpstream(endpoints.api, endpoints.api_key, self.expected)
         self._import: threading.Thread | None = None
         self._addition: threading.Thread | None = None
+        self._ended = threading.Event()
         self._failures: list[BaseException] = []
 
     def play(self) -> None:
@@ -71,7 +80,13 @@ class Scenario:
         self._all_choose()
         self._settle("carrying the first choices to every tool", self.status.settled)
         self.status.mark()
-        self._life_goes_on()
+        personal = threading.Thread(target=self._choose_themselves, name="personal choices")
+        personal.start()
+        try:
+            self._life_goes_on()
+        finally:
+            self._ended.set()
+            personal.join()
         self._finish()
         self._settle("delivering what is pending", self.status.settled)
 
@@ -80,6 +95,7 @@ class Scenario:
         self.http.close()
         self.kafka.close()
         self._importer.close()
+        self.personal.close()
 
     def _all_choose(self) -> None:
         choices = list(self._choices.first(now_micros()))
@@ -113,6 +129,14 @@ class Scenario:
             time.sleep(max(0.0, start + due[0] - time.monotonic()))
             due[1]()
             due = next(events)
+
+    def _choose_themselves(self) -> None:
+        """Beside the upstream systems, until the live traffic ends."""
+        try:
+            while not self._ended.wait(PERSONAL_SECONDS):
+                self.personal.next()
+        except BaseException as failure:
+            self._failures.append(failure)
 
     def _send(self, choices: Sequence[Choice]) -> None:
         # A damaged record is a thing of Kafka and a wrong field one of HTTP: both ways get their share.
@@ -160,7 +184,7 @@ class Scenario:
         for thread in filter(None, (self._import, self._addition)):
             thread.join()
         if self._failures:
-            raise TimeoutError(f"the import, or the added destination, failed: {self._failures[0]}")
+            raise TimeoutError(f"what went on beside the live traffic failed: {self._failures[0]}")
 
     def _add_destination(self) -> None:
         """As an operator would: the file is extended, and the propagator restarted in order."""
@@ -233,6 +257,7 @@ class Scenario:
             "imported in bulk": self._importer.outcomes["recorded"],
             "repeated by HTTP": self.http.outcomes["repeated"],
             "refused by HTTP": self.http.outcomes["refused"],
+            **self.personal.outcomes,
             "by Kafka": self.kafka.outcomes["produced"],
             "damaged on Kafka": self.kafka.outcomes["damaged"],
         }
