@@ -118,6 +118,14 @@ class Tab:
         if loads:
             await self._wait_for_load(before)
 
+    async def click(self, x: float, y: float) -> None:
+        """By the mouse, and wait for the page that it leads to."""
+        before = self._loaded
+        about = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        await self.call("Input.dispatchMouseEvent", type="mousePressed", **about)
+        await self.call("Input.dispatchMouseEvent", type="mouseReleased", **about)
+        await self._wait_for_load(before)
+
     async def picture(self, *, height: int | None = None) -> bytes:
         """A PNG of the whole page, or of so much of its top."""
         metrics = await self.call("Page.getLayoutMetrics")

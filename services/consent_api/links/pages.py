@@ -120,8 +120,12 @@ def preferences(page: Page, person: Person, form: str, *, signal: bool = False) 
         for purpose in page.theme.purposes
     ]
     shown = [each for each in groups if each["settings"]]
-    titles = [each.title.in_(page.language) for each in by_signal]
-    return _respond(page, "preferences.html", groups=shown, form=form, by_signal=titles)
+    open_to_it = {each.purpose for each in person.settings if each.state is not State.OFF}
+    to_refuse, refused = (
+        [each.title.in_(page.language) for each in by_signal if (each.id in open_to_it) is still_to_do]
+        for still_to_do in (True, False)
+    )
+    return _respond(page, "preferences.html", groups=shown, form=form, to_refuse=to_refuse, refused=refused)
 
 
 def receipt(page: Page, saved: Sequence[Saved], person: Person) -> Response:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import Accepted, ValidationRules
@@ -19,9 +19,9 @@ from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
-from consent_api.links.code_webhook import CodeMessage, CodeWebhook
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from tests.support.codes import CodePost
 from tests.support.themes import CHANNELS, themes
 
 EMAIL, PHONE = "someone@example.com", "+33639980011"
@@ -29,23 +29,12 @@ START = "/p/of/acme"
 MINUTE = 60 * 1_000_000
 
 
-class Post(CodeWebhook):
-    """The operator's webhook, without a network."""
-
-    def __init__(self) -> None:
-        super().__init__("https://example.com/codes", secret=b"", allow_private=False)
-        self.sent: list[CodeMessage] = []
-
-    def hand_over(self, message: CodeMessage, outcomes: Counter) -> None:
-        self.sent.append(message)
-
-
 @pytest.fixture
-def post() -> Post:
-    return Post()
+def post() -> CodePost:
+    return CodePost()
 
 
-def app_of(ledger: Ledger, directory: Path, post: Post | None) -> Any:
+def app_of(ledger: Ledger, directory: Path, post: CodePost | None) -> Any:
     return create_app(
         ledger=ledger,
         key_store=key_store.ApiKeyStore(ledger.engine),
@@ -58,7 +47,7 @@ def app_of(ledger: Ledger, directory: Path, post: Post | None) -> Any:
 
 
 @pytest.fixture
-def person(ledger: Ledger, tmp_path: Path, post: Post) -> Iterator[TestClient]:
+def person(ledger: Ledger, tmp_path: Path, post: CodePost) -> Iterator[TestClient]:
     with TestClient(app_of(ledger, tmp_path, post), headers={"Accept-Language": "en"}) as person:
         yield person
 
@@ -105,7 +94,7 @@ def minutes_pass(engine: Engine, minutes: int) -> None:
         )
 
 
-def test_a_code_opens_the_page_of_the_address(person: TestClient, ledger: Ledger, post: Post) -> None:
+def test_a_code_opens_the_page_of_the_address(person: TestClient, ledger: Ledger, post: CodePost) -> None:
     know(ledger, subject_ref="customer-1")
     know(ledger, PHONE, "sms", subject_ref="customer-1")
     asked = ask(person, " Someone@Example.com ")
@@ -125,7 +114,9 @@ def test_a_code_opens_the_page_of_the_address(person: TestClient, ledger: Ledger
     assert "Your choices are saved" in saved.text
 
 
-def test_the_answer_is_the_same_for_known_and_unknown_addresses(person: TestClient, ledger: Ledger, post: Post) -> None:
+def test_the_answer_is_the_same_for_known_and_unknown_addresses(
+    person: TestClient, ledger: Ledger, post: CodePost
+) -> None:
     know(ledger)
     known, unknown = (person.post(START, data={"address": each}) for each in (EMAIL, "unknown-1@example.com"))
     assert [each.address for each in post.sent] == [EMAIL]
@@ -138,7 +129,7 @@ def test_the_answer_is_the_same_for_known_and_unknown_addresses(person: TestClie
 
 
 def test_a_number_is_reached_by_text_message_and_shows_its_calls(
-    person: TestClient, ledger: Ledger, post: Post
+    person: TestClient, ledger: Ledger, post: CodePost
 ) -> None:
     know(ledger, PHONE, "voice")
     asked = ask(person, "06 39 98 00 11")
@@ -149,7 +140,7 @@ def test_a_number_is_reached_by_text_message_and_shows_its_calls(
 
 
 def test_a_code_is_used_once_and_guessed_five_times(
-    person: TestClient, ledger: Ledger, owner_engine: Engine, post: Post
+    person: TestClient, ledger: Ledger, owner_engine: Engine, post: CodePost
 ) -> None:
     know(ledger)
     asked = ask(person)
@@ -164,7 +155,9 @@ def test_a_code_is_used_once_and_guessed_five_times(
     assert enter(person, asked, code).status_code == 422
 
 
-def test_a_code_ends_after_ten_minutes(person: TestClient, ledger: Ledger, owner_engine: Engine, post: Post) -> None:
+def test_a_code_ends_after_ten_minutes(
+    person: TestClient, ledger: Ledger, owner_engine: Engine, post: CodePost
+) -> None:
     know(ledger)
     asked = ask(person)
     minutes_pass(owner_engine, 11)
@@ -172,7 +165,7 @@ def test_a_code_ends_after_ten_minutes(person: TestClient, ledger: Ledger, owner
 
 
 def test_one_code_is_in_force_and_an_address_gets_few(
-    person: TestClient, ledger: Ledger, owner_engine: Engine, post: Post
+    person: TestClient, ledger: Ledger, owner_engine: Engine, post: CodePost
 ) -> None:
     know(ledger)
     ask(person)
@@ -195,7 +188,9 @@ def test_one_code_is_in_force_and_an_address_gets_few(
     assert len(post.sent) == 3
 
 
-def test_one_caller_is_slowed_down_in_asking_and_in_guessing(person: TestClient, ledger: Ledger, post: Post) -> None:
+def test_one_caller_is_slowed_down_in_asking_and_in_guessing(
+    person: TestClient, ledger: Ledger, post: CodePost
+) -> None:
     asked = ask(person)
     answers = [person.post(START, data={"address": f"u{i}@example.com"}) for i in range(10)]
     assert answers[-1].status_code == 429
@@ -204,7 +199,7 @@ def test_one_caller_is_slowed_down_in_asking_and_in_guessing(person: TestClient,
 
 
 def test_a_code_counts_for_its_own_address_and_from_our_own_page(
-    person: TestClient, ledger: Ledger, post: Post
+    person: TestClient, ledger: Ledger, post: CodePost
 ) -> None:
     know(ledger)
     know(ledger, "other@example.com")
@@ -221,7 +216,7 @@ def test_a_code_counts_for_its_own_address_and_from_our_own_page(
 
 
 def test_the_page_that_a_code_opened_closes_after_an_hour(
-    person: TestClient, ledger: Ledger, post: Post, monkeypatch: pytest.MonkeyPatch
+    person: TestClient, ledger: Ledger, post: CodePost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     know(ledger)
     place = enter(person, ask(person), post.sent[-1].code).headers["Location"]
@@ -233,7 +228,7 @@ def test_the_page_that_a_code_opened_closes_after_an_hour(
 
 
 def test_nothing_of_it_is_stored_in_the_clear(
-    person: TestClient, ledger: Ledger, owner_engine: Engine, post: Post
+    person: TestClient, ledger: Ledger, owner_engine: Engine, post: CodePost
 ) -> None:
     know(ledger)
     ask(person)

@@ -28,16 +28,24 @@ from consent_service.clock import now_micros
 from consent_service.health import Health
 from tests.support import browser
 from tests.support.browser import Tab
+from tests.support.codes import CodePost
 from tests.support.evidence import EVIDENCE
-from tests.support.themes import CHANNELS, themes
+from tests.support.themes import CHANNELS, selling, themes
 
 PICTURES = Path(__file__).parents[3] / ".local" / "pictures"
 EMAIL = "someone@example.com"
+START = "/p/of/acme"
+GPC = {"Sec-GPC": "1"}
 HOUR = 3600 * 1_000_000
 
 
 @pytest.fixture
-def site(ledger: Ledger, tmp_path: Path) -> Iterator[str]:
+def post() -> CodePost:
+    return CodePost()
+
+
+@pytest.fixture
+def site(ledger: Ledger, tmp_path: Path, post: CodePost) -> Iterator[str]:
     """The API on a port."""
     browser.chromium()
     app = create_app(
@@ -46,7 +54,8 @@ def site(ledger: Ledger, tmp_path: Path) -> Iterator[str]:
         rules=ValidationRules(channels=CHANNELS, default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
         health=Health(),
-        themes=themes(tmp_path),
+        themes=selling(themes(tmp_path)),
+        code_webhook=post,
     )
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(http_server.config(app, host="127.0.0.1", port=0, grace_seconds=1))
@@ -149,10 +158,79 @@ async def test_axe_finds_nothing(tab: Tab, site: str, ledger: Ledger, node_packa
     axe = node_packages / "node_modules" / "axe-core" / "axe.min.js"
     await asyncio.to_thread(grant, ledger)
     one_click, preferences = (link(ledger, kind) for kind in (LinkKind.ONE_CLICK, LinkKind.PREFERENCES))
-    for path, width in ((preferences, 320), (preferences, 1200), (one_click, 320), (f"{preferences}/history", 320)):
+    await tab.call("Network.setExtraHTTPHeaders", headers=GPC)
+    for path, width in (
+        (preferences, 320),
+        (preferences, 1200),
+        (one_click, 320),
+        (f"{preferences}/history", 320),
+        (START, 320),
+    ):
         await tab.size(width)
         await tab.open(f"{site}{path}?lang=fr")
         assert await tab.violations(axe) == [], (path.rpartition("/")[2], width)
+
+
+async def test_a_person_without_a_link_comes_in_by_a_code(
+    tab: Tab, site: str, ledger: Ledger, post: CodePost, node_packages: Path
+) -> None:
+    axe = node_packages / "node_modules" / "axe-core" / "axe.min.js"
+    await asyncio.to_thread(grant, ledger)
+    await tab.open(f"{site}{START}?lang=en")
+    await check(tab, site, "start")
+    await type_into(tab, "address", "hello")
+    await check(tab, site, "start-wrong")
+    await type_into(tab, "address", EMAIL)
+    await check(tab, site, "code")
+    await type_into(tab, "code", "12 34")
+    assert await tab.violations(axe) == []
+    await check(tab, site, "code-wrong")
+    await type_into(tab, "code", post.sent[0].code)
+    assert await tab.evaluate("document.querySelector('h1').textContent") == "Your choices"
+    assert EMAIL not in await tab.evaluate("location.href")
+
+
+async def test_the_page_says_what_a_browser_s_signal_does(tab: Tab, site: str, ledger: Ledger) -> None:  # R23
+    await asyncio.to_thread(grant, ledger)
+    await tab.call("Network.setExtraHTTPHeaders", headers=GPC)
+    await tab.open(f"{site}{link(ledger, LinkKind.PREFERENCES)}?lang=en")
+    await check(tab, site, "preferences-signal")
+    await tab_to(tab, "action save")
+    await tab.press("Enter", loads=True)
+    await check(tab, site, "receipt-signal")
+    assert "Global Privacy Control" in await tab.evaluate("document.querySelector('main').textContent")
+
+
+async def test_refusing_takes_as_many_clicks_as_accepting(tab: Tab, site: str, ledger: Ledger) -> None:
+    clicks: dict[str, int] = {}
+    sizes: set[tuple[float, float]] = set()
+    for action in ("refuse", "accept"):
+        await tab.open(f"{site}{link(ledger, LinkKind.PREFERENCES)}?lang=en")
+        clicks[action] = 0
+        while await tab.evaluate("document.querySelector('h1').textContent") == "Your choices":
+            assert clicks[action] < 5
+            sizes.add(await click(tab, f"button[value={action}]"))
+            clicks[action] += 1
+        assert await tab.evaluate("document.querySelector('h1').textContent") == "Your choices are saved"
+    assert clicks == {"refuse": 1, "accept": 1}
+    assert len(sizes) == 1  # No button is larger than the other.
+
+
+async def click(tab: Tab, selector: str) -> tuple[float, float]:
+    """By the mouse, and wait for the page that it leads to; how large the element is."""
+    box = "(b=>[b.x+b.width/2,b.y+b.height/2,b.width,b.height])(e.getBoundingClientRect())"
+    x, y, width, height = await tab.evaluate(
+        f"(e=>{{e.scrollIntoView();return {box}}})(document.querySelector('{selector}'))"
+    )
+    await tab.click(x, y)
+    return width, height
+
+
+async def type_into(tab: Tab, name: str, text: str) -> None:
+    """Into the empty field of that name, and Enter."""
+    await tab_to(tab, name)
+    await tab.call("Input.insertText", text=text)
+    await tab.press("Enter", loads=True)
 
 
 async def test_one_click_is_one_key(tab: Tab, site: str, ledger: Ledger) -> None:

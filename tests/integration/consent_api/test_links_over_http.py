@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -23,12 +22,11 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.pauses import PauseEnder
-from consent_api.links.theme import Theme
 from consent_api.links.token import Link, LinkKind, Links
 from consent_contracts.cloudevents import rfc3339
 from consent_service.clock import now_micros
 from consent_service.health import Health
-from tests.support.themes import CHANNELS, themes
+from tests.support.themes import CHANNELS, selling, themes
 
 PUBLIC_URL = "https://choices.example.com"
 EMAIL, PHONE = "someone@example.com", "+33639980011"
@@ -60,13 +58,6 @@ def person(client: TestClient) -> Iterator[TestClient]:
     """A browser or a mail provider, without credentials."""
     with TestClient(client.app, headers={"Accept-Language": "en"}) as person:
         yield person
-
-
-def selling(by_tenant: dict[str, Theme]) -> dict[str, Theme]:
-    """With the newsletter as what data is shared for."""
-    theme = by_tenant["acme"]
-    purposes = (each.model_copy(update={"sale_or_share": each.id == "newsletter"}) for each in theme.purposes)
-    return {"acme": replace(theme, purposes=tuple(purposes))}
 
 
 def make(client: TestClient, **wanted: str) -> dict[str, Any]:
@@ -372,7 +363,7 @@ def test_an_outdated_page_gives_no_permission_but_refuses(person: TestClient, cl
 
 
 def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: TestClient) -> None:
-    for path in (unsubscribe_path(client), preferences_path(client), "/u/wrong"):
+    for path in (unsubscribe_path(client), preferences_path(client), "/u/wrong", "/p/", "/p/of/acme"):
         headers = person.get(path).headers
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -381,6 +372,7 @@ def test_pages_cannot_be_framed_and_load_nothing(person: TestClient, client: Tes
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cache-Control"] == "no-store"
+        assert "form-action 'self'" in policy
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "refused", "moved on"])

@@ -262,5 +262,7 @@ def test_a_yes_that_a_signal_ends_is_not_shown_as_chosen(theme: Theme) -> None: 
     page = Page(theme=replace(theme, purposes=(marked,)), language="en", path="/p/x", home="/p/x")
     html = bytes(pages.preferences(page, one_setting(State.ON), "form", signal=True).body).decode()
     assert " checked" not in html
-    assert "Global Privacy Control" in html
+    assert "With your next save we record it as a no" in html
+    html = bytes(pages.preferences(page, one_setting(State.OFF), "form", signal=True).body).decode()
+    assert "It is a no already for" in html
     assert "Global Privacy Control" not in bytes(pages.preferences(page, one_setting(State.ON), "form").body).decode()
