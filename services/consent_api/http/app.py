@@ -61,6 +61,7 @@ from consent_api.links.token import Links
 from consent_api.monitors import DatabaseMonitor
 from consent_api.rights import api as rights_api
 from consent_api.rights import models as rights_models
+from consent_api.rights import person_pages
 from consent_api.rights.erasure import api as erasure_api
 from consent_api.rights.erasure.eraser import Eraser
 from consent_api.rights.erasure.erasures import DAY_SECONDS
@@ -153,6 +154,7 @@ def create_app(
         )
     )
     app.include_router(preferences.routes(ledger, link_pages, choices, PageNotices(ledger)))
+    app.include_router(person_pages.routes(ledger, rules, link_pages))
     resolver = reviews.Resolver(ledger)
     app.include_router(reviews.routes(ledger, resolver, dependencies))
     app.include_router(rights_api.routes(ledger, rules, themes, dependencies))

@@ -172,6 +172,13 @@ def statement(page: Page) -> Response:
     return _respond(page, "statement.html")
 
 
+def rights(
+    page: Page, form: str, *, requests: Sequence[Mapping[str, object]], kinds: Sequence[Mapping[str, str]]
+) -> Response:
+    """What a person can have and ask for by right, and the requests that they made."""
+    return _respond(page, "rights.html", form=form, requests=requests, kinds=kinds)
+
+
 def fault(page: Page, status: int, *, retry_after: int | None = None) -> Response:
     """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded."""
     kind = _FAULTS[status]
