@@ -16,12 +16,11 @@ from sqlalchemy import Connection
 
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import InvalidTokenError, LedgerUnavailableError, SubmissionInvalidError
-from consent_api.http.models import Evidence
 from consent_api.ledger import database
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.links import forms, pages
-from consent_api.links.opening import LinkPages, Opened
+from consent_api.links.opening import LinkPages, Opened, is_foreign
 from consent_api.links.token import LinkKind
 from consent_api.rights import audit, exporting, opening, proof, requests
 from consent_api.rights.access.reading import Export
@@ -41,7 +40,6 @@ KINDS = (Kind.RECTIFICATION, Kind.ERASURE, Kind.OBJECTION, Kind.ACCESS)
 _AT_ONCE = 2
 """Pages that read the ledger at one moment: looking takes few threads from those who record."""
 _FORM = b"rights"
-_OTHER_SITES = ("cross-site", "same-site")
 
 
 def routes(ledger: Ledger, rules: ValidationRules, links: LinkPages) -> APIRouter:
@@ -153,12 +151,14 @@ class PersonPages:
                 at=database.clock(c),
             )
         )
+        permissions = proof.given(export)
+        texts = self._ledger.transact(lambda c: proof.texts_of(c, person.tenant, permissions))
         document = proof.document(
-            proof.given(export),
+            permissions,
             export.head,
             page.theme,
             page.language,
-            shown_text=self._shown_text,
+            texts=texts,
             actions=() if as_pdf else _actions(opened),
         )
         headers = pages.headers_of(html.style_of(page.theme))
@@ -169,12 +169,11 @@ class PersonPages:
             pdf.render(document), media_type=pdf.MEDIA_TYPE, headers={**headers, "Content-Disposition": name}
         )
 
-    def _shown_text(self, evidence: Evidence) -> str | None:
-        return None
-
     def _open(self, opened: Opened, kind: Kind) -> RightsRequest:
         person, context = _person(opened), self._ledger.context
-        new = NewRequest(person=person, kind=kind, identity=Identity.LINK, identity_note=None, by=PERSON)
+        # A code gives a link that ends.
+        identity = Identity.LINK if opened.link.until is None else Identity.CODE
+        new = NewRequest(person=person, kind=kind, identity=identity, identity_note=None, by=PERSON)
 
         def once(connection: Connection, now: int) -> RightsRequest:
             for each in requests.of_person(connection, context.keyring, person):
@@ -194,7 +193,7 @@ class PersonPages:
             ours = self._links.sealer.open_form(token, fields.get("form", "")) == _FORM
         except InvalidTokenError:
             ours = False
-        if not ours or request.headers.get("sec-fetch-site") in _OTHER_SITES:
+        if not ours or is_foreign(request):
             self._links.count(LinkKind.PREFERENCES, "foreign_form")
             return pages.fault(opened.page, 403)
         if (wait := self._links.changes.wait_seconds(token)) > 0:

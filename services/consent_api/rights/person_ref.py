@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from consent_api.domain.addresses import Named
+from consent_api.domain.addresses import Named, same_place
 from consent_api.ledger.erased import subject_keys
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
@@ -24,18 +24,25 @@ class PersonRef:
 
     @property
     def named(self) -> Named | None:
-        """The address, as the ledger names one."""
+        """The address on its channel, as the ledger names one."""
         if self.channel is None or self.address is None:
             return None
         return self.tenant, self.channel, self.address
+
+    @property
+    def places(self) -> list[Named]:
+        """Where the address reaches the person: a number that is proven for messages is proven for calls."""
+        if self.channel is None or self.address is None:
+            return []
+        return [(self.tenant, channel, self.address) for channel in same_place(self.channel)]
 
     def keys(self, keyring: Keyring) -> list[str]:
         """Keyed hashes by which what is stored about the person is found, under each live hash key."""
         found: list[str] = []
         if self.subject_ref is not None:
             found += subject_keys(keyring, self.tenant, self.subject_ref)
-        if self.named is not None:
-            found += keyring.live_address_keys(*self.named)
+        for named in self.places:
+            found += keyring.live_address_keys(*named)
         return found
 
     def seal(self, keyring: Keyring, bound: str) -> bytes:

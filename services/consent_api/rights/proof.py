@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from sqlalchemy import Connection
 
 from consent_api.domain.effects import Effect
 from consent_api.http.models import Evidence
+from consent_api.ledger import notices
 from consent_api.links.theme import Language, Theme
 from consent_api.rights.access import model
 from consent_api.rights.access.reading import Export
@@ -15,8 +18,9 @@ from consent_api.rights.documents.document import Document, Item, Line, Section
 from consent_api.rights.phrases import Phrases
 from consent_contracts.decisions import GIVEN
 
-ShownText = Callable[[Evidence], str | None]
-"""The text of the notice that evidence names; None: it is not kept."""
+NamedNotice = tuple[str, str, str, str]
+"""As evidence names it: id, version, language, hash."""
+_NONE = ("", "", "", "")
 
 
 def given(export: Export) -> list[model.HeldDecision]:
@@ -33,17 +37,17 @@ def document(
     theme: Theme,
     language: Language,
     *,
-    shown_text: ShownText,
+    texts: Mapping[NamedNotice, str],
     actions: Sequence[Line] = (),
 ) -> Document:
-    """Pure, but for ``shown_text``."""
+    """``texts``: those that are kept of the notices which the permissions name. Pure."""
     phrases = Phrases(theme, language)
     t = phrases.words
     items = [
         Item(
             title=phrases.setting(each.purpose, each.channel),
             state=t("proof.in_force" if _in_force(each) else "proof.ended"),
-            lines=list(_lines(each, phrases, shown_text(each.evidence))),
+            lines=list(_lines(each, phrases, texts.get(named_notice(each.evidence) or _NONE))),
         )
         for each in permissions
     ]
@@ -57,6 +61,23 @@ def document(
         closing=t.texts["proof"]["closing"],
         actions=actions,
     )
+
+
+def named_notice(evidence: Evidence) -> NamedNotice | None:
+    if evidence.notice_id is None or evidence.notice_version is None or evidence.notice_language is None:
+        return None
+    return evidence.notice_id, evidence.notice_version, evidence.notice_language.lower(), evidence.notice_hash or ""
+
+
+def texts_of(connection: Connection, tenant: str, permissions: Iterable[model.HeldDecision]) -> dict[NamedNotice, str]:
+    """Of the notices that the permissions name, those which the registry has with the very text that was shown."""
+    found: dict[NamedNotice, str] = {}
+    for named in {name for each in permissions if (name := named_notice(each.evidence)) is not None}:
+        *place, sha256 = named
+        notice = notices.find(connection, tenant, *place)
+        if notice is not None and notice.hash == sha256.lower():
+            found[named] = notice.text
+    return found
 
 
 def _in_force(each: model.HeldDecision) -> bool:

@@ -46,7 +46,8 @@ _FIRST = UUID(int=0)
 
 _SUBJECT = text("SELECT subject_ref, created_at FROM subjects WHERE subject_id = :subject_id")
 _LINKED_SUBJECTS = text("""
-SELECT subject_id FROM subject_addresses WHERE address_id = :address_id AND unlinked_at IS NULL LIMIT 2
+SELECT DISTINCT subject_id FROM subject_addresses
+WHERE address_id = ANY(CAST(:address_ids AS bigint[])) AND unlinked_at IS NULL LIMIT 2
 """)
 _LINKS = text("""
 SELECT address_id, max(linked_at) AS linked_at, bool_or(unlinked_at IS NULL) AS is_linked,
@@ -174,13 +175,13 @@ class Export:
     def _begin(self, connection: Connection, theme: Theme, language: Language) -> tuple[_Found, model.Head]:
         person, keyring = self._person, self._keyring
         at = database.clock(connection)
-        proven = addresses.find(connection, keyring, person.named) if person.named is not None else None
+        places = (addresses.find(connection, keyring, named) for named in person.places)
+        proven = {each.address_id for each in places if each is not None}
         subject_id = subjects.find(connection, person.tenant, person.subject_ref) if person.subject_ref else None
         at_addresses = person.subject_ref is None
-        if at_addresses and proven is not None:
-            subject_id = _only_subject(connection, proven.address_id)
-        proven_id = proven.address_id if proven is not None else None
-        by_id = self._addresses(connection, subject_id, proven_id, at_addresses=at_addresses)
+        if at_addresses:
+            subject_id = _only_subject(connection, proven)
+        by_id = self._addresses(connection, subject_id, proven, at_addresses=at_addresses)
         current = CurrentDecisions()
         current.need(GIVEN, 0, None, by_id)
         current.read(connection)
@@ -226,7 +227,7 @@ class Export:
         )
 
     def _addresses(
-        self, connection: Connection, subject_id: int | None, proven_id: int | None, *, at_addresses: bool
+        self, connection: Connection, subject_id: int | None, proven: Collection[int], *, at_addresses: bool
     ) -> dict[int, _Address]:
         links: dict[int, Row[Any]] = {}
         reached: list[int] = []
@@ -234,12 +235,12 @@ class Export:
             links = {row.address_id: row for row in connection.execute(_LINKS, {"subject_id": subject_id})}
             if not at_addresses:
                 reached = list(connection.execute(_REACHED, {"subject_id": subject_id}).scalars())
-        wanted = {proven_id} if at_addresses else {proven_id, *links, *reached}
+        wanted = {*proven} if at_addresses else {*proven, *links, *reached}
         rows: dict[int, list[Row[Any]]] = {}
-        for row in connection.execute(_ADDRESSES, {"ids": [each for each in wanted if each is not None]}):
+        for row in connection.execute(_ADDRESSES, {"ids": list(wanted)}):
             rows.setdefault(row.address_id, []).append(row)
         return {
-            address_id: self._address(of_one, links.get(address_id), is_proven=address_id == proven_id)
+            address_id: self._address(of_one, links.get(address_id), is_proven=address_id in proven)
             for address_id, of_one in rows.items()
         }
 
@@ -388,10 +389,10 @@ class Export:
             )
 
 
-def _only_subject(connection: Connection, address_id: int) -> int | None:
+def _only_subject(connection: Connection, address_ids: Collection[int]) -> int | None:
     """Whose address it is, if it is linked to one subject alone: who proves an address that several share may be any of
     them."""
-    linked = connection.execute(_LINKED_SUBJECTS, {"address_id": address_id}).scalars().all()
+    linked = connection.execute(_LINKED_SUBJECTS, {"address_ids": list(address_ids)}).scalars().all()
     return linked[0] if len(linked) == 1 else None
 
 

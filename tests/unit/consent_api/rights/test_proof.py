@@ -11,7 +11,7 @@ from consent_api.links.theme import LANGUAGES, Language, Theme
 from consent_api.rights import phrases, proof
 from consent_api.rights.documents import html, pdf
 from consent_api.rights.documents.document import Document
-from tests.support.personal_data import HEAD, SampleExport, decision
+from tests.support.personal_data import EVIDENCE, HEAD, SampleExport, decision
 from tests.support.themes import themes
 
 
@@ -21,7 +21,9 @@ def theme(tmp_path_factory: pytest.TempPathFactory) -> Theme:
 
 
 def made(export: SampleExport, theme: Theme, language: Language, text: str | None = None) -> Document:
-    return proof.document(proof.given(export), export.head, theme, language, shown_text=lambda _: text)
+    named = proof.named_notice(EVIDENCE)
+    texts = {named: text} if named is not None and text is not None else {}
+    return proof.document(proof.given(export), export.head, theme, language, texts=texts)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

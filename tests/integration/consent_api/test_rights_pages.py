@@ -1,0 +1,163 @@
+"""A person's own pages: the proof of their permissions, their data, and their requests. # R32 R51"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine, text
+
+from consent_api.domain.validation import ValidationRules
+from consent_api.http.app import create_app
+from consent_api.http.metrics import ApiMetrics
+from consent_api.ledger import key_store
+from consent_api.ledger.ledger import Ledger
+from consent_api.links.token import Link, LinkKind, Links
+from consent_contracts.cloudevents import rfc3339
+from consent_service.clock import now_micros
+from consent_service.health import Health
+from tests.support.evidence import EVIDENCE
+from tests.support.themes import CHANNELS, themes
+
+EMAIL = "someone@example.com"
+
+
+@pytest.fixture
+def client(ledger: Ledger, metrics_registry: CollectorRegistry, api_key: str, tmp_path: Path) -> Iterator[TestClient]:
+    """The API with a preference centre."""
+    app = create_app(
+        ledger=ledger,
+        key_store=key_store.ApiKeyStore(ledger.engine),
+        rules=ValidationRules(channels=CHANNELS, default_region="FR"),
+        metrics=ApiMetrics.on(metrics_registry, channels=CHANNELS),
+        health=Health(),
+        themes=themes(tmp_path),
+        public_url="https://choices.example.com",
+    )
+    with TestClient(app, headers={"Authorization": f"Bearer {api_key}"}, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def person(client: TestClient) -> Iterator[TestClient]:
+    """A browser, without credentials."""
+    with TestClient(client.app, headers={"Accept-Language": "en"}) as person:
+        yield person
+
+
+@pytest.fixture
+def path(ledger: Ledger) -> str:
+    of = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address=EMAIL)
+    return f"/p/{Links(ledger.context.keyring).token(of)}"
+
+
+def hidden(page: Response) -> str:
+    found = re.search(r'name="form" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
+def choose(person: TestClient, path: str, answer: str) -> None:
+    fields = {"form": hidden(person.get(path)), "email.promotions": answer, "action": "save"}
+    assert person.post(path, data=fields).status_code == 200
+
+
+def ask(person: TestClient, path: str, kind: str) -> Response:
+    return person.post(f"{path}/rights", data={"form": hidden(person.get(f"{path}/rights")), "kind": kind})
+
+
+def acts(engine: Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT who, act FROM audit_entries ORDER BY entry_id"))
+        return [(row.who, row.act) for row in rows]
+
+
+def submit(client: TestClient, **given: object) -> None:
+    times = {"occurred_at": rfc3339(now_micros()), "expires_at": "2999-01-01T00:00:00Z"}
+    body = {"channel": "email", "purpose": "promotions", "status": "given", **times, "evidence": EVIDENCE, **given}
+    answer = client.post("/v1/decisions", json=body, headers={"Idempotency-Key": str(uuid4())})
+    assert answer.status_code == 201, answer.text
+
+
+def test_the_proof_shows_the_text_that_was_shown_also_after_withdrawal(
+    client: TestClient, person: TestClient, path: str, owner_engine: Engine
+) -> None:
+    asked = person.get(path)
+    choose(person, path, "on")
+    choose(person, path, "off")
+    found = person.get(f"{path}/proof")
+    assert found.status_code == 200
+    assert found.headers["cache-control"] == "no-store"
+    assert "Not in force any more" in found.text
+    assert "May we write to you by e-mail?" in found.text
+    assert "May we write to you by e-mail?" in asked.text
+    assert "not kept here" not in found.text
+    as_pdf = person.get(f"{path}/proof/pdf")
+    assert (as_pdf.headers["content-type"], as_pdf.content[:5]) == ("application/pdf", b"%PDF-")
+    assert acts(owner_engine) == [("person", "proof_shown")] * 2
+    submit(client, address=EMAIL, purpose="survey")
+    assert "not kept here" in person.get(f"{path}/proof").text
+
+
+@pytest.mark.parametrize("format_", ["json", "csv", "html", "pdf"])
+def test_a_person_takes_their_data(
+    client: TestClient, person: TestClient, path: str, format_: str, owner_engine: Engine
+) -> None:
+    submit(client, address=EMAIL)
+    submit(client, address="other@example.com")
+    form = hidden(person.get(f"{path}/rights"))
+    found = person.post(f"{path}/rights/data", data={"form": form, "format": format_})
+    assert (found.status_code, found.headers["cache-control"]) == (200, "no-store")
+    assert f'.{format_}"' in found.headers["content-disposition"]
+    if format_ == "json":
+        assert [each["address"] for each in json.loads(found.content)["addresses"]] == [EMAIL]
+    assert b"other@example.com" not in found.content
+    assert acts(owner_engine) == [("person", "data_exported")]
+
+
+def test_a_request_is_opened_once_and_shown(person: TestClient, path: str, owner_engine: Engine) -> None:
+    first = ask(person, path, "erasure")
+    assert "Your request has been received" in first.text
+    again = ask(person, path, "erasure")
+    assert acts(owner_engine) == [("person", "request_opened")]
+    assert again.text.count("Answer by") == 2
+    with owner_engine.connect() as connection:
+        [row] = connection.execute(text("SELECT kind, identity, state, opened_by FROM rights_requests")).all()
+    assert tuple(row) == ("erasure", "link", "open", "person")
+
+
+def test_an_objection_on_the_page_is_in_force_at_once(client: TestClient, person: TestClient, path: str) -> None:
+    submit(client, address=EMAIL)
+    assert "Done" in ask(person, path, "objection").text
+    question = {"channel": "email", "address": EMAIL, "purpose": "promotions"}
+    verdict = client.post("/v1/explain", json=question).json()["verdict"]
+    assert (verdict["permitted"], verdict["reason"]) == (False, "objected")
+
+
+def test_only_a_form_of_the_page_asks_for_anything(
+    person: TestClient, path: str, ledger: Ledger, owner_engine: Engine
+) -> None:
+    form = hidden(person.get(f"{path}/rights"))
+    of_other = Link(tenant="acme", kind=LinkKind.PREFERENCES, channel="email", address="other@example.com")
+    other = f"/p/{Links(ledger.context.keyring).token(of_other)}"
+    for target, fields, headers in (
+        (path, {"kind": "erasure"}, {}),
+        (path, {"form": hidden(person.get(path)), "kind": "erasure"}, {}),
+        (other, {"form": form, "kind": "erasure"}, {}),
+        (path, {"form": form, "kind": "everything"}, {}),
+        (path, {"form": form, "kind": "erasure"}, {"Sec-Fetch-Site": "cross-site"}),
+    ):
+        assert person.post(f"{target}/rights", data=fields, headers=headers).status_code == 403
+        assert person.post(f"{target}/rights/data", data={**fields, "format": "x"}, headers=headers).status_code == 403
+    for below in ("/rights", "/proof", "/proof/pdf"):
+        assert person.get(f"{path}x{below}").status_code == 404
+        assert person.head(f"{path}{below}").status_code == 200
+    assert person.get(f"{path}/rights/data").status_code == 405
+    assert {act for _, act in acts(owner_engine)} == {"proof_shown"}
