@@ -86,9 +86,6 @@ def _in_force(each: model.HeldDecision) -> bool:
 
 def _lines(each: model.HeldDecision, phrases: Phrases, text: str | None) -> Iterator[Line]:
     t = phrases.words
-    purpose = phrases.described(each.purpose)
-    if purpose is not None:
-        yield t("proof.content"), purpose
     yield t("proof.given_at"), phrases.moment(each.stated_at or each.effective_at)
     yield t("proof.recorded"), phrases.moment(each.recorded_at)
     if each.expires_at is not None:
@@ -99,4 +96,6 @@ def _lines(each: model.HeldDecision, phrases: Phrases, text: str | None) -> Iter
         yield t("access.reached"), ", ".join(map(phrases.clear, each.addresses))
     yield from phrases.evidence(each)
     yield t("proof.shown"), text if text is not None else t("proof.not_kept", name=phrases.theme.name)
+    if text is None and (described := phrases.described(each.purpose)) is not None:
+        yield t("proof.content"), described
     yield t("proof.number"), each.decision_id

@@ -159,13 +159,8 @@ async def test_axe_finds_nothing(tab: Tab, site: str, ledger: Ledger, node_packa
     await asyncio.to_thread(grant, ledger)
     one_click, preferences = (link(ledger, kind) for kind in (LinkKind.ONE_CLICK, LinkKind.PREFERENCES))
     await tab.call("Network.setExtraHTTPHeaders", headers=GPC)
-    for path, width in (
-        (preferences, 320),
-        (preferences, 1200),
-        (one_click, 320),
-        (f"{preferences}/history", 320),
-        (START, 320),
-    ):
+    of_rights = [(f"{preferences}/{below}", 320) for below in ("history", "rights", "proof")]
+    for path, width in ((preferences, 320), (preferences, 1200), (one_click, 320), *of_rights, (START, 320)):
         await tab.size(width)
         await tab.open(f"{site}{path}?lang=fr")
         assert await tab.violations(axe) == [], (path.rpartition("/")[2], width)
@@ -231,6 +226,20 @@ async def type_into(tab: Tab, name: str, text: str) -> None:
     await tab_to(tab, name)
     await tab.call("Input.insertText", text=text)
     await tab.press("Enter", loads=True)
+
+
+async def test_a_request_is_one_key_and_the_proof_is_a_page(tab: Tab, site: str, ledger: Ledger) -> None:  # R51
+    await asyncio.to_thread(grant, ledger)
+    path = f"{site}{link(ledger, LinkKind.PREFERENCES)}"
+    await tab.open(f"{path}/rights?lang=fr")
+    await tab_to(tab, "kind erasure")
+    await tab.press("Enter", loads=True)
+    assert (
+        await tab.evaluate("document.querySelector('[role=status] h2').textContent") == "Votre demande est bien reçue"
+    )
+    await check(tab, site, "rights")
+    await tab.open(f"{path}/proof?lang=fr")
+    await check(tab, site, "proof")
 
 
 async def test_one_click_is_one_key(tab: Tab, site: str, ledger: Ledger) -> None:
