@@ -83,6 +83,7 @@ HEAD = model.Head(
                     expires_at="2027-03-01T09:30:00Z",
                 ),
             ],
+            delivered_at="2026-11-20T09:30:00Z",
         ),
         model.HeldAddress(
             channel="sms",
@@ -129,6 +130,18 @@ HEAD = model.Head(
             passed_on=[passed_on("brevo-fr", "suppress", "accepted")],
         )
     ],
+    retained_proofs=[
+        model.RetainedProof(
+            channel="voice",
+            purpose="promotions",
+            effective_at="2025-09-01T09:30:00Z",
+            recorded_at="2025-09-01T09:30:00Z",
+            expires_at=None,
+            notice={"notice_id": "call", "notice_version": "1"},
+            ground="FR, Code de la consommation, R.223-2",
+            kept_until="2028-09-01T09:30:00Z",
+        )
+    ],
 )
 TAIL = model.Tail(
     reviews=[
@@ -159,6 +172,7 @@ NOTHING = model.Head(
     pauses=[],
     requests=[],
     decided_by_another=[],
+    retained_proofs=[],
 )
 
 

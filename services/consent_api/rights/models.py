@@ -138,6 +138,7 @@ EXAMPLES: dict[str, Sequence[object]] = {
             "pauses": [],
             "requests": [],
             "decided_by_another": [],
+            "retained_proofs": [],
             "decisions": [],
             "reviews": [],
             "recipients": [],

@@ -11,8 +11,8 @@ from consent_api.links.texts import WORDS as LINK_WORDS
 from consent_api.links.texts import Words
 from consent_api.links.theme import LANGUAGES, Language, Theme
 from consent_api.rights.access import model
-from consent_api.rights.documents.document import Line
-from consent_contracts.decisions import EVERY_PURPOSE
+from consent_api.rights.documents.document import Item, Line
+from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, GIVEN
 
 WORDS: Mapping[Language, Words] = {each: Words(each, __package__ or "consent_api.rights") for each in LANGUAGES}
 
@@ -50,6 +50,8 @@ class Phrases:
             return purpose.title.in_(self.language)
         if purpose_id == EVERY_PURPOSE:
             found = self.words("all_purposes")
+        elif purpose_id == DELIVERY:
+            found = self.words("delivery")
         else:
             found = purpose_id.replace("-", " ").replace("_", " ")
         return found[:1].upper() + found[1:]
@@ -68,6 +70,16 @@ class Phrases:
         for name, label in self.words.texts["evidence"].items():
             if (value := evidence[name]) is not None:
                 yield label, value
+
+    def retained(self, each: model.RetainedProof) -> Item:
+        t = self.words
+        labels = t.texts["evidence"]
+        lines: list[Line] = [(t("access.given"), self.moment(each.effective_at))]
+        if each.expires_at is not None:
+            lines.append((t("access.ends"), self.moment(each.expires_at)))
+        lines += [(labels.get(name, name), value) for name, value in each.notice.items()]
+        lines += [(t("access.kept_ground"), each.ground), (t("access.kept_until"), self.day(each.kept_until))]
+        return Item(title=self.setting(each.purpose, each.channel), state=t.of_channel("status", GIVEN), lines=lines)
 
     def day(self, at: str) -> str:
         return self.words.day(_micros(at))

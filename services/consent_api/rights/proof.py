@@ -51,13 +51,19 @@ def document(
         )
         for each in permissions
     ]
+    consents = Section(title=t("proof.consents_title"), items=items)
+    retained = Section(
+        title=t("access.kept_title"),
+        text=t("access.kept_text"),
+        items=[phrases.retained(each) for each in head.retained_proofs],
+    )
     return Document(
         language=language,
         theme=theme,
         title=t("proof.title"),
-        lead=t("proof.lead" if items else "proof.nothing", name=theme.name),
+        lead=t("proof.lead" if items or retained.items else "proof.nothing", name=theme.name),
         lines=list(phrases.about(head)),
-        sections=[Section(title=t("proof.consents_title"), items=items)] if items else [],
+        sections=[each for each in (consents, retained) if each.items],
         closing=t.texts["proof"]["closing"],
         actions=actions,
     )

@@ -126,6 +126,22 @@ def test_nothing_is_a_true_answer(client: TestClient) -> None:
         assert found["person"] == person
 
 
+def test_what_outlives_an_erasure_is_shown(client: TestClient, owner_engine: Engine, keyring: Keyring) -> None:
+    values = {"id": str(uuid4()), "key": keyring.address_key("acme", "sms", A)}
+    with owner_engine.begin() as connection:
+        connection.execute(text("INSERT INTO erasures VALUES (:id, 'acme', NULL, 'key:k', 1, 1, NULL, 1, 1)"), values)
+        connection.execute(
+            text("""INSERT INTO retained_proofs (erasure_id, tenant, channel, address_key, purpose, effective_at,
+                    recorded_at, expires_at, notice, ground, keep_until)
+                    VALUES (:id, 'acme', 'sms', :key, 'newsletter', 1, 1, NULL, '{"notice_id": "n"}', 'a law', 2)"""),
+            values,
+        )
+    found = by_address(client, A)
+    assert found["held"] is True
+    assert [each["ground"] for each in found["retained_proofs"]] == ["a law"]
+    assert found["addresses"] == []
+
+
 def test_another_person_at_the_address_shows_only_in_what_they_decide(
     client: TestClient, owner_engine: Engine, keyring: Keyring
 ) -> None:

@@ -60,6 +60,9 @@ def _head(head: model.Head) -> Iterator[Cells]:
         linked = {"state": "unlinked" if address.unlinked_at is not None else "linked" if address.linked_at else ""}
         place = {"channel": address.channel, "address": address.address}
         yield {"record": "address", **place, **linked, "at": address.known_since, "expires_at": address.unlinked_at}
+        for name in ("erased_at", "bounced_at", "delivered_at"):
+            if (at := getattr(address, name)) is not None:
+                yield {"record": f"address_{name}", **place, "at": at}
         for current in address.current:
             yield {
                 "record": "current",
@@ -90,6 +93,19 @@ def _head(head: model.Head) -> Iterator[Cells]:
             "at": request.resolved_at,
             "text": request.reason,
             "reference": request.request_id,
+        }
+    for proof in head.retained_proofs:
+        yield {
+            "record": "retained_proof",
+            "channel": proof.channel,
+            "purpose": proof.purpose,
+            "choice": "given",
+            "effective_at": proof.effective_at,
+            "recorded_at": proof.recorded_at,
+            "expires_at": proof.expires_at,
+            "at": proof.kept_until,
+            "text": proof.ground,
+            **proof.notice,
         }
     for other in head.decided_by_another:
         common = {"channel": other.channel, "address": other.address, "purpose": other.purpose}

@@ -52,6 +52,22 @@ class HeldAddress(Struct, kw_only=True, omit_defaults=True):
     linked_at: Time | None
     unlinked_at: Time | None
     current: list[Current]
+    erased_at: Annotated[Time, Meta(description="The last erasure; what is held since is shown.")] | None = None
+    bounced_at: Annotated[Time, Meta(description="When a message last came back for good.")] | None = None
+    delivered_at: Annotated[Time, Meta(description="When a message last arrived, of late.")] | None = None
+
+
+class RetainedProof(Struct, kw_only=True):
+    """The proof of a permission that outlived an erasure, because a law says so."""
+
+    channel: Channel
+    purpose: Purpose
+    effective_at: Time
+    recorded_at: Time
+    expires_at: Time | None
+    notice: Annotated[dict[str, str], Meta(description="What refers to the text that was shown.")]
+    ground: str
+    kept_until: Time
 
 
 class DescribedPurpose(Struct, kw_only=True):
@@ -172,6 +188,7 @@ class Head(Struct, kw_only=True):
     pauses: list[HeldPause]
     requests: list[HeldRequest]
     decided_by_another: list[DecidedByAnother]
+    retained_proofs: list[RetainedProof]
 
 
 class Tail(Struct, kw_only=True):

@@ -59,9 +59,13 @@ SELECT DISTINCT r.address_id FROM decisions d JOIN decision_addresses r USING (d
 WHERE d.subject_id = :subject_id
 """)
 _ADDRESSES = text("""
-SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at
-FROM address_keys k JOIN addresses a USING (address_id)
+SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at, b.delivered_at
+FROM address_keys k JOIN addresses a USING (address_id) LEFT JOIN deliverability b USING (address_id)
 WHERE k.address_id = ANY(CAST(:ids AS bigint[])) ORDER BY a.created_at, k.address_id, k.address_key
+""")
+_RETAINED = text("""
+SELECT channel, purpose, effective_at, recorded_at, expires_at, notice, ground, keep_until FROM retained_proofs
+WHERE tenant = :tenant AND address_key = ANY(CAST(:keys AS text[])) ORDER BY effective_at, proof_id
 """)
 _PAUSES = text("""
 SELECT channel, purpose, paused_at, ends_at, expires_at FROM pauses
@@ -116,6 +120,9 @@ class _Address:
     known_since: int
     linked_at: int | None
     unlinked_at: int | None
+    erased_at: int | None
+    bounced_at: int | None
+    delivered_at: int | None
     own: bool
 
 
@@ -196,12 +203,13 @@ class Export:
         subject = connection.execute(_SUBJECT, {"subject_id": subject_id}).one_or_none()
         subject_ref = subject.subject_ref if subject is not None else None
         others = self._decided_by_another(connection, found, subject_ref)
+        retained = self._retained(connection, found)
         return found, model.Head(
             version=model.VERSION,
             generated_at=rfc3339(at),
             controller=theme.controller or None,
             person=model.Person(subject_ref=person.subject_ref, channel=person.channel, address=person.address),
-            held=subject is not None or bool(by_id),
+            held=subject is not None or bool(by_id) or bool(retained),
             subjects=[model.HeldSubject(subject_ref=subject.subject_ref, known_since=rfc3339(subject.created_at))]
             if subject is not None
             else [],
@@ -224,6 +232,7 @@ class Export:
             ],
             requests=[_held_request(each) for each in requests.of_person(connection, keyring, person)],
             decided_by_another=others,
+            retained_proofs=retained,
         )
 
     def _addresses(
@@ -255,6 +264,9 @@ class Export:
             known_since=row.created_at,
             linked_at=link.linked_at if link is not None else None,
             unlinked_at=link.unlinked_at if link is not None and not link.is_linked else None,
+            erased_at=row.erased_at,
+            bounced_at=row.bounced_at,
+            delivered_at=row.delivered_at,
             own=is_proven or is_linked,
         )
 
@@ -295,6 +307,25 @@ class Export:
                 passed_on=passed_on[address.address_id].get(decision.decision_id, []),
             )
             for address, purpose, decision in deciding
+        ]
+
+    def _retained(self, connection: Connection, found: _Found) -> list[model.RetainedProof]:
+        """Of the proven addresses: by their keyed hashes, as an erasure leaves nothing else."""
+        keys = {key for each in found.own for key in each.keys}
+        keys.update(key for named in self._person.places for key in self._keyring.live_address_keys(*named))
+        rows = connection.execute(_RETAINED, {"tenant": found.tenant, "keys": sorted(keys)})
+        return [
+            model.RetainedProof(
+                channel=row.channel,
+                purpose=row.purpose,
+                effective_at=rfc3339(row.effective_at),
+                recorded_at=rfc3339(row.recorded_at),
+                expires_at=_time(row.expires_at),
+                notice=row.notice,
+                ground=row.ground,
+                kept_until=rfc3339(row.keep_until),
+            )
+            for row in rows
         ]
 
     def _ids(self, connection: Connection, after: UUID) -> list[UUID]:
@@ -405,6 +436,9 @@ def _held_address(address: _Address, current: CurrentDecisions, at: int) -> mode
         linked_at=_time(address.linked_at),
         unlinked_at=_time(address.unlinked_at),
         current=[_current(purpose, effective_verdict(known, purpose, at)) for purpose in known],
+        erased_at=_time(address.erased_at) if address.own else None,
+        bounced_at=_time(address.bounced_at) if address.own else None,
+        delivered_at=_time(address.delivered_at) if address.own else None,
     )
 
 

@@ -51,6 +51,7 @@ class _Writer(Phrases):
             ),
             self._section("others", [self._other(each) for each in head.decided_by_another]),
             self._section("recipients", [self._recipient(each) for each in tail.recipients]),
+            self._section("kept", [self.retained(each) for each in head.retained_proofs]),
             self._section("pauses", [self._pause(each) for each in head.pauses], text=""),
             self._section("reviews", [self._review(each) for each in tail.reviews], text=""),
             self._section("requests", [self._request(each) for each in head.requests], text=""),
@@ -83,6 +84,9 @@ class _Writer(Phrases):
             lines.append((self.words("access.unlinked"), self.day(each.unlinked_at)))
         elif each.linked_at is not None:
             lines.append((self.words("access.linked"), self.day(each.linked_at)))
+        for name in ("erased", "bounced", "delivered"):
+            if (at := getattr(each, f"{name}_at")) is not None:
+                lines.append((self.words(f"access.{name}"), self.moment(at)))
         for current in sorted(each.current, key=lambda one: one.purpose == EVERY_PURPOSE):
             if current.purpose == EVERY_PURPOSE:
                 label = self.words("access.everything_else")

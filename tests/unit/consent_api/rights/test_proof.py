@@ -38,7 +38,8 @@ def test_it_shows_when_what_and_how_and_the_text(theme: Theme, language: Languag
 
 def test_a_permission_that_was_withdrawn_is_proven_too(theme: Theme) -> None:
     ended = msgspec.structs.replace(decision(1), effect="superseded", superseded_since="2026-05-01T10:00:00Z")
-    [section] = made(SampleExport(pages=[[ended]]), theme, "en").sections
+    section, retained = made(SampleExport(pages=[[ended]]), theme, "en").sections
+    assert [each.title for each in retained.items] == ["Offers and sales – Phone calls"]
     [item] = section.items
     assert item.state == phrases.WORDS["en"]("proof.ended")
     assert dict(item.lines)["Not in force since"].startswith("May 1, 2026")
@@ -46,6 +47,7 @@ def test_a_permission_that_was_withdrawn_is_proven_too(theme: Theme) -> None:
 
 
 def test_nothing_to_prove_is_said(theme: Theme) -> None:
-    found = made(SampleExport(HEAD, pages=[[decision(1, status="withdrawn")]]), theme, "fr")
+    without = msgspec.structs.replace(HEAD, retained_proofs=[])
+    found = made(SampleExport(without, pages=[[decision(1, status="withdrawn")]]), theme, "fr")
     assert found.sections == []
     assert found.lead == phrases.WORDS["fr"]("proof.nothing", name=theme.name)
