@@ -164,7 +164,7 @@ NOTHING = model.Head(
     version=1,
     generated_at=AT,
     controller=None,
-    person=model.Person(subject_ref=None, channel="email", address="nobody@example.com"),
+    person=model.Person(subject_ref=None, channel="email", address="no-one@example.com"),
     held=False,
     subjects=[],
     addresses=[],

@@ -153,7 +153,7 @@ def resolve_request(request_id: UUID, tenant: str | None, state: str | None, rea
 @rights.command("extend")
 @click.argument("request_id", type=click.UUID)
 @_TENANT
-@click.option("--reason", required=True, help="Tell it to the person within the first month; no address, no name.")
+@click.option("--reason", required=True, help="Inform the person within the first month; no address, no name.")
 @_BY
 def extend_request(request_id: UUID, tenant: str | None, reason: str, by: str) -> None:
     """Give a request two more months, once, within its first month."""

@@ -45,7 +45,7 @@ from consent_http.problem_details import responses
 T = TypeVar("T")
 
 _EXPORTS_AT_ONCE = 2
-"""Pages of exports that are read at one moment: whoever reads a long one takes few threads from those who record."""
+"""Pages of exports that are read at one moment: the reader of a long one takes few threads from those who record."""
 _SUBMISSION = msgspec.json.Decoder(models.RightsRequestSubmission)
 _RESOLUTION = msgspec.json.Decoder(models.RightsResolution)
 _EXTENSION = msgspec.json.Decoder(models.RightsExtension)
@@ -140,7 +140,7 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
         "/v1/rights/requests/{request_id:uuid}/extend",
         operation_id="extendRightsRequest",
         summary="Give a request two more months",
-        description="Once, within its first month, for complex or many requests: tell the person why.",
+        description="Once, within its first month, for complex or many requests: inform the person of the reason.",
         responses={
             200: json_response(models.RightsRequest, "With its later due_at."),
             **responses(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
@@ -328,7 +328,7 @@ class RightsHandler:
             raise _conflict(
                 "request-not-extendable",
                 "A request is extended once, and within its first month.",
-                "Answer it now, and tell the person why it is late.",
+                "Answer it now, and inform the person why it is late.",
             ) from None
         return to_request(found, now=now)
 

@@ -56,7 +56,7 @@ def export(
     who: str,
     request_id: str | None = None,
 ) -> ExportedFile:
-    """Begin an export; it is in the audit even where whoever asked does not read it to its end.
+    """Begin an export; it is in the audit even where the caller does not read it to its end.
 
     ``request_id``: of the request that it answers; without, the audit has the keyed hash of the person.
     LedgerUnavailableError.

@@ -23,7 +23,7 @@ Kind = Annotated[
 
 
 class NamedPerson(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A subject, an address on a channel, or both. An address alone stands for itself: what is known of its subject is
+    """A subject, an address on a channel, or both. An address alone is only itself: what is known of its subject is
     not shown to who proves an address that several share."""
 
     subject_ref: SubjectRef | None = None
@@ -88,7 +88,7 @@ class RightsResolution(Struct, kw_only=True, omit_defaults=True, forbid_unknown_
 
 
 class RightsExtension(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Why a request takes longer; the person is to be told within the first month (GDPR, article 12(3))."""
+    """Why a request takes longer; the person is to be informed within the first month (GDPR, article 12(3))."""
 
     reason: Text
 

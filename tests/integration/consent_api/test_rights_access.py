@@ -208,7 +208,7 @@ def test_a_long_history_is_read_page_by_page(
     ledger: Ledger, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "PAGE", 3)
-    monkeypatch.setattr(reading, "_IDS", 7)
+    monkeypatch.setattr(reading, "IDS_AT_ONCE", 7)
     decisions = [{"channel": "sms", "purpose": f"p{number}", "status": "withdrawn"} for number in range(25)]
     of_both = [
         {**each, "subject_ref": "s1", "address": A} if n % 2 else {**each, "address": A}

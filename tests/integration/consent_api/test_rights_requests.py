@@ -77,7 +77,7 @@ def test_a_request_is_opened_once_and_holds_no_clear_person(client: TestClient, 
         ({"subject_ref": "ann@example.com"}, "/subject_ref"),
         ({**ANN, "identity_note": " "}, "/identity_note"),
         ({**ANN, "identity_note": "wrote from ann@example.com"}, "/identity_note"),
-        ({"channel": "email", "address": "nobody"}, "/address"),
+        ({"channel": "email", "address": "no address"}, "/address"),
     ],
 )
 def test_what_cannot_be_opened_names_its_field(

@@ -105,7 +105,7 @@ class HeldRequest(Struct, kw_only=True):
 
 
 class PassedOn(Struct, kw_only=True):
-    """What a recipient was told about a decision, and how far that got."""
+    """What a recipient was informed of about a decision, and how far that got."""
 
     recipient: Annotated[str, Meta(description="An account at a channel tool, as the controller calls it.")]
     channel: Channel
@@ -199,8 +199,7 @@ class Tail(Struct, kw_only=True):
 
 
 class PersonalData(Head, kw_only=True):
-    """All that is held about a person: where it came from, what applies, and who was told what (GDPR, articles 15 and
-    20)."""
+    """All that is held about a person: where it came from, what applies, who was informed (GDPR, articles 15, 20)."""
 
     decisions: list[HeldDecision]
     reviews: list[HeldReview]

@@ -40,7 +40,7 @@ Transact = Callable[[Callable[[Connection], T]], T]
 
 PAGE = 500
 """Decisions that are read at once."""
-_IDS = 20_000
+IDS_AT_ONCE = 20_000
 """Ids of decisions that are read at once."""
 _FIRST = UUID(int=0)
 
@@ -74,7 +74,7 @@ WHERE address_id = ANY(CAST(:ids AS bigint[]))
 ORDER BY ends_at, channel, purpose
 """)
 # Own decisions, wherever they reached; of an address that is proven, what was decided about the address itself.
-_IDS_AFTER = text("""
+_NEXT_IDS = text("""
 SELECT decision_id FROM (
     (SELECT d.decision_id FROM decisions d
      WHERE d.subject_id = :subject_id AND NOT :at_addresses AND d.decision_id > :after AND d.recorded_at <= :at
@@ -111,7 +111,7 @@ WHERE review_id = ANY(CAST(:ids AS uuid[])) AND tenant = :tenant ORDER BY review
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Address:
-    """``own``: proven to be the person's now, by a link that stands or by what the person came with."""
+    """``own``: proven to be the person's now, by a link in the ledger or by what the person came with."""
 
     address_id: int
     channel: str
@@ -336,9 +336,9 @@ class Export:
             "address_ids": [each.address_id for each in found.own],
             "after": after,
             "at": found.at,
-            "most": _IDS,
+            "most": IDS_AT_ONCE,
         }
-        return list(connection.execute(_IDS_AFTER, values).scalars())
+        return list(connection.execute(_NEXT_IDS, values).scalars())
 
     def _page(
         self, connection: Connection, ids: Collection[UUID]

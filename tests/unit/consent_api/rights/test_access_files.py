@@ -95,7 +95,7 @@ def test_a_document_shows_all_that_is_held(theme: Theme, language: Language) -> 
 def test_nothing_is_said_in_the_same_form(theme: Theme, language: Language) -> None:
     page = html.render(report.report(SampleExport(NOTHING), theme, language)).decode()
     assert phrases.WORDS[language]("access.nothing_title") in page
-    assert "nobody@example.com" in page
+    assert "no-one@example.com" in page
     assert rows(SampleExport(NOTHING))[0]["record"] == "person_not_held"
 
 
