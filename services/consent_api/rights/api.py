@@ -267,7 +267,7 @@ class RightsHandler:
         person = self._person(caller, sent)
         of_tenant = theme.of(self._themes, caller.tenant)
         language = sent.language if sent.language is not msgspec.UNSET else of_tenant.language
-        request_id = UUID(sent.request_id) if sent.request_id is not msgspec.UNSET else None
+        request_id = sent.request_id if sent.request_id is not msgspec.UNSET else None
 
         def begin() -> ExportedFile:
             if request_id is not None:
@@ -400,7 +400,7 @@ def _opened(found: RightsRequest) -> StoredResponse:
 
 
 def _conflict(kind: str, detail: str, cure: str) -> ProblemError:
-    return ProblemError(409, kind, detail, cure=cure, headers={"Retry-After": "0"})
+    return ProblemError(409, kind, detail, cure=cure)
 
 
 def _time(micros: int | None) -> str | None:

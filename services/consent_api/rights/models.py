@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -98,9 +99,7 @@ class AccessRequest(NamedPerson, kw_only=True, omit_defaults=True, forbid_unknow
 
     format: Literal["json", "csv", "html", "pdf"] = "json"
     language: Annotated[Literal["en", "fr"], Meta(description="Left out: the tenant's.")] | UnsetType = UNSET
-    request_id: Annotated[DecisionId, Meta(description="The request that this answers, for the audit.")] | UnsetType = (
-        UNSET
-    )
+    request_id: Annotated[UUID, Meta(description="The request that this answers, for the audit.")] | UnsetType = UNSET
 
 
 SENT = (RightsRequestSubmission, RightsResolution, RightsExtension, AccessRequest)
