@@ -219,6 +219,7 @@ renewals = Table(
     # When Kafka acknowledged it, or it was no longer to be asked for.
     Column("published_at", BigInteger),
     CheckConstraint("NOT due OR (address_id IS NOT NULL AND address_key IS NOT NULL)", name="renewals_of_an_address"),
+    Index("renewals_of_address", "address_id"),
     Index("renewals_unpublished", "decision_id", postgresql_where=text("due AND published_at IS NULL")),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 
 from consent_api.errors import ErasureHeldError, LedgerContendedError, PersonUnknownError
 from consent_api.ledger import addresses, key_rotation, links, subjects
@@ -393,3 +393,37 @@ def test_the_hash_key_of_an_erased_address_cannot_be_retired(rig: ErasureRig) ->
             "the address, and the person by both"
         )
         assert key_rotation.erased_under(connection, rig.keyring, "acme", "h9") == 0
+
+
+def test_every_table_that_refers_to_an_address_or_a_decision_lets_it_go(rig: ErasureRig) -> None:
+    """A new table that is forgotten here would keep every erasure from ending."""
+    give(rig)
+    give(rig, ref=OTHER_REF)
+    give(rig, OTHER)
+    with rig.owner.begin() as connection:
+        for address_id, decision_id in connection.execute(
+            text("SELECT DISTINCT ON (address_id) address_id, decision_id FROM decision_addresses")
+        ).all():
+            for statement in (
+                "INSERT INTO pauses VALUES (:d, 'acme', :a, 'x', 'sms', 'survey', 0, 9e15, 9e15, '{}')",
+                "INSERT INTO renewals VALUES (:d, true, :a, 'h1.x', 0)",
+                "INSERT INTO allow_once_uses VALUES (:a, :d, 0)",
+                "INSERT INTO deliverability VALUES (:a, 0)",
+                "INSERT INTO live_repeats VALUES (:d, 0)",
+            ):
+                connection.execute(text(statement), {"a": address_id, "d": decision_id})
+        for key in connection.execute(text("SELECT address_key FROM address_keys")).scalars():
+            connection.execute(
+                text("INSERT INTO address_codes VALUES ('acme', 'sms', :key, '', 0, 0, 0, 0)"), {"key": key}
+            )
+    constraints = inspect(rig.owner)
+    for table in constraints.get_table_names():
+        keys = constraints.get_foreign_keys(table)
+        if any(each["referred_table"] in ("addresses", "decisions", "subjects") for each in keys):
+            with rig.owner.connect() as connection:
+                assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one(), table
+    rig.erase(subject_ref=REF)
+    rig.erase(subject_ref=OTHER_REF)
+    assert rig.found_in(NATIONAL, REF, OTHER_REF) == []
+    with rig.owner.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM address_codes")).scalar_one() == 0

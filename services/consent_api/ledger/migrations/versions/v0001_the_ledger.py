@@ -400,6 +400,7 @@ CREATE TABLE renewals (
     published_at bigint,
     CONSTRAINT renewals_of_an_address CHECK (NOT due OR (address_id IS NOT NULL AND address_key IS NOT NULL))
 );
+CREATE INDEX renewals_of_address ON renewals (address_id);
 CREATE INDEX renewals_unpublished ON renewals (decision_id) WHERE due AND published_at IS NULL;
 
 CREATE TABLE address_codes (
@@ -487,6 +488,13 @@ BEGIN
     UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
     WHERE resolved_at IS NULL AND decision_ids && gone;
     DELETE FROM live_repeats WHERE decision_id = ANY (orphans);
+    DELETE FROM renewals WHERE decision_id = ANY (orphans) OR address_id = erased_id AND decision_id = ANY (gone);
+    DELETE FROM allow_once_uses WHERE address_id = erased_id;
+    IF forget THEN
+        DELETE FROM deliverability WHERE address_id = erased_id;
+        DELETE FROM address_codes c USING address_keys k
+        WHERE k.address_id = erased_id AND (c.tenant, c.channel, c.address_key) = (k.tenant, k.channel, k.address_key);
+    END IF;
     DELETE FROM decisions WHERE decision_id = ANY (orphans);
     UPDATE decisions d
     SET address_id = (SELECT min(r.address_id) FROM decision_addresses r WHERE r.decision_id = d.decision_id)
@@ -495,6 +503,8 @@ BEGIN
     WHERE r.address_id = erased_id AND d.decision_id = r.decision_id AND d.address_id = erased_id;
     UPDATE decision_addresses SET address_id = new_id WHERE address_id = erased_id;
     UPDATE pauses SET address_id = new_id WHERE address_id = erased_id;
+    UPDATE renewals SET address_id = new_id WHERE address_id = erased_id;
+    UPDATE deliverability SET address_id = new_id WHERE address_id = erased_id;
     DELETE FROM subject_addresses WHERE address_id = erased_id AND (forget OR subject_id = of_subject);
     UPDATE subject_addresses SET address_id = new_id WHERE address_id = erased_id;
     UPDATE address_keys
@@ -521,6 +531,8 @@ BEGIN
     UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
     WHERE resolved_at IS NULL AND decision_ids && gone;
     DELETE FROM live_repeats WHERE decision_id = ANY (gone);
+    DELETE FROM renewals WHERE decision_id = ANY (gone);
+    DELETE FROM allow_once_uses WHERE decision_id = ANY (gone);
     DELETE FROM decision_addresses WHERE decision_id = ANY (gone);
     DELETE FROM decisions WHERE decision_id = ANY (gone);
     DELETE FROM subject_addresses WHERE subject_id = erased_id;
