@@ -275,6 +275,36 @@ def show_erasure(erasure_id: UUID, tenant: str | None) -> None:
         _print_erasure(here.ledger.transact(lambda c: erasures.find(c, tenant=here.tenant, erasure_id=erasure_id)))
 
 
+@rights.command("rectify")
+@_TENANT
+@_SUBJECT
+@click.option("--channel", required=True, help="Of the two addresses, which are read from standard input: old, new.")
+@click.option("--request", "request_id", type=click.UUID, help="The request that this carries out: resolved with it.")
+@_BY
+def rectify_address(
+    tenant: str | None, subject_ref: str | None, channel: str, request_id: UUID | None, by: str
+) -> None:
+    """Correct an address of a person. The refusals go with them, the permissions do not."""
+    from consent_api.ledger.lanes import Lane
+    from consent_api.rights import audit
+    from consent_api.rights.rectification import rectify
+
+    with _installation(tenant) as here, _refusals():
+        asked = rectify.read(
+            here.tenant,
+            here.rules,
+            channel=channel,
+            old=_address("old address"),
+            new=_address("new address"),
+            subject_ref=subject_ref,
+            by=audit.by_operator(by),
+            request_id=request_id,
+        )
+        context = here.ledger.context
+        done = here.ledger.write(Lane.LIVE, lambda c, now: rectify.rectify(c, context, asked, now=now))
+        click.echo(f"{done.new_key} in the place of {done.old_key}: {done.refusals} refusal(s) went with the person")
+
+
 @rights.command("hold")
 @_TENANT
 @_SUBJECT
@@ -405,8 +435,12 @@ def _person(here: _Installation, subject_ref: str | None, channel: str | None) -
 
     address: str | None = None
     if channel is not None:
-        address = click.prompt("address", err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
+        address = _address("address")
     return opening.person(here.tenant, here.rules, subject_ref=subject_ref, channel=channel, address=address)
+
+
+def _address(what: str) -> str:
+    return str(click.prompt(what, err=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ _ADDRESS_CHANNELS = frozenset({*PHONE_CHANNELS, "email"})
 
 _SEALED = text("""
 SELECT address_key, sealed_address FROM address_keys
-WHERE tenant = :tenant AND address_key = ANY(CAST(:keys AS text[]))
+WHERE tenant = :tenant AND address_key = ANY(CAST(:keys AS text[])) AND sealed_address IS NOT NULL
 """)
 
 Evaluated = tuple[LedgerDecision, Outcome]

@@ -67,6 +67,7 @@ from consent_api.rights.erasure.eraser import Eraser
 from consent_api.rights.erasure.erasures import DAY_SECONDS
 from consent_api.rights.metrics import RightsMetrics
 from consent_api.rights.monitor import RequestMonitor
+from consent_api.rights.rectification import api as rectification_api
 from consent_api.settings import ApiSettings
 from consent_http import api_docs, openapi, problem_details, request_id_middleware
 from consent_http.rate_limits import RateLimits
@@ -82,7 +83,7 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
-_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once, erasure_api)
+_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -162,6 +163,7 @@ def create_app(
     app.include_router(renewals.routes(ledger, dependencies))
     console = Console(ledger, themes, metrics, public_url=public_url)
     app.include_router(console_routes.routes(console, rules=rules, withdrawals=withdrawals, resolver=resolver))
+    app.include_router(rectification_api.routes(ledger, rules, dependencies))
     app.include_router(erasure_api.routes(ledger, rules, dependencies, notify_seconds=notify_seconds))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)

@@ -94,12 +94,14 @@ def test_the_commands_do_the_same(
     monkeypatch.setenv("CONSENT_RELAY_KEYRING_FILE", str(keyring_file))
     monkeypatch.setattr(app, "connect_ledger", lambda _: rig.ledger)
 
-    def run(*words: str, code: int = 0) -> str:
-        result = CliRunner().invoke(command, [*words])
+    def run(*words: str, code: int = 0, typed: str = "") -> str:
+        result = CliRunner().invoke(command, [*words], input=typed)
         assert result.exit_code == code, result.output
         return result.output
 
     who = ("--subject-ref", REF, "--by", "ann")
+    rectified = run("rectify", *who, "--channel", "sms", typed=f"{ADDRESS}\n+33639987722\n")
+    assert "0 refusal(s) went with the person" in rectified
     assert "stays: 1 an objection to everything" in run("erase", *who, "--dry-run")
     hold_id = run("hold", *who, "--reason", "dispute 118").strip()
     assert "dispute 118" in run("erase", *who, code=1)

@@ -70,7 +70,7 @@ class RetainedItem(Struct, kw_only=True, omit_defaults=True):
 
 
 class ErasureCertificate(Struct, kw_only=True, omit_defaults=True):
-    """What goes and what stays. It names nobody."""
+    """What goes and what stays. It holds no personal data."""
 
     goes: list[ErasedItem]
     stays: list[RetainedItem]
@@ -95,7 +95,7 @@ class Erasure(Struct, kw_only=True, omit_defaults=True):
 
 
 class HoldSubmission(ErasurePerson, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Why somebody must not be erased, and until when."""
+    """Why a person must not be erased, and until when."""
 
     reason: Annotated[str, Meta(description="Kept in the clear and answered to who asks for an erasure: no name.")]
     until: Annotated[str, Meta(description="RFC 3339. Left out: until it is released.")] | None = None
@@ -156,8 +156,8 @@ def routes(
         "/v1/rights/erasures",
         operation_id="createErasure",
         summary="Erase a person (GDPR, article 17)",
-        description="Refuses everything at once, tells the tools, then erases: GET the erasure until it has ended. The"
-        " same again answers with the same erasure, so it needs no Idempotency-Key. A keyed hash with the objection"
+        description="Refuses everything at once, informs the tools, then erases: GET the erasure until it has ended."
+        " The same again answers with the same erasure, so it needs no Idempotency-Key. A keyed hash with the objection"
         " stays, so that no import brings the person back.",
         responses={
             200: json_response(Erasure, "With dry_run: what would go and what would stay."),
@@ -212,7 +212,7 @@ def routes(
         "/v1/rights/holds",
         operation_id="createHold",
         summary="Hold a person's data (GDPR, article 17(3)(e))",
-        description="Whoever is held is not erased: the erasure is refused with this reason.",
+        description="A person who is held is not erased: the erasure is refused with this reason.",
         status_code=201,
         responses={
             201: json_response(Hold, "It is in force."),
@@ -292,7 +292,7 @@ def _held(error: ErasureHeldError) -> ProblemError:
         409,
         "legal-hold",
         f"A legal hold is in force{until}: {error.reason}",
-        cure="Tell the person why (GDPR, article 12(4)), or release the hold: DELETE /v1/rights/holds/{hold_id}.",
+        cure="Inform the person why (GDPR, article 12(4)), or release the hold: DELETE /v1/rights/holds/{hold_id}.",
     )
 
 

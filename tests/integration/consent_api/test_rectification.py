@@ -1,0 +1,85 @@
+"""Rectification: the refusals go with the person, before the new address is used; the permissions do not. # R34"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from consent_api.ledger.ledger import Ledger
+from consent_contracts.codec import Codec
+from tests.integration.consent_api.accepted import EVIDENCE_TEXTS
+from tests.integration.consent_api.erasure_rig import ErasureRig
+
+OLD, NEW, REF = "+33639987711", "+33639987722", "customer-4711"
+
+
+@pytest.fixture
+def rig(ledger: Ledger, owner_engine: Engine, codec: Codec) -> ErasureRig:
+    return ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+
+
+def rectify(client: TestClient, code: int = 200, **sent: object) -> dict[str, object]:
+    body = {"channel": "sms", "old_address": OLD, "new_address": NEW} | sent
+    answer = client.post("/v1/rights/rectifications", json=body)
+    assert answer.status_code == code, answer.text
+    found: dict[str, object] = answer.json()
+    return found
+
+
+def test_the_new_address_is_refused_what_the_person_has_refused(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("given", address=OLD, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    rig.record("withdrawn", address=OLD, subject_ref=REF, purpose="newsletter")
+    rig.record("withdrawn", address=OLD, purpose="promotions")
+    opened = client.post(
+        "/v1/rights/requests",
+        json={"kind": "rectification", "subject_ref": REF, "identity_note": "passport seen at the counter"},
+        headers={"Idempotency-Key": str(uuid4())},
+    ).json()
+    done = rectify(client, subject_ref=REF, request_id=opened["request_id"])
+    assert done["refusals"] == 2
+    assert rig.verdict(NEW, "newsletter").reason == "withdrawn"
+    assert rig.verdict(NEW, "promotions").reason == "withdrawn", "what the number itself had said"
+    assert not rig.verdict(NEW, "survey").permitted, "a corrected typing error is no consent"
+    assert rig.verdict(OLD, "survey").reason == "invalidated"
+    assert rig.verdict(OLD, "newsletter").reason == "withdrawn"
+    assert client.get(f"/v1/rights/requests/{opened['request_id']}").json()["state"] == "done"
+    linked = client.get(f"/v1/subjects/{REF}/addresses").json()["addresses"]
+    assert [each["address_key"] for each in linked] == [done["new_address_key"]]
+    rig.record("given", address=NEW, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    assert rig.verdict(NEW, "survey").permitted
+
+
+def test_a_refusal_of_before_does_not_lift_a_permission_of_after(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("withdrawn", address=OLD, subject_ref=None, purpose="survey", effective_at=1_000_000)
+    rig.record("refused", address=OLD, subject_ref=REF, purpose="newsletter")
+    rig.record("given", address=NEW, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS)
+    rectify(client, subject_ref=REF)
+    assert rig.verdict(NEW, "survey").permitted
+
+
+def test_without_a_subject_what_belongs_to_the_address_itself_goes(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("given", address=OLD, purpose="survey", evidence=EVIDENCE_TEXTS)
+    rig.record("withdrawn", address=OLD, purpose="*", effective_at=1_000_000)
+    assert rectify(client)["refusals"] == 1
+    assert rig.verdict(NEW, "newsletter").reason == "withdrawn"
+    assert rig.verdict(OLD, "survey").reason == "invalidated"
+
+
+def test_what_cannot_be_rectified_changes_nothing(rig: ErasureRig, client: TestClient) -> None:
+    rig.record("refused", address=OLD, subject_ref=REF)
+    rig.record("refused", address=NEW, subject_ref="customer-9")
+    assert rectify(client, 422, new_address=OLD)["errors"] == [
+        {
+            "field": "/new_address",
+            "detail": "same_address",
+            "cure": "send an address that differs from the old one once it is read",
+        }
+    ]
+    rectify(client, 422, new_address="not a number")
+    rectify(client, 404, old_address="+33639987733")
+    rectify(client, 404, subject_ref="customer-9")
+    rectify(client, 404, subject_ref="customer-8")
+    rectify(client, 404, request_id=str(uuid4()))
