@@ -102,6 +102,7 @@ class ListEntry:
     decisions: tuple[Decision, ...]
     verdicts: Mapping[str, Verdict]
     written_at: int
+    erased_at: int | None = None
     desired_states: dict[tuple[object, ...], DesiredState] = field(default_factory=dict, repr=False)
     """What follows from it, as long as it lives: each state is asked for when the entry is read, sent, and read
     back. See `desired_state`."""

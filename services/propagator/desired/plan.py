@@ -15,6 +15,8 @@ A row is compared by action and decision ids, under the destination's current fi
 | refused for good, other decisions | deliver                              | deliver                          |
 | without an address, another seal  | deliver                              | deliver                          |
 
+An address that has been erased is not sent to a tool that needs it: what can be recorded without a call is.
+
 Where a row holds a digest of its decisions, as they are too many, all of other ones count as undelivered.
 
 A permission is sent again for other decisions as a suppression may have taken effect unrecorded in between.
@@ -75,7 +77,11 @@ def plan(
         permissions=rules.push_permissions and oldest,
     )
     delivered = {target: _without_mended_faults(row, entry.sealed_address) for target, row in delivered.items()}
-    return _difference(state, entry.decisions, delivered, rules, fill_began_at, entry.written_at)
+    planned = _difference(state, entry.decisions, delivered, rules, fill_began_at, entry.written_at)
+    if rules.address_required and entry.erased_at is not None and entry.sealed_address is None and planned.pushes:
+        # Erased: the certificate names the tools that did not take the objection in time.
+        return replace(planned, pushes=())
+    return planned
 
 
 def _difference(

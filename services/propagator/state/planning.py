@@ -101,6 +101,7 @@ class RecordDecoder:
             decisions=chosen,
             verdicts=verdicts_of(datum) if chosen is decisions.decisions else verdicts(chosen),
             written_at=datum["written_at"],
+            erased_at=decisions.erased_at,
         )
         self._entries.keep((channel, address_key, value), entry, len(value))
         return entry

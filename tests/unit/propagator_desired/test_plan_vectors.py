@@ -36,6 +36,36 @@ def test_the_plan_is_the_difference_of_the_two_states(case: dict[str, Any]) -> N
     assert _as_json(found) == case["expect"]
 
 
+@pytest.mark.parametrize("address_required", [True, False])
+def test_an_erased_address_is_not_sent_to_a_tool_that_needs_it(address_required: bool) -> None:  # R33
+    rules = DestinationRules(
+        destination="under-test",
+        tenant="acme",
+        channel="sms",
+        purposes=Purposes(targets={"survey": ("list",), "newsletter": ("other",)}),
+        push_permissions=True,
+        address_required=address_required,
+        live_keys=("h1",),
+    )
+    objection = Decision(
+        decision_id="d2", subject_ref=None, purpose="*", status="objected", effective_at=9, recorded_at=9
+    )
+    entry = ListEntry(
+        tenant="acme",
+        channel="sms",
+        address_key="h1.a",
+        sealed_address=None,
+        decisions=(objection,),
+        verdicts=verdicts([objection]),
+        written_at=9,
+        erased_at=9,
+    )
+    suppressed = DeliveredTarget(target="list", action="suppress", decision_ids=("d1",), version=1, delivered_at=1)
+    found = plan(own_entry(rules, entry), {"list": suppressed}, rules, fill_began_at=0, now=10)
+    assert [each.target for each in found.adoptions] == ["list"]
+    assert [each.state.target for each in found.pushes] == ([] if address_required else ["other"])
+
+
 def test_every_case_has_a_title_of_its_own() -> None:
     names = [(case["rule"], case["title"]) for case in CASES]
     assert len(set(names)) == len(names) > 60
