@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+import anyio
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
@@ -18,11 +19,16 @@ from consent_api.errors import (
     SubmissionInvalidError,
 )
 from consent_api.ledger import database
-from consent_api.rights import requests, texts
+from consent_api.ledger.lanes import Lane
+from consent_api.rights import exporting, opening, requests, texts
+from consent_api.rights.api import stream
+from consent_api.rights.exporting import Format
 from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
 
 READ, WRITE = "rights:read", "rights:write"
-OPEN, RESOLVE = "open-request", "resolve-request"
+OPEN, RESOLVE, EXPORT = "open-request", "resolve-request", "export-data"
+_EXPORTED = (Kind.ACCESS, Kind.PORTABILITY)
+_EXPORTS_AT_ONCE = 2
 
 
 def routes(console: Console, rules: ValidationRules) -> APIRouter:
@@ -52,6 +58,13 @@ def routes(console: Console, rules: ValidationRules) -> APIRouter:
             return submitted
         return await console.make(submitted.visit, lambda: acts.resolve(submitted, request_id))
 
+    @router.post("/console/requests/{request_id:uuid}/data")
+    async def export(request_id: UUID, request: Request) -> Response:
+        submitted = await console.submitted(request, EXPORT, WRITE)
+        if isinstance(submitted, Response):
+            return submitted
+        return await console.make(submitted.visit, lambda: acts.export(submitted, request_id))
+
     @router.post("/console/person/{page_id}/requests")
     async def begin(page_id: str, request: Request) -> Response:
         submitted = await console.submitted(request, OPEN, WRITE)
@@ -68,6 +81,7 @@ class _Acts:
     def __init__(self, console: Console, rules: ValidationRules) -> None:
         self._console = console
         self._rules = rules
+        self._exports = anyio.CapacityLimiter(_EXPORTS_AT_ONCE)
 
     def listed(self, connection: Connection, visit: Visit, after: str | None) -> Response:
         now = database.clock(connection)
@@ -100,6 +114,7 @@ class _Acts:
             request=rows.request(visit.page, found, now=now),
             person_id=self._person_id(visit, found, now=now) if visit.session.key.allows("read") else None,
             may_write=visit.session.key.allows(WRITE),
+            may_export=found.person is not None and found.kind in _EXPORTED and visit.session.key.allows(WRITE),
             problem=problem,
             text=text,
         )
@@ -129,13 +144,36 @@ class _Acts:
             by=visit.session.who,
         )
 
-        def work(connection: Connection) -> RightsRequest:
-            now = database.clock(connection)
-            return requests.open_request(connection, self._console.keyring, ledger.context.ids, new, now=now)
-
-        opened = ledger.transact(work)
+        # An objection is recorded with its request.
+        opened = ledger.write(
+            Lane.LIVE, lambda c, now: opening.open_request(c, ledger.context, self._rules, new, now=now)
+        )
         self._console.metrics.console_acts.labels("request_opened").inc()
         return pages.redirect(page, f"requests/{opened.request_id}")
+
+    def export(self, submitted: Submitted, request_id: UUID) -> Response:
+        """All that is held about the person of a request, as a file. It is in the audit."""
+        visit, ledger = submitted.visit, self._console.ledger
+        page, wanted = visit.page, submitted.fields.get("format")
+        try:
+            found = ledger.transact(
+                lambda c: requests.find(c, self._console.keyring, tenant=visit.tenant, request_id=request_id)
+            )
+        except RequestUnknownError:
+            return pages.fault(page, 404)
+        if found.person is None or wanted not in tuple(Format):
+            return pages.fault(page, 404)
+        file = exporting.export(
+            ledger,
+            found.person,
+            page.theme,
+            format=Format(wanted),
+            language=page.language,
+            who=visit.session.who,
+            request_id=found.request_id,
+        )
+        self._console.metrics.console_acts.labels("data_exported").inc()
+        return stream(file, page.theme, page.language, limiter=self._exports)
 
     def resolve(self, submitted: Submitted, request_id: UUID) -> Response:
         visit, fields, ledger = submitted.visit, submitted.fields, self._console.ledger

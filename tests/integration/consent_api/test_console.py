@@ -220,6 +220,7 @@ FORMS = [
     ("/console/agent", {"number": NUMBER, "action": "everything"}),
     (f"/console/reviews/{uuid4()}", {"resolution": "not_a_withdrawal"}),
     (f"/console/requests/{uuid4()}", {"action": "done"}),
+    (f"/console/requests/{uuid4()}/data", {"format": "json"}),
     ("/console/person/x/requests", {"kind": "erasure", "note": "x"}),
 ]
 
@@ -406,7 +407,14 @@ def test_a_request_is_opened_extended_and_answered(
     assert REFERENCE in plain(opened)
     assert "Access" in plain(browser.get("/console/requests"))
     own = opened.url.path
-    form = form_of(opened, "requests/")
+    for name, begins in (("pdf", b"%PDF-"), ("html", b"<!doctype html>"), ("json", b"{"), ("csv", b"")):
+        copy = browser.post(f"{own}/data", data={"form": form_of(opened, "/data"), "format": name})
+        assert copy.status_code == 200
+        assert copy.content.startswith(begins)
+        assert copy.headers["content-disposition"].startswith("attachment")
+        assert name == "pdf" or REFERENCE in copy.text
+    assert browser.post(f"{own}/data", data={"form": form_of(opened, "/data"), "format": "exe"}).status_code == 404
+    form = re.findall(r'name="form" value="([^"]+)"', opened.text)[-1]
     assert browser.post(own, data={"form": form, "action": "refuse", "text": ""}).status_code == 422
     extended = browser.post(own, data={"form": form, "action": "extend", "text": "many systems"})
     assert extended.status_code == 200
@@ -414,8 +422,22 @@ def test_a_request_is_opened_extended_and_answered(
     done = browser.post(own, data={"form": form, "action": "done", "text": "sent by post"})
     assert "sent by post" in plain(done)
     assert browser.post(own, data={"form": form, "action": "refuse", "text": "no"}).status_code == 409
-    assert [act for _, act in audited(owner_engine)][-3:] == ["request_opened", "request_extended", "request_done"]
+    acts = [act for _, act in audited(owner_engine)]
+    assert acts[2:] == ["request_opened", *["data_exported"] * 4, "request_extended", "request_done"]
     assert "Access" in plain(search(browser, REFERENCE))
+
+
+def test_an_objection_is_in_force_with_its_request(
+    browser: TestClient, program: TestClient, owner_engine: Engine
+) -> None:
+    grant(program)
+    sign_in(browser, key(owner_engine))
+    person = search(browser, REFERENCE)
+    sent = {"form": form_of(person, "/requests"), "kind": "objection", "note": "called back"}
+    opened = browser.post(f"{person.url.path}/requests", data=sent)
+    assert opened.status_code == 200
+    assert "Done" in plain(opened)
+    assert "May be contacted" not in plain(search(browser, REFERENCE))
 
 
 def test_it_speaks_french(browser: TestClient, owner_engine: Engine) -> None:
