@@ -115,6 +115,7 @@ class _Acts:
             person_id=self._person_id(visit, found, now=now) if visit.session.key.allows("read") else None,
             may_write=visit.session.key.allows(WRITE),
             may_export=found.person is not None and found.kind in _EXPORTED and visit.session.key.allows(WRITE),
+            may_erase=_may_be_erased(found) and visit.session.key.allows(WRITE),
             problem=problem,
             text=text,
         )
@@ -215,3 +216,7 @@ class _Acts:
         channels = (person.channel,) if person.channel is not None else ()
         subject = sessions.Subject(subject_ref=person.subject_ref, address=person.address, channels=channels)
         return sessions.seal(self._console.keyring, visit.session.token, subject, now=now)
+
+
+def _may_be_erased(found: RightsRequest) -> bool:
+    return found.kind is Kind.ERASURE and found.state is State.OPEN and found.person is not None

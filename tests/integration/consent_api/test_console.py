@@ -221,6 +221,7 @@ FORMS = [
     (f"/console/reviews/{uuid4()}", {"resolution": "not_a_withdrawal"}),
     (f"/console/requests/{uuid4()}", {"action": "done"}),
     (f"/console/requests/{uuid4()}/data", {"format": "json"}),
+    (f"/console/requests/{uuid4()}/erasure", {}),
     ("/console/person/x/requests", {"kind": "erasure", "note": "x"}),
 ]
 
@@ -438,6 +439,32 @@ def test_an_objection_is_in_force_with_its_request(
     assert opened.status_code == 200
     assert "Done" in plain(opened)
     assert "May be contacted" not in plain(search(browser, REFERENCE))
+
+
+def test_an_erasure_begins_after_a_look_at_what_goes_and_what_stays(
+    browser: TestClient, program: TestClient, owner_engine: Engine
+) -> None:
+    grant(program)
+    sign_in(browser, key(owner_engine))
+    person = search(browser, REFERENCE)
+    opened = browser.post(
+        f"{person.url.path}/requests",
+        data={"form": form_of(person, "/requests"), "kind": "erasure", "note": "identity card seen"},
+    )
+    path = f"{opened.url.path}/erasure"
+    look = browser.get(path)
+    assert look.status_code == 200
+    shown = plain(look)
+    assert "decisions, with their evidence" in shown
+    assert "an objection to everything" in shown
+    assert not {"erasure_begun"} & {act for _, act in audited(owner_engine)}
+    assert browser.post(path, data={"form": form_of(opened, "requests/")}).status_code == 403
+    begun = browser.post(path, data={"form": form_of(look, "/erasure")})
+    assert begun.status_code == 200
+    assert "The erasure has begun" in plain(begun)
+    assert "erasure_begun" in {act for _, act in audited(owner_engine)}
+    # Of a request for something else it is none.
+    assert browser.get(f"/console/requests/{uuid4()}/erasure").status_code == 404
 
 
 def test_it_speaks_french(browser: TestClient, owner_engine: Engine) -> None:
