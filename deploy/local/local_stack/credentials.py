@@ -13,7 +13,7 @@ from local_stack.processes import run_cli
 
 TENANT = "acme"
 GATE_KEYS = "gate-keys.json"
-SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write")
+SCOPES = ("submit", "read", "check", "links", "admin", "rights:read", "rights:write", "console")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -221,8 +221,11 @@ async def test_each_page_is_readable_at_every_size(tab: Tab, site: str, token: s
     for name in ("reviews", "requests"):
         await tab.open(f"{site}/console/{name}?lang=en")
         await check(tab, f"console-{name}")
-    await tab.open(await tab.evaluate("document.querySelector('.rows a').href"))
+    of_erasure = "[...document.querySelectorAll('.rows a')].find(e => e.textContent.startsWith('Erasure')).href"
+    await tab.open(await tab.evaluate(of_erasure))
     await check(tab, "console-request")
+    await tab.open(await tab.evaluate("document.querySelector('a[href*=\"/erasure\"]').href"))
+    await check(tab, "console-erasure")
 
 
 async def test_axe_finds_nothing(tab: Tab, site: str, token: str, node_packages: Path) -> None:
@@ -239,9 +242,16 @@ async def test_axe_finds_nothing(tab: Tab, site: str, token: str, node_packages:
     assert await tab.violations(axe) == []
     await tab.open(await tab.evaluate("document.querySelector('.head .button').href"))
     assert await tab.violations(axe) == []
-    for name in ("reviews", "requests", "agent"):
+    for name in ("reviews", "requests"):
         await tab.open(f"{site}/console/{name}?lang=fr")
         assert await tab.violations(axe) == [], name
+    of_erasure = "[...document.querySelectorAll('.rows a')].find(e => e.textContent.startsWith('Effacement')).href"
+    await tab.open(await tab.evaluate(of_erasure))
+    assert await tab.violations(axe) == []
+    await tab.open(await tab.evaluate("document.querySelector('a[href*=\"/erasure\"]').href"))
+    assert await tab.violations(axe) == []
+    await tab.open(f"{site}/console/agent?lang=fr")
+    assert await tab.violations(axe) == []
     await write(tab, "06 39 98 00 51")
     await tab.press("Enter", loads=True)
     assert await tab.violations(axe) == []
