@@ -18,7 +18,7 @@ from consent_api.ledger import addresses, database, queries, subjects
 from consent_api.ledger.queries import Explanation, LedgerDecision, SubjectState
 from consent_api.links.theme import Theme
 from consent_api.rights.person_ref import PersonRef
-from consent_contracts.decisions import EVERY_PURPOSE
+from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE
 from consent_privacy.addresses import PHONE_CHANNELS
 from consent_privacy.errors import DecryptionFailedError
 from consent_privacy.keyring import Keyring
@@ -146,7 +146,8 @@ def _explained(
     there = [each.decision.purpose for each, _ in whole.others]
     if whole.deciding is not None:
         there.append(whole.deciding.decision.purpose)
-    wanted = [each for each in dict.fromkeys((*purposes, *sorted(there))) if each != EVERY_PURPOSE][:MOST_PURPOSES]
+    known = dict.fromkeys((*purposes, *sorted(there)))
+    wanted = [each for each in known if each not in (EVERY_PURPOSE, DELIVERY)][:MOST_PURPOSES]
     found = {each: queries.explain(connection, keyring, named=named, purpose=each) for each in wanted}
     return {**found, EVERY_PURPOSE: whole}
 

@@ -15,7 +15,7 @@ from consent_api.ledger.queries import AddressState, Explanation, LedgerDecision
 from consent_api.links.pauses import DAY_MICROS
 from consent_api.rights.requests import RightsRequest
 from consent_api.rights.requests import State as RequestState
-from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
+from consent_contracts.decisions import DELIVERED, DELIVERY, EVERY_PURPOSE, GIVEN
 from consent_contracts.verdict import UNKNOWN, Verdict
 
 
@@ -96,10 +96,10 @@ class RequestRow:
 
 
 def purpose_title(page: Page, purpose: str) -> str:
-    known = page.theme.purpose(purpose)
+    known, words = page.theme.purpose(purpose), page.words
     if known is not None:
         return known.title.in_(page.language)
-    return page.words("every_purpose") if purpose == EVERY_PURPOSE else purpose
+    return {EVERY_PURPOSE: words("every_purpose"), DELIVERY: words("delivery")}.get(purpose, purpose)
 
 
 def channel_title(page: Page, channel: str) -> str:
@@ -122,7 +122,8 @@ def of_explanations(page: Page, channel: str, address: str, found: Mapping[str, 
 
 def of_state(page: Page, found: AddressState, address: str | None, page_id: str | None) -> Card:
     """Of a person's address, masked."""
-    verdicts = sorted(found.verdicts.items(), key=lambda each: (each[0] == EVERY_PURPOSE, each[0]))
+    chosen = [each for each in found.verdicts.items() if each[0] != DELIVERY]
+    verdicts = sorted(chosen, key=lambda each: (each[0] == EVERY_PURPOSE, each[0]))
     return Card(
         channel=channel_title(page, found.channel),
         address=reading.masked(address) if address is not None else page.words("person.unreadable"),
@@ -136,7 +137,7 @@ def decision(page: Page, found: LedgerDecision, effect: Effect) -> DecisionRow:
     return DecisionRow(
         what=f"{purpose_title(page, own.purpose)} – {channel_title(page, found.channel)}",
         choice=words.of_channel("reasons", own.status),
-        is_yes=own.status == GIVEN,
+        is_yes=own.status in (GIVEN, DELIVERED),
         when=words.moment(own.effective_at),
         recorded=words.moment(own.recorded_at),
         effect=words(f"effects.{effect}"),

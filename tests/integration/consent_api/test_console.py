@@ -14,13 +14,14 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import EVIDENCE, ValidationRules
+from consent_api.domain.validation import EVIDENCE, Accepted, ValidationRules
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store, reviews
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import NewReview
 from consent_contracts.cloudevents import rfc3339
+from consent_contracts.decisions import DELIVERY, UNDELIVERABLE
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
 from consent_service.clock import now_micros
@@ -295,6 +296,34 @@ def test_a_person_is_found_by_reference_and_by_address_and_no_url_says_whom(
     assert audited(owner_engine)[:2] == [(who, "signed_in"), (who, "person_viewed")]
     assert (who, "answer_printed") in audited(owner_engine)
     assert search(browser, "customer-0815").status_code == 404
+
+
+def test_an_address_that_takes_no_messages_is_shown_as_such(
+    browser: TestClient, program: TestClient, owner_engine: Engine, ledger: Ledger
+) -> None:
+    grant(program, channel="email", address=EMAIL)
+    now = now_micros()
+    bounce = Accepted(
+        tenant="acme",
+        event_id=None,
+        subject_ref=None,
+        address=EMAIL,
+        channel="email",
+        purpose=DELIVERY,
+        status=UNDELIVERABLE,
+        effective_at=now - SECOND,
+        recorded_at=now,
+        expires_at=None,
+        evidence={"capture_method": "bounce"},
+    )
+    ledger.record([bounce])
+    sign_in(browser, key(owner_engine))
+    for query in (EMAIL, REFERENCE):
+        page = search(browser, query)
+        assert page.status_code == 200
+        assert "Messages do not arrive" in plain(page)
+        assert "@delivery" not in plain(page)
+        assert browser.get(str(page.url).replace("?", "/answer?")).status_code == 200
 
 
 def test_the_page_of_one_session_is_none_in_another(

@@ -1,7 +1,7 @@
 """One choice through every way in: the same decision, the same change for the merge, the same receipts.
 
 Every setting of the local theme, and everything on a channel, is withdrawn by people who had permitted it, a person for
-each way. # R3, R18, R19, R20, R28
+each way. # R3, R18, R19, R20, R28, R52
 """
 
 from __future__ import annotations
@@ -136,7 +136,11 @@ class Ways:
         )
         self.post(page, data={"form": form[1], **chosen})
 
-    def ways(self, purpose: str) -> Mapping[str, Callable[[Person], None]]:
+    def by_call(self, person: Person) -> None:
+        """To an agent, who has the number alone."""
+        self.post("/v1/withdrawals/spoken", json={"number": person.written, "call_id": f"call-{person.number}"})
+
+    def ways(self, channel: str, purpose: str) -> Mapping[str, Callable[[Person], None]]:
         """All that can say this."""
         either = {
             "request": self.by_request,
@@ -147,7 +151,9 @@ class Ways:
             "doubt": self.by_reply_in_doubt,
             "preferences": self.by_preference_page,
         }
-        return either if purpose == EVERY_PURPOSE else {**either, "one-click": self.by_one_click}
+        if purpose != EVERY_PURPOSE:
+            return {**either, "one-click": self.by_one_click}
+        return {**either, "call": self.by_call} if channel == "voice" else either
 
     def receipts(self, decision_id: object) -> list[tuple[str, ...]]:
         answer = self._client.get(f"/v1/decisions/{decision_id}/receipts")
@@ -191,11 +197,11 @@ def test_one_choice_is_the_same_by_every_way_in(ways: Ways, ledger: Engine) -> N
     choices = [(channel, purpose) for channel, all_of in SETTINGS.items() for purpose in (*all_of, EVERY_PURPOSE)]
     people = [
         Person(way=way, channel=channel, purpose=purpose, number=number)
-        for number, (channel, purpose, way) in enumerate((c, p, way) for c, p in choices for way in ways.ways(p))
+        for number, (channel, purpose, way) in enumerate((c, p, way) for c, p in choices for way in ways.ways(c, p))
     ]
     ways.permit(people)
     for each in people:
-        ways.ways(each.purpose)[each.way](each)
+        ways.ways(each.channel, each.purpose)[each.way](each)
 
     keyring = Keyring.load(Path(ways.endpoints.keyring_file))
     decided = {each: until(lambda each=each: _withdrawn(ledger, keyring, each)) for each in people}
