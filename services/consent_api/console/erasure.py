@@ -23,8 +23,8 @@ SCOPE = "rights:write"
 ACTION = "erase"
 
 
-def routes(console: Console) -> APIRouter:
-    """Not in /openapi.json: programs call POST /v1/rights/erasures."""
+def routes(console: Console, *, notify_seconds: int) -> APIRouter:
+    """Not in /openapi.json: programs call POST /v1/rights/erasures. ``notify_seconds``: how long the tools have."""
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/console/requests/{request_id:uuid}/erasure", methods=["GET", "HEAD"])
@@ -40,7 +40,7 @@ def routes(console: Console) -> APIRouter:
         if isinstance(submitted, Response):
             return submitted
         visit = submitted.visit
-        return await console.make(visit, lambda: _begin(console, visit, request_id))
+        return await console.make(visit, lambda: _begin(console, visit, request_id, notify_seconds))
 
     return router
 
@@ -67,12 +67,12 @@ def _preview(console: Console, visit: Visit, request_id: UUID) -> Response:
         return _refused(visit.page, error)
 
 
-def _begin(console: Console, visit: Visit, request_id: UUID) -> Response:
+def _begin(console: Console, visit: Visit, request_id: UUID, notify_seconds: int) -> Response:
     ledger = console.ledger
 
     def work(connection: Connection, now: int) -> None:
         person = _person(connection, console, visit, request_id)
-        new = NewErasure(person=person, by=visit.session.who, request_id=request_id)
+        new = NewErasure(person=person, by=visit.session.who, request_id=request_id, notify_seconds=notify_seconds)
         erasures.begin(connection, ledger.context, new, now=now)
 
     try:

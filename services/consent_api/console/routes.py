@@ -12,14 +12,19 @@ from consent_api.http.spoken import SpokenWithdrawals
 
 
 def routes(
-    console: Console, *, rules: ValidationRules, withdrawals: SpokenWithdrawals, resolver: Resolver
+    console: Console,
+    *,
+    rules: ValidationRules,
+    withdrawals: SpokenWithdrawals,
+    resolver: Resolver,
+    notify_seconds: int,
 ) -> APIRouter:
-    """All pages, below /console."""
+    """All pages, below /console. ``notify_seconds``: how long an erasure waits at most for the tools."""
     router = APIRouter(include_in_schema=False)
     router.include_router(login.routes(console))
     router.include_router(agent.routes(console, withdrawals, rules))
     router.include_router(reviews.routes(console, resolver))
     router.include_router(requests.routes(console, rules))
-    router.include_router(erasure.routes(console))
+    router.include_router(erasure.routes(console, notify_seconds=notify_seconds))
     router.include_router(search.routes(console, rules))
     return router

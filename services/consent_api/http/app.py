@@ -162,8 +162,12 @@ def create_app(
     app.include_router(notices.routes(ledger, dependencies))
     app.include_router(renewals.routes(ledger, dependencies))
     console = Console(ledger, themes, metrics, public_url=public_url)
-    app.include_router(console_routes.routes(console, rules=rules, withdrawals=withdrawals, resolver=resolver))
     app.include_router(rectification_api.routes(ledger, rules, dependencies))
+    app.include_router(
+        console_routes.routes(
+            console, rules=rules, withdrawals=withdrawals, resolver=resolver, notify_seconds=notify_seconds
+        )
+    )
     app.include_router(erasure_api.routes(ledger, rules, dependencies, notify_seconds=notify_seconds))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
