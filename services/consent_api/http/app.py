@@ -171,7 +171,7 @@ def create_app(
     app.include_router(erasure_api.routes(ledger, rules, dependencies, notify_seconds=notify_seconds))
     if inbound is not None:
         receiver = Receiver(ledger, rules, inbound, on_bulk=metrics.by_bulk.inc)
-        app.include_router(inbound_routes.routes(receiver, inbound))
+        app.router.routes[:0] = inbound_routes.routes(receiver, inbound)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics)
     openapi.describe(
         app,

@@ -33,6 +33,7 @@ from consent_api.inbound.providers.base import Account, InboundEvent, Kind, Payl
 from consent_api.inbound.report_commits import ReportCommits
 from consent_api.inbound.sources import Source
 from consent_api.inbound.translation import Finding, Outcome, Withdrawal, translate
+from consent_api.inbound.turns import LoopTurns
 from consent_api.ledger import echoes, reviews
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.deliverability import Report
@@ -94,6 +95,7 @@ class Receiver:
         self._fetches = anyio.CapacityLimiter(_FETCHES)
         # The others wait here, and not in the queue of the event loop, where decisions would wait behind them.
         self._active = anyio.CapacityLimiter(MAX_GROUP_SIZE)
+        self._turns = LoopTurns()
         self._held: Counter[str] = Counter()
         self._logged: dict[tuple[str, str], float] = {}
 
@@ -120,10 +122,13 @@ class Receiver:
         """
         try:
             async with self._active:
+                await self._turns.wait()
                 payload = await self._read(source, webhook)
                 if payload.confirm is not None:
                     await anyio.to_thread.run_sync(self._fetch, payload.confirm, limiter=self._fetches)
                 await self._record(source, webhook, payload)
+            # A group that was committed is answered over several turns too.
+            await self._turns.wait()
         except WebhookRefusedError as error:
             self._count(source, error.reason.value)
             raise
@@ -155,8 +160,8 @@ class Receiver:
         for number, portion in enumerate(portions or ([[]] if payload.once is not None else [])):
             counted += await self._commit(source, portion, _request(source, webhook, payload, portion, number))
         counted += await self._report(source, [each for each in found if isinstance(each, Finding)])
-        for outcome in Outcome:
-            self._metrics.event(source.id, outcome, counted.count(outcome))
+        for outcome, count in Counter(counted).items():
+            self._metrics.event(source.id, outcome, count)
         if unheard := {each.value: counted.count(each) for each in _CHANGE_NOTHING if each in counted}:
             log.warning("events of a tool that may be opt-outs change nothing", extra={"source": source.id, **unheard})
         if Outcome.NOT_RECORDED in counted:
