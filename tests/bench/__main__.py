@@ -33,6 +33,7 @@ NAMES = (
     "resolved",
     "propagator",
     "verify",
+    "inbound",
 )
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -49,7 +50,7 @@ def bench(names: tuple[str, ...], docs: Path | None) -> None:
     """Measure, against baselines in the same run, and report which targets are met.
 
     NAME is one or more of codec, transport, suppression_stage, recovery, check, end_to_end, push, lanes, resolved,
-    propagator, verify; without one, all run, which takes about twenty minutes, and docs/benchmarks.md and
+    propagator, verify, inbound; without one, all run, which takes about twenty minutes, and docs/benchmarks.md and
     docs/benchmarks.json are written.
 
     Kafka, the registry and PostgreSQL are started as the tests start them; CONSENT_RELAY_TEST_SERVERS may name a file

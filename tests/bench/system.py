@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -34,22 +34,24 @@ _UNLIMITED = {
 
 
 @contextmanager
-def system(servers: Servers, destinations: str) -> Iterator[Stack]:
-    """All services, started and ready; nothing is left behind in the servers. `destinations` as in Stack."""
+def system(servers: Servers, destinations: str, *, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """All services, started and ready; nothing is left behind in the servers. `destinations` as in Stack; `environ`:
+    further settings."""
     name, prefix = f"bench_{uuid4().hex[:12]}", f"b{uuid4().hex[:8]}."
     owner = servers.database.replace("+psycopg", "", 1)
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             with tempfile.TemporaryDirectory(prefix="consent-relay-bench-") as directory:
-                environ = {
+                settings = {
                     "CONSENT_RELAY_KAFKA": servers.kafka,
                     "CONSENT_RELAY_REGISTRY": servers.registry,
                     "CONSENT_RELAY_DATABASE": f"{servers.database.rpartition('/')[0]}/{name}",
                     "CONSENT_RELAY_TOPIC_PREFIX": prefix,
                     **_UNLIMITED,
+                    **(environ or {}),
                 }
-                stack = Stack(Path(directory), environ=environ, destinations=destinations)
+                stack = Stack(Path(directory), environ=settings, destinations=destinations)
                 with stack:
                     stack.start()
                     yield stack

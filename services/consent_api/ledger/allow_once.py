@@ -20,7 +20,7 @@ from consent_privacy.keyring import Keyring
 LIFETIME_MICROS = 300_000_000
 """From the recording of the withdrawal: 47 CFR 64.1200(a)(12)."""
 USED_AGAIN_AFTER_MICROS = 24 * 3600 * 1_000_000
-"""Whoever writes STOP twice is answered once."""
+"""A person who writes STOP twice is answered once."""
 _USE = "allow once"
 
 # A withdrawal by the person's own message alone is confirmed.
@@ -67,7 +67,7 @@ def issue(connection: Connection, keyring: Keyring, named: Named) -> AllowOnce |
 def redeem(
     connection: Connection, keyring: Keyring, *, tenant: str, channel: str, address_key: str, token: str
 ) -> bool:
-    """Whether the text may go out now: True once, to whoever asks first."""
+    """Whether the text may go out now: True once, to the first that asks."""
     decision_id, _, mark = token.partition(".")
     try:
         decision_id = str(UUID(decision_id))
