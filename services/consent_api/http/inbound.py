@@ -42,7 +42,7 @@ def routes(receiver: Receiver, inbound: Inbound) -> Sequence[Route]:
 
     async def receive(source: Source, request: Request) -> Response:
         try:
-            with receiver.held(source):
+            with receiver.held(source, declared=request.headers.get("content-length", "")):
                 try:
                     body = await request_body.read_any(request, limit=source.called.longest_body)
                 except ProblemError as error:

@@ -97,19 +97,25 @@ class Receiver:
         self._active = anyio.CapacityLimiter(MAX_GROUP_SIZE)
         self._turns = LoopTurns()
         self._held: Counter[str] = Counter()
+        self._bytes_held: Counter[str] = Counter()
         self._logged: dict[tuple[str, str], float] = {}
 
     @contextmanager
-    def held(self, source: Source) -> Iterator[None]:
-        """While a request is read and answered. WebhookNotRecordedError while the source has too many of them."""
-        if self._held[source.id] >= min(_MOST_HELD, _BYTES_HELD // source.called.longest_body):
+    def held(self, source: Source, *, declared: str) -> Iterator[None]:
+        """While a request is read and answered. ``declared``: its Content-Length, which the server holds it to.
+        WebhookNotRecordedError while the source has too many of them."""
+        longest = source.called.longest_body
+        size = min(int(declared[:12]), longest) if declared.isdecimal() else longest
+        if self._held[source.id] >= _MOST_HELD or self._bytes_held[source.id] + size > _BYTES_HELD:
             self._count(source, UNAVAILABLE, why="too many at once")
             raise WebhookNotRecordedError
         self._held[source.id] += 1
+        self._bytes_held[source.id] += size
         try:
             yield
         finally:
             self._held[source.id] -= 1
+            self._bytes_held[source.id] -= size
 
     def cut_off(self, source: Source) -> None:
         """A request of which the body has not come whole."""

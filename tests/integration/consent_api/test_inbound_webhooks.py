@@ -255,17 +255,18 @@ def test_a_certificate_that_cannot_be_fetched_is_asked_for_again(build: Build) -
     assert tools.send("aws-sns", SNS.notification({"eventType": "Complaint"})).status_code == 503
 
 
-async def test_a_source_holds_no_more_requests_than_it_has_memory_for(ledger: Ledger) -> None:
+@pytest.mark.parametrize(("declared", "most"), [("", 64), ("1048576", 64), ("9" * 40, 64), ("100", 1_000)])
+async def test_a_source_holds_no_more_requests_than_it_has_memory_for(ledger: Ledger, declared: str, most: int) -> None:
     source = Source(id="sendgrid", provider="sendgrid", channel="email", tenant="acme")
     metrics = InboundMetrics.on(CollectorRegistry(), sources=["sendgrid"])
     inbound = Inbound(sources={"sendgrid": source}, metrics=metrics)
     receiver = Receiver(ledger, RULES, inbound, on_bulk=lambda: None)
     with ExitStack() as held:
-        for _ in range(64):
-            held.enter_context(receiver.held(source))
-        with pytest.raises(WebhookNotRecordedError), receiver.held(source):
+        for _ in range(most):
+            held.enter_context(receiver.held(source, declared=declared))
+        with pytest.raises(WebhookNotRecordedError), receiver.held(source, declared="100"):
             pass
-    with receiver.held(source):
+    with receiver.held(source, declared=declared):
         pass
 
 

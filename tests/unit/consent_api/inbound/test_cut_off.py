@@ -19,7 +19,7 @@ class Receiver:
     def __init__(self) -> None:
         self.counted: list[str] = []
 
-    def held(self, source: Source) -> Any:
+    def held(self, source: Source, *, declared: str) -> Any:
         return nullcontext()
 
     def cut_off(self, source: Source) -> None:
