@@ -59,13 +59,15 @@ class Report:
 
 def record(connection: Connection, context: LedgerContext, reports: Sequence[Report], *, now: int) -> None:
     """Keep what is reported, and record a finding where the answer changes. The caller's transaction writes the bulk
-    lane. An address becomes known by a bounce, not by a delivery."""
+    lane. An address becomes known by a bounce, not by a delivery. Of one that has been erased nothing is kept: it is
+    refused anyway."""
     bounced = {each.named for each in reports if each.status == UNDELIVERABLE}
     found = addresses.resolve(connection, context.keyring, bounced, now=now)
     found |= addresses.find_all(connection, context.keyring, {each.named for each in reports} - bounced, now=now)
     of_address: dict[int, list[Report]] = defaultdict(list)
     for each in reports:
-        if each.named in found:
+        address = found.get(each.named)
+        if address is not None and not (address.is_erased or address.erasing):
             of_address[found[each.named].address_id].append(each)
     if not of_address:
         return

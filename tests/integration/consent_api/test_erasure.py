@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from consent_api.errors import ErasureHeldError, LedgerContendedError, PersonUnknownError
-from consent_api.ledger import addresses, key_rotation, links, subjects
+from consent_api.ledger import addresses, deliverability, key_rotation, links, subjects
+from consent_api.ledger.deliverability import Report
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish import pages as past
@@ -62,6 +63,44 @@ def test_nothing_of_the_person_is_found_and_the_refusal_stays(rig: ErasureRig) -
     with rig.owner.connect() as connection:
         done = audit.entries(connection, tenant="acme")
     assert [each.act for each in done] == ["erasure_ended", "erasure_begun"]
+
+
+def bounce(rig: ErasureRig, address: str) -> None:
+    report = Report(
+        named=("acme", "sms", address),
+        status="undeliverable",
+        occurred_at=None,
+        evidence={"source_system": "inbound-a"},
+    )
+    rig.ledger.write(Lane.BULK, lambda c, now: deliverability.record(c, rig.ledger.context, [report], now=now))
+
+
+def about_delivery(rig: ErasureRig) -> int:
+    """How many rows say something of a bounce, or of a text that confirmed a STOP."""
+    with rig.owner.connect() as connection:
+        return sum(
+            connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+            for table in ("deliverability", "allow_once_uses", "decisions WHERE purpose = '@delivery'")
+        )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_known_of_deliveries_goes_too_and_does_not_come_back(rig: ErasureRig, shared: bool) -> None:
+    give(rig)
+    if shared:
+        give(rig, ref=OTHER_REF)
+    bounce(rig, MARKED)
+    assert rig.verdict(MARKED).reason == "undeliverable"
+    with rig.owner.begin() as connection:
+        use = "INSERT INTO allow_once_uses SELECT address_id, decision_id, 0 FROM decision_addresses LIMIT 1"
+        connection.execute(text(use))
+    rig.erase(subject_ref=REF)
+    assert rig.verdict(MARKED).reason == ("given" if shared else "objected")
+    assert about_delivery(rig) == 0
+    if not shared:
+        bounce(rig, MARKED)
+        assert about_delivery(rig) == 0
+        assert rig.entry(MARKED).sealed_address is None
 
 
 def test_what_an_import_sends_about_an_erased_person_is_not_stored(rig: ErasureRig) -> None:

@@ -477,7 +477,9 @@ BEGIN
     END IF;
     PERFORM FROM addresses WHERE address_id = erased_id FOR UPDATE;
     SELECT array_agg(d.decision_id) INTO gone FROM decision_addresses r JOIN decisions d USING (decision_id)
-    WHERE r.address_id = erased_id AND (forget OR d.subject_id = of_subject);
+    WHERE r.address_id = erased_id AND (forget OR d.subject_id = of_subject OR d.purpose = '@delivery');
+    DELETE FROM deliverability WHERE address_id = erased_id;
+    DELETE FROM allow_once_uses WHERE address_id = erased_id;
     DELETE FROM decision_addresses WHERE address_id = erased_id AND decision_id = ANY (gone);
     -- A refusal of another person that reaches later addresses stays theirs.
     SELECT array_agg(d.decision_id) INTO orphans FROM decisions d
