@@ -76,6 +76,7 @@ def service(stack: StackSettings, kind: str, *, name: str, ports: Mapping[str, i
         pages = (f"http://127.0.0.1:{ports['http']}/openapi.json",)
     if kind == "gate":
         settings["CONSENT_RELAY_GATE_PORT"] = str(ports["http"])
+        settings["CONSENT_RELAY_GATE_API_URL"] = stack.url("api-http")
         settings["CONSENT_RELAY_GATE_KEYS_FILE"] = str(stack.gate_keys)
         settings["CONSENT_RELAY_KEYRING_FILE"] = str(stack.gate_keyring)
     if kind == "lag":
