@@ -67,13 +67,16 @@ _SEAL_AGAIN = text("SELECT seal_address_again(:address_id, CAST(:keys AS text[])
 _NewKey = tuple[str, str, str, int, bytes | None]
 
 
-def resolve(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
-    """Each address, found under any live key or created, and from now on stored under every live key."""
+def resolve(
+    connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int, create: bool = True
+) -> dict[Named, Address]:
+    """Each address, found under any live key or created, and from now on stored under every live key. Without
+    ``create`` those alone that exist."""
     if not named:
         return {}
     live = {each: keyring.live_address_keys(*each) for each in named}
     known = _known(connection, live)
-    new = {each: None for each in named if each not in known}
+    new = {each: None for each in named if create and each not in known}
     if new:
         created = _create(connection, new, now=now)
         known.update({each: _Stored(address_id=address_id) for each, address_id in created.items()})
@@ -123,14 +126,6 @@ def seal_again(connection: Connection, keyring: Keyring, address: Address, canon
         _SEAL_AGAIN, {"address_id": address.address_id, "keys": list(sealed), "sealed": list(sealed.values())}
     )
     return replace(address, sealed=sealed, canonical=canonical)
-
-
-def find_all(connection: Connection, keyring: Keyring, named: Collection[Named], *, now: int) -> dict[Named, Address]:
-    """Those of the addresses that exist; they gain their keys under a new hash key."""
-    if not named:
-        return {}
-    known = _known(connection, {each: keyring.live_address_keys(*each) for each in named})
-    return resolve(connection, keyring, known.keys(), now=now)
 
 
 def alias_names(keyring: Keyring, address: Address) -> list[Named]:

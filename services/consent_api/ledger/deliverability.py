@@ -63,7 +63,8 @@ def record(connection: Connection, context: LedgerContext, reports: Sequence[Rep
     refused anyway."""
     bounced = {each.named for each in reports if each.status == UNDELIVERABLE}
     found = addresses.resolve(connection, context.keyring, bounced, now=now)
-    found |= addresses.find_all(connection, context.keyring, {each.named for each in reports} - bounced, now=now)
+    delivered = {each.named for each in reports} - bounced
+    found |= addresses.resolve(connection, context.keyring, delivered, now=now, create=False)
     of_address: dict[int, list[Report]] = defaultdict(list)
     for each in reports:
         address = found.get(each.named)

@@ -632,3 +632,5 @@ def test_a_storm_of_webhooks_loses_nothing(tools: Tools) -> None:
         tools.decide(channel="sms", address=NUMBER, purpose="*", status="withdrawn")
         assert set(answers) == {200}
     assert len(tools.decisions()) == 200
+    labels = {"route": "/v1/inbound/{source_id}", "method": "POST", "status": "200"}
+    assert tools.registry.get_sample_value("consent_relay_api_request_seconds_count", labels) == 200
