@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import Accepted
 from consent_api.ledger.ledger import Ledger
@@ -22,6 +22,7 @@ from consent_contracts.codec import Codec
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.support.evidence import EVIDENCE
 
 DAY = 86_400 * 1_000_000
@@ -185,3 +186,17 @@ def test_the_list_by_page_and_by_command(
     lines = result.output.splitlines()
     assert len(lines) == 101
     assert lines[0].split("\t")[1:4] == ["email", "p000", "customer-1"]
+
+
+@pytest.mark.parametrize("person", [{"subject_ref": "customer-1"}, {"channel": "email", "address": EMAIL}])
+def test_an_erasure_takes_what_was_asked_for_along(
+    loop: RenewalLoop, ledger: Ledger, owner_engine: Engine, codec: Codec, person: dict[str, str]
+) -> None:  # R33
+    ledger.record([given(), given(subject_ref="customer-2"), given(purpose="newsletter", subject_ref=None)])
+    loop.turn()
+    rig = ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+    rig.erase(**person)
+    with owner_engine.connect() as connection:
+        left = connection.execute(text("SELECT count(*) FROM renewals")).scalar_one()
+    assert left == (2 if "subject_ref" in person else 0)
+    loop.turn()

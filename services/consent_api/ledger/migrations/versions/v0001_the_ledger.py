@@ -487,10 +487,11 @@ BEGIN
       AND NOT EXISTS (SELECT FROM decision_addresses r WHERE r.decision_id = d.decision_id);
     DELETE FROM pauses
     WHERE decision_id = ANY (orphans) OR (address_id = erased_id AND (forget OR decision_id = ANY (gone)));
+    DELETE FROM renewals
+    WHERE decision_id = ANY (orphans) OR (address_id = erased_id AND (forget OR decision_id = ANY (gone)));
     UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
     WHERE resolved_at IS NULL AND decision_ids && gone;
     DELETE FROM live_repeats WHERE decision_id = ANY (orphans);
-    DELETE FROM renewals WHERE decision_id = ANY (orphans) OR address_id = erased_id AND decision_id = ANY (gone);
     DELETE FROM allow_once_uses WHERE address_id = erased_id;
     IF forget THEN
         DELETE FROM deliverability WHERE address_id = erased_id;
@@ -530,10 +531,10 @@ BEGIN
     END IF;
     SELECT array_agg(decision_id) INTO gone FROM decisions WHERE subject_id = erased_id;
     DELETE FROM pauses WHERE decision_id = ANY (gone);
+    DELETE FROM renewals WHERE decision_id = ANY (gone);
     UPDATE reviews SET sealed_reply = NULL, resolution = 'withdrawal', resolved_at = moment, resolved_by = 'erasure'
     WHERE resolved_at IS NULL AND decision_ids && gone;
     DELETE FROM live_repeats WHERE decision_id = ANY (gone);
-    DELETE FROM renewals WHERE decision_id = ANY (gone);
     DELETE FROM allow_once_uses WHERE decision_id = ANY (gone);
     DELETE FROM decision_addresses WHERE decision_id = ANY (gone);
     DELETE FROM decisions WHERE decision_id = ANY (gone);
