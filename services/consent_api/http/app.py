@@ -49,7 +49,7 @@ from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.ledger.purposes import PurposeLimit
 from consent_api.ledger.recording import LedgerContext
 from consent_api.links import api as links_api
-from consent_api.links import one_click, preferences, privacy_control, start
+from consent_api.links import one_click, preferences, privacy_control, signal_api, start
 from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.making import LinkMaker
 from consent_api.links.opening import LinkPages
@@ -83,7 +83,7 @@ Every error is a problem document (RFC 9457) that names the field and the cure. 
 
 Every answer has a Request-Id: yours, if you send a well-formed one (no phone number), else ours, as in the logs."""
 
-_DESCRIBED = (links_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
+_DESCRIBED = (links_api, signal_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
 _GRACE_SECONDS = 20
@@ -148,6 +148,7 @@ def create_app(
     choices = Choices(rules, metrics, commits)
     app.include_router(links_api.routes(maker, dependencies))
     app.include_router(privacy_control.routes())
+    app.include_router(signal_api.routes(ledger, rules, themes, choices, dependencies))
     app.include_router(one_click.routes(link_pages, choices))
     app.include_router(
         start.routes(

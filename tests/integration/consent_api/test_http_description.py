@@ -66,6 +66,8 @@ CALLS: list[tuple[str, str, str, object, int]] = [
         201,
     ),
     ("POST", "/v1/notices", "/v1/notices", {"notice_id": "n"}, 422),
+    ("POST", "/v1/gpc", "/v1/gpc", {"subject_ref": "s1"}, 200),
+    ("POST", "/v1/gpc", "/v1/gpc", {}, 422),
     ("GET", "/v1/notices", "/v1/notices", None, 200),
     ("GET", "/v1/renewals", "/v1/renewals", None, 200),
     ("GET", "/v1/renewals?after=x", "/v1/renewals", None, 422),

@@ -468,6 +468,26 @@ def test_one_click_with_a_browser_s_signal_refuses_sharing_too(person: TestClien
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", statement.json()["lastUpdate"])
 
 
+def test_a_site_submits_the_signal_and_it_is_recorded_once(client: TestClient, engine: Engine) -> None:  # R23
+    person = {"subject_ref": "customer-1"}
+    grant(client, purpose="newsletter", address=EMAIL, **person)
+    grant(client, purpose="promotions", address=EMAIL, **person)
+    before = len(recorded(engine))
+    first, second = (client.post("/v1/gpc", json=person) for _ in range(2))
+    assert first.status_code == 200, first.text
+    (refusal,) = first.json()["recorded"]
+    assert (refusal["channel"], refusal["purpose"]) == ("email", "newsletter")
+    assert second.json() == {"recorded": [], "refused_before": 1}
+    assert len(recorded(engine)) == before + 1
+    assert not permitted(client, purpose="newsletter")
+    assert permitted(client)
+    by_address = client.post("/v1/gpc", json={"channel": "email", "address": "new@example.com"})
+    assert len(by_address.json()["recorded"]) == 1
+    assert client.post("/v1/gpc", json={"subject_ref": "customer-9"}).json() == {"recorded": [], "refused_before": 0}
+    for wrong in ({}, {"address": EMAIL}, {"channel": "email", "address": "none"}, {"subject_ref": EMAIL}):
+        assert client.post("/v1/gpc", json=wrong).status_code == 422, wrong
+
+
 def test_what_is_recorded_is_shown_although_the_ledger_cannot_be_read_after_it(
     person: TestClient, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,165 @@
+"""POST /v1/gpc: a browser's signal not to sell or share, as a site of the tenant received it (R23)."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+from fastapi import APIRouter, Depends, Response
+from msgspec import Meta, Struct
+
+from consent_api.domain.validation import ValidationRules, named_address, subject_reference
+from consent_api.errors import ChoiceRefusedError, FieldViolation, SubmissionInvalidError
+from consent_api.http import models, rendering
+from consent_api.http.dependencies import RequestDependencies
+from consent_api.ledger import database
+from consent_api.ledger.ledger import Ledger
+from consent_api.links import person, theme
+from consent_api.links.person import Person, Setting, State
+from consent_api.links.privacy_control import METHOD
+from consent_api.links.recording import Choices
+from consent_api.links.theme import Theme, Themes
+from consent_api.links.token import Link, LinkKind
+from consent_http import request_body
+from consent_http.api_keys import ApiKey
+from consent_http.errors import ProblemError
+from consent_http.openapi import json_body, json_response
+from consent_http.problem_details import responses
+
+T = TypeVar("T")
+
+_AT_ONCE = 2
+
+
+class SubmittedSignal(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whose browser it is: a subject, an address on a channel, or both."""
+
+    subject_ref: models.SubjectRef | None = None
+    channel: models.Channel | None = None
+    address: models.Address | None = None
+
+
+class SignalRefusal(Struct, kw_only=True):
+    """A refusal that was recorded."""
+
+    decision_id: models.DecisionId
+    channel: models.Channel
+    purpose: models.Purpose
+
+
+class SignalRecorded(Struct, kw_only=True):
+    """What the signal has refused, and how many purposes on a channel were refused before it."""
+
+    recorded: list[SignalRefusal]
+    refused_before: Annotated[int, Meta(ge=0)]
+
+
+_DECODER = msgspec.json.Decoder(SubmittedSignal)
+SENT = (SubmittedSignal,)
+ANSWERED = (SignalRecorded, SignalRefusal)
+EXAMPLES: dict[str, Sequence[object]] = {
+    "SubmittedSignal": ({"subject_ref": "customer-4711"},),
+    "SignalRecorded": (
+        {
+            "recorded": [
+                {"decision_id": "019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18", "channel": "email", "purpose": "partners"}
+            ],
+            "refused_before": 1,
+        },
+    ),
+}
+
+
+def routes(
+    ledger: Ledger, rules: ValidationRules, themes: Themes, choices: Choices, dependencies: RequestDependencies
+) -> APIRouter:
+    router = APIRouter(tags=["decisions"])
+    at_once = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def in_thread(work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=at_once)
+
+    @router.post(
+        "/v1/gpc",
+        operation_id="createSignalRefusals",
+        summary="Record that a browser asks not to sell or share",
+        description="For your site, when it gets Sec-GPC: 1 from someone it knows. Refuses the purposes that the theme"
+        " marks sale_or_share, on each channel on which the person has an address and has not refused them: sent again,"
+        " it records nothing more. It lifts nothing; do not send it for other values or for none.",
+        responses={
+            200: json_response(SignalRecorded, "Recorded; empty where there is nothing to refuse."),
+            **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
+        },
+        openapi_extra=json_body(SubmittedSignal),
+    )
+    async def submit(
+        key: Annotated[ApiKey, Depends(dependencies.submit)],
+        body: Annotated[bytes, Depends(dependencies.submit_body)],
+    ) -> Response:
+        link = _whose(request_body.decode(body, _DECODER), key.tenant, rules)
+        marked = _marked(theme.of(themes, key.tenant))
+        keyring = ledger.context.keyring
+
+        def read() -> Person:
+            return ledger.transact(lambda c: person.read(c, keyring, link, marked, now=database.clock(c)))
+
+        found = await in_thread(read)
+        concerned = [each for each in found.settings if choices.takes(each.channel)]
+        to_refuse = [each for each in concerned if each.state is not State.OFF]
+        fields = [_refusal(link, marked, each, key) for each in to_refuse]
+        try:
+            recorded = await choices.record(key.tenant, lambda now: fields) if fields else []
+        except ChoiceRefusedError:
+            raise ProblemError(
+                422,
+                "invalid-decision",
+                "A rule of this installation refuses it: nothing was recorded.",
+                cure="Ask the operator: the log names the rule.",
+            ) from None
+        return rendering.respond(
+            SignalRecorded(
+                recorded=[
+                    SignalRefusal(decision_id=result.decision_id, channel=each.channel, purpose=each.purpose)
+                    for each, result in zip(to_refuse, recorded, strict=True)
+                ],
+                refused_before=len(concerned) - len(to_refuse),
+            )
+        )
+
+    return router
+
+
+def _whose(sent: SubmittedSignal, tenant: str, rules: ValidationRules) -> Link:
+    """As the link of that person. A problem where it names no person."""
+    try:
+        if sent.address is None and sent.subject_ref is None:
+            cure = "send subject_ref, channel and address, or all three: whose browser is it?"
+            raise SubmissionInvalidError([FieldViolation(pointer="/subject_ref", code="missing", cure=cure)])
+        address = None
+        if sent.address is not None:
+            address = named_address(sent.channel or "", sent.address, rules)
+        subject_ref = None
+        if sent.subject_ref is not None:
+            named = [address] if address is not None else []
+            subject_ref = subject_reference(sent.subject_ref, rules, addresses=named)
+    except SubmissionInvalidError as error:
+        raise rendering.validation_problem(error.faults) from None
+    channel = sent.channel if address is not None else None
+    return Link(tenant=tenant, kind=LinkKind.PREFERENCES, channel=channel, address=address, subject_ref=subject_ref)
+
+
+def _marked(of_tenant: Theme) -> Theme:
+    """With what is for sale or sharing alone."""
+    purposes = tuple(each for each in of_tenant.purposes if each.sale_or_share)
+    return Theme(name=of_tenant.name, controller=of_tenant.controller, purposes=purposes)
+
+
+def _refusal(link: Link, marked: Theme, setting: Setting, key: ApiKey) -> dict[str, object]:
+    fields: dict[str, object] = {"channel": setting.channel, "purpose": setting.purpose, "status": "withdrawn"}
+    if link.subject_ref is not None:
+        fields["subject_ref"] = link.subject_ref
+    if link.address is not None and (link.subject_ref is None or link.channel == setting.channel):
+        fields["address"] = link.address
+    evidence = {"capture_method": METHOD, "source_system": f"api-key-{key.id}", "actor": "data-subject"}
+    return {**fields, "evidence": {"controller": marked.controller, **evidence}}
