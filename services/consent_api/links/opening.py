@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from consent_service.clock import now_micros
 
 PATHS = {LinkKind.ONE_CLICK: "/u/", LinkKind.PREFERENCES: "/p/"}
 _START = "/p/of/"
+_CUSTOMER_PREFIX = 64
 _OTHER_SITES = ("cross-site", "same-site")
 _NO_THEME = Theme(name="Consent Relay")
 
@@ -28,6 +30,20 @@ class Opened:
 
     link: Link
     page: Page
+
+
+def caller_of(host: str) -> str:
+    """A peer's address as limits count it: of IPv6 the network, as each customer has one, with more addresses than
+    anyone counts."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), _CUSTOMER_PREFIX), strict=False))
 
 
 def is_foreign(request: Request) -> bool:
@@ -91,7 +107,7 @@ class LinkPages:
 
     def caller(self, request: Request) -> str:
         """By whom limits go that no link bears."""
-        return request.client.host if request.client is not None else ""
+        return caller_of(request.client.host if request.client is not None else "")
 
     def _nowhere(self, request: Request) -> Response:
         nowhere = Page(theme=_NO_THEME, language=self._language(request, "en"), path="")

@@ -17,6 +17,7 @@ from consent_api.domain.validation import Purposes, ValidationRules
 from consent_api.errors import MisconfiguredError
 from consent_api.links import forms, pages, preferences, texts
 from consent_api.links.limits import Allowance, Uses
+from consent_api.links.opening import caller_of
 from consent_api.links.pages import Page
 from consent_api.links.person import Person, Setting, State
 from consent_api.links.preferences import Shown, changes
@@ -135,6 +136,22 @@ def test_a_link_waits_once_its_burst_is_used_and_no_other_does() -> None:
     assert uses.wait_seconds("b") == 0
     now = 10.0
     assert [uses.wait_seconds("a") for _ in range(2)] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("host", "caller"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::9%eth0", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_who_has_a_network_is_one_caller(host: str, caller: str) -> None:
+    assert caller_of(host) == caller
 
 
 def request(content_type: str, body: bytes) -> Request:
