@@ -112,7 +112,10 @@ class LinkPages:
     def _nowhere(self, request: Request) -> Response:
         nowhere = Page(theme=_NO_THEME, language=self._language(request, "en"), path="")
         wait = self._guesses.wait_seconds(self.caller(request))
-        return pages.fault(nowhere, 429, retry_after=wait) if wait else pages.fault(nowhere, 404)
+        if wait:
+            return pages.fault(nowhere, 429, retry_after=wait)
+        only = self.only_tenant
+        return pages.fault(nowhere, 404, start=start_path(self._prefix, only) if only is not None else None)
 
     def _language(self, request: Request, default: Language) -> Language:
         return texts.chosen(request.query_params.get("lang"), request.headers.get("accept-language"), default)

@@ -179,14 +179,15 @@ def rights(
     return _respond(page, "rights.html", form=form, requests=requests, kinds=kinds)
 
 
-def fault(page: Page, status: int, *, retry_after: int | None = None) -> Response:
-    """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded."""
+def fault(page: Page, status: int, *, retry_after: int | None = None, start: str | None = None) -> Response:
+    """404: no link of ours; 410: one that has ended; 403, 409, 429, 503: nothing was recorded. ``start``: the
+    path of the way without a link."""
     kind = _FAULTS[status]
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     name = kind.rstrip("_")
     words = page.words
     title, text = words(f"wrong.{kind}title"), words(f"wrong.{name or 'lead'}")
-    return _respond(page, "fault.html", status=status, headers=headers, title=title, text=text)
+    return _respond(page, "fault.html", status=status, headers=headers, title=title, text=text, start=start)
 
 
 def answered(state: State) -> str | None:

@@ -257,5 +257,8 @@ def test_without_a_webhook_the_page_says_how_to_get_a_link(ledger: Ledger, tmp_p
             assert "<form" not in page.text
             assert "Open the link to your choices" in page.text
         assert person.post(START, data={"address": EMAIL}).status_code == 200
-        assert person.get("/p/of/other").status_code == 404
+        wrong = person.get("/p/of/other")
+        assert wrong.status_code == 404
+        assert f'href="{START}?lang=en"' in wrong.text  # There is one tenant: from any wrong link.
+        assert wrong.text == person.get("/u/wrong").text
         assert person.get(f"{START}/accessibility").status_code == 200
