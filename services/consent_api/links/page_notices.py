@@ -9,12 +9,15 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
-from consent_api.errors import LedgerUnavailableError, MisconfiguredError, NoticeChangedError
+from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import database, notices
 from consent_api.ledger.ledger import Ledger
-from consent_api.ledger.notices import Notice
+from consent_api.ledger.notices import Notice, notice_hash
 from consent_api.links.texts import WORDS
 from consent_api.links.theme import LANGUAGES, Language, Purpose, Theme, Themes
+
+_DIGITS = 8
+"""Of the hash, in the version."""
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +33,15 @@ def notice(theme: Theme, purpose: Purpose, channel: str, language: Language) -> 
         words.of_channel("question", channel),
         words("preferences.controller", controller=theme.controller),
     )
+    text = "\n".join(lines)
+    _, _, digest = notice_hash(text).partition(":")
     return Notice(
         notice_id=f"{theme.notice.id}.{purpose.id}.{channel}",
-        version=theme.notice.version,
+        # With the text in it: a version never changes, and some of the words are ours, of this release.
+        version=f"{theme.notice.version}.{digest[:_DIGITS]}",
         language=language,
         title=title,
-        text="\n".join(lines),
+        text=text,
     )
 
 
@@ -53,26 +59,20 @@ class PageNotices:
         self._registered: set[tuple[str, Notice]] = set()
 
     def register(self, tenant: str, shown: Collection[Notice]) -> None:
-        """NoticeChangedError, LedgerUnavailableError. What this process has registered takes no statement."""
+        """LedgerUnavailableError. What this process has registered takes no statement."""
         new = [each for each in shown if (tenant, each) not in self._registered]
         if new:
             self._ledger.transact(lambda connection: _add(connection, tenant, new))
             self._registered.update((tenant, each) for each in new)
 
     def register_all(self, themes: Themes) -> None:
-        """At the start; later, with the first choice, where the database does not answer. MisconfiguredError where a
-        text was changed under the same version."""
+        """At the start; later, with the first choice, where the database does not answer."""
         for tenant, theme in themes.items():
             try:
                 self.register(tenant, [each for language in LANGUAGES for each in notices_of(theme, language)])
             except (LedgerUnavailableError, ProgrammingError) as error:  # The database monitor says so too.
                 log.warning("the notices of the pages are registered later", extra={"why": type(error).__name__})
                 return
-            except NoticeChangedError as error:
-                raise MisconfiguredError(
-                    f"CONSENT_RELAY_THEME_FILE: tenant {tenant}: {error}: raise notice.version with each change of the"
-                    " texts."
-                ) from None
 
 
 def _add(connection: Connection, tenant: str, new: Collection[Notice]) -> None:

@@ -293,13 +293,17 @@ def evidence(
     """What the page showed beside the answer. ``purpose``: None where the answer is for every one."""
     if purpose is not None:
         shown = page_notices.notice(theme, purpose, channel, language)
-        notice_id, digest = shown.notice_id, shown.hash
+        notice_id, version, digest = shown.notice_id, shown.version, shown.hash
     else:
-        notice_id, digest = theme.notice.id, notice_hash(WORDS[language]("preferences.refuse_all"))
+        notice_id, version, digest = (
+            theme.notice.id,
+            theme.notice.version,
+            notice_hash(WORDS[language]("preferences.refuse_all")),
+        )
     return {
         "controller": theme.controller,
         "notice_id": notice_id,
-        "notice_version": theme.notice.version,
+        "notice_version": version,
         "notice_hash": digest,
         "notice_language": language,
         "capture_method": method,

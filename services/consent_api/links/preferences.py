@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -14,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from consent_api.domain.addresses import same_place
 from consent_api.domain.effects import Effect
-from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError, NoticeChangedError
+from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError
 from consent_api.ledger import database
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
@@ -29,8 +28,6 @@ from consent_api.links.recording import Choices
 from consent_api.links.theme import Language, Purpose, Theme
 from consent_api.links.token import LinkKind
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -233,7 +230,7 @@ class PreferenceCentre:
             return []
         tenant = opened.link.tenant
         if agreed := _agreed(opened, asked):
-            await self._in_thread(lambda: self._register(tenant, agreed))
+            await self._in_thread(lambda: self._notices.register(tenant, agreed))
         recorded = await self._choices.record(tenant, lambda at: [_fields(opened, each, at) for each in asked])
         pairs = list(zip(asked, recorded, strict=True))
         begun = [pause for change, result in pairs for pause in _pauses(opened, change, result)]
@@ -245,13 +242,6 @@ class PreferenceCentre:
             begun = []
         paused = {each.decision_id: each.ends_at for each in begun}
         return [_saved(change, result, paused.get(result.decision_id)) for change, result in pairs]
-
-    def _register(self, tenant: str, agreed: Sequence[Notice]) -> None:
-        """Blocks. Where another text is registered the permission is refused, and a refusal beside it is recorded."""
-        try:
-            self._notices.register(tenant, agreed)
-        except NoticeChangedError as error:
-            log.error("a page shows another text than is registered", extra={"tenant": tenant, "why": str(error)})
 
     def _read(self, opened: Opened) -> Person:
         keyring, link, theme = self._ledger.context.keyring, opened.link, opened.page.theme

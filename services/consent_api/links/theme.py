@@ -99,7 +99,7 @@ class Purpose(_Model):
 
 
 class Notice(_Model):
-    """Under which the texts are recorded as evidence: raise the version with each change of them."""
+    """Under which the texts are recorded as evidence, each version with a part of the text's hash behind it."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$")] = "preference-centre"
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,39}$")]

@@ -62,5 +62,8 @@ def test_each_question_of_a_page_has_a_notice_with_all_that_is_read_beside_it(tm
         "Pouvons-nous vous écrire par e-mail ?",
         f"Responsable de ces messages : {theme.controller}",
     ]
+    changed = promotions.model_copy(update={"valid_days": 30})
+    assert found.version.startswith(f"{theme.notice.version}.")
+    assert notice(theme, changed, "email", "fr").version != found.version  # Whatever changes, a version does not.
     of_page = list(notices_of(theme, "fr"))
     assert len({each.notice_id for each in of_page}) == len(of_page) == sum(len(e.channels) for e in theme.purposes)
