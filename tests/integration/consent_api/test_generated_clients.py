@@ -41,12 +41,23 @@ from tests.support.foreign_runtimes import runtime
 README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).with_name("clients")
 CHANNELS = ("sms", "email", "voice")
-PRINTED = ["recorded in_effect", "given", "true given", "0 unknown", "1 unknown", "422 unknown_channel"]
+PUBLIC_URL = "https://choices.example.com"
+PRINTED = [
+    *("recorded in_effect given", "recorded in_effect withdrawn"),
+    *("recorded", "recorded", "refused unknown_channel"),
+    f"{PUBLIC_URL}/u/ List-Unsubscribe=One-Click",
+    "false withdrawn",
+    *("0 unknown", "1 unknown", "0 unknown"),
+    "422 unknown_channel",
+]
 TYPES = {
     "decisions": ("relay", "SubmittedDecision"),
+    "batch": ("relay", "SubmittedBatch"),
+    "links": ("relay", "LinksRequest"),
     "explain": ("relay", "ExplainRequest"),
     "check": ("gate", "CheckRequest"),
 }
+"""By the last word of a path, what is sent there."""
 GENERATED = {
     "apiTests": "false",
     "modelTests": "false",
@@ -61,7 +72,7 @@ class NoDecisions:
     def caller(self, authorization: str | None) -> ApiKey:
         return ApiKey(id="k", digest="", tenant="acme", scopes=frozenset({"check"}))
 
-    async def check(self, caller: ApiKey, request: CheckRequest) -> Sequence[Answer]:
+    async def check(self, caller: ApiKey, request: CheckRequest, authorization: str) -> Sequence[Answer]:
         now = now_micros()
         denied = Answer(permitted=False, reason="unknown", as_of=now, valid_until=now, valid_until_elapsed=0)
         return [denied] * len(request.addresses or ())
@@ -93,6 +104,7 @@ def urls(ledger: Ledger, api_key: str) -> Iterator[dict[str, str]]:
         rules=ValidationRules(channels=CHANNELS, default_region="FR"),
         metrics=ApiMetrics.on(CollectorRegistry(), channels=CHANNELS),
         health=Health(),
+        public_url=PUBLIC_URL,
     )
     gate = create_gate(NoDecisions(), GateMetrics.on(CollectorRegistry()))  # type: ignore[arg-type]
     with served(api) as api_url, served(gate) as gate_url:
@@ -110,14 +122,16 @@ def documents(urls: dict[str, str], tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
-    """The first body that the README shows for each path of TYPES, a file each."""
-    shown = re.findall(r"/v1/(\w+)\"(?:(?!```).)*?-d '(\{.*?\})'", README.read_text("utf-8"), re.DOTALL)
+    """All bodies that the README sends, in their order: for each path a file with a list."""
+    text = README.read_text("utf-8")
+    shown: dict[str, list[Any]] = {name: [] for name in TYPES}
+    for name, body in re.findall(r"curl -s \"\$[A-Z]+/v1/[\w/]*?(\w+)\"(?:(?!```).)*?-d '(\{.*?\})'", text, re.DOTALL):
+        shown[name].append(json.loads(body))
+    assert sum(map(len, shown.values())) == text.count("-d '{")
     directory = tmp_path / "bodies"
     directory.mkdir()
-    for name, body in reversed(shown):
-        if name in TYPES:
-            (directory / f"{name}.json").write_text(json.dumps(json.loads(body)))
-    assert {each.stem for each in directory.iterdir()} == set(TYPES)
+    for name, sent in shown.items():
+        (directory / f"{name}.json").write_text(json.dumps(sent))
     return directory
 
 
@@ -192,7 +206,7 @@ def test_a_client_in_typescript(
         generator = programs / "openapi-typescript" / "bin" / "cli.js"
         run([node, generator, document, "--output", node_directory / f"{name}.d.ts"], cwd=node_directory)
     typed = [
-        f'export const {body}: import("./{api}").components["schemas"]["{name}"] ='
+        f'export const {body}: import("./{api}").components["schemas"]["{name}"][] ='
         f" {(bodies / f'{body}.json').read_text('utf-8')};\n"
         for body, (api, name) in TYPES.items()
     ]

@@ -177,7 +177,7 @@ class Head(Struct, kw_only=True):
     """What does not grow with the number of decisions. ``held``: false where nothing is held about the person, but for
     the requests."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], Meta(extra_json_schema={"type": "integer"})]
     generated_at: Time
     controller: str | None
     person: Person
