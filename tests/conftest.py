@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import psycopg
 import pytest
@@ -57,6 +58,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_unconfigure() -> None:
     _shared.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--half", type=int, choices=(1, 2), help="only half of the files, for two runs side by side")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    half = config.getoption("half")
+    if half is None or not collection_path.name.startswith("test_"):
+        return None
+    return crc32(bytes(collection_path.relative_to(config.rootpath))) % 2 != half - 1 or None
 
 
 def pytest_configure(config: pytest.Config) -> None:

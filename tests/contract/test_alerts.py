@@ -54,6 +54,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
     assert named == {f"{alert['alert']} {what}" for alert in ALERTS for what in ("fires", "stays quiet")}
 
 
+@pytest.mark.long
 def test_promtool_accepts_the_rules_and_every_case_holds(tmp_path: Path) -> None:
     program = unpacked("promtool", tmp_path)
     for words in (["check", "rules", *RULES], ["test", "rules", str(CASES)]):

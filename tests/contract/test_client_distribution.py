@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 
 from tests.client_distribution import SOURCE, build, installed, run, unpacked_sdist
 
+pytestmark = pytest.mark.long
+
 REQUIRED = {"confluent-kafka", "cryptography", "fastavro", "phonenumbers"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys

@@ -196,6 +196,7 @@ def test_the_image_installs_the_versions_that_are_tested() -> None:
     assert {name: version for name, version in image.items() if tested.get(name) != version} == {}
 
 
+@pytest.mark.long
 def test_the_help_needs_no_server() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "consent_service", "up", "--help"], capture_output=True, text=True, check=True

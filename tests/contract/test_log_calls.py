@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file for place in ("services", "libs", "schemas") for file in (ROOT / place).rglob("*.py"))
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
+@pytest.mark.long
 def test_messages_hold_no_values_and_loggers_are_called_log() -> None:
     wrong = []
     for file in FILES:

@@ -66,6 +66,7 @@ def test_invented_purposes_cannot_fill_the_memory() -> None:
     assert len(tenant.kinds) == len(tenant.codes) == encoding_module.KINDS_KEPT
 
 
+@pytest.mark.long
 def test_many_shapes_are_forgotten_and_found_again() -> None:
     encoding = EntryEncoding()
     purposes = [f"p{number}" for number in range(150)]

@@ -10,6 +10,7 @@ from consent_http.ssrf import credentials_url_error
 from propagator.connectors import CATALOGUE
 from propagator.connectors.base import ConnectionSettings
 from propagator.errors import MisconfiguredError
+from tests.support.tables import each_of
 
 REFUSED = [
     "http://api.example.com", "http://10.0.0.1", "http://192.168.1.1:8080/x", "http://sandbox:8090",
@@ -40,8 +41,8 @@ def connection(name: str, url: str, **options: Any) -> ConnectionSettings:
     )
 
 
-@pytest.mark.parametrize("name", ["twilio", "sendgrid", "genesys"])
-@pytest.mark.parametrize("url", REFUSED)
+@each_of("name", ["twilio", "sendgrid", "genesys"])
+@each_of("url", REFUSED)
 def test_a_provider_that_is_sent_credentials_is_called_over_tls(name: str, url: str) -> None:
     assert credentials_url_error(url) is not None
     with pytest.raises(MisconfiguredError) as refused:
@@ -49,8 +50,8 @@ def test_a_provider_that_is_sent_credentials_is_called_over_tls(name: str, url: 
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["twilio", "sendgrid", "genesys"])
-@pytest.mark.parametrize("url", PERMITTED)
+@each_of("name", ["twilio", "sendgrid", "genesys"])
+@each_of("url", PERMITTED)
 def test_or_on_this_machine(name: str, url: str) -> None:
     assert credentials_url_error(url) is None
     CATALOGUE[name].build(connection(name, url))

@@ -11,6 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from propagator.connectors.http import HttpResponse
 from propagator.connectors.responses import raise_for_status, retry_after
 from propagator.errors import DestinationDownError, ThrottledError
+from tests.support.tables import each_of
 
 NAMES = [
     "Retry-After",
@@ -26,14 +27,14 @@ def read(**headers: str) -> float | None:
     return retry_after(CIMultiDictProxy(CIMultiDict({name.replace("_", "-"): each for name, each in headers.items()})))
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("given", ["1", "0.5", "30", "3600", " 30 "])
+@each_of("name", NAMES)
+@each_of("given", ["1", "0.5", "30", "3600", " 30 "])
 def test_small_numbers_are_seconds_to_go(name: str, given: str) -> None:
     assert read(**{name: given}) == float(given)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000, 1_000_000_000])
+@each_of("name", NAMES)
+@each_of("unit", [1, 1_000, 1_000_000, 1_000_000_000])
 def test_large_numbers_are_moments_in_the_unit_that_makes_them_one(name: str, unit: int) -> None:
     """The clock goes on while this runs."""
     seconds = read(**{name: str(int((time.time() + 1_800) * unit))})
@@ -55,8 +56,8 @@ def test_dates_are_read_and_those_that_have_passed_ask_for_nothing(name: str) ->
             assert seconds is None or 900 < seconds <= 1_800
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
+@each_of("name", NAMES)
+@each_of(
     "given",
     ["", "0", "00", "0.0", "-1", "-30", "soon", "nan", "inf", "-inf", "1e9", "\u0663\u0660", "30s", ".",
      "Wed, 21 Oct 2015",
@@ -66,8 +67,8 @@ def test_what_asks_for_no_wait_or_cannot_be_read_leaves_it_to_our_schedule(name:
     assert read(**{name: given}) is None
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("given", ["3601", "999999999", "9" * 16, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+@each_of("name", NAMES)
+@each_of("given", ["3601", "999999999", "9" * 16, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_nothing_is_waited_for_longer_than_an_hour(name: str, given: str) -> None:
     assert read(**{name: given}) == 3_600.0
 

@@ -15,6 +15,7 @@ from propagator.connectors.base import Accepted, Push, Retryable
 from propagator.connectors.http import HttpClient, HttpResponse
 from propagator.errors import MisconfiguredError
 from tests.support.call_budget import CountedBudget
+from tests.support.tables import each_of
 
 KNOWN = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE="
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -123,7 +124,7 @@ async def test_an_unknown_refusal_is_tried_again_and_never_dropped(
     ]
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("address", "public"),
     [
         ("93.184.216.34", True),
@@ -182,7 +183,7 @@ def test_private_addresses_are_known_in_every_disguise(address: str, public: boo
     assert is_public(address) is public
 
 
-@pytest.mark.parametrize(
+@each_of(
     "url",
     [
         "ftp://example.com/x",

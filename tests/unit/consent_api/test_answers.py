@@ -31,6 +31,7 @@ def test_the_first_fault_of_each_is_listed_before_the_second_of_any(counts: list
     assert answer.faults_not_listed == sum(counts) - sum(listed)
 
 
+@pytest.mark.long
 def test_a_batch_of_unknown_members_has_a_short_answer() -> None:
     rules = ValidationRules(channels=("sms",), default_region="FR")
     results: list[rendering.Result] = []

@@ -10,6 +10,7 @@ import pytest
 from consent_api.domain.validation import subject_reference
 from consent_api.domain.validation.clear_addresses import same_address, shows_address
 from consent_api.errors import SubmissionInvalidError
+from tests.support.tables import each_of
 from tests.unit.consent_api.submissions import GRANT, RULES, WITHDRAWAL, faults, read
 
 EMAILS = [
@@ -58,7 +59,7 @@ REFERENCES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("written", EMAILS + NUMBERS)
+@each_of("written", EMAILS + NUMBERS)
 def test_an_address_is_no_reference_however_it_is_written(written: str) -> None:
     assert faults({**GRANT, "subject_ref": written, "event_id": written}) == {
         "/subject_ref": "an_address",
@@ -69,7 +70,7 @@ def test_an_address_is_no_reference_however_it_is_written(written: str) -> None:
     assert written not in str(refused.value)
 
 
-@pytest.mark.parametrize("written", EMAILS + NUMBERS)
+@each_of("written", EMAILS + NUMBERS)
 def test_nor_is_it_evidence(written: str) -> None:
     taken = read({**WITHDRAWAL, "evidence": {"actor": written}})
     assert dict(taken.evidence) == {"actor": "(removed: held an address)"}
@@ -80,7 +81,7 @@ def test_a_subject_has_no_at_sign(written: str) -> None:
     assert faults({**WITHDRAWAL, "subject_ref": written}) == {"/subject_ref": "an_address"}
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
+@each_of("reference", REFERENCES)
 def test_what_is_no_address_stays_a_reference(reference: str) -> None:
     taken = read({**GRANT, "subject_ref": reference, "event_id": reference})
     assert (taken.subject_ref, taken.event_id) == (reference, reference)
@@ -120,6 +121,7 @@ def test_a_reference_does_not_hold_the_address_that_it_comes_with(address: str, 
     assert subject_reference(reference, RULES) == reference
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "piece", ["@", "a", "+1", "+1 ", "(", "tel:", "1 ", "1-", "%", "&#", "(at", "0-33-", "\u00e9", "\ufdfa"]
 )

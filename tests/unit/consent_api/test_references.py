@@ -12,6 +12,7 @@ from consent_api.domain.validation import ValidationRules, subject_reference
 from consent_api.domain.validation.invisible import normalised
 from consent_api.domain.validation.references import identifies_no_one
 from consent_api.errors import SubmissionInvalidError
+from tests.support.tables import each_of
 from tests.unit.consent_api.submissions import GRANT, RULES, WITHDRAWAL, dropped, faults, read
 
 INVISIBLE = [
@@ -22,8 +23,8 @@ INVISIBLE = [
 BLANK = [" ", "\t", "\n", "\r\n", "\x0b", "\x85", "\u00a0", "\u1680", "\u2003", "\u2028", "\u202f", "\u2800", "\u3000"]
 
 
-@pytest.mark.parametrize("mark", [*INVISIBLE, *BLANK])
-@pytest.mark.parametrize("name", ["subject_ref", "event_id"])
+@each_of("mark", [*INVISIBLE, *BLANK])
+@each_of("name", ["subject_ref", "event_id"])
 def test_blanks_around_and_invisible_characters_make_no_other_reference(mark: str, name: str) -> None:
     for written in (f"c-1{mark}", f"{mark}c-1", f"{mark}{mark}c-1{mark}"):
         assert getattr(read({**WITHDRAWAL, name: written}), name) == "c-1"
@@ -32,7 +33,7 @@ def test_blanks_around_and_invisible_characters_make_no_other_reference(mark: st
         assert subject_reference(written, RULES) == "c-1"
 
 
-@pytest.mark.parametrize("mark", INVISIBLE)
+@each_of("mark", INVISIBLE)
 def test_an_invisible_character_within_makes_no_other_reference(mark: str) -> None:
     assert subject_reference(f"c{mark}-1", RULES) == "c-1"
 
@@ -66,7 +67,7 @@ NO_ONE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("reference", NO_ONE)
+@each_of("reference", NO_ONE)
 def test_a_placeholder_for_a_reference_makes_no_person_of_all_that_have_it(reference: str) -> None:
     assert faults({**WITHDRAWAL, "subject_ref": reference}) == {"/subject_ref": "identifies_no_one"}
     assert faults({**GRANT, "subject_ref": reference, "event_id": reference}) == {
@@ -80,7 +81,7 @@ def test_a_placeholder_for_a_reference_makes_no_person_of_all_that_have_it(refer
     assert dropped(fields) == {"/subject_ref": "identifies_no_one", "/event_id": "identifies_no_one"}
 
 
-@pytest.mark.parametrize(
+@each_of(
     "reference",
     [
         "1", "10", "42", "007", "A", "a-0", "é", "customer-1", "nullable-7", "null-7", "nona", "tester", "guest-12",

@@ -19,6 +19,7 @@ from consent_api.domain.validation import (
     rfc3339,
 )
 from consent_api.errors import SubmissionInvalidError
+from tests.support.tables import each_of
 from tests.unit.consent_api.submissions import (
     GRANT,
     NOW,
@@ -36,8 +37,8 @@ MILLIS = NOW // 1_000
 REFUSING = ["refused", "withdrawn", "objected", "expired", "invalidated"]
 
 
-@pytest.mark.parametrize("status", REFUSING)
-@pytest.mark.parametrize(
+@each_of("status", REFUSING)
+@each_of(
     ("moment", "code"),
     [
         (MILLIS, "too_old"),

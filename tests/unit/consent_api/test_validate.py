@@ -6,6 +6,7 @@ import pytest
 
 from consent_api.domain.validation import EVIDENCE, micros, rfc3339, subject_reference
 from consent_api.errors import SubmissionInvalidError
+from tests.support.tables import each_of
 from tests.unit.consent_api.submissions import GRANT, NOW, RULES, SECOND, WITHDRAWAL, faults, read
 
 
@@ -69,8 +70,8 @@ def test_all_faults_are_reported_at_once() -> None:
     assert set(faults(fields)) == {"/channel", "/purpose", "/status", "/subject_ref", "/address"}
 
 
-@pytest.mark.parametrize("name", ["channel", "purpose", "status"])
-@pytest.mark.parametrize("value", [None, 7, True, [], {}, "", "\x00", "x" * 201])
+@each_of("name", ["channel", "purpose", "status"])
+@each_of("value", [None, 7, True, [], {}, "", "\x00", "x" * 201])
 def test_required_fields_must_be_text_that_means_something(name: str, value: object) -> None:
     assert f"/{name}" in faults({**WITHDRAWAL, name: value})
 

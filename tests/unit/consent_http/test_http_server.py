@@ -185,6 +185,7 @@ async def test_a_body_that_is_read_has_its_own_deadline(port: int, monkeypatch: 
     assert status(await exchange(port, head)) == 408
 
 
+@pytest.mark.long
 async def test_an_answer_that_the_client_does_not_read_ends_the_connection(
     server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ print("goes on")
 """
 
 
+@pytest.mark.long
 def test_a_client_that_is_garbage_ends_no_process() -> None:  # R63
     ran = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (0, "goes on\n"), ran.stderr

@@ -13,6 +13,7 @@ from consent_privacy import phones
 from consent_privacy.addresses import canonical
 from consent_privacy.errors import InvalidAddressError
 from consent_privacy.invisible import REMOVED
+from tests.support.tables import each_of
 
 
 def read(channel: str, address: str, region: str = "FR") -> str:
@@ -92,7 +93,7 @@ def test_a_leading_zero_that_belongs_to_the_number_stays() -> None:
     assert read("voice", "+39 06 1234 5678") == "+390612345678"
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("written", "reason"),
     [
         ("1-800-FLOWERS", "not_a_phone_number"),
@@ -133,7 +134,7 @@ def test_a_local_number_without_area_code_is_refused() -> None:
     assert outcome("voice", "555-0123", "US") == "too_short"
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("written", "expected"),
     [
         (" Ann.Example+News@EXAMPLE.com\n", "ann.example+news@example.com"),
@@ -192,7 +193,7 @@ def test_an_email_has_one_spelling(written: str, expected: str) -> None:  # R11
     assert read("email", written) == expected
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("written", "reason"),
     [
         ("ann", "no_domain"),
@@ -296,13 +297,14 @@ INVISIBLE = [
 ]
 
 
-@pytest.mark.parametrize("character", INVISIBLE)
+@each_of("character", INVISIBLE)
 def test_invisible_characters_change_no_address(character: str) -> None:  # R10 R11
     for channel, spelled in (("email", "ann.example@example.com"), ("sms", "+33639981234"), ("push", "device-7")):
         for at in range(len(spelled) + 1):
             assert read(channel, f"{spelled[:at]}{character}{spelled[at:]}") == spelled
 
 
+@pytest.mark.long
 def test_the_table_of_invisible_characters_holds_all_that_idna_ignores() -> None:
     """IDNA's table of ignored characters comes from a file of its own."""
     assert all(unicodedata.category(chr(code)) in ("Cf", "Mn", "Lo", "Cn") for code in REMOVED)

@@ -15,6 +15,9 @@ from consent_privacy import phones
 from consent_privacy.addresses import canonical
 from consent_privacy.errors import InvalidAddressError
 from consent_service import json_logs
+from tests.support.tables import each_of
+
+pytestmark = pytest.mark.long
 
 LONG = 100_000
 PROCESSOR_SECONDS = 10.0
@@ -50,7 +53,7 @@ def held(text: str) -> None:
     evidence.holds_address("actor", text, raw=text, address="+33639980001", region="FR")
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("read", "text"),
     [
         (json_logs.redact, "a" * LONG),

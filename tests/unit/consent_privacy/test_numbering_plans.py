@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from consent_privacy import numbering_plans, phones
 from consent_privacy.addresses import aliases, canonical
 from consent_privacy.errors import InvalidAddressError
+from tests.support.tables import each_of
 
 
 def read(written: str, region: str = "FR") -> str:
     return canonical("sms", written, default_region=region)
 
 
-@pytest.mark.parametrize(
+@each_of(
     ("former", "current"),
     [
         ("+225 07 12 34 56", "+2250707123456"),
@@ -103,6 +104,7 @@ def test_a_number_without_its_area_is_refused() -> None:
             read(written, region)
 
 
+@pytest.mark.long
 def test_no_current_number_is_taken_for_a_former_one() -> None:
     """The library's own examples, of every kind and region."""
     seen = 0

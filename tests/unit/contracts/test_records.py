@@ -10,6 +10,7 @@ from consent_contracts import InvalidRecordError, entry_from_avro, entry_from_ch
 from consent_contracts.checks import LAST_MOMENT, check_resolved
 from consent_contracts.join import join
 from consent_contracts.records import check_mark
+from tests.support.tables import each_of
 from tests.unit.contracts.strategies import entries
 from tests.unit.contracts.test_codec import CHANGE
 
@@ -72,7 +73,7 @@ def test_what_a_merge_writes_counts(change: dict[str, Any]) -> None:
     check_resolved({**RESOLVED, **change}, 3)
 
 
-@pytest.mark.parametrize(
+@each_of(
     "change",
     [
         {"partition": 4},
@@ -90,7 +91,6 @@ def test_what_a_merge_writes_counts(change: dict[str, Any]) -> None:
         {"channel_holes": {"s" * 33: "h"}},
         {"channel_holes": {"": "h"}},
     ],
-    ids=str,
 )
 def test_what_no_merge_writes_does_not_count(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidRecordError):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from consent_contracts import Codec, Topics, UnreadableError, schemas
 from consent_contracts.topics import subject
 from consent_contracts.writer_schema import parse
+from tests.support.tables import each_of
 
 TOPICS = Topics()
 PROMPT_SECONDS = 30.0
@@ -208,7 +209,7 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@each_of("name", HOSTILE)
 def test_a_schema_that_could_stop_a_reader_is_refused(name: str) -> None:  # R16
     schema, why = HOSTILE[name]
     codec, began = codec_with(json.dumps(schema)), time.monotonic()
@@ -257,8 +258,8 @@ HARMLESS: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("name", HARMLESS)
+@each_of("before", [False, True])
+@each_of("name", HARMLESS)
 def test_a_further_field_is_passed_over(name: str, before: bool) -> None:
     kind, value = HARMLESS[name]
     for _ in range(10 if name == "deep" else 0):
@@ -379,8 +380,9 @@ def test_a_value_that_no_topic_takes_is_refused() -> None:
     assert refused.value.reason == "too_large"
 
 
-@pytest.mark.parametrize("body", [body for body in BODIES if body != "fits"])
-@pytest.mark.parametrize("name", schemas.RECORD_NAMES)
+@pytest.mark.long
+@each_of("body", [body for body in BODIES if body != "fits"])
+@each_of("name", schemas.RECORD_NAMES)
 def test_no_bytes_under_our_own_schemas_hold_a_reader_up(name: str, body: str) -> None:  # R16
     topic = next(spec.name for spec in TOPICS.specs() if name in spec.record_names)
     codec, began = Codec(Registry()), time.monotonic()
@@ -430,6 +432,7 @@ def test_no_schema_and_no_bytes_raise_anything_but_unreadable(extra: Any, body: 
         assert datum.keys() == SUBMITTED.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", schemas.RECORD_NAMES)
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)

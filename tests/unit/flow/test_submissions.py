@@ -241,6 +241,7 @@ def test_where_no_person_can_be_recorded_not_each_is_tried() -> None:
         assert [each for each in order if each % 50 == person] == list(range(person, 200, 50))
 
 
+@pytest.mark.long
 def test_persons_who_are_held_at_the_head_of_a_batch_hold_up_no_others() -> None:
     ledger = TimedLedger(most=1_000)
     ledger.people, ledger.lock_seconds = 1_000, 0.005

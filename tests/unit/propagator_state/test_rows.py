@@ -119,6 +119,7 @@ def many(status: str) -> list[Decision]:
     return [decision(each, "newsletter", status) for each in range(6_000)]
 
 
+@pytest.mark.long
 def test_one_more_refusal_is_taken_over_without_a_call(codec: Codec) -> None:
     tool, known = Tool(codec, SAME), many("withdrawn")
     tool.take(entry(*known))

@@ -355,6 +355,7 @@ def test_a_fill_makes_older_rows_unknown_and_what_was_recorded_before_it_bulk(be
     assert [each.address_key for each in bench.pending()] == ["h1.b"]
 
 
+@pytest.mark.long
 def test_a_scan_that_was_broken_off_begins_again(bench: Bench) -> None:
     for number in range(500):
         bench.apply(LIST, (f"h1.{number}", bench.entry(f"h1.{number}", 50)))
@@ -516,6 +517,7 @@ def test_what_backs_off_is_found_by_its_time_and_is_not_in_the_way_of_others(ben
     assert tables.counts("crm") == {(True, "suppress"): 101}
 
 
+@pytest.mark.long
 def test_a_refill_reads_no_more_than_it_may_return_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         key = f"h1.b{number:03}"

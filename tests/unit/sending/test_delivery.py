@@ -176,6 +176,7 @@ def test_another_tenants_entry_that_a_faulty_state_plans_is_not_sent() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_a_failing_address_backs_off_in_its_row_and_never_delays_others() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=10))
@@ -203,6 +204,7 @@ def test_a_failing_address_backs_off_in_its_row_and_never_delays_others() -> Non
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_the_backoff_of_an_address_outlives_the_worker() -> None:
     async def scenario() -> None:
         rig = Rig()

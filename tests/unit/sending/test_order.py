@@ -83,6 +83,7 @@ def test_bulk_gets_a_tenth_of_the_calls_under_a_live_flood() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_bulk_leaves_a_token_for_the_next_live_push() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=0.5, burst=2))
@@ -99,6 +100,7 @@ def test_bulk_leaves_a_token_for_the_next_live_push() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_live_pushes_that_can_keep_the_promise_go_first_and_every_fourth_call_takes_the_oldest() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=2, burst=2))
@@ -121,6 +123,7 @@ def test_live_pushes_that_can_keep_the_promise_go_first_and_every_fourth_call_ta
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_a_new_live_push_finds_space_in_a_window_that_is_full_of_old_ones() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=1, per_second=2, burst=2))
@@ -266,6 +269,7 @@ def test_targets_of_addresses_that_are_pending_since_the_same_time_take_turns() 
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_live_calls_of_one_target_are_filled_however_much_bulk_waits_for_another() -> None:
     async def scenario() -> None:
         targets = {"newsletter": ("t1",), "survey": ("t2",)}

@@ -62,6 +62,7 @@ def test_an_outage_of_an_hour_ends_with_one_delivery_for_each_address_in_order()
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_an_outage_is_two_lines_of_the_log_whose_first_has_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination())
@@ -81,6 +82,7 @@ def test_an_outage_is_two_lines_of_the_log_whose_first_has_the_reason(caplog: py
     assert (opened.levelname, vars(opened)["why"], closed.levelname) == ("WARNING", "http_503", "INFO")
 
 
+@pytest.mark.long
 def test_an_outage_counts_against_no_address() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -169,6 +171,7 @@ def impossible(rig: Rig) -> list[str]:
     return [each.address_key for each in rig.state.receipts if each.stage == "impossible"]
 
 
+@pytest.mark.long
 def test_a_target_that_refuses_everything_ends_nothing_and_holds_up_no_other() -> None:  # R2, R26
     async def scenario() -> None:
         targets = {"newsletter": ("t1",), "survey": ("t2",)}
@@ -214,6 +217,7 @@ def test_two_invalid_addresses_at_one_of_two_targets_hold_it_up_for_one_call() -
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_refusals_one_call_after_another_end_at_most_one_until_the_target_accepts_another() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -279,6 +283,7 @@ def test_a_list_that_is_full_still_lifts_and_is_filled_once_there_is_space() -> 
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_targets_that_stop_nothing_are_counted_and_looked_for_again() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -300,6 +305,7 @@ def test_targets_that_stop_nothing_are_counted_and_looked_for_again() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_a_target_that_disappears_at_the_tool_is_found_without_a_push() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -441,6 +447,7 @@ def test_an_unknown_target_holds_only_its_own_pushes() -> None:
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_a_target_that_fails_its_trial_is_quarantined_again() -> None:
     async def scenario() -> None:
         rig = Rig(destination=destination(batch=25))
@@ -520,6 +527,7 @@ def test_the_backlog_of_an_outage_is_drained_soon_after_it(seed: int) -> None:  
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_one_odd_address_and_nothing_else_is_tried_within_bounds_and_holds_a_new_push_up_for_a_second() -> None:
     async def scenario() -> None:
         rig = Rig()
@@ -576,6 +584,7 @@ def test_a_call_that_never_ends_stops_the_heartbeat() -> None:  # R41
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_a_destination_that_is_down_for_long_is_waited_for_with_a_heartbeat() -> None:  # R41
     async def scenario() -> None:
         rig = Rig()

@@ -72,6 +72,7 @@ def test_rows_of_an_erased_address_are_forgotten_once_nothing_is_left_to_send() 
     virtually(scenario())
 
 
+@pytest.mark.long
 def test_many_records_are_worked_off_in_slices() -> None:
     async def scenario() -> None:
         rig = Rig()

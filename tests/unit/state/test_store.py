@@ -107,6 +107,7 @@ def test_scan_returns_the_rows_between_two_keys_across_reads(tmp_path: Path, mon
     store.close()
 
 
+@pytest.mark.long
 def test_a_scan_does_not_read_past_what_was_deleted_behind_its_end(tmp_path: Path) -> None:
     store = opened(tmp_path / "s")
     batch = store.batch()
@@ -314,6 +315,7 @@ def test_directory_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     first.close()
 
 
+@pytest.mark.long
 def test_a_crash_loses_what_was_not_flushed_with_its_positions(tmp_path: Path) -> None:
     left_by_a_killed_process(tmp_path / "0", flushed=10)
     store = opened(tmp_path / "0")

@@ -213,6 +213,7 @@ def test_state_is_not_ahead_of_a_transaction_that_never_came_about(bench: Bench)
     assert bench.stored() is None
 
 
+@pytest.mark.long
 def test_fenced_worker_that_may_be_a_zombie_takes_nothing_back(bench: Bench) -> None:
     bench.owned = False
     bench.writer.failures = [WriterFencedError("fenced")]

@@ -13,6 +13,7 @@ from consent_api.errors import RefusedWebhook, WebhookRefusedError
 from consent_api.inbound.providers import PROVIDERS, Account, InboundEvent, Kind, Payload, Webhook
 from tests.support import provider_webhooks as sent
 from tests.support.provider_webhooks import Sent
+from tests.support.tables import each_of
 
 NOW = 1_790_000_000
 URL = "https://consent.example.com/v1/inbound/tool"
@@ -363,7 +364,7 @@ SAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"{sample.provider}-{sample.kind}")
+@each_of("sample", SAMPLES)
 def test_what_a_provider_reports_is_read(sample: Sample) -> None:  # R21
     event = only(read(sample.provider, sample.request, secrets=sample.secrets))
     assert (event.kind, event.address) == (sample.kind, sample.address)
@@ -371,7 +372,7 @@ def test_what_a_provider_reports_is_read(sample: Sample) -> None:  # R21
     assert event.id is None or (sample.address not in event.id and "33639980001" not in event.id)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"{sample.provider}-{sample.kind}")
+@each_of("sample", SAMPLES)
 def test_a_forgery_is_refused(sample: Sample) -> None:
     strangers = {
         "generic": (sent.webhook_secret(),),
@@ -391,9 +392,7 @@ def test_a_forgery_is_refused(sample: Sample) -> None:
     assert refused.value.reason is RefusedWebhook.BAD_SIGNATURE
 
 
-@pytest.mark.parametrize(
-    "sample", SAMPLES[:1] + [s for s in SAMPLES if s.provider != "twilio"], ids=lambda s: s.provider
-)
+@each_of("sample", SAMPLES[:1] + [s for s in SAMPLES if s.provider != "twilio"])
 def test_a_request_that_is_not_signed_is_refused(sample: Sample) -> None:
     bare = {"content-type": sample.request.headers["content-type"]}
     body = sample.request.body
@@ -546,8 +545,8 @@ def test_an_event_that_cannot_be_read_stops_no_other() -> None:
     assert payload.unreadable == 3
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"1", b'"stop"', b"a=%ff", b"=&=&" * 1000])
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@each_of("body", [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"1", b'"stop"', b"a=%ff", b"=&=&" * 1000])
+@each_of("provider", sorted(PROVIDERS))
 def test_no_body_raises_anything_but_a_refusal(provider: str, body: bytes) -> None:
     for media in (sent.FORM, sent.JSON, "multipart/form-data", ""):
         for request in (

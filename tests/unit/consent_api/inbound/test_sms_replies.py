@@ -20,6 +20,7 @@ def labelled() -> list[tuple[Meaning, str, str]]:
     return [(Meaning(row["meaning"]), row["language"], row["reply"]) for row in rows]
 
 
+@pytest.mark.long
 def test_no_stop_is_missed_and_few_are_invented() -> None:  # R18
     replies = labelled()
     assert len(replies) >= 500
@@ -63,6 +64,7 @@ def test_a_reply_longer_than_a_message_is_not_read_to_its_end_and_is_in_doubt() 
     assert read("\ufdfa" * 10 * LONGEST).meaning is Meaning.UNCLEAR
 
 
+@pytest.mark.long
 def test_no_text_takes_long() -> None:
     letters = random.Random(13)
     texts = [
