@@ -79,7 +79,12 @@ def headers(message: Message) -> list[tuple[str, bytes | None]]:
         found = _call_headers(message)
     except (SystemError, UnicodeError):
         return []
-    return [(name, value.encode() if isinstance(value, str) else value) for name, value in found or ()]
+    return [(name, as_bytes(value)) for name, value in found or ()]
+
+
+def as_bytes(data: str | bytes | None) -> bytes | None:
+    """A key, a value or a header of a record: bytes, though the client's types allow texts."""
+    return data.encode() if isinstance(data, str) else data
 
 
 def producer(bootstrap: str, client_config: Mapping[str, Any] | None = None, **overrides: Any) -> Producer:

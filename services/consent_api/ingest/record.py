@@ -35,7 +35,7 @@ class Consumed:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is None or partition is None or offset is None:
             raise ValueError("not a record but an event of the client")
-        value, timestamp = _bytes(message.value()), message.timestamp()[1]
+        value, timestamp = clients.as_bytes(message.value()), message.timestamp()[1]
         if value is not None and len(value) > MAX_VALUE_BYTES:
             reason = f"its value of {len(value)} bytes is larger than any of ours"
             return cls._unfetchable(topic, partition, offset, timestamp, reason)
@@ -44,7 +44,7 @@ class Consumed:
             partition=partition,
             offset=offset,
             timestamp=timestamp,
-            key=_bytes(message.key()),
+            key=clients.as_bytes(message.key()),
             value=value,
             headers=tuple(clients.headers(message)),
         )
@@ -72,8 +72,3 @@ class Consumed:
     def coordinates(self) -> str:
         """`topic:partition:offset`."""
         return f"{self.topic}:{self.partition}:{self.offset}"
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    """The client hands over bytes; its type hints also allow text."""
-    return value.encode() if isinstance(value, str) else value

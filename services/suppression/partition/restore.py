@@ -158,12 +158,8 @@ def _unrecognised(message: Message) -> UnrecognisedRecord:
         topic=topic,
         partition=partition,
         offset=offset,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
+        key=clients.as_bytes(message.key()),
+        value=clients.as_bytes(message.value()),
         headers=clients.headers(message),
         timestamp=message.timestamp()[1],
     )
-
-
-def _bytes(data: str | bytes | None) -> bytes | None:
-    return data.encode() if isinstance(data, str) else data

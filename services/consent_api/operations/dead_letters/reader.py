@@ -137,8 +137,8 @@ class DeadLetterReader:
                         partition=partition,
                         offset=offset,
                         timestamp=message.timestamp()[1],
-                        key=_bytes(message.key()) or b"",
-                        value=_bytes(message.value()),
+                        key=clients.as_bytes(message.key()) or b"",
+                        value=clients.as_bytes(message.value()),
                         mark=_mark(clients.headers(message)),
                     )
         finally:
@@ -158,10 +158,6 @@ def _ends(consumer: Consumer, topics: Sequence[str]) -> dict[tuple[str, int], in
     except KafkaException as error:
         raise KafkaUnavailableError(error.args[0].name()) from None
     return ends
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
 
 
 def _mark(headers: object) -> str | None:
