@@ -29,6 +29,8 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+FILES = ("text/csv", "text/html", "application/pdf")
+"""Of a person's data. JSON alone is described: of several kinds a generated client returns any."""
 SENT = ("SubmittedDecision", "NamedAddress", "ExplainRequest", "CheckRequest")
 LIKELY: dict[str, list[str]] = {
     "channel": ["sms", "email", "voice"],
@@ -79,7 +81,8 @@ def test_every_operation_answers_as_it_is_described(
                 headers["Idempotency-Key"] = str(uuid4())
             response = case.call(base_url=service.url, headers=headers, timeout=MAX_SECONDS)
             assert len(response.content) <= MAX_ANSWER_BYTES
-            case.validate_response(response, checks=CHECKS)
+            is_file = any(kind.startswith(FILES) for kind in response.headers.get("content-type", ()))
+            case.validate_response(response, checks=CHECKS[:2] if is_file else CHECKS)
 
         holds()
     assert len(called) == sum(len(path) for path in document["paths"].values())
