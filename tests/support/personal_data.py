@@ -84,6 +84,7 @@ HEAD = model.Head(
                 ),
             ],
             delivered_at="2026-11-20T09:30:00Z",
+            code_at="2026-11-21T09:30:00Z",
         ),
         model.HeldAddress(
             channel="sms",

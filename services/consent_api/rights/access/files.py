@@ -60,7 +60,7 @@ def _head(head: model.Head) -> Iterator[Cells]:
         linked = {"state": "unlinked" if address.unlinked_at is not None else "linked" if address.linked_at else ""}
         place = {"channel": address.channel, "address": address.address}
         yield {"record": "address", **place, **linked, "at": address.known_since, "expires_at": address.unlinked_at}
-        for name in ("erased_at", "bounced_at", "delivered_at"):
+        for name in ("erased_at", "bounced_at", "delivered_at", "code_at"):
             if (at := getattr(address, name)) is not None:
                 yield {"record": f"address_{name}", **place, "at": at}
         for current in address.current:
@@ -136,6 +136,8 @@ def _decision(each: model.HeldDecision) -> Iterator[Cells]:
         **msgspec.structs.asdict(each.evidence),
         "source_system": each.evidence.source_system or each.source_system,
     }
+    if each.renewal_asked_at is not None:
+        yield {"record": "renewal_asked", **common, "channel": each.channel, "at": each.renewal_asked_at}
     yield from (_passed_on(receipt, common) for receipt in each.passed_on)
 
 

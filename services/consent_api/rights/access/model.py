@@ -55,6 +55,7 @@ class HeldAddress(Struct, kw_only=True, omit_defaults=True):
     erased_at: Annotated[Time, Meta(description="The last erasure; what is held since is shown.")] | None = None
     bounced_at: Annotated[Time, Meta(description="When a message last came back for good.")] | None = None
     delivered_at: Annotated[Time, Meta(description="When a message last arrived, of late.")] | None = None
+    code_at: Annotated[Time, Meta(description="When a code was last made for it, to let the person in.")] | None = None
 
 
 class RetainedProof(Struct, kw_only=True):
@@ -119,7 +120,7 @@ class PassedOn(Struct, kw_only=True):
     detail: str | None
 
 
-class HeldDecision(Struct, kw_only=True):
+class HeldDecision(Struct, kw_only=True, omit_defaults=True):
     """A choice of the person, with its evidence, and its effect when the export was made."""
 
     decision_id: DecisionId
@@ -139,6 +140,7 @@ class HeldDecision(Struct, kw_only=True):
     evidence: Evidence
     addresses: Annotated[list[Unreadable], Meta(description="Those of the person that it reached.")]
     passed_on: list[PassedOn]
+    renewal_asked_at: Annotated[Time, Meta(description="When its renewal was asked for.")] | None = None
 
 
 class DecidedByAnother(Struct, kw_only=True, omit_defaults=True):

@@ -59,8 +59,10 @@ SELECT DISTINCT r.address_id FROM decisions d JOIN decision_addresses r USING (d
 WHERE d.subject_id = :subject_id
 """)
 _ADDRESSES = text("""
-SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at, b.delivered_at
+SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at, b.delivered_at,
+       c.made_at
 FROM address_keys k JOIN addresses a USING (address_id) LEFT JOIN deliverability b USING (address_id)
+LEFT JOIN address_codes c ON c.tenant = k.tenant AND c.channel = k.channel AND c.address_key = k.address_key
 WHERE k.address_id = ANY(CAST(:ids AS bigint[])) ORDER BY a.created_at, k.address_id, k.address_key
 """)
 _RETAINED = text("""
@@ -90,6 +92,7 @@ SELECT decision_id FROM (
 _DECISIONS = text(f"""
 SELECT d.decision_id::text AS decision_id, s.subject_ref, d.channel, d.purpose, d.status, d.occurred_at, d.effective_at,
        d.recorded_at, d.expires_at, d.event_source, d.event_id, d.source_system, d.evidence, {MARK},
+       (SELECT n.asked_at FROM renewals n WHERE n.decision_id = d.decision_id AND n.due) AS renewal_asked_at,
        ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
 FROM decisions d LEFT JOIN subjects s USING (subject_id)
 WHERE d.decision_id = ANY(CAST(:ids AS uuid[])) ORDER BY d.decision_id
@@ -123,6 +126,7 @@ class _Address:
     erased_at: int | None
     bounced_at: int | None
     delivered_at: int | None
+    code_at: int | None
     own: bool
 
 
@@ -267,6 +271,7 @@ class Export:
             erased_at=row.erased_at,
             bounced_at=row.bounced_at,
             delivered_at=row.delivered_at,
+            code_at=max((each.made_at for each in rows if each.made_at is not None), default=None),
             own=is_proven or is_linked,
         )
 
@@ -393,6 +398,7 @@ class Export:
             evidence=msgspec.convert(row.evidence, Evidence),
             addresses=[found.by_id[each].clear for each in reached],
             passed_on=passed_on,
+            renewal_asked_at=_time(row.renewal_asked_at),
         )
 
     def _review(self, row: Row[Any]) -> model.HeldReview:
@@ -439,6 +445,7 @@ def _held_address(address: _Address, current: CurrentDecisions, at: int) -> mode
         erased_at=_time(address.erased_at) if address.own else None,
         bounced_at=_time(address.bounced_at) if address.own else None,
         delivered_at=_time(address.delivered_at) if address.own else None,
+        code_at=_time(address.code_at) if address.own else None,
     )
 
 

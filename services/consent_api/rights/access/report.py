@@ -84,7 +84,7 @@ class _Writer(Phrases):
             lines.append((self.words("access.unlinked"), self.day(each.unlinked_at)))
         elif each.linked_at is not None:
             lines.append((self.words("access.linked"), self.day(each.linked_at)))
-        for name in ("erased", "bounced", "delivered"):
+        for name in ("erased", "bounced", "delivered", "code"):
             if (at := getattr(each, f"{name}_at")) is not None:
                 lines.append((self.words(f"access.{name}"), self.moment(at)))
         for current in sorted(each.current, key=lambda one: one.purpose == EVERY_PURPOSE):
@@ -122,6 +122,8 @@ class _Writer(Phrases):
         yield t("access.recorded"), self.moment(each.recorded_at)
         if each.expires_at is not None:
             yield t("access.ends"), self.moment(each.expires_at)
+        if each.renewal_asked_at is not None:
+            yield t("access.renewal"), self.moment(each.renewal_asked_at)
         yield t("access.effect"), t.of_channel("effect", each.effect)
         if each.addresses:
             yield t("access.reached"), ", ".join(map(self.clear, each.addresses))
