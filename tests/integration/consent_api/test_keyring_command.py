@@ -10,6 +10,7 @@ from sqlalchemy import URL, Engine, text
 
 from consent_api.cli.keyring import keyring as command
 from consent_api.ledger import key_rotation
+from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish import merged
 from consent_contracts.codec import Codec
@@ -18,7 +19,8 @@ from consent_kafka import clients
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from local_stack.servers import ServerEndpoints
-from tests.integration.consent_api.accepted import decision
+from tests.integration.consent_api.accepted import EVIDENCE_TEXTS, decision
+from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.integration.consent_api.test_ledger_rotation import under
 
 
@@ -202,3 +204,21 @@ def test_a_database_without_the_ledger_is_reported(
     elsewhere = owner.set(database=other).render_as_string(hide_password=False)
     monkeypatch.setenv("CONSENT_RELAY_API_DATABASE", elsewhere)
     assert "consent-relay migrate" in commands.run("promote", "acme", "h2", code=1)
+
+
+def test_retire_refuses_a_key_under_which_erased_persons_are_known_alone(
+    commands: Commands, ledger: Ledger, owner_engine: Engine, codec: Codec
+) -> None:  # R33
+    """They cannot be hashed again: without the key an import would bring them back."""
+    rig = ErasureRig(ledger=under(ledger, commands.keyring()), owner=owner_engine, codec=codec)
+    person = {"address": "+33639987711", "subject_ref": "customer-4711", "purpose": "survey"}
+    rig.record("given", evidence=EVIDENCE_TEXTS, **person)
+    rig.erase(subject_ref="customer-4711")
+    commands.run("rotate", "--tenant", "acme")
+    commands.republished(ledger, "h2")
+    commands.run("promote", "acme", "h2")
+    output = commands.run("retire", "acme", "h1", code=1)
+    assert "3 erased addresses and persons of tenant acme are known by h1 alone" in output
+    assert commands.ids() == [("h1", False), ("h2", True)]
+    rig.ledger = under(ledger, commands.keyring())
+    assert rig.refused(decision("given", bulk=True, **person), lane=Lane.BULK) == "erased"
