@@ -51,7 +51,8 @@ class Page:
         """The same page in the other language: of one that answers a form, the page that has the form."""
         first, _, rest = self.below.partition("/")
         below = {"search": "", "logout": "login", "reviews": "reviews"}.get(first, self.below)
-        below = below.removesuffix("/requests") if first == "person" and rest else below.removesuffix("/data")
+        below = below.removesuffix("/requests") if first == "person" and rest else below
+        below = below.removesuffix("/data").removesuffix("/rectification") if first == "requests" else below
         other = next(each for each in LANGUAGES if each != self.language)
         return f"{self.root}{below}?lang={other}"
 

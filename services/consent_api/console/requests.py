@@ -115,7 +115,10 @@ class _Acts:
             person_id=self._person_id(visit, found, now=now) if visit.session.key.allows("read") else None,
             may_write=visit.session.key.allows(WRITE),
             may_export=found.person is not None and found.kind in _EXPORTED and visit.session.key.allows(WRITE),
-            may_erase=_may_be_erased(found) and visit.session.key.allows(WRITE),
+            may_erase=_waits_for(found, Kind.ERASURE) and visit.session.key.allows(WRITE),
+            may_rectify=_waits_for(found, Kind.RECTIFICATION) and visit.session.key.allows(WRITE),
+            old=reading.written(found.person.address) if found.person is not None and found.person.address else None,
+            channels=[(each, rows.channel_title(visit.page, each)) for each in self._rules.channels],
             problem=problem,
             text=text,
         )
@@ -218,5 +221,6 @@ class _Acts:
         return sessions.seal(self._console.keyring, visit.session.token, subject, now=now)
 
 
-def _may_be_erased(found: RightsRequest) -> bool:
-    return found.kind is Kind.ERASURE and found.state is State.OPEN and found.person is not None
+def _waits_for(found: RightsRequest, kind: Kind) -> bool:
+    """Whether it can be carried out here: it is open, and the person is known."""
+    return found.kind is kind and found.state is State.OPEN and found.person is not None

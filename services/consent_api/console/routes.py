@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from consent_api.console import agent, erasure, login, requests, reviews, search
+from consent_api.console import agent, erasure, login, rectification, requests, reviews, search
 from consent_api.console.entry import Console
 from consent_api.domain.validation import ValidationRules
 from consent_api.http.reviews import Resolver
@@ -26,5 +26,6 @@ def routes(
     router.include_router(reviews.routes(console, resolver))
     router.include_router(requests.routes(console, rules))
     router.include_router(erasure.routes(console, notify_seconds=notify_seconds))
+    router.include_router(rectification.routes(console, rules))
     router.include_router(search.routes(console, rules))
     return router

@@ -14,7 +14,7 @@ _CLASSES = ("live", "bulk")
 _LOGIN_OUTCOMES = ("begun", "refused", "limited", "foreign_form")
 _CONSOLE_ACTS = (
     *("person_viewed", "answer_printed", "looked_up", "spoken_withdrawal", "review_resolved"),
-    *("request_opened", "request_resolved", "data_exported", "erasure_begun"),
+    *("request_opened", "request_resolved", "data_exported", "erasure_begun", "rectified"),
 )
 _LINK_KINDS = ("one-click", "preferences")
 _LINK_OUTCOMES = ("shown", "recorded", "wrong_token", "foreign_form", "outdated", "limited", "unavailable")
@@ -160,7 +160,7 @@ class ApiMetrics:
                 "consent_relay_api_console_acts_total",
                 "What employees did in the console, by act: person_viewed, answer_printed, looked_up (a number, on the"
                 " agents' page), spoken_withdrawal, review_resolved, request_opened, request_resolved (or"
-                " extended), data_exported, erasure_begun."
+                " extended), data_exported, erasure_begun, rectified."
                 " Who did it is in the audit entries.",
                 ["act"],
                 registry=registry,

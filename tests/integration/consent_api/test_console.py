@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -223,21 +223,21 @@ FORMS = [
     (f"/console/requests/{uuid4()}", {"action": "done"}),
     (f"/console/requests/{uuid4()}/data", {"format": "json"}),
     (f"/console/requests/{uuid4()}/erasure", {}),
+    (f"/console/requests/{uuid4()}/rectification", {"channel": "sms", "old": NUMBER, "new": "+33639980002"}),
     ("/console/person/x/requests", {"kind": "erasure", "note": "x"}),
 ]
 
 
-@pytest.mark.parametrize(("path", "fields"), FORMS)
-def test_no_form_is_taken_from_another_page(
-    browser: TestClient, owner_engine: Engine, path: str, fields: Mapping[str, str]
-) -> None:
+def test_no_form_is_taken_from_another_page(browser: TestClient, owner_engine: Engine) -> None:
     sign_in(browser, key(owner_engine))
-    other = form_of(browser.get("/console/"), "search" if "search" not in path else "logout")
-    for sent in ({}, {"form": ""}, {"form": "0" * 64}, {"form": other}):
-        assert browser.post(path, data={**fields, **sent}).status_code == 403
+    first = browser.get("/console/")
+    for path, fields in FORMS:
+        other = form_of(first, "search" if "search" not in path else "logout")
+        for sent in ({}, {"form": "0" * 64}, {"form": other}):
+            assert browser.post(path, data={**fields, **sent}).status_code == 403, path
     cross = TestClient(browser.app, cookies=browser.cookies)
+    right = form_of(first, "search")
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
-        right = form_of(browser.get("/console/"), "search")
         assert cross.post("/console/search", data={"form": right, "query": "x"}, headers=headers).status_code == 403
         assert cross.post("/console/login", data={"key": "x"}, headers=headers).status_code == 403
     with owner_engine.connect() as connection:
@@ -494,6 +494,32 @@ def test_an_erasure_begins_after_a_look_at_what_goes_and_what_stays(
     assert "erasure_begun" in {act for _, act in audited(owner_engine)}
     # Of a request for something else it is none.
     assert browser.get(f"/console/requests/{uuid4()}/erasure").status_code == 404
+
+
+def test_an_address_is_corrected_with_the_refusals_alone(
+    browser: TestClient, program: TestClient, owner_engine: Engine
+) -> None:
+    grant(program, channel="email", address="somone@example.com")
+    grant(program, channel="email", address="somone@example.com", purpose="newsletter", status="withdrawn")
+    sign_in(browser, key(owner_engine))
+    person = search(browser, REFERENCE)
+    opened = browser.post(
+        f"{person.url.path}/requests",
+        data={"form": form_of(person, "/requests"), "kind": "rectification", "note": "called back"},
+    )
+    path, form = f"{opened.url.path}/rectification", form_of(opened, "/rectification")
+    for old, new in (("somone@example.com", "someone"), ("other@example.com", EMAIL), (EMAIL, EMAIL)):
+        wrong = browser.post(path, data={"form": form, "channel": "email", "old": old, "new": new})
+        assert wrong.status_code == 422
+    done = browser.post(path, data={"form": form, "channel": "email", "old": "somone@example.com", "new": EMAIL})
+    assert done.status_code == 200
+    assert "Done" in plain(done)
+    shown = plain(search(browser, EMAIL))
+    assert "Withdrawn" in shown
+    assert "May be contacted" not in shown
+    assert "rectified" in {act for _, act in audited(owner_engine)}
+    again = browser.post(path, data={"form": form, "channel": "email", "old": "somone@example.com", "new": EMAIL})
+    assert again.status_code == 404
 
 
 def test_it_speaks_french(browser: TestClient, owner_engine: Engine) -> None:

@@ -229,6 +229,11 @@ async def test_each_page_is_readable_at_every_size(tab: Tab, site: str, token: s
     await check(tab, "console-person")
     await tab.open(await tab.evaluate("document.querySelector('.head .button').href"))
     await check(tab, "console-answer")
+    await tab.call("Emulation.setEmulatedMedia", media="print")
+    heights = "[...document.querySelectorAll('.top,.screen')].map(each => each.offsetHeight)"
+    assert set(await tab.evaluate(heights)) == {0}, "menus and buttons are not printed"
+    (PICTURES / "console-answer-print.png").write_bytes(await tab.picture())
+    await tab.call("Emulation.setEmulatedMedia", media="")
     for name in ("reviews", "requests"):
         await tab.open(f"{site}/console/{name}?lang=en")
         await check(tab, f"console-{name}")
