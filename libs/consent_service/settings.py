@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -108,17 +108,21 @@ class ProcessSettings(LinkSettings):
         return init_settings, _EnvironmentSource(settings_cls), _FileSource(settings_cls)
 
 
+def _readable(path: Path) -> Path:
+    if not os.access(path, os.R_OK):
+        raise ValueError("names a file that is missing or cannot be read by this user")
+    return path
+
+
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+
+
 class KeyringSettings(ProcessSettings):
     """What every process needs that computes address keys or opens sealed addresses."""
 
-    keyring_file: Path = Field(description="path of the keyring (TOML) with the tenants' hash keys and the seal keys")
-
-    @field_validator("keyring_file")
-    @classmethod
-    def _readable(cls, path: Path) -> Path:
-        if not os.access(path, os.R_OK):
-            raise ValueError("names a file that is missing or cannot be read by this user")
-        return path
+    keyring_file: ReadableFile = Field(
+        description="path of the keyring (TOML) with the tenants' hash keys and the seal keys"
+    )
 
 
 class _EnvironmentSource(EnvSettingsSource):

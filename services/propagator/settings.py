@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from consent_service.settings import KeyringSettings
+from consent_service.settings import KeyringSettings, ReadableFile
 
 
 class PropagatorSettings(KeyringSettings):
@@ -21,7 +19,9 @@ class PropagatorSettings(KeyringSettings):
         "default",
         description="which of CONSENT_RELAY_PROPAGATORS this is; processes of one name take over from another",
     )
-    propagator_destinations: Path = Field(description="path of the destinations file (YAML): which tool is sent what")
+    propagator_destinations: ReadableFile = Field(
+        description="path of the destinations file (YAML): which tool is sent what"
+    )
     propagator_session_timeout: float = Field(
         8.0, ge=6, le=10, description="seconds without a sign of life after which another worker takes over"
     )
@@ -47,10 +47,3 @@ class PropagatorSettings(KeyringSettings):
                 " add it there, and run `topics apply`"
             )
         return self
-
-    @field_validator("propagator_destinations")
-    @classmethod
-    def _readable_destinations(cls, path: Path) -> Path:
-        if not os.access(path, os.R_OK):
-            raise ValueError("names a file that is missing or cannot be read by this user")
-        return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from consent_api.console.sessions import form_token
 from consent_api.ledger.console_sessions import Session
+from consent_api.links.pages import headers_of, style_of
 from consent_api.links.texts import Words
 from consent_api.links.theme import LANGUAGES, Language, Theme
 from consent_http.errors import ProblemError
@@ -104,7 +103,7 @@ def redirect(page: Page, path: str) -> Response:
 def respond(
     page: Page, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> Response:
-    style = _style(page.theme)
+    style = style_of(page.theme, _STYLE)
     html = _TEMPLATES.get_template(template).render(
         t=page.words,
         page=page,
@@ -131,23 +130,9 @@ def _navigation(page: Page) -> Sequence[Mapping[str, object]]:
     ]
 
 
-def _style(theme: Theme) -> str:
-    colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
-    return f":root{{{colours}}}\n{_STYLE}"
-
-
 def _headers(style: str) -> dict[str, str]:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return {
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
-        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        "X-Frame-Options": "DENY",
-        "X-Content-Type-Options": "nosniff",
+        **headers_of(style),
         # Not no-referrer: a browser would then send its forms as from nowhere, and we could not know them for ours.
         "Referrer-Policy": "same-origin",
-        "Cache-Control": "no-store",
-        "X-Robots-Tag": "noindex, nofollow",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
     }

@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from consent_api.ledger.database import CLOCK_MICROS
+from consent_api.ledger.key_store import key_of
 from consent_http.api_keys import ApiKey, digest_of, parse
 
 SCOPE = "console"
@@ -58,7 +58,7 @@ def find_key(connection: Connection, written: str) -> tuple[ApiKey, str] | None:
     matches = hmac.compare_digest(row.digest if row is not None else _NO_DIGEST, digest_of(secret))
     if row is None or not matches or SCOPE not in row.scopes:
         return None
-    return _key(row), row.name
+    return key_of(row), row.name
 
 
 def begin(connection: Connection, key: ApiKey, name: str) -> Session:
@@ -73,7 +73,7 @@ def go_on(connection: Connection, token: str) -> Session | None:
     """The session of a token; None where there is none any more."""
     parameters = {"digest": _digest(token), "longest": LONGEST_MICROS, "idle": IDLE_MICROS}
     row = connection.execute(_GO_ON, parameters).one_or_none()
-    return Session(key=_key(row), name=row.name, token=token) if row is not None else None
+    return Session(key=key_of(row), name=row.name, token=token) if row is not None else None
 
 
 def end(connection: Connection, token: str) -> None:
@@ -82,9 +82,3 @@ def end(connection: Connection, token: str) -> None:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-def _key(row: Row[Any]) -> ApiKey:
-    return ApiKey(
-        id=row.key_id, digest=row.digest, tenant=row.tenant, scopes=frozenset(row.scopes), may_lift=row.may_lift
-    )

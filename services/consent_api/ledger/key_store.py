@@ -96,7 +96,7 @@ def export(connection: Connection, *, scope: str, path: Path, host: str, now: in
     so that `keys revoke` can name it later."""
     connection.execute(_ONE_AT_A_TIME)
     live = api_keys.c.revoked_at.is_(None) & (literal(scope) == any_(api_keys.c.scopes))
-    keys = [_key(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]
+    keys = [key_of(row) for row in connection.execute(select(api_keys).where(live).order_by(api_keys.c.key_id))]
     path = path.resolve()
     write(path, keys)
     stored = insert(key_exports).values(host=host, path=str(path), scope=scope, exported_at=now)
@@ -171,12 +171,13 @@ class ApiKeyStore:
             if row is None:
                 self._known.pop(key_id, None)
                 return None
-            key = _key(row)
+            key = key_of(row)
             self._known[key_id] = (self._clock() + CACHED_SECONDS, key)
             return key
 
 
-def _key(row: Row[Any]) -> ApiKey:
+def key_of(row: Row[Any]) -> ApiKey:
+    """`row` has the columns of `api_keys`."""
     return ApiKey(
         id=row.key_id, digest=row.digest, tenant=row.tenant, scopes=frozenset(row.scopes), may_lift=row.may_lift
     )

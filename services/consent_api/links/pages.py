@@ -266,10 +266,10 @@ def _respond(
     return Response(html, status_code=status, media_type="text/html", headers={**headers_of(style), **(headers or {})})
 
 
-def style_of(theme: Theme) -> str:
-    """The style sheet of a tenant's pages."""
+def style_of(theme: Theme, sheet: str = _STYLE) -> str:
+    """A style sheet in a tenant's colours."""
     colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in theme.colours.model_dump().items())
-    return f":root{{{colours}}}\n{_STYLE}"
+    return f":root{{{colours}}}\n{sheet}"
 
 
 def headers_of(style: str) -> dict[str, str]:

@@ -1,8 +1,6 @@
 """The settings of the gate."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, cast
 from urllib.parse import urlsplit
 
@@ -11,7 +9,7 @@ from pydantic import Field, field_validator
 from consent_client.answers import Policy
 from consent_http.rates import Rates
 from consent_kafka.resolved import StalenessLimits
-from consent_service.settings import KeyringSettings
+from consent_service.settings import KeyringSettings, ReadableFile
 
 REQUESTS, ADDRESSES = "requests", "addresses"
 """Budgets of the gate."""
@@ -25,7 +23,7 @@ class GateSettings(KeyringSettings):
     metrics_port: int = Field(9468, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
     gate_host: str = Field("127.0.0.1", description="address on which the gate answers")
     gate_port: int = Field(8082, ge=0, le=65535, description="port on which the gate answers; 0: any")
-    gate_keys_file: Path = Field(
+    gate_keys_file: ReadableFile = Field(
         description="file of API key digests that `consent-relay keys export --scope check` writes"
     )
     gate_docs: bool = Field(
@@ -60,13 +58,6 @@ class GateSettings(KeyringSettings):
     gate_tenant_request_rate: float = Field(1_000.0, ge=0, description="the same, of all API keys of a tenant")
     gate_key_address_rate: float = Field(50_000.0, ge=0, description="addresses a second, of one API key")
     gate_tenant_address_rate: float = Field(100_000.0, ge=0, description="the same, of all API keys of a tenant")
-
-    @field_validator("gate_keys_file")
-    @classmethod
-    def _keys_readable(cls, path: Path) -> Path:
-        if not os.access(path, os.R_OK):
-            raise ValueError("names a file that is missing or cannot be read by this user")
-        return path
 
     @field_validator("gate_api_url")
     @classmethod
