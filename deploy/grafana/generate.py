@@ -86,7 +86,7 @@ OVERVIEW = Dashboard(
             limit=5,
         ),
         _lines(
-            "Who has not been told?",
+            "Who has not been informed?",
             "Age of the oldest pending live revocation, by destination.",
             "s",
             (
@@ -96,7 +96,7 @@ OVERVIEW = Dashboard(
             limit=60,
         ),
         _lines(
-            "How much is still to be told?",
+            "How much is still to be delivered?",
             "Pushes that destinations still have to take: live is what people chose now, bulk imports, fills, repairs.",
             "short",
             ("sum by (destination, class) (consent_relay_propagation_backlog)", "{{destination}} {{class}}"),
@@ -321,7 +321,7 @@ DESTINATION = Dashboard(
             ),
         ),
         _lines(
-            "Up to when has it been told?",
+            "Up to when has it been informed?",
             "How long ago: every live decision recorded before is delivered.",
             "s",
             (f"destination:consent_relay_delivered_until_age:seconds{{{_DESTINATION}}}", "delivered until"),

@@ -30,7 +30,7 @@ def unpacked(program: str, directory: Path) -> str:
 
 
 def selectors(expression: str) -> list[tuple[str, str]]:
-    """The metrics of ours that an expression asks for, each with what stands between its braces."""
+    """The metrics of ours that an expression asks for, each with what is between its braces."""
     return re.findall(r"(?<![:\w])(consent_relay_\w+)(?:\{([^}]*)\})?", expression)
 
 

@@ -244,7 +244,7 @@ def export_data(
 def erase_person(
     tenant: str | None, subject_ref: str | None, channel: str | None, dry_run: bool, request_id: UUID | None, by: str
 ) -> None:
-    """Erase a person. Everything is refused at once; the API's processes then tell the tools, and erase."""
+    """Erase a person. Everything is refused at once; the API's processes then inform the tools, and erase."""
     from consent_api.ledger.lanes import Lane
     from consent_api.rights import audit
     from consent_api.rights.erasure import erasures

@@ -79,7 +79,7 @@ def incomplete(connection: Connection, keyring: Keyring, tenant: str, key_ids: C
 
 def erased_under(connection: Connection, keyring: Keyring, tenant: str, key_id: str) -> int:
     """How many erased addresses and persons are known by this key alone: without it an import would bring them back,
-    and nobody would know of their refusals."""
+    and no one would know of their refusals."""
     others = [key.id for key in keyring.hash_keys[tenant] if key.id != key_id]
     values = {"tenant": tenant, "prefix": f"{key_id}.%", "others": others}
     return int(connection.execute(_ERASED_UNDER, values).scalar_one())

@@ -28,7 +28,7 @@ class Ledger:
         self.begun.set()
         assert self.go_on.wait(30)
         if self.fails:
-            raise LedgerUnavailableError("away")
+            raise LedgerUnavailableError("unavailable")
 
 
 def reports(count: int = 1) -> list[Report]:
