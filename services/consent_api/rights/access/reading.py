@@ -59,8 +59,8 @@ SELECT DISTINCT r.address_id FROM decisions d JOIN decision_addresses r USING (d
 WHERE d.subject_id = :subject_id
 """)
 _ADDRESSES = text("""
-SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at, b.delivered_at,
-       c.made_at
+SELECT k.address_id, k.channel, k.address_key, k.sealed_address, a.created_at, a.erased_at, b.bounced_at,
+       b.delivered_at, c.made_at
 FROM address_keys k JOIN addresses a USING (address_id) LEFT JOIN deliverability b USING (address_id)
 LEFT JOIN address_codes c ON c.tenant = k.tenant AND c.channel = k.channel AND c.address_key = k.address_key
 WHERE k.address_id = ANY(CAST(:ids AS bigint[])) ORDER BY a.created_at, k.address_id, k.address_key
