@@ -402,6 +402,9 @@ def test_a_preview_lists_what_would_go_and_changes_nothing(rig: ErasureRig) -> N
 def test_a_republish_says_again_what_the_erasure_said(rig: ErasureRig) -> None:
     give(rig)
     give(rig, OTHER, OTHER_REF)
+    give(rig, OTHER)
+    rig.record("refused", address=OTHER, subject_ref=REF, purpose="newsletter")
+    bounce(rig, OTHER)
     rig.erase(subject_ref=REF)
     rig.publish()
     whole = rig.entries

@@ -478,8 +478,6 @@ BEGIN
     PERFORM FROM addresses WHERE address_id = erased_id FOR UPDATE;
     SELECT array_agg(d.decision_id) INTO gone FROM decision_addresses r JOIN decisions d USING (decision_id)
     WHERE r.address_id = erased_id AND (forget OR d.subject_id = of_subject OR d.purpose = '@delivery');
-    DELETE FROM deliverability WHERE address_id = erased_id;
-    DELETE FROM allow_once_uses WHERE address_id = erased_id;
     DELETE FROM decision_addresses WHERE address_id = erased_id AND decision_id = ANY (gone);
     -- A refusal of another person that reaches later addresses stays theirs.
     SELECT array_agg(d.decision_id) INTO orphans FROM decisions d
@@ -493,8 +491,8 @@ BEGIN
     WHERE resolved_at IS NULL AND decision_ids && gone;
     DELETE FROM live_repeats WHERE decision_id = ANY (orphans);
     DELETE FROM allow_once_uses WHERE address_id = erased_id;
+    DELETE FROM deliverability WHERE address_id = erased_id;
     IF forget THEN
-        DELETE FROM deliverability WHERE address_id = erased_id;
         DELETE FROM address_codes c USING address_keys k
         WHERE k.address_id = erased_id AND (c.tenant, c.channel, c.address_key) = (k.tenant, k.channel, k.address_key);
     END IF;
@@ -507,7 +505,6 @@ BEGIN
     UPDATE decision_addresses SET address_id = new_id WHERE address_id = erased_id;
     UPDATE pauses SET address_id = new_id WHERE address_id = erased_id;
     UPDATE renewals SET address_id = new_id WHERE address_id = erased_id;
-    UPDATE deliverability SET address_id = new_id WHERE address_id = erased_id;
     DELETE FROM subject_addresses WHERE address_id = erased_id AND (forget OR subject_id = of_subject);
     UPDATE subject_addresses SET address_id = new_id WHERE address_id = erased_id;
     UPDATE address_keys
