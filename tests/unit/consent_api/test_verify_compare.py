@@ -69,6 +69,15 @@ def test_an_entry_of_all_decisions_does_not_differ_and_none_is_none() -> None:
     assert kinds(None, ()) == []
 
 
+def test_an_entry_of_before_an_erasure_differs_in_nothing_but_that() -> None:  # R33
+    """A repair that took it for a permission without a decision would record the erased person again."""
+    objection = decision(9, "objected", subject_ref=None, purpose="*")
+    expected = current_entry("acme", "sms", KEY, [objection], erased_at=objection.recorded_at)
+    for held, found in [(entry(GIVEN), [Kind.NOT_ERASED]), (entry(objection, erased_at=objection.recorded_at), [])]:
+        differences = compare(PLACE, on_list(held), expected=expected, recorded=[objection])
+        assert [each.kind for each in differences] == found
+
+
 def test_what_the_list_lacks() -> None:
     assert kinds(None, (GIVEN,)) == [Kind.MISSING_ENTRY]
     survey = decision(4, purpose="survey")

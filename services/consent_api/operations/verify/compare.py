@@ -119,9 +119,10 @@ def compare(
     if wrong := _wrong_address(place, found):
         return [Difference(kind=Kind.WRONG_ADDRESS, place=place, detail=wrong)]
     entry = found.entry
-    differences = [*_lacking(place, entry, decisions), *_unrecorded(place, entry, recorded)]
     if expected is not None and (entry.erased_at or 0) < (expected.erased_at or 0):
-        differences.append(Difference(kind=Kind.NOT_ERASED, place=place, detail="an erasure has not reached the list"))
+        # All else follows, and names who has been erased: a repair must not record it again.
+        return [Difference(kind=Kind.NOT_ERASED, place=place, detail="an erasure has not reached the list")]
+    differences = [*_lacking(place, entry, decisions), *_unrecorded(place, entry, recorded)]
     if dict(found.verdicts) != verdicts(entry.decisions):
         differences.append(
             Difference(kind=Kind.WRONG_VERDICT, place=place, detail=_verdicts_detail(found.verdicts, entry))
