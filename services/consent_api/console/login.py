@@ -14,6 +14,7 @@ from consent_api.ledger import console_sessions, database
 from consent_api.ledger.console_sessions import Session
 from consent_api.links import forms
 from consent_api.links.limits import Allowance, Uses
+from consent_api.links.opening import caller_of
 from consent_api.rights import audit
 from consent_api.rights.audit import Act
 
@@ -50,7 +51,7 @@ def routes(console: Console) -> APIRouter:
             console.metrics.unavailable.inc()
             return pages.fault(page, 503, retry_after=error.retry_after)
         if session is None:
-            wait = failures.wait_seconds(request.client.host if request.client is not None else "")
+            wait = failures.wait_seconds(caller_of(request.client.host if request.client is not None else ""))
             console.metrics.console_logins.labels("limited" if wait else "refused").inc()
             return pages.fault(page, 429, retry_after=wait) if wait else pages.login(page, failed=True, status=403)
         console.metrics.console_logins.labels("begun").inc()
