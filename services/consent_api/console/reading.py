@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 import phonenumbers
 from sqlalchemy import Connection, text
@@ -26,8 +25,8 @@ from consent_privacy.keyring import Keyring
 MOST_PERSONS = 20
 """References of one address that are listed."""
 MOST_PURPOSES = 20
-MOST_PAGES = 5
-"""Of a person's history; each has 100 decisions."""
+MOST_DECISIONS = 200
+"""Of a person's history."""
 _ADDRESS_CHANNELS = frozenset({*PHONE_CHANNELS, "email"})
 
 _SEALED = text("""
@@ -96,21 +95,12 @@ def of_person(connection: Connection, keyring: Keyring, tenant: str, subject_ref
     state = queries.state(connection, keyring, tenant=tenant, subject_ref=subject_ref, at=now)
     if state is None:
         return None
-    decisions: list[Evaluated] = []
-    after: UUID | None = None
-    for _ in range(MOST_PAGES):
-        page = queries.history(connection, keyring, tenant=tenant, subject_ref=subject_ref, after=after)
-        if page is None:
-            break
-        decisions += page.decisions
-        after = UUID(page.more_after) if page.more_after is not None else None
-        if after is None:
-            break
+    decisions = queries.newest(connection, keyring, tenant=tenant, subject_ref=subject_ref, most=MOST_DECISIONS + 1)
     return PersonFound(
         state=state,
         addresses=_opened(connection, keyring, tenant, [each.address_key for each in state.addresses]),
-        history=tuple(reversed(decisions)),
-        more=after is not None,
+        history=tuple(decisions[:MOST_DECISIONS]),
+        more=len(decisions) > MOST_DECISIONS,
     )
 
 

@@ -43,6 +43,8 @@ class Card:
     decisions: tuple[DecisionRow, ...] = ()
     tools: tuple[ToolRow, ...] = ()
     page_id: str | None = None
+    more: bool = False
+    """There are more decisions than these."""
 
     @property
     def permitted(self) -> tuple[Row, ...]:
@@ -117,6 +119,7 @@ def of_explanations(page: Page, channel: str, address: str, found: Mapping[str, 
         rows=tuple(_row(page, each, of.verdict, _sentences(page, channel, each, of)) for each, of in found.items()),
         decisions=(*deciding, *(decision(page, each, outcome.effect) for each, outcome in others)),
         tools=tuple(tool for each, of in found.items() for tool in tools(page, each, of)),
+        more=whole.more_after is not None,
     )
 
 

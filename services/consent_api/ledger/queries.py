@@ -171,6 +171,12 @@ WHERE d.subject_id = :subject_id
         WHERE a.decision_id = CAST(:after AS uuid) AND a.subject_id = :subject_id))
 ORDER BY d.recorded_at, d.decision_id LIMIT :most
 """)  # noqa: S608 - constants
+_NEWEST_OF_SUBJECT = text(f"""
+SELECT {_COLUMNS}, d.subject_id,
+       ARRAY(SELECT r.address_id FROM decision_addresses r WHERE r.decision_id = d.decision_id) AS reached
+FROM decisions d JOIN subjects s USING (subject_id)
+WHERE d.subject_id = :subject_id ORDER BY d.recorded_at DESC, d.decision_id DESC LIMIT :most
+""")  # noqa: S608 - constants
 _RECEIPTS_OF = """
 SELECT r.receipt_id, r.destination, r.channel, r.address_key, r.target, r.action, r.stage, r.version, r.recorded_at,
        r.queued_at, r.reached_at, r.attempts, r.provider_reference, r.detail
@@ -310,6 +316,15 @@ def history(
         decisions=tuple(_evaluated(connection, keyring, tenant, shown)),
         more_after=shown[-1].decision_id if len(rows) > PAGE else None,
     )
+
+
+def newest(
+    connection: Connection, keyring: Keyring, *, tenant: str, subject_ref: str, most: int
+) -> list[tuple[LedgerDecision, Outcome]]:
+    """What a subject has decided last, the newest first, each with its effect now. Nothing of an unknown subject."""
+    subject_id = subjects.find(connection, tenant, subject_ref)
+    rows = connection.execute(_NEWEST_OF_SUBJECT, {"subject_id": subject_id, "most": most}).all()
+    return _evaluated(connection, keyring, tenant, rows)
 
 
 def outcomes_of_events(

@@ -326,6 +326,22 @@ def test_an_address_that_takes_no_messages_is_shown_as_such(
         assert browser.get(str(page.url).replace("?", "/answer?")).status_code == 200
 
 
+def test_a_long_history_begins_with_the_newest(browser: TestClient, program: TestClient, owner_engine: Engine) -> None:
+    grant(program)
+    batch = [
+        {"subject_ref": REFERENCE, "channel": "voice", "address": NUMBER, "purpose": f"old-{n}", "status": "refused"}
+        for n in range(205)
+    ]
+    response = program.post("/v1/decisions/batch", json={"decisions": batch}, headers={"Idempotency-Key": "many"})
+    assert response.status_code == 200
+    grant(program, status="withdrawn", purpose="the-last")
+    sign_in(browser, key(owner_engine))
+    history = plain(search(browser, REFERENCE)).rpartition("History")[2]
+    assert history.index("the-last") < history.index("old-204")
+    assert "old-0 " not in history
+    assert "Older decisions are left out" in history
+
+
 def test_the_page_of_one_session_is_none_in_another(
     browser: TestClient, program: TestClient, owner_engine: Engine
 ) -> None:
