@@ -154,6 +154,23 @@ def routes(ledger: Ledger, rules: ValidationRules, themes: Themes, dependencies:
     ) -> Response:
         return rendering.respond(handler.extend(key, request_id, body))
 
+    @router.get(
+        "/v1/rights/audit",
+        operation_id="listAuditEntries",
+        summary="Who did what about persons' rights",
+        responses={
+            200: json_response(models.AuditEntries, "The newest first."),
+            **responses(401, 403, 422, 429, 503),
+        },
+    )
+    def audited(
+        key: Annotated[ApiKey, Depends(dependencies.read_rights)],
+        before: Annotated[
+            int | None, Query(description="more_before of the answer before.", ge=1, le=2**63 - 1)
+        ] = None,
+    ) -> Response:
+        return rendering.respond(handler.audit(key, before))
+
     @router.post(
         "/v1/rights/access",
         operation_id="getPersonalData",
@@ -260,6 +277,25 @@ class RightsHandler:
                 by=audit.by_key(caller.id),
                 now=now,
             )
+        )
+
+    def audit(self, caller: ApiKey, before: int | None) -> models.AuditEntries:
+        found = self._ledger.transact(
+            lambda c: audit.entries(c, tenant=caller.tenant, before=before, most=audit.PAGE + 1)
+        )
+        page = found[: audit.PAGE]
+        return models.AuditEntries(
+            entries=[
+                models.AuditEntry(
+                    entry_id=each.entry_id,
+                    at=rfc3339(each.at),
+                    who=each.who,
+                    act=each.act,
+                    object_id=each.object_id,
+                )
+                for each in page
+            ],
+            more_before=page[-1].entry_id if len(found) > audit.PAGE else None,
         )
 
     async def access(self, caller: ApiKey, body: bytes) -> Response:

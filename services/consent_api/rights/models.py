@@ -102,8 +102,25 @@ class AccessRequest(NamedPerson, kw_only=True, omit_defaults=True, forbid_unknow
     request_id: Annotated[UUID, Meta(description="The request that this answers, for the audit.")] | UnsetType = UNSET
 
 
+class AuditEntry(Struct, kw_only=True, omit_defaults=True):
+    """Who did what about persons' rights, and when."""
+
+    entry_id: int
+    at: Time
+    who: Annotated[str, Meta(description="key:<id> of an API key, operator:<name> of a command, or person.")]
+    act: Annotated[str, Meta(description="request_opened, data_exported, erasure_begun, ...")]
+    object_id: Annotated[str, Meta(description="Of the request, or the keyed hash of the person.")] | None = None
+
+
+class AuditEntries(Struct, kw_only=True, omit_defaults=True):
+    """The newest first."""
+
+    entries: Annotated[list[AuditEntry], Meta(description="100 at most.")]
+    more_before: Annotated[int, Meta(description="There are more: ask again with this as before.")] | None = None
+
+
 SENT = (RightsRequestSubmission, RightsResolution, RightsExtension, AccessRequest)
-ANSWERED = (RightsRequest, RightsRequests, PersonalData)
+ANSWERED = (RightsRequest, RightsRequests, AuditEntries, PersonalData)
 _ID = "019ac2f1-8d60-7c41-9b52-6f0d3a5e7c18"
 _OPEN = {
     "request_id": _ID,
@@ -123,6 +140,19 @@ EXAMPLES: dict[str, Sequence[object]] = {
     "RightsRequests": ({"requests": [{**_OPEN, "person": _PERSON}]},),
     "RightsResolution": ({"state": "done"}, {"state": "refused", "reason": "the same was asked for last week"}),
     "RightsExtension": ({"reason": "several systems have to be searched"},),
+    "AuditEntries": (
+        {
+            "entries": [
+                {
+                    "entry_id": 12,
+                    "at": "2026-01-31T10:00:00.000000Z",
+                    "who": "key:4f1c2b7a90de",
+                    "act": "request_opened",
+                    "object_id": _ID,
+                }
+            ]
+        },
+    ),
     "AccessRequest": ({"subject_ref": "customer-4711", "format": "pdf", "language": "fr"},),
     "PersonalData": (
         {

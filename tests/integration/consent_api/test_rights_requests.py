@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
+from consent_api.rights import audit as audit_entries
 from consent_api.rights import requests
 from consent_api.rights.metrics import RightsMetrics
 from consent_api.rights.monitor import RequestMonitor
@@ -167,6 +168,17 @@ def test_the_scopes_are_apart(client: TestClient, owner_engine: Engine) -> None:
     for headers in (reads, other):
         assert client.post("/v1/rights/access", json=ANN, headers=headers).status_code == 403
     assert client.post("/v1/rights/access", json=ANN, headers=writes).status_code == 200
+
+
+def test_the_audit_is_read_newest_first_page_by_page(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_entries, "PAGE", 2)
+    ids = [opened(client).json()["request_id"] for _ in range(3)]
+    first = client.get("/v1/rights/audit").json()
+    second = client.get("/v1/rights/audit", params={"before": first["more_before"]}).json()
+    assert [each["object_id"] for each in first["entries"] + second["entries"]] == ids[::-1]
+    assert "more_before" not in second
+    assert {each["act"] for each in first["entries"]} == {"request_opened"}
+    assert client.get("/v1/rights/audit", params={"before": "x"}).status_code == 422
 
 
 def test_tenants_see_their_own_requests_alone(client: TestClient, ledger: Ledger, owner_engine: Engine) -> None:
