@@ -99,6 +99,7 @@ RIGHTS: list[tuple[str, str, str, object, int]] = [
     ("POST", "/v1/rights/requests", "/v1/rights/requests", ACCESS_ASKED, 201),
     ("GET", "/v1/rights/requests", "/v1/rights/requests", None, 200),
     ("GET", _REQUEST, _REQUEST, None, 200),
+    ("GET", "/v1/rights/audit", "/v1/rights/audit", None, 200),
     ("GET", f"/v1/rights/requests/{uuid4()}", _REQUEST, None, 404),
     ("POST", f"{_REQUEST}/extend", f"{_REQUEST}/extend", {"reason": "several systems"}, 200),
     ("POST", f"{_REQUEST}/resolve", f"{_REQUEST}/resolve", {"state": "done"}, 200),
