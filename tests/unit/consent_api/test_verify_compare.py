@@ -85,6 +85,19 @@ def test_what_the_list_lacks() -> None:
     assert kinds(on_list(entry(GIVEN)), (GIVEN, WITHDRAWN)) == [Kind.OLDER_DECISION]
 
 
+def test_a_bounce_and_the_delivery_after_it_are_compared_as_decisions_are() -> None:  # R21
+    bounce, delivery = (
+        decision(number, status, subject_ref=None, purpose="@delivery")
+        for number, status in ((5, "undeliverable"), (6, "delivered"))
+    )
+    assert kinds(on_list(entry(GIVEN, bounce)), (GIVEN, bounce)) == []
+    assert kinds(on_list(entry(GIVEN, delivery)), (GIVEN, bounce, delivery)) == []
+    assert kinds(on_list(entry(GIVEN)), (GIVEN, bounce)) == [Kind.MISSING_DECISION]
+    assert kinds(on_list(entry(GIVEN, bounce)), (GIVEN, bounce, delivery)) == [Kind.OLDER_DECISION]
+    # An entry whose verdicts leave the bounce out would be read as a permission.
+    assert kinds(on_list(entry(GIVEN, bounce), verdicts=verdicts([GIVEN])), (GIVEN, bounce)) == [Kind.WRONG_VERDICT]
+
+
 def test_what_the_ledger_lacks() -> None:
     assert kinds(on_list(entry(GIVEN)), ()) == [Kind.PERMISSION_WITHOUT_LEDGER]
     assert kinds(on_list(entry(WITHDRAWN, AGAIN)), (WITHDRAWN,)) == [Kind.PERMISSION_WITHOUT_LEDGER]
