@@ -149,7 +149,7 @@ class Receiver:
 
     async def _read(self, source: Source, webhook: Webhook) -> Payload:
         account, now = self._accounts[source.id], self._clock() // 1_000_000
-        if source.topics:  # its certificate may have to be fetched
+        if source.called.in_thread:
             return await anyio.to_thread.run_sync(source.called.read, webhook, account, now, limiter=self._fetches)
         return source.called.read(webhook, account, now)
 

@@ -40,7 +40,7 @@ class AllowOnceApi:
             answer = connection.getresponse()
             content = answer.read(_LONGEST)
             return json.loads(content)["permitted"] is True if answer.status == 200 else None
-        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
             log.warning("the API did not answer for an allow-once token", extra={"why": type(error).__name__})
             return None
         finally:

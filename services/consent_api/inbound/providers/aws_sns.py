@@ -176,4 +176,4 @@ def _left(preferences: Mapping[str, Any]) -> set[str]:
     }
 
 
-PROVIDER = Provider(read=_read, longest_body=524_288, requires=frozenset({"topics"}))
+PROVIDER = Provider(read=_read, longest_body=524_288, in_thread=True, requires=frozenset({"topics"}))

@@ -98,7 +98,7 @@ class Provider:
 
     ``again``: the status after which it sends again. ``unsigned``: the status for a request without a signature, where
     that is not 403. ``answer``: the body of a 200. ``probed``: it asks by GET whether the URL is there.
-    ``longest_body`` in bytes: what is longer is not read.
+    ``longest_body`` in bytes: what is longer is not read. ``in_thread``: reading one may take long, or fetches.
     """
 
     read: Read
@@ -108,6 +108,7 @@ class Provider:
     media_type: str = "text/plain"
     probed: bool = False
     longest_body: int = 65_536
+    in_thread: bool = False
     requires: frozenset[str] = frozenset()
     """Members of a source that it cannot do without: url, topics."""
 

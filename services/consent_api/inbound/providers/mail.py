@@ -19,4 +19,4 @@ def _read(webhook: Webhook, account: Account, now: int) -> Payload:
     return Payload(events=read_report(webhook.body, account.open_link, name=name))
 
 
-PROVIDER = Provider(read=_read, longest_body=LONGEST, requires=frozenset({"secrets"}))
+PROVIDER = Provider(read=_read, longest_body=LONGEST, in_thread=True, requires=frozenset({"secrets"}))
