@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-import anyio
 import anyio.to_thread
 from sqlalchemy import Connection
 
@@ -25,7 +24,6 @@ class ReportCommits:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._turn = asyncio.Lock()
-        self._thread = anyio.CapacityLimiter(1)
         self._waiting: list[tuple[Sequence[Report], asyncio.Future[None]]] = []
 
     async def commit(self, reports: Sequence[Report]) -> None:
@@ -52,9 +50,8 @@ class ReportCommits:
     async def _write(self, group: Sequence[tuple[Sequence[Report], asyncio.Future[None]]]) -> None:
         all_of_them = [report for reports, _ in group for report in reports]
         try:
-            await anyio.to_thread.run_sync(
-                partial(self._ledger.write, Lane.BULK, partial(self._record, all_of_them)), limiter=self._thread
-            )
+            # One of the threads that questions share: each has a connection of the pool.
+            await anyio.to_thread.run_sync(self._ledger.write, Lane.BULK, partial(self._record, all_of_them))
         except Exception as error:
             for _, done in group:
                 if not done.done():
