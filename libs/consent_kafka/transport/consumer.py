@@ -51,7 +51,7 @@ class ChunkConsumer(Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
         if self.app.should_stop:
             return
-        self.partition_tasks.assign(assigned, self._thread.membership_id)
+        self.partition_tasks.assign(assigned, self._thread.group_metadata)
         self.app.flow_control.resume()
         self.resume_flow()
         await self.app._fetcher.maybe_start()
@@ -118,12 +118,12 @@ class ChunkConsumer(Consumer):
             if self._thread.should_stop:
                 return False  # What was acknowledged will be delivered again.
             self.partition_tasks.observe()
-            membership_id, offsets = self._thread.membership_id, self.partition_tasks.committable()
+            group_metadata, offsets = self._thread.group_metadata, self.partition_tasks.committable()
             if not offsets:
                 return False
-            outcome = await self._thread.commit_as_member(membership_id, offsets)
+            outcome = await self._thread.commit_as_member(group_metadata, offsets)
             if outcome == "done":
-                self.partition_tasks.committed(offsets, membership_id)
+                self.partition_tasks.committed(offsets, group_metadata)
             self.app.metrics.commits.labels(self.app.stream_spec.name, outcome).inc()
             return outcome == "done"
 

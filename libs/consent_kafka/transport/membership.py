@@ -20,13 +20,13 @@ _LOST = frozenset({UnknownMemberIdError.errno, IllegalGenerationError.errno, _FE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GroupMembershipId:
+class ConsumerGroupMetadata:
     """Under which member id and generation partitions were assigned."""
 
     generation: int
     member_id: str
 
-    def continues(self, earlier: GroupMembershipId) -> bool:
+    def continues(self, earlier: ConsumerGroupMetadata) -> bool:
         """Whether no other member can have owned a partition between these two, if both hold it."""
         return self.member_id == earlier.member_id and self.generation - earlier.generation in (0, 1)
 

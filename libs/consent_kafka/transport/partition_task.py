@@ -10,7 +10,7 @@ from functools import partial
 from consent_kafka.errors import PartitionStuckError
 from consent_kafka.stall_detector import StallDetector
 from consent_kafka.transport.api import Chunk, PartitionHandler, Record, StreamSpec
-from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 from consent_kafka.transport.offsets import OffsetTracker, Range
 
 
@@ -43,7 +43,7 @@ class PartitionTask:
         topic: str,
         partition: int,
         *,
-        membership_id: GroupMembershipId,
+        group_metadata: ConsumerGroupMetadata,
         membership: Membership,
         max_outstanding: int,
         drain_timeout: float,
@@ -58,7 +58,7 @@ class PartitionTask:
         """`seek` sets the consumer's position before the next fetch; `reopen` replaces this task by a new one."""
         self.topic = topic
         self.partition = partition
-        self.membership_id = membership_id
+        self.group_metadata = group_metadata
         self.tracker = OffsetTracker()
         self.opened = False
         self._new_stall_detector = partial(StallDetector, topic, partition, bound=stalled_after, clock=clock)
@@ -162,9 +162,9 @@ class PartitionTask:
         """Not being closed, and no rebalance is under way."""
         return self._accepting
 
-    def resume(self, membership_id: GroupMembershipId) -> None:
+    def resume(self, group_metadata: ConsumerGroupMetadata) -> None:
         """The partition has stayed ours: go on, from the committed offset or from the handler's own position."""
-        self.membership_id = membership_id
+        self.group_metadata = group_metadata
         if self._ownership.start is not None:
             # The consumer is back at the group's offset, which may be higher than what this handler has read.
             self._ownership.start = self._ownership.start if self.tracker.safe is None else self.tracker.safe

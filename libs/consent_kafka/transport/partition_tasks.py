@@ -9,7 +9,7 @@ from functools import partial
 from faust.types import TP
 
 from consent_kafka.transport.api import StreamSpec
-from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 from consent_kafka.transport.metrics import TransportMetrics
 from consent_kafka.transport.partition_task import PartitionTask
 from consent_service.health import Health
@@ -54,19 +54,19 @@ class PartitionTasks:
     def get(self, topic: str, partition: int) -> PartitionTask | None:
         return self._live.get(TP(topic, partition))
 
-    def assign(self, partitions: Iterable[TP], membership_id: GroupMembershipId) -> None:
+    def assign(self, partitions: Iterable[TP], group_metadata: ConsumerGroupMetadata) -> None:
         """Hold exactly `partitions`, of those that are complete. What stayed ours without a break goes on; all else is
         opened again."""
         self._joined = True
         before, self._live = self._live, {}
         for tps in self._complete(partitions):
             earlier = {tp: before.pop(tp) for tp in tps if tp in before}
-            if earlier.keys() == tps and all(_continues(task, membership_id) for task in earlier.values()):
+            if earlier.keys() == tps and all(_continues(task, group_metadata) for task in earlier.values()):
                 self._live |= earlier
                 for task in earlier.values():
-                    task.resume(membership_id)
+                    task.resume(group_metadata)
             else:
-                self._open(tps, membership_id, earlier)
+                self._open(tps, group_metadata, earlier)
         for gone in before.values():
             self._leave(gone)
         self._metrics.rebalances.labels(self._stream.name).inc()
@@ -86,17 +86,19 @@ class PartitionTasks:
                 complete.append(frozenset(tps))
         return complete
 
-    def _open(self, tps: Iterable[TP], membership_id: GroupMembershipId, earlier: Mapping[TP, PartitionTask]) -> None:
+    def _open(
+        self, tps: Iterable[TP], group_metadata: ConsumerGroupMetadata, earlier: Mapping[TP, PartitionTask]
+    ) -> None:
         """New partition_tasks, which begin when the earlier ones of the same partition number have closed."""
         closing = [self._leave(task) for task in earlier.values()]
         for tp in tps:
-            task = self._live[tp] = self._new(tp, membership_id)
+            task = self._live[tp] = self._new(tp, group_metadata)
             task.start(after=closing)
 
     def _reopen(self, partition: int) -> None:
         earlier = {tp: task for tp, task in self._live.items() if tp.partition == partition}
         if earlier and all(task.accepting for task in earlier.values()):
-            self._open(earlier, next(iter(earlier.values())).membership_id, earlier)
+            self._open(earlier, next(iter(earlier.values())).group_metadata, earlier)
             self._changed()
 
     async def suspend(self) -> None:
@@ -114,10 +116,10 @@ class PartitionTasks:
         offsets = ((tp, task.tracker.committable) for tp, task in self._live.items())
         return {tp: offset for tp, offset in offsets if offset is not None}
 
-    def committed(self, offsets: dict[TP, int], membership_id: GroupMembershipId) -> None:
+    def committed(self, offsets: dict[TP, int], group_metadata: ConsumerGroupMetadata) -> None:
         for tp, offset in offsets.items():
             task = self._live.get(tp)
-            if task is not None and task.membership_id == membership_id:
+            if task is not None and task.group_metadata == group_metadata:
                 task.tracker.committed(offset)
 
     def observe(self) -> None:
@@ -131,12 +133,12 @@ class PartitionTasks:
         await task.suspend()
         await task.close()
 
-    def _new(self, tp: TP, membership_id: GroupMembershipId) -> PartitionTask:
+    def _new(self, tp: TP, group_metadata: ConsumerGroupMetadata) -> PartitionTask:
         return PartitionTask(
             self._stream,
             tp.topic,
             tp.partition,
-            membership_id=membership_id,
+            group_metadata=group_metadata,
             membership=self._membership,
             max_outstanding=self._max_outstanding,
             drain_timeout=self._drain_timeout,
@@ -186,9 +188,9 @@ class PartitionTasks:
         self._metrics.owned.labels(self._stream.name).set(len(self._live) - len(opening))
 
 
-def _continues(task: PartitionTask, membership_id: GroupMembershipId) -> bool:
+def _continues(task: PartitionTask, group_metadata: ConsumerGroupMetadata) -> bool:
     """No other member can have had the partition, and nothing of it is under way."""
-    return task.is_suspended and membership_id.continues(task.membership_id)
+    return task.is_suspended and group_metadata.continues(task.group_metadata)
 
 
 def _names(tps: Iterable[TP]) -> str:

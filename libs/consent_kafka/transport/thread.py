@@ -36,7 +36,7 @@ from consent_kafka.deleted_records import deleted_unread
 from consent_kafka.transport.api import Record
 from consent_kafka.transport.chunk_app import ChunkApp
 from consent_kafka.transport.compressed_batches import UNFETCHABLE_HEADER, without_compressed
-from consent_kafka.transport.membership import GroupMembershipId
+from consent_kafka.transport.membership import ConsumerGroupMetadata
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,13 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, fetching chunks."""
 
     app: ChunkApp
-    membership_id: GroupMembershipId
+    group_metadata: ConsumerGroupMetadata
     """Under which the partitions were assigned that are ours now."""
     _woken: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.membership_id = GroupMembershipId(generation=-1, member_id="")
+        self.group_metadata = ConsumerGroupMetadata(generation=-1, member_id="")
         self._out_of_range: dict[TP, int] = {}
         """Where partitions were to be read on, and the topic no longer holds that offset."""
         self._singly: set[TP] = set()
@@ -130,7 +130,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         coordinator = self._ensure_consumer()._coordinator
-        self.membership_id = GroupMembershipId(generation=generation_id, member_id=coordinator.member_id)
+        self.group_metadata = ConsumerGroupMetadata(generation=generation_id, member_id=coordinator.member_id)
         self._out_of_range.clear()
         self._singly.clear()
         await super().on_partitions_assigned(assigned, generation_id)
@@ -257,12 +257,12 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             arrived.result()
         arrived.cancel()
 
-    async def commit_as_member(self, membership_id: GroupMembershipId, offsets: Mapping[TP, int]) -> str:
+    async def commit_as_member(self, group_metadata: ConsumerGroupMetadata, offsets: Mapping[TP, int]) -> str:
         """Commit as the member that was assigned the partitions, or not at all. How it went: done, refused
         (the group has moved on), failed (no answer)."""
-        return await self.call_thread(self._commit_as_member, membership_id, offsets)  # type: ignore[no-any-return]
+        return await self.call_thread(self._commit_as_member, group_metadata, offsets)  # type: ignore[no-any-return]
 
-    async def _commit_as_member(self, membership_id: GroupMembershipId, offsets: Mapping[TP, int]) -> str:
+    async def _commit_as_member(self, group_metadata: ConsumerGroupMetadata, offsets: Mapping[TP, int]) -> str:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator
         wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
@@ -273,7 +273,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                     # aiokafka commits under whatever generation it has at the time, and under none at all (-1,
                     # which a broker takes for an empty group) after it was thrown out. The request is built
                     # before the first wait in this call, so this comparison holds for it.
-                    if membership_id != GroupMembershipId(
+                    if group_metadata != ConsumerGroupMetadata(
                         generation=coordinator.generation, member_id=coordinator.member_id
                     ):
                         return "refused"

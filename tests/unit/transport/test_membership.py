@@ -10,7 +10,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 
 from consent_kafka.errors import DuplicateInstanceIdError
 from consent_kafka.instance_watch import Holder, InstanceWatch
-from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 
 HEARTBEAT = HeartbeatRequest("group", 3, "member")
 COMMIT = OffsetCommitRequest("group", 3, "member", -1, [])
@@ -178,8 +178,8 @@ async def test_unknown_after_the_session_is_a_plain_eviction(broker: Broker) -> 
 
 
 def test_a_lease_continues_only_without_a_generation_in_between() -> None:
-    held = GroupMembershipId(generation=4, member_id="a")
-    assert GroupMembershipId(generation=5, member_id="a").continues(held)
-    assert GroupMembershipId(generation=4, member_id="a").continues(held)
-    assert not GroupMembershipId(generation=6, member_id="a").continues(held)
-    assert not GroupMembershipId(generation=5, member_id="b").continues(held)
+    held = ConsumerGroupMetadata(generation=4, member_id="a")
+    assert ConsumerGroupMetadata(generation=5, member_id="a").continues(held)
+    assert ConsumerGroupMetadata(generation=4, member_id="a").continues(held)
+    assert not ConsumerGroupMetadata(generation=6, member_id="a").continues(held)
+    assert not ConsumerGroupMetadata(generation=5, member_id="b").continues(held)

@@ -8,10 +8,10 @@ import pytest
 
 from consent_kafka.errors import PartitionStuckError
 from consent_kafka.transport.api import Chunk, Ownership, StreamSpec
-from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 from consent_kafka.transport.partition_task import PartitionTask
 
-MEMBERSHIP_ID = GroupMembershipId(generation=1, member_id="m")
+GROUP_METADATA = ConsumerGroupMetadata(generation=1, member_id="m")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SessionRig:
             StreamSpec(name="s", group="g", topics=("t",), open=self.open),
             "t",
             0,
-            membership_id=MEMBERSHIP_ID,
+            group_metadata=GROUP_METADATA,
             membership=self.membership,
             max_outstanding=10,
             drain_timeout=0.05,
@@ -183,7 +183,7 @@ async def test_an_idle_session_is_kept_over_a_rebalance(rig: SessionRig) -> None
     await rig.task.suspend()
     assert rig.task.is_suspended
     assert rig.handler.closed == 0
-    rig.task.resume(GroupMembershipId(generation=2, member_id="m"))
+    rig.task.resume(ConsumerGroupMetadata(generation=2, member_id="m"))
     chunk = rig.feed(2, 2)
     await rig.settled()
     assert rig.handler.got[-1] is chunk
@@ -390,6 +390,6 @@ async def test_a_rebalance_that_does_not_end_shows(rig: SessionRig) -> None:  # 
     await rig.task.suspend()
     rig.now += 61
     assert rig.task.stalled == "t:0: not read for 61 s"
-    rig.task.resume(GroupMembershipId(generation=2, member_id="m"))
+    rig.task.resume(ConsumerGroupMetadata(generation=2, member_id="m"))
     assert rig.task.stalled is None
     await rig.task.close()

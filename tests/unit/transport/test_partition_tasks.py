@@ -11,7 +11,7 @@ from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from consent_kafka.transport.api import Chunk, Ownership, StreamSpec
-from consent_kafka.transport.membership import GroupMembershipId, Membership
+from consent_kafka.transport.membership import ConsumerGroupMetadata, Membership
 from consent_kafka.transport.metrics import TransportMetrics
 from consent_kafka.transport.partition_tasks import PartitionTasks
 from consent_service.health import Health
@@ -72,7 +72,7 @@ class Bench:
         return self.handlers[tp]
 
     async def assign(self, *tps: TP, generation: int = 1) -> None:
-        self.partition_tasks.assign(tps, GroupMembershipId(generation=generation, member_id="m"))
+        self.partition_tasks.assign(tps, ConsumerGroupMetadata(generation=generation, member_id="m"))
         await settled()
 
     def deliver(self, tp: TP, first: int, count: int) -> None:
