@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
-from consent_client.topic_reader import TopicReader, place
+from consent_client.topic_reader import TopicReader, record_coordinates
 from consent_contracts.checks import decode_resolved
 from consent_contracts.codec import Codec
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
@@ -117,6 +117,8 @@ class ResolvedTimestamps:
             except RegistryUnavailableError:
                 self._thread.pause()
             except (UnreadableError, InvalidRecordError) as error:
-                log.warning("a resolved record cannot be read", extra={**place(message), "error": str(error)})
+                log.warning(
+                    "a resolved record cannot be read", extra={**record_coordinates(message), "error": str(error)}
+                )
                 return None
         return None

@@ -157,7 +157,7 @@ class TopicReader:
             raise RestartRequiredError("the topic ends before what was read of it")
 
 
-def place(message: Message) -> dict[str, Any]:
+def record_coordinates(message: Message) -> dict[str, Any]:
     """A record's coordinates, for the log."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
 

@@ -16,7 +16,7 @@ from consent_client.key_ids import KeyIds
 from consent_client.reading_thread import TURN_SECONDS, ReadingThread
 from consent_client.snapshot import ListSnapshot
 from consent_client.timestamps import ResolvedTimestamps
-from consent_client.topic_reader import TopicReader, place
+from consent_client.topic_reader import TopicReader, record_coordinates
 from consent_contracts.codec import Codec
 from consent_contracts.errors import RegistryUnavailableError, UnreadableError
 from consent_contracts.reading import Verdict
@@ -264,7 +264,7 @@ class SuppressionView:
         key, value = message.key(), message.value()
         if not isinstance(key, bytes):
             # Nothing could be found under it, and the broker refuses such a record on a compacted topic.
-            log.error("a record without key on the list", extra=place(message))
+            log.error("a record without key on the list", extra=record_coordinates(message))
             return
         packed = None if value is None else self._packed(key, value, message, read_at)
         entries = reading.entries
@@ -287,7 +287,9 @@ class SuppressionView:
                     raise NotEncodableError("the entry is not that of its key and channel")
                 return self._encoding.encode(entry)
             except (UnreadableError, NotEncodableError) as error:
-                log.error("an entry cannot be read and denies", extra={**place(message), "error": str(error)})
+                log.error(
+                    "an entry cannot be read and denies", extra={**record_coordinates(message), "error": str(error)}
+                )
                 return UNREADABLE
             except RegistryUnavailableError:
                 # A schema newer than this process, and no registry to ask. The reading waits until it is back, and

@@ -60,15 +60,15 @@ class RecordBatch:
     """Whether librdkafka would wait for the rest of it for ever, without an error."""
 
     @property
-    def place(self) -> str:
+    def summary(self) -> str:
         contents = f"{self.size} bytes, {self.codec}, {self.records} records"
         return f"the batch of offsets {self.first} to {self.last} ({contents})"
 
     @property
     def description(self) -> str:
         return (
-            f"{self.place} cannot be unpacked, or not within {MAX_UNPACKED_BYTES // 2**20} MiB: have its producer send"
-            " again what it held"
+            f"{self.summary} cannot be unpacked, or not within {MAX_UNPACKED_BYTES // 2**20} MiB: have its producer"
+            " send again what it held"
         )
 
 

@@ -89,7 +89,7 @@ def dead_letters_are_the_poison(stack: Stack, load: Load, poison: Poison) -> int
     for letter in reader.letters(Filter()):
         # A withdrawal that was on its way for longer than a newer choice is recorded, and reported so.
         if letter.reason != WITHOUT_EFFECT:
-            found[letter.service].add(letter.place)
+            found[letter.service].add(letter.coordinates)
     for service in SERVICES:
         foreign = _of(sent, topics.dead_letters(service))
         assert foreign <= found[service], f"{service}: not listed: {sorted(foreign - found[service])[:SHOWN]}"

@@ -58,4 +58,4 @@ def _placeholder(batch: RecordBatch, header: tuple[Any, ...]) -> bytes:
 
 
 def _reason(batch: RecordBatch) -> str:
-    return f"{batch.place} is not read, since only we write to this topic, and do not compress"
+    return f"{batch.summary} is not read, since only we write to this topic, and do not compress"

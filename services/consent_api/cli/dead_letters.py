@@ -42,7 +42,7 @@ def list_letters(service: str | None, reason: str | None, replayed: bool, show: 
             number += 1
             state = "not replayed" if letter.replayed_at is None else f"replayed {letter.replayed_at}"
             columns = (
-                letter.place,
+                letter.coordinates,
                 letter.service,
                 rfc3339(letter.failed_at),
                 letter.reason,
@@ -83,7 +83,7 @@ def replay(
     if again and not places:
         raise click.UsageError("--again requires the records to be named: what goes back twice goes back on purpose")
     settings, keyring, _, reader = open_reader("dead-letters-replay")
-    wanted = Filter(service=service, reason=reason, places=frozenset(places), replayed=again)
+    wanted = Filter(service=service, reason=reason, coordinates=frozenset(places), replayed=again)
     try:
         if not yes:
             found = sum(1 for _ in reader.letters(wanted))
@@ -104,7 +104,7 @@ def replay(
                 done += 1
             else:
                 kept += 1
-                click.echo(f"{shown(outcome.letter.place)}\t{shown(outcome.obstacle)}", err=True)
+                click.echo(f"{shown(outcome.letter.coordinates)}\t{shown(outcome.obstacle)}", err=True)
     except KafkaUnavailableError as error:
         raise click.ClickException(str(error)) from None
     except NotReplayedError as error:

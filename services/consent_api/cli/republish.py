@@ -124,7 +124,7 @@ def republish(
             click.echo("going on where the last run stopped", err=True)
 
         def report(progress: RepublishProgress) -> None:
-            notes.save(progress.place)
+            notes.save(progress.cursor)
             show(progress)
 
         total = job.republish(

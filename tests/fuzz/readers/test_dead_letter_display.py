@@ -49,7 +49,7 @@ def letters(draw: Any) -> DeadLetter:
     """A dead letter of ours, or one that another client wrote."""
     topic = draw(st.one_of(st.just(TOPICS.inbound), st.just(TOPICS.inbound), texts))
     return DeadLetter(
-        place=draw(st.one_of(st.just(f"{topic}:0:7"), texts)),
+        coordinates=draw(st.one_of(st.just(f"{topic}:0:7"), texts)),
         service=draw(st.one_of(st.just("consent-api"), texts)),
         topic=topic,
         partition=0,

@@ -132,13 +132,13 @@ def test_republish_publishes_what_the_options_select(rig: Rig) -> None:
         assert "RFC 3339" in empty.run("republish", "--since", "yesterday", code=2)
 
 
-def interrupted(rig: Rig, notes: Path, place: Cursor, *, hash_keys: list[str] | None = None) -> None:
-    """What a run leaves behind that was interrupted at `place`."""
+def interrupted(rig: Rig, notes: Path, cursor: Cursor, *, hash_keys: list[str] | None = None) -> None:
+    """What a run leaves behind that was interrupted at `cursor`."""
     topics = rig.topics
     ids = TopicAdmin(rig.kafka, wait_seconds=10).ids([topics.changes_bulk, *map(topics.suppression, topics.channels)])
     keys = Keyring.load(rig.keyring_file).hash_keys
     live = {tenant: hash_keys or [key.id for key in known] for tenant, known in keys.items()}
-    CheckpointFile(notes, Selection(), hash_keys=live, topics=ids).save(place)
+    CheckpointFile(notes, Selection(), hash_keys=live, topics=ids).save(cursor)
 
 
 def test_no_permission_goes_out_before_the_refusals(rig: Rig) -> None:

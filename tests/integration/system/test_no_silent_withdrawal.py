@@ -202,7 +202,7 @@ class System:
         answers = [Answer(outcome="recorded")] * len(submissions)
         for letter in letters:
             outcome = "no effect" if letter.reason == "without_effect" else "refused"
-            answers[places[letter.place]] = Answer(outcome=outcome, why=letter.error)
+            answers[places[letter.coordinates]] = Answer(outcome=outcome, why=letter.error)
         for place in self._repeats_after_lift():
             answers[places[f"{topic}:{place}"]] = Answer(outcome="no effect", why="repeated after lift")
         return answers

@@ -17,7 +17,7 @@ TOPICS = Topics(prefix="x.")
 
 def letter(**changes: Any) -> DeadLetter:
     given = {
-        "place": "x.consent.inbound.v1:0:7",
+        "coordinates": "x.consent.inbound.v1:0:7",
         "service": "consent-api",
         "topic": TOPICS.inbound,
         "partition": 0,
@@ -67,7 +67,7 @@ def test_filters_combine_and_leave_out_what_was_replayed() -> None:
     assert Filter(service="consent-api", reason="invalid").matches(letter())
     assert not Filter(service="suppression").matches(letter())
     assert not Filter(reason="empty").matches(letter())
-    assert not Filter(places=frozenset({"other:0:1"})).matches(letter())
+    assert not Filter(coordinates=frozenset({"other:0:1"})).matches(letter())
 
 
 def test_a_letter_never_prints_its_record() -> None:  # R13

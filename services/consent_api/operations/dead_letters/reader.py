@@ -23,9 +23,9 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One record put aside. `place` is where it was: topic:partition:offset. Times in microseconds."""
+    """One record put aside. `coordinates` are where it was: topic:partition:offset. Times in microseconds."""
 
-    place: str
+    coordinates: str
     service: str
     topic: str
     partition: int
@@ -43,14 +43,14 @@ class Filter:
 
     service: str | None = None
     reason: str | None = None
-    places: frozenset[str] = frozenset()
+    coordinates: frozenset[str] = frozenset()
     replayed: bool = False
 
     def matches(self, letter: DeadLetter) -> bool:
         return (
             (self.service is None or letter.service == self.service)
             and (self.reason is None or letter.reason == self.reason)
-            and (not self.places or letter.place in self.places)
+            and (not self.coordinates or letter.coordinates in self.coordinates)
             and (self.replayed or letter.replayed_at is None)
         )
 
@@ -87,8 +87,8 @@ class DeadLetterReader:
                 continue
             letter = self.letter(each, each.value, marks.get(each.key))
             # A crash before its offset was committed puts a record aside twice.
-            if wanted.matches(letter) and (letter.service, letter.place) not in seen:
-                seen.add((letter.service, letter.place))
+            if wanted.matches(letter) and (letter.service, letter.coordinates) not in seen:
+                seen.add((letter.service, letter.coordinates))
                 yield letter
 
     def letter(self, record: TopicRecord, value: bytes, replayed_at: str | None) -> DeadLetter:
@@ -98,7 +98,7 @@ class DeadLetterReader:
         except (UnreadableError, InvalidRecordError) as error:
             # Another producer wrote it. It is shown; its topic is the dead letter topic, so it can be replayed nowhere.
             return DeadLetter(
-                place=f"{record.topic}:{record.partition}:{record.offset}",
+                coordinates=f"{record.topic}:{record.partition}:{record.offset}",
                 service=next(each for each in SERVICES if self._topics.dead_letters(each) == record.topic),
                 topic=record.topic,
                 partition=record.partition,
@@ -108,7 +108,7 @@ class DeadLetterReader:
                 failed_at=record.timestamp * 1_000,
                 sealed_record=b"",
             )
-        return DeadLetter(place=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
+        return DeadLetter(coordinates=record.key.decode("utf-8", "replace"), replayed_at=replayed_at, **datum)
 
     def _records(self, topics: Sequence[str]) -> Iterator[TopicRecord]:
         """Up to where the topics end now: what is put aside meanwhile (a replayed record that is still wrong) is

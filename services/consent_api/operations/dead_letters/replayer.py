@@ -114,7 +114,7 @@ class Replayer:
         self._producer.produce(
             self._topics.dead_letters(letter.service),
             None,
-            letter.place.encode(),
+            letter.coordinates.encode(),
             headers=mark,
             on_delivery=on_delivery,
         )

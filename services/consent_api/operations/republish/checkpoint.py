@@ -10,7 +10,7 @@ from consent_api.operations.republish.pages import Cursor, Selection
 
 
 class CheckpointFile:
-    """The last acknowledged place of an unfinished run. Losing it costs time, never events; going on from a place
+    """The last acknowledged cursor of an unfinished run. Losing it costs time, never events; going on from one
     that was reached under other hash keys, or before the topics were created again, would leave events out."""
 
     def __init__(
@@ -32,10 +32,10 @@ class CheckpointFile:
             return None
         if document.get("run") != self._run:
             raise CheckpointMismatchError(str(self.path))
-        return Cursor(**document["place"])
+        return Cursor(**document["cursor"])
 
-    def save(self, place: Cursor) -> None:
-        document = {"run": self._run, "place": asdict(place)}
+    def save(self, cursor: Cursor) -> None:
+        document = {"run": self._run, "cursor": asdict(cursor)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
         fresh.write_text(json.dumps(document), encoding="utf-8")

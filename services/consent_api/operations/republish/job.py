@@ -29,7 +29,7 @@ class RepublishProgress:
     read: int = 0
     decisions: int = 0
     events: int = 0
-    place: Cursor
+    cursor: Cursor
 
 
 Report = Callable[[RepublishProgress], None]
@@ -60,10 +60,10 @@ def republish(
         before_page()
         acknowledged(_publish(publisher, page.messages))
 
-    def read(place: Cursor) -> Page | None:
+    def read(cursor: Cursor) -> Page | None:
         return transact(
             engine,
-            lambda connection: pages.page(connection, keyring, outbox, selection, place, size=size, now=now_micros()),
+            lambda connection: pages.page(connection, keyring, outbox, selection, cursor, size=size, now=now_micros()),
         )
 
     progress = _for_each_page(read, published, start, report)
@@ -97,9 +97,9 @@ def count(
 ) -> RepublishProgress:
     """What `republish` would do from the beginning; nothing is published and nothing stays written."""
 
-    def read(place: Cursor) -> Page | None:
+    def read(cursor: Cursor) -> Page | None:
         with engine.connect() as connection:  # never committed
-            return pages.page(connection, keyring, outbox, selection, place, size=size, now=now_micros())
+            return pages.page(connection, keyring, outbox, selection, cursor, size=size, now=now_micros())
 
     return _for_each_page(read, lambda page: None, Cursor(), report)
 
@@ -107,14 +107,14 @@ def count(
 def _for_each_page(
     read: Callable[[Cursor], Page | None], handle: Callable[[Page], None], start: Cursor, report: Report
 ) -> RepublishProgress:
-    progress = RepublishProgress(place=start)
+    progress = RepublishProgress(cursor=start)
     for page in pages.in_two_passes(read, start):
         handle(page)
         progress = RepublishProgress(
             read=progress.read + page.read,
             decisions=progress.decisions + page.selected,
             events=progress.events + len(page.messages),
-            place=page.end,
+            cursor=page.end,
         )
         report(progress)
     return progress

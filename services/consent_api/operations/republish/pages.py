@@ -128,17 +128,17 @@ def page(
 
 def in_two_passes(read: Callable[[Cursor], Page | None], start: Cursor) -> Iterator[Page]:
     """The pages of the refusals, then those of the permissions, from `start` on. `read` gets where a page begins."""
-    place = start
-    if not place.permissions:
-        yield from _one_pass(read, place)
-        place = Cursor(permissions=True)
-    yield from _one_pass(read, place)
+    cursor = start
+    if not cursor.permissions:
+        yield from _one_pass(read, cursor)
+        cursor = Cursor(permissions=True)
+    yield from _one_pass(read, cursor)
 
 
-def _one_pass(read: Callable[[Cursor], Page | None], place: Cursor) -> Iterator[Page]:
-    while (page := read(place)) is not None:
+def _one_pass(read: Callable[[Cursor], Page | None], cursor: Cursor) -> Iterator[Page]:
+    while (page := read(cursor)) is not None:
         yield page
-        place = page.end
+        cursor = page.end
 
 
 def backfill_unreached_keys(
