@@ -18,7 +18,7 @@ from consent_contracts.join import precedence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class PublishableDecision:
     """A recorded decision with what its publication needs. ``spreads``: reaches the addresses linked later, too."""
 
     decision: Decision
@@ -36,7 +36,7 @@ class SubjectChannel:
 
     def __init__(self, addresses: Iterable[Address] = ()) -> None:
         self._linked = {address.address_id: address for address in addresses}
-        self._refusals: dict[str, Choice] = {}
+        self._refusals: dict[str, PublishableDecision] = {}
 
     @property
     def linked(self) -> list[Address]:
@@ -44,7 +44,7 @@ class SubjectChannel:
         return list(self._linked.values())
 
     @property
-    def refusals(self) -> list[Choice]:
+    def refusals(self) -> list[PublishableDecision]:
         """What an address linked now would inherit."""
         return list(self._refusals.values())
 
@@ -52,21 +52,21 @@ class SubjectChannel:
         """Whether the address is linked now."""
         return address_id in self._linked
 
-    def add_refusal(self, choice: Choice) -> None:
+    def add_refusal(self, choice: PublishableDecision) -> None:
         """A refusal that every address linked from now on inherits; of two for one purpose the newer."""
         purpose = choice.decision.purpose
         current = self._refusals.get(purpose)
         if current is None or precedence(current.decision) < precedence(choice.decision):
             self._refusals[purpose] = choice
 
-    def link(self, address: Address) -> list[Choice]:
+    def link(self, address: Address) -> list[PublishableDecision]:
         """Link a new address: the refusals that reach it now. Older permissions do not."""
         if address.address_id in self._linked:
             return []
         self._linked[address.address_id] = address
         return self.refusals
 
-    def addresses_for(self, choice: Choice, named: Address | None) -> list[Address]:
+    def addresses_for(self, choice: PublishableDecision, named: Address | None) -> list[Address]:
         """The addresses that this decision reaches at once."""
         if choice.spreads:
             self.add_refusal(choice)

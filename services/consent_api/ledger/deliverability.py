@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from consent_api.domain.addresses import Address, Named
 from consent_api.domain.deliverability import Deliverability, after_all, finding
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.ledger import addresses, writes
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext
@@ -129,7 +129,9 @@ def _decision(context: LedgerContext, address: Address, report: Report, *, at: i
         event=None,
         subject_id=None,
         address_id=address.address_id,
-        choice=Choice(decision=decision, spreads=False, source_system=report.evidence.get("source_system")),
+        choice=PublishableDecision(
+            decision=decision, spreads=False, source_system=report.evidence.get("source_system")
+        ),
         occurred_at=report.occurred_at,
         evidence=report.evidence,
     )

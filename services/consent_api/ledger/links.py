@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.domain.addresses import Address, Named
-from consent_api.domain.fan_out import Choice, SubjectChannel
+from consent_api.domain.fan_out import PublishableDecision, SubjectChannel
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import addresses, subjects, writes
 from consent_api.ledger.addresses import live_key_ids
@@ -136,7 +136,7 @@ def _invalidate(
             recorded_at=moment,
         )
         # It ends what was permitted at this one address; the subject's other addresses keep their permissions.
-        choice = Choice(decision=decision, spreads=False, source_system="consent-relay")
+        choice = PublishableDecision(decision=decision, spreads=False, source_system="consent-relay")
         rows.append(
             writes.NewDecision(
                 tenant=tenant,

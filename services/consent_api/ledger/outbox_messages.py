@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.ledger.lanes import Lane
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
@@ -47,7 +47,7 @@ class ChangeMessages:
 
     def changes(
         self,
-        choice: Choice,
+        choice: PublishableDecision,
         address: Address,
         lane: Lane,
         *,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Connection
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice, SubjectChannel
+from consent_api.domain.fan_out import PublishableDecision, SubjectChannel
 from consent_api.ledger import addresses, writes
 from consent_api.ledger.current import CurrentDecisions
 from consent_api.ledger.lanes import Lane
@@ -27,7 +27,7 @@ class PendingWrites:
         self._outbox = outbox
         self._lane = lane
         self._links: list[tuple[int, int]] = []
-        self._reached: dict[tuple[int, str], tuple[Choice, Address]] = {}
+        self._reached: dict[tuple[int, str], tuple[PublishableDecision, Address]] = {}
         self._messages: list[Message] = []
         self.current = CurrentDecisions()
 
@@ -39,7 +39,7 @@ class PendingWrites:
         for inherited in channel.link(address):
             self.publish(inherited, address)
 
-    def publish(self, choice: Choice, address: Address, *, rewrite: bool = False) -> None:
+    def publish(self, choice: PublishableDecision, address: Address, *, rewrite: bool = False) -> None:
         """A decision reaches an address. `rewrite`: the list holds something else of this address than the ledger."""
         slot = (address.address_id, choice.decision.decision_id)
         if slot not in self._reached:
@@ -64,21 +64,21 @@ class PendingWrites:
                 widened.setdefault(choice.decision.decision_id, []).append(found[name])
         return widened
 
-    def publish_again(self, choice: Choice, address: Address) -> None:
+    def publish_again(self, choice: PublishableDecision, address: Address) -> None:
         """A decision whose mark has changed since it reached the address."""
         self._messages += self._outbox.changes(choice, address, self._lane)
 
-    def rewrite(self, choice: Choice, address: Address) -> None:
+    def rewrite(self, choice: PublishableDecision, address: Address) -> None:
         """A decision that has reached the address before, and that the list lacks or holds beside something else."""
         self._messages += self._outbox.changes(choice, address, self._lane, rewrite=True)
 
-    def erase(self, made: Sequence[Choice], address: Address, remaining: Sequence[Decision]) -> None:
+    def erase(self, made: Sequence[PublishableDecision], address: Address, remaining: Sequence[Decision]) -> None:
         """An erasure has made these decisions on the address, and leaves `remaining` there. In one message, so that no
         reader ever finds a part of them."""
         for choice in made:
             self._reached[address.address_id, choice.decision.decision_id] = (choice, address)
         first, *others = [*(each.decision for each in made), *remaining]
-        choice = made[0] if made else Choice(decision=first, spreads=False, source_system=None)
+        choice = made[0] if made else PublishableDecision(decision=first, spreads=False, source_system=None)
         self._messages += self._outbox.changes(choice, address, self._lane, remaining=others)
 
     def send(self, message: Message) -> None:

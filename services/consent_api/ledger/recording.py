@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from consent_api.domain import effects
 from consent_api.domain.addresses import Address, Named
-from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
+from consent_api.domain.fan_out import PublishableDecision, SubjectChannel, spreads
 from consent_api.domain.validation import Accepted, Event
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger import addresses, deduplication, erased, live_repeats, notices, subjects, writes
@@ -291,11 +291,11 @@ class _Batch:
         inherited = [choice.decision for choice in channel.refusals]
         return effects.forbids(verdict([*current.at(named.address_id), *inherited], each.purpose))
 
-    def _choice(self, each: Accepted, channel: SubjectChannel, address: Address | None) -> Choice:
+    def _choice(self, each: Accepted, channel: SubjectChannel, address: Address | None) -> PublishableDecision:
         """With the moment from which it counts, where that depends on what is decided on the addresses it reaches."""
         decision = _decision(each, decision_id=str(self._context.ids.next(each.recorded_at)))
         spread = spreads(each.subject_ref, decision)
-        choice = Choice(decision=decision, spreads=spread, source_system=each.source_system)
+        choice = PublishableDecision(decision=decision, spreads=spread, source_system=each.source_system)
         as_stated = each.may_lift if permits(decision) else each.occurred_at is not None
         if as_stated:
             return choice

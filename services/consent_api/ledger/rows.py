@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_contracts.decisions import Decision
 
 
@@ -24,6 +24,6 @@ def decision_of(row: Row[Any]) -> Decision:
     )
 
 
-def choice_of(row: Row[Any]) -> Choice:
+def choice_of(row: Row[Any]) -> PublishableDecision:
     """`row` has `spreads` and `source_system` too."""
-    return Choice(decision=decision_of(row), spreads=row.spreads, source_system=row.source_system)
+    return PublishableDecision(decision=decision_of(row), spreads=row.spreads, source_system=row.source_system)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import Connection, text
 
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation import Event
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.outbox_messages import Message
@@ -24,7 +24,7 @@ class NewDecision:
     event: Event | None
     subject_id: int | None
     address_id: int | None
-    choice: Choice
+    choice: PublishableDecision
     occurred_at: int | None
     evidence: Mapping[str, str] = field(repr=False)
 
@@ -124,7 +124,9 @@ def _json(rows: Collection[object]) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def inherited_refusals(connection: Connection, subject_ids: Iterable[int]) -> list[tuple[int, str, Choice]]:
+def inherited_refusals(
+    connection: Connection, subject_ids: Iterable[int]
+) -> list[tuple[int, str, PublishableDecision]]:
     """(subject_id, channel, refusal): what an address linked now inherits."""
     wanted = sorted(set(subject_ids))
     if not wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice, SubjectChannel, spreads
+from consent_api.domain.fan_out import PublishableDecision, SubjectChannel, spreads
 from consent_contracts.decisions import STATUSES, Decision
 
 
@@ -11,7 +11,7 @@ def address(number: int) -> Address:
     return Address(address_id=number, tenant="acme", channel="sms", sealed={f"h1.{number}": b""})
 
 
-def choice(status: str, *, at: int = 1, purpose: str = "survey", subject: str | None = "s1") -> Choice:
+def choice(status: str, *, at: int = 1, purpose: str = "survey", subject: str | None = "s1") -> PublishableDecision:
     decision = Decision(
         decision_id=f"{at}-{status}",
         subject_ref=subject,
@@ -20,7 +20,7 @@ def choice(status: str, *, at: int = 1, purpose: str = "survey", subject: str | 
         effective_at=at,
         recorded_at=at,
     )
-    return Choice(decision=decision, spreads=spreads(subject, decision), source_system=None)
+    return PublishableDecision(decision=decision, spreads=spreads(subject, decision), source_system=None)
 
 
 A, B, C = address(1), address(2), address(3)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation import EVIDENCE, LONGEST_EVIDENCE, LONGEST_REFERENCE, ValidationRules, validate
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger.lanes import Lane
@@ -52,7 +52,7 @@ def test_the_largest_decision_that_is_accepted_makes_a_small_record() -> None:
         hash_keys={tenant: [Key(id="h" * 16, secret=bytes(32), primary=True)]},
     )
     key = keyring.address_key(tenant, channel, accepted.address)
-    choice = Choice(
+    choice = PublishableDecision(
         decision=Decision(
             decision_id="01980000-0000-7000-8000-000000000000",
             subject_ref=accepted.subject_ref,

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.ledger.key_rotation import incomplete
 from consent_api.ledger.lanes import MARK
 from consent_api.ledger.rows import choice_of, decision_of
@@ -89,7 +89,7 @@ class LedgerAddress:
         return tuple(map(decision_of, self.rows))
 
     @property
-    def choices(self) -> tuple[Choice, ...]:
+    def choices(self) -> tuple[PublishableDecision, ...]:
         return tuple(map(choice_of, self.rows))
 
 

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy import Connection
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation.references import LONGEST_REFERENCE
 from consent_api.ledger import addresses, subjects
 from consent_api.ledger.lanes import Lane
@@ -133,7 +133,7 @@ class _Repairing:
             effective_at=self._end_of(forged),
             recorded_at=self._now,
         )
-        choice = Choice(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
+        choice = PublishableDecision(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
         self._decisions.append(
             NewDecision(
                 tenant=address.tenant,
@@ -230,9 +230,9 @@ def _can_be_recorded(decision: Decision) -> bool:
     )
 
 
-def _current(choices: Iterable[Choice]) -> list[Choice]:
+def _current(choices: Iterable[PublishableDecision]) -> list[PublishableDecision]:
     """The newest of each subject and purpose."""
-    newest: dict[tuple[str | None, str], Choice] = {}
+    newest: dict[tuple[str | None, str], PublishableDecision] = {}
     for choice in choices:
         slot = _slot(choice.decision)
         held = newest.get(slot)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from consent_api.domain import effects
 from consent_api.domain.addresses import Address
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.ledger import addresses
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.pending_writes import PendingWrites
@@ -155,7 +155,9 @@ def _object(connection: Connection, context: LedgerContext, row: Row[Any], now: 
     pending.write(connection, rows, now=now)
 
 
-def _objection(context: LedgerContext, now: int, beside: Sequence[Decision], purpose: str = EVERY_PURPOSE) -> Choice:
+def _objection(
+    context: LedgerContext, now: int, beside: Sequence[Decision], purpose: str = EVERY_PURPOSE
+) -> PublishableDecision:
     """Of the address itself: it overrules whatever anybody permitted there before."""
     decision = Decision(
         decision_id=str(context.ids.next(now)),
@@ -167,10 +169,10 @@ def _objection(context: LedgerContext, now: int, beside: Sequence[Decision], pur
     )
     moment = max(now, effects.counts_from(decision, beside))
     decision = msgspec.structs.replace(decision, effective_at=moment, recorded_at=moment)
-    return Choice(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
+    return PublishableDecision(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
 
 
-def _new(row: Row[Any], address: Address, choice: Choice) -> NewDecision:
+def _new(row: Row[Any], address: Address, choice: PublishableDecision) -> NewDecision:
     return NewDecision(
         tenant=row.tenant,
         channel=address.channel,
@@ -281,7 +283,7 @@ def _erase_address(
 
 def _made(
     context: LedgerContext, moment: int, before: Sequence[Decision], survivors: Sequence[Decision], ref: str | None
-) -> list[Choice]:
+) -> list[PublishableDecision]:
     """What is decided on the address from now on, without a name: at one that others have too, the person's refusals;
     at one of the person's, or where nothing else would be left, that of everything."""
     if survivors or (ref is not None and any(each.subject_ref == ref for each in before)):

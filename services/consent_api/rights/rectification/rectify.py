@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from consent_api.domain.addresses import Address, Named
-from consent_api.domain.fan_out import Choice
+from consent_api.domain.fan_out import PublishableDecision
 from consent_api.domain.validation import ValidationRules, named_address, subject_reference
 from consent_api.errors import FieldViolation, PersonUnknownError, SubmissionInvalidError
 from consent_api.ledger import addresses, links, subjects
@@ -176,7 +176,7 @@ def _carry(
     rows: list[NewDecision] = []
 
     def record(address: Address, decision: Decision, subject: int | None, capture: str) -> None:
-        choice = Choice(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
+        choice = PublishableDecision(decision=decision, spreads=False, source_system=SOURCE_SYSTEM)
         evidence = {"capture_method": capture, "source_system": SOURCE_SYSTEM, "actor": asked.by}
         rows.append(
             NewDecision(
