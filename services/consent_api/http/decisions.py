@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from consent_api.domain.validation import Accepted, ValidationRules, dropped_field, rfc3339, validate
+from consent_api.domain.validation import ValidationRules, ValidDecision, dropped_field, rfc3339, validate
 from consent_api.errors import (
     FieldViolation,
     KeyReusedError,
@@ -243,7 +243,7 @@ class DecisionHandler:
             self._metrics.idempotency_conflicts.labels("reused").inc()
             raise keys.reused() from None
 
-    def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> Accepted | SubmissionInvalidError:
+    def _read(self, item: object, caller: ApiKey, now: int, *, bulk: bool) -> ValidDecision | SubmissionInvalidError:
         if not isinstance(item, Mapping):
             return SubmissionInvalidError(
                 [FieldViolation(pointer="", code="not_an_object", cure="send one object for each decision")]
@@ -273,8 +273,8 @@ def _one(parsed: Parsed, results: Results) -> StoredResponse | None:
     return StoredResponse(status=200 if result.repeated else 201, body=msgspec.json.encode(answer))
 
 
-def _dropped(read: Accepted | SubmissionInvalidError) -> Sequence[FieldViolation]:
-    return read.dropped if isinstance(read, Accepted) else ()
+def _dropped(read: ValidDecision | SubmissionInvalidError) -> Sequence[FieldViolation]:
+    return read.dropped if isinstance(read, ValidDecision) else ()
 
 
 def _response(answer: StoredResponse) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from consent_api.domain import spoken
 from consent_api.domain.spoken import Spoken
-from consent_api.domain.validation import Accepted, ValidationRules, rfc3339, validate
+from consent_api.domain.validation import ValidationRules, ValidDecision, rfc3339, validate
 from consent_api.errors import FieldViolation, NumberWithheldError, SubmissionInvalidError
 from consent_api.http import models, rendering
 from consent_api.http.dependencies import RequestDependencies
@@ -120,7 +120,7 @@ class SpokenWithdrawals:
 
         return ledger.transact(read)
 
-    def _read(self, fields: Mapping[str, object], caller: ApiKey, now: int) -> Accepted | SubmissionInvalidError:
+    def _read(self, fields: Mapping[str, object], caller: ApiKey, now: int) -> ValidDecision | SubmissionInvalidError:
         try:
             found = validate(fields, tenant=caller.tenant, rules=self._rules, now=now, read_time=rfc3339)
         except SubmissionInvalidError as error:
@@ -157,5 +157,5 @@ def routes(withdrawals: SpokenWithdrawals, dependencies: RequestDependencies) ->
     return router
 
 
-def _dropped(read: Accepted | SubmissionInvalidError) -> Sequence[FieldViolation]:
-    return read.dropped if isinstance(read, Accepted) else ()
+def _dropped(read: ValidDecision | SubmissionInvalidError) -> Sequence[FieldViolation]:
+    return read.dropped if isinstance(read, ValidDecision) else ()

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy import Connection
 
-from consent_api.domain.validation import Accepted, ValidationRules, micros, named_address, validate
+from consent_api.domain.validation import ValidationRules, ValidDecision, micros, named_address, validate
 from consent_api.errors import (
     InvalidTokenError,
     KeyReusedError,
@@ -230,7 +230,9 @@ class Receiver:
             worst[withdrawal.event_id] = max(known, outcome, key=_BAD.index)
         return list(worst.values())
 
-    def _accepted(self, source: Source, fields: Mapping[str, object], now: int) -> Accepted | SubmissionInvalidError:
+    def _accepted(
+        self, source: Source, fields: Mapping[str, object], now: int
+    ) -> ValidDecision | SubmissionInvalidError:
         try:
             found = validate(fields, tenant=source.tenant, rules=self._rules, now=now, read_time=micros)
         except SubmissionInvalidError as error:
@@ -308,7 +310,7 @@ def _opener(links: Links, source: Source) -> Callable[[str], str | None]:
     return address_of
 
 
-def _outcome(withdrawal: Withdrawal, read: Accepted | SubmissionInvalidError, result: object) -> Outcome:
+def _outcome(withdrawal: Withdrawal, read: ValidDecision | SubmissionInvalidError, result: object) -> Outcome:
     if isinstance(read, SubmissionInvalidError):
         return Outcome.NO_ADDRESS
     if not isinstance(result, Recorded):
@@ -323,7 +325,7 @@ def _outcome(withdrawal: Withdrawal, read: Accepted | SubmissionInvalidError, re
 def _answer(parsed: Parsed, results: Results) -> StoredResponse | None:
     """None where the ledger refused what could be read: the same may be tried again."""
     refused = any(
-        isinstance(read, Accepted) and not isinstance(result, Recorded)
+        isinstance(read, ValidDecision) and not isinstance(result, Recorded)
         for read, result in zip(parsed, results, strict=True)
     )
     return None if refused else _STORED

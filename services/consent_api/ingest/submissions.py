@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from consent_api.domain.effects import Effect
 from consent_api.domain.validation import (
-    Accepted,
     Event,
     ValidationRules,
+    ValidDecision,
     dropped_field,
     event_source,
     readable_event,
@@ -118,7 +118,7 @@ class Submissions:
         published, but for those returned: another transaction holds the person that they concern."""
         now, read_at = self._ledger.now(), self._clock()
         readable: list[Consumed] = []
-        accepted: list[Accepted] = []
+        accepted: list[ValidDecision] = []
         fetched, rejected = without_unfetchable(records)
         unfetchable = [record for record in records if record.unfetchable]
         results = [_unreadable(record, each) for record, each in zip(unfetchable, rejected, strict=True)]
@@ -218,7 +218,7 @@ class Submissions:
             log.warning("refusals recorded without effect", extra={"count": len(refusals), "decision_ids": named})
         return [Rejected(record=record, reason=WITHOUT_EFFECT, error=_explained(each)) for record, each in refusals]
 
-    def _record(self, accepted: Sequence[Accepted]) -> list[Outcome | None]:
+    def _record(self, accepted: Sequence[ValidDecision]) -> list[Outcome | None]:
         """In as few transactions as fit; None for those that have to wait. Submissions for one person keep their order.
 
         What has fitted is remembered, as an attempt that does not fit costs seconds; so is who had to wait, as they
@@ -237,7 +237,7 @@ class Submissions:
         return outcomes
 
     def _record_together(
-        self, accepted: Sequence[Accepted], rest: Sequence[int], outcomes: list[Outcome | None]
+        self, accepted: Sequence[ValidDecision], rest: Sequence[int], outcomes: list[Outcome | None]
     ) -> float:
         """Until when others may be tried one by one (monotonic seconds), as some of these had to be."""
         until = math.inf
@@ -271,7 +271,12 @@ class Submissions:
         return until
 
     def _record_singly(
-        self, accepted: Sequence[Accepted], positions: Sequence[int], outcomes: list[Outcome | None], *, until: float
+        self,
+        accepted: Sequence[ValidDecision],
+        positions: Sequence[int],
+        outcomes: list[Outcome | None],
+        *,
+        until: float,
     ) -> None:
         """One, then more until that time (monotonic seconds). Who was tried goes to the end of those that wait, so that
         the next time begins with the others."""
@@ -288,7 +293,7 @@ class Submissions:
             if self._clock() >= until:
                 return
 
-    def _record_one(self, each: Accepted) -> Outcome | None:
+    def _record_one(self, each: ValidDecision) -> Outcome | None:
         """None: it has to wait. A record that the database cannot hold is refused."""
         try:
             return self._record_or_wait(each)
@@ -298,7 +303,7 @@ class Submissions:
             cure = f"send it without what the database cannot hold ({code})"
             return SubmissionInvalidError([FieldViolation(pointer="", code=NOT_STORABLE, cure=cure)])
 
-    def _record_or_wait(self, each: Accepted) -> Outcome | None:
+    def _record_or_wait(self, each: ValidDecision) -> Outcome | None:
         """None: it has to wait. Where it keeps exceeding the live lane's time it goes by the bulk lane, with its own
         mark: it takes effect later, but is not tried for ever. Not at once, as the database may be slow for seconds."""
         person = _person(each)
@@ -335,7 +340,7 @@ class Submissions:
             raise SubmissionInvalidError([_OTHER_TENANT])
         return tenant
 
-    def _read(self, record: Consumed, datum: Mapping[str, Any], now: int) -> Accepted:
+    def _read(self, record: Consumed, datum: Mapping[str, Any], now: int) -> ValidDecision:
         tenant = self._tenant(datum)
         fields = {name: value for name, value in datum.items() if name != "tenant"}
         accepted = validate(fields, tenant=tenant, rules=self._rules, now=now, bulk=self._lane is Lane.BULK)
@@ -365,7 +370,7 @@ RECORDED, REPEATED, REFUSED, UNREADABLE = "recorded", "repeated", "refused", "un
 """Outcomes of submissions, as the topic of results has them."""
 
 
-def _recorded(record: Consumed, accepted: Accepted, recorded: Recorded) -> SubmissionResult:
+def _recorded(record: Consumed, accepted: ValidDecision, recorded: Recorded) -> SubmissionResult:
     return SubmissionResult(
         record=record,
         tenant=accepted.tenant,
@@ -421,7 +426,7 @@ def _explained(recorded: Recorded) -> str:
     )
 
 
-def _person(each: Accepted) -> _Person:
+def _person(each: ValidDecision) -> _Person:
     """Whom a submission concerns: the subject, whom a transaction that decides for them locks, or else the address."""
     if each.subject_ref is not None:
         return each.tenant, each.subject_ref

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from consent_api.domain.effects import Outcome
-from consent_api.domain.validation import Accepted, Event, ExpiryCut
+from consent_api.domain.validation import Event, ExpiryCut, ValidDecision
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.lanes import MARK
@@ -90,7 +90,7 @@ class ExistingEvent:
     named: frozenset[str]
 
 
-def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted]) -> dict[Event, ExistingEvent]:
+def find(connection: Connection, keyring: Keyring, accepted: Sequence[ValidDecision]) -> dict[Event, ExistingEvent]:
     """Of the events in ``accepted`` those that the ledger holds."""
     wanted = {each.event for each in accepted if each.event is not None}
     if not wanted:
@@ -117,7 +117,7 @@ def find(connection: Connection, keyring: Keyring, accepted: Sequence[Accepted])
     return known
 
 
-def existing(written: Written, accepted: Accepted, keyring: Keyring) -> ExistingEvent:
+def existing(written: Written, accepted: ValidDecision, keyring: Keyring) -> ExistingEvent:
     """What `find` would return for a decision that has just been recorded."""
     named = (
         keyring.live_address_keys(accepted.tenant, accepted.channel, accepted.address)
@@ -129,7 +129,7 @@ def existing(written: Written, accepted: Accepted, keyring: Keyring) -> Existing
     )
 
 
-def reused(known: ExistingEvent, again: Accepted, keyring: Keyring) -> SubmissionInvalidError | None:
+def reused(known: ExistingEvent, again: ValidDecision, keyring: Keyring) -> SubmissionInvalidError | None:
     """A refusal when ``again`` is another choice under the same id, which would be lost in silence; None: a repeat."""
     first = known.written.decision
     same = (known.channel, first.purpose, first.status, first.subject_ref) == (

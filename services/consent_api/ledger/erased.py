@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, text
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.validation import BY_LINK, Accepted
+from consent_api.domain.validation import BY_LINK, ValidDecision
 from consent_api.errors import FieldViolation
 from consent_contracts.join import permits_after
 from consent_privacy.keyring import Keyring
@@ -49,7 +49,7 @@ def subject_keys(keyring: Keyring, tenant: str, subject_ref: str) -> tuple[str, 
     return keyring.live_address_keys(tenant, _REFERENCE, hashlib.sha256(subject_ref.encode()).hexdigest())
 
 
-def find(connection: Connection, keyring: Keyring, permissions: Collection[Accepted]) -> Erased:
+def find(connection: Connection, keyring: Keyring, permissions: Collection[ValidDecision]) -> Erased:
     """Those of whom the permissions are that have been erased. In one statement, before anything is stored of them."""
     wanted = {key: person for each in permissions for key, person in _keys(keyring, each).items()}
     if not wanted:
@@ -59,26 +59,26 @@ def find(connection: Connection, keyring: Keyring, permissions: Collection[Accep
     return {wanted[row.tenant, row.person_key]: row.erased_at for row in rows}
 
 
-def comes_back(connection: Connection, keyring: Keyring, permission: Accepted) -> None:
+def comes_back(connection: Connection, keyring: Keyring, permission: ValidDecision) -> None:
     """The person has given a new permission: what is sent about them is recorded again."""
     keys = [key for _, key in _keys(keyring, permission)]
     connection.execute(_COMES_BACK, {"tenant": permission.tenant, "keys": keys})
 
 
-def why_refused(permission: Accepted, erased: Mapping[tuple[str, ...], int | None]) -> FieldViolation | None:
+def why_refused(permission: ValidDecision, erased: Mapping[tuple[str, ...], int | None]) -> FieldViolation | None:
     """Why a permission is not recorded; None where no erasure is in its way. Pure."""
     moments = [erased[person] for person in _persons(permission) if person in erased]
     return _why(permission, moments)
 
 
-def why_refused_at(permission: Accepted, address: Address) -> FieldViolation | None:
+def why_refused_at(permission: ValidDecision, address: Address) -> FieldViolation | None:
     """The same of the address as it is now: an erasure may have begun, or ended, since `find`. Pure."""
     if address.erasing:
         return IN_PROGRESS
     return _why(permission, [address.erased_at]) if address.is_erased else None
 
 
-def _why(permission: Accepted, moments: Collection[int | None]) -> FieldViolation | None:
+def _why(permission: ValidDecision, moments: Collection[int | None]) -> FieldViolation | None:
     for moment in moments:
         if moment is None:
             return IN_PROGRESS
@@ -87,7 +87,7 @@ def _why(permission: Accepted, moments: Collection[int | None]) -> FieldViolatio
     return None
 
 
-def _is_given_since(permission: Accepted, *, since: int) -> bool:
+def _is_given_since(permission: ValidDecision, *, since: int) -> bool:
     if permission.bulk or not permission.may_lift:
         return False
     # A system that sends what it holds names no time, or an older one.
@@ -95,7 +95,7 @@ def _is_given_since(permission: Accepted, *, since: int) -> bool:
     return is_dated and permission.effective_at >= permits_after(since)
 
 
-def _persons(permission: Accepted) -> list[tuple[str, ...]]:
+def _persons(permission: ValidDecision) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     if permission.subject_ref is not None:
         found.append((permission.tenant, permission.subject_ref))
@@ -104,7 +104,7 @@ def _persons(permission: Accepted) -> list[tuple[str, ...]]:
     return found
 
 
-def _keys(keyring: Keyring, permission: Accepted) -> dict[tuple[str, str], tuple[str, ...]]:
+def _keys(keyring: Keyring, permission: ValidDecision) -> dict[tuple[str, str], tuple[str, ...]]:
     """(tenant, keyed hash) of each of `_persons`."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for person in _persons(permission):

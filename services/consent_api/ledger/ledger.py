@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ledger import database, lanes
 from consent_api.ledger.database import transact
@@ -79,11 +79,11 @@ class Ledger:
 
         return patiently(lambda: self.transact(limited, limit_seconds=lane.limit_seconds))
 
-    def record(self, accepted: Sequence[Accepted], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
+    def record(self, accepted: Sequence[ValidDecision], *, lane: Lane = Lane.LIVE) -> list[Outcome]:
         """Record decisions in one transaction of their own: committed, with their messages, when this returns."""
         return patiently(lambda: self.attempt(accepted, lane=lane))
 
-    def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Outcome]:
+    def attempt(self, accepted: Sequence[ValidDecision], *, lane: Lane, lock_ms: int | None = None) -> list[Outcome]:
         """As `record`, in one transaction that waits for no lock longer than the lane allows, or ``lock_ms`` if less.
 
         LedgerContendedError when it would have to, TransactionTooLongError when it does not fit into the lane's time.

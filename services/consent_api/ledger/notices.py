@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import FieldViolation, NoticeChangedError, SubmissionInvalidError
 from consent_contracts.decisions import GIVEN
 
@@ -133,7 +133,7 @@ def listed(
 
 
 def refusals(
-    connection: Connection, accepted: Sequence[Accepted], required: RequiredNotices
+    connection: Connection, accepted: Sequence[ValidDecision], required: RequiredNotices
 ) -> Mapping[Named, SubmissionInvalidError]:
     """What is wrong with the notices that new permissions name; one statement, none where there is none."""
     new = {name for each in accepted if (name := named(each)) is not None}
@@ -148,7 +148,7 @@ def refusals(
     return {each: SubmissionInvalidError([wrong]) for each, wrong in found.items() if wrong is not None}
 
 
-def named(each: Accepted) -> Named | None:
+def named(each: ValidDecision) -> Named | None:
     """The notice of a new permission. One that goes on names what was right when it began."""
     if each.status != GIVEN or each.goes_on:
         return None

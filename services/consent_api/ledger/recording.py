@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from consent_api.domain import effects
 from consent_api.domain.addresses import Address, Named
 from consent_api.domain.fan_out import PublishableDecision, SubjectChannel, spreads
-from consent_api.domain.validation import Accepted, Event
+from consent_api.domain.validation import Event, ValidDecision
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger import addresses, deduplication, erased, live_repeats, notices, subjects, writes
 from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
@@ -49,7 +49,7 @@ class LedgerContext:
 
 
 def record(
-    connection: Connection, context: LedgerContext, accepted: Sequence[Accepted], *, lane: Lane
+    connection: Connection, context: LedgerContext, accepted: Sequence[ValidDecision], *, lane: Lane
 ) -> list[Outcome]:
     """Record decisions in their order, within the caller's transaction; one outcome each, in the same order.
 
@@ -85,7 +85,7 @@ class _Batch:
         self,
         connection: Connection,
         context: LedgerContext,
-        accepted: Sequence[Accepted],
+        accepted: Sequence[ValidDecision],
         known: Mapping[Event, ExistingEvent],
         excess: Collection[tuple[str, str]],
         wrong_notices: Mapping[notices.Named, SubmissionInvalidError],
@@ -130,7 +130,7 @@ class _Batch:
         self._pending.write(self._connection, self._rows, now=self._now)
         return self._evaluated(results)
 
-    def _refused_or_repeated(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
+    def _refused_or_repeated(self, each: ValidDecision) -> _Repeated | SubmissionInvalidError | None:
         if (each.tenant, each.purpose) in self._excess:
             return self._context.purposes.refusal()
         if (repeat := self._repeat(each)) is not None:
@@ -138,7 +138,7 @@ class _Batch:
         named = notices.named(each) if self._wrong_notices else None
         return self._wrong_notices.get(named) if named is not None else None
 
-    def _repeat(self, each: Accepted) -> _Repeated | SubmissionInvalidError | None:
+    def _repeat(self, each: ValidDecision) -> _Repeated | SubmissionInvalidError | None:
         """None: its event is new."""
         known = self._events.get(each.event) if each.event is not None else None
         if known is None:
@@ -157,7 +157,7 @@ class _Batch:
                 self._settled[at] = SubmissionInvalidError([fault]) if fault is not None else None
         self._fresh = [each for each, settled in zip(self._accepted, self._settled, strict=True) if settled is None]
 
-    def _made_live(self) -> dict[str, Accepted]:
+    def _made_live(self) -> dict[str, ValidDecision]:
         """The bulk decisions, by id, that one of the live submissions repeats. Their subjects are locked too."""
         return {
             settled.first.decision.decision_id: each
@@ -222,7 +222,7 @@ class _Batch:
             decision = each.decision
             self._pending.current.need(decision.status, decision.effective_at, each.subject_id, each.address_ids)
 
-    def _decide(self, each: Accepted) -> _Result:
+    def _decide(self, each: ValidDecision) -> _Result:
         if (repeat := self._repeat(each)) is not None:
             return repeat
         name, subject_id = _name(each), self._subject_id(each)
@@ -269,7 +269,7 @@ class _Batch:
             self._events[each.event] = deduplication.existing(written, each, self._context.keyring)
         return written
 
-    def _come_back(self, each: Accepted, name: Named | None, address: Address | None) -> Address | None:
+    def _come_back(self, each: ValidDecision, name: Named | None, address: Address | None) -> Address | None:
         """A person who was erased has given a new permission: the address is sealed again, as the tools need it."""
         if self._erased:
             erased.comes_back(self._connection, self._context.keyring, each)
@@ -278,7 +278,7 @@ class _Batch:
         self._found[name] = addresses.seal_again(self._connection, self._context.keyring, address, name[2])
         return self._found[name]
 
-    def _may_not_lift(self, each: Accepted, channel: SubjectChannel, named: Address | None) -> bool:
+    def _may_not_lift(self, each: ValidDecision, channel: SubjectChannel, named: Address | None) -> bool:
         """Whether this is a permission that would meet a refusal: one that decides at an address it reaches, or that
         the address inherits when it is linked."""
         if each.status != GIVEN:
@@ -291,7 +291,7 @@ class _Batch:
         inherited = [choice.decision for choice in channel.refusals]
         return effects.forbids(verdict([*current.at(named.address_id), *inherited], each.purpose))
 
-    def _choice(self, each: Accepted, channel: SubjectChannel, address: Address | None) -> PublishableDecision:
+    def _choice(self, each: ValidDecision, channel: SubjectChannel, address: Address | None) -> PublishableDecision:
         """With the moment from which it counts, where that depends on what is decided on the addresses it reaches."""
         decision = _decision(each, decision_id=str(self._context.ids.next(each.recorded_at)))
         spread = spreads(each.subject_ref, decision)
@@ -315,7 +315,7 @@ class _Batch:
         self._pending.current.read(self._connection)
         return [self._outcome(each, result) for each, result in zip(self._accepted, results, strict=True)]
 
-    def _outcome(self, submitted: Accepted, result: _Result) -> Outcome:
+    def _outcome(self, submitted: ValidDecision, result: _Result) -> Outcome:
         if isinstance(result, SubmissionInvalidError):
             return result
         repeated = isinstance(result, _Repeated)
@@ -336,7 +336,7 @@ class _Batch:
         )
 
     def _without_effect(
-        self, written: Written, outcome: effects.Outcome, submitted: Accepted, *, repeated: bool
+        self, written: Written, outcome: effects.Outcome, submitted: ValidDecision, *, repeated: bool
     ) -> bool:
         """Whether it changed nothing from the first: what decides was recorded before it. A repetition without a time
         counts as such, since it may be a new choice, of a system that uses its ids again."""
@@ -348,7 +348,7 @@ class _Batch:
             return True
         return outcome.superseded_by <= written.decision.decision_id
 
-    def _subject_id(self, each: Accepted) -> int | None:
+    def _subject_id(self, each: ValidDecision) -> int | None:
         return self._locked.ids[each.tenant, each.subject_ref] if each.subject_ref is not None else None
 
 
@@ -359,11 +359,11 @@ def _written(result: _Result) -> Written | None:
     return result.first if isinstance(result, _Repeated) else result
 
 
-def _name(each: Accepted) -> Named | None:
+def _name(each: ValidDecision) -> Named | None:
     return (each.tenant, each.channel, each.address) if each.address is not None else None
 
 
-def _names(each: Accepted) -> list[Named]:
+def _names(each: ValidDecision) -> list[Named]:
     """The address that is named, and, so that two who refuse it by two forms at once cannot deadlock, its aliases."""
     name = _name(each)
     if name is None:
@@ -389,7 +389,7 @@ def _reaching(written: Written, aliases: Mapping[str, Sequence[Address]]) -> Wri
     )
 
 
-def _decision(each: Accepted, *, decision_id: str) -> Decision:
+def _decision(each: ValidDecision, *, decision_id: str) -> Decision:
     return Decision(
         decision_id=decision_id,
         subject_ref=each.subject_ref,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import ReviewResolvedError, ReviewTooEarlyError, ReviewUnknownError
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import MARK, Lane
@@ -189,7 +189,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
         raise ReviewTooEarlyError
     addresses = {row.address_id for row in rows}
     canonical = _opened(connection, context.keyring, addresses)
-    again: list[Accepted] = []
+    again: list[ValidDecision] = []
     for address_id in sorted(canonical):
         there = {row.decision_id: row for row in rows if row.address_id == address_id}
         taken_back = {row.decision_id for row in there.values() if row.taken_back}
@@ -197,7 +197,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
         newest = max(there[each].effective_at for each in (paused | taken_back) & there.keys())
         for given in to_restore([decision_of(row) for row in there.values()], paused, taken_back, now=now):
             again.append(
-                Accepted(
+                ValidDecision(
                     tenant=review.tenant,
                     event_id=f"{RESTORED}-{review.review_id}-{len(again)}",
                     subject_ref=given.subject_ref,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import KeyReusedError, RequestInFlightError, SubmissionInvalidError
 from consent_api.ledger import idempotency
 from consent_api.ledger.deduplication import Recorded
@@ -15,7 +15,7 @@ from consent_api.ledger.idempotency import IdempotencyClaim, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, record
 
-Parsed = Sequence[Accepted | SubmissionInvalidError]
+Parsed = Sequence[ValidDecision | SubmissionInvalidError]
 Results = Sequence[Recorded | SubmissionInvalidError]
 
 
@@ -67,7 +67,7 @@ def execute(
         submission.parse(now) if isinstance(claim, IdempotencyClaim) else ()
         for submission, claim in zip(submissions, claims, strict=True)
     ]
-    accepted = [each for of_one in parsed for each in of_one if isinstance(each, Accepted)]
+    accepted = [each for of_one in parsed for each in of_one if isinstance(each, ValidDecision)]
     recorded = iter(record(connection, context, accepted, lane=lane))
     outcomes: list[Outcome] = []
     answered: list[tuple[IdempotencyClaim, StoredResponse]] = []
@@ -77,7 +77,7 @@ def execute(
         elif not isinstance(claim, IdempotencyClaim):
             outcomes.append(claim)
         else:
-            results = [next(recorded) if isinstance(each, Accepted) else each for each in of_one]
+            results = [next(recorded) if isinstance(each, ValidDecision) else each for each in of_one]
             if submission.also is not None:
                 submission.also(connection, results, now)
             answer = submission.answer(of_one, results)

@@ -17,7 +17,7 @@ from uuid import UUID
 from prometheus_client import Counter
 from sqlalchemy import Connection, Row, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import LedgerUnavailableError
 from consent_api.ledger import addresses, database, subjects, tables
 from consent_api.ledger.lanes import Lane
@@ -118,7 +118,7 @@ def end_due(connection: Connection, context: LedgerContext, now: int, *, only: R
     return len(due)
 
 
-def _permission(connection: Connection, context: LedgerContext, row: Row[Any], now: int) -> Accepted | None:
+def _permission(connection: Connection, context: LedgerContext, row: Row[Any], now: int) -> ValidDecision | None:
     """None where there is nothing to permit any more: the refusal stays."""
     if row.expires_at <= now:
         return None
@@ -135,7 +135,7 @@ def _permission(connection: Connection, context: LedgerContext, row: Row[Any], n
     except (UnknownTenantError, DecryptionFailedError):
         log.error("a pause has ended, and the address stays refused: it cannot be opened", extra={"tenant": row.tenant})
         return None
-    return Accepted(
+    return ValidDecision(
         tenant=row.tenant,
         event_id=None,
         subject_ref=row.subject_ref,

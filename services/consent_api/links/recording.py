@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from consent_api.domain.validation import BY_LINK, Accepted, ValidationRules, validate
+from consent_api.domain.validation import BY_LINK, ValidationRules, ValidDecision, validate
 from consent_api.errors import ChoiceRefusedError, SubmissionInvalidError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
@@ -50,7 +50,7 @@ class Choices:
         done = await self._commits.commit_grouped(submission)
         recorded = [each for each in done.results if isinstance(each, Recorded)]
         for read, result in zip(done.parsed, done.results, strict=True):
-            channel = read.channel if isinstance(read, Accepted) else None
+            channel = read.channel if isinstance(read, ValidDecision) else None
             outcome = "recorded" if isinstance(result, Recorded) else "refused"
             self._metrics.decided(outcome, channel, bulk=False)
         if len(recorded) < len(done.results):
@@ -59,7 +59,7 @@ class Choices:
             raise ChoiceRefusedError("a rule of this installation refuses the choice")
         return recorded
 
-    def _read(self, tenant: str, fields: Fields, now: int) -> Accepted | SubmissionInvalidError:
+    def _read(self, tenant: str, fields: Fields, now: int) -> ValidDecision | SubmissionInvalidError:
         try:
             return self._validated(tenant, fields, now)
         except SubmissionInvalidError as error:
@@ -71,5 +71,5 @@ class Choices:
         except SubmissionInvalidError as error:
             return error
 
-    def _validated(self, tenant: str, fields: Fields, now: int) -> Accepted:
+    def _validated(self, tenant: str, fields: Fields, now: int) -> ValidDecision:
         return replace(validate(fields, tenant=tenant, rules=self._rules, now=now), sender=SENDER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from consent_api.domain.validation import Accepted, ValidationRules, validate
+from consent_api.domain.validation import ValidationRules, ValidDecision, validate
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.decisions import EVERY_PURPOSE
 
@@ -13,7 +13,7 @@ SENDER = "rights"
 _EVIDENCE = {"source_system": "consent-relay", "capture_method": "rights-request", "actor": "data-subject"}
 
 
-def decisions(person: PersonRef, rules: ValidationRules, *, now: int) -> list[Accepted]:
+def decisions(person: PersonRef, rules: ValidationRules, *, now: int) -> list[ValidDecision]:
     """On every channel of a subject; on the channel of an address alone. SubmissionInvalidError."""
     return [
         replace(validate(fields, tenant=person.tenant, rules=rules, now=now), sender=SENDER)

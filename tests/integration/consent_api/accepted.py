@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from consent_api.domain.validation import EVIDENCE, Accepted
+from consent_api.domain.validation import EVIDENCE, ValidDecision
 from consent_service.clock import now_micros
 
 YEAR = 365 * 24 * 3600 * 1_000_000
 EVIDENCE_TEXTS = {name: f"some {name}" for name in EVIDENCE}
 
 
-def decision(status: str = "withdrawn", **given: object) -> Accepted:
+def decision(status: str = "withdrawn", **given: object) -> ValidDecision:
     """Of this moment, by SMS about the newsletter, without a person yet; a permission with its evidence, for a year."""
     now = now_micros()
     values: dict[str, object] = {
@@ -25,4 +25,4 @@ def decision(status: str = "withdrawn", **given: object) -> Accepted:
         "expires_at": now + YEAR if status == "given" else None,
         "evidence": EVIDENCE_TEXTS if status == "given" else {},
     }
-    return Accepted(**{**values, **given})  # type: ignore[arg-type]
+    return ValidDecision(**{**values, **given})  # type: ignore[arg-type]

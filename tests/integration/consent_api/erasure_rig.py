@@ -11,7 +11,7 @@ from uuid import UUID
 from prometheus_client import Counter
 from sqlalchemy import Engine, inspect, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
@@ -51,7 +51,7 @@ class ErasureRig:
         assert isinstance(outcome, Recorded), outcome
         return outcome
 
-    def refused(self, accepted: Accepted, *, lane: Lane = Lane.LIVE) -> str:
+    def refused(self, accepted: ValidDecision, *, lane: Lane = Lane.LIVE) -> str:
         """The code with which it is refused."""
         (outcome,) = self.ledger.record([accepted], lane=lane)
         assert isinstance(outcome, SubmissionInvalidError), outcome
@@ -138,5 +138,5 @@ class ErasureRig:
         return any(mark in each for mark in marks for each in texts)
 
 
-def stated(accepted: Accepted, **changes: Any) -> Accepted:
+def stated(accepted: ValidDecision, **changes: Any) -> ValidDecision:
     return replace(accepted, **changes)

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import Accepted, ValidationRules
+from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
@@ -56,7 +56,7 @@ def know(ledger: Ledger, address: str = EMAIL, channel: str = "email", subject_r
     now = now_micros()
     ledger.record(
         [
-            Accepted(
+            ValidDecision(
                 tenant="acme",
                 event_id=None,
                 subject_ref=subject_ref,

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import EVIDENCE, Accepted, ValidationRules
+from consent_api.domain.validation import EVIDENCE, ValidationRules, ValidDecision
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store, reviews
@@ -303,7 +303,7 @@ def test_an_address_that_takes_no_messages_is_shown_as_such(
 ) -> None:
     grant(program, channel="email", address=EMAIL)
     now = now_micros()
-    bounce = Accepted(
+    bounce = ValidDecision(
         tenant="acme",
         event_id=None,
         subject_ref=None,

@@ -19,7 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import Accepted, ValidationRules
+from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store, reviews
@@ -86,7 +86,7 @@ async def tab(site: str) -> AsyncIterator[Tab]:
 def token(owner_engine: Engine, ledger: Ledger, keyring: Keyring) -> str:
     """An employee's key, and a person who has withdrawn by text message."""
     now = now_micros()
-    given = Accepted(
+    given = ValidDecision(
         tenant="acme",
         event_id=None,
         subject_ref=REFERENCE,

@@ -11,7 +11,7 @@ from dataclasses import replace
 import anyio.to_thread
 from sqlalchemy import Engine, event, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import KeyReusedError, LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
@@ -171,7 +171,7 @@ def test_without_a_database_every_caller_in_the_group_gets_the_error(ledger: Led
     asyncio.run(story())
 
 
-def _withdrawal(number: int) -> Accepted:
+def _withdrawal(number: int) -> ValidDecision:
     return decision(subject_ref=f"s{number}", address=f"+33639980{number:03d}")
 
 

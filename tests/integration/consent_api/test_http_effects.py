@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, event, text
 
 from consent_api.domain.effects import Effect
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.ledger import lanes, recording
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.lanes import Lane
@@ -210,7 +210,7 @@ def test_a_new_address_costs_no_statement_and_known_ones_a_single_one(
         assert len(seen) == all_statements
 
 
-def recorded(ledger: Ledger, accepted: list[Accepted], lane: Lane = Lane.LIVE) -> list[Recorded]:
+def recorded(ledger: Ledger, accepted: list[ValidDecision], lane: Lane = Lane.LIVE) -> list[Recorded]:
     outcomes = ledger.record(accepted, lane=lane)
     assert all(isinstance(each, Recorded) for each in outcomes)
     return [each for each in outcomes if isinstance(each, Recorded)]
@@ -255,12 +255,12 @@ class TestRaces:
     """While a permission is being recorded, an older refusal comes."""
 
     @pytest.fixture
-    def permission(self) -> Accepted:
+    def permission(self) -> ValidDecision:
         now = decision().recorded_at
         return decision("given", subject_ref="s1", address=A, effective_at=now - 60_000_000)
 
     def _refused_meanwhile(
-        self, ledger: Ledger, engine: Engine, permission: Accepted, refusal: Accepted
+        self, ledger: Ledger, engine: Engine, permission: ValidDecision, refusal: ValidDecision
     ) -> tuple[Recorded, Recorded]:
         with ThreadPoolExecutor(1) as pool, engine.connect() as open_transaction:
             lanes.limit(open_transaction, Lane.BULK)
@@ -275,7 +275,7 @@ class TestRaces:
     @pytest.mark.parametrize("subject_ref", ["s1", None])
     @pytest.mark.parametrize("known", [True, False])
     def test_a_refusal_never_claims_to_be_in_effect_beside_it(
-        self, ledger: Ledger, engine: Engine, permission: Accepted, subject_ref: str | None, known: bool
+        self, ledger: Ledger, engine: Engine, permission: ValidDecision, subject_ref: str | None, known: bool
     ) -> None:
         if known:
             recorded(ledger, [decision("given", subject_ref="s1", address=A, effective_at=1, purpose="survey")])
@@ -291,12 +291,12 @@ def _waiting(engine: Engine) -> bool:
         return bool(connection.execute(text(query)).scalar_one())
 
 
-def effects(ledger: Ledger, *batch: Accepted) -> list[tuple[Effect, bool]]:
+def effects(ledger: Ledger, *batch: ValidDecision) -> list[tuple[Effect, bool]]:
     recorded = ledger.record(batch)
     return [(each.outcome.effect, each.without_effect) for each in recorded if isinstance(each, Recorded)]
 
 
-def dated(ledger: Ledger, status: str = "withdrawn", *, seconds_ago: float, **given: object) -> Accepted:
+def dated(ledger: Ledger, status: str = "withdrawn", *, seconds_ago: float, **given: object) -> ValidDecision:
     now = ledger.now()
     moment = now - int(seconds_ago * 1_000_000)
     return decision(status, effective_at=moment, recorded_at=now, **given)

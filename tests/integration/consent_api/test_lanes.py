@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError, TransactionTooLongError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import lanes, links
@@ -37,7 +37,7 @@ from tests.integration.consent_api.accepted import decision
 A, B, C = "+33639980001", "+33639980002", "+33639980003"
 
 
-def record(ledger: Ledger, lane: Lane, *accepted: Accepted) -> list[Recorded]:
+def record(ledger: Ledger, lane: Lane, *accepted: ValidDecision) -> list[Recorded]:
     """Recorded in one transaction, each with the lane as its mark."""
     marked = [replace(each, bulk=lane is Lane.BULK) for each in accepted]
     outcomes = [each for each in ledger.record(marked, lane=lane) if isinstance(each, Recorded)]
@@ -248,7 +248,7 @@ def test_a_history_has_one_state_whatever_lanes_it_took(ledger: Ledger, owner_en
     """Grants, refusals, links and repetitions, each on a random lane: every mark and every lane gives one state."""
     draw = random.Random(8)
     now = now_micros()
-    events: list[Accepted] = []
+    events: list[ValidDecision] = []
     for each in range(120):
         status = draw.choice(["given", "withdrawn", "refused"])
         events.append(

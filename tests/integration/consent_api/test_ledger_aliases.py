@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.ledger import addresses, links, queries
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
@@ -29,7 +29,7 @@ FRENCH = "+33639980001"
 SECOND = 1_000_000
 
 
-def one(ledger: Ledger, accepted: Accepted) -> Recorded:
+def one(ledger: Ledger, accepted: ValidDecision) -> Recorded:
     (outcome,) = ledger.record([accepted])
     assert isinstance(outcome, Recorded)
     return outcome

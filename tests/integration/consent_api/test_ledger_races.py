@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import LedgerUnavailableError, RequestInFlightError
 from consent_api.ledger import links, submissions
 from consent_api.ledger.deduplication import Recorded
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _PUBLISHED = "SELECT value FROM outbox UNION ALL SELECT value FROM outbox_bulk"
 
 
-def withdrawal(subject_ref: str | None, address: str | None = None, event_id: str | None = None) -> Accepted:
+def withdrawal(subject_ref: str | None, address: str | None = None, event_id: str | None = None) -> ValidDecision:
     return decision(subject_ref=subject_ref, address=address, event_id=event_id)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import links
 from consent_api.ledger.deduplication import Recorded
@@ -19,7 +19,7 @@ from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import decision
 
 
-def one(ledger: Ledger, accepted: Accepted) -> Recorded:
+def one(ledger: Ledger, accepted: ValidDecision) -> Recorded:
     (outcome,) = ledger.record([accepted])
     assert isinstance(outcome, Recorded)
     return outcome
@@ -143,7 +143,7 @@ def test_the_same_choice_at_another_moment_is_no_repetition(ledger: Ledger) -> N
     # R5: withdrawn, given again, withdrawn again; a source that numbers by contact and status must not lose the last.
     now = now_micros()
 
-    def withdrawal(chosen_at: int, recorded_at: int) -> Accepted:
+    def withdrawal(chosen_at: int, recorded_at: int) -> ValidDecision:
         return decision(
             event_id="s1-withdrawn", subject_ref="s1", address=A, effective_at=chosen_at, recorded_at=recorded_at
         )

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from consent_api.domain.validation import Accepted, ValidationRules
+from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
@@ -81,7 +81,7 @@ def link(ledger: Ledger, kind: LinkKind) -> str:
 
 def grant(ledger: Ledger) -> None:
     now = now_micros()
-    granted = Accepted(
+    granted = ValidDecision(
         tenant="acme",
         event_id=None,
         subject_ref=None,

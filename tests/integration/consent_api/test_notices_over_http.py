@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import EVIDENCE, Accepted
+from consent_api.domain.validation import EVIDENCE, ValidDecision
 from consent_api.ledger import key_store
 from consent_api.ledger.deduplication import Recorded
 from consent_api.ledger.ledger import Ledger
@@ -96,7 +96,7 @@ def test_a_permission_names_a_registered_notice_as_it_is(client: TestClient) -> 
 
 def test_an_event_that_was_recorded_before_its_notice_is_repeated(ledger: Ledger) -> None:
     now = now_micros()
-    given = Accepted(
+    given = ValidDecision(
         tenant="acme",
         event_id="e1",
         subject_ref=None,

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
-from consent_api.domain.validation import Accepted
+from consent_api.domain.validation import ValidDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.outbox_relay.metrics import RelayMetrics
 from consent_api.outbox_relay.outbox_table import Row
@@ -65,10 +65,10 @@ def loop(engine: Engine, keyring: Keyring, codec: Codec, kafka: Kafka) -> Renewa
     )
 
 
-def given(**more: Any) -> Accepted:
+def given(**more: Any) -> ValidDecision:
     """For a year that ends in ten days."""
     now = now_micros()
-    permission = Accepted(
+    permission = ValidDecision(
         tenant="acme",
         event_id=None,
         subject_ref="customer-1",
@@ -84,7 +84,7 @@ def given(**more: Any) -> Accepted:
     return replace(permission, **more)
 
 
-def refused(**more: Any) -> Accepted:
+def refused(**more: Any) -> ValidDecision:
     now = now_micros()
     return given(status="withdrawn", effective_at=now, expires_at=None, evidence={}, **more)
 
@@ -123,7 +123,7 @@ def test_each_is_asked_for_once(
     ],
 )
 def test_what_is_refused_or_renewed_is_not_asked_for(
-    loop: RenewalLoop, kafka: Kafka, ledger: Ledger, client: TestClient, then: Accepted
+    loop: RenewalLoop, kafka: Kafka, ledger: Ledger, client: TestClient, then: ValidDecision
 ) -> None:
     ledger.record([given()])
     ledger.record([replace(then, recorded_at=now_micros())])

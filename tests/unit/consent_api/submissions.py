@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consent_api.domain.validation import EVIDENCE, Accepted, ReadTime, ValidationRules, micros, validate
+from consent_api.domain.validation import EVIDENCE, ReadTime, ValidationRules, ValidDecision, micros, validate
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 
 NOW = 1_780_000_000_000_000
@@ -22,7 +22,7 @@ GRANT: dict[str, Any] = {
 }
 
 
-def read(fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros) -> Accepted:
+def read(fields: dict[str, Any], rules: ValidationRules = RULES, read_time: ReadTime = micros) -> ValidDecision:
     return validate(fields, tenant="acme", rules=rules, now=NOW, read_time=read_time)
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consent_api.domain.effects import Effect, Outcome
-from consent_api.domain.validation import Accepted, ValidationRules
+from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.errors import LedgerContendedError, TransactionTooLongError
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
@@ -35,13 +35,13 @@ class TimedLedger:
         self.clock = 0.0
         self.contended = 0
         self.too_long = 0
-        self.transactions: list[list[Accepted]] = []
+        self.transactions: list[list[ValidDecision]] = []
         self.lanes: set[Lane] = set()
 
     def now(self) -> int:
         return now_micros()
 
-    def attempt(self, accepted: Sequence[Accepted], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
+    def attempt(self, accepted: Sequence[ValidDecision], *, lane: Lane, lock_ms: int | None = None) -> list[Any]:
         if self.held & {each.subject_ref for each in accepted}:
             self.contended += 1
             self.clock += self.lock_seconds

@@ -6,7 +6,7 @@ person; whatever else cannot be read is dropped and listed, and the refusal is r
 A fault never repeats a value, since any value could be an address.
 """
 
-from consent_api.domain.validation.accepted import BY_LINK, Accepted, Event, event_source
+from consent_api.domain.validation.accepted import BY_LINK, Event, ValidDecision, event_source
 from consent_api.domain.validation.evidence import EVIDENCE, LONGEST_EVIDENCE, holds_address
 from consent_api.domain.validation.purposes import Purposes, UnknownPurpose
 from consent_api.domain.validation.references import LONGEST_REFERENCE
@@ -30,12 +30,12 @@ __all__ = [
     "FIELDS",
     "LONGEST_EVIDENCE",
     "LONGEST_REFERENCE",
-    "Accepted",
     "Event",
     "ExpiryCut",
     "Purposes",
     "ReadTime",
     "UnknownPurpose",
+    "ValidDecision",
     "ValidationRules",
     "dropped_field",
     "event_reference",

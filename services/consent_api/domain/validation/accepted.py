@@ -19,7 +19,7 @@ Event = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accepted:
+class ValidDecision:
     """A decision that keeps every rule and can be recorded. ``address`` is canonical, and never printed.
 
     ``bulk`` is the decision's mark: it comes from an import or another bulk source. ``dropped`` lists what a refusal

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from consent_api.domain.validation import evidence as evidence_rules
 from consent_api.domain.validation import references, texts, times, validity
-from consent_api.domain.validation.accepted import Accepted
+from consent_api.domain.validation.accepted import ValidDecision
 from consent_api.domain.validation.clear_addresses import holds_at_sign, same_address, shows_address
 from consent_api.domain.validation.evidence import EVIDENCE
 from consent_api.domain.validation.rules import ValidationRules
@@ -50,7 +50,7 @@ def validate(
     now: int,
     bulk: bool = False,
     read_time: ReadTime = times.micros,
-) -> Accepted:
+) -> ValidDecision:
     """The decision in ``fields``, received at ``now`` (microseconds), or SubmissionInvalidError with every fault.
 
     ``bulk`` is the mark that the request or the topic gives it. ``read_time`` reads the way in's own form of a time.
@@ -126,7 +126,7 @@ class _Submission:
         self.needed: list[FieldViolation] = []
         self.spare: list[FieldViolation] = []
 
-    def accepted(self, tenant: str, now: int, *, bulk: bool) -> Accepted:
+    def accepted(self, tenant: str, now: int, *, bulk: bool) -> ValidDecision:
         self._report_unknown(self._fields, "", FIELDS)
         status = self.read("status", lambda value: texts.one_of(value, "status", STATUSES), self.needed)
         channel = self.read("channel", self.channel, self.needed)
@@ -160,7 +160,7 @@ class _Submission:
                 expires_at=expires_at,
                 now=now,
             )
-        return Accepted(
+        return ValidDecision(
             tenant=tenant,
             event_id=event_id,
             subject_ref=subject_ref,
