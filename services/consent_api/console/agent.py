@@ -14,7 +14,7 @@ from consent_api.domain import spoken
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import LedgerUnavailableError
 from consent_api.http.spoken import SpokenWithdrawals, Withdrawn
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.submissions import Results
 from consent_api.rights import audit
 from consent_api.rights.audit import Act
@@ -68,7 +68,7 @@ def routes(console: Console, withdrawals: SpokenWithdrawals, rules: ValidationRu
         }
 
         def also(connection: Connection, results: Results, now: int) -> None:
-            first = next((each.decision_id for each in results if isinstance(each, Recorded)), None)
+            first = next((each.decision_id for each in results if isinstance(each, RecordedDecision)), None)
             audit.add(
                 connection,
                 tenant=visit.tenant,

@@ -26,7 +26,7 @@ from consent_api.http.dependencies import BATCHES_AT_ONCE, RequestDependencies
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import queries
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -258,10 +258,10 @@ class DecisionHandler:
         for item, read, result in zip(items, parsed, results, strict=False):
             channel = item.get("channel") if isinstance(item, Mapping) else None
             self._metrics.decided(_outcome(result), channel, bulk=bulk)
-            if isinstance(result, Recorded) and not result.repeated:
+            if isinstance(result, RecordedDecision) and not result.repeated:
                 for fault in _dropped(read):
                     self._metrics.dropped_fields.labels(dropped_field(fault)).inc()
-            if isinstance(result, Recorded) and result.without_effect:
+            if isinstance(result, RecordedDecision) and result.without_effect:
                 self._metrics.without_effect(result.outcome.effect, permission=result.status == GIVEN, bulk=bulk)
 
 
@@ -281,7 +281,7 @@ def _response(answer: StoredResponse) -> Response:
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
 
-def _outcome(result: Recorded | SubmissionInvalidError) -> str:
+def _outcome(result: RecordedDecision | SubmissionInvalidError) -> str:
     if isinstance(result, SubmissionInvalidError):
         return "refused"
     return "repeated" if result.repeated else "recorded"

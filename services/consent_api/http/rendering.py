@@ -19,7 +19,7 @@ from consent_api.errors import (
 )
 from consent_api.http import models
 from consent_api.ledger import queries
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
 from consent_api.ledger.reviews import Review
@@ -76,7 +76,7 @@ def unavailable(error: LedgerUnavailableError) -> ProblemError:
     return ProblemError(503, "ledger-unavailable", detail, cure=again, headers=headers)
 
 
-def to_recorded(outcome: Recorded, dropped: Sequence[FieldViolation]) -> models.Recorded:
+def to_recorded(outcome: RecordedDecision, dropped: Sequence[FieldViolation]) -> models.Recorded:
     return models.Recorded(
         outcome="repeated" if outcome.repeated else "recorded",
         decision_id=outcome.decision_id,
@@ -90,7 +90,7 @@ def to_recorded(outcome: Recorded, dropped: Sequence[FieldViolation]) -> models.
 
 
 def to_spoken(
-    recorded: Sequence[tuple[str, Recorded]], left: Mapping[str, str], dropped: Sequence[FieldViolation]
+    recorded: Sequence[tuple[str, RecordedDecision]], left: Mapping[str, str], dropped: Sequence[FieldViolation]
 ) -> models.SpokenRecorded:
     return models.SpokenRecorded(
         withdrawals=[
@@ -110,7 +110,7 @@ def to_spoken(
     )
 
 
-Result = tuple[Recorded | SubmissionInvalidError, Sequence[FieldViolation]]
+Result = tuple[RecordedDecision | SubmissionInvalidError, Sequence[FieldViolation]]
 """What became of a decision, and what it was recorded without."""
 
 
@@ -144,7 +144,7 @@ def _shares(counts: Sequence[int]) -> list[int]:
 
 
 def _batch_result(
-    outcome: Recorded | SubmissionInvalidError, position: int, faults: Sequence[FieldViolation]
+    outcome: RecordedDecision | SubmissionInvalidError, position: int, faults: Sequence[FieldViolation]
 ) -> models.BatchResult:
     """The result of one decision of a batch; pointers lead from the whole body."""
     within = f"/decisions/{position}"
@@ -180,12 +180,12 @@ _SUPERSEDED = models.DecisionWarning(
 _ENDED = models.DecisionWarning(code="superseded", message="This permission has ended: it permits nothing.")
 
 
-def _warnings(recorded: Recorded) -> list[models.DecisionWarning]:
+def _warnings(recorded: RecordedDecision) -> list[models.DecisionWarning]:
     """What to look at, where a decision is recorded otherwise than it was submitted, or not in effect."""
     return [*_cut(recorded), *_without_effect(recorded)]
 
 
-def _cut(recorded: Recorded) -> list[models.DecisionWarning]:
+def _cut(recorded: RecordedDecision) -> list[models.DecisionWarning]:
     if recorded.cut is None:
         return []
     bound = recorded.cut.bound
@@ -196,7 +196,7 @@ def _cut(recorded: Recorded) -> list[models.DecisionWarning]:
     return [models.DecisionWarning(code="expiry_cut", message=message)]
 
 
-def _without_effect(recorded: Recorded) -> list[models.DecisionWarning]:
+def _without_effect(recorded: RecordedDecision) -> list[models.DecisionWarning]:
     if recorded.outcome.effect is Effect.NO_ADDRESS:
         return [_UNKNOWN_REFERENCE if recorded.unknown_subject else _NO_ADDRESS]
     if recorded.outcome.effect is Effect.SUPERSEDED:

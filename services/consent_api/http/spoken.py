@@ -19,7 +19,7 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import addresses, subjects
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Results, Submission
@@ -40,7 +40,7 @@ Also = Callable[[Connection, Results, int], None]
 class Withdrawn:
     """What was recorded, by channel; where nothing was, with the reason; what it was recorded without."""
 
-    recorded: tuple[tuple[str, Recorded], ...]
+    recorded: tuple[tuple[str, RecordedDecision], ...]
     left: Mapping[str, str]
     dropped: tuple[FieldViolation, ...]
 
@@ -71,12 +71,12 @@ class SpokenWithdrawals:
             also=also,
         )
         done = await self._commits.commit_grouped(submission)
-        recorded: list[tuple[str, Recorded]] = []
+        recorded: list[tuple[str, RecordedDecision]] = []
         left = dict(found.left)
         dropped = list(asked.dropped)
         for fields, read, result in zip(found.decisions, done.parsed, done.results, strict=True):
             channel = str(fields["channel"])
-            if isinstance(result, Recorded):
+            if isinstance(result, RecordedDecision):
                 self._metrics.decided("recorded", channel, bulk=False)
                 recorded.append((channel, result))
                 dropped += [each for each in _dropped(read) if each not in dropped]

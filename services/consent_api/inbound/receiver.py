@@ -35,7 +35,7 @@ from consent_api.inbound.sources import Source
 from consent_api.inbound.translation import Finding, Outcome, Withdrawal, translate
 from consent_api.inbound.turns import LoopTurns
 from consent_api.ledger import echoes, reviews
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.deliverability import Report
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
@@ -313,7 +313,7 @@ def _opener(links: Links, source: Source) -> Callable[[str], str | None]:
 def _outcome(withdrawal: Withdrawal, read: ValidDecision | SubmissionInvalidError, result: object) -> Outcome:
     if isinstance(read, SubmissionInvalidError):
         return Outcome.NO_ADDRESS
-    if not isinstance(result, Recorded):
+    if not isinstance(result, RecordedDecision):
         return Outcome.NOT_RECORDED
     if result.repeated:
         return Outcome.REPEATED
@@ -325,7 +325,7 @@ def _outcome(withdrawal: Withdrawal, read: ValidDecision | SubmissionInvalidErro
 def _answer(parsed: Parsed, results: Results) -> StoredResponse | None:
     """None where the ledger refused what could be read: the same may be tried again."""
     refused = any(
-        isinstance(read, ValidDecision) and not isinstance(result, Recorded)
+        isinstance(read, ValidDecision) and not isinstance(result, RecordedDecision)
         for read, result in zip(parsed, results, strict=True)
     )
     return None if refused else _STORED
@@ -336,7 +336,7 @@ def _reviews(
 ) -> list[reviews.NewReview]:
     by_event: dict[str, tuple[Withdrawal, list[str]]] = {}
     for (withdrawal, _), result in zip(submitted, results, strict=True):
-        if withdrawal.needs_review and isinstance(result, Recorded) and not result.repeated:
+        if withdrawal.needs_review and isinstance(result, RecordedDecision) and not result.repeated:
             by_event.setdefault(withdrawal.event_id, (withdrawal, []))[1].append(result.decision_id)
     return [
         reviews.NewReview(

@@ -19,7 +19,7 @@ from consent_api.errors import FieldViolation, ResultsNotWrittenError
 from consent_api.ingest.dead_letter_writer import NOT_STORABLE
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.events import RefusedEvent
 from consent_contracts.cloudevents import headers
 from consent_contracts.codec import Codec
@@ -43,7 +43,7 @@ class SubmissionResult:
     record: Consumed
     tenant: str | None = None
     event: Event | None = None
-    recorded: Recorded | None = None
+    recorded: RecordedDecision | None = None
     outcome: str
     errors: tuple[FieldViolation, ...] = ()
     dropped: tuple[FieldViolation, ...] = ()

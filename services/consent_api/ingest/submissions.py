@@ -37,7 +37,7 @@ from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import ResultWriter, SubmissionResult
 from consent_api.ledger import events
 from consent_api.ledger.database import refusal
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, PATIENCE_SECONDS, Ledger
 from consent_api.ledger.recording import Outcome
@@ -192,7 +192,7 @@ class Submissions:
             },
         )
 
-    def _report_after_lift(self, topic: str, repeated: Sequence[tuple[Consumed, Recorded]]) -> None:
+    def _report_after_lift(self, topic: str, repeated: Sequence[tuple[Consumed, RecordedDecision]]) -> None:
         """Refusals whose event had its effect until the person permitted again. No dead letters: a replay has many."""
         if not repeated:
             return
@@ -207,7 +207,7 @@ class Submissions:
             },
         )
 
-    def _without_effect(self, recorded: Sequence[tuple[Consumed, Recorded]]) -> list[Rejected]:
+    def _without_effect(self, recorded: Sequence[tuple[Consumed, RecordedDecision]]) -> list[Rejected]:
         """Counts decisions that change nothing. The refusals among them become dead letters too, since no caller
         gets an answer that reports it. Also where they are repeated: this batch may have been recorded before."""
         refusals = [each for each in recorded if each[1].status != GIVEN]
@@ -323,7 +323,7 @@ class Submissions:
             except LedgerContendedError:
                 return None
             self._metrics.by_bulk.inc()
-            decision_id = outcome.decision_id if isinstance(outcome, Recorded) else None
+            decision_id = outcome.decision_id if isinstance(outcome, RecordedDecision) else None
             log.warning("a live submission was recorded by the bulk lane", extra={"decision_id": decision_id})
         self._too_long.pop(person, None)
         return outcome
@@ -370,7 +370,7 @@ RECORDED, REPEATED, REFUSED, UNREADABLE = "recorded", "repeated", "refused", "un
 """Outcomes of submissions, as the topic of results has them."""
 
 
-def _recorded(record: Consumed, accepted: ValidDecision, recorded: Recorded) -> SubmissionResult:
+def _recorded(record: Consumed, accepted: ValidDecision, recorded: RecordedDecision) -> SubmissionResult:
     return SubmissionResult(
         record=record,
         tenant=accepted.tenant,
@@ -413,7 +413,7 @@ def _kept_in_the_clear(sender: str, address: str | None, region: str) -> str:
     return hashlib.sha256(sender.encode()).hexdigest()
 
 
-def _explained(recorded: Recorded) -> str:
+def _explained(recorded: RecordedDecision) -> str:
     """Why a refusal that is recorded has no effect, and the cure."""
     found = recorded.outcome
     where = f"recorded as decision {recorded.decision_id}"

@@ -45,7 +45,7 @@ _SECOND, _MILLISECOND = 1_000_000, 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recorded:
+class RecordedDecision:
     """A decision in the ledger. ``address_keys`` are those it reached, under the primary hash key.
 
     ``repeated``: its event had been recorded before, and this is what was recorded then. ``outcome``: its effect now.

@@ -21,7 +21,7 @@ from consent_api.domain.fan_out import PublishableDecision, SubjectChannel, spre
 from consent_api.domain.validation import Event, ValidDecision
 from consent_api.errors import FieldViolation, SubmissionInvalidError
 from consent_api.ledger import addresses, deduplication, erased, live_repeats, notices, subjects, writes
-from consent_api.ledger.deduplication import ExistingEvent, Recorded, Written
+from consent_api.ledger.deduplication import ExistingEvent, RecordedDecision, Written
 from consent_api.ledger.ids import DecisionIds
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.notices import RequiredNotices
@@ -32,7 +32,7 @@ from consent_contracts.decisions import GIVEN, Decision, permits
 from consent_contracts.verdict import verdict
 from consent_privacy.keyring import Keyring
 
-Outcome = Recorded | SubmissionInvalidError
+Outcome = RecordedDecision | SubmissionInvalidError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,7 +322,7 @@ class _Batch:
         written = result.first if isinstance(result, _Repeated) else result
         decision = written.decision
         outcome = self._pending.current.outcome(decision, written.address_ids, now=self._now)
-        return Recorded(
+        return RecordedDecision(
             decision_id=decision.decision_id,
             status=decision.status,
             effective_at=decision.effective_at,

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, text
 
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import ReviewResolvedError, ReviewTooEarlyError, ReviewUnknownError
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import MARK, Lane
 from consent_api.ledger.recording import LedgerContext, record
 from consent_api.ledger.rows import decision_of
@@ -214,7 +214,7 @@ def _restore(connection: Connection, context: LedgerContext, review: Row[Any], *
                 )
             )
     results = record(connection, context, again, lane=Lane.LIVE)
-    return [each.decision_id for each in results if isinstance(each, Recorded)]
+    return [each.decision_id for each in results if isinstance(each, RecordedDecision)]
 
 
 def _opened(connection: Connection, keyring: Keyring, address_ids: Collection[int]) -> dict[int, str]:

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import KeyReusedError, RequestInFlightError, SubmissionInvalidError
 from consent_api.ledger import idempotency
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import IdempotencyClaim, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.recording import LedgerContext, record
 
 Parsed = Sequence[ValidDecision | SubmissionInvalidError]
-Results = Sequence[Recorded | SubmissionInvalidError]
+Results = Sequence[RecordedDecision | SubmissionInvalidError]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from consent_api.domain.addresses import same_place
 from consent_api.domain.effects import Effect
 from consent_api.errors import ChoiceRefusedError, InvalidTokenError, LedgerUnavailableError
 from consent_api.ledger import database
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, notice_hash
 from consent_api.links import forms, page_notices, pages, pauses, person, privacy_control
@@ -277,7 +277,7 @@ def _fields(opened: Opened, change: Change, now: int) -> dict[str, object]:
     return {**fields, "status": "withdrawn"}
 
 
-def _pauses(opened: Opened, change: Change, recorded: Recorded) -> list[Pause]:
+def _pauses(opened: Opened, change: Change, recorded: RecordedDecision) -> list[Pause]:
     """What follows a pause, at each address that was permitted, unless the permission ends sooner."""
     if change.answer not in PAUSES or change.setting is None or change.purpose is None:
         return []
@@ -303,7 +303,7 @@ def _pauses(opened: Opened, change: Change, recorded: Recorded) -> list[Pause]:
     ]
 
 
-def _saved(change: Change, recorded: Recorded, until: int | None) -> Saved:
+def _saved(change: Change, recorded: RecordedDecision, until: int | None) -> Saved:
     """``until``: the end of the pause, if it is one."""
     state = State.ON if change.answer == ON else State.OFF if until is None else State.PAUSED
     return Saved(

@@ -11,7 +11,7 @@ from consent_api.domain.validation import BY_LINK, ValidationRules, ValidDecisio
 from consent_api.errors import ChoiceRefusedError, SubmissionInvalidError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.http.metrics import ApiMetrics
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request
 from consent_api.ledger.submissions import Submission
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN
@@ -36,7 +36,7 @@ class Choices:
         """Whether this installation has the channel still: a ledger may hold addresses of one that it had."""
         return channel in self._rules.channels
 
-    async def record(self, tenant: str, chosen: Callable[[int], Sequence[Fields]]) -> list[Recorded]:
+    async def record(self, tenant: str, chosen: Callable[[int], Sequence[Fields]]) -> list[RecordedDecision]:
         """Committed when this returns, all or nothing, on the live lane. ``chosen`` is given the ledger's clock
         (micros). ChoiceRefusedError, LedgerUnavailableError.
 
@@ -48,13 +48,15 @@ class Choices:
             answer=lambda parsed, results: None,
         )
         done = await self._commits.commit_grouped(submission)
-        recorded = [each for each in done.results if isinstance(each, Recorded)]
+        recorded = [each for each in done.results if isinstance(each, RecordedDecision)]
         for read, result in zip(done.parsed, done.results, strict=True):
             channel = read.channel if isinstance(read, ValidDecision) else None
-            outcome = "recorded" if isinstance(result, Recorded) else "refused"
+            outcome = "recorded" if isinstance(result, RecordedDecision) else "refused"
             self._metrics.decided(outcome, channel, bulk=False)
         if len(recorded) < len(done.results):
-            faults = {f"{e.pointer} {e.code}" for r in done.results if not isinstance(r, Recorded) for e in r.faults}
+            faults = {
+                f"{e.pointer} {e.code}" for r in done.results if not isinstance(r, RecordedDecision) for e in r.faults
+            }
             log.error("a choice on a page was refused", extra={"tenant": tenant, "why": ", ".join(sorted(faults))})
             raise ChoiceRefusedError("a rule of this installation refuses the choice")
         return recorded

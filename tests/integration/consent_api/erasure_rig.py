@@ -13,7 +13,7 @@ from sqlalchemy import Engine, inspect, text
 
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.rights.erasure import erasures
@@ -46,9 +46,9 @@ class ErasureRig:
     def keyring(self) -> Keyring:
         return self.ledger.context.keyring
 
-    def record(self, status: str, **given: Any) -> Recorded:
+    def record(self, status: str, **given: Any) -> RecordedDecision:
         (outcome,) = self.ledger.record([decision(status, **given)])
-        assert isinstance(outcome, Recorded), outcome
+        assert isinstance(outcome, RecordedDecision), outcome
         return outcome
 
     def refused(self, accepted: ValidDecision, *, lane: Lane = Lane.LIVE) -> str:

@@ -23,7 +23,7 @@ from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store, reviews
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import NewReview
 from consent_api.rights import requests
@@ -111,7 +111,7 @@ def token(owner_engine: Engine, ledger: Ledger, keyring: Keyring) -> str:
         ]
     )
     last = recorded[-1]
-    assert isinstance(last, Recorded)
+    assert isinstance(last, RecordedDecision)
     waiting = [
         NewReview(tenant="acme", channel="sms", source="twilio-fr", rule="r", decision_ids=[str(uuid4())], reply=reply)
         for reply in ("c’est beaucoup trop de messages", "STOP ou encore ?")
@@ -133,7 +133,7 @@ def token(owner_engine: Engine, ledger: Ledger, keyring: Keyring) -> str:
         return key_store.create(connection, tenant="acme", scopes=scopes, name="Desk 7", now=now)
 
 
-def _add_receipt(execute: object, decision: Recorded, destination: str, now: int) -> None:
+def _add_receipt(execute: object, decision: RecordedDecision, destination: str, now: int) -> None:
     assert callable(execute)
     receipt_id = str(uuid4())
     execute(

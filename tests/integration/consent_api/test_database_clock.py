@@ -18,7 +18,7 @@ from consent_api.http.app import create_app
 from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.database import clock
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_service.health import Health
 from tests.integration.consent_api.accepted import decision
@@ -104,11 +104,11 @@ def test_a_refusal_without_a_time_is_never_older_than_what_is_recorded_there(
     ledger.record([decision("given", subject_ref="s1", address=A, effective_at=later, recorded_at=later)])
     address = A if subject_ref is None else None
     (refused,) = ledger.record([decision(subject_ref=subject_ref, address=address, purpose=purpose)])
-    assert isinstance(refused, Recorded)
+    assert isinstance(refused, RecordedDecision)
     assert refused.outcome.effect is Effect.IN_EFFECT
     assert refused.recorded_at == later
     (elsewhere,) = ledger.record([decision(subject_ref="s2", address=A)])
-    assert isinstance(elsewhere, Recorded)
+    assert isinstance(elsewhere, RecordedDecision)
     assert elsewhere.recorded_at < later
 
 
@@ -116,7 +116,7 @@ def test_two_in_one_batch_count_in_their_order(ledger: Ledger) -> None:
     given = decision("given", subject_ref="s1", address=A)
     given = replace(given, effective_at=given.effective_at + 1_000_000, recorded_at=given.recorded_at + 1_000_000)
     outcomes = ledger.record([given, decision(subject_ref="s1")])
-    assert [each.outcome.effect for each in outcomes if isinstance(each, Recorded)] == [
+    assert [each.outcome.effect for each in outcomes if isinstance(each, RecordedDecision)] == [
         Effect.SUPERSEDED,
         Effect.IN_EFFECT,
     ]

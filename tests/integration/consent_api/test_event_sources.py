@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import key_store
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import decision
 from tests.integration.consent_api.test_http_decisions import GRANT, WITHDRAWAL, A, post
@@ -129,7 +129,7 @@ def test_what_was_refused_takes_no_event_id(ledger: Ledger) -> None:
     grant = replace(grant, evidence={name: text for name, text in grant.evidence.items() if name != "source_system"})
     later = decision(subject_ref="s2", address=A, event_id="e1", sender="crm")
     first, refused, recorded = ledger.record([stop, grant, later])
-    assert isinstance(first, Recorded)
+    assert isinstance(first, RecordedDecision)
     assert isinstance(refused, SubmissionInvalidError)
-    assert isinstance(recorded, Recorded)
+    assert isinstance(recorded, RecordedDecision)
     assert not recorded.repeated

@@ -15,7 +15,7 @@ from consent_api.domain.validation import ValidDecision
 from consent_api.errors import KeyReusedError, LedgerUnavailableError, SubmissionInvalidError
 from consent_api.http.group_commit import MAX_LOCK_WAITERS, GroupCommit
 from consent_api.ledger.database import connect
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.submissions import Completed, Parsed, Results, Submission
@@ -182,7 +182,9 @@ def _submission(number: int, *, key: str | None = None) -> Submission:
 
 def _answer(_: Parsed, results: Results) -> StoredResponse | None:
     (result,) = results
-    return StoredResponse(status=201, body=result.decision_id.encode()) if isinstance(result, Recorded) else None
+    return (
+        StoredResponse(status=201, body=result.decision_id.encode()) if isinstance(result, RecordedDecision) else None
+    )
 
 
 def _decision(outcome: Completed | BaseException) -> bytes:

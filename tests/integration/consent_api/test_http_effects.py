@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event, text
 from consent_api.domain.effects import Effect
 from consent_api.domain.validation import ValidDecision
 from consent_api.ledger import lanes, recording
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import YEAR, decision
@@ -210,10 +210,10 @@ def test_a_new_address_costs_no_statement_and_known_ones_a_single_one(
         assert len(seen) == all_statements
 
 
-def recorded(ledger: Ledger, accepted: list[ValidDecision], lane: Lane = Lane.LIVE) -> list[Recorded]:
+def recorded(ledger: Ledger, accepted: list[ValidDecision], lane: Lane = Lane.LIVE) -> list[RecordedDecision]:
     outcomes = ledger.record(accepted, lane=lane)
-    assert all(isinstance(each, Recorded) for each in outcomes)
-    return [each for each in outcomes if isinstance(each, Recorded)]
+    assert all(isinstance(each, RecordedDecision) for each in outcomes)
+    return [each for each in outcomes if isinstance(each, RecordedDecision)]
 
 
 def test_an_address_with_a_long_history_costs_a_withdrawal_nothing(ledger: Ledger, engine: Engine) -> None:
@@ -261,15 +261,15 @@ class TestRaces:
 
     def _refused_meanwhile(
         self, ledger: Ledger, engine: Engine, permission: ValidDecision, refusal: ValidDecision
-    ) -> tuple[Recorded, Recorded]:
+    ) -> tuple[RecordedDecision, RecordedDecision]:
         with ThreadPoolExecutor(1) as pool, engine.connect() as open_transaction:
             lanes.limit(open_transaction, Lane.BULK)
             (given,) = recording.record(open_transaction, ledger.context, [permission], lane=Lane.BULK)
-            later: Future[list[Recorded]] = pool.submit(recorded, ledger, [refusal])
+            later: Future[list[RecordedDecision]] = pool.submit(recorded, ledger, [refusal])
             until(lambda: _waiting(engine) or later.done())
             open_transaction.commit()
             (refused,) = later.result(timeout=30)
-        assert isinstance(given, Recorded)
+        assert isinstance(given, RecordedDecision)
         return given, refused
 
     @pytest.mark.parametrize("subject_ref", ["s1", None])
@@ -293,7 +293,7 @@ def _waiting(engine: Engine) -> bool:
 
 def effects(ledger: Ledger, *batch: ValidDecision) -> list[tuple[Effect, bool]]:
     recorded = ledger.record(batch)
-    return [(each.outcome.effect, each.without_effect) for each in recorded if isinstance(each, Recorded)]
+    return [(each.outcome.effect, each.without_effect) for each in recorded if isinstance(each, RecordedDecision)]
 
 
 def dated(ledger: Ledger, status: str = "withdrawn", *, seconds_ago: float, **given: object) -> ValidDecision:

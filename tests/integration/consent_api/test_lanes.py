@@ -18,7 +18,7 @@ from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError, TransactionTooLongError
 from consent_api.http.group_commit import GroupCommit
 from consent_api.ledger import lanes, links
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG, Ledger
@@ -37,10 +37,10 @@ from tests.integration.consent_api.accepted import decision
 A, B, C = "+33639980001", "+33639980002", "+33639980003"
 
 
-def record(ledger: Ledger, lane: Lane, *accepted: ValidDecision) -> list[Recorded]:
+def record(ledger: Ledger, lane: Lane, *accepted: ValidDecision) -> list[RecordedDecision]:
     """Recorded in one transaction, each with the lane as its mark."""
     marked = [replace(each, bulk=lane is Lane.BULK) for each in accepted]
-    outcomes = [each for each in ledger.record(marked, lane=lane) if isinstance(each, Recorded)]
+    outcomes = [each for each in ledger.record(marked, lane=lane) if isinstance(each, RecordedDecision)]
     assert len(outcomes) == len(accepted)
     return outcomes
 
@@ -205,7 +205,7 @@ class TestLocks:
             )
             done = pool.submit(commits.commit_single, submission, Lane.LIVE).result(timeout=10)
         assert isinstance(done, Completed)
-        assert isinstance(done.results[0], Recorded)
+        assert isinstance(done.results[0], RecordedDecision)
 
 
 class TestTimeLimits:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, text
 
 from consent_api.domain.validation import ValidDecision
 from consent_api.ledger import addresses, links, queries
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.outbox_messages import ChangeMessages
 from consent_api.operations.republish.pages import Cursor, Selection, page
@@ -29,9 +29,9 @@ FRENCH = "+33639980001"
 SECOND = 1_000_000
 
 
-def one(ledger: Ledger, accepted: ValidDecision) -> Recorded:
+def one(ledger: Ledger, accepted: ValidDecision) -> RecordedDecision:
     (outcome,) = ledger.record([accepted])
-    assert isinstance(outcome, Recorded)
+    assert isinstance(outcome, RecordedDecision)
     return outcome
 
 

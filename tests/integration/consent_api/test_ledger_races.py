@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import LedgerUnavailableError, RequestInFlightError
 from consent_api.ledger import links, submissions
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.idempotency import Request, StoredResponse
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
@@ -68,7 +68,7 @@ def execute(connection: Connection, ledger: Ledger) -> StoredResponse:
 
 def _answer(_: Parsed, results: Results) -> StoredResponse:
     (result,) = results
-    assert isinstance(result, Recorded)
+    assert isinstance(result, RecordedDecision)
     return StoredResponse(status=201, body=result.decision_id.encode())
 
 
@@ -101,7 +101,7 @@ def test_a_link_and_a_refusal_never_miss_one_another(
 
     def refuse(subject: str) -> None:
         (outcome,) = ledger.record([withdrawal(subject)])
-        assert isinstance(outcome, Recorded)
+        assert isinstance(outcome, RecordedDecision)
         refusals[subject] = outcome.decision_id
 
     for turn in range(8):
@@ -132,7 +132,7 @@ def test_batches_about_the_same_people_in_any_order_all_succeed(
     by_event: dict[str, set[str]] = {}
     for batch, outcomes in zip(batches, answers, strict=True):
         for accepted, outcome in zip(batch, outcomes, strict=True):
-            assert isinstance(outcome, Recorded)
+            assert isinstance(outcome, RecordedDecision)
             by_event.setdefault(str(accepted.event_id), set()).add(outcome.decision_id)
     assert all(len(ids) == 1 for ids in by_event.values())
     with owner_engine.connect() as connection:
@@ -150,7 +150,7 @@ def test_batches_about_the_same_people_in_any_order_all_succeed(
 def test_one_event_submitted_by_many_at_once_is_recorded_once(ledger: Ledger, owner_engine: Engine, lane: Lane) -> None:
     event = replace(withdrawal("s1", number(1), "e1"), bulk=lane is Lane.BULK)
     answers = at_once(*[lambda: ledger.record([event], lane=lane)] * 16)
-    outcomes = [outcome for (outcome,) in answers if isinstance(outcome, Recorded)]
+    outcomes = [outcome for (outcome,) in answers if isinstance(outcome, RecordedDecision)]
     assert len(outcomes) == 16
     assert len({each.decision_id for each in outcomes}) == 1
     assert sum(not each.repeated for each in outcomes) == 1
@@ -169,8 +169,8 @@ def test_one_event_on_both_lanes_at_once_is_recorded_once_and_published_live(
             (lambda e=event: ledger.record([replace(e, bulk=True)], lane=Lane.BULK)),
         )
         (first,), (second,) = at_once(live, bulk)
-        assert isinstance(first, Recorded)
-        assert isinstance(second, Recorded)
+        assert isinstance(first, RecordedDecision)
+        assert isinstance(second, RecordedDecision)
         assert first.decision_id == second.decision_id
         with owner_engine.connect() as connection:
             values = connection.execute(text("SELECT value FROM outbox")).scalars().all()

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from consent_api.domain.validation import ValidDecision
 from consent_api.errors import SubmissionInvalidError
 from consent_api.ledger import links
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.codec import Codec
 from consent_contracts.records import entry_from_change
@@ -19,9 +19,9 @@ from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import decision
 
 
-def one(ledger: Ledger, accepted: ValidDecision) -> Recorded:
+def one(ledger: Ledger, accepted: ValidDecision) -> RecordedDecision:
     (outcome,) = ledger.record([accepted])
-    assert isinstance(outcome, Recorded)
+    assert isinstance(outcome, RecordedDecision)
     return outcome
 
 
@@ -91,7 +91,7 @@ def test_within_a_batch_order_decides_what_is_reached(ledger: Ledger, keyring: K
             decision("withdrawn", subject_ref="s1", address=B),
         ]
     )
-    reached = [set(each.address_keys) for each in outcomes if isinstance(each, Recorded)]
+    reached = [set(each.address_keys) for each in outcomes if isinstance(each, RecordedDecision)]
     both = {key_of(keyring, A), key_of(keyring, B)}
     assert reached == [{key_of(keyring, A)}, {key_of(keyring, A)}, both]
 
@@ -111,8 +111,8 @@ def test_a_repeated_event_is_answered_with_the_first_decision(
         first, again = ledger.record([event, event])
     else:
         first, again = one(ledger, event), one(ledger, event)
-    assert isinstance(first, Recorded)
-    assert isinstance(again, Recorded)
+    assert isinstance(first, RecordedDecision)
+    assert isinstance(again, RecordedDecision)
     assert again.repeated
     assert not first.repeated
     assert (again.decision_id, again.address_keys) == (first.decision_id, first.address_keys)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, inspect, text
 
 from consent_api.domain.effects import Effect
 from consent_api.ledger import addresses, key_rotation, links, queries
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish import pages as past
 from consent_contracts.codec import Codec
@@ -39,16 +39,16 @@ def under(ledger: Ledger, keys: Keyring) -> Ledger:
     return replace(ledger, context=replace(ledger.context, keyring=keys))
 
 
-def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> Recorded:
+def refuse(ledger: Ledger, address: str | None, event_id: str | None = None) -> RecordedDecision:
     return decide(ledger, "refused", address, event_id=event_id)
 
 
 def decide(
     ledger: Ledger, status: str, address: str | None, *, subject_ref: str | None = "s1", event_id: str | None = None
-) -> Recorded:
+) -> RecordedDecision:
     accepted = decision(status, event_id=event_id, subject_ref=subject_ref, address=address, purpose="survey")
     (outcome,) = ledger.record([accepted])
-    assert isinstance(outcome, Recorded)
+    assert isinstance(outcome, RecordedDecision)
     return outcome
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from consent_api.cli import keys as commands
 from consent_api.domain.effects import Effect
 from consent_api.ledger import key_store, lanes, recording
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from tests.integration.consent_api.accepted import decision
@@ -144,7 +144,7 @@ def test_a_refusal_recorded_at_the_same_moment_is_not_lifted(
         later = refusal.effective_at + 60_000_000
         grant = decision("given", subject_ref="s1", address=A, effective_at=later, recorded_at=later, may_lift=False)
         (given,) = ledger.record([grant])
-        assert isinstance(given, Recorded)
+        assert isinstance(given, RecordedDecision)
         assert given.outcome.effect is Effect.IN_EFFECT, "it cannot see the refusal"
         open_transaction.commit()
     assert not permitted(client)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from consent_api.domain.validation import EVIDENCE, ValidDecision
 from consent_api.ledger import key_store
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import RequiredNotices, notice_hash
 from consent_service.clock import now_micros
@@ -112,13 +112,13 @@ def test_an_event_that_was_recorded_before_its_notice_is_repeated(ledger: Ledger
     (first,) = ledger.record([given])
     strict = replace(ledger, context=replace(ledger.context, notices=RequiredNotices.REGISTERED))
     (again,) = strict.record([given])
-    assert isinstance(first, Recorded)
-    assert isinstance(again, Recorded)
+    assert isinstance(first, RecordedDecision)
+    assert isinstance(again, RecordedDecision)
     assert again.repeated
     (refused,) = strict.record([replace(given, event_id="e2")])
-    assert not isinstance(refused, Recorded)
+    assert not isinstance(refused, RecordedDecision)
     (kept,) = strict.record([replace(given, event_id="e3", goes_on=True)])
-    assert isinstance(kept, Recorded)
+    assert isinstance(kept, RecordedDecision)
 
 
 def test_notices_by_command(client: TestClient, service: Any, tmp_path: Any, monkeypatch: Any) -> None:

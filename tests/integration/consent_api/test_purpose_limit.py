@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from consent_api.errors import SubmissionInvalidError
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.purposes import PurposeLimit
 from tests.integration.consent_api.accepted import decision
@@ -22,13 +22,13 @@ def limited(ledger: Ledger) -> Ledger:
 def test_the_purposes_beyond_are_refused_and_all_else_is_recorded(limited: Ledger) -> None:
     batch = [decision(subject_ref="s1", purpose=f"p{number}") for number in range(5)]
     first = limited.record([*batch, decision(subject_ref="s1", purpose="*"), batch[0]])
-    assert [isinstance(each, Recorded) for each in first] == [True, True, True, False, False, True, True]
+    assert [isinstance(each, RecordedDecision) for each in first] == [True, True, True, False, False, True, True]
     refused = first[3]
     assert isinstance(refused, SubmissionInvalidError)
     [fault] = refused.faults
     assert (fault.pointer, fault.code) == ("/purpose", "too_many_purposes")
     assert "CONSENT_RELAY_MAX_PURPOSES" in fault.cure
-    assert [isinstance(each, Recorded) for each in limited.record(batch)] == [True, True, True, False, False]
+    assert [isinstance(each, RecordedDecision) for each in limited.record(batch)] == [True, True, True, False, False]
 
 
 def test_one_tenant_s_purposes_are_none_of_another_s(limited: Ledger, engine: Engine) -> None:
@@ -44,4 +44,4 @@ def test_what_was_rolled_back_is_not_taken_for_recorded(limited: Ledger, engine:
         assert not limited.context.purposes.admit(connection, [("acme", "a"), ("acme", "b"), ("acme", "c")])
         connection.rollback()
     outcomes = limited.record([decision(subject_ref="s1", purpose=each) for each in ("d", "e", "f", "a")])
-    assert sum(isinstance(each, Recorded) for each in outcomes) == 3
+    assert sum(isinstance(each, RecordedDecision) for each in outcomes) == 3

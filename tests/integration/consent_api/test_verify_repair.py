@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from consent_api.domain.effects import Effect
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.verify import ledger_entries
@@ -50,7 +50,7 @@ def given(ledger: Ledger, *, ago: int) -> Decision:
     """Recorded."""
     at = ledger.now() - ago
     (recorded,) = ledger.record([decision("given", subject_ref="s1", address=A, effective_at=at, recorded_at=at)])
-    assert isinstance(recorded, Recorded)
+    assert isinstance(recorded, RecordedDecision)
     return next(each for each in ledger_address(ledger).decisions if each.decision_id == recorded.decision_id)
 
 
@@ -92,7 +92,7 @@ def test_a_permission_given_after_the_forged_one_stays_in_effect(ledger: Ledger,
     ledger.record([again])
     assert repaired(ledger, checked) == [Repair.INVALIDATED]
     (repeated,) = ledger.record([again])
-    assert isinstance(repeated, Recorded)
+    assert isinstance(repeated, RecordedDecision)
     assert repeated.outcome.effect is Effect.IN_EFFECT
 
 

@@ -11,7 +11,7 @@ from consent_api.domain.effects import Effect, Outcome
 from consent_api.domain.validation import EVIDENCE, ExpiryCut, ValidationRules, midnight, rfc3339, validate
 from consent_api.domain.validation.validity import bounds, cut
 from consent_api.http import rendering
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 
 FRANCE, MAYOTTE, BELGIUM = "+33639980011", "+262639000000", "+32470000000"
 DAY = 86_400 * 1_000_000
@@ -84,7 +84,7 @@ def test_a_submission_is_recorded_with_its_bound() -> None:
 
 def test_the_answer_warns_of_it() -> None:
     (french,) = (each for each in bounds() if each.jurisdiction == "FR")
-    recorded = Recorded(
+    recorded = RecordedDecision(
         decision_id="d",
         status="given",
         effective_at=NOW,

@@ -16,7 +16,7 @@ from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import SubmissionResult
 from consent_api.ingest.submissions import Submissions
-from consent_api.ledger.deduplication import Recorded
+from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import MAX_TOO_LONG
 from consent_service.clock import now_micros
@@ -54,9 +54,9 @@ class TimedLedger:
         return [recorded() for _ in accepted]
 
 
-def recorded() -> Recorded:
+def recorded() -> RecordedDecision:
     outcome = Outcome(effect=Effect.IN_EFFECT)
-    return Recorded(
+    return RecordedDecision(
         decision_id="d",
         status="withdrawn",
         effective_at=0,
