@@ -13,7 +13,7 @@ import click
 from consent_service.terminal import shown
 
 if TYPE_CHECKING:
-    from consent_api.operations.verify.compare import Difference
+    from consent_api.operations.verify.compare import EntryDifference
     from consent_api.operations.verify.job import Checked, Summary
 
 _REPAIRED_AT_ONCE = 500
@@ -138,19 +138,17 @@ def _parts(found: Iterable[Checked]) -> Iterator[list[Checked]]:
         yield some
 
 
-def line_of(difference: Difference, *, as_json: bool) -> str:
-    place = difference.place
+def line_of(difference: EntryDifference, *, as_json: bool) -> str:
+    at = difference.location
     if not as_json:
         # Key, tenant and purposes may be those of a forged entry.
-        return shown(
-            f"{difference.kind}: {place.tenant or '?'} {place.channel} {place.address_key}: {difference.detail}"
-        )
+        return shown(f"{difference.kind}: {at.tenant or '?'} {at.channel} {at.address_key}: {difference.detail}")
     return json.dumps(
         {
             "kind": difference.kind,
-            "tenant": place.tenant,
-            "channel": place.channel,
-            "address_key": place.address_key,
+            "tenant": at.tenant,
+            "channel": at.channel,
+            "address_key": at.address_key,
             "detail": difference.detail,
         }
     )

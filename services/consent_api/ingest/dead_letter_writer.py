@@ -26,7 +26,7 @@ NOT_STORABLE = "not_storable"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rejected:
+class RejectedRecord:
     """A record that cannot be recorded. `reason` is a code, `error` holds no value of the record."""
 
     record: "Record"
@@ -34,10 +34,10 @@ class Rejected:
     error: str
 
 
-def without_unfetchable(records: Sequence["Consumed"]) -> tuple[list["Consumed"], list[Rejected]]:
+def without_unfetchable(records: Sequence["Consumed"]) -> tuple[list["Consumed"], list[RejectedRecord]]:
     """The records that have been fetched, and the others as dead letters that hold their places."""
     rejected = [
-        Rejected(record=each, reason=UNFETCHABLE, error=each.unfetchable) for each in records if each.unfetchable
+        RejectedRecord(record=each, reason=UNFETCHABLE, error=each.unfetchable) for each in records if each.unfetchable
     ]
     return [each for each in records if not each.unfetchable], rejected
 
@@ -49,7 +49,7 @@ class DeadLetterWriter:
         self._producer = producer
         self._letters = letters
 
-    def write(self, rejected: Sequence[Rejected]) -> None:
+    def write(self, rejected: Sequence[RejectedRecord]) -> None:
         """Returns once the broker has acknowledged all of them. Raises DeadLettersNotWrittenError.
 
         A record that is too large once it is sealed is cut.
@@ -58,11 +58,11 @@ class DeadLetterWriter:
         if too_large and self._send([_cut(each) for each in too_large]):
             raise DeadLettersNotWrittenError("the topic of the dead letters takes none of this size")
 
-    def _send(self, rejected: Sequence[Rejected]) -> list[Rejected]:
+    def _send(self, rejected: Sequence[RejectedRecord]) -> list[RejectedRecord]:
         """What is too large; the rest has been acknowledged."""
-        failures: list[tuple[KafkaError, Rejected]] = []
+        failures: list[tuple[KafkaError, RejectedRecord]] = []
 
-        def settled(each: Rejected) -> Callable[[KafkaError | None, Message], None]:
+        def settled(each: RejectedRecord) -> Callable[[KafkaError | None, Message], None]:
             def on_delivery(error: KafkaError | None, _: Message) -> None:
                 if error is not None:
                     failures.append((error, each))
@@ -93,9 +93,9 @@ class DeadLetterWriter:
         return too_large
 
 
-def _cut(rejected: Rejected) -> Rejected:
+def _cut(rejected: RejectedRecord) -> RejectedRecord:
     record = rejected.record
-    return Rejected(
+    return RejectedRecord(
         record=TruncatedRecord.of(record),
         reason=TOO_LARGE,
         error=truncated_error(record, rejected.reason, rejected.error),

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
+from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, RejectedRecord, without_unfetchable
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ledger.database import refusal
@@ -77,7 +77,7 @@ class Receipts:
                 receipt = checked(self._codec.decode(record.topic, record.value, read_at=read_at))
                 receipts.setdefault(receipt["receipt_id"], (record, receipt))
             except (UnreadableError, InvalidRecordError) as error:
-                rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
+                rejected.append(RejectedRecord(record=record, reason=error.reason, error=str(error)))
         stored, refused = self._store(list(receipts.values()))
         rejected += refused
         if rejected:
@@ -90,7 +90,7 @@ class Receipts:
         )
         return ()
 
-    def _store(self, receipts: Sequence[tuple[Consumed, Mapping[str, Any]]]) -> tuple[int, list[Rejected]]:
+    def _store(self, receipts: Sequence[tuple[Consumed, Mapping[str, Any]]]) -> tuple[int, list[RejectedRecord]]:
         """How many were added, and those that the database cannot hold. All together if it can hold all."""
         try:
             return self._ledger.transact(lambda connection: store(connection, [each for _, each in receipts])), []
@@ -98,7 +98,9 @@ class Receipts:
             if (code := refusal(error)) is None:
                 raise
         if len(receipts) == 1:
-            return 0, [Rejected(record=receipts[0][0], reason=NOT_STORABLE, error=f"the database refuses it: {code}")]
+            return 0, [
+                RejectedRecord(record=receipts[0][0], reason=NOT_STORABLE, error=f"the database refuses it: {code}")
+            ]
         one_by_one = [self._store([each]) for each in receipts]
         return sum(added for added, _ in one_by_one), [each for _, refused in one_by_one for each in refused]
 

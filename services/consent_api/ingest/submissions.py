@@ -31,7 +31,7 @@ from consent_api.errors import (
     SubmissionInvalidError,
     TransactionTooLongError,
 )
-from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, Rejected, without_unfetchable
+from consent_api.ingest.dead_letter_writer import NOT_STORABLE, DeadLetterWriter, RejectedRecord, without_unfetchable
 from consent_api.ingest.metrics import IngestMetrics
 from consent_api.ingest.record import Consumed
 from consent_api.ingest.results import ResultWriter, SubmissionResult
@@ -129,7 +129,7 @@ class Submissions:
                 accepted.append(self._read(record, datum, now))
                 readable.append(record)
             except UnreadableError as error:
-                rejected.append(Rejected(record=record, reason=error.reason, error=str(error)))
+                rejected.append(RejectedRecord(record=record, reason=error.reason, error=str(error)))
                 results.append(_unreadable(record, rejected[-1]))
             except SubmissionInvalidError as error:
                 rejected.append(invalid(record, error))
@@ -158,7 +158,7 @@ class Submissions:
         self._metrics.count(records[0].topic, total=done, repeated=repeated, dead_letters=len(rejected))
         return left
 
-    def _report(self, topic: str, recorded: Sequence[SubmissionResult]) -> list[Rejected]:
+    def _report(self, topic: str, recorded: Sequence[SubmissionResult]) -> list[RejectedRecord]:
         """Logs and counts what was recorded and needs a look; the refusals that become dead letters all the same."""
         found = [(each, each.recorded) for each in recorded if each.recorded is not None]
         self._report_dropped(topic, [each for each, outcome in found if each.dropped and not outcome.repeated])
@@ -207,7 +207,7 @@ class Submissions:
             },
         )
 
-    def _without_effect(self, recorded: Sequence[tuple[Consumed, RecordedDecision]]) -> list[Rejected]:
+    def _without_effect(self, recorded: Sequence[tuple[Consumed, RecordedDecision]]) -> list[RejectedRecord]:
         """Counts decisions that change nothing. The refusals among them become dead letters too, since no caller
         gets an answer that reports it. Also where they are repeated: this batch may have been recorded before."""
         refusals = [each for each in recorded if each[1].status != GIVEN]
@@ -216,7 +216,9 @@ class Submissions:
         if refusals:
             named = [each.decision_id for _, each in refusals[:_MOST_NAMED]]
             log.warning("refusals recorded without effect", extra={"count": len(refusals), "decision_ids": named})
-        return [Rejected(record=record, reason=WITHOUT_EFFECT, error=_explained(each)) for record, each in refusals]
+        return [
+            RejectedRecord(record=record, reason=WITHOUT_EFFECT, error=_explained(each)) for record, each in refusals
+        ]
 
     def _record(self, accepted: Sequence[ValidDecision]) -> list[Outcome | None]:
         """In as few transactions as fit; None for those that have to wait. Submissions for one person keep their order.
@@ -350,7 +352,7 @@ class Submissions:
         return replace(accepted, sender=kept, may_lift=named.isdisjoint(self._no_lift))
 
     def _refused(
-        self, record: Consumed, rejected: Rejected, error: SubmissionInvalidError, datum: Mapping[str, Any]
+        self, record: Consumed, rejected: RejectedRecord, error: SubmissionInvalidError, datum: Mapping[str, Any]
     ) -> SubmissionResult:
         """The result of a submission that breaks a rule, under its event id where that can be read."""
         try:
@@ -382,14 +384,14 @@ def _recorded(record: Consumed, accepted: ValidDecision, recorded: RecordedDecis
     )
 
 
-def _unreadable(record: Consumed, rejected: Rejected) -> SubmissionResult:
+def _unreadable(record: Consumed, rejected: RejectedRecord) -> SubmissionResult:
     fault = FieldViolation(pointer="", code=rejected.reason, cure=rejected.error)
     return SubmissionResult(record=record, outcome=UNREADABLE, errors=(fault,), dead_letter=rejected.reason)
 
 
 def _refused(
     record: Consumed,
-    rejected: Rejected,
+    rejected: RejectedRecord,
     error: SubmissionInvalidError,
     *,
     tenant: str | None = None,
@@ -433,10 +435,10 @@ def _person(each: ValidDecision) -> _Person:
     return each.tenant, each.channel, each.address or ""
 
 
-def invalid(record: Consumed, refused: SubmissionInvalidError) -> Rejected:
+def invalid(record: Consumed, refused: SubmissionInvalidError) -> RejectedRecord:
     """A readable record that breaks rules: every one of them is named, with its cure."""
     reason = NOT_STORABLE if NOT_STORABLE in {fault.code for fault in refused.faults} else "invalid"
-    return Rejected(record=record, reason=reason, error=str(refused))
+    return RejectedRecord(record=record, reason=reason, error=str(refused))
 
 
 _MISSING_TENANT = FieldViolation(

@@ -13,7 +13,7 @@ from propagator.sending.rate_limiter import RateLimiter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
+class DestinationVerification:
     """Of one destination."""
 
     verified: bool
@@ -21,7 +21,7 @@ class Verification:
     """For a person; a warning keeps nothing from being sent."""
 
 
-async def verify(destination: Destination) -> Verification:
+async def verify(destination: Destination) -> DestinationVerification:
     """Look the account and its targets up, at the destination's own pace. Changes nothing there."""
     limits = destination.limits
     limiter = RateLimiter(
@@ -33,12 +33,12 @@ async def verify(destination: Destination) -> Verification:
     try:
         found = await connector.verify(budget=limiter.budget(live=True))
     except UnknownTargetsError as error:
-        return Verification(verified=False, lines=[f"ERROR: {fix}" for fix in error.targets.values()])
+        return DestinationVerification(verified=False, lines=[f"ERROR: {fix}" for fix in error.targets.values()])
     except CallFailedError as error:
-        return Verification(verified=False, lines=[f"ERROR: not verified: {error}"])
+        return DestinationVerification(verified=False, lines=[f"ERROR: not verified: {error}"])
     finally:
         await connector.close()
-    return Verification(verified=True, lines=["verified", *_warnings(found or Verified())])
+    return DestinationVerification(verified=True, lines=["verified", *_warnings(found or Verified())])
 
 
 def _warnings(found: Verified) -> list[str]:

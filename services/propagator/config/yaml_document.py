@@ -27,7 +27,7 @@ class Scalar:
     value: Any
 
 
-class Place(NamedTuple):
+class FilePosition(NamedTuple):
     """Where a value or, in a mapping, its name begins. `field` is its path, as `destinations[0].name`."""
 
     line: int
@@ -49,7 +49,7 @@ class Document:
         """Of names, which are gone in `data`: a repeated one, one that is a list."""
         return self._errors
 
-    def locate(self, path: Path) -> Place:
+    def locate(self, path: Path) -> FilePosition:
         """The place of the value at `path`, or of the innermost value around it that there is."""
         node, mark, field = self._root, self._root.start_mark, ""
         for step in path:
@@ -60,7 +60,7 @@ class Document:
                 mark = node.start_mark
             else:
                 break
-        return Place(mark.line + 1, mark.column + 1, field)
+        return FilePosition(mark.line + 1, mark.column + 1, field)
 
     def _convert(self, node: yaml.Node, path: tuple[str | int, ...]) -> Any:
         if id(node) in self._converted:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from propagator.sending.ports import DestinationState
 from propagator.sending.target_quarantine import TargetQuarantine
-from propagator.sending.work_queue import LANES, Lane, Reading, WorkQueue
+from propagator.sending.work_queue import LANES, IndexRead, Lane, WorkQueue
 from propagator.timing import MAX_RESYNC_SECONDS, RESYNC_SECONDS
 
 
@@ -53,7 +53,7 @@ class Window:
                 elif resync:
                     self._interval[lane] = min(2 * self._interval[lane], MAX_RESYNC_SECONDS)
 
-    def _read(self, lane: Lane, reading: Reading, now: float) -> int:
+    def _read(self, lane: Lane, reading: IndexRead, now: float) -> int:
         now_micros = self._now_micros()
         rows = self._state.pending(
             live=lane.live,

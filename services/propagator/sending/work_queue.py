@@ -66,7 +66,7 @@ BULK = (Lane(False, SUPPRESS), Lane(False, PERMIT))
 LANES = (*LIVE, *BULK)
 
 
-class Reading(NamedTuple):
+class IndexRead(NamedTuple):
     """What to read of the index for a lane."""
 
     limit: int
@@ -178,7 +178,7 @@ class WorkQueue:
         push.apply(DeliveryEvent.CHANGED)
         return self._put_in(push, _due_at(row, now, now_micros), now=now, now_micros=now_micros)
 
-    def reading(self, lane: Lane) -> Reading | None:
+    def reading(self, lane: Lane) -> IndexRead | None:
         """What to read where the index may hold pushes of the lane for which there is space; None: nothing.
 
         Enough for the window and those that are in memory already, or for a call of each group that is low.
@@ -187,13 +187,13 @@ class WorkQueue:
         if not state.more_in_index:
             return None
         if state.ready <= self._window // REFILLED_AT:
-            return Reading(self._window + self.waiting(lane) + self.in_flight)
+            return IndexRead(self._window + self.waiting(lane) + self.in_flight)
         if not state.low:
             return None
         call = self._max_batch[lane.action]
         enough = {name: len(group.pushes) for name, group in state.groups.items() if len(group.pushes) >= call}
         known = self.waiting(lane) - sum(enough.values()) + self.in_flight
-        return Reading(call * len(state.low) + known, frozenset(enough))
+        return IndexRead(call * len(state.low) + known, frozenset(enough))
 
     def waiting(self, lane: Lane) -> int:
         """Pushes of the lane that are in memory and not in flight."""
@@ -205,7 +205,7 @@ class WorkQueue:
         lane: Lane,
         rows: Sequence[PendingPush],
         *,
-        reading: Reading,
+        reading: IndexRead,
         now: float,
         now_micros: int,
         answers: int = 0,

@@ -34,7 +34,7 @@ from suppression.merge.rule import EntryKey, fail_closed_entry, merge
 from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
 from suppression.partition.restore import StateRestorer
-from suppression.partition.serde import DecodedChanges, EntrySerde, OutputBatch, Record, Rejected, tenant_mismatch
+from suppression.partition.serde import ChangeRecord, DecodedChanges, EntrySerde, OutputBatch, Rejected, tenant_mismatch
 from suppression.partition.store import EntryStore, decode_compact, is_compact
 from suppression.partition.writer import FencedWriter
 from suppression.resolved.list_state import ResolvedMark
@@ -115,7 +115,7 @@ class MergePartition:
         self._clear_state(Rebuild(RebuildReason.OUT_OF_RANGE, "the suppression topics are new or have lost entries"))
         return self.open()
 
-    def merge(self, records: Sequence[Record], lane: Lane = Lane.LIVE) -> MergeOutcome:
+    def merge(self, records: Sequence[ChangeRecord], lane: Lane = Lane.LIVE) -> MergeOutcome:
         """Bring the effect of these records of one lane into the topics.
 
         On return the entries are committed, and a repeat of the same records changes nothing. Raises StoppedError when
@@ -212,7 +212,7 @@ class MergePartition:
             extra={"partition": self._partition, "step": doing, "error": str(error)},
         )
 
-    def _observe_clocks(self, last: Record, marks: Sequence[ResolvedMark]) -> None:
+    def _observe_clocks(self, last: ChangeRecord, marks: Sequence[ResolvedMark]) -> None:
         if last.timestamp > 0:  # Kafka's word for "none" is -1.
             self._clock.observe(last.timestamp * 1_000, marks[-1].resolved_at if marks else None)
 

@@ -40,7 +40,7 @@ _EVENT_TYPE = f"{NAMESPACE}.SuppressionEntry"
 _RESOLVED = "ConsentResolved"
 
 
-class Record(Protocol):
+class ChangeRecord(Protocol):
     """What is read of a change; the transport's records have it."""
 
     @property
@@ -100,7 +100,7 @@ class EntrySerde:
         self._changes_topic = topics.changes
         self._source = f"/consent-relay/suppression/{partition}"
 
-    def decode_changes(self, records: Sequence[Record]) -> DecodedChanges:
+    def decode_changes(self, records: Sequence[ChangeRecord]) -> DecodedChanges:
         """Records of either changes topic; what cannot be read is rejected with its reason. Raises
         RegistryUnavailableError.
 

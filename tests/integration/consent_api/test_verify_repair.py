@@ -13,7 +13,7 @@ from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.verify import ledger_entries
-from consent_api.operations.verify.compare import ListEntry, Place, compare, current_entry
+from consent_api.operations.verify.compare import EntryLocation, ListEntry, compare, current_entry
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.ledger_entries import LedgerAddress
 from consent_api.operations.verify.repair import Repair, repair
@@ -36,10 +36,10 @@ def compared(ledger: Ledger, *on_the_list: Decision) -> Checked:
     known = ledger_address(ledger)
     entry = current_entry("acme", "sms", known.address_key, on_the_list)
     found = ListEntry(entry=entry, verdicts=verdicts(entry.decisions), partition=0)
-    place = Place(tenant="acme", channel="sms", address_key=known.address_key, partition=0)
+    location = EntryLocation(tenant="acme", channel="sms", address_key=known.address_key, partition=0)
     expected = current_entry("acme", "sms", known.address_key, known.decisions)
-    differences = tuple(compare(place, found, expected=expected, recorded=known.decisions))
-    return Checked(place=place, differences=differences, found=found, ledger=known)
+    differences = tuple(compare(location, found, expected=expected, recorded=known.decisions))
+    return Checked(location=location, differences=differences, found=found, ledger=known)
 
 
 def repaired(ledger: Ledger, *checked: Checked) -> list[Repair]:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent_api.operations.verify import compare as rules
-from consent_api.operations.verify.compare import Found, Kind, ListEntry, Place, UnreadableEntry, compare, current_entry
+from consent_api.operations.verify.compare import (
+    DifferenceKind,
+    EntryLocation,
+    Found,
+    ListEntry,
+    UnreadableEntry,
+    compare,
+    current_entry,
+)
 from consent_contracts import AddressEntry, Decision, verdicts
 from consent_contracts.join import join
 from suppression.merge import size_limit
@@ -22,7 +30,7 @@ from tests.unit.contracts.strategies import decisions, entries
 
 SECOND = 1_000_000
 KEY = "h1.q83v"
-PLACE = Place(tenant="acme", channel="sms", address_key=KEY, partition=2)
+PLACE = EntryLocation(tenant="acme", channel="sms", address_key=KEY, partition=2)
 
 
 def decision(number: int, status: str = "withdrawn", **fields: Any) -> Decision:
@@ -55,7 +63,7 @@ def on_list(held: AddressEntry, **fields: Any) -> ListEntry:
     return ListEntry(**{"entry": held, "verdicts": verdicts(held.decisions), "partition": 2, **fields})
 
 
-def kinds(found: Found, ledger: tuple[Decision, ...], *later: Decision, large: bool = False) -> list[Kind]:
+def kinds(found: Found, ledger: tuple[Decision, ...], *later: Decision, large: bool = False) -> list[DifferenceKind]:
     """Of an address that the ledger held `ledger` of when it was first read, and `later` besides at last."""
     expected = current_entry("acme", "sms", KEY, ledger) if ledger else None
     return [each.kind for each in compare(PLACE, found, expected=expected, recorded=(*ledger, *later), large=large)]
@@ -79,10 +87,10 @@ def test_an_entry_of_before_an_erasure_differs_in_nothing_but_that() -> None:  #
 
 
 def test_what_the_list_lacks() -> None:
-    assert kinds(None, (GIVEN,)) == [Kind.MISSING_ENTRY]
+    assert kinds(None, (GIVEN,)) == [DifferenceKind.MISSING_ENTRY]
     survey = decision(4, purpose="survey")
-    assert kinds(on_list(entry(WITHDRAWN)), (WITHDRAWN, survey)) == [Kind.MISSING_DECISION]
-    assert kinds(on_list(entry(GIVEN)), (GIVEN, WITHDRAWN)) == [Kind.OLDER_DECISION]
+    assert kinds(on_list(entry(WITHDRAWN)), (WITHDRAWN, survey)) == [DifferenceKind.MISSING_DECISION]
+    assert kinds(on_list(entry(GIVEN)), (GIVEN, WITHDRAWN)) == [DifferenceKind.OLDER_DECISION]
 
 
 def test_a_bounce_and_the_delivery_after_it_are_compared_as_decisions_are() -> None:  # R21
@@ -99,11 +107,14 @@ def test_a_bounce_and_the_delivery_after_it_are_compared_as_decisions_are() -> N
 
 
 def test_what_the_ledger_lacks() -> None:
-    assert kinds(on_list(entry(GIVEN)), ()) == [Kind.PERMISSION_WITHOUT_LEDGER]
-    assert kinds(on_list(entry(WITHDRAWN, AGAIN)), (WITHDRAWN,)) == [Kind.PERMISSION_WITHOUT_LEDGER]
-    assert kinds(on_list(entry(WITHDRAWN)), ()) == [Kind.REFUSAL_WITHOUT_LEDGER]
+    assert kinds(on_list(entry(GIVEN)), ()) == [DifferenceKind.PERMISSION_WITHOUT_LEDGER]
+    assert kinds(on_list(entry(WITHDRAWN, AGAIN)), (WITHDRAWN,)) == [DifferenceKind.PERMISSION_WITHOUT_LEDGER]
+    assert kinds(on_list(entry(WITHDRAWN)), ()) == [DifferenceKind.REFUSAL_WITHOUT_LEDGER]
     changed = decision(2, effective_at=1)
-    assert kinds(on_list(entry(changed)), (WITHDRAWN,)) == [Kind.OLDER_DECISION, Kind.REFUSAL_WITHOUT_LEDGER]
+    assert kinds(on_list(entry(changed)), (WITHDRAWN,)) == [
+        DifferenceKind.OLDER_DECISION,
+        DifferenceKind.REFUSAL_WITHOUT_LEDGER,
+    ]
 
 
 def test_a_decision_recorded_meanwhile_may_be_on_the_list_or_not() -> None:
@@ -117,15 +128,15 @@ def test_a_bulk_decision_that_was_repeated_live_meanwhile_is_the_same_decision()
     bulk = decision(2, bulk=True)
     live = decision(2, bulk=False)
     assert kinds(on_list(entry(bulk)), (bulk,), live) == []
-    assert kinds(on_list(entry(bulk)), (live,)) == [Kind.OLDER_DECISION]
+    assert kinds(on_list(entry(bulk)), (live,)) == [DifferenceKind.OLDER_DECISION]
 
 
 def test_verdicts_that_do_not_follow_from_the_decisions() -> None:
     held = entry(WITHDRAWN)
-    assert kinds(on_list(held, verdicts=verdicts([GIVEN])), (WITHDRAWN,)) == [Kind.WRONG_VERDICT]
-    assert kinds(on_list(held, verdicts={}), (WITHDRAWN,)) == [Kind.WRONG_VERDICT]
+    assert kinds(on_list(held, verdicts=verdicts([GIVEN])), (WITHDRAWN,)) == [DifferenceKind.WRONG_VERDICT]
+    assert kinds(on_list(held, verdicts={}), (WITHDRAWN,)) == [DifferenceKind.WRONG_VERDICT]
     empty = entry()
-    assert kinds(on_list(empty, verdicts=verdicts([GIVEN])), ()) == [Kind.WRONG_VERDICT]
+    assert kinds(on_list(empty, verdicts=verdicts([GIVEN])), ()) == [DifferenceKind.WRONG_VERDICT]
 
 
 @pytest.mark.parametrize(
@@ -138,20 +149,20 @@ def test_verdicts_that_do_not_follow_from_the_decisions() -> None:
     ],
 )
 def test_an_entry_of_another_address_or_in_another_partition(found: ListEntry) -> None:
-    assert kinds(found, (WITHDRAWN,)) == [Kind.WRONG_ADDRESS]
+    assert kinds(found, (WITHDRAWN,)) == [DifferenceKind.WRONG_ADDRESS]
 
 
 def test_bytes_that_are_no_entry() -> None:
-    assert kinds(UnreadableEntry(reason="truncated"), ()) == [Kind.UNREADABLE_ENTRY]
+    assert kinds(UnreadableEntry(reason="truncated"), ()) == [DifferenceKind.UNREADABLE_ENTRY]
 
 
 def test_what_the_merge_made_of_a_loss_is_no_defect() -> None:
     """But what it still lacks of the ledger is."""
     after_loss = fail_closed_entry(entry(GIVEN), lost=b"garbage", now=100 * SECOND)
-    assert kinds(on_list(join(after_loss, entry(GIVEN, WITHDRAWN))), (GIVEN, WITHDRAWN)) == [Kind.MARKED]
-    assert kinds(on_list(after_loss), (GIVEN,)) == [Kind.MISSING_DECISION, Kind.MARKED]
+    assert kinds(on_list(join(after_loss, entry(GIVEN, WITHDRAWN))), (GIVEN, WITHDRAWN)) == [DifferenceKind.MARKED]
+    assert kinds(on_list(after_loss), (GIVEN,)) == [DifferenceKind.MISSING_DECISION, DifferenceKind.MARKED]
     forged = on_list(join(after_loss, entry(AGAIN)))
-    assert kinds(forged, ()) == [Kind.MARKED, Kind.MARKED], "a permission that is void already"
+    assert kinds(forged, ()) == [DifferenceKind.MARKED, DifferenceKind.MARKED], "a permission that is void already"
     assert not kinds(forged, ())[0].is_defect
 
 
@@ -165,16 +176,16 @@ def test_only_ids_that_the_system_makes_itself_are_marks() -> None:
 def test_an_entry_that_was_reduced_is_no_defect_unless_it_permits_more() -> None:
     history = tuple(decision(number, subject_ref=f"s{number}") for number in range(1, 40))
     reduced = reduce_to_limit(entry(*history), lambda smaller: len(smaller.decisions) < 5)
-    assert set(kinds(on_list(reduced), history)) == {Kind.LIMITED}
+    assert set(kinds(on_list(reduced), history)) == {DifferenceKind.LIMITED}
     forged = join(entry(decision(1, "given", subject_ref="@overflow")), entry())
-    assert Kind.MISSING_DECISION in kinds(on_list(forged), history)
-    assert Kind.PERMISSION_WITHOUT_LEDGER in kinds(on_list(forged), history)
+    assert DifferenceKind.MISSING_DECISION in kinds(on_list(forged), history)
+    assert DifferenceKind.PERMISSION_WITHOUT_LEDGER in kinds(on_list(forged), history)
 
 
 def test_a_large_entry_may_lack_permissions_and_no_refusal() -> None:
     held = on_list(entry(decision(1, purpose="survey")))
     ledger = (decision(1, purpose="survey"), GIVEN, decision(4, purpose="offers"))
-    assert sorted(kinds(held, ledger, large=True)) == [Kind.LIMITED, Kind.MISSING_DECISION]
+    assert sorted(kinds(held, ledger, large=True)) == [DifferenceKind.LIMITED, DifferenceKind.MISSING_DECISION]
 
 
 def test_the_limits_are_those_of_the_merge() -> None:

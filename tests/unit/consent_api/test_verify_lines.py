@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from consent_api.cli.verify import line_of
-from consent_api.operations.verify.compare import Difference, Kind, Place
+from consent_api.operations.verify.compare import DifferenceKind, EntryDifference, EntryLocation
 
 FORGED = "h1.\x1b[2J\u202eab\nmissing_entry: acme"
-DIFFERENCE = Difference(
-    kind=Kind.UNREADABLE_ENTRY,
-    place=Place(tenant="ac\x9bme", channel="sms", address_key=FORGED, partition=0),
+DIFFERENCE = EntryDifference(
+    kind=DifferenceKind.UNREADABLE_ENTRY,
+    location=EntryLocation(tenant="ac\x9bme", channel="sms", address_key=FORGED, partition=0),
     detail="undecodable",
 )
 

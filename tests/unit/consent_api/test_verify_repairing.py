@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consent_api.operations.verify import repairing
-from consent_api.operations.verify.compare import Difference, Kind, Place
+from consent_api.operations.verify.compare import DifferenceKind, EntryDifference, EntryLocation
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.repair import Repair
 from consent_api.operations.verify.repairing import RepairWriter
@@ -28,10 +28,10 @@ class NoWait:
 
 
 def checked(key: str) -> Checked:
-    place = Place(tenant="acme", channel="sms", address_key=key, partition=0)
+    location = EntryLocation(tenant="acme", channel="sms", address_key=key, partition=0)
     return Checked(
-        place=place,
-        differences=(Difference(kind=Kind.MISSING_ENTRY, place=place, detail=""),),
+        location=location,
+        differences=(EntryDifference(kind=DifferenceKind.MISSING_ENTRY, location=location, detail=""),),
         found=None,
         ledger=None,
     )
@@ -39,11 +39,11 @@ def checked(key: str) -> Checked:
 
 def test_an_address_that_the_keyring_cannot_open_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def repair(connection: object, context: object, found: list[Checked], *, now: int) -> list[Repair]:
-        if any(each.place.address_key == "h1.b" for each in found):
+        if any(each.location.address_key == "h1.b" for each in found):
             raise DecryptionFailedError("unknown_key")
         return [Repair.REWRITTEN for _ in found]
 
     monkeypatch.setattr(repairing, "repair", repair)
     monkeypatch.setattr(repairing, "BulkPacing", NoWait)
     sent = RepairWriter(ALedger(), partitions=4).repair([checked(key) for key in ("h1.a", "h1.b", "h1.c")])  # type: ignore[arg-type]
-    assert (sent.sent, sent.kinds) == (2, {Kind.MISSING_ENTRY: 2})
+    assert (sent.sent, sent.kinds) == (2, {DifferenceKind.MISSING_ENTRY: 2})

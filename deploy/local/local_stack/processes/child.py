@@ -20,7 +20,7 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class SystemAccount:
     """The system account a child runs as."""
 
     uid: int
@@ -34,7 +34,7 @@ class Program:
     name: str
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    account: Account | None = None
+    account: SystemAccount | None = None
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
@@ -144,7 +144,7 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
-        account = program.account or Account(uid=-1, gid=-1)
+        account = program.account or SystemAccount(uid=-1, gid=-1)
         wrapper = [
             sys.executable,
             "-I",

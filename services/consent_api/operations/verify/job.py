@@ -21,11 +21,11 @@ from consent_api.ledger.database import transact
 from consent_api.operations.verify import ledger_entries
 from consent_api.operations.verify.compare import (
     MAX_ENTRY_BYTES,
-    Difference,
+    DifferenceKind,
+    EntryDifference,
+    EntryLocation,
     Found,
-    Kind,
     ListEntry,
-    Place,
     compare,
     current_entry,
 )
@@ -49,8 +49,8 @@ _POLL_SECONDS = 1.0
 class Checked:
     """An address with differences, and what is there to repair it with. `ledger` None: the ledger does not know it."""
 
-    place: Place
-    differences: tuple[Difference, ...]
+    location: EntryLocation
+    differences: tuple[EntryDifference, ...]
     found: Found
     ledger: LedgerAddress | None
 
@@ -63,7 +63,7 @@ class Summary:
     compared: int = 0
     confirmed: int = 0
     undecided: int = 0
-    differences: dict[Kind, int] = field(default_factory=dict)
+    differences: dict[DifferenceKind, int] = field(default_factory=dict)
 
     def count(self, checked: Checked) -> None:
         for each in checked.differences:
@@ -194,32 +194,34 @@ class Verification:
         again = {(tenant, _text(key)) for key, tenant in owners.items() if tenant is not None}
         last = self._of_keys(channel, again)
         for key, tenant in owners.items():
-            place = Place(
+            location = EntryLocation(
                 tenant=tenant, channel=channel, address_key=_text(key), partition=partition_of(key, self._partitions)
             )
-            if place.partition not in ends:
+            if location.partition not in ends:
                 summary.undecided += 1
                 continue
             summary.confirmed += 1
-            named = (tenant or "", place.address_key)
-            checked = self._checked(place, found.get(key), first.get(named), last.get(named))
+            named = (tenant or "", location.address_key)
+            checked = self._checked(location, found.get(key), first.get(named), last.get(named))
             if checked.differences:
                 yield checked
 
-    def _checked(self, place: Place, found: Found, first: LedgerAddress | None, last: LedgerAddress | None) -> Checked:
+    def _checked(
+        self, location: EntryLocation, found: Found, first: LedgerAddress | None, last: LedgerAddress | None
+    ) -> Checked:
         expected = None
         large = False
         if first is not None and first.rows:
             expected = current_entry(
-                first.tenant, place.channel, first.address_key, first.decisions, erased_at=first.erased_at
+                first.tenant, location.channel, first.address_key, first.decisions, erased_at=first.erased_at
             )
             datum = entry_to_avro(expected, 0)
-            large = len(self._codec.encode(self._topics.suppression(place.channel), datum)) > MAX_ENTRY_BYTES // 2
+            large = len(self._codec.encode(self._topics.suppression(location.channel), datum)) > MAX_ENTRY_BYTES // 2
         if first is not None and self._keys.is_incomplete(first.tenant, first.address_key):
             expected = None  # What was recorded before this hash key is not under it before a republish.
         recorded = last.decisions if last is not None else ()
-        differences = compare(place, found, expected=expected, recorded=recorded, large=large)
-        return Checked(place=place, differences=tuple(differences), found=found, ledger=last)
+        differences = compare(location, found, expected=expected, recorded=recorded, large=large)
+        return Checked(location=location, differences=tuple(differences), found=found, ledger=last)
 
     def _wait_until_reached(self, topic: str, channel: str, moment: int) -> dict[int, int]:
         """By partition whose list holds all that was recorded before `moment`, the offset after that."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from consent_api.operations.verify.compare import Kind
+from consent_api.operations.verify.compare import DifferenceKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class ScrubMetrics:
             ),
         )
         metrics.last_pass_age.set(float("nan"))
-        for kind in Kind:
+        for kind in DifferenceKind:
             metrics.differences.labels(kind)
             metrics.repairs.labels(kind)
         return metrics

@@ -23,7 +23,7 @@ from consent_api.ledger.outbox_messages import EVENT_TYPE, SOURCE, Message
 from consent_api.ledger.pending_writes import PendingWrites
 from consent_api.ledger.recording import LedgerContext
 from consent_api.ledger.writes import NewDecision
-from consent_api.operations.verify.compare import OVERFLOW_SUBJECT, Kind, ListEntry
+from consent_api.operations.verify.compare import OVERFLOW_SUBJECT, DifferenceKind, ListEntry
 from consent_api.operations.verify.job import Checked
 from consent_contracts.cloudevents import headers
 from consent_contracts.decisions import EVERY_PURPOSE, Decision, permits
@@ -105,7 +105,7 @@ class _Repairing:
                 ended = True
         if address is not None and choices:
             # Under the key whose entry differs alone; refusals first, as everywhere.
-            key = checked.place.address_key
+            key = checked.location.address_key
             limited = replace(address, sealed={key: address.sealed[key]} if key in address.sealed else {})
             for choice in sorted(choices, key=lambda each: permits(each.decision)):
                 self._pending.rewrite(choice, limited)
@@ -150,25 +150,25 @@ class _Repairing:
 
     def _found_by_seal(self, checked: Checked) -> Address | None:
         """The address that the entry holds sealed, recorded if it is new; None if it is not that of its key."""
-        place, found, keyring = checked.place, checked.found, self._context.keyring
-        if place.tenant is None or not isinstance(found, ListEntry) or found.entry.sealed_address is None:
+        location, found, keyring = checked.location, checked.found, self._context.keyring
+        if location.tenant is None or not isinstance(found, ListEntry) or found.entry.sealed_address is None:
             return None
         try:
-            canonical = keyring.open(place.address_key, found.entry.sealed_address)
-            if place.address_key not in keyring.live_address_keys(place.tenant, place.channel, canonical):
+            canonical = keyring.open(location.address_key, found.entry.sealed_address)
+            if location.address_key not in keyring.live_address_keys(location.tenant, location.channel, canonical):
                 return None
         except KeyringError:
             return None
-        named = (place.tenant, place.channel, canonical)
+        named = (location.tenant, location.channel, canonical)
         return addresses.resolve(self._connection, keyring, [named], now=self._now)[named]
 
     def _deny(self, checked: Checked, moment: int) -> Repair:
         """Make void what was permitted there before."""
-        place = checked.place
-        if place.tenant is None:
+        location = checked.location
+        if location.tenant is None:
             return Repair.NONE
-        decision_id = str(uuid5(_DENIAL, f"{place.address_key} {uuid4()}"))
-        event_id = str(uuid5(UUID(decision_id), place.address_key))
+        decision_id = str(uuid5(_DENIAL, f"{location.address_key} {uuid4()}"))
+        event_id = str(uuid5(UUID(decision_id), location.address_key))
         outbox = self._context.outbox
         topic = Lane.BULK.changes(outbox.topics)
         ce = headers(event_id=event_id, event_type=EVENT_TYPE, source=SOURCE, time_micros=self._now)
@@ -176,9 +176,9 @@ class _Repairing:
             topic,
             {
                 "event_id": event_id,
-                "tenant": place.tenant,
-                "channel": place.channel,
-                "address_key": place.address_key,
+                "tenant": location.tenant,
+                "channel": location.channel,
+                "address_key": location.address_key,
                 "sealed_address": None,
                 # Of the address itself: it overrules whatever any subject gave before.
                 "subject_ref": None,
@@ -198,8 +198,8 @@ class _Repairing:
         self._pending.send(
             Message(
                 topic=topic,
-                partition=outbox.partition(place.address_key),
-                key=place.address_key.encode(),
+                partition=outbox.partition(location.address_key),
+                key=location.address_key.encode(),
                 value=value,
                 headers=json.dumps([[name, data.decode()] for name, data in ce]),
             )
@@ -211,14 +211,14 @@ def _permissions_without_ledger(checked: Checked) -> list[Decision]:
     return [
         each.decision
         for each in checked.differences
-        if each.kind is Kind.PERMISSION_WITHOUT_LEDGER and each.decision is not None
+        if each.kind is DifferenceKind.PERMISSION_WITHOUT_LEDGER and each.decision is not None
     ]
 
 
 def _only_refusals(checked: Checked) -> bool:
     """Whether the entry only refuses what the ledger does not: it stays, as it permits no contact."""
     kinds = {each.kind for each in checked.differences if each.kind.is_defect}
-    return kinds == {Kind.REFUSAL_WITHOUT_LEDGER}
+    return kinds == {DifferenceKind.REFUSAL_WITHOUT_LEDGER}
 
 
 def _can_be_recorded(decision: Decision) -> bool:

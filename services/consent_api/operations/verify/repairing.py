@@ -14,7 +14,7 @@ from consent_api.ledger import backlog
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish.pacing import BulkPacing
-from consent_api.operations.verify.compare import Kind
+from consent_api.operations.verify.compare import DifferenceKind
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.repair import Repair, repair
 from consent_privacy.errors import KeyringError
@@ -25,7 +25,7 @@ class Sent:
     """Repairs: of how many addresses, and of how many differences of each kind."""
 
     sent: int = 0
-    kinds: Counter[Kind] = field(default_factory=Counter)
+    kinds: Counter[DifferenceKind] = field(default_factory=Counter)
 
     def add(self, other: Sent) -> None:
         self.sent += other.sent

@@ -174,9 +174,9 @@ class ScrubLoop:
                         "an entry of the list differs from the ledger",
                         extra={
                             "kind": each.kind.value,
-                            "tenant": each.place.tenant,
-                            "channel": each.place.channel,
-                            "address_key": each.place.address_key,
+                            "tenant": each.location.tenant,
+                            "channel": each.location.channel,
+                            "address_key": each.location.address_key,
                             "detail": each.detail,
                         },
                     )
