@@ -29,7 +29,7 @@ _WRITTEN_OUT = b"\xff\xff"
 """Begins an entry without codes, where others have the tenant's."""
 
 
-class _Kind(NamedTuple):
+class _VerdictKind(NamedTuple):
     purpose: str
     permitted: bool
     reason: str
@@ -38,7 +38,7 @@ class _Kind(NamedTuple):
     id_as: str  # "" none, "uuid" its 16 bytes, "text" where in the value it is found
 
 
-class _Slot(NamedTuple):
+class _VerdictLayout(NamedTuple):
     """A kind, and where its parts are in a value of one shape; -1: it has no such part."""
 
     permitted: bool
@@ -55,11 +55,11 @@ class _Tenant:
     def __init__(self, name: str, code: int) -> None:
         self.name = name
         self.code = code
-        self.kinds: list[_Kind] = []
-        self.codes: dict[_Kind, int] = {}
-        self.shapes: dict[bytes, dict[str, _Slot]] = {}
+        self.kinds: list[_VerdictKind] = []
+        self.codes: dict[_VerdictKind, int] = {}
+        self.shapes: dict[bytes, dict[str, _VerdictLayout]] = {}
 
-    def code_of(self, kind: _Kind) -> int | None:
+    def code_of(self, kind: _VerdictKind) -> int | None:
         """None: there is no room for another."""
         code = self.codes.get(kind)
         if code is None and len(self.kinds) < KINDS_KEPT:
@@ -103,7 +103,7 @@ class EntryEncoding:
                     texts[len(parts)] = decision_id.encode()
                 id_as = "text" if uuid is None else "uuid"
                 parts.append(uuid or bytes(_TEXT.size))
-            kind = _Kind(
+            kind = _VerdictKind(
                 purpose, verdict["permitted"], verdict["reason"], since is not None, expires is not None, id_as
             )
             code = tenant.code_of(kind)
@@ -163,11 +163,11 @@ class EntryEncoding:
         return tenant
 
 
-def _shape(tenant: _Tenant, header: bytes) -> dict[str, _Slot]:
+def _shape(tenant: _Tenant, header: bytes) -> dict[str, _VerdictLayout]:
     """Where to find things in every value with this header. Few shapes make up a list; should there be many after all,
     the cache is emptied rather than grow with them."""
     at = len(header)
-    shape: dict[str, _Slot] = {}
+    shape: dict[str, _VerdictLayout] = {}
     for (code,) in struct.iter_unpack("<H", header[_HEAD.size :]):
         kind = tenant.kinds[code]
         since = expires = uuid = text = -1
@@ -179,7 +179,7 @@ def _shape(tenant: _Tenant, header: bytes) -> dict[str, _Slot]:
             uuid, at = at, at + 16
         elif kind.id_as == "text":
             text, at = at, at + 8
-        shape[kind.purpose] = _Slot(kind.permitted, kind.reason, since, expires, uuid, text)
+        shape[kind.purpose] = _VerdictLayout(kind.permitted, kind.reason, since, expires, uuid, text)
     if len(tenant.shapes) >= _SHAPES_KEPT:
         tenant.shapes.clear()
     tenant.shapes[header] = shape

@@ -95,11 +95,11 @@ def canonical(channel: str, address: str, *, default_region: str) -> str:
             lowered = address.strip().lower()
             if PLAIN_EMAIL.fullmatch(lowered):
                 return lowered
-        return _settled(_email, address)
+        return _respell_until_stable(_email, address)
     if channel in PHONE_CHANNELS:
         plain = phones.fast_e164(address, default_region)
-        return plain if plain is not None else _settled(lambda text: _phone(text, default_region), address)
-    return _settled(_text, address)
+        return plain if plain is not None else _respell_until_stable(lambda text: _phone(text, default_region), address)
+    return _respell_until_stable(_nfc_text, address)
 
 
 def aliases(channel: str, address: str) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _is_canonical(number: str) -> bool:
         return False
 
 
-def _settled(spell: Callable[[str], str], address: str) -> str:
+def _respell_until_stable(spell: Callable[[str], str], address: str) -> str:
     """Spell until nothing changes, so that the canonical form is its own canonical form by construction."""
     before = spell(address)
     for _ in range(4):
@@ -129,7 +129,7 @@ def _settled(spell: Callable[[str], str], address: str) -> str:
 
 
 def _phone(address: str, default_region: str) -> str:
-    digits = _readable(address)
+    digits = _without_invisible(address)
     try:
         return phones.e164(digits, default_region)
     except NotANumberError as error:
@@ -139,7 +139,7 @@ def _phone(address: str, default_region: str) -> str:
 def _email(address: str) -> str:
     if _decoded_wrongly(address):
         raise InvalidAddressError("unreadable_characters", "send the address again, in UTF-8: it was read as Latin-1")
-    text = _bare(_readable(address, REMOVED_BUT_JOINERS))
+    text = _bare(_without_invisible(address, REMOVED_BUT_JOINERS))
     if _ENCODED.search(text) or _holds_encoded_word(text):
         raise InvalidAddressError("encoded", "send the address decoded: @ for %40, + for %2B")
     local, at, domain = text.rpartition("@")
@@ -298,14 +298,14 @@ def _distinguishes(domain: str, at: int) -> bool:
         return False
 
 
-def _text(address: str) -> str:
-    text = unicodedata.normalize("NFC", _readable(address))
+def _nfc_text(address: str) -> str:
+    text = unicodedata.normalize("NFC", _without_invisible(address))
     if len(text) > _LONGEST:
         raise InvalidAddressError("too_long", "send an address of at most 254 characters")
     return text
 
 
-def _readable(address: str, removed: Mapping[int, None] = REMOVED) -> str:
+def _without_invisible(address: str, removed: Mapping[int, None] = REMOVED) -> str:
     """Trimmed and without invisible characters; refuses what no address holds: controls, halves of surrogates, and
     the replacement character U+FFFD."""
     text = address.translate(removed).strip()
