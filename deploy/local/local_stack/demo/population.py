@@ -53,7 +53,7 @@ class Choice:
     purpose: str
     status: str
     occurred_at: int
-    trouble: Defect = Defect.NONE
+    defect: Defect = Defect.NONE
 
 
 def people(count: int) -> list[Person]:
@@ -99,16 +99,16 @@ class Choices:
         """One more choice, made now; one in six is troubled in some way."""
         draw = self._random.random()
         if draw < 0.06 and self._sent:
-            return replace(self._random.choice(self._sent), trouble=Defect.DUPLICATE)
+            return replace(self._random.choice(self._sent), defect=Defect.DUPLICATE)
         person = self._random.choice(self._choosing)
         channel = self._random.choice(CHANNELS)
         purpose = self._random.choice(PURPOSES[channel])
         if draw < 0.12:
             late = self._choice(person, channel, purpose, "given", now - 96 * HOUR)
-            return replace(late, trouble=Defect.LATE_GRANT)
+            return replace(late, defect=Defect.LATE_GRANT)
         if draw < 0.16:
             anonymous = replace(self._choice(person, channel, purpose, "withdrawn", now), subject_ref=None)
-            return replace(anonymous, written="no address", trouble=Defect.INVALID)
+            return replace(anonymous, written="no address", defect=Defect.INVALID)
         if draw < 0.24:
             return self._keep(replace(self._choice(person, channel, "*", "withdrawn", now), subject_ref=None))
         if draw < 0.32:

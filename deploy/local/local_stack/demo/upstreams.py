@@ -138,16 +138,16 @@ class KafkaUpstream:
 
         for choice in choices:
             value = self._serialize(_as_avro(choice), self._context)
-            if choice.trouble is Defect.INVALID:
+            if choice.defect is Defect.INVALID:
                 value = value[: len(value) // 2]
             key = (choice.subject_ref or choice.event_id).encode()
-            report = damaged if choice.trouble is Defect.INVALID else delivered
+            report = damaged if choice.defect is Defect.INVALID else delivered
             self._producer.produce(self.topic, value=value, key=key, on_delivery=report)
             self._producer.poll(0)
         if self._producer.flush(seconds) or failed:
             raise TimeoutError(f"Kafka did not acknowledge: {failed[:1]}")
         for choice in choices:
-            if choice.trouble is Defect.INVALID:
+            if choice.defect is Defect.INVALID:
                 self.outcomes["damaged"] += 1
             else:
                 self.outcomes["produced"] += 1
