@@ -25,7 +25,7 @@ def sandbox(host: str, port: int, config: Path | None, state_file: Path | None) 
 
     \b
     Point destinations at   http://HOST:PORT/twilio, /sendgrid, /genesys, /webhook
-    See what they were informed of: http://HOST:PORT/_state, /_state/twilio, /_journal/twilio
+    See what they were informed of: http://HOST:PORT/_state, /_state/twilio, /_requests/twilio
     Make them misbehave     POST /_control/faults, PUT /_control/outage/sendgrid
 
     The latter two ask for HTTP Basic credentials: user `control`, and `control_token` of the configuration as password.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from provider_sandbox.beliefs import Beliefs, ChangeLog
 from provider_sandbox.config import SandboxConfig
 from provider_sandbox.control import Control, restricted_to
+from provider_sandbox.fault_middleware import FaultMiddleware
 from provider_sandbox.faults import Faults
 from provider_sandbox.genesys import Genesys
-from provider_sandbox.guard import Guard
-from provider_sandbox.journal import Journal
 from provider_sandbox.provider import Provider
+from provider_sandbox.provider_state import ChangeLog, ProviderState
+from provider_sandbox.request_log import RequestLog
 from provider_sandbox.sendgrid import SendGrid
 from provider_sandbox.twilio import Twilio
 from provider_sandbox.webhook import Webhook
@@ -23,21 +23,21 @@ _LARGEST_BODY = 16 * 2**20
 
 
 def create_app(config: SandboxConfig, log: ChangeLog | None = None) -> web.Application:
-    beliefs, journal, faults = Beliefs(log), Journal(config.journal_calls), Faults()
-    genesys = Genesys(config.genesys, beliefs, faults)
-    webhook = Webhook(config.webhook, beliefs, faults)
+    provider_state, request_log, faults = ProviderState(log), RequestLog(config.logged_calls), Faults()
+    genesys = Genesys(config.genesys, provider_state, faults)
+    webhook = Webhook(config.webhook, provider_state, faults)
     providers: Sequence[Provider] = (
-        Twilio(config.twilio, beliefs, faults),
-        SendGrid(config.sendgrid, beliefs, faults),
+        Twilio(config.twilio, provider_state, faults),
+        SendGrid(config.sendgrid, provider_state, faults),
         genesys,
         webhook,
     )
-    guard = Guard(providers, journal, faults)
+    fault_middleware = FaultMiddleware(providers, request_log, faults)
     middlewares = [restricted_to(config.control_token)] if config.control_token else []
-    app = web.Application(middlewares=[*middlewares, guard.middleware], client_max_size=_LARGEST_BODY)
+    app = web.Application(middlewares=[*middlewares, fault_middleware.middleware], client_max_size=_LARGEST_BODY)
     for provider in providers:
         app.add_routes(provider.routes())
-    app.add_routes(Control(beliefs, journal, faults, guard, genesys, webhook).routes())
+    app.add_routes(Control(provider_state, request_log, faults, fault_middleware, genesys, webhook).routes())
     app.add_routes([web.get("/healthz", _alive), web.get("/readyz", _alive)])
     return app
 

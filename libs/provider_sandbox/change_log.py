@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from provider_sandbox.beliefs import State
+from provider_sandbox.provider_state import State
 
 _Line = tuple[str, str, str, State, int]
 

@@ -114,9 +114,9 @@ class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sendgrid: SendGridAccount = msgspec.field(default_factory=SendGridAccount)
     genesys: GenesysOrg = msgspec.field(default_factory=GenesysOrg)
     webhook: WebhookReceivers = WebhookReceivers()
-    journal_calls: int = 50_000
+    logged_calls: int = 50_000
     control_token: str = ""
-    """The password (user `control`) of /_control, /_state and /_journal. Empty: `consent-relay sandbox` makes one up,
+    """The password (user `control`) of /_control, /_state and /_requests. Empty: `consent-relay sandbox` makes one up,
     and an application within a test asks for none."""
 
 

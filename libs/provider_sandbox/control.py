@@ -1,4 +1,4 @@
-"""How tests, the demo and chaos steer the sandbox (/_control) and read what it holds (/_state, /_journal)."""
+"""How tests, the demo and chaos steer the sandbox (/_control) and read what it holds (/_state, /_requests)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from provider_sandbox.beliefs import Beliefs
 from provider_sandbox.config import Latency, Limit
+from provider_sandbox.fault_middleware import FaultMiddleware
 from provider_sandbox.faults import Fault, Faults
 from provider_sandbox.genesys import Genesys
-from provider_sandbox.guard import Guard
-from provider_sandbox.journal import Journal
 from provider_sandbox.provider import json_answer
+from provider_sandbox.provider_state import ProviderState
+from provider_sandbox.request_log import RequestLog
 from provider_sandbox.webhook import Webhook
 
 T = TypeVar("T")
 
 
-PATHS = ("/_control", "/_state", "/_journal")
+PATHS = ("/_control", "/_state", "/_requests")
 USER = "control"
 
 
@@ -57,22 +57,22 @@ class Control:
     POST   /_control/reset[?account=]    forget states, calls, faults and switches
     GET    /_state                       counts and calls by account
     GET    /_state/{account}[?details=1] address -> target -> state (or with times, counts and history)
-    GET    /_journal/{account}[?after=n] the calls that arrived, oldest first
+    GET    /_requests/{account}[?after=n] the calls that arrived, oldest first
     """
 
     def __init__(
         self,
-        beliefs: Beliefs,
-        journal: Journal,
+        provider_state: ProviderState,
+        request_log: RequestLog,
         faults: Faults,
-        guard: Guard,
+        fault_middleware: FaultMiddleware,
         genesys: Genesys,
         webhook: Webhook,
     ) -> None:
-        self._beliefs = beliefs
-        self._journal = journal
+        self._provider_state = provider_state
+        self._request_log = request_log
         self._faults = faults
-        self._guard = guard
+        self._fault_middleware = fault_middleware
         self._genesys = genesys
         self._webhook = webhook
 
@@ -89,7 +89,7 @@ class Control:
             web.post("/_control/reset", self._reset),
             web.get("/_state", self._overview),
             web.get("/_state/{account:.+}", self._state),
-            web.get("/_journal/{account:.+}", self._calls),
+            web.get("/_requests/{account:.+}", self._calls),
         ]
 
     async def _add_faults(self, request: web.Request) -> web.Response:
@@ -108,15 +108,15 @@ class Control:
 
     async def _set_outage(self, request: web.Request) -> web.Response:
         mode = (await _read(request, _Outage)).mode
-        self._guard.set_outage(request.match_info["account"], None if mode == "off" else mode)
+        self._fault_middleware.set_outage(request.match_info["account"], None if mode == "off" else mode)
         return web.Response(status=204)
 
     async def _set_latency(self, request: web.Request) -> web.Response:
-        self._guard.set_latency(request.match_info["account"], await _read(request, Latency))
+        self._fault_middleware.set_latency(request.match_info["account"], await _read(request, Latency))
         return web.Response(status=204)
 
     async def _set_limit(self, request: web.Request) -> web.Response:
-        self._guard.set_limit(request.match_info["account"], await _read(request, Limit))
+        self._fault_middleware.set_limit(request.match_info["account"], await _read(request, Limit))
         return web.Response(status=204)
 
     async def _change_genesys(self, request: web.Request) -> web.Response:
@@ -132,43 +132,43 @@ class Control:
 
     async def _reset(self, request: web.Request) -> web.Response:
         account = request.query.get("account")
-        self._beliefs.forget(account)
-        self._journal.forget(account)
+        self._provider_state.forget(account)
+        self._request_log.forget(account)
         self._faults.withdraw(account)
-        self._guard.relax(account)
+        self._fault_middleware.relax(account)
         if account is None or account.startswith(self._webhook.name):
             self._webhook.forget(account)
         return web.Response(status=204)
 
     async def _overview(self, request: web.Request) -> web.Response:
-        accounts = sorted({*self._beliefs.accounts(), *self._journal.counts()})
+        accounts = sorted({*self._provider_state.accounts(), *self._request_log.counts()})
         return json_answer(
             200,
             {
                 "accounts": {
                     account: {
-                        "calls": self._journal.count(account),
-                        "addresses": (snapshot := self._beliefs.snapshot(account))["addresses"],
+                        "calls": self._request_log.count(account),
+                        "addresses": (snapshot := self._provider_state.snapshot(account))["addresses"],
                         "counts": snapshot["counts"],
                     }
                     for account in accounts
                 },
-                "outages": self._guard.outages(),
+                "outages": self._fault_middleware.outages(),
             },
         )
 
     async def _state(self, request: web.Request) -> web.Response:
         account = request.match_info["account"]
-        snapshot = self._beliefs.snapshot(account, details=request.query.get("details") == "1")
-        return json_answer(200, {**snapshot, "calls": self._journal.count(account)})
+        snapshot = self._provider_state.snapshot(account, details=request.query.get("details") == "1")
+        return json_answer(200, {**snapshot, "calls": self._request_log.count(account)})
 
     async def _calls(self, request: web.Request) -> web.Response:
         account, after = request.match_info["account"], request.query.get("after", "0")
         if not after.isdigit():
             raise web.HTTPBadRequest(text="after: a call number")
-        calls = self._journal.calls(account, after=int(after))
+        calls = self._request_log.calls(account, after=int(after))
         return json_answer(
-            200, {"account": account, "count": self._journal.count(account), "calls": [c.as_json() for c in calls]}
+            200, {"account": account, "count": self._request_log.count(account), "calls": [c.as_json() for c in calls]}
         )
 
 

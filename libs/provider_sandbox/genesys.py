@@ -14,11 +14,11 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import GenesysOrg
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import ASSUMED, CALL, basic_credentials, bearer_token, json_answer, same, sourced
+from provider_sandbox.provider_state import PERMITTED, SUPPRESSED, ProviderState
 
 SDK = "platform-client-sdk-python 2026-05"
 CODES = "platform-client-sdk-cli 2026-07"
@@ -40,10 +40,10 @@ class Genesys:
 
     name = "genesys"
 
-    def __init__(self, org: GenesysOrg, beliefs: Beliefs, faults: Faults) -> None:
+    def __init__(self, org: GenesysOrg, provider_state: ProviderState, faults: Faults) -> None:
         self.limit, self.latency = org.limit, org.latency
         self._org = org
-        self._beliefs = beliefs
+        self._provider_state = provider_state
         self._faults = faults
         self._tokens: dict[str, float] = {}
 
@@ -70,7 +70,7 @@ class Genesys:
         answer.headers["Retry-After"] = str(int(admission.reset_seconds) + 1)
         return answer
 
-    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+    def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         response.headers["ININ-Correlation-Id"] = secrets.token_hex(16)
         if admission.limit:
             response.headers["inin-ratelimit-allowed"] = str(admission.limit)
@@ -127,7 +127,7 @@ class Genesys:
             "contactMethod": self._org.contact_methods.get(target, "Phone"),
         }
         if request.query.get("includeSize") == "true":
-            body["size"] = len(self._beliefs.suppressed_at(self.name, target))
+            body["size"] = len(self._provider_state.suppressed_at(self.name, target))
         return sourced(json_answer(200, body), SDK)
 
     async def _patch(self, request: web.Request) -> web.Response:
@@ -152,16 +152,16 @@ class Genesys:
         if patch.action == "Add" and (full := self._full(target, numbers)) is not None:
             return _problem(400, full, "The limit is exceeded.", source=CODES)
         state = SUPPRESSED if patch.action == "Add" else PERMITTED
-        self._beliefs.record_all(self.name, numbers, target, state)
+        self._provider_state.record_all(self.name, numbers, target, state)
         return sourced(web.Response(status=204), SDK)
 
     def _full(self, target: str, numbers: list[str]) -> str | None:
         """The code with which a list or an organisation refuses numbers for which it has no space."""
         org = self._org
-        most = self._beliefs.known(self.name) + len(numbers)
+        most = self._provider_state.known(self.name) + len(numbers)
         if most <= org.numbers_per_list and most * len(org.lists) <= org.numbers_per_organization:
             return None  # Counting takes a while.
-        held = {each: set(self._beliefs.suppressed_at(self.name, each)) for each in org.lists}
+        held = {each: set(self._provider_state.suppressed_at(self.name, each)) for each in org.lists}
         held[target] |= set(numbers)
         if len(held[target]) > org.numbers_per_list:
             return "dnc.phone.numbers.per.list.limit.exceeded"
@@ -173,7 +173,7 @@ class Genesys:
         """Without expiredOnly=true the whole list goes, as it does at the real provider."""
         request[CALL].action = "Delete"
         if request.query.get("expiredOnly") != "true":
-            self._beliefs.lift_all(self.name, request.match_info["list"])
+            self._provider_state.lift_all(self.name, request.match_info["list"])
         return sourced(web.Response(status=204), SDK)
 
 

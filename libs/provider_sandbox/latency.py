@@ -10,7 +10,7 @@ from provider_sandbox.config import Latency
 _Z99 = 2.3263478740408408  # the standard normal's 99th percentile
 
 
-def draw(latency: Latency, source: random.Random) -> float:
+def sample(latency: Latency, source: random.Random) -> float:
     """One answer time in seconds; a median of 0 means at once."""
     if latency.p50_ms <= 0:
         return 0.0

@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import web
 
 from provider_sandbox.config import Latency, Limit
-from provider_sandbox.journal import Call
 from provider_sandbox.limits import Admission
+from provider_sandbox.request_log import Call
 
 CALL = web.RequestKey("call", Call)
 
@@ -39,7 +39,7 @@ class Provider(Protocol):
         """The answer over the limit, in this provider's words."""
         ...
 
-    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+    def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         """Add the headers by which this provider reports how much of the limit is left."""
         ...
 

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import SendGridAccount
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import ASSUMED, CALL, bearer_token, json_answer, same, sourced
+from provider_sandbox.provider_state import PERMITTED, SUPPRESSED, ProviderState
 
 GLOBAL = "global"
 
@@ -38,10 +38,10 @@ class SendGrid:
 
     name = "sendgrid"
 
-    def __init__(self, account: SendGridAccount, beliefs: Beliefs, faults: Faults) -> None:
+    def __init__(self, account: SendGridAccount, provider_state: ProviderState, faults: Faults) -> None:
         self.limit, self.latency = account.limit, account.latency
         self._account = account
-        self._beliefs = beliefs
+        self._provider_state = provider_state
         self._faults = faults
 
     def account_of(self, path: str) -> str:
@@ -64,7 +64,7 @@ class SendGrid:
     def throttled(self, admission: Admission) -> web.Response:
         return _errors(429, "too many requests", source=REFERENCE)
 
-    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+    def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         if admission.limit:
             response.headers["X-RateLimit-Limit"] = str(admission.limit)
             response.headers["X-RateLimit-Remaining"] = str(admission.remaining)
@@ -100,7 +100,7 @@ class SendGrid:
         rejected = any(self._faults.rejection(self.name, email) is not None for email in recipients)
         if rejected or any("@" not in email for email in recipients):
             return _errors(400, "invalid email address", field="recipient_emails", source=ERRORS)
-        self._beliefs.record_all(self.name, recipients, target, SUPPRESSED)
+        self._provider_state.record_all(self.name, recipients, target, SUPPRESSED)
         # That the suppressions of an unknown or deleted group become global is from the reference.
         source = REFERENCE if self._is_unknown_group(request) else SPECIFICATION
         return _answer(201, {"recipient_emails": recipients}, source=source)
@@ -111,8 +111,8 @@ class SendGrid:
         call.addresses, call.action = [email], PERMITTED
         if self._faults.rejection(self.name, email) is not None:
             return _errors(400, "invalid email address", source=ASSUMED)
-        listed = self._beliefs.is_suppressed(self.name, email, target)
-        self._beliefs.record(self.name, email, target, PERMITTED)
+        listed = self._provider_state.is_suppressed(self.name, email, target)
+        self._provider_state.record(self.name, email, target, PERMITTED)
         if self._is_unknown_group(request):
             return sourced(web.Response(status=204), ASSUMED)
         if listed:
@@ -132,13 +132,13 @@ class SendGrid:
                 "name": self._account.groups[group],
                 "description": "sandboxed group",
                 "is_default": False,
-                "unsubscribes": len(self._beliefs.suppressed_at(self.name, group)),
+                "unsubscribes": len(self._provider_state.suppressed_at(self.name, group)),
             },
             source=SPECIFICATION,
         )
 
     async def _list(self, request: web.Request) -> web.Response:
-        listed = self._beliefs.suppressed_at(self.name, self._target(request))
+        listed = self._provider_state.suppressed_at(self.name, self._target(request))
         return _answer(200, listed, source=SPECIFICATION)
 
     async def _search(self, request: web.Request) -> web.Response:
@@ -146,12 +146,12 @@ class SendGrid:
         if isinstance(recipients, web.Response):
             return recipients
         target = self._target(request)
-        found = [email for email in recipients if self._beliefs.is_suppressed(self.name, email, target)]
+        found = [email for email in recipients if self._provider_state.is_suppressed(self.name, email, target)]
         return _answer(200, found, source=SPECIFICATION)
 
     async def _read_global(self, request: web.Request) -> web.Response:
         email = request.match_info["email"]
-        listed = self._beliefs.is_suppressed(self.name, email, GLOBAL)
+        listed = self._provider_state.is_suppressed(self.name, email, GLOBAL)
         return _answer(200, {"recipient_email": email} if listed else {}, source=SPECIFICATION)
 
     async def _recipients(self, request: web.Request) -> list[str] | web.Response:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import TwilioAccount
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import ASSUMED, CALL, basic_credentials, json_answer, same, sourced
+from provider_sandbox.provider_state import PERMITTED, SUPPRESSED, ProviderState
 
 NOT_UPSERTED = 30646
 
@@ -42,10 +42,10 @@ class Twilio:
 
     name = "twilio"
 
-    def __init__(self, account: TwilioAccount, beliefs: Beliefs, faults: Faults) -> None:
+    def __init__(self, account: TwilioAccount, provider_state: ProviderState, faults: Faults) -> None:
         self.limit, self.latency = account.limit, account.latency
         self._account = account
-        self._beliefs = beliefs
+        self._provider_state = provider_state
         self._faults = faults
 
     def account_of(self, path: str) -> str:
@@ -57,7 +57,7 @@ class Twilio:
     def throttled(self, admission: Admission) -> web.Response:
         return _problem(429, 20429, "Too Many Requests", source=ERRORS)
 
-    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+    def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         """Twilio reports nothing of what is left."""
 
     async def _upsert(self, request: web.Request) -> web.Response:
@@ -92,7 +92,9 @@ class Twilio:
             number, _, message = rejection.partition(" ")
             code, errors = int(number or NOT_UPSERTED), [message or "INVALID_CONTACT_ID"]
         if not errors:
-            self._beliefs.record(self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])])
+            self._provider_state.record(
+                self.name, contact, str(consent["sender_id"]), _STATUSES[str(consent["status"])]
+            )
         return {"correlation_id": consent.get("correlation_id"), "error_code": code, "error_messages": errors}
 
     def _errors(self, consent: dict[str, Any], ids: Mapping[str, int]) -> list[str]:

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from provider_sandbox.beliefs import PERMITTED, SUPPRESSED, Beliefs
 from provider_sandbox.config import WebhookReceivers
 from provider_sandbox.faults import Faults
 from provider_sandbox.limits import Admission
 from provider_sandbox.provider import ASSUMED, CALL, json_answer, sourced
+from provider_sandbox.provider_state import PERMITTED, SUPPRESSED, ProviderState
 
 STANDARD = "standard-webhooks specification 2026-08"
 
@@ -46,10 +46,10 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, receivers: WebhookReceivers, beliefs: Beliefs, faults: Faults) -> None:
+    def __init__(self, receivers: WebhookReceivers, provider_state: ProviderState, faults: Faults) -> None:
         self.limit, self.latency = receivers.limit, receivers.latency
         self._receivers = receivers
-        self._beliefs = beliefs
+        self._provider_state = provider_state
         self._faults = faults
         self._secrets = [base64.b64decode(secret.removeprefix(_PREFIX)) for secret in receivers.secrets]
         self._seen: dict[tuple[str, str], None] = {}
@@ -65,7 +65,7 @@ class Webhook:
         headers = {"Retry-After": str(int(admission.reset_seconds) + 1)}
         return sourced(json_answer(429, {"error": "too many messages"}, headers), STANDARD)
 
-    def mark(self, response: web.StreamResponse, admission: Admission) -> None:
+    def add_rate_limit_headers(self, response: web.StreamResponse, admission: Admission) -> None:
         """Standard Webhooks knows no header for what is left."""
 
     async def _receive(self, request: web.Request) -> web.Response:
@@ -87,7 +87,7 @@ class Webhook:
             return sourced(json_answer(400, {"error": "address refused"}), ASSUMED)
         if self._first_time(account, message_id):
             for purpose, verdict in data.purposes.items():
-                self._beliefs.record(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
+                self._provider_state.record(account, address, purpose, PERMITTED if verdict.permitted else SUPPRESSED)
         return sourced(web.Response(status=204), STANDARD)
 
     def _refusal(self, message_id: str, request: web.Request, body: bytes) -> str | None:

@@ -35,7 +35,7 @@ class SandboxClient:
 
     def calls(self, account: str, *, after: int = 0) -> list[dict[str, Any]]:
         """The calls that arrived after that call number, oldest first; the sandbox keeps 50,000."""
-        found: list[dict[str, Any]] = self._get(f"/_journal/{account}?after={after}")["calls"]
+        found: list[dict[str, Any]] = self._get(f"/_requests/{account}?after={after}")["calls"]
         return found
 
     def informed(self, account: str) -> dict[str, dict[str, int]]:

@@ -56,7 +56,7 @@ def judge(
     tool: AuditedDestination,
     known: Mapping[str, Verdict],
     entry: AddressEntry,
-    beliefs: Mapping[str, Mapping[str, Any]],
+    states: Mapping[str, Mapping[str, Any]],
     acknowledged_at: Acknowledged,
     *,
     now: int,
@@ -65,8 +65,8 @@ def judge(
     found = []
     for target, refusal in _refused(tool, known, entry, now):
         since = acknowledged_at.get((tool.destination, entry.address_key, refusal.decision_id))
-        if since is not None and target in beliefs:
-            changes = beliefs[target]["changes"]
+        if since is not None and target in states:
+            changes = states[target]["changes"]
             found.append(
                 [
                     f"{tool.destination} permitted at {target} {(at - since) / 1e6:.3f} s after it had acknowledged"

@@ -29,10 +29,10 @@ def _history(endpoints: Endpoints, difference: Difference) -> Iterator[str]:
             answer = httpx.get(
                 f"{endpoints.sandbox_control}/_state/{tool.account}", params={"details": 1}, timeout=30
             ).json()
-            belief = answer["states"].get(tool.name_of(difference.place), {}).get(difference.asked, {})
-            for at, state in belief.get("changes", ()):
+            history = answer["states"].get(tool.name_of(difference.place), {}).get(difference.asked, {})
+            for at, state in history.get("changes", ()):
                 yield f"  {at / 1e6:.3f} the tool: {state}"
-            last, times = belief.get("last_informed_at", 0) / 1e6, belief.get("informed", 0)
+            last, times = history.get("last_informed_at", 0) / 1e6, history.get("informed", 0)
             yield f"  {last:.3f} informed last, {times} times in all"
 
 

@@ -183,7 +183,7 @@ class Rig:
         return {address: targets[name] for address, targets in states.items() if name in targets}
 
     async def calls(self) -> list[dict[str, Any]]:
-        async with self._session.get(f"{self.url}/_journal/{self.case.name}") as answer:
+        async with self._session.get(f"{self.url}/_requests/{self.case.name}") as answer:
             return list((await answer.json())["calls"])
 
 

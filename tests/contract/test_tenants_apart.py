@@ -137,7 +137,7 @@ class Side:
         return {address: targets[self._tool.target] for address, targets in states.items()}
 
     async def calls(self) -> list[Any]:
-        async with self._session.get(f"{self._url}/_journal/{self._tool.name}") as response:
+        async with self._session.get(f"{self._url}/_requests/{self._tool.name}") as response:
             return list((await response.json())["calls"])
 
 

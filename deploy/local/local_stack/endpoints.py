@@ -37,7 +37,7 @@ class Endpoints:
 
     @property
     def sandbox_control(self) -> str:
-        """The sandbox's address with the credentials of /_control, /_state and /_journal."""
+        """The sandbox's address with the credentials of /_control, /_state and /_requests."""
         return self.sandbox.replace("://", f"://control:{self.sandbox_token}@", 1)
 
     def write(self, file: Path) -> None:

@@ -64,7 +64,7 @@ class Sandbox:
             return await response.json() if response.content_type == "application/json" else None
 
     async def calls(self, account: str) -> list[dict[str, Any]]:
-        return list((await self.order("GET", f"/_journal/{account}"))["calls"])
+        return list((await self.order("GET", f"/_requests/{account}"))["calls"])
 
     async def states(self, account: str) -> dict[str, dict[str, str]]:
         return dict((await self.order("GET", f"/_state/{account}"))["states"])

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from provider_sandbox.app import create_app, start
-from provider_sandbox.beliefs import ChangeLog
 from provider_sandbox.config import SandboxConfig
+from provider_sandbox.provider_state import ChangeLog
 
 AT_ONCE = {"p50_ms": 0, "p99_ms": 0}
 
@@ -30,8 +30,8 @@ class Client:
         _, body, _ = await self.call("GET", f"/_state/{account}{query}")
         return body
 
-    async def journal(self, account: str) -> list[dict[str, Any]]:
-        _, body, _ = await self.call("GET", f"/_journal/{account}")
+    async def request_log(self, account: str) -> list[dict[str, Any]]:
+        _, body, _ = await self.call("GET", f"/_requests/{account}")
         return body["calls"]
 
 

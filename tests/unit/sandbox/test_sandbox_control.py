@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from provider_sandbox.__main__ import sandbox
 from provider_sandbox.app import create_app, start
-from provider_sandbox.beliefs import SUPPRESSED, Beliefs
 from provider_sandbox.change_log import FileChangeLog
 from provider_sandbox.config import SandboxConfig, load
+from provider_sandbox.provider_state import SUPPRESSED, ProviderState
 
 SENDGRID = {"Authorization": "Bearer SG.sandbox"}
 PATH = "/sendgrid/v3/asm/groups/101/suppressions"
@@ -55,7 +55,7 @@ async def test_a_lost_call_does_nothing_and_is_in_the_journal(open_sandbox: Any,
     with pytest.raises(aiohttp.ClientError):
         await suppress(client)
     assert (await client.state("sendgrid"))["counts"]["suppressed"] == 0
-    (call,) = await client.journal("sendgrid")
+    (call,) = await client.request_log("sendgrid")
     assert (call["status"], call["fault"]) == (None, fault["kind"])
 
 
@@ -139,7 +139,7 @@ async def test_what_was_recorded_survives_a_restart_with_a_state_file(open_sandb
     with path.open("ab") as torn:
         torn.write(b'["sendgrid","b@exam')  # a kill -9 in the middle of a line
     again = FileChangeLog(path)
-    after = Beliefs(again)
+    after = ProviderState(again)
     after.record("sendgrid", "c@example.com", "101", SUPPRESSED)
     again.close()
     assert after.snapshot("sendgrid")["states"] == before["states"] | {"c@example.com": {"101": "suppressed"}}
@@ -169,7 +169,7 @@ async def test_control_and_what_it_holds_need_the_token() -> None:
             ("POST", "/_control/reset"),
             ("GET", "/_state"),
             ("GET", "/_state/twilio"),
-            ("GET", "/_journal/twilio"),
+            ("GET", "/_requests/twilio"),
             ("GET", "/%5Fstate"),
         ]:
             for headers in ({}, basic("control", "hush"), basic("other", "hush-77"), {"Authorization": "Basic \xe9"}):

@@ -308,5 +308,5 @@ async def test_a_receiver_believes_only_signed_fresh_messages_and_each_id_once(o
     assert (await client.state("webhook/crm"))["states"] == {}
     assert await send(no, signed(no, "m1")) == 204
     assert await send(yes, signed(yes, "m1")) == 204
-    assert len(await client.journal("webhook/crm")) == 6
+    assert len(await client.request_log("webhook/crm")) == 6
     assert (await client.state("webhook/crm"))["states"] == {"k1.abc": {"newsletter": "suppressed"}}

@@ -97,11 +97,11 @@ class Findings:
 def compare(
     expected: Mapping[ChannelAddress, Mapping[str, Verdict]],
     tool: AuditedDestination,
-    beliefs: Mapping[str, Mapping[str, str]],
+    states: Mapping[str, Mapping[str, str]],
     *,
     now: int,
 ) -> Findings:
-    """Hold one tool's beliefs (its name of an address -> target -> state) against what was decided."""
+    """Compare one tool's states (its name of an address -> target -> state) with what was decided."""
     findings = Findings()
     for place, known in expected.items():
         if place[0] != tool.channel:
@@ -109,7 +109,7 @@ def compare(
         for target, purposes in tool.by_target(known).items():
             answers = [effective_verdict(known, purpose, now) for purpose in purposes]
             forbids = [a for a in answers if not a.permitted and a.reason != "unknown"]
-            found = beliefs.get(tool.name_of(place), {}).get(target, "never delivered")
+            found = states.get(tool.name_of(place), {}).get(target, "never delivered")
             if forbids:
                 if found == SUPPRESSED:
                     findings.matches[tool.destination] += 1

@@ -42,7 +42,7 @@ def audit(
     all_findings = Findings()
     with httpx.Client(timeout=60) as client:
         found = [
-            compare(expected, tool, _beliefs(client, endpoints.sandbox_control, tool.account), now=now)
+            compare(expected, tool, _provider_states(client, endpoints.sandbox_control, tool.account), now=now)
             for tool in tools(endpoints)
             if tool.destination not in but
         ]
@@ -72,7 +72,7 @@ def _targets(value: str | list[str] | None) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
-def _beliefs(client: httpx.Client, sandbox: str, account: str) -> Mapping[str, Mapping[str, str]]:
+def _provider_states(client: httpx.Client, sandbox: str, account: str) -> Mapping[str, Mapping[str, str]]:
     answer = client.get(f"{sandbox}/_state/{account}")
     answer.raise_for_status()
     states: Mapping[str, Mapping[str, str]] = answer.json()["states"]

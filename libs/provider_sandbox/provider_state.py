@@ -1,4 +1,4 @@
-"""What each provider account believes about each address, and when it was informed: the other half of every check."""
+"""What each provider account holds of each address, and when it was informed: the other half of every check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HISTORY = 32  # changes remembered per address and target: enough to see a "yes
 
 
 @dataclass(slots=True)
-class Belief:
+class TargetHistory:
     """The present state of one address at one target, with its changes (micros since the epoch, oldest first)."""
 
     state: State
@@ -44,11 +44,11 @@ class ChangeLog(Protocol):
     def clear(self) -> None: ...
 
 
-class Beliefs:
-    """Account -> address -> target -> belief. A provider keeps the last state that it was sent, as the real ones do."""
+class ProviderState:
+    """Account -> address -> target -> history. A provider keeps the last state it was sent, as the real ones do."""
 
     def __init__(self, log: ChangeLog | None = None) -> None:
-        self._accounts: dict[str, dict[str, dict[str, Belief]]] = defaultdict(dict)
+        self._accounts: dict[str, dict[str, dict[str, TargetHistory]]] = defaultdict(dict)
         self._log = log
         for account, address, target, state, at in log.read() if log else ():
             self._note(account, address, target, state, at)
@@ -68,7 +68,7 @@ class Beliefs:
         targets = self._accounts[account].setdefault(address, {})
         belief = targets.get(target)
         if belief is None:
-            targets[target] = Belief(state, at, changes=[(at, state)])
+            targets[target] = TargetHistory(state, at, changes=[(at, state)])
             return True
         belief.informed += 1
         belief.last_informed_at = at
@@ -103,7 +103,7 @@ class Beliefs:
         return sorted(self._accounts)
 
     def snapshot(self, account: str, *, details: bool = False) -> dict[str, Any]:
-        """The account as JSON: states by address and target (or whole beliefs), and counts."""
+        """The account as JSON: states by address and target (or whole histories), and counts."""
         states = self._accounts.get(account, {})
         counts: Counter[str] = Counter(belief.state for targets in states.values() for belief in targets.values())
         return {

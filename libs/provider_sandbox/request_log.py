@@ -27,7 +27,7 @@ class Call:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class Journal:
+class RequestLog:
     """The last `size` calls over all accounts, and counts since the start that nothing pushes out."""
 
     def __init__(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What every provider call passes through: journal, outage, faults, limit and latency, then the provider itself."""
+"""What every provider call passes through: the log, outage, faults, limit and latency, then the provider itself."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler, Middleware
 from provider_sandbox import latency
 from provider_sandbox.config import Latency, Limit
 from provider_sandbox.faults import Fault, Faults
-from provider_sandbox.journal import Call, Journal
 from provider_sandbox.limits import SlidingWindow
 from provider_sandbox.provider import CALL, Provider
+from provider_sandbox.request_log import Call, RequestLog
 
 Outage = Literal["reset", "unavailable"]
 
@@ -27,12 +27,12 @@ _NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not the protocol you expect\r
 _A_PAGE = "<!doctype html><title>Welcome</title><p>Please sign in to continue."
 
 
-class Guard:
+class FaultMiddleware:
     """The middleware, and the switches of each account that the control API turns."""
 
-    def __init__(self, providers: Sequence[Provider], journal: Journal, faults: Faults) -> None:
+    def __init__(self, providers: Sequence[Provider], request_log: RequestLog, faults: Faults) -> None:
         self._providers = {provider.name: provider for provider in providers}
-        self._journal = journal
+        self._request_log = request_log
         self._faults = faults
         self._random = random.Random()  # noqa: S311 - answer times, not secrets
         self._outages: dict[str, Outage] = {}
@@ -75,7 +75,7 @@ class Guard:
 
     async def _pass(self, provider: Provider, request: web.Request, handler: Handler) -> web.StreamResponse:
         account = provider.account_of(request.path)
-        call = self._journal.arrived(account, request.method, request.path)
+        call = self._request_log.arrived(account, request.method, request.path)
         request[CALL] = call
         outage = self._outages.get(account)
         if outage == "reset":
@@ -90,7 +90,7 @@ class Guard:
             return _reset(request, call, "reset")
         # The whole request is taken before the wait: a slow provider goes on with it when the caller has given up.
         await request.read()
-        await asyncio.sleep(latency.draw(self._latencies.get(account, provider.latency), self._random))
+        await asyncio.sleep(latency.sample(self._latencies.get(account, provider.latency), self._random))
         if fault is not None and fault.kind == "late":
             await asyncio.sleep(fault.seconds)
         if outage == "unavailable":
@@ -100,7 +100,7 @@ class Guard:
         else:
             response = await self._answer(provider, account, request, handler)
             if fault is not None and fault.kind != "late":
-                return _spoilt(request, response, call, fault)
+                return _corrupt(request, response, call, fault)
         call.status = response.status
         return response
 
@@ -115,7 +115,7 @@ class Guard:
             response = await handler(request) if admission.admitted else provider.throttled(admission)
         except web.HTTPException as error:  # aiohttp's own 404 and 405
             response = web.Response(status=error.status, text=error.reason)
-        provider.mark(response, admission)
+        provider.add_rate_limit_headers(response, admission)
         return response
 
 
@@ -124,7 +124,7 @@ def _answer_of(fault: Fault) -> web.Response:
     return web.Response(status=fault.status, text=fault.body, headers=headers)
 
 
-def _spoilt(request: web.Request, response: web.StreamResponse, call: Call, fault: Fault) -> web.StreamResponse:
+def _corrupt(request: web.Request, response: web.StreamResponse, call: Call, fault: Fault) -> web.StreamResponse:
     """The provider did what it was asked; the caller does not learn it."""
     if fault.kind == "malformed":
         call.status = 200
