@@ -121,7 +121,7 @@ class Topics:
             _kept(self.inbound, partitions, days=3),
             _kept(self.inbound_bulk, partitions, days=3),
             _kept(self.results, partitions, days=7),
-            _kept(self.renewals, partitions, days=30),
+            _kept(self.renewals, partitions, days=7),
             _kept(self.receipts, partitions, days=30),
             *(replace(spec, copartitioned=True) for spec in copartitioned),
             *(_one_partition(self.propagation_active(name)) for name in self.propagators),

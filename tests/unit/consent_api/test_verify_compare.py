@@ -81,7 +81,10 @@ def test_an_entry_of_before_an_erasure_differs_in_nothing_but_that() -> None:  #
     """A repair that took it for a permission without a decision would record the erased person again."""
     objection = decision(9, "objected", subject_ref=None, purpose="*")
     expected = current_entry("acme", "sms", KEY, [objection], erased_at=objection.recorded_at)
-    for held, found in [(entry(GIVEN), [Kind.NOT_ERASED]), (entry(objection, erased_at=objection.recorded_at), [])]:
+    for held, found in [
+        (entry(GIVEN), [DifferenceKind.NOT_ERASED]),
+        (entry(objection, erased_at=objection.recorded_at), []),
+    ]:
         differences = compare(PLACE, on_list(held), expected=expected, recorded=[objection])
         assert [each.kind for each in differences] == found
 
@@ -100,10 +103,12 @@ def test_a_bounce_and_the_delivery_after_it_are_compared_as_decisions_are() -> N
     )
     assert kinds(on_list(entry(GIVEN, bounce)), (GIVEN, bounce)) == []
     assert kinds(on_list(entry(GIVEN, delivery)), (GIVEN, bounce, delivery)) == []
-    assert kinds(on_list(entry(GIVEN)), (GIVEN, bounce)) == [Kind.MISSING_DECISION]
-    assert kinds(on_list(entry(GIVEN, bounce)), (GIVEN, bounce, delivery)) == [Kind.OLDER_DECISION]
+    assert kinds(on_list(entry(GIVEN)), (GIVEN, bounce)) == [DifferenceKind.MISSING_DECISION]
+    assert kinds(on_list(entry(GIVEN, bounce)), (GIVEN, bounce, delivery)) == [DifferenceKind.OLDER_DECISION]
     # An entry whose verdicts leave the bounce out would be read as a permission.
-    assert kinds(on_list(entry(GIVEN, bounce), verdicts=verdicts([GIVEN])), (GIVEN, bounce)) == [Kind.WRONG_VERDICT]
+    assert kinds(on_list(entry(GIVEN, bounce), verdicts=verdicts([GIVEN])), (GIVEN, bounce)) == [
+        DifferenceKind.WRONG_VERDICT
+    ]
 
 
 def test_what_the_ledger_lacks() -> None:
