@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consent_api.domain.addresses import Address
-from consent_api.domain.validation import BY_LINK, Accepted
+from consent_api.domain.validation import BY_LINK, ValidDecision
 from consent_api.ledger import erased
 from consent_api.rights.erasure import model, retention
 from consent_api.rights.erasure.model import Counts, Delivery, Progress, State, next_state
@@ -79,7 +79,7 @@ def test_how_long_a_proof_is_kept(channel: str, address: str | None, years: int 
     assert retention.load().objection.ends(0) >= 3 * 365 * DAY
 
 
-PERMISSION = Accepted(
+PERMISSION = ValidDecision(
     tenant="acme",
     event_id=None,
     subject_ref="ann",
@@ -109,7 +109,7 @@ ANN, NUMBER = ("acme", "ann"), ("acme", "sms", "+33639980001")
         (replace(PERMISSION, effective_at=120 * SECOND, sender=BY_LINK), {NUMBER: 100 * SECOND}, None),
     ],
 )
-def test_who_comes_back(permission: Accepted, found: erased.Erased, code: str | None) -> None:
+def test_who_comes_back(permission: ValidDecision, found: erased.Erased, code: str | None) -> None:
     fault = erased.why_refused(permission, found)
     assert (fault.code if fault is not None else None) == code
 
