@@ -10,19 +10,22 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from consent_api.errors import ErasureHeldError, LedgerContendedError, PersonUnknownError
+from consent_api.errors import ErasureHeldError, LedgerContendedError, PersonUnknownError, SubmissionInvalidError
 from consent_api.ledger import addresses, deliverability, key_rotation, links, subjects
 from consent_api.ledger.deliverability import Report
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.operations.republish import pages as past
+from consent_api.operations.verify.compare import DifferenceKind
 from consent_api.rights import audit
 from consent_api.rights.erasure import erasures, holds, steps
 from consent_api.rights.erasure.model import Delivery, State
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.codec import Codec
+from tests.integration.consent_api import test_verify_repair as verify_repair
 from tests.integration.consent_api.accepted import EVIDENCE_TEXTS, YEAR, decision
 from tests.integration.consent_api.erasure_rig import SECOND, ErasureRig
+from tests.support.waiting import until
 
 MARKED, OTHER = "+33639987711", "+33639987722"
 NATIONAL = "639987711"
@@ -251,9 +254,7 @@ def test_a_subject_that_is_erased_while_another_waits_for_it_is_looked_up_again(
         thread = threading.Thread(target=wait)
         thread.start()
         waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        for _ in range(10_000):
-            if connection.execute(waiting).scalar_one():
-                break
+        until(lambda: connection.execute(waiting).scalar_one(), 30)
         for table in ("decision_addresses", "decisions", "subject_addresses", "subjects"):
             connection.execute(text(f"DELETE FROM {table} WHERE {_OF[table]}"), {"ref": OTHER_REF})
     thread.join(30)
@@ -469,3 +470,39 @@ def test_every_table_that_refers_to_an_address_or_a_decision_lets_it_go(rig: Era
     assert rig.found_in(NATIONAL, REF, OTHER_REF) == []
     with rig.owner.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM address_codes")).scalar_one() == 0
+
+
+def test_a_repair_brings_the_erasure_that_kafka_has_lost_and_nothing_of_before(rig: ErasureRig) -> None:
+    give(rig)
+    before = rig.entry(MARKED)
+    rig.erase(subject_ref=REF)
+    after = rig.entry(MARKED)
+    rig.entries["sms", before.address_key] = before
+    restored = verify_repair.compared_with(rig.ledger, MARKED, before)
+    assert [each.kind for each in restored.differences] == [DifferenceKind.NOT_ERASED]
+    verify_repair.repaired(rig.ledger, restored)
+    assert rig.entry(MARKED) == after
+    assert rig.found_in(NATIONAL, REF) == []
+
+
+def test_an_import_that_sends_the_person_again_and_again_brings_nothing_back(rig: ErasureRig) -> None:
+    stop, outcomes = threading.Event(), set[str]()
+
+    def keep_importing() -> None:
+        while not stop.is_set():
+            again = decision("given", address=MARKED, subject_ref=REF, purpose="survey", evidence=TEXTS, bulk=True)
+            (outcome,) = rig.ledger.record([again], lane=Lane.BULK)
+            outcomes.add(outcome.faults[0].code if isinstance(outcome, SubmissionInvalidError) else "recorded")
+
+    importing = threading.Thread(target=keep_importing)
+    importing.start()
+    try:
+        until(lambda: "recorded" in outcomes, 30)
+        rig.erase(subject_ref=REF)
+        until(lambda: "erased" in outcomes, 30)
+    finally:
+        stop.set()
+        importing.join(30)
+    assert outcomes <= {"recorded", "erasure_in_progress", "erased"}
+    assert rig.found_in(NATIONAL, REF, "marked evidence") == []
+    assert not rig.verdict(MARKED).permitted

@@ -17,7 +17,7 @@ from consent_api.operations.verify.compare import EntryLocation, ListEntry, comp
 from consent_api.operations.verify.job import Checked
 from consent_api.operations.verify.ledger_entries import LedgerAddress
 from consent_api.operations.verify.repair import Repair, repair
-from consent_contracts.decisions import Decision
+from consent_contracts.decisions import AddressEntry, Decision
 from consent_contracts.join import SKEW_MICROS
 from consent_contracts.verdict import verdicts
 from tests.integration.consent_api.accepted import decision
@@ -26,18 +26,22 @@ A = "+33639980001"
 SECOND = 1_000_000
 
 
-def ledger_address(ledger: Ledger) -> LedgerAddress:
-    key = ledger.context.keyring.address_key("acme", "sms", A)
+def ledger_address(ledger: Ledger, address: str = A) -> LedgerAddress:
+    key = ledger.context.keyring.address_key("acme", "sms", address)
     return ledger.transact(lambda connection: ledger_entries.of_keys(connection, "sms", [("acme", key)]))["acme", key]
 
 
 def compared(ledger: Ledger, *on_the_list: Decision) -> Checked:
     """The address as the list holds it in place of what the ledger does."""
-    known = ledger_address(ledger)
-    entry = current_entry("acme", "sms", known.address_key, on_the_list)
+    key = ledger.context.keyring.address_key("acme", "sms", A)
+    return compared_with(ledger, A, current_entry("acme", "sms", key, on_the_list))
+
+
+def compared_with(ledger: Ledger, address: str, entry: AddressEntry) -> Checked:
+    known = ledger_address(ledger, address)
     found = ListEntry(entry=entry, verdicts=verdicts(entry.decisions), partition=0)
     location = EntryLocation(tenant="acme", channel="sms", address_key=known.address_key, partition=0)
-    expected = current_entry("acme", "sms", known.address_key, known.decisions)
+    expected = current_entry("acme", "sms", known.address_key, known.decisions, erased_at=known.erased_at)
     differences = tuple(compare(location, found, expected=expected, recorded=known.decisions))
     return Checked(location=location, differences=differences, found=found, ledger=known)
 
