@@ -141,8 +141,8 @@ def certificate(
         Goes(what="older entries on the list (suppression.*), removed by compaction", gone_by=at + 2 * DAY_MICROS),
         Goes(what="answers kept for Idempotency-Key", gone_by=at + DAY_MICROS),
         Goes(what="what was submitted by Kafka (consent.inbound.*)", gone_by=at + 3 * DAY_MICROS),
-        Goes(what="changes and results (consent.changes.*, consent.results)", gone_by=week),
-        Goes(what="sealed dead letters (*.dead-letters), renewals asked for (consent.renewals)", gone_by=month),
+        Goes(what="changes, results and renewals (consent.changes.*, .results, .renewals)", gone_by=week),
+        Goes(what="sealed dead letters (*.dead-letters)", gone_by=month),
     )
     stays = [
         Stays(
