@@ -62,7 +62,8 @@ def export(
     LedgerUnavailableError.
     """
     keyring = ledger.context.keyring
-    found = Export(ledger.transact, keyring, person, theme=theme, language=language)
+    by_operator = who != audit.PERSON
+    found = Export(ledger.transact, keyring, person, theme=theme, language=language, names_subject=by_operator)
     object_id = request_id or person.keys(keyring)[0]
     ledger.transact(
         lambda c: audit.add(

@@ -140,7 +140,14 @@ class PersonPages:
         """Blocks."""
         page, person = opened.page, _person(opened)
         keyring = self._ledger.context.keyring
-        export = Export(self._ledger.transact, keyring, person, theme=page.theme, language=page.language)
+        export = Export(
+            self._ledger.transact,
+            keyring,
+            person,
+            theme=page.theme,
+            language=page.language,
+            names_subject=False,
+        )
         self._ledger.transact(
             lambda c: audit.add(
                 c,

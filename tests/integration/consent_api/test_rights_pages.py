@@ -110,7 +110,7 @@ def test_the_proof_shows_the_text_that_was_shown_also_after_withdrawal(
 def test_a_person_takes_their_data(
     client: TestClient, person: TestClient, path: str, format_: str, owner_engine: Engine
 ) -> None:
-    submit(client, address=EMAIL)
+    submit(client, address=EMAIL, subject_ref="customer-4711", event_id="order-0815")
     submit(client, address="other@example.com")
     form = hidden(person.get(f"{path}/rights"))
     found = person.post(f"{path}/rights/data", data={"form": form, "format": format_})
@@ -118,7 +118,10 @@ def test_a_person_takes_their_data(
     assert f'.{format_}"' in found.headers["content-disposition"]
     if format_ == "json":
         assert [each["address"] for each in json.loads(found.content)["addresses"]] == [EMAIL]
-    assert b"other@example.com" not in found.content
+        assert [each["status"] for each in json.loads(found.content)["decisions"]] == ["given"]
+    # The link proves the address: its subject may be another one by now.
+    for hidden_ in (b"other@example.com", b"customer-4711", b"order-0815"):
+        assert hidden_ not in found.content
     assert acts(owner_engine) == [("person", "data_exported")]
 
 

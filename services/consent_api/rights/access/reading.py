@@ -152,11 +152,23 @@ class _Found:
 
 class Export:
     """All that is held about one person. ``head`` is read at once; `pages` reads the decisions, once, and `tail` is
-    complete after that. Everything raises LedgerUnavailableError."""
+    complete after that. Everything raises LedgerUnavailableError.
+
+    ``names_subject``: whether an address alone shows to which subject it is linked, and that one's event ids. Not to
+    someone who has proven the address alone: a number may have moved on, and the ledger not know it yet.
+    """
 
     def __init__(
-        self, transact: Transact[Any], keyring: Keyring, person: PersonRef, *, theme: Theme, language: Language
+        self,
+        transact: Transact[Any],
+        keyring: Keyring,
+        person: PersonRef,
+        *,
+        theme: Theme,
+        language: Language,
+        names_subject: bool = True,
     ) -> None:
+        self._names_subject = names_subject or person.subject_ref is not None
         self._transact = transact
         self._keyring = keyring
         self._person = person
@@ -215,7 +227,7 @@ class Export:
             person=model.Person(subject_ref=person.subject_ref, channel=person.channel, address=person.address),
             held=subject is not None or bool(by_id) or bool(retained),
             subjects=[model.HeldSubject(subject_ref=subject.subject_ref, known_since=rfc3339(subject.created_at))]
-            if subject is not None
+            if subject is not None and self._names_subject
             else [],
             addresses=[_held_address(each, current, at) for each in by_id.values()],
             purposes=[
@@ -392,8 +404,8 @@ class Export:
             effect=outcome.effect.value,
             superseded_by=outcome.superseded_by,
             superseded_since=_time(outcome.superseded_since),
-            event_source=row.event_source,
-            event_id=row.event_id,
+            event_source=row.event_source if self._names_subject else None,
+            event_id=row.event_id if self._names_subject else None,
             source_system=row.source_system,
             evidence=msgspec.convert(row.evidence, Evidence),
             addresses=[found.by_id[each].clear for each in reached],
