@@ -198,6 +198,14 @@ def test_an_erasure_by_address_leaves_the_subjects_other_addresses(rig: ErasureR
     assert rig.verdict(MARKED).reason == "objected"
 
 
+def test_an_erasure_by_number_reaches_every_channel_that_uses_it(rig: ErasureRig) -> None:
+    give(rig, ref=None)
+    give(rig, ref=None, channel="voice")
+    rig.erase(channel="sms", address=MARKED)
+    assert rig.found_in(NATIONAL) == []
+    assert rig.verdict(MARKED, channel="voice").reason == "objected"
+
+
 def test_no_permission_is_recorded_while_an_erasure_is_in_progress(rig: ErasureRig) -> None:
     give(rig)
     erasure = rig.begin(subject_ref=REF, notify_seconds=3600)

@@ -81,12 +81,13 @@ def find(connection: Connection, keyring: Keyring, person: PersonRef, *, now: in
     subject_id = None
     if person.subject_ref is not None:
         subject_id = subjects.find(connection, person.tenant, person.subject_ref)
-    named = addresses.find(connection, keyring, person.named) if person.named is not None else None
-    if subject_id is None and named is None:
+    # A number is the person's on each channel that uses it.
+    there = [found for place in person.places if (found := addresses.find(connection, keyring, place)) is not None]
+    if subject_id is None and not there:
         return None
     forget, keep = _of_subject(connection, subject_id) if subject_id is not None else (set(), set())
-    if named is not None and (subject_id is None or person.subject_ref is None):
-        forget.add(named.address_id)
+    if subject_id is None or person.subject_ref is None:
+        forget.update(each.address_id for each in there)
     return _scope(connection, keyring, person.tenant, subject_id, person.subject_ref, forget, keep, now=now)
 
 
