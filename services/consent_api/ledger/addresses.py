@@ -84,11 +84,14 @@ def resolve(
     new_keys: list[_NewKey] = []
     for (tenant, channel, canonical), stored in known.items():
         keys = live[tenant, channel, canonical]
-        # Naming an erased address does not bring it back.
-        sealed = {
-            key: None if stored.is_erased else stored.sealed.get(key) or keyring.seal(key, canonical) for key in keys
-        }
-        new_keys += [(tenant, channel, key, stored.address_id, sealed[key]) for key in keys if key not in stored.sealed]
+        if stored.is_erased:
+            # Naming it does not bring it back, nor under a newer hash key, where none of its refusals are.
+            sealed = {key: stored.sealed[key] for key in keys if key in stored.sealed}
+        else:
+            sealed = {key: stored.sealed.get(key) or keyring.seal(key, canonical) for key in keys}
+        new_keys += [
+            (tenant, channel, key, stored.address_id, sealed[key]) for key in sealed if key not in stored.sealed
+        ]
         found[tenant, channel, canonical] = Address(
             address_id=stored.address_id,
             tenant=tenant,
@@ -119,9 +122,14 @@ def find(connection: Connection, keyring: Keyring, named: Named) -> Address | No
     )
 
 
-def seal_again(connection: Connection, keyring: Keyring, address: Address, canonical: str) -> Address:
-    """An erased address, as the person has named it in a new permission."""
-    sealed = {key: keyring.seal(key, canonical) for key in address.sealed}
+def seal_again(connection: Connection, keyring: Keyring, address: Address, canonical: str, *, now: int) -> Address:
+    """An erased address, as the person has named it in a new permission: under every live key."""
+    tenant, channel = address.tenant, address.channel
+    sealed = {key: keyring.seal(key, canonical) for key in keyring.live_address_keys(tenant, channel, canonical)}
+    gained = [
+        (tenant, channel, key, address.address_id, each) for key, each in sealed.items() if key not in address.sealed
+    ]
+    _add_keys(connection, gained, now=now)
     connection.execute(
         _SEAL_AGAIN, {"address_id": address.address_id, "keys": list(sealed), "sealed": list(sealed.values())}
     )

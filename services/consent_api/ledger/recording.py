@@ -234,13 +234,15 @@ class _Batch:
                 return SubmissionInvalidError([fault])
         if not each.may_lift and self._may_not_lift(each, channel, address):
             return SubmissionInvalidError([_MAY_NOT_LIFT])
-        if subject_id is not None and address is not None and not channel.is_linked(address.address_id):
+        gains = subject_id is not None and address is not None and not channel.is_linked(address.address_id)
+        if gains and subject_id is not None:
             if self._links[subject_id] >= self._context.most_addresses:
                 return SubmissionInvalidError([links_exceeded("/address", self._context)])
             self._links[subject_id] += 1
-            self._pending.link(subject_id, channel, address)
         if each.status == GIVEN:
             address = self._come_back(each, name, address)
+        if gains and subject_id is not None and address is not None:
+            self._pending.link(subject_id, channel, address)
         choice = self._choice(each, channel, address)
         reached = channel.addresses_for(choice, address)
         if each.status == GIVEN:
@@ -275,8 +277,15 @@ class _Batch:
             erased.comes_back(self._connection, self._context.keyring, each)
         if name is None or address is None or not address.is_erased:
             return address
-        self._found[name] = addresses.seal_again(self._connection, self._context.keyring, address, name[2])
-        return self._found[name]
+        found = addresses.seal_again(self._connection, self._context.keyring, address, name[2], now=self._now)
+        self._found[name] = found
+        if found.sealed.keys() != address.sealed.keys():
+            # Under a hash key of after the erasure the list has none of its refusals.
+            for refusal in self._pending.current.at(address.address_id):
+                self._pending.publish_again(
+                    PublishableDecision(decision=refusal, spreads=False, source_system=None), found
+                )
+        return found
 
     def _may_not_lift(self, each: ValidDecision, channel: SubjectChannel, named: Address | None) -> bool:
         """Whether this is a permission that would meet a refusal: one that decides at an address it reaches, or that

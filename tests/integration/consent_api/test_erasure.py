@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from consent_api.rights.erasure import erasures, holds, steps
 from consent_api.rights.erasure.model import Delivery, State
 from consent_api.rights.person_ref import PersonRef
 from consent_contracts.codec import Codec
+from consent_privacy.keyring import Key, Keyring
 from tests.integration.consent_api import test_verify_repair as verify_repair
 from tests.integration.consent_api.accepted import EVIDENCE_TEXTS, YEAR, decision
 from tests.integration.consent_api.erasure_rig import SECOND, ErasureRig
@@ -514,3 +516,35 @@ def test_an_import_that_sends_the_person_again_and_again_brings_nothing_back(rig
     assert outcomes <= {"recorded", "erasure_in_progress", "erased"}
     assert rig.found_in(NATIONAL, REF, "marked evidence") == []
     assert not rig.verdict(MARKED).permitted
+
+
+def test_a_second_erasure_of_an_address_is_the_later_one_whatever_the_clocks_said(rig: ErasureRig) -> None:
+    """The database's clock may have been set back since the first: the second must not be lost behind it."""
+    ahead = decision().recorded_at + 600 * SECOND
+    give(rig, effective_at=ahead, recorded_at=ahead)
+    give(rig, ref=OTHER_REF)
+    give(rig, ref="third-subject")
+    rig.erase(subject_ref=REF)
+    rig.record("refused", address=MARKED, subject_ref=OTHER_REF, purpose="newsletter")
+    rig.erase(subject_ref=OTHER_REF)
+    assert rig.found_in(REF, OTHER_REF) == []
+    assert rig.verdict(MARKED, "newsletter").reason == "objected"
+
+
+def test_the_refusals_of_who_comes_back_are_under_a_newer_hash_key_too(rig: ErasureRig) -> None:
+    """Nothing stops the older key from being retired then."""
+    give(rig)
+    rig.erase(subject_ref=REF)
+    old, new = rig.keyring.hash_keys["acme"][0], Key(id="h2", secret=secrets.token_bytes(32), primary=True)
+    during = Keyring(seal_keys=[Key(id="s1", secret=bytes(32))], hash_keys={"acme": [replace(old, primary=False), new]})
+    rig.ledger = replace(rig.ledger, context=replace(rig.ledger.context, keyring=during))
+    rig.record("refused", address=MARKED, purpose="newsletter")
+    with rig.owner.connect() as connection:
+        assert key_rotation.erased_under(connection, during, "acme", old.id) > 0
+    now = decision().recorded_at + 10 * SECOND
+    give(rig, effective_at=now, recorded_at=now + SECOND)
+    rig.publish()
+    of_keys = [rig.entries["sms", key].decisions for key in during.live_address_keys("acme", "sms", MARKED)]
+    assert of_keys[0] == of_keys[1]
+    assert rig.verdict(MARKED).permitted
+    assert rig.verdict(MARKED, "another").reason == "objected"
