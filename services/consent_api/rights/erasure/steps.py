@@ -57,9 +57,13 @@ _STORED = text("""
 SELECT a.tenant, a.channel, k.address_key, k.sealed_address
 FROM addresses a JOIN address_keys k USING (address_id) WHERE a.address_id = :address_id ORDER BY k.address_key
 """)
+# An earlier erasure of it counts too: of two the later one is the whole result, by their dates.
 _NEWEST = text("""
-SELECT coalesce(max(greatest(d.recorded_at, d.effective_at)), 0)
-FROM decision_addresses r JOIN decisions d USING (decision_id) WHERE r.address_id = :address_id
+SELECT greatest(
+    (SELECT max(greatest(d.recorded_at, d.effective_at))
+     FROM decision_addresses r JOIN decisions d USING (decision_id) WHERE r.address_id = :address_id),
+    (SELECT erased_at FROM addresses WHERE address_id = :address_id),
+    0)
 """)
 _NEW_ADDRESS = text("""
 INSERT INTO addresses (address_id, tenant, channel, created_at, erasing_at, erased_at)
