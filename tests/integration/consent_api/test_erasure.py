@@ -208,6 +208,18 @@ def test_an_erasure_by_number_reaches_every_channel_that_uses_it(rig: ErasureRig
     assert rig.verdict(MARKED, channel="voice").reason == "objected"
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_an_address_that_is_named_with_the_subject_goes_too_unless_others_have_it(
+    rig: ErasureRig, others: bool
+) -> None:
+    give(rig)
+    give(rig, OTHER, OTHER_REF if others else None)
+    rig.erase(subject_ref=REF, channel="sms", address=OTHER)
+    assert rig.found_in(REF, NATIONAL) == []
+    assert (rig.found_in(OTHER[3:]) != []) == others
+    assert rig.verdict(OTHER).permitted == others
+
+
 def test_no_permission_is_recorded_while_an_erasure_is_in_progress(rig: ErasureRig) -> None:
     give(rig)
     erasure = rig.begin(subject_ref=REF, notify_seconds=3600)

@@ -36,7 +36,8 @@ from consent_http.problem_details import responses
 
 
 class ErasurePerson(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Who: a subject with all addresses that are linked to it and to no other, or an address on a channel."""
+    """Who: a subject with all addresses that are linked to it and to no other, or an address on a channel; or both,
+    and then that address goes too, unless it is linked to another subject."""
 
     subject_ref: SubjectRef | None = None
     channel: Channel | None = None
