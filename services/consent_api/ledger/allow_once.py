@@ -1,7 +1,7 @@
 """The one text that confirms a STOP: a token that lets it through, once (R18).
 
 A token is the id of the withdrawal and a keyed hash of it, so none is stored before it is used. What is stored is the
-use: one row an address, taken by one statement, whichever gate asks.
+use: one row an address that the STOP reached, taken by one statement, whichever gate asks.
 """
 
 from __future__ import annotations
@@ -34,13 +34,20 @@ SELECT d.decision_id::text AS decision_id, d.recorded_at {_CONFIRMED}
   AND NOT EXISTS (SELECT FROM allow_once_uses u WHERE u.address_id = k.address_id AND u.used_at > :again)
 ORDER BY d.recorded_at DESC, d.decision_id DESC LIMIT 1
 """)  # noqa: S608 - constants
+# At every address that the STOP reached: the other forms of a number are the same telephone. Of two that come at once
+# the second finds the first one's rows; their order keeps them from deadlocking.
 _TAKE = text(f"""
 INSERT INTO allow_once_uses (address_id, decision_id, used_at)
-SELECT k.address_id, d.decision_id, :now {_CONFIRMED} AND d.decision_id = CAST(:decision_id AS uuid) LIMIT 1
+SELECT o.address_id, o.decision_id, :now FROM decision_addresses o
+WHERE o.decision_id IN (SELECT d.decision_id {_CONFIRMED} AND d.decision_id = CAST(:decision_id AS uuid))
+ORDER BY o.address_id
 ON CONFLICT (address_id) DO UPDATE SET decision_id = excluded.decision_id, used_at = excluded.used_at
 WHERE allow_once_uses.used_at <= :again
-RETURNING address_id
-""")
+RETURNING address_id IN (
+    SELECT n.address_id FROM address_keys n
+    WHERE n.tenant = :tenant AND n.channel = :channel AND n.address_key = ANY(CAST(:address_keys AS text[]))
+) AS asked
+""")  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +87,7 @@ def redeem(
     taken = connection.execute(
         _TAKE, {**_where(tenant, channel, [address_key], now), "decision_id": decision_id, "now": now}
     )
-    return taken.first() is not None
+    return any(row.asked for row in taken)
 
 
 def _where(tenant: str, channel: str, address_keys: Sequence[str], now: int) -> dict[str, object]:
