@@ -62,6 +62,7 @@ def merge(
             before = None
         if (
             before is not None
+            # Of two erasures the later one brings its own seal, whichever that is.
             and before.erased_at == change.erased_at
             and before.sealed_address != change.sealed_address
         ):
@@ -75,11 +76,6 @@ def merge(
         merged.joined += 1
         entries[key] = after
     return merged
-
-
-def _differ_in_seal(before: AddressEntry, change: AddressEntry) -> bool:
-    """Of two erasures the later one brings its own, whichever that is."""
-    return before.sealed_address != change.sealed_address and before.erased_at == change.erased_at
 
 
 def _without_the_lesser_seal(
