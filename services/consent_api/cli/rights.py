@@ -247,7 +247,7 @@ def erase_person(
     """Erase a person. Everything is refused at once; the API's processes then inform the tools, and erase."""
     from consent_api.ledger.lanes import Lane
     from consent_api.rights import audit
-    from consent_api.rights.erasure import erasures
+    from consent_api.rights.erasure import erasures, steps
     from consent_api.rights.erasure.erasures import NewErasure
 
     with _installation(tenant) as here, _refusals():
@@ -260,7 +260,7 @@ def erase_person(
         new = NewErasure(
             person=person, by=audit.by_operator(by), request_id=request_id, notify_seconds=here.erasure_wait
         )
-        begun = here.ledger.write(Lane.LIVE, lambda c, now: erasures.begin(c, context, new, now=now))
+        begun = here.ledger.write(Lane.LIVE, lambda c, now: steps.begin(c, context, new, now=now))
         _print_erasure(begun)
 
 

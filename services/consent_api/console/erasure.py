@@ -14,7 +14,7 @@ from consent_api.errors import ErasureHeldError, PersonUnknownError, RequestUnkn
 from consent_api.ledger import database
 from consent_api.ledger.lanes import Lane
 from consent_api.rights import requests
-from consent_api.rights.erasure import erasures
+from consent_api.rights.erasure import erasures, steps
 from consent_api.rights.erasure.erasures import NewErasure
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Kind, State
@@ -73,7 +73,7 @@ def _begin(console: Console, visit: Visit, request_id: UUID, notify_seconds: int
     def work(connection: Connection, now: int) -> None:
         person = _person(connection, console, visit, request_id)
         new = NewErasure(person=person, by=visit.session.who, request_id=request_id, notify_seconds=notify_seconds)
-        erasures.begin(connection, ledger.context, new, now=now)
+        steps.begin(connection, ledger.context, new, now=now)
 
     try:
         ledger.write(Lane.LIVE, work)

@@ -44,7 +44,8 @@ def test_an_erasure_is_previewed_begun_and_certified(client: TestClient, rig: Er
     again = client.post("/v1/rights/erasures", json={"channel": "sms", "address": ADDRESS})
     assert again.json()["erasure_id"] == begun.json()["erasure_id"]
     where = f"/v1/rights/erasures/{begun.json()['erasure_id']}"
-    assert client.get(where).json()["state"] == "objecting"
+    assert client.get(where).json()["state"] == begun.json()["state"] == "notifying"
+    assert rig.verdict(ADDRESS).reason == "objected", "refused with the answer, and not at the eraser's next turn"
     with rig.owner.begin() as connection:
         connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
     rig.finish(rig.begin(subject_ref=REF))
@@ -108,7 +109,7 @@ def test_the_commands_do_the_same(
     assert hold_id in run("holds")
     run("release", hold_id, "--by", "ann")
     begun = run("erase", *who)
-    assert "state: objecting" in begun
+    assert "state: notifying" in begun
     erasure_id = begun.split()[1]
     with rig.owner.begin() as connection:
         connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")

@@ -23,7 +23,7 @@ from consent_api.http.models import Address, Channel, DecisionId, SubjectRef, Ti
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.ledger import Ledger
 from consent_api.rights import audit, opening, texts
-from consent_api.rights.erasure import erasures, holds
+from consent_api.rights.erasure import erasures, holds, steps
 from consent_api.rights.erasure.erasures import NewErasure
 from consent_api.rights.erasure.model import Certificate
 from consent_api.rights.person_ref import PersonRef
@@ -184,7 +184,7 @@ def routes(
                 request_id=None if sent.request_id is UNSET else UUID(sent.request_id),
                 notify_seconds=notify_seconds,
             )
-            begun = ledger.write(Lane.LIVE, lambda c, now: erasures.begin(c, ledger.context, new, now=now))
+            begun = ledger.write(Lane.LIVE, lambda c, now: steps.begin(c, ledger.context, new, now=now))
         except PersonUnknownError:
             raise rendering.not_found("person", "Nothing is known of them: there is nothing to erase.") from None
         except RequestUnknownError:

@@ -22,6 +22,7 @@ from consent_api.ledger.writes import NewDecision
 from consent_api.rights import audit, requests
 from consent_api.rights.audit import Act
 from consent_api.rights.erasure import erasures, model, retention, scope
+from consent_api.rights.erasure.erasures import Erasure, NewErasure
 from consent_api.rights.erasure.model import Counts, Delivery, State
 from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, Decision, permits
 
@@ -117,6 +118,19 @@ WHERE address_id IN (SELECT address_id FROM erasure_addresses WHERE erasure_id =
 """)
 _DONE_WITH = text("DELETE FROM erasure_addresses WHERE erasure_id = :erasure_id")
 _END = text("UPDATE erasures SET ended_at = :now WHERE erasure_id = :erasure_id")
+
+
+def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, now: int) -> Erasure:
+    """Begin to erase a person, and refuse everything at once, not at the eraser's next turn.
+
+    As `erasures.begin`; of more than OBJECTIONS_AT_ONCE addresses the rest is refused by the eraser.
+    """
+    begun = erasures.begin(connection, context, new, now=now)
+    if begun.state is not State.OBJECTING:
+        return begun
+    erasure_id = UUID(begun.erasure_id)
+    step(connection, context, erasure_id, now, settle=model.SETTLE_MICROS)
+    return erasures.find(connection, tenant=begun.tenant, erasure_id=erasure_id)
 
 
 def step(connection: Connection, context: LedgerContext, erasure_id: UUID, now: int, *, settle: int) -> State | None:
