@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KINDS = ("access", "portability", "rectification", "erasure", "objection")
 _TENANT = click.option("--tenant", help="Where the keyring has several.")
-_BY = click.option("--by", required=True, help="Who does it; kept in the audit.")
+_BY = click.option("--by", required=True, help="Who does it; kept in the audit: no address.")
 _SUBJECT = click.option("--subject-ref", help="The person's reference.")
 _CHANNEL = click.option(
     "--channel", help="Of an address of the person, which is asked for, or read from standard input."
@@ -99,7 +99,7 @@ def open_request(
 ) -> None:
     """Open a request. It has to be answered within a month; an objection is recorded, in force, and done at once."""
     from consent_api.ledger.lanes import Lane
-    from consent_api.rights import audit, opening, texts
+    from consent_api.rights import opening, texts
     from consent_api.rights.requests import Identity, Kind, NewRequest
 
     with _installation(tenant) as here, _refusals():
@@ -108,7 +108,7 @@ def open_request(
             kind=Kind(kind),
             identity=Identity.OPERATOR,
             identity_note=texts.required("--identity", identity, region=here.rules.default_region),
-            by=audit.by_operator(by),
+            by=_operator(here, by),
         )
         context = here.ledger.context
         found = here.ledger.write(Lane.LIVE, lambda c, now: opening.open_request(c, context, here.rules, new, now=now))
@@ -125,7 +125,7 @@ def open_request(
 def resolve_request(request_id: UUID, tenant: str | None, state: str | None, reason: str | None, by: str) -> None:
     """Record what became of a request."""
     from consent_api.ledger import database
-    from consent_api.rights import audit, requests, texts
+    from consent_api.rights import requests, texts
     from consent_api.rights.requests import State
 
     if state is None:
@@ -143,7 +143,7 @@ def resolve_request(request_id: UUID, tenant: str | None, state: str | None, rea
                 request_id=request_id,
                 state=resolution,
                 reason=why,
-                by=audit.by_operator(by),
+                by=_operator(here, by),
                 now=database.clock(c),
             )
         )
@@ -158,7 +158,7 @@ def resolve_request(request_id: UUID, tenant: str | None, state: str | None, rea
 def extend_request(request_id: UUID, tenant: str | None, reason: str, by: str) -> None:
     """Give a request two more months, once, within its first month."""
     from consent_api.ledger import database
-    from consent_api.rights import audit, requests, texts
+    from consent_api.rights import requests, texts
 
     with _installation(tenant) as here, _refusals():
         why = texts.required("--reason", reason, region=here.rules.default_region)
@@ -170,7 +170,7 @@ def extend_request(request_id: UUID, tenant: str | None, reason: str, by: str) -
                 tenant=here.tenant,
                 request_id=request_id,
                 reason=why,
-                by=audit.by_operator(by),
+                by=_operator(here, by),
                 now=database.clock(c),
             )
         )
@@ -203,7 +203,7 @@ def export_data(
     """Write all that is held about a person to TARGET, readable by you alone. What it answers when nothing is held is
     such a file, too."""
     from consent_api.links.theme import Language
-    from consent_api.rights import audit, exporting, requests
+    from consent_api.rights import exporting, requests
 
     if target.exists() and not replace:
         raise click.ClickException(f"{target} exists: name another file, or --replace")
@@ -218,7 +218,7 @@ def export_data(
             here.theme,
             format=exporting.Format(format_),
             language=chosen,
-            who=audit.by_operator(by),
+            who=_operator(here, by),
             request_id=str(request_id) if request_id is not None else None,
         )
         partial = target.with_name(f"{target.name}.part")
@@ -228,7 +228,7 @@ def export_data(
                     written.write(piece)
             partial.replace(target)
         except OSError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(f"{target} cannot be written: {error.strerror}") from None
         finally:
             partial.unlink(missing_ok=True)
     click.echo(f"wrote {target}" if found.held else f"wrote {target}: nothing is held about this person")
@@ -246,7 +246,6 @@ def erase_person(
 ) -> None:
     """Erase a person. Everything is refused at once; the API's processes then inform the tools, and erase."""
     from consent_api.ledger.lanes import Lane
-    from consent_api.rights import audit
     from consent_api.rights.erasure import erasures, steps
     from consent_api.rights.erasure.erasures import NewErasure
 
@@ -257,9 +256,7 @@ def erase_person(
             found = here.ledger.transact(lambda c: erasures.preview(c, context.keyring, person, now=now))
             _print_certificate(found)
             return
-        new = NewErasure(
-            person=person, by=audit.by_operator(by), request_id=request_id, notify_seconds=here.erasure_wait
-        )
+        new = NewErasure(person=person, by=_operator(here, by), request_id=request_id, notify_seconds=here.erasure_wait)
         begun = here.ledger.write(Lane.LIVE, lambda c, now: steps.begin(c, context, new, now=now))
         _print_erasure(begun)
 
@@ -286,7 +283,6 @@ def rectify_address(
 ) -> None:
     """Correct an address of a person. The refusals go with them, the permissions do not."""
     from consent_api.ledger.lanes import Lane
-    from consent_api.rights import audit
     from consent_api.rights.rectification import rectify
 
     with _installation(tenant) as here, _refusals():
@@ -297,7 +293,7 @@ def rectify_address(
             old=_address("old address"),
             new=_address("new address"),
             subject_ref=subject_ref,
-            by=audit.by_operator(by),
+            by=_operator(here, by),
             request_id=request_id,
         )
         context = here.ledger.context
@@ -310,14 +306,18 @@ def rectify_address(
 @_SUBJECT
 @_CHANNEL
 @click.option("--reason", required=True, help="Answered to who asks for an erasure; no address, no name.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Left out: until it is released. UTC.")
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="It ends as this day begins, UTC. Left out: when released.",
+)
 @_BY
 def hold_person(
     tenant: str | None, subject_ref: str | None, channel: str | None, reason: str, until: datetime | None, by: str
 ) -> None:
     """Refuse to erase a person, for a dispute or because a court asks for it."""
     from consent_api.ledger.lanes import Lane
-    from consent_api.rights import audit, texts
+    from consent_api.rights import texts
     from consent_api.rights.erasure import holds
 
     with _installation(tenant) as here, _refusals():
@@ -327,7 +327,7 @@ def hold_person(
         held = here.ledger.write(
             Lane.LIVE,
             lambda c, now: holds.add(
-                c, context.keyring, context.ids, person, reason=why, until=end, by=audit.by_operator(by), now=now
+                c, context.keyring, context.ids, person, reason=why, until=end, by=_operator(here, by), now=now
             ),
         )
         click.echo(held.hold_id)
@@ -340,13 +340,12 @@ def hold_person(
 def release_hold(hold_id: UUID, tenant: str | None, by: str) -> None:
     """Release a legal hold."""
     from consent_api.ledger.lanes import Lane
-    from consent_api.rights import audit
     from consent_api.rights.erasure import holds
 
     with _installation(tenant) as here, _refusals():
         here.ledger.write(
             Lane.LIVE,
-            lambda c, now: holds.release(c, tenant=here.tenant, hold_id=hold_id, by=audit.by_operator(by), now=now),
+            lambda c, now: holds.release(c, tenant=here.tenant, hold_id=hold_id, by=_operator(here, by), now=now),
         )
         click.echo("released")
 
@@ -441,6 +440,12 @@ def _person(here: _Installation, subject_ref: str | None, channel: str | None) -
 
 def _address(what: str) -> str:
     return str(click.prompt(what, err=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
+
+
+def _operator(here: _Installation, by: str) -> str:
+    from consent_api.rights import audit, texts
+
+    return audit.by_operator(texts.required("--by", by, region=here.rules.default_region))
 
 
 @contextmanager

@@ -86,6 +86,8 @@ def test_a_hold_refuses_and_is_released(client: TestClient, rig: ErasureRig) -> 
     assert client.post("/v1/rights/erasures", json=WHO).status_code == 202
     for reason in ("", f"of {ADDRESS}"):
         assert client.post("/v1/rights/holds", json=WHO | {"reason": reason}).status_code == 422
+    ended = client.post("/v1/rights/holds", json=WHO | {"reason": "dispute 118", "until": "2020-01-01T00:00:00Z"})
+    assert (ended.status_code, ended.json()["field"]) == (422, "/until")
 
 
 def test_the_commands_do_the_same(
@@ -107,6 +109,8 @@ def test_the_commands_do_the_same(
     hold_id = run("hold", *who, "--reason", "dispute 118").strip()
     assert "dispute 118" in run("erase", *who, code=1)
     assert hold_id in run("holds")
+    assert "/until" in run("hold", *who, "--reason", "dispute 118", "--until", "2020-01-01", code=1)
+    assert "--by" in run("release", hold_id, "--by", ADDRESS, code=1)
     run("release", hold_id, "--by", "ann")
     begun = run("erase", *who)
     assert "state: notifying" in begun

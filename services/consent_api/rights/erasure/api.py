@@ -227,18 +227,18 @@ def routes(
     ) -> Response:
         sent = request_body.decode(body, _HOLD)
         who = _person(key, rules, sent)
+        context = ledger.context
         try:
             reason = texts.required("/reason", sent.reason, region=rules.default_region)
             until = _until(sent.until)
+            held = ledger.write(
+                Lane.LIVE,
+                lambda c, now: holds.add(
+                    c, context.keyring, context.ids, who, reason=reason, until=until, by=audit.by_key(key.id), now=now
+                ),
+            )
         except SubmissionInvalidError as error:
             raise rendering.validation_problem(error.faults, kind="invalid-hold") from None
-        context = ledger.context
-        held = ledger.write(
-            Lane.LIVE,
-            lambda c, now: holds.add(
-                c, context.keyring, context.ids, who, reason=reason, until=until, by=audit.by_key(key.id), now=now
-            ),
-        )
         return rendering.respond(_hold(held), status=201)
 
     @router.get(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from consent_api.errors import HoldUnknownError
+from consent_api.errors import FieldViolation, HoldUnknownError, SubmissionInvalidError
 from consent_api.ledger.ids import DecisionIds
 from consent_api.rights import audit
 from consent_api.rights.audit import Act
@@ -57,6 +57,9 @@ def add(
     by: str,
     now: int,
 ) -> Hold:
+    """SubmissionInvalidError where it would have ended already."""
+    if until is not None and until <= now:
+        raise SubmissionInvalidError([FieldViolation(pointer="/until", code="in_the_past", cure="send a time to come")])
     hold = Hold(hold_id=str(ids.next(now)), reason=reason, set_at=now, set_by=by, until=until)
     connection.execute(
         _SET,
