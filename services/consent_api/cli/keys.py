@@ -35,8 +35,8 @@ def keys() -> None:
     type=click.Choice(SCOPES),
     help="May be repeated. submit: decisions and addresses; read: state, receipts, explain; check: the gate;"
     " admin: operators' routes, such as the list of replies in doubt; rights:read: persons' requests; rights:write:"
-    " opens and resolves them, and exports all that is held about a person; console: signing in to"
-    " the console, whose pages need the others.",
+    " opens and resolves them, exports what is held about a person, erases, corrects and holds; console: signing in"
+    " to the console, whose pages need the others.",
 )
 @click.option("--name", required=True, help="Who will use it, so that you know later which one to revoke.")
 @click.option(
