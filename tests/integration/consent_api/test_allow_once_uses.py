@@ -12,7 +12,11 @@ FORMS = ("+541155550100", "+5491155550100")
 def test_one_text_confirms_a_stop_in_whichever_form_the_number_is_written(ledger: Ledger) -> None:
     ledger.record([decision("withdrawn", address=FORMS[0], purpose="*", evidence={"capture_method": "reply"})])
     keyring = ledger.context.keyring
-    tokens = [ledger.transact(lambda c, of=of: allow_once.issue(c, keyring, ("acme", "sms", of))) for of in FORMS]
+
+    def issued(form: str) -> allow_once.AllowOnce | None:
+        return ledger.transact(lambda c: allow_once.issue(c, keyring, ("acme", "sms", form)))
+
+    tokens = [issued(each) for each in FORMS]
 
     def is_permitted(form: str) -> bool:
         (address_key,) = keyring.live_address_keys("acme", "sms", form)
