@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from consent_contracts import Topics
+from consent_contracts.cloudevents import rfc3339
 from consent_contracts.codec import Codec
 from consent_service.clock import now_micros
 from local_stack.demo.upstreams import EVIDENCE
@@ -21,7 +22,10 @@ from local_stack.endpoints import Endpoints
 from local_stack.stack import Stack
 from tests.integration.system import hiding_places
 from tests.integration.system.marked import Marked, email, found_in, phone
+from tests.support.topic_records import records
 from tests.support.waiting import until
+
+DAY = 86_400 * 1_000_000
 
 SMS = [phone("sms", "0639987341"), phone("sms", "0639988627")]
 VOICE = [phone("voice", "0639984719")]
@@ -57,6 +61,8 @@ def test_the_search_finds_what_is_there(system: Stack, error_bodies: list[bytes]
 
 def test_no_topic_holds_a_clear_address(system: Stack, error_bodies: list[bytes]) -> None:  # R13
     names = hiding_places.our_topics(system.endpoints)[0]
+    renewals = Topics(prefix=system.endpoints.topic_prefix).renewals
+    until(lambda: list(records(system.endpoints.kafka, renewals)), what="a renewal is asked for", every=2.0)
     places = list(hiding_places.topics(system.endpoints, names))
     assert {place.name.rpartition(":")[0].rpartition(":")[0] for place in places} >= {
         name for name in names if "suppression.dead" not in name and "propagator.dead" not in name
@@ -129,6 +135,7 @@ def _good_traffic(client: httpx.Client, endpoints: Endpoints) -> None:
             for body in (_refusal(each, written), _permission(each, written)):
                 _submit(client, endpoints, body).raise_for_status()
             _ask_gate(client, endpoints, {"channel": each.channel, "purpose": "newsletter", "addresses": [written]})
+        _submit(client, endpoints, _permission(each, each.written[0]) | {"purpose": "survey"})
         addresses = {"addresses": [{"channel": each.channel, "address": each.written[0]}]}
         url = f"{endpoints.api}/v1/subjects/marked-{uuid4().hex}/addresses"
         for method in ("PUT", "DELETE"):
@@ -303,7 +310,8 @@ def _permission(each: Marked, written: str) -> dict[str, Any]:
         "subject_ref": f"marked-{uuid4().hex}",
         "status": "given",
         "occurred_at": "2026-01-05T10:00:00Z",
-        "expires_at": "2028-01-05T10:00:00Z",
+        # Soon: its renewal is asked for.
+        "expires_at": rfc3339(now_micros() + 20 * DAY),
         "evidence": EVIDENCE,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=30.0)
+
+    def close(self) -> None:
+        self._client.close()
 
     def query(self, expression: str) -> list[Any]:
         answer = self._client.get("/api/v1/query", params={"query": expression})
@@ -72,9 +75,9 @@ def running(directory: Path, stack: Stack) -> Iterator[Prometheus]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        prometheus = Prometheus(f"http://{listen}")
-        until(prometheus.answers)
-        yield prometheus
+        with closing(Prometheus(f"http://{listen}")) as prometheus:
+            until(prometheus.answers)
+            yield prometheus
     finally:
         process.terminate()
         process.wait(timeout=60)
