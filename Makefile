@@ -26,7 +26,7 @@ demo: $(READY)  ## start everything, play a scenario, compare every decision (DE
 up: $(READY)  ## start everything and keep it until Ctrl-C; in another shell: eval "$(.venv/bin/consent-relay env)"
 	@$(VENV)/bin/consent-relay up
 
-unit: $(READY)  ## the tests that need no server, in some 15 seconds
+unit: $(READY)  ## the tests that need no server, in under 20 seconds
 	@other="$$(mktemp)"; trap 'rm -f "$$other"' EXIT; failed=0; \
 	$(UNIT) --half 2 >"$$other" 2>&1 & \
 	$(UNIT) --half 1 || failed=1; \

@@ -13,6 +13,9 @@ from consent_http import http_server, problem_details, request_body
 from consent_http.http_server import BoundedProtocol
 from tests.support.waiting import until_async
 
+pytestmark = pytest.mark.long
+"""Each starts and stops a real server."""
+
 SOON = 30.0
 """Seconds by which what must happen has happened, on any machine."""
 GET = b"GET /early HTTP/1.1\r\nHost: x\r\n"

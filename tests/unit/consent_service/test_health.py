@@ -14,6 +14,9 @@ from prometheus_client import CollectorRegistry, Counter
 from consent_service import health as health_module
 from consent_service.health import Health, Server, serve_metrics
 
+pytestmark = pytest.mark.long
+"""Each starts and stops a real server."""
+
 
 class Clock:
     def __init__(self) -> None:

@@ -15,6 +15,9 @@ from propagator.cli.destinations import destinations
 from propagator.cli.status import parse_metrics, rates_of, table
 from propagator.metrics import Metrics
 
+pytestmark = pytest.mark.long
+"""Most start and stop a real server."""
+
 NOW = 1_800_000_000.0
 P = "consent_relay_propagation_"
 BUSY = f"""\
