@@ -14,6 +14,11 @@ def rfc3339(micros: int) -> str:
     return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
 
 
+def rfc3339_or_none(micros: int | None) -> str | None:
+    """The same of a moment that may be missing."""
+    return None if micros is None else rfc3339(micros)
+
+
 def headers(*, event_id: str, event_type: str, source: str, time_micros: int) -> list[tuple[str, bytes]]:
     """``event_type`` is the record's full name, ``source`` a URI reference such as ``/consent-relay/relay``."""
     return [

@@ -14,7 +14,7 @@ from consent_api.http.dependencies import RequestDependencies
 from consent_api.ledger import database, notices
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.notices import Notice, Screenshot
-from consent_contracts.cloudevents import rfc3339
+from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
@@ -220,7 +220,7 @@ def _registered(found: Notice) -> RegisteredNotice:
         title=found.title,
         text=found.text,
         registered_at=rfc3339(found.registered_at or 0),
-        valid_from=rfc3339(found.valid_from) if found.valid_from is not None else None,
+        valid_from=rfc3339_or_none(found.valid_from),
         screenshot=NoticeScreenshot(media_type=shot.media_type, sha256=shot.sha256, place=shot.place)
         if shot is not None
         else None,

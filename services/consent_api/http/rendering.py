@@ -23,7 +23,7 @@ from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.events import RecordedEvent, RefusedEvent
 from consent_api.ledger.links import Linked
 from consent_api.ledger.reviews import Review
-from consent_contracts.cloudevents import rfc3339
+from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_contracts.verdict import Verdict
 from consent_http import problem_details
 from consent_http.errors import ProblemError
@@ -269,7 +269,7 @@ def to_review(found: Review) -> models.Review:
         decision_ids=list(found.decision_ids),
         reply=found.reply,
         resolution=found.resolution,
-        resolved_at=_time(found.resolved_at),
+        resolved_at=rfc3339_or_none(found.resolved_at),
         resolved_by=found.resolved_by,
         restored=list(found.restored),
     )
@@ -358,10 +358,10 @@ def to_decision(entry: queries.LedgerDecision) -> models.Decision:
         channel=entry.channel,
         purpose=found.purpose,
         status=found.status,
-        occurred_at=_time(entry.occurred_at),
+        occurred_at=rfc3339_or_none(entry.occurred_at),
         effective_at=rfc3339(found.effective_at),
         recorded_at=rfc3339(found.recorded_at),
-        expires_at=_time(found.expires_at),
+        expires_at=rfc3339_or_none(found.expires_at),
         source_system=entry.source_system,
         bulk=found.bulk,
         evidence=msgspec.convert(entry.evidence, models.Evidence),
@@ -373,8 +373,8 @@ def to_verdict(found: Verdict) -> models.Verdict:
     return models.Verdict(
         permitted=found.permitted,
         reason=found.reason,
-        since=_time(found.since),
-        expires_at=_time(found.expires_at),
+        since=rfc3339_or_none(found.since),
+        expires_at=rfc3339_or_none(found.expires_at),
         decision_id=found.decision_id,
     )
 
@@ -384,9 +384,5 @@ def _effect(outcome: Outcome) -> dict[str, Any]:
     return {
         "effect": outcome.effect.value,
         "superseded_by": outcome.superseded_by,
-        "superseded_since": _time(outcome.superseded_since),
+        "superseded_since": rfc3339_or_none(outcome.superseded_since),
     }
-
-
-def _time(micros: int | None) -> str | None:
-    return None if micros is None else rfc3339(micros)

@@ -35,7 +35,7 @@ from consent_api.rights.documents import html
 from consent_api.rights.exporting import ExportedFile, Format
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
-from consent_contracts.cloudevents import rfc3339
+from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_http import request_body
 from consent_http.api_keys import ApiKey
 from consent_http.errors import ProblemError
@@ -420,9 +420,9 @@ def to_request(found: RightsRequest, *, now: int, with_person: bool = True) -> m
         identity=found.identity.value,
         identity_note=found.identity_note,
         person=named,
-        extended_at=_time(found.extended_at),
+        extended_at=rfc3339_or_none(found.extended_at),
         extension_reason=found.extension_reason,
-        resolved_at=_time(found.resolved_at),
+        resolved_at=rfc3339_or_none(found.resolved_at),
         resolved_by=found.resolved_by,
         reason=found.reason,
         certificate=dict(found.certificate) if found.certificate is not None else msgspec.UNSET,
@@ -437,7 +437,3 @@ def _opened(found: RightsRequest) -> StoredResponse:
 
 def _conflict(kind: str, detail: str, cure: str) -> ProblemError:
     return ProblemError(409, kind, detail, cure=cure)
-
-
-def _time(micros: int | None) -> str | None:
-    return None if micros is None else rfc3339(micros)

@@ -29,7 +29,7 @@ from consent_api.rights import requests
 from consent_api.rights.access import model
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import RightsRequest
-from consent_contracts.cloudevents import rfc3339
+from consent_contracts.cloudevents import rfc3339, rfc3339_or_none
 from consent_contracts.decisions import GIVEN, Decision
 from consent_contracts.verdict import Verdict, effective_verdict, verdicts
 from consent_privacy.errors import DecryptionFailedError
@@ -320,7 +320,7 @@ class Export:
                 purpose=purpose,
                 status=decision.status,
                 effective_at=rfc3339(decision.effective_at),
-                expires_at=_time(decision.expires_at),
+                expires_at=rfc3339_or_none(decision.expires_at),
                 passed_on=passed_on[address.address_id].get(decision.decision_id, []),
             )
             for address, purpose, decision in deciding
@@ -337,7 +337,7 @@ class Export:
                 purpose=row.purpose,
                 effective_at=rfc3339(row.effective_at),
                 recorded_at=rfc3339(row.recorded_at),
-                expires_at=_time(row.expires_at),
+                expires_at=rfc3339_or_none(row.expires_at),
                 notice=row.notice,
                 ground=row.ground,
                 kept_until=rfc3339(row.keep_until),
@@ -397,20 +397,20 @@ class Export:
             channel=row.channel,
             purpose=row.purpose,
             status=row.status,
-            stated_at=_time(row.occurred_at),
+            stated_at=rfc3339_or_none(row.occurred_at),
             effective_at=rfc3339(row.effective_at),
             recorded_at=rfc3339(row.recorded_at),
-            expires_at=_time(row.expires_at),
+            expires_at=rfc3339_or_none(row.expires_at),
             effect=outcome.effect.value,
             superseded_by=outcome.superseded_by,
-            superseded_since=_time(outcome.superseded_since),
+            superseded_since=rfc3339_or_none(outcome.superseded_since),
             event_source=row.event_source if self._names_subject else None,
             event_id=row.event_id if self._names_subject else None,
             source_system=row.source_system,
             evidence=msgspec.convert(row.evidence, Evidence),
             addresses=[found.by_id[each].clear for each in reached],
             passed_on=passed_on,
-            renewal_asked_at=_time(row.renewal_asked_at),
+            renewal_asked_at=rfc3339_or_none(row.renewal_asked_at),
         )
 
     def _review(self, row: Row[Any]) -> model.HeldReview:
@@ -425,7 +425,7 @@ class Export:
             received_at=rfc3339(row.received_at),
             reply=reply,
             resolution=row.resolution,
-            resolved_at=_time(row.resolved_at),
+            resolved_at=rfc3339_or_none(row.resolved_at),
         )
 
     def _note(self, passed_on: Iterable[model.PassedOn]) -> None:
@@ -451,13 +451,13 @@ def _held_address(address: _Address, current: CurrentDecisions, at: int) -> mode
         channel=address.channel,
         address=address.clear,
         known_since=rfc3339(address.known_since),
-        linked_at=_time(address.linked_at),
-        unlinked_at=_time(address.unlinked_at),
+        linked_at=rfc3339_or_none(address.linked_at),
+        unlinked_at=rfc3339_or_none(address.unlinked_at),
         current=[_current(purpose, effective_verdict(known, purpose, at)) for purpose in known],
-        erased_at=_time(address.erased_at) if address.own else None,
-        bounced_at=_time(address.bounced_at) if address.own else None,
-        delivered_at=_time(address.delivered_at) if address.own else None,
-        code_at=_time(address.code_at) if address.own else None,
+        erased_at=rfc3339_or_none(address.erased_at) if address.own else None,
+        bounced_at=rfc3339_or_none(address.bounced_at) if address.own else None,
+        delivered_at=rfc3339_or_none(address.delivered_at) if address.own else None,
+        code_at=rfc3339_or_none(address.code_at) if address.own else None,
     )
 
 
@@ -466,8 +466,8 @@ def _current(purpose: str, found: Verdict) -> model.Current:
         purpose=purpose,
         permitted=found.permitted,
         reason=found.reason,
-        since=_time(found.since),
-        expires_at=_time(found.expires_at),
+        since=rfc3339_or_none(found.since),
+        expires_at=rfc3339_or_none(found.expires_at),
     )
 
 
@@ -479,13 +479,9 @@ def _held_request(found: RightsRequest) -> model.HeldRequest:
         identity_note=found.identity_note,
         opened_at=rfc3339(found.opened_at),
         due_at=rfc3339(found.due_at),
-        extended_at=_time(found.extended_at),
+        extended_at=rfc3339_or_none(found.extended_at),
         extension_reason=found.extension_reason,
         state=found.state.value,
-        resolved_at=_time(found.resolved_at),
+        resolved_at=rfc3339_or_none(found.resolved_at),
         reason=found.reason,
     )
-
-
-def _time(micros: int | None) -> str | None:
-    return None if micros is None else rfc3339(micros)
