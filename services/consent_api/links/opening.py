@@ -91,6 +91,13 @@ class LinkPages:
         page = Page(theme=of_tenant, language=language, path=home + below, home=home, prefix=self._prefix)
         return Opened(link=link, page=page)
 
+    def open_to_look(self, request: Request, token: str, below: str) -> Opened | Response:
+        """As `open`, for a page of the preference centre that is made from the ledger: only so often a minute."""
+        opened = self.open(request, token, LinkKind.PREFERENCES, below)
+        if isinstance(opened, Opened) and (wait := self.looks.wait_seconds(token)) > 0:
+            return self.limited(opened, wait)
+        return opened
+
     def of_tenant(self, request: Request, tenant: str | None, below: str = "") -> Page | Response:
         """The page of a tenant that has a preference centre, for someone without a link; or that there is none."""
         of_tenant = self._themes.get(tenant or "")

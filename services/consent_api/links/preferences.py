@@ -160,11 +160,9 @@ class PreferenceCentre:
 
     async def show(self, request: Request, token: str, below: str, make: Callable[[Opened], Response]) -> Response:
         """A page that is made from the ledger, by ``make`` in a thread."""
-        opened = self._links.open(request, token, LinkKind.PREFERENCES, below)
+        opened = self._links.open_to_look(request, token, below)
         if isinstance(opened, Response):
             return opened
-        if (wait := self._links.looks.wait_seconds(token)) > 0:
-            return self._links.limited(opened, wait)
         try:
             page = await self._in_thread(lambda: make(opened))
         except LedgerUnavailableError as error:
