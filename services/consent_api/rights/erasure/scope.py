@@ -86,11 +86,10 @@ def find(connection: Connection, keyring: Keyring, person: PersonRef, *, now: in
     if subject_id is None and not there:
         return None
     forget, keep = _of_subject(connection, subject_id) if subject_id is not None else (set(), set())
-    for each in there:
-        # Named with the subject it is theirs too, linked or not, unless others have it.
-        if subject_id is None or not _shared(connection, [each.address_id], subject_id):
-            forget.add(each.address_id)
-            keep.discard(each.address_id)
+    named = {each.address_id for each in there}
+    # Named with the subject they are theirs too, linked or not, unless others have them.
+    theirs = named if subject_id is None else named - _shared(connection, named, subject_id)
+    forget, keep = forget | theirs, keep - theirs
     return _scope(connection, keyring, person.tenant, subject_id, person.subject_ref, forget, keep, now=now)
 
 
