@@ -5,8 +5,6 @@ Pictures of it are kept in .local/pictures, for a look; console.png is that of t
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,6 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
-import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
@@ -29,12 +26,12 @@ from consent_api.ledger.reviews import NewReview
 from consent_api.rights import requests
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Identity, Kind, NewRequest
-from consent_http import http_server
 from consent_privacy.keyring import Keyring
 from consent_service.clock import now_micros
 from consent_service.health import Health
 from tests.support import browser
 from tests.support.browser import Tab
+from tests.support.served import served
 from tests.support.themes import CHANNELS, themes
 from tests.support.waiting import until_async
 
@@ -65,14 +62,8 @@ def site(ledger: Ledger, tmp_path: Path) -> Iterator[str]:
         health=Health(),
         themes=themes(tmp_path),
     )
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(http_server.config(app, host="127.0.0.1", port=0, grace_seconds=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture

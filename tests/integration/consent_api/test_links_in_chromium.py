@@ -6,15 +6,12 @@ Pictures of them are kept in .local/pictures, for a look.
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from consent_api.domain.validation import ValidationRules, ValidDecision
@@ -23,13 +20,13 @@ from consent_api.http.metrics import ApiMetrics
 from consent_api.ledger import key_store
 from consent_api.ledger.ledger import Ledger
 from consent_api.links.token import Link, LinkKind, Links
-from consent_http import http_server
 from consent_service.clock import now_micros
 from consent_service.health import Health
 from tests.support import browser
 from tests.support.browser import Tab
 from tests.support.codes import CodePost
 from tests.support.evidence import EVIDENCE
+from tests.support.served import served
 from tests.support.themes import CHANNELS, selling, themes
 
 PICTURES = Path(__file__).parents[3] / ".local" / "pictures"
@@ -57,14 +54,8 @@ def site(ledger: Ledger, tmp_path: Path, post: CodePost) -> Iterator[str]:
         themes=selling(themes(tmp_path)),
         code_webhook=post,
     )
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(http_server.config(app, host="127.0.0.1", port=0, grace_seconds=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +15,7 @@ from consent_api.inbound.providers import PROVIDERS, Account, Webhook
 from consent_api.inbound.providers.base import Kind
 from consent_api.inbound.providers.mail_reports import LONGEST
 from tests.support import provider_webhooks as sent
+from tests.support.served import answering
 
 SECRET = sent.webhook_secret()
 
@@ -37,15 +37,8 @@ def api(status: int) -> Iterator[tuple[str, list[Webhook]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1/inbound/feedback", received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as url:
+        yield f"{url}/v1/inbound/feedback", received
 
 
 def run(url: str, mail_: bytes, folder: Path) -> tuple[int, str]:
