@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy import URL, make_url
@@ -16,13 +16,14 @@ from consent_api.errors import MisconfiguredError
 from consent_api.inbound.sources import Source, read_sources
 from consent_api.ledger.notices import RequiredNotices
 from consent_api.ledger.purposes import MAX_PURPOSES
-from consent_api.links.code_webhook import CodeWebhook
 from consent_api.links.theme import Theme, read_themes
 from consent_api.tenant_purposes import declared, read_tenant_purposes
 from consent_http.rates import Rates
-from consent_http.ssrf import url_error
 from consent_http.webhook_signature import parse_secret
 from consent_service.settings import CommaSeparated, KeyringSettings, ProcessSettings
+
+if TYPE_CHECKING:
+    from consent_api.links.code_webhook import CodeWebhook
 
 LIVE, LIVE_BATCHES, BULK, READ = "live", "live_batches", "bulk", "read"
 """Budgets of the API: requests with one decision or links; decisions in batches; questions."""
@@ -229,6 +230,10 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
         url, secret = self.code_webhook_url, self.code_webhook_secret
         if url is None:
             return None
+        # The HTTP client is the API's alone: relay, ingest and commands read these settings too, and start without it.
+        from consent_api.links.code_webhook import CodeWebhook
+        from consent_http.ssrf import url_error
+
         if (fault := url_error(url, allow_private=self.code_webhook_allow_private, switch=_ALLOW_PRIVATE)) is not None:
             raise MisconfiguredError(f"CONSENT_RELAY_CODE_WEBHOOK_URL: {fault}.")
         if secret is None:
