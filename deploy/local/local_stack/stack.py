@@ -48,6 +48,8 @@ class Stack(AbstractContextManager["Stack"]):
         self._destinations = destinations
         self._stack_settings: StackSettings | None = None
         self._endpoints: Endpoints | None = None
+        self._added: dict[str, int] = {}
+        """By the name of an added instance, the port at which it answers others."""
 
     @property
     def endpoints(self) -> Endpoints:
@@ -167,9 +169,14 @@ class Stack(AbstractContextManager["Stack"]):
         while f"{kind}-{number}" in self.supervisor.names:
             number += 1
         name = f"{kind}-{number}"
-        another = service(self._started, kind, name=name, ports={"metrics": free_port(), "http": free_port()})
+        self._added[name] = free_port()
+        another = service(self._started, kind, name=name, ports={"metrics": free_port(), "http": self._added[name]})
         self.supervisor.add(another.program(), another.probe())
         return name
+
+    def added_url(self, name: str) -> str:
+        """Where an API or a gate of `add_worker` answers."""
+        return f"http://127.0.0.1:{self._added[name]}"
 
     def state_directory(self, name: str) -> Path:
         """Where the service keeps its local state."""
