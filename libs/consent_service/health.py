@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz of a process, served by a thread of their own, so that a hung loop
+"""/metrics, /startupz, /healthz and /readyz of a process, served by a thread of their own, so that a hung loop
 still answers, and reports that it hangs (R39, R41)."""
 
 import contextlib
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -19,35 +19,49 @@ from prometheus_client.registry import Collector
 MOST_CONNECTIONS = 32
 CONNECTION_SECONDS = 15.0
 _MOST_HEAD_BYTES = 16_384
+_NOT_STARTED = "not started"
+
+
+class _Beat(NamedTuple):
+    at: float
+    busy: str
+    within: float
 
 
 class Health:
     """What the parts of a process say of themselves. Safe to call from any thread.
 
-    A loop calls `beat` each turn, also when it has nothing to do: idle beats, hung does not. No beat for
-    `stale_after` seconds: not ready. No beat for `dead_after` seconds: not alive, restart me."""
+    A loop calls `heartbeat` each turn, also when it has nothing to do: idle beats, hung does not. Without a beat for
+    `stale_after` seconds the process is not ready. Without one for `dead_after` seconds, or longer where the part has
+    said that its turn may take longer, it is not alive: restart it."""
 
     def __init__(
         self,
         *,
         expected: Iterable[str] = (),
         stale_after: float = 15.0,
-        dead_after: float = 60.0,
+        dead_after: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stale_after = stale_after
         self._dead_after = dead_after
         self._clock = clock
         self._lock = threading.Lock()
-        self._beats: dict[str, tuple[float, str]] = {}
-        self._reasons: dict[str, str | None] = dict.fromkeys(expected, "not started")
+        self._beats: dict[str, _Beat] = {}
+        self._reasons: dict[str, str | None] = dict.fromkeys(expected, _NOT_STARTED)
         self._probes: dict[str, Callable[[], bool | str]] = {}
         self._notes: dict[str, str] = {}
 
-    def heartbeat(self, name: str, busy: str = "") -> None:
-        """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it."""
+    def heartbeat(self, name: str, busy: str = "", *, within: float = 0.0) -> None:
+        """The loop `name` has just made a turn. `busy`: with what it may be for a while. No address in it. `within`:
+        seconds that it may take until the next beat, where that is longer than `dead_after`."""
         with self._lock:
-            self._beats[name] = self._clock(), busy
+            self._beats[name] = _Beat(self._clock(), busy, within)
+
+    def at_rest(self, name: str) -> None:
+        """Part `name` has no work until its next heartbeat."""
+        with self._lock:
+            self._beats.pop(name, None)
 
     def set_ready(self, name: str, state: bool | str = True) -> None:
         """Part `name` is ready (True), is not (False), or is not for the reason given. No address in it."""
@@ -74,11 +88,19 @@ class Health:
             self._beats.pop(name, None)
             self._reasons.pop(name, None)
 
+    def startup(self) -> tuple[bool, list[str]]:
+        """Whether every part has begun, which it does without any server; from then on liveness tells what hangs."""
+        with self._lock:
+            missing = [
+                name for name, reason in self._reasons.items() if reason == _NOT_STARTED and name not in self._beats
+            ]
+        return not missing, [f"{name}: {_NOT_STARTED}" for name in missing]
+
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether the process can do its work now, and what speaks against it."""
         with self._lock:
             reasons = [f"{name}: {reason}" for name, reason in self._reasons.items() if reason]
-            reasons += self._silent(self.stale_after)
+            reasons += self._silent(lambda _: self.stale_after)
             probes = dict(self._probes)
         states = ((name, probe()) for name, probe in probes.items())
         reasons += [f"{name}: {state or 'not ready'}" for name, state in states if state is not True]
@@ -87,15 +109,15 @@ class Health:
     def liveness(self) -> tuple[bool, list[str]]:
         """Whether the process is worth keeping. A part that is not ready is; one that hangs is not."""
         with self._lock:
-            reasons = self._silent(self._dead_after)
+            reasons = self._silent(lambda beat: max(self._dead_after, beat.within))
         return not reasons, reasons
 
-    def _silent(self, bound: float) -> list[str]:
+    def _silent(self, bound: Callable[[_Beat], float]) -> list[str]:
         now = self._clock()
         return [
-            f"{name}: no sign of life for {now - last:.0f} s" + (f", busy with {busy}" if busy else "")
-            for name, (last, busy) in self._beats.items()
-            if now - last > bound
+            f"{name}: no sign of life for {now - beat.at:.0f} s" + (f", busy with {beat.busy}" if beat.busy else "")
+            for name, beat in self._beats.items()
+            if now - beat.at > bound(beat)
         ]
 
 
@@ -204,11 +226,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, content_type, encode(self.registry))
         elif path == "/healthz":
             self._state(*self.health.liveness())
+        elif path == "/startupz":
+            self._state(*self.health.startup())
         elif path == "/readyz":
             ok, reasons = self.health.readiness()
             self._state(ok, reasons, self.health.notes())
         else:
-            self._answer(404, "text/plain; charset=utf-8", b"/metrics, /healthz and /readyz are here\n")
+            self._answer(404, "text/plain; charset=utf-8", b"/metrics, /startupz, /healthz and /readyz are here\n")
 
     def _state(self, ok: bool, reasons: list[str], notes: Sequence[str] = ()) -> None:
         text = "".join(f"{line}\n" for line in (*(["ok"] if ok else reasons), *notes))

@@ -52,7 +52,7 @@ class ProcessSettings(LinkSettings):
     partitions: int = Field(4, ge=1, description="partitions of every topic in the chain, the same for all")
     default_region: str = Field("FR", description="ISO 3166 region in which national phone numbers are read")
     metrics_host: str = Field("127.0.0.1", description="address on which /metrics and the health pages listen")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     instance_id: str = Field("", description="stable name of this instance; its static group membership")
     state_dir: Path = Field(

@@ -39,9 +39,11 @@ def restore(
     admin: AdminClient,
     apply: Callable[[Batch, WriteBatch], None],
     waiting: Callable[[str], None],
+    beat: Callable[[], None],
     stopping: threading.Event,
 ) -> Restored:
-    """Read until every partition has reached its end; `apply` turns a batch into changes of the store.
+    """Read until every partition has reached its end; `apply` turns a batch into changes of the store. `beat` is called
+    several times a second, also while nothing comes.
 
     `ends` are high watermarks. For a writer that is fenced by Kafka they must be asked for after `init_transactions`:
     from then on no predecessor can commit. While the last stable offset is lower, a transaction of another producer is
@@ -54,6 +56,7 @@ def restore(
     while remaining := reader.remaining(ends):
         if stopping.is_set():
             raise RestoreStoppedError("stopped before the ends of the topics were reached")
+        beat()
         batches = reader.poll(_POLL_SECONDS)
         if batches:
             writes = store.batch()

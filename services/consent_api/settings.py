@@ -216,7 +216,7 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
         " address",
     )
     api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
 
     @field_validator("code_webhook_secret")
     @classmethod
@@ -272,7 +272,7 @@ class OutboxRelaySettings(DatabaseSettings):
     scrub_days: float = Field(
         1.0, gt=0, le=30, description="days between two comparisons of all suppression lists with the ledger"
     )
-    metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9466, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
 
 
 class IngestSettings(SubmissionSettings):
@@ -296,7 +296,7 @@ class IngestSettings(SubmissionSettings):
         description="topics and source systems (evidence.source_system or ce_source), comma separated, whose"
         " permissions lift no refusal: imports and feeds, such as a CRM's",
     )
-    metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9467, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
 
     @field_validator("ingest_live_tenants", "ingest_bulk_tenants", "ingest_no_lift", mode="before")
     @classmethod

@@ -14,5 +14,5 @@ class LagSettings(ProcessSettings):
 
     service: ClassVar[str] = "lag"
 
-    metrics_port: int = Field(9470, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9470, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     lag_interval: float = Field(2.0, ge=0.2, le=60, description="seconds between two reads of the broker")

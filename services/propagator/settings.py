@@ -14,7 +14,7 @@ class PropagatorSettings(KeyringSettings):
 
     service: ClassVar[str] = "propagator"
 
-    metrics_port: int = Field(9469, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9469, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     propagator_name: str = Field(
         "default",
         description="which of CONSENT_RELAY_PROPAGATORS this is; processes of one name take over from another",

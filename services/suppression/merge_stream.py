@@ -125,12 +125,19 @@ class MergePartitionFactory:
         def report(state: bool | str) -> None:
             self._health.set_ready(part, state)
 
+        def beat() -> None:
+            self._health.heartbeat(part)
+
+        def busy(state: bool) -> None:
+            beat() if state else self._health.at_rest(part)
+
         task = MergeTask(
-            self.partition(partition, owned=owned, report=report),
+            self.partition(partition, owned=owned, report=report, beat=beat),
             self._publisher(partition, owned),
             self._executors[partition],
             self._dead_letters,
             report=report,
+            busy=busy,
             on_closed=lambda: self._health.unregister(part),
             on_error=lambda failure: self.fail(failure),
             reopen=ownerships[Lane.LIVE].reopen,
@@ -170,6 +177,7 @@ class MergePartitionFactory:
         *,
         owned: Callable[[], bool],
         report: Callable[[bool | str], None],
+        beat: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = now_micros,
     ) -> MergePartition:
         """One partition's merge, not yet open."""
@@ -196,6 +204,7 @@ class MergePartitionFactory:
             metrics=self._metrics,
             owned=owned,
             report=report,
+            beat=beat,
             stopping=stopping,
             clock=clock,
         )

@@ -14,7 +14,7 @@ class SuppressionSettings(KeyringSettings):
 
     service: ClassVar[str] = "suppression"
 
-    metrics_port: int = Field(9465, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9465, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     suppression_session_timeout: float = Field(
         8.0, ge=6, le=10, description="seconds without a sign of life after which another worker takes over"
     )

@@ -26,9 +26,9 @@ from suppression.metrics import MergeMetrics
 INTRO = """\
 # Metrics
 
-Every service serves `/metrics`, `/healthz` and `/readyz` on its metrics port. Names follow the Prometheus conventions:
-prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process metrics (`process_*`,
-`python_*`) and `consent_relay_build_info` (label `version`) come on top. A counter whose labels
+Every service serves `/metrics` and its [health pages](running.md#health) on its metrics port. Names follow the
+Prometheus conventions: prefix `consent_relay_`, base units, bounded labels, never a subject or an address. Process
+metrics (`process_*`, `python_*`) and `consent_relay_build_info` (label `version`) come on top. A counter whose labels
 are known begins at 0, so that `increase` sees its first event.
 
 Drain time, the seconds until a group has caught up at its present pace, is a question to Prometheus, as it needs a rate

@@ -22,7 +22,7 @@ class Endpoints:
     api: str
     gate: str
     sandbox: str
-    metrics: Mapping[str, str]  # by process: the address of /metrics, /healthz and /readyz
+    metrics: Mapping[str, str]  # by process: the address of /metrics and the health pages
     tenant: str
     api_key: str  # every scope
     check_key: str  # scope `check` alone

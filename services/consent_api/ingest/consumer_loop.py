@@ -90,9 +90,11 @@ class ConsumerLoop:
         positions: RecordedPositions | None = None,
         batch_size: int = 1_000,
         stalled_after: float = STALLED_SECONDS,
+        longest_batch: float = 0.0,
     ) -> None:
         """`positions` is kept up to date with what has been handled. `high_watermarks` asks the broker, and leaves out
-        the partitions that it got no answer for."""
+        the partitions that it got no answer for. `longest_batch`: seconds that `handle` may take, where that is longer
+        than `health` allows."""
         self._name = name
         self._topic = topic
         self._open_consumer = open_consumer
@@ -112,6 +114,7 @@ class ConsumerLoop:
         self._ends: dict[Partition, int] = {}
         self._paused = False
         self._stalled_after = stalled_after
+        self._longest_batch = longest_batch
         self._stalls = self._new_stall_detectors()
         self._deleted = self._new_deleted_records()
         self._check_at = 0.0
@@ -238,7 +241,8 @@ class ConsumerLoop:
     def _finish(self, stop: threading.Event) -> None:
         failures = 0
         while self._batch and not stop.is_set():
-            self._health.heartbeat(self._name, f"{len(self._batch)} records of {self._places()}")
+            busy = f"{len(self._batch)} records of {self._places()}"
+            self._health.heartbeat(self._name, busy, within=self._longest_batch)
             try:
                 with self._metrics.batch(self._topic):
                     left = self._handle(self._batch)

@@ -59,6 +59,8 @@ RECEIPTS_MAY_WAIT = {"fetch_wait_max_ms": 250, "fetch_min_bytes": 65_536}
 # Decisions in one transaction of the live lane at first; it grows while they fit into the lane's second, since an
 # attempt that does not fit costs seconds.
 _FIRST_LIVE_TRANSACTION = 200
+_LONGEST_BULK_SECONDS = Lane.BULK.limit_seconds + 30.0
+"""A transaction of the bulk lane, its rest and the dead letters."""
 
 
 def run(settings: IngestSettings) -> int:
@@ -163,6 +165,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
         batch: int = settings.ingest_batch,
         positions: RecordedPositions | None = None,
         fetching: Mapping[str, int] | None = None,
+        longest_batch: float = 0.0,
     ) -> Loop:
         group, instance_id = topics.group(f"consent-api-{name}"), topics.group(f"{settings.instance_id}-{name}")
         consumer_loop = ConsumerLoop(
@@ -188,6 +191,7 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
             high_watermarks=end_offsets(),
             positions=positions,
             batch_size=batch,
+            longest_batch=longest_batch,
         )
         needed = [topic, topics.dead_letters(SERVICE), *([] if topic == topics.receipts else [topics.results])]
         return wait_for_topics(consumer_loop.run, settings, needed, health=health, part=name)
@@ -204,9 +208,20 @@ def composed(settings: IngestSettings, *, registry: CollectorRegistry, health: H
         yield {
             "inbound": loop("inbound", topics.inbound, handle_live, positions=positions),
             "inbound-bulk": loop(
-                "inbound-bulk", topics.inbound_bulk, handle_bulk, batch=settings.ingest_bulk_batch, positions=positions
+                "inbound-bulk",
+                topics.inbound_bulk,
+                handle_bulk,
+                batch=settings.ingest_bulk_batch,
+                positions=positions,
+                longest_batch=_LONGEST_BULK_SECONDS,
             ),
-            "receipts": loop("receipts", topics.receipts, receipts.handle, fetching=RECEIPTS_MAY_WAIT),
+            "receipts": loop(
+                "receipts",
+                topics.receipts,
+                receipts.handle,
+                fetching=RECEIPTS_MAY_WAIT,
+                longest_batch=_LONGEST_BULK_SECONDS,
+            ),
             POSITIONS: stored.run,
             CLOCK: ClockMonitor(engine=engine, offset=metrics.clock_offset, health=health).run,
         }

@@ -35,7 +35,6 @@ from consent_state import (
     StateStoreCorruptedError,
     TableReader,
     TopicPartition,
-    WriteBatch,
     find_misfits,
     last_stable_offsets,
     restore,
@@ -269,8 +268,9 @@ class StateReader:
                 reader,
                 ends,
                 admin=self._admin,
-                apply=lambda batch, writes: self._apply_unplanned(tables, batch, writes),
+                apply=tables.apply_unplanned,
                 waiting=lambda what: self._health.set_ready(NAME, what),
+                beat=lambda: self._health.heartbeat(NAME, "restoring"),
                 stopping=self._stopping,
             )
             positions = dict(reader.positions)
@@ -286,10 +286,6 @@ class StateReader:
             },
         )
         return positions
-
-    def _apply_unplanned(self, tables: PartitionTables, batch: Batch, writes: WriteBatch) -> None:
-        self._health.heartbeat(NAME, "restoring")
-        tables.apply_unplanned(batch, writes)
 
     def _note_lost_state(self, tables: PartitionTables) -> None:
         """Before the tables are cleared for it. A topic that was created again needs no note: its destinations have no

@@ -20,7 +20,7 @@ class GateSettings(KeyringSettings):
 
     service: ClassVar[str] = "gate"
 
-    metrics_port: int = Field(9468, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: any")
+    metrics_port: int = Field(9468, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
     gate_host: str = Field("127.0.0.1", description="address on which the gate answers")
     gate_port: int = Field(8082, ge=0, le=65535, description="port on which the gate answers; 0: any")
     gate_keys_file: ReadableFile = Field(

@@ -50,6 +50,7 @@ class MergeTask:
         dead_letters: AsyncDeadLetterProducer,
         *,
         report: Callable[[bool | str], None],
+        busy: Callable[[bool], None],
         on_closed: Callable[[], None],
         on_error: Callable[[BaseException], None],
         reopen: Callable[[], None],
@@ -57,15 +58,17 @@ class MergeTask:
     ) -> None:
         """`executor` has one thread, so a partition that comes back waits there until it was released.
 
-        `report` takes the readiness while the partition opens. `on_closed` is called when nothing is held any more;
-        `on_error` with a bug; `reopen` asks the transport to close this task and open another one.
-        `wait_for` is asyncio's; tests give their own.
+        `report` takes the readiness while the partition opens, `busy` whether its thread has work. `on_closed` is
+        called when nothing is held any more; `on_error` with a bug; `reopen` asks the transport to close this task and
+        open another one. `wait_for` is asyncio's; tests give their own.
         """
         self._merging = merging
         self._resolved = resolved
         self._executor = executor
         self._dead_letters = dead_letters
         self._report = report
+        self._busy = busy
+        self._calls = 0
         self._on_closed = on_closed
         self._on_error = on_error
         self._reopen = reopen
@@ -182,12 +185,19 @@ class MergeTask:
 
     async def _run_in_partition_thread(self, call: Callable[[], T]) -> T:
         running = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        self._calls += 1
+        self._busy(True)
+        running.add_done_callback(self._returned)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             self._stop()
             running.add_done_callback(_log_abandoned_failure)
             raise
+
+    def _returned(self, _: asyncio.Future[Any]) -> None:
+        self._calls -= 1
+        self._busy(self._calls > 0)
 
 
 def _report_dead_letter(failure: Failure[DeliveryFailedError]) -> None:

@@ -78,11 +78,13 @@ class MergePartition:
         metrics: MergeMetrics,
         owned: Callable[[], bool],
         report: Callable[[bool | str], None],
+        beat: Callable[[], None],
         stopping: threading.Event,
         clock: Callable[[], int] = now_micros,
         seal_rank: SealRank = any_seal,
     ) -> None:
-        """`owned` returns whether this worker surely owns the partition now; `report` takes its readiness.
+        """`owned` returns whether this worker surely owns the partition now; `report` takes its readiness. `beat` is
+        called by the thread that opens or merges while it goes on, waits or tries again.
 
         `clock` gives microseconds since the epoch.
         """
@@ -93,6 +95,7 @@ class MergePartition:
         self._metrics = metrics
         self._owned = owned
         self._report = report
+        self._beat = beat
         self._stopping = stopping
         self._seal_rank = seal_rank
         self._clock = RecordClock(clock)
@@ -184,6 +187,7 @@ class MergePartition:
 
     def _attempt(self, attempt: Callable[[], T], doing: str) -> T:
         while True:
+            self._beat()
             try:
                 return attempt()
             except WriterFencedError as error:
@@ -225,6 +229,7 @@ class MergePartition:
         """
         self._not_ready("fenced: waiting to hear who owns the partition")
         while not self._owned():
+            self._beat()
             if self._stopping.wait(0.1):
                 raise StoppedError("fenced, and the partition is gone")
 
@@ -244,7 +249,7 @@ class MergePartition:
         try:
             if self._store is None:
                 self._store = self._open_store()
-            restored = self._restorer.restore(self._store, waiting=self._restore_waits)
+            restored = self._restorer.restore(self._store, waiting=self._restore_waits, beat=self._beat)
         except BaseException:
             # An open writer means a restored state: else the next attempt would write over what it has not read.
             self._writer.close()

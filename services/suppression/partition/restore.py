@@ -83,8 +83,9 @@ class StateRestorer:
         self._unrecognised: list[tuple[UnrecognisedRecord, UnreadableError]] = []
         self._our_headers = frozenset(b"\0" + codec.schema_id(topic).to_bytes(4, "big") for topic in channels)
 
-    def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
-        """Return when the store holds everything up to the high watermarks. `waiting` takes what this waits for.
+    def restore(self, store: EntryStore, *, waiting: Callable[[str], None], beat: Callable[[], None]) -> RestoreResult:
+        """Return when the store holds everything up to the high watermarks. `waiting` takes what this waits for, `beat`
+        is called while it goes on or waits.
 
         Raises RetriableError when the broker does not answer, StoppedError, and StateStoreCorruptedError.
         """
@@ -101,6 +102,7 @@ class StateRestorer:
                     admin=self._admin,
                     apply=self._apply,
                     waiting=waiting,
+                    beat=beat,
                     stopping=self._stopping,
                 )
             finally:

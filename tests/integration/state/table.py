@@ -100,6 +100,7 @@ class Table:
                 admin=self.admin,
                 apply=apply,
                 waiting=self.waits.append,
+                beat=lambda: None,
                 stopping=self.stopping,
             )
         finally:

@@ -26,6 +26,11 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 def test_an_idle_loop_that_beats_is_ready_and_a_hung_one_is_not() -> None:  # R41
     clock = Clock()
     health = Health(stale_after=10, dead_after=60, clock=clock)
@@ -43,6 +48,40 @@ def test_an_idle_loop_that_beats_is_ready_and_a_hung_one_is_not() -> None:  # R4
     assert health.readiness() == (False, ["poll: no sign of life for 11 s, busy with a batch of t:0"])
     health.heartbeat("poll")
     assert health.readiness()[0] is True
+
+
+def test_a_part_may_take_longer_for_work_that_it_names(clock: Clock) -> None:  # R41
+    health = Health(clock=clock)
+    health.heartbeat("bulk", "1000 records", within=90)
+    clock.now += 89
+    assert health.liveness() == (True, [])
+    clock.now += 2
+    assert health.liveness() == (False, ["bulk: no sign of life for 91 s, busy with 1000 records"])
+    health.heartbeat("bulk")
+    clock.now += 31
+    assert health.liveness()[0] is False
+
+
+def test_a_part_at_rest_is_not_missed(clock: Clock) -> None:  # R41
+    health = Health(clock=clock)
+    health.heartbeat("partition 1")
+    health.at_rest("partition 1")
+    clock.now += 3_600
+    assert health.liveness() == (True, [])
+    assert health.readiness() == (True, [])
+    health.heartbeat("partition 1")
+    clock.now += 31
+    assert health.liveness()[0] is False
+
+
+def test_the_startup_is_over_once_every_part_has_begun(clock: Clock) -> None:  # R41
+    health = Health(expected=["list", "loop"], clock=clock)
+    assert health.startup() == (False, ["list: not started", "loop: not started"])
+    health.set_ready("list", "restoring")
+    assert health.startup() == (False, ["loop: not started"])
+    health.heartbeat("loop")
+    assert health.startup() == (True, [])
+    assert health.readiness()[0] is False
 
 
 def test_an_expected_part_is_not_ready_until_it_says_so() -> None:  # R41

@@ -75,7 +75,7 @@ class FakeRestorer:
         self.failures: list[Exception] = []
         self.waits_for: list[str] = []
 
-    def restore(self, store: EntryStore, *, waiting: Callable[[str], None]) -> RestoreResult:
+    def restore(self, store: EntryStore, *, waiting: Callable[[str], None], beat: Callable[[], None]) -> RestoreResult:
         for reason in self.waits_for:
             waiting(reason)
         if self.failures:
@@ -123,6 +123,7 @@ class Bench:
             metrics=self.metrics,
             owned=lambda: self.owned,
             report=self.reports.append,
+            beat=lambda: None,
             stopping=self.stopping,
             clock=lambda: self.now,
         )

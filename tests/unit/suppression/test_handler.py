@@ -129,6 +129,7 @@ class Bench:
         self.merging, self.resolved, self.dead_letters = FakeMerging(), FakeResolved(), FakeDeadLetters()
         self.acknowledged: list[Chunk] = []
         self.closed = 0
+        self.busy: list[bool] = []
         self.reopened = 0
         self.failures: list[BaseException] = []
         self.failed = asyncio.Event()
@@ -143,6 +144,7 @@ class Bench:
             self.executor,
             self.dead_letters,  # type: ignore[arg-type]
             report=lambda _: None,
+            busy=self.busy.append,
             on_closed=self._close,
             on_error=self._fail,
             reopen=self._reopen,
@@ -258,6 +260,19 @@ async def test_a_live_chunk_ends_the_rest(bench: Bench) -> None:
     await until_async(lambda: bench.acknowledged == [before, live, bulk])
     assert bench.merging.merged == [(Lane.LIVE, 1), (Lane.BULK, 250), (Lane.LIVE, 1), (Lane.BULK, 250)]
     await bench.live.close()
+
+
+async def test_its_thread_is_watched_while_it_has_work(bench: Bench) -> None:  # R41
+    await bench.task.open()
+    assert bench.busy == [True, False]
+    bench.merging.entered.clear()
+    bench.merging.let.clear()
+    await bench.live.process(bench.chunk(1))
+    await asyncio.to_thread(bench.merging.entered.wait, 5)
+    assert bench.busy[-1] is True
+    bench.merging.let.set()
+    await bench.task.close()
+    assert bench.busy[-1] is False
 
 
 async def test_abandoned_chunk_is_not_acknowledged(bench: Bench) -> None:
