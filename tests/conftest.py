@@ -31,6 +31,7 @@ from local_stack.servers import ServerEndpoints, Servers
 from local_stack.stack import Stack
 from tests.support import inbound_sources
 from tests.support.foreign_runtimes import installed_node_packages, left_out
+from tests.support.rolling_restart import SHUTDOWN_DELAY
 from tests.support.time_limits import LastResort, longer_limit
 
 TENANT = "acme"
@@ -222,6 +223,7 @@ def system(servers: ServerEndpoints, tmp_path_factory: pytest.TempPathFactory) -
             "CONSENT_RELAY_REGISTRY": servers.registry,
             "CONSENT_RELAY_DATABASE": url,
             "CONSENT_RELAY_TOPIC_PREFIX": f"t{uuid4().hex[:8]}.",
+            **SHUTDOWN_DELAY,
         }
         directory = tmp_path_factory.mktemp("system")
         environ = {**existing, "CONSENT_RELAY_INBOUND_FILE": str(inbound_sources.write(tmp_path_factory.mktemp("in")))}

@@ -1,13 +1,19 @@
 """The HTTP server of the API and the gate: uvicorn, with bounds on what one connection may hold and for how long.
 
-uvicorn bounds neither the head of a request nor the time that a client takes to send one or to read its answer.
+uvicorn bounds neither the head of a request nor the time that a client takes to send one or to read its answer. Nor
+does it go on answering once it has to end, while a load balancer still sends it requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import signal
+import time
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -203,6 +209,44 @@ class BoundedProtocol(HttpToolsProtocol):
         """Once what has been written is read; without it when the client does not read."""
         self.transport.close()
         self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+
+class Server(uvicorn.Server):
+    """Ends in order: first it is not ready any more but goes on answering, each answer with `Connection: close`, until
+    those who send it requests have noticed; then it takes no more, finishes what is under way and ends."""
+
+    def __init__(self, config: uvicorn.Config, *, shutdown_delay: float, on_stopping: Callable[[], None]) -> None:
+        """`shutdown_delay` in seconds. `on_stopping` is called on the event loop, as soon as the end has begun."""
+        super().__init__(config)
+        self._delay = shutdown_delay
+        self._on_stopping = on_stopping
+        self._stop_at: float | None = None
+        self._announced = False
+
+    def stop(self, number: int = signal.SIGTERM, _: FrameType | None = None) -> None:
+        """A signal handler. A second signal, or SIGINT, by which a person at a terminal waits, ends it at once."""
+        at_once = number == signal.SIGINT or self._stop_at is not None
+        self._stop_at = time.monotonic() + (0.0 if at_once else self._delay)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop_at is not None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's handlers would end the process by the signal rather than with a code."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if self._stop_at is not None:
+            if not self._announced:
+                self._announced = True
+                self._on_stopping()
+                self.config.encoded_headers.append((b"connection", b"close"))
+                self.server_state.default_headers.append((b"connection", b"close"))
+            self.should_exit |= time.monotonic() >= self._stop_at
+        return await super().on_tick(counter)
 
 
 def config(app: FastAPI, *, host: str, port: int, grace_seconds: int) -> uvicorn.Config:

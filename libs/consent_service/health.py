@@ -89,7 +89,7 @@ class Health:
             self._reasons.pop(name, None)
 
     def startup(self) -> tuple[bool, list[str]]:
-        """Whether every part has begun, which it does without any server; from then on liveness tells what hangs."""
+        """Whether every part has begun, which it does without any server; from then on liveness shows what hangs."""
         with self._lock:
             missing = [
                 name for name, reason in self._reasons.items() if reason == _NOT_STARTED and name not in self._beats

@@ -215,6 +215,13 @@ class ApiSettings(SubmissionSettings, PublicLinkSettings):
         description="seconds that an erasure waits at most for the tools to take the objection, for which they need the"
         " address",
     )
+    api_shutdown_delay: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="seconds for which it goes on answering after SIGTERM, not ready, until"
+        " load balancers send it no more",
+    )
     api_docs: bool = Field(True, description="whether the API describes itself at /docs and /openapi.json, to anybody")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port of /metrics and the health pages; 0: any")
 

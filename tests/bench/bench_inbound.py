@@ -1,8 +1,8 @@
 """A storm of webhooks beside people who choose by another way in: nothing is lost, and how much longer they wait.
 
 As docs/inbound-webhooks.md says of many webhooks, these have an instance of the API of their own, with a tenth of the
-other's weight on the processor. Measured twice: at the door, with the relay at rest and so all that follows it, which
-elsewhere has machines of its own; and with the whole system on this machine.
+other's weight on the processor. Measured twice: at the API alone, with the relay at rest and so all that follows it,
+which elsewhere has machines of its own; and with the whole system on this machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OTHERS = 20.0
 """Withdrawals by another way in, a second."""
 SLOWED_AT_MOST = 1.5
 _NICE = 10
-"""The kernel gives such a process a tenth of what one at 0 gets, where both want the processor."""
+"""The kernel gives such a process a tenth of what one at 0 gets, where both need the processor."""
 _SOURCE = "storm"
 _PATH = f"/v1/inbound/{_SOURCE}"
 _CONNECTIONS = 256
@@ -73,11 +73,11 @@ def _figures(stack: Stack, secret: str) -> list[Figure]:
     _others(stack, "before", seconds=2.0)  # Connections and caches.
     stack.pause("relay")
     try:
-        door = _storm_and_others(stack, url, secret, "at the door", target=SLOWED_AT_MOST)
+        door = _storm_and_others(stack, url, secret, "the API alone", target=SLOWED_AT_MOST)
     finally:
         stack.resume("relay")
     until(lambda: _is_at_rest(stack), seconds=180, what="a system at rest", every=0.5)
-    return [*door, *_storm_and_others(stack, url, secret, "all on this machine")]
+    return [*door, *_storm_and_others(stack, url, secret, "the whole system")]
 
 
 def _storm_and_others(stack: Stack, url: str, secret: str, where: str, *, target: float | None = None) -> list[Figure]:

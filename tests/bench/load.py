@@ -74,10 +74,10 @@ async def _one(session: aiohttp.ClientSession, place: Place, purpose: str) -> Se
         sent_at=sent_at,
         answered_at=now_micros(),
         decision_id=found["decision_id"],
-        recorded_at=_micros(found["recorded_at"]),
+        recorded_at=micros(found["recorded_at"]),
         address_key=found["addresses"][0],
     )
 
 
-def _micros(text: str) -> int:
+def micros(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1_000_000)

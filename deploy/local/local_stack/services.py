@@ -74,6 +74,8 @@ def service(stack: StackSettings, kind: str, *, name: str, ports: Mapping[str, i
     if kind == "api":
         settings["CONSENT_RELAY_API_PORT"] = str(ports["http"])
         pages = (f"http://127.0.0.1:{ports['http']}/openapi.json",)
+    if kind in ("api", "gate"):
+        settings.setdefault(f"CONSENT_RELAY_{kind.upper()}_SHUTDOWN_DELAY", "0")  # No load balancer before it.
     if kind == "gate":
         settings["CONSENT_RELAY_GATE_PORT"] = str(ports["http"])
         settings["CONSENT_RELAY_GATE_API_URL"] = stack.url("api-http")

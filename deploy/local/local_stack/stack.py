@@ -48,8 +48,8 @@ class Stack(AbstractContextManager["Stack"]):
         self._destinations = destinations
         self._stack_settings: StackSettings | None = None
         self._endpoints: Endpoints | None = None
-        self._added: dict[str, int] = {}
-        """By the name of an added instance, the port at which it answers others."""
+        self._added: dict[str, Mapping[str, int]] = {}
+        """The ports of each added instance, by its name."""
 
     @property
     def endpoints(self) -> Endpoints:
@@ -169,14 +169,18 @@ class Stack(AbstractContextManager["Stack"]):
         while f"{kind}-{number}" in self.supervisor.names:
             number += 1
         name = f"{kind}-{number}"
-        self._added[name] = free_port()
-        another = service(self._started, kind, name=name, ports={"metrics": free_port(), "http": self._added[name]})
+        self._added[name] = {"metrics": free_port(), "http": free_port()}
+        another = service(self._started, kind, name=name, ports=self._added[name])
         self.supervisor.add(another.program(), another.probe())
         return name
 
     def added_url(self, name: str) -> str:
         """Where an API or a gate of `add_worker` answers."""
-        return f"http://127.0.0.1:{self._added[name]}"
+        return f"http://127.0.0.1:{self._added[name]['http']}"
+
+    def added_metrics(self, name: str) -> str:
+        """Where an instance of `add_worker` serves its metrics and health pages."""
+        return f"http://127.0.0.1:{self._added[name]['metrics']}"
 
     def state_directory(self, name: str) -> Path:
         """Where the service keeps its local state."""

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import FrameType
 
 import anyio.to_thread
 from fastapi import FastAPI, Request, Response
@@ -211,8 +210,6 @@ def connect_ledger(settings: ApiSettings) -> Ledger:
 
 def serve(settings: ApiSettings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what has begun. The exit code; MisconfiguredError before the start."""
-    import uvicorn
-
     from consent_http import http_server
 
     startup.begin_logs(settings)
@@ -263,17 +260,13 @@ def serve(settings: ApiSettings) -> int:
         inbound=Inbound(sources=sources, metrics=InboundMetrics.on(registry, sources=sources)),
         notify_seconds=settings.erasure_wait,
     )
-    server = uvicorn.Server(
-        http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS)
+    server = http_server.Server(
+        http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS),
+        shutdown_delay=settings.api_shutdown_delay,
+        on_stopping=lambda: health.set_ready(_LOOP, "is shutting down"),
     )
-
-    def on_signal(_: int, __: FrameType | None) -> None:
-        # uvicorn handles signals while it runs, and raises them again once it has finished: the default action
-        # would then kill the process before it has closed its connections.
-        server.should_exit = True
-
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, on_signal)
+        signal.signal(signum, server.stop)
     try:
         server.run()
     finally:

@@ -1,15 +1,13 @@
 """Composition root of the gate: builds the views, the keys and the server, and runs them."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from consent_client import ResolvedTimestamps, SuppressionView, ViewState
@@ -48,14 +46,6 @@ class _Readers(NamedTuple):
         return self.timestamps.failure is not None or any(view.failure is not None for view in self.views.values())
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which end the process by the signal rather than with a code."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def run_gate(settings: GateSettings) -> int:
     """Answer until SIGTERM or SIGINT, then finish what is under way (0); 1 when a view has failed.
 
@@ -92,13 +82,15 @@ def run_gate(settings: GateSettings) -> int:
         limits=RateLimits(settings.rates),
         allow_once=AllowOnceApi(settings.gate_api_url) if settings.gate_api_url is not None else None,
     )
-    server = _Server(
+    server = http_server.Server(
         http_server.config(
             create_app(gate, metrics, docs=settings.gate_docs),
             host=settings.gate_host,
             port=settings.gate_port,
             grace_seconds=_DRAIN_SECONDS,
-        )
+        ),
+        shutdown_delay=settings.gate_shutdown_delay,
+        on_stopping=lambda: health.set_ready("http", "stopping"),
     )
     try:
         return asyncio.run(_serve(server, gate, _Readers(views, timestamps), keys, health, settings))
@@ -110,20 +102,15 @@ def run_gate(settings: GateSettings) -> int:
 
 
 async def _serve(
-    server: uvicorn.Server,
+    server: http_server.Server,
     gate: Gate,
     readers: _Readers,
     keys: KeyFile,
     health: Health,
     settings: GateSettings,
 ) -> int:
-    def stop() -> None:
-        health.set_ready("http", "stopping")
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        signal.signal(number, server.stop)
     monitoring = asyncio.create_task(_monitor(server, gate, readers, keys, health))
     starting = asyncio.create_task(_wait_for_topics_then_start(server, readers, health, settings))
     try:
@@ -137,7 +124,7 @@ async def _serve(
 
 
 async def _wait_for_topics_then_start(
-    server: uvicorn.Server, readers: _Readers, health: Health, settings: GateSettings
+    server: http_server.Server, readers: _Readers, health: Health, settings: GateSettings
 ) -> None:
     """Begin to read once the broker has said that the topics are as wanted; end the process when they are not."""
     topics = settings.topics
@@ -167,12 +154,13 @@ def _why_unusable(state: ViewState) -> str:
     return f"{state.reason} ({causes})" if causes else state.reason
 
 
-async def _monitor(server: uvicorn.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
+async def _monitor(server: http_server.Server, gate: Gate, readers: _Readers, keys: KeyFile, health: Health) -> None:
     """Report on the health page how the parts are; end the process when one of them is broken beyond repair."""
     usable = dict.fromkeys(readers.views, False)
     while not server.should_exit:
         health.heartbeat("http")
-        health.set_ready("http", server.started or "starting")
+        if not server.is_stopping:
+            health.set_ready("http", server.started or "starting")
         for channel, view in readers.views.items():
             state = view.state
             health.set_ready(_health_name(channel), state.usable or _why_unusable(state))

@@ -26,6 +26,13 @@ class GateSettings(KeyringSettings):
     gate_keys_file: ReadableFile = Field(
         description="file of API key digests that `consent-relay keys export --scope check` writes"
     )
+    gate_shutdown_delay: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="seconds for which it goes on answering after SIGTERM, not ready, until"
+        " load balancers send it no more",
+    )
     gate_docs: bool = Field(
         True, description="whether the gate describes itself at /docs and /openapi.json, to anybody"
     )

@@ -40,6 +40,7 @@ def environment(
         "CONSENT_RELAY_KEYRING_FILE": str(keyring_file),
         "CONSENT_RELAY_API_PORT": str(free_port()),
         "CONSENT_RELAY_METRICS_PORT": str(free_port()),
+        "CONSENT_RELAY_API_SHUTDOWN_DELAY": "0",
     }
 
 

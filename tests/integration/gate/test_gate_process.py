@@ -48,6 +48,7 @@ class GateProcess:
                     "CONSENT_RELAY_GATE_PORT": str(self.port),
                     "CONSENT_RELAY_GATE_KEYS_FILE": str(keys_file),
                     "CONSENT_RELAY_METRICS_PORT": str(self.metrics_port),
+                    "CONSENT_RELAY_GATE_SHUTDOWN_DELAY": "0",
                     **environment,
                 },
                 stderr=log,

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from consent_http import http_server, problem_details, request_body
-from consent_http.http_server import BoundedProtocol
+from consent_http.http_server import BoundedProtocol, Server
 from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.long
@@ -21,12 +21,6 @@ SOON = 30.0
 GET = b"GET /early HTTP/1.1\r\nHost: x\r\n"
 
 Deadlines = list[Callable[[], None]]
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def create() -> FastAPI:
@@ -64,8 +58,9 @@ async def deadlines(monkeypatch: pytest.MonkeyPatch) -> Deadlines:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[_Server]:
-    server = _Server(http_server.config(create(), host="127.0.0.1", port=0, grace_seconds=1))
+async def server() -> AsyncIterator[Server]:
+    config = http_server.config(create(), host="127.0.0.1", port=0, grace_seconds=1)
+    server = Server(config, shutdown_delay=3_600, on_stopping=lambda: None)
     serving = asyncio.create_task(server.serve())
     await until_async(lambda: server.started)
     yield server
@@ -74,7 +69,7 @@ async def server() -> AsyncIterator[_Server]:
 
 
 @pytest.fixture
-def port(server: _Server) -> int:
+def port(server: Server) -> int:
     number: int = server.servers[0].sockets[0].getsockname()[1]
     return number
 
@@ -104,7 +99,7 @@ def status(answered: bytes) -> int:
     return int(answered.split(b" ", 2)[1])
 
 
-def connection(server: _Server) -> BoundedProtocol:
+def connection(server: Server) -> BoundedProtocol:
     (only,) = server.server_state.connections
     assert isinstance(only, BoundedProtocol)
     return only
@@ -119,7 +114,7 @@ H2C = (
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, len(H2C)])
-async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server: _Server, port: int, size: int) -> None:
+async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server: Server, port: int, size: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await until_async(lambda: len(server.server_state.connections) == 1)
     protocol = connection(server)
@@ -144,7 +139,7 @@ async def test_a_request_that_asks_for_another_protocol_is_read_as_it_is(server:
     ],
 )
 async def test_a_head_that_does_not_come_ends_the_connection(
-    deadlines: Deadlines, server: _Server, port: int, sent: bytes, answer: int | None
+    deadlines: Deadlines, server: Server, port: int, sent: bytes, answer: int | None
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await until_async(lambda: len(server.server_state.connections) == 1)
@@ -159,7 +154,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(
     "sent", [GET + b"\r\n", b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{"]
 )
 async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_no_handler_reads(
-    deadlines: Deadlines, server: _Server, port: int, sent: bytes
+    deadlines: Deadlines, server: Server, port: int, sent: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
@@ -170,7 +165,7 @@ async def test_a_connection_ends_that_rests_or_goes_on_with_a_body_that_no_handl
     writer.close()
 
 
-async def test_a_request_that_is_being_answered_is_left_alone(deadlines: Deadlines, server: _Server, port: int) -> None:
+async def test_a_request_that_is_being_answered_is_left_alone(deadlines: Deadlines, server: Server, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
     writer.write(head)
@@ -190,7 +185,7 @@ async def test_a_body_that_is_read_has_its_own_deadline(port: int, monkeypatch: 
 
 @pytest.mark.long
 async def test_an_answer_that_the_client_does_not_read_ends_the_connection(
-    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+    server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "READ_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
@@ -255,7 +250,7 @@ async def test_good_requests_share_a_connection(port: int) -> None:
 
 
 async def test_a_client_that_opens_many_connections_keeps_no_other_out(
-    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+    server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 2)
     (first, one), (second, two) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
@@ -270,7 +265,7 @@ async def test_a_client_that_opens_many_connections_keeps_no_other_out(
 
 
 async def test_requests_under_way_are_not_ended_for_others(
-    server: _Server, port: int, monkeypatch: pytest.MonkeyPatch
+    server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -281,3 +276,31 @@ async def test_requests_under_way_are_not_ended_for_others(
     async with asyncio.timeout(SOON):
         assert b" 200 " in await reader.readuntil(b"}")
     writer.close()
+
+
+async def test_while_it_ends_it_answers_and_asks_for_other_connections(server: Server, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + b"\r\n")
+    assert b"connection: close" not in (await reader.readuntil(b"true}")).lower()
+    server.stop(signal.SIGTERM)
+    await until_async(lambda: (b"connection", b"close") in server.config.encoded_headers)
+    writer.write(GET + b"\r\n")
+    answered = await rest(reader)
+    assert status(answered) == 200
+    assert b"connection: close" in answered.lower()
+    writer.close()
+    assert status(await exchange(port, GET + b"\r\n")) == 200
+    assert not server.should_exit
+    server.stop(signal.SIGTERM)
+    await until_async(lambda: server.should_exit)
+
+
+async def test_a_person_at_a_terminal_does_not_wait() -> None:
+    announced: list[bool] = []
+    config = http_server.config(create(), host="127.0.0.1", port=0, grace_seconds=1)
+    server = Server(config, shutdown_delay=3_600, on_stopping=lambda: announced.append(True))
+    serving = asyncio.create_task(server.serve())
+    await until_async(lambda: server.started)
+    server.stop(signal.SIGINT)
+    await asyncio.wait_for(serving, SOON)
+    assert announced == [True]
