@@ -1,5 +1,6 @@
 """Local state restored from Kafka topics: a store of rows and positions, and a reader that fills it."""
 
+from consent_state.compactor import Compactor
 from consent_state.errors import (
     RestoreFailedError,
     RestoreStoppedError,
@@ -16,6 +17,7 @@ from consent_state.store import StateStore, WriteBatch
 
 __all__ = [
     "Batch",
+    "Compactor",
     "Position",
     "Rebuild",
     "RebuildReason",

@@ -25,7 +25,14 @@ from typing import Any
 import msgspec
 import rocksdict
 
-from consent_state.errors import StateStoreCorruptedError, StateStoreLockedError, StateStoreUnavailableError
+from consent_state.compactor import Compactor
+from consent_state.errors import (
+    StateError,
+    StateStoreCorruptedError,
+    StateStoreLockedError,
+    StateStoreUnavailableError,
+)
+from consent_state.key_ranges import KeyRange, joined
 from consent_state.positions import Position, Rebuild, RebuildReason, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -43,12 +50,13 @@ SCAN_ROWS = 1_000
 
 
 class _Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored form of the positions. `at` is seconds since the epoch."""
+    """The stored form of the positions. `at` is seconds since the epoch. `purges`: what is to be compacted still."""
 
     format: int
     partitions: int
     at: float
     positions: list[tuple[str, int, Position]]
+    purges: tuple[KeyRange, ...] = ()
 
 
 _encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -56,9 +64,13 @@ _decode_checkpoint = msgspec.msgpack.Decoder(_Checkpoint).decode
 
 
 class WriteBatch:
-    """Changes that `StateStore.write` applies together. In `delete_range` the second key is not included."""
+    """Changes that `StateStore.write` applies together. Of two keys the second is not included.
 
-    __slots__ = ("delete", "delete_range", "put", "raw")
+    `purge` and `purge_range` change no row: what was stored under these keys before is to leave the database's files,
+    too.
+    """
+
+    __slots__ = ("delete", "delete_range", "purged", "put", "raw")
 
     def __init__(self) -> None:
         # Bound methods of the native batch: a restore calls them a million times.
@@ -66,13 +78,21 @@ class WriteBatch:
         self.put: Callable[[bytes, bytes], None] = self.raw.put
         self.delete: Callable[[bytes], None] = self.raw.delete
         self.delete_range: Callable[[bytes, bytes], None] = self.raw.delete_range
+        self.purged: list[KeyRange] = []
 
     def __len__(self) -> int:
         return int(self.raw.len())
 
+    def purge(self, key: bytes) -> None:
+        self.purged.append((key, key + b"\0"))
+
+    def purge_range(self, start: bytes, stop: bytes) -> None:
+        self.purged.append((start, stop))
+
 
 class StateStore:
-    """Rows and positions in one database. One thread writes, flushes, clears and closes; any thread may read.
+    """Rows and positions in one database. One thread writes, flushes, clears and closes; any thread may read, and one
+    other compacts.
 
     Keys beginning with 0xFF are reserved. After `close` and `destroy`, and after a `clear` that failed, every
     operation raises StateStoreUnavailableError.
@@ -87,6 +107,7 @@ class StateStore:
         block_cache_bytes: int,
         write_buffer_bytes: int,
         on_rebuild: Callable[[Rebuild], None] | None,
+        compactor: Compactor | None,
     ) -> None:
         """Use `open`."""
         self._wanted_path = path
@@ -97,8 +118,14 @@ class StateStore:
         self._block_cache_bytes = block_cache_bytes
         self._write_buffer_bytes = write_buffer_bytes
         self._on_rebuild = on_rebuild
+        self._compactor = compactor
         self._database: Any = None
         self._reading = threading.Lock()
+        self._compacting = threading.Lock()
+        self._purges_lock = threading.Lock()
+        self._purges: tuple[KeyRange, ...] = ()
+        self._purging: tuple[KeyRange, ...] = ()
+        """What is being compacted: pending until that has ended."""
         self._positions: dict[TopicPartition, Position] = {}
         self._without_wal = _without_wal()
         self._flushed = time.monotonic()
@@ -114,6 +141,7 @@ class StateStore:
         block_cache_bytes: int = 8 * MIB,
         write_buffer_bytes: int = 8 * MIB,
         on_rebuild: Callable[[Rebuild], None] | None = None,
+        compactor: Compactor | None = None,
     ) -> StateStore:
         """The store in the directory `path`, created when it does not exist.
 
@@ -121,8 +149,9 @@ class StateStore:
         A store that is damaged, has another format or partition count, or is older than MAX_AGE_SECONDS, is destroyed
         and created again, empty; `rebuild` then holds the reason. A directory that a live process holds (a frozen
         predecessor) is left alone: a temporary sibling takes its place and is removed by `close`. `on_rebuild` gets
-        every reason for which the store starts from nothing, here and in `clear`, to count it. Raises
-        StateStoreUnavailableError when the file system does not let a database be created.
+        every reason for which the store starts from nothing, here and in `clear`, to count it. `compactor` is asked to
+        call `compact` whenever something is to be purged; None: the caller does. Raises StateStoreUnavailableError when
+        the file system does not let a database be created.
         """
         store = cls(
             path,
@@ -131,6 +160,7 @@ class StateStore:
             block_cache_bytes=block_cache_bytes,
             write_buffer_bytes=write_buffer_bytes,
             on_rebuild=on_rebuild,
+            compactor=compactor,
         )
         try:
             rebuild = store._open_existing()
@@ -138,7 +168,13 @@ class StateStore:
             rebuild = Rebuild(RebuildReason.CORRUPTED, str(error))
         if rebuild is not None:
             store.clear(rebuild)
+        store._request_compaction()
         return store
+
+    @property
+    def path(self) -> Path:
+        """The directory that is in use."""
+        return self._path
 
     @property
     def positions(self) -> Mapping[TopicPartition, Position]:
@@ -187,7 +223,10 @@ class StateStore:
         What a crash of the process loses is a suffix of the writes, of a minute at most, positions included.
         """
         merged = self._positions
-        if positions is not None or forgotten:
+        if batch.purged:
+            with self._purges_lock:
+                self._purges = joined(self._purges, batch.purged)
+        if positions is not None or forgotten or batch.purged:
             known = {at: position for at, position in self._positions.items() if at not in forgotten}
             merged = {**known, **(positions or {})}
             checkpoint = _Checkpoint(
@@ -195,6 +234,7 @@ class StateStore:
                 partitions=self._partitions,
                 at=time.time(),
                 positions=[(at.topic, at.partition, position) for at, position in merged.items()],
+                purges=self._pending_purges(),
             )
             batch.put(_POSITIONS_KEY, _encode_checkpoint(checkpoint))
         with self._rocksdb_errors() as database:
@@ -203,6 +243,35 @@ class StateStore:
                 database.flush(wait=False)
                 self._flushed = time.monotonic()
         self._positions = merged
+        if batch.purged:
+            self._request_compaction()
+
+    def compact(self) -> int:
+        """Return when the files hold nothing any more of what was to be purged at the call; the ranges of it.
+
+        Takes seconds where the store is large. A close ends it, and what is left is compacted after the next `open`; so
+        is what was done, where nothing has been written since. Raises StateStoreCorruptedError.
+        """
+        with self._compacting:
+            database = self._database
+            with self._purges_lock:
+                self._purging, self._purges = self._purges, ()
+            ranges = self._purging
+            if database is None or not ranges:
+                return 0
+            try:
+                with self._rocksdb_errors():
+                    database.flush()
+                    for start, stop in ranges:
+                        database.compact_range(start, stop, _beside_others())
+            except StateError:
+                if self._database is database:
+                    raise
+            if self._database is not database:
+                return 0  # Cut short.
+            with self._purges_lock:
+                self._purging = ()
+            return len(ranges)
 
     def flush(self) -> None:
         """Return when everything written is in the database's files and outlives a crash."""
@@ -287,6 +356,7 @@ class StateStore:
         self._positions = {
             TopicPartition(topic, partition): position for topic, partition, position in checkpoint.positions
         }
+        self._purges = checkpoint.purges
         return None
 
     def _open_database(self) -> Any:
@@ -326,16 +396,33 @@ class StateStore:
             _raise_if_damaged(database, rows[-1][0] if rows else start, within)
         return rows
 
+    def _pending_purges(self) -> tuple[KeyRange, ...]:
+        with self._purges_lock:
+            return (*self._purging, *self._purges)
+
+    def _request_compaction(self) -> None:
+        if self._compactor is not None and self._purges:
+            self._compactor.request(self)
+
     def _close_database(self) -> None:
         with self._reading:
             database, self._database = self._database, None
             self._positions = {}
             if database is None:
                 return
+            cancelled = self._compacting.locked()
+            if cancelled:
+                database.cancel_all_background(False)  # It flushes first; afterwards `close` reports that it cannot.
+            with self._compacting:
+                self._purges = self._purging = ()
             try:
                 database.close()
             except Exception as error:  # a damaged database reports its damage again; it is closed nevertheless
-                log.warning("closing the local state", extra={"directory": str(self._path), "error": str(error)})
+                log.log(
+                    logging.DEBUG if cancelled else logging.WARNING,
+                    "closing the local state",
+                    extra={"directory": str(self._path), "error": str(error)},
+                )
 
     def _remove_directory(self) -> bool:
         """Remove the directory, unless another process holds it. Returns whether a new database can take its place."""
@@ -383,4 +470,10 @@ def _raise_if_damaged(database: Any, start: bytes, within: Any) -> None:
 def _without_wal() -> Any:
     options: Any = rocksdict.WriteOptions()
     options.disable_wal = True
+    return options
+
+
+def _beside_others() -> Any:
+    options: Any = rocksdict.CompactOptions()
+    options.set_exclusive_manual_compaction(False)  # Else RocksDB's own compactions wait, and then the writer does.
     return options

@@ -19,7 +19,7 @@ from consent_kafka.resolved import StalenessLimits
 from consent_kafka.transport import ChunkApp, StreamSpec, TransportMetrics, build, run
 from consent_privacy.keyring import Keyring
 from consent_service.health import Health, serve_metrics
-from consent_state import StateStore, table_consumer
+from consent_state import Compactor, StateStore, table_consumer
 from propagator.config.model import Destination
 from propagator.metrics import Metrics
 from propagator.sending.destination_worker import DestinationWorker
@@ -62,16 +62,18 @@ def run_propagator(settings: PropagatorSettings, destinations: Sequence[Destinat
     server = serve_metrics(registry, health, settings.metrics_host, settings.metrics_port)
     gc.freeze()  # What was imported and built until now stays: it is not searched.
     gc.set_threshold(COLLECT_AFTER)
+    propagator.compactor.start()
     try:
         propagator.reader.start()
         return run([propagator.app()])
     finally:
         propagator.reader.stop()
+        propagator.compactor.close()
         server.close()
 
 
 class Propagator:
-    """The parts of one process. Nothing runs before `reader.start` and the app do."""
+    """The parts of one process. Nothing runs before `reader.start`, `compactor.start` and the app do."""
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class Propagator:
         self._records = RecordBuilder(self._codec, self._topics, settings.propagator_name)
         self._make_worker = make_worker or self._worker
         self._loop_share = LoopShare(time.monotonic)
+        self.compactor = Compactor()
         self.reader = self._reader()
         self.states = {
             each.name: TableDestinationState(
@@ -194,7 +197,7 @@ class Propagator:
         self._state_metrics.clock_offset.set_function(broker_watch.clock_check.offset_seconds)
         tables = [
             PartitionTables(
-                _open_store(directory / str(partition), settings.partitions),
+                _open_store(directory / str(partition), settings.partitions, self.compactor),
                 partition,
                 topics=table_topics,
                 destinations=self._planned,
@@ -233,7 +236,7 @@ def _planned(destination: Destination, keyring: Keyring) -> PlannedDestination:
     )
 
 
-def _open_store(path: Path, partitions: int) -> StateStore:
+def _open_store(path: Path, partitions: int, compactor: Compactor) -> StateStore:
     share = max(1, CACHE_MIB // partitions) * MIB
     return StateStore.open(
         path,
@@ -241,6 +244,7 @@ def _open_store(path: Path, partitions: int) -> StateStore:
         partitions=partitions,
         block_cache_bytes=share,
         write_buffer_bytes=share,
+        compactor=compactor,
     )
 
 

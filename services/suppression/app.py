@@ -11,6 +11,7 @@ from consent_kafka.transport import TransportMetrics, build, run
 from consent_service import startup
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health, serve_metrics
+from consent_state import Compactor
 from suppression.merge.seals import seal_rank
 from suppression.merge_stream import GROUP, MergePartitionFactory
 from suppression.metrics import MergeMetrics
@@ -43,6 +44,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
         clock_check = ClockCheck()
         health.watch("clock", clock_check.readiness)
         metrics.clock_offset.set_function(clock_check.offset_seconds)
+        compactor = Compactor()
         stage = MergePartitionFactory(
             topics=topics,
             partitions=settings.partitions,
@@ -57,6 +59,7 @@ def run_suppression(settings: SuppressionSettings) -> int:
             client_config=settings.kafka_client,
             clock_check=clock_check,
             seal_rank=seal_rank(keyring),
+            compactor=compactor,
         )
         app = build(
             stage.stream(),
@@ -68,9 +71,11 @@ def run_suppression(settings: SuppressionSettings) -> int:
             session_timeout=settings.suppression_session_timeout,
         )
         stage.fail = app.fail
+        compactor.start()
         try:
             return run([app])
         finally:
             stage.close()
+            compactor.close()
     finally:
         server.close()

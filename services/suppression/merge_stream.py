@@ -20,7 +20,7 @@ from consent_kafka.transport import Ownership, StreamSpec
 from consent_service.clock import now_micros
 from consent_service.clock_check import ClockCheck
 from consent_service.health import Health
-from consent_state import table_consumer
+from consent_state import Compactor, table_consumer
 from suppression.merge.lanes import Lane
 from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
@@ -60,8 +60,11 @@ class MergePartitionFactory:
         clock_check: ClockCheck | None = None,
         client_config: Mapping[str, Any] | None = None,
         seal_rank: SealRank = any_seal,
+        compactor: Compactor | None = None,
     ) -> None:
-        """`open_dead_letters` is called in the loop; `client_config` holds security settings by librdkafka's names."""
+        """`open_dead_letters` is called in the loop; `client_config` holds security settings by librdkafka's names.
+
+        `compactor`: what erasures replace leaves the files of the local state by it."""
         self._topics = topics
         self._partitions = partitions
         # By instance: a frozen worker keeps its state locked while another takes the partition over.
@@ -76,6 +79,7 @@ class MergePartitionFactory:
         self._clock_check = clock_check or ClockCheck()
         self._client_config = client_config
         self._seal_rank = seal_rank
+        self._compactor = compactor
         self._admin = clients.admin(bootstrap, {"log_level": 2, **(client_config or {})})
         self._list_topics = ListTopics(
             inputs={Lane.LIVE: topics.changes, Lane.BULK: topics.changes_bulk},
@@ -199,6 +203,7 @@ class MergePartitionFactory:
                 self._state_dir / str(partition),
                 partitions=self._partitions,
                 on_rebuild=lambda rebuild: self._metrics.state_rebuilds.labels(rebuild.reason).inc(),
+                compactor=self._compactor,
             ),
             seal_rank=self._seal_rank,
             metrics=self._metrics,

@@ -68,6 +68,16 @@ def entry_key(channel: str, address_key: str) -> bytes:
     return entry_prefix(channel) + address_key.encode()
 
 
+def is_entry(key: bytes) -> bool:
+    return key.startswith(b"e")
+
+
+def parse_entry_key(key: bytes) -> tuple[str, bytes]:
+    """Channel and address key of an entry's key."""
+    channel, _, address_key = key[1:].partition(b"\0")
+    return channel.decode(), address_key
+
+
 def pack_entry_fields(offset: int, append_time: int, value: bytes) -> bytes:
     return _ENTRY_HEADER.pack(offset, append_time, False) + value
 
@@ -83,6 +93,11 @@ def unpack_entry(data: bytes) -> StoredEntry:
     return StoredEntry(
         offset=offset, append_time=append_time, reported=reported, value=bytes(data[_ENTRY_HEADER.size :])
     )
+
+
+def entry_value(data: bytes) -> bytes:
+    """The record of an entry alone."""
+    return data[_ENTRY_HEADER.size :]
 
 
 def rows_of_others(table: bytes, channels: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:

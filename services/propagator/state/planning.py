@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consent_contracts import entry_layout
 from consent_contracts.codec import Codec
 from consent_contracts.decisions import KEY_ID, choices
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
@@ -62,6 +63,9 @@ class RecordDecoder:
         self._list_topics = list_topics
         self._state_topic = state_topic
         self._unknown_schemas = unknown_schemas or UnknownSchemas()
+        self._own_headers = {
+            channel: b"\0" + codec.schema_id(topic).to_bytes(4, "big") for channel, topic in list_topics.items()
+        }
         self._entries = RecentValues[ListEntry](_KEPT_BYTES)
         self._rows = RecentValues[Mapping[str, DeliveredTarget]](_KEPT_BYTES)
 
@@ -105,6 +109,13 @@ class RecordDecoder:
         )
         self._entries.keep((channel, address_key, value), entry, len(value))
         return entry
+
+    def erased_at(self, channel: str, address_key: bytes, value: bytes) -> int | None:
+        """When the last erasure took place that concerned this entry, micros; 0: perhaps there was one. Cheap: nothing
+        is decoded."""
+        if not value.startswith(self._own_headers[channel]):
+            return entry_layout.UNREADABLE
+        return entry_layout.erased_at(value, address_key)
 
     def delivered(self, value: bytes | None, *, read_at: float | None = None) -> Mapping[str, DeliveredTarget]:
         """An address's row, by target. Raises UnreadableError and RegistryUnavailableError."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consent_contracts import lane_header
+from consent_contracts.entry_layout import UNREADABLE
 from consent_contracts.errors import InvalidRecordError, RegistryUnavailableError, UnreadableError
 from consent_kafka import clients
 from consent_service.clock import now_micros
@@ -251,6 +252,7 @@ class PartitionTables:
                 writes.delete(changed_key)
             else:
                 writes.put(changed_key, changed)
+        self._purge_erased(changes, writes)
         counted = self._replan(touched, changes, writes, applied.offers)
         self.store.write(writes, positions={batch.partition: batch.position for batch in batches})
         self._counts += counted
@@ -348,15 +350,19 @@ class PartitionTables:
                 if message.value():
                     put(layout.RESOLVED_KEY, layout.pack_resolved(message.timestamp()[1] * _MILLI, message.value()))
         else:
-            prefix, pack = layout.entry_prefix(self.topics.lists[topic]), layout.pack_entry_fields
+            channel, pack, erased_at = self.topics.lists[topic], layout.pack_entry_fields, self._decoder.erased_at
+            prefix = layout.entry_prefix(channel)
             for message in batch.messages:
                 key, value, append_time = message.key(), message.value(), message.timestamp()[1] * _MILLI
                 if not key or not key.isascii():
                     self._report_key(message, append_time)
                 elif value is None:
                     delete(prefix + key)
+                    writes.purge(prefix + key)
                 else:
                     put(prefix + key, pack(message.offset(), append_time, value))
+                    if erased_at(channel, key, value) is not None:
+                        writes.purge(prefix + key)  # An older record of the address may just have been stored.
 
     def resolved(self) -> tuple[int, bytes] | None:
         """Append time in micros and value of the newest ListResolved record that was read."""
@@ -392,6 +398,21 @@ class PartitionTables:
             return
         for destination in self._by_channel[channel]:
             touched[destination.name, address_key] = destination
+
+    def _purge_erased(self, changes: Mapping[bytes, bytes | None], writes: WriteBatch) -> None:
+        """What an erasure replaces leaves the files too; once, not with each later change of the entry."""
+        erased = {key: self._erased_at(key, stored) for key, stored in changes.items() if layout.is_entry(key)}
+        suspected = {key: moment for key, moment in erased.items() if moment is not None}
+        for (key, moment), before in zip(suspected.items(), self.store.get(list(suspected)), strict=True):
+            if before is not None and (moment == UNREADABLE or self._erased_at(key, before) != moment):
+                writes.purge(key)
+
+    def _erased_at(self, key: bytes, stored: bytes | None) -> int | None:
+        """As `RecordDecoder.erased_at`, of a row."""
+        if stored is None:
+            return UNREADABLE
+        channel, address_key = layout.parse_entry_key(key)
+        return self._decoder.erased_at(channel, address_key, layout.entry_value(stored))
 
     def _report_key(self, message: Any, append_time: int) -> None:
         at = TopicPartition(message.topic(), self.partition)
@@ -594,6 +615,7 @@ class PartitionTables:
         for table in (b"e", b"u"):
             for start, stop in layout.rows_of_others(table, self.topics.lists.values()):
                 writes.delete_range(start, stop)
+                writes.purge_range(start, stop)  # No erasure reaches them any more.
         self.store.write(writes, forgotten=others)
 
     def _scan_unplanned(self, channel: str, limit: int | None) -> Iterator[tuple[bytes, bytes]]:

@@ -78,6 +78,15 @@ def merge(
     return merged
 
 
+def newly_erased(entries: Mapping[EntryKey, AddressEntry], current: Mapping[EntryKey, AddressEntry]) -> list[EntryKey]:
+    """Those of `entries` that an erasure has replaced since they were as `current` has them."""
+    return [
+        key
+        for key, entry in entries.items()
+        if entry.erased_at is not None and (key not in current or current[key].erased_at != entry.erased_at)
+    ]
+
+
 def _without_the_lesser_seal(
     before: AddressEntry, change: AddressEntry, rank: SealRank
 ) -> tuple[AddressEntry, AddressEntry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from consent_contracts.codec import Codec
@@ -30,7 +30,7 @@ from suppression.errors import (
 )
 from suppression.merge.lanes import Lane
 from suppression.merge.record_clock import RecordClock
-from suppression.merge.rule import EntryKey, fail_closed_entry, merge
+from suppression.merge.rule import EntryKey, fail_closed_entry, merge, newly_erased
 from suppression.merge.seals import SealRank, any_seal
 from suppression.metrics import MergeMetrics
 from suppression.partition.restore import StateRestorer
@@ -280,7 +280,7 @@ class MergePartition:
                 merged.entries, current, now, bulk=lane is Lane.BULK, rewrites=merged.rewrites
             )
         if written.rows:
-            self._write(written, was_due)
+            self._write(written, was_due, newly_erased(written.entries, current))
         mismatches = [tenant_mismatch(chunk.sources[position]) for position in merged.tenant_mismatches]
         rejected = [*chunk.rejected, *mismatches]
         self._metrics.truncated_entries.inc(written.truncated)
@@ -343,7 +343,7 @@ class MergePartition:
             self._store.remove_expiry(none)
         return len(dates) == EXPIRY_BATCH
 
-    def _write(self, written: OutputBatch, was_due: Mapping[EntryKey, int]) -> None:
+    def _write(self, written: OutputBatch, was_due: Mapping[EntryKey, int], erased: Collection[EntryKey] = ()) -> None:
         assert self._store is not None
         began = time.perf_counter()
         try:
@@ -354,7 +354,7 @@ class MergePartition:
         self._metrics.transaction_seconds.observe(time.perf_counter() - began)
         self._ends = {**self._ends, **ends}
         # Only now: a store that holds an aborted transaction would take a revocation for written.
-        self._store.write(written.entries, self._after(ends), due=written.due, was_due=was_due)
+        self._store.write(written.entries, self._after(ends), due=written.due, was_due=was_due, erased=erased)
         for channel, topic in self._serde.topic_of.items():
             self._metrics.entries_written.labels(channel).inc(sum(1 for row in written.rows if row.topic == topic))
 

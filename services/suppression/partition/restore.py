@@ -15,6 +15,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AdminClient
 
+from consent_contracts import entry_layout
 from consent_contracts.codec import Codec
 from consent_contracts.errors import UnreadableError
 from consent_kafka import clients
@@ -124,7 +125,11 @@ class StateRestorer:
                 self._unrecognised.append((_unrecognised(message), wrong))
             elif value is None:
                 writes.delete(prefix + key)
+                writes.purge(prefix + key)
             elif value[:5] in known or self._is_entry(message, read_at):
+                if value[:5] not in ours or entry_layout.erased_at(value, key) is not None:
+                    # An older record of the address may just have been stored.
+                    writes.purge(prefix + key)
                 # Of values that are not laid out as this version writes them, only the headers give an expiry time.
                 expires = value[:5] not in ours or may_expire(value)
                 put_row(writes, prefix + key, value, read_next_expiry(clients.headers(message)) if expires else None)

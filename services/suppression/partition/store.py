@@ -8,14 +8,14 @@ is the compact form (a MessagePack array). An index of expiry times leads to the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from consent_contracts.decisions import AddressEntry
-from consent_state import Position, Rebuild, StateStore, TopicPartition, WriteBatch
+from consent_state import Compactor, Position, Rebuild, StateStore, TopicPartition, WriteBatch
 from consent_state.store import MIB
 from suppression.merge.rule import EntryKey
 
@@ -46,7 +46,14 @@ class EntryStore:
         self.state = state
 
     @classmethod
-    def open(cls, path: Path, *, partitions: int, on_rebuild: Callable[[Rebuild], None] | None = None) -> EntryStore:
+    def open(
+        cls,
+        path: Path,
+        *,
+        partitions: int,
+        on_rebuild: Callable[[Rebuild], None] | None = None,
+        compactor: Compactor | None = None,
+    ) -> EntryStore:
         """As `StateStore.open`: damaged state is replaced by an empty store, StateStoreUnavailableError is raised."""
         return cls(
             StateStore.open(
@@ -56,6 +63,7 @@ class EntryStore:
                 block_cache_bytes=16 * MIB,
                 write_buffer_bytes=32 * MIB,
                 on_rebuild=on_rebuild,
+                compactor=compactor,
             )
         )
 
@@ -70,10 +78,12 @@ class EntryStore:
         *,
         due: Mapping[EntryKey, int] | None = None,
         was_due: Mapping[EntryKey, int] | None = None,
+        erased: Collection[EntryKey] = (),
     ) -> None:
         """Entries that are committed to the topics, and the positions after them.
 
-        `due` gives the new expiry times, `was_due` those that `get` returned.
+        `due` gives the new expiry times, `was_due` those that `get` returned. What was stored of those that are
+        `erased` leaves the files too.
         """
         due, was_due = due or {}, was_due or {}
         batch = self.state.batch()
@@ -87,6 +97,8 @@ class EntryStore:
             if old is not None and old != expiry:
                 batch.delete(_expiry_row(old, key))
             put_row(batch, key, data, expiry)
+        for entry_key in erased:
+            batch.purge(_row_key(entry_key))
         self.state.write(batch, positions=positions)
 
     def expiring_before(self, now: int, limit: int) -> list[tuple[int, EntryKey]]:

@@ -17,6 +17,7 @@ from consent_contracts import AddressEntry, Codec, Topics, UnreadableError, entr
 from consent_kafka import clients
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from consent_state import Compactor
 from suppression.merge_stream import MergePartitionFactory
 from suppression.metrics import MergeMetrics
 from suppression.partition.merge_partition import MergePartition
@@ -74,6 +75,7 @@ class Rig:
     topics: Topics
     state_dir: Path
     metrics: MergeMetrics = field(default_factory=lambda: MergeMetrics.on(CollectorRegistry()))
+    compactor: Compactor | None = None
 
     def __post_init__(self) -> None:
         self.unrecognised_at_open: list[Rejected] = []
@@ -99,6 +101,7 @@ class Rig:
             health=Health(),
             bootstrap=self.kafka,
             client_config=client_config,
+            compactor=self.compactor,
         )
 
     @contextmanager

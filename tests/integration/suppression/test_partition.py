@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from consent_contracts import Topics, entry_from_change
 from consent_contracts.verdict import verdict
 from consent_kafka import clients as kafka_clients
-from consent_state import Position
+from consent_state import Compactor, Position
 from suppression.errors import StoppedError
 from suppression.merge.size_limit import OVERFLOW_SUBJECT
 from suppression.partition.store import EntryStore
@@ -242,6 +243,38 @@ def test_erased_address_is_forgotten(rig: Rig) -> None:  # R33
             ]
         )
     assert statuses(rig.entries()) == {"k1.1": ["given"]}
+
+
+def test_what_an_erasure_replaces_leaves_the_files_of_the_local_state(rig: Rig) -> None:  # R33
+    secret = uuid4().bytes
+
+    def on_disk() -> bool:
+        return any(secret in file.read_bytes() for file in rig.state_dir.rglob("*") if file.is_file())
+
+    erasure = {
+        "subject_ref": None,
+        "purpose": "*",
+        "status": "objected",
+        "decision_id": "d9",
+        "sealed_address": None,
+        "effective_at": NOW + 60 * SECOND,
+        "recorded_at": NOW + 60 * SECOND,
+        "erased_at": NOW + 60 * SECOND,
+    }
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1, sealed_address=b"s1:" + secret)])
+    assert on_disk()
+    compactor = Compactor(delay_seconds=0)
+    compactor.start()
+    rig.compactor = compactor
+    with rig.partition("a") as merging:
+        merging.merge([rig.change(1, **erasure)])
+        until(lambda: not on_disk(), what="the secret has left the files")
+    # A new instance restores both records, where the topic has not been compacted.
+    with rig.partition("b"):
+        until(lambda: not on_disk(), what="the secret is not restored")
+    compactor.close()
+    assert [entry.sealed_address for entry in rig.entries().values()] == [None]
 
 
 def test_older_writer_is_fenced_and_the_newest_state_is_kept(rig: Rig) -> None:  # R43

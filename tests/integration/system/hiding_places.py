@@ -14,6 +14,8 @@ from consent_contracts import Topics
 from local_stack.endpoints import Endpoints
 from tests.support.topic_records import records
 
+_PART = 8
+
 
 class Place(NamedTuple):
     """Something that was kept, and where."""
@@ -57,6 +59,21 @@ def files(directory: Path, *, but: str) -> Iterator[Place]:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and but not in path.relative_to(directory).as_posix():
             yield Place(str(path.relative_to(directory)), path.read_bytes())
+
+
+def local_state(directory: Path, *hidden: str | bytes) -> set[str]:
+    """The services with a file of local state that holds one of these: random texts or bytes.
+
+    RocksDB compresses its blocks by LZ4, which shortens what was there before: a part of a random value is always
+    there as it is.
+    """
+    parts = [secret[at : at + _PART] for secret in map(_bytes, hidden) for at in range(len(secret) - _PART + 1)]
+    assert parts
+    return {
+        place.name.partition("/")[0]
+        for place in files(directory, but="sandbox")
+        if any(part in place.content for part in parts)
+    }
 
 
 def metrics(endpoints: Endpoints) -> Iterator[Place]:

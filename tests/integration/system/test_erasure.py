@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +31,7 @@ def client(system: Stack) -> Iterator[httpx.Client]:
 
 
 def test_an_erased_person_is_nowhere_and_is_refused_everywhere(system: Stack, client: httpx.Client) -> None:
-    endpoints, ref = system.endpoints, f"erased-{uuid4().hex}"
+    endpoints, ref = system.endpoints, f"erased-{secrets.token_urlsafe(24)}"
     permission = {
         "channel": "sms",
         "address": ADDRESS,
@@ -46,6 +48,12 @@ def test_an_erased_person_is_nowhere_and_is_refused_everywhere(system: Stack, cl
     (key,) = (key for key, each in entries.items() if ref in {one["subject_ref"] for one in each["decisions"]})
     sealed = entries[key]["sealed_address"]
     assert sealed
+
+    def in_both_stores() -> bool:
+        submit(client, endpoints, permission)  # Each write may be the one that is flushed to the disk.
+        return local_state(system, ref) == local_state(system, sealed) == {"suppression", "propagator"}
+
+    until(in_both_stores, what="the search of the local stores finds what is there", every=1.0)
 
     begun = client.post(f"{endpoints.api}/v1/rights/erasures", json={"subject_ref": ref})
     assert begun.status_code == 202, begun.text
@@ -73,10 +81,18 @@ def test_an_erased_person_is_nowhere_and_is_refused_everywhere(system: Stack, cl
     for topic in compacted(endpoints):
         last = {(each.partition(), each.key()): each.value() for each in records(endpoints.kafka, topic)}
         assert not [each for each in last.values() if each is not None and found_in(each, ref, sealed)], topic
+    until(lambda: not local_state(system, ref, sealed), what="the local stores hold it no more", every=1.0)
+    traces = (ref.encode(), sealed, ADDRESS.removeprefix("+").encode())
+    logs = hiding_places.files(Path(endpoints.logs), but="sandbox")
+    assert [place.name for place in logs if any(trace in place.content for trace in traces)] == []
 
     again = client.post(f"{endpoints.api}/v1/decisions", json=permission, headers={"Idempotency-Key": f'"{uuid4()}"'})
     assert (again.status_code, again.json()["errors"][0]["detail"]) == (422, "erased")
     assert not gate(client, endpoints)["permitted"]
+
+
+def local_state(system: Stack, *hidden: str | bytes) -> set[str]:
+    return hiding_places.local_state(system.directory / "state", *hidden)
 
 
 def found_in(content: bytes, ref: str, sealed: bytes) -> bool:

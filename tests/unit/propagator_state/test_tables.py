@@ -25,6 +25,7 @@ from propagator.state.scan import Scanner
 from propagator.state.session import SenderSession
 from propagator.state.tables import PLANNED_AT_ONCE, Applied, PartitionTables, TableTopics
 from propagator.state.unknown_schemas import UnknownSchemas
+from tests.support.waiting import until
 
 LIST, STATE, RESOLVED = "suppression.sms.v1", "propagation.state.default.v1", "suppression.resolved.v1"
 MAIL = "suppression.email.v1"
@@ -144,7 +145,15 @@ class Bench:
         self.reported.append(offset)
 
     def entry(
-        self, key: str, recorded_at: int, *, bulk: bool = False, purpose: str = "news", tenant: str = "acme"
+        self,
+        key: str,
+        recorded_at: int,
+        *,
+        bulk: bool = False,
+        purpose: str = "news",
+        tenant: str = "acme",
+        sealed: bytes | None = b"s",
+        erased_at: int | None = None,
     ) -> bytes:
         decision = Decision(
             decision_id=str(uuid4()),
@@ -155,7 +164,14 @@ class Bench:
             recorded_at=recorded_at,
             bulk=bulk,
         )
-        made = AddressEntry(tenant=tenant, channel="sms", address_key=key, sealed_address=b"s", decisions=(decision,))
+        made = AddressEntry(
+            tenant=tenant,
+            channel="sms",
+            address_key=key,
+            sealed_address=sealed,
+            decisions=(decision,),
+            erased_at=erased_at,
+        )
         self.last_decision = decision.decision_id
         return self.codec.encode(LIST, entry_to_avro(made, recorded_at))
 
@@ -643,3 +659,68 @@ def test_rows_of_channels_that_begin_alike_are_not_mixed_up() -> None:
         for channel in ("email", "sms", "sms-1", "sms-2", "sms-22", "sms2", "voice")
     }
     assert [channel for channel, found in inside.items() if not found] == ["sms", "sms-2"]
+
+
+SECRET = b"sealed: 7d1f0c5a9e3b48268f41"
+
+
+def on_disk(bench: Bench) -> bool:
+    """Whether any file of the tables holds the secret."""
+    return any(SECRET in file.read_bytes() for file in bench.directory.rglob("*") if file.is_file())
+
+
+def store_secret(bench: Bench) -> None:
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 50, sealed=SECRET)), ("h1.b", bench.entry("h1.b", 50)))
+    bench.tables.store.flush()
+    assert on_disk(bench)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize("tombstone", [False, True])
+def test_what_an_erasure_replaces_leaves_the_files(bench: Bench, bulk: bool, tombstone: bool) -> None:  # R33
+    store_secret(bench)
+    bench.apply(LIST, ("h1.b", bench.entry("h1.b", 60)), bulk=bulk)
+    assert bench.tables.store.compact() == 0
+    erased = None if tombstone else bench.entry("h1.a", 70, sealed=None, erased_at=70)
+    bench.apply(LIST, ("h1.a", erased), bulk=bulk)
+    assert bench.tables.store.compact() == 1
+    until(lambda: not on_disk(bench), what="the secret has left the files")
+
+
+def test_later_changes_of_an_erased_entry_are_not_compacted_again(bench: Bench) -> None:
+    store_secret(bench)
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 70, sealed=None, erased_at=70)))
+    assert bench.tables.store.compact() == 1
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 80, sealed=b"s", erased_at=70)))
+    assert bench.tables.store.compact() == 0
+    bench.apply(LIST, ("h1.a", bench.entry("h1.a", 90, sealed=None, erased_at=90)))
+    assert bench.tables.store.compact() == 1
+
+
+def test_an_entry_of_another_schema_counts_as_erased(bench: Bench) -> None:
+    store_secret(bench)
+    value = bench.entry("h1.a", 70)
+    bench.apply(LIST, ("h1.a", b"\0\0\0\0\x63" + value[5:]))
+    assert bench.tables.store.compact() == 1
+
+
+def test_a_bulk_restore_leaves_nothing_of_what_was_erased_since(bench: Bench) -> None:  # R33
+    for number, sealed, erased_at in ((1, SECRET, None), (2, None, 70)):
+        value = bench.entry("h1.a", 50, sealed=sealed, erased_at=erased_at)
+        writes = bench.tables.store.batch()
+        at = TopicPartition(LIST, 0)
+        batch = Batch(at, [Message(LIST, number, "h1.a", value)], Position("id", number + 1))
+        bench.tables.apply_unplanned(batch, writes)
+        bench.tables.store.write(writes, positions={at: batch.position})
+        bench.tables.store.flush()
+    assert on_disk(bench)
+    assert bench.tables.store.compact() == 1
+    until(lambda: not on_disk(bench), what="the secret has left the files")
+
+
+def test_a_list_that_is_read_no_more_leaves_the_files(bench: Bench) -> None:  # R33
+    store_secret(bench)
+    bench.topics = TableTopics(lists={MAIL: "email"}, state=STATE, resolved=RESOLVED)
+    bench.reopen(planned("crm", channel="email"))
+    assert bench.tables.store.compact() > 0
+    until(lambda: not on_disk(bench), what="the secret has left the files")
