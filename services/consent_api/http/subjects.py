@@ -44,7 +44,8 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
         path,
         operation_id="linkAddresses",
         summary="Link addresses to a subject",
-        description="Each inherits what the subject refused before its first use. Linked ones stay as they are.",
+        description="Each inherits what the subject refused before its first use. Linked ones stay as they are."
+        " A subject or an address that has been erased is refused (erased), and nothing of it is stored.",
         responses={
             200: json_response(models.Addresses, "All that are linked now."),
             **responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
@@ -64,7 +65,9 @@ def routes(ledger: Ledger, rules: ValidationRules, dependencies: RequestDependen
                 lambda c, now: links.link(c, ledger.context, tenant=key.tenant, subject_ref=ref, named=named, now=now),
             )
         except SubmissionInvalidError as error:
-            raise rendering.validation_problem(error.faults, kind="too-many-addresses") from None
+            too_many = error.faults[0].code == "too_many_addresses"
+            kind = "too-many-addresses" if too_many else "erased-person"
+            raise rendering.validation_problem(error.faults, kind=kind) from None
         return rendering.respond(rendering.to_linked(found))
 
     @router.delete(

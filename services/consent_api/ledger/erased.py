@@ -7,7 +7,8 @@ and nothing of it is stored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from sqlalchemy import Connection, text
 
@@ -49,9 +50,10 @@ def subject_keys(keyring: Keyring, tenant: str, subject_ref: str) -> tuple[str, 
     return keyring.live_address_keys(tenant, _REFERENCE, hashlib.sha256(subject_ref.encode()).hexdigest())
 
 
-def find(connection: Connection, keyring: Keyring, permissions: Collection[ValidDecision]) -> Erased:
-    """Those of whom the permissions are that have been erased. In one statement, before anything is stored of them."""
-    wanted = {key: person for each in permissions for key, person in _keys(keyring, each).items()}
+def find(connection: Connection, keyring: Keyring, persons: Iterable[tuple[str, ...]]) -> Erased:
+    """Those of these persons, named as in `Erased`, that have been erased. In one statement, before anything of them is
+    stored."""
+    wanted = {key: person for each in persons for key, person in _keys(keyring, each).items()}
     if not wanted:
         return {}
     tenants, keys = zip(*wanted, strict=True)
@@ -61,14 +63,24 @@ def find(connection: Connection, keyring: Keyring, permissions: Collection[Valid
 
 def comes_back(connection: Connection, keyring: Keyring, permission: ValidDecision) -> None:
     """The person has given a new permission: what is sent about them is recorded again."""
-    keys = [key for _, key in _keys(keyring, permission)]
+    keys = [key for person in persons(permission) for _, key in _keys(keyring, person)]
     connection.execute(_COMES_BACK, {"tenant": permission.tenant, "keys": keys})
 
 
 def why_refused(permission: ValidDecision, erased: Mapping[tuple[str, ...], int | None]) -> FieldViolation | None:
     """Why a permission is not recorded; None where no erasure is in its way. Pure."""
-    moments = [erased[person] for person in _persons(permission) if person in erased]
+    moments = [erased[person] for person in persons(permission) if person in erased]
     return _why(permission, moments)
+
+
+def why_not_linked(
+    erased: Mapping[tuple[str, ...], int | None], person: tuple[str, ...], pointer: str
+) -> FieldViolation | None:
+    """Why a subject or an address is not linked: a link is no permission, so that it brings no erased person back.
+    Pure."""
+    if person not in erased:
+        return None
+    return replace(IN_PROGRESS if erased[person] is None else ERASED, pointer=pointer)
 
 
 def why_refused_at(permission: ValidDecision, address: Address) -> FieldViolation | None:
@@ -95,7 +107,8 @@ def _is_given_since(permission: ValidDecision, *, since: int) -> bool:
     return is_dated and permission.effective_at >= permits_after(since)
 
 
-def _persons(permission: ValidDecision) -> list[tuple[str, ...]]:
+def persons(permission: ValidDecision) -> list[tuple[str, ...]]:
+    """Of whom it is: subject and address, as `Erased` names them."""
     found: list[tuple[str, ...]] = []
     if permission.subject_ref is not None:
         found.append((permission.tenant, permission.subject_ref))
@@ -104,10 +117,7 @@ def _persons(permission: ValidDecision) -> list[tuple[str, ...]]:
     return found
 
 
-def _keys(keyring: Keyring, permission: ValidDecision) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(tenant, keyed hash) of each of `_persons`."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for person in _persons(permission):
-        keys = keyring.live_address_keys(*person) if len(person) == 3 else subject_keys(keyring, *person)
-        found.update({(permission.tenant, key): person for key in keys})
-    return found
+def _keys(keyring: Keyring, person: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """By (tenant, keyed hash)."""
+    keys = keyring.live_address_keys(*person) if len(person) == 3 else subject_keys(keyring, *person)
+    return {(person[0], key): person for key in keys}

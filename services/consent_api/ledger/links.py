@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from consent_api.domain.addresses import Address, Named
 from consent_api.domain.fan_out import PublishableDecision, SubjectChannel
 from consent_api.errors import SubmissionInvalidError
-from consent_api.ledger import addresses, subjects, writes
+from consent_api.ledger import addresses, erased, subjects, writes
 from consent_api.ledger.addresses import live_key_ids
 from consent_api.ledger.lanes import Lane
 from consent_api.ledger.pending_writes import PendingWrites
@@ -52,8 +52,10 @@ def link(
     """Link addresses, which inherit the subject's current refusals before their first use; then all that are linked.
 
     The subject is created when new: a tenant may name a person before the first decision. Writes the live outbox,
-    whose time limits the caller has set; so does `unlink`. SubmissionInvalidError when it would have too many.
+    whose time limits the caller has set; so does `unlink`. SubmissionInvalidError when it would have too many, and for
+    those who have been erased: nothing of it is stored.
     """
+    _refuse_erased(connection, context, tenant, subject_ref, named)
     locked = subjects.lock(connection, [(tenant, subject_ref)], now=now)
     subject_id = locked.ids[tenant, subject_ref]
     found = addresses.resolve(connection, context.keyring, dict.fromkeys(named), now=now)
@@ -74,6 +76,16 @@ def link(
     pending.widen(connection, context.keyring, now=now)
     pending.write(connection, now=now)
     return _listed(connection, context, tenant, subject_id)
+
+
+def _refuse_erased(
+    connection: Connection, context: LedgerContext, tenant: str, subject_ref: str, named: Sequence[Named]
+) -> None:
+    persons = {"/subject_ref": (tenant, subject_ref), **{f"/addresses/{at}": each for at, each in enumerate(named)}}
+    found = erased.find(connection, context.keyring, persons.values())
+    faults = [erased.why_not_linked(found, person, pointer) for pointer, person in persons.items()]
+    if refused := [each for each in faults if each is not None]:
+        raise SubmissionInvalidError(refused)
 
 
 def unlink(

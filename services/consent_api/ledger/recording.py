@@ -147,8 +147,8 @@ class _Batch:
 
     def _refuse_erased(self) -> None:
         """Permissions of persons who have been erased are refused before anything of them is stored."""
-        permissions = [each for each in self._fresh if each.status == GIVEN]
-        self._erased = erased.find(self._connection, self._context.keyring, permissions)
+        persons = [person for each in self._fresh if each.status == GIVEN for person in erased.persons(each)]
+        self._erased = erased.find(self._connection, self._context.keyring, persons)
         if not self._erased:
             return
         for at, each in enumerate(self._accepted):

@@ -14,6 +14,7 @@ from consent_api.cli.rights import rights as command
 from consent_api.http import app
 from consent_api.ledger.ledger import Ledger
 from consent_contracts.codec import Codec
+from consent_service.clock import now_micros
 from tests.integration.consent_api.accepted import EVIDENCE_TEXTS
 from tests.integration.consent_api.erasure_rig import ErasureRig
 
@@ -72,6 +73,33 @@ def test_an_erasure_is_previewed_begun_and_certified(client: TestClient, rig: Er
     )
     assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (422, "erased")
     assert client.post("/v1/rights/erasures", json={"subject_ref": "customer-9"}).status_code == 404
+
+
+def test_an_erased_person_is_not_linked_again(client: TestClient, rig: ErasureRig) -> None:
+    where, addresses = f"/v1/subjects/{REF}/addresses", {"addresses": [{"channel": "sms", "address": "+33639987799"}]}
+    begun = rig.begin(subject_ref=REF, notify_seconds=3600)
+    meanwhile = client.put(where, json=addresses)
+    assert meanwhile.status_code == 422
+    assert meanwhile.json()["errors"][0] == {
+        "field": "/subject_ref",
+        "detail": "erasure_in_progress",
+        "cure": meanwhile.json()["cure"],
+    }
+    with rig.owner.begin() as connection:
+        connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
+    rig.finish(begun)
+    refused = client.put(where, json=addresses)
+    assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (422, "erased")
+    assert refused.json()["type"] == "urn:consent-relay:problem:erased-person"
+    of_another = {"addresses": [addresses["addresses"][0], {"channel": "sms", "address": ADDRESS}]}
+    named = client.put("/v1/subjects/customer-9/addresses", json=of_another)
+    assert [each["field"] for each in named.json()["errors"]] == ["/addresses/1"]
+    assert rig.found_in(REF, ADDRESS, "+33639987799", "customer-9") == []
+    # The person gives a permission, and is a person like others.
+    now = now_micros() + 10_000_000
+    since = {"effective_at": now, "recorded_at": now + 1_000_000}
+    rig.record("given", address=ADDRESS, subject_ref=REF, purpose="survey", evidence=EVIDENCE_TEXTS, **since)
+    assert client.put(where, json=addresses).status_code == 200
 
 
 def test_a_hold_refuses_and_is_released(client: TestClient, rig: ErasureRig) -> None:

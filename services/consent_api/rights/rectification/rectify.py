@@ -118,7 +118,7 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
     if asked.subject_ref is not None:
         tenant, ref = asked.tenant, asked.subject_ref
         links.unlink(connection, context, tenant=tenant, subject_ref=ref, named=[asked.old_named], by=asked.by, now=now)
-        links.link(connection, context, tenant=tenant, subject_ref=ref, named=[asked.new_named], now=now)
+        _link(connection, context, tenant, ref, asked.new_named, now=now)
     new = addresses.resolve(connection, keyring, [asked.new_named], now=now)[asked.new_named]
     _carry(connection, context, asked, there, old, new, subject_id, now=now)
     refusals = len(_refusals(there, asked.subject_ref))
@@ -136,6 +136,19 @@ def rectify(connection: Connection, context: LedgerContext, asked: Rectification
             certificate={"refusals": refusals},
         )
     return done
+
+
+def _link(
+    connection: Connection, context: LedgerContext, tenant: str, subject_ref: str, new: Named, *, now: int
+) -> None:
+    try:
+        links.link(connection, context, tenant=tenant, subject_ref=subject_ref, named=[new], now=now)
+    except SubmissionInvalidError as error:
+        faults = [
+            replace(each, pointer="/new_address") if each.pointer.startswith("/addresses") else each
+            for each in error.faults
+        ]
+        raise SubmissionInvalidError(faults) from None
 
 
 def _subject(connection: Connection, context: LedgerContext, asked: Rectification, old: Address, *, now: int) -> int:
