@@ -22,8 +22,9 @@ class HttpError(Exception):
 class ProblemError(HttpError):
     """Raise it anywhere below a route; `install` renders it.
 
-    `kind` is a stable slug, the end of the type URI. `field` is a JSON path such as `addresses[3]`. `cure` says
-    what the caller can do. `errors` lists several faults at once, each a mapping with field, detail and cure."""
+    `kind` is a stable slug, the end of the type URI. `field` is a JSON pointer into the body such as `/addresses/3`, or
+    the name of a parameter or header. `cure` says what the caller can do. `errors` lists several faults at once, each a
+    mapping with field, detail and cure."""
 
     def __init__(
         self,

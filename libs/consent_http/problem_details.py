@@ -40,7 +40,7 @@ SCHEMA: dict[str, Any] = {
         "title": _TEXT,
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {**_TEXT, "description": "what is wrong"},
-        "field": {**_TEXT, "description": "the wrong member of the request, as a path"},
+        "field": {**_TEXT, "description": "what is wrong: a JSON pointer into the body, or a parameter or header"},
         "cure": {**_TEXT, "description": "what the caller can do about it"},
         "errors": {
             "type": "array",

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from consent_http import json_shapes
 from consent_http.errors import ProblemError
 from consent_service.json_logs import redact
 
@@ -16,7 +17,8 @@ BODY_SECONDS = 20.0
 _BOM = b"\xef\xbb\xbf"
 _UNKNOWN_MEMBER = "Object contains unknown field `"
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}(?=`)", re.ASCII)
-_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,199}", re.ASCII)
+_MISSING_MEMBER = re.compile(r"Object missing required field `([A-Za-z0-9_]{1,60})`", re.ASCII)
+_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,200}", re.ASCII)
 """Of our own members: msgspec shows no key that a caller has chosen."""
 _LONGEST_DETAIL = 200
 _SURROGATE = re.compile(
@@ -107,7 +109,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
                 raise
             return decoder.decode(whole)
     except msgspec.ValidationError as error:
-        raise _of_another_shape(str(error)) from None
+        raise _of_another_shape(str(error), decoder.type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProblemError(
             400,
@@ -122,24 +124,25 @@ def _without_half(escape: re.Match[bytes]) -> bytes:
     return escape[0] if escape["other"] is not None else escape["before"] + b"\\ufffd"
 
 
-def _of_another_shape(text: str) -> ProblemError:
-    """For msgspec's error about a body. A member that is not known is named only where its name is a plain word: it may
-    be as long as the body, and hold an address."""
+def _of_another_shape(text: str, expected: object) -> ProblemError:
+    """For msgspec's error about a body that is not of the type `expected`. A member that is not known is named only
+    where its name is a plain word: it may be as long as the body, and hold an address."""
     what, _, path = text.rpartition(" - at `$")
-    found = _PATH.fullmatch(path.removesuffix("`").removeprefix("."))
+    found = _PATH.match(path)
+    pointer = json_shapes.pointer_of(found[0]) if found is not None else ""
+    cure = "Correct this member; /openapi.json describes what is wanted."
     if text.startswith(_UNKNOWN_MEMBER):
         name = _MEMBER.match(text, len(_UNKNOWN_MEMBER))
         detail = f"{_UNKNOWN_MEMBER}{name[0]}`" if name is not None else "Object contains an unknown field"
+        cure = json_shapes.members_cure(expected, pointer) or cure
+        pointer = f"{pointer}/{name[0]}" if name is not None else pointer
     else:
         # The value in quotes goes, too: it may be an address, where a caller has mixed up two members.
         detail = (what or text)[:_LONGEST_DETAIL].partition(" '")[0]
-    return ProblemError(
-        422,
-        "invalid-request",
-        redact(detail) + ".",
-        field=redact(found[0]) if found is not None else "body",
-        cure="Correct this member; /openapi.json describes what is wanted.",
-    )
+        if missing := _MISSING_MEMBER.match(text):
+            pointer = f"{pointer}/{missing[1]}"
+        cure = json_shapes.values_cure(expected, pointer) or cure
+    return ProblemError(422, "invalid-request", redact(detail) + ".", field=redact(pointer) or "body", cure=cure)
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -119,7 +119,7 @@ class Gate:
                 422,
                 "invalid-request",
                 "Either addresses or address_keys is required.",
-                field="addresses",
+                field="/addresses",
                 cure="Send one of the two lists.",
             )
         if request.allow_once is not UNSET and (len(addresses) != 1 or request.purpose != CONFIRMATION):
@@ -189,7 +189,7 @@ class Gate:
                 403,
                 "other-tenant",
                 "This API key belongs to another tenant.",
-                field="tenant",
+                field="/tenant",
                 cure="Leave tenant out, or use a key of that tenant.",
             )
         view = self._views.get(request.channel)
@@ -198,7 +198,7 @@ class Gate:
                 422,
                 "unknown-channel",
                 "There is no such channel here.",
-                field="channel",
+                field="/channel",
                 cure=f"Send one of: {', '.join(self._views)}.",
             )
         return self._checkers.get((caller.tenant, view.channel))
@@ -213,7 +213,7 @@ def _token_misused() -> ProblemError:
         422,
         "invalid-request",
         "A token lets one text through, to one address, that confirms its STOP.",
-        field="allow_once",
+        field="/allow_once",
         cure=f"Send one address, and the purpose {CONFIRMATION}.",
     )
 

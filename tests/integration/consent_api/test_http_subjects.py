@@ -199,8 +199,8 @@ def test_explain_says_unknown_of_an_address_without_decisions(client: TestClient
         ({"channel": "sms", "address": "zebra", "purpose": "survey"}, "/address"),
         ({"channel": "fax", "address": A, "purpose": "survey"}, "/channel"),
         ({"channel": "sms", "address": A, "purpose": "No Slug"}, "/purpose"),
-        ({"channel": "sms", "purpose": "survey"}, "body"),
-        ({"channel": "sms", "address": 7, "purpose": "survey"}, "address"),
+        ({"channel": "sms", "purpose": "survey"}, "/address"),
+        ({"channel": "sms", "address": 7, "purpose": "survey"}, "/address"),
     ],
 )
 def test_a_wrong_question_is_refused(client: TestClient, question: dict[str, Any], field: str) -> None:

@@ -252,8 +252,8 @@ def test_what_cannot_be_asked_names_its_field(client: TestClient) -> None:
         ({}, "/subject_ref"),
         ({"channel": "sms"}, "/address"),
         ({"channel": "fax", "address": A}, "/channel"),
-        ({"subject_ref": "s1", "format": "docx"}, "format"),
-        ({"subject_ref": "s1", "request_id": "none"}, "request_id"),
+        ({"subject_ref": "s1", "format": "docx"}, "/format"),
+        ({"subject_ref": "s1", "request_id": "none"}, "/request_id"),
     ):
         answer = client.post(ACCESS, json=body)
         assert (answer.status_code, answer.json()["field"]) == (422, field)

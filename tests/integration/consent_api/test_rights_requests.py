@@ -79,6 +79,7 @@ def test_a_request_is_opened_once_and_holds_no_clear_person(client: TestClient, 
         ({**ANN, "identity_note": " "}, "/identity_note"),
         ({**ANN, "identity_note": "wrote from ann@example.com"}, "/identity_note"),
         ({"channel": "email", "address": "no address"}, "/address"),
+        ({**ANN, "kind": "forgetting"}, "/kind"),
     ],
 )
 def test_what_cannot_be_opened_names_its_field(

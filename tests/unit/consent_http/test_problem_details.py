@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 import httpx
 import msgspec
@@ -75,16 +76,48 @@ async def test_a_good_body_is_read(client: httpx.AsyncClient) -> None:
         (b"", 400, "malformed-json", "body"),
         (b"{", 400, "malformed-json", "body"),
         (b'{"channel":"\xff"}', 400, "malformed-json", "body"),
-        (b'{"channel":"a","nested":' + b"[" * 400 + b"]" * 400 + b"}", 422, "invalid-request", "nested[0][0]"),
+        (b'{"channel":"a","nested":' + b"[" * 400 + b"]" * 400 + b"}", 422, "invalid-request", "/nested/0/0"),
         (b"[]", 422, "invalid-request", "body"),
-        (b"{}", 422, "invalid-request", "body"),
-        (b'{"channel":"a","count":"marked77@example.com"}', 422, "invalid-request", "count"),
+        (b"{}", 422, "invalid-request", "/channel"),
+        (b'{"channel":"a","count":"marked77@example.com"}', 422, "invalid-request", "/count"),
         (b'{"channel":"a","marked77@example.com":1}', 422, "invalid-request", "body"),
         (b'{"channel":"' + b"a" * 1000 + b'"}', 413, "body-too-large", "body"),
     ],
 )
 async def test_bad_bodies_are_named(client: httpx.AsyncClient, body: bytes, status: int, kind: str, field: str) -> None:
     assert check(await client.post("/orders", content=body, headers=JSON), status, kind, field)["cure"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "cure"),
+    [
+        (b'{"kind":"forget"}', "/kind", "Send one of access, erasure."),
+        (b'{"kind":"access","lines":[{"size":"l"},{"size":"xl"}]}', "/lines/1/size", "Send one of l, s."),
+        (b'{"kind":"access","priority":3}', "/priority", "Send one of 1, 2."),
+        (b'{"lines":[]}', "/kind", "Send one of access, erasure."),
+        (
+            b'{"kind":"access","lines":[{"size":"s","colour":1}]}',
+            "/lines/0/colour",
+            "Leave it out; known here are size.",
+        ),
+        (b'{"kind":"access","notes":{"a":1}}', "/notes", None),
+        (b'{"kind":"access","marked 77":1}', "body", "Leave it out; known here are kind, lines, priority, notes."),
+    ],
+)
+def test_the_values_that_a_member_may_have_are_listed(body: bytes, field: str, cure: str | None) -> None:
+    class Line(msgspec.Struct, forbid_unknown_fields=True):
+        size: Literal["s", "l"]
+
+    class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+        kind: Literal["access", "erasure"]
+        lines: list[Line] | None = None
+        priority: Annotated[Literal[1, 2] | None, msgspec.Meta(description="how soon")] = None
+        notes: dict[str, str] = {}
+
+    with pytest.raises(ProblemError) as caught:
+        request_body.decode(body, msgspec.json.Decoder(Question))
+    assert caught.value.field == field
+    assert caught.value.cure == (cure or "Correct this member; /openapi.json describes what is wanted.")
 
 
 async def test_deep_json_is_refused_and_not_followed(client: httpx.AsyncClient) -> None:
