@@ -291,7 +291,7 @@ def rectify_address(
             here.rules,
             channel=channel,
             old=_address("old address"),
-            new=_address("new address"),
+            new=_address("new address", line=2),
             subject_ref=subject_ref,
             by=_operator(here, by),
             request_id=request_id,
@@ -438,8 +438,13 @@ def _person(here: _Installation, subject_ref: str | None, channel: str | None) -
     return opening.person(here.tenant, here.rules, subject_ref=subject_ref, channel=channel, address=address)
 
 
-def _address(what: str) -> str:
-    return str(click.prompt(what, err=True)) if sys.stdin.isatty() else sys.stdin.readline().strip()
+def _address(what: str, *, line: int = 1) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(what, err=True))
+    found = sys.stdin.readline().strip()
+    if not found:
+        raise click.ClickException(f"standard input has no {what}: write it as line {line}, each address on its own")
+    return found
 
 
 def _operator(here: _Installation, by: str) -> str:

@@ -147,3 +147,6 @@ def test_the_commands_do_the_same(
         connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
     rig.finish(rig.begin(subject_ref=REF))
     assert "state: ended" in run("erasure", erasure_id)
+    assert "standard input has no new address: write it as line 2" in run(
+        "rectify", *who, "--channel", "sms", code=1, typed=f"{ADDRESS}\n"
+    )
