@@ -69,8 +69,8 @@ def list_requests(tenant: str | None, state: str | None) -> None:
             )
         ):
             for each in found:
-                state_ = "overdue" if each.is_overdue(now) else each.state.value
-                click.echo("\t".join((each.request_id, each.kind, state_, rfc3339(each.due_at), each.identity)))
+                fields = (each.request_id, each.kind, _state(each, now), rfc3339(each.due_at), each.identity)
+                click.echo("\t".join(fields))
             after = found[-1].position
 
 
@@ -412,7 +412,8 @@ def _print(found: RightsRequest, *, now: int) -> None:
     lines = {
         "request": found.request_id,
         "kind": found.kind.value,
-        "state": "overdue" if found.is_overdue(now) else found.state.value,
+        "state": _state(found, now),
+        "erasure": found.erasure_id,
         "subject_ref": person.subject_ref if person is not None else None,
         "channel": person.channel if person is not None else None,
         "address": person.address if person is not None else None,
@@ -427,6 +428,12 @@ def _print(found: RightsRequest, *, now: int) -> None:
     for label, value in lines.items():
         if value is not None:
             click.echo(f"{label}: {shown(value.replace(chr(10), ' '))}")
+
+
+def _state(found: RightsRequest, now: int) -> str:
+    if found.is_erasing:
+        return "erasing"
+    return "overdue" if found.is_overdue(now) else found.state.value
 
 
 def _person(here: _Installation, subject_ref: str | None, channel: str | None) -> PersonRef:

@@ -507,6 +507,8 @@ rights_requests = Table(
     Column("resolved_by", Text),
     Column("reason", Text),
     Column("certificate", JSONB),
+    # The erasure that carries it out, while it is open.
+    Column("erasure_id", Uuid),
     CheckConstraint(
         "kind IN ('access', 'portability', 'rectification', 'erasure', 'objection')", name="rights_requests_kind"
     ),
@@ -517,6 +519,7 @@ rights_requests = Table(
     Index("rights_requests_listed", "tenant", text("((state <> 'open')::integer)"), "due_at", "request_id"),
     Index("rights_requests_open", "kind", postgresql_where=text("state = 'open'")),
     Index("rights_requests_of_person", "person_keys", postgresql_using="gin"),
+    Index("rights_requests_of_erasure", "erasure_id", postgresql_where=text("erasure_id IS NOT NULL")),
 )
 
 # Who did what about a person's rights: no address, no reference.
@@ -538,7 +541,6 @@ erasures = Table(
     metadata,
     Column("erasure_id", Uuid, primary_key=True),
     Column("tenant", Text, nullable=False),
-    Column("request_id", Uuid),
     Column("requested_by", Text, nullable=False),
     Column("requested_at", BigInteger, nullable=False),
     # The tools are delivered the objection first; this long they have at most.

@@ -420,6 +420,7 @@ def to_request(found: RightsRequest, *, now: int, with_person: bool = True) -> m
         identity=found.identity.value,
         identity_note=found.identity_note,
         person=named,
+        erasure_id=found.erasure_id,
         extended_at=rfc3339_or_none(found.extended_at),
         extension_reason=found.extension_reason,
         resolved_at=rfc3339_or_none(found.resolved_at),

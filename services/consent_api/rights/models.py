@@ -64,6 +64,13 @@ class RightsRequest(Struct, kw_only=True, omit_defaults=True):
     person: (
         Annotated[NamedPerson, Meta(description="Left out once the person is erased, and where it was sent.")] | None
     ) = None
+    erasure_id: (
+        Annotated[
+            DecisionId,
+            Meta(description="The erasure that carries it out, and resolves it: GET /v1/rights/erasures/{erasure_id}."),
+        ]
+        | None
+    ) = None
     extended_at: Time | None = None
     extension_reason: str | None = None
     resolved_at: Time | None = None

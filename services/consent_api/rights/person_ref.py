@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -44,6 +45,15 @@ class PersonRef:
         for named in self.places:
             found += keyring.live_address_keys(*named)
         return found
+
+    def is_within(self, keyring: Keyring, keys: Collection[str]) -> bool:
+        """Whether what has these keyed hashes is all of the person: the subject, and the address wherever it is."""
+        parts: list[tuple[str, ...]] = []
+        if self.subject_ref is not None:
+            parts.append(subject_keys(keyring, self.tenant, self.subject_ref))
+        if self.places:
+            parts.append(tuple(key for named in self.places for key in keyring.live_address_keys(*named)))
+        return all(any(key in keys for key in part) for part in parts)
 
     def seal(self, keyring: Keyring, bound: str) -> bytes:
         """To be opened with the same ``bound`` alone."""

@@ -60,7 +60,8 @@ class NewRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RightsRequest:
-    """Times in micros. ``person`` is None once the person is erased. ``certificate`` holds no personal data."""
+    """Times in micros. ``person`` is None once the person is erased. ``certificate`` holds no personal data.
+    ``erasure_id``: of the erasure that carries it out."""
 
     request_id: str
     tenant: str
@@ -78,6 +79,7 @@ class RightsRequest:
     resolved_by: str | None
     reason: str | None
     certificate: Mapping[str, Any] | None = field(repr=False)
+    erasure_id: str | None
 
     @property
     def id(self) -> UUID:
@@ -85,6 +87,11 @@ class RightsRequest:
 
     def is_overdue(self, now: int) -> bool:
         return self.state is State.OPEN and self.due_at < now
+
+    @property
+    def is_erasing(self) -> bool:
+        """Whether its erasure is in progress: that resolves it."""
+        return self.state is State.OPEN and self.erasure_id is not None
 
     @property
     def position(self) -> str:
@@ -103,7 +110,7 @@ class OpenRequests:
 
 _COLUMNS = """
 request_id::text AS request_id, tenant, kind, sealed_person, identity, identity_note, opened_at, opened_by, due_at,
-extended_at, extension_reason, state, resolved_at, resolved_by, reason, certificate
+extended_at, extension_reason, state, resolved_at, resolved_by, reason, certificate, erasure_id::text AS erasure_id
 """
 _INSERT = text(f"""
 INSERT INTO rights_requests (request_id, tenant, kind, person_keys, sealed_person, identity, identity_note, opened_at,
@@ -134,6 +141,20 @@ UPDATE rights_requests SET state = :state, resolved_at = :now, resolved_by = :by
                            certificate = :certificate
 WHERE request_id = :request_id RETURNING {_COLUMNS}
 """).bindparams(bindparam("certificate", type_=JSONB(none_as_null=True)))  # noqa: S608 - constants
+_TO_ERASE = text(f"""
+SELECT {_COLUMNS} FROM rights_requests
+WHERE tenant = :tenant AND kind = 'erasure' AND state = 'open' AND erasure_id IS NULL
+  AND person_keys && CAST(:keys AS text[])
+ORDER BY request_id FOR UPDATE
+""")  # noqa: S608 - constants
+_ERASED_BY = text("""
+UPDATE rights_requests SET erasure_id = :erasure_id
+WHERE tenant = :tenant AND request_id = ANY(CAST(:ids AS uuid[])) AND state = 'open'
+""")
+_OF_ERASURE = text("""
+SELECT request_id FROM rights_requests WHERE tenant = :tenant AND erasure_id = :erasure_id AND state = 'open'
+ORDER BY request_id
+""")
 _FORGET = text("""
 UPDATE rights_requests SET sealed_person = NULL, person_keys = '{}'
 WHERE tenant = :tenant AND person_keys && CAST(:keys AS text[])
@@ -253,6 +274,50 @@ def resolve(
     return _request(row, keyring)
 
 
+def erased_by(
+    connection: Connection,
+    keyring: Keyring,
+    *,
+    tenant: str,
+    erasure_id: UUID,
+    keys: Collection[str] = (),
+    request_id: UUID | None = None,
+) -> None:
+    """An erasure carries these open requests out: ``request_id``, and those for the erasure of a person of whom it
+    leaves nothing. ``keys``: the keyed hashes of whom it erases."""
+    rows = connection.execute(_TO_ERASE, {"tenant": tenant, "keys": list(keys)}) if keys else ()
+    ids = [] if request_id is None else [request_id]
+    for found in (_request(row, keyring) for row in rows):
+        if found.person is not None and found.person.is_within(keyring, keys):
+            ids.append(found.id)
+    connection.execute(_ERASED_BY, {"tenant": tenant, "erasure_id": erasure_id, "ids": ids})
+
+
+def resolve_erased(
+    connection: Connection,
+    keyring: Keyring,
+    *,
+    tenant: str,
+    erasure_id: UUID,
+    by: str,
+    now: int,
+    certificate: Mapping[str, Any],
+) -> None:
+    """The erasure has ended: the open requests that it carries out are done, with its certificate."""
+    ids = connection.execute(_OF_ERASURE, {"tenant": tenant, "erasure_id": erasure_id}).scalars().all()
+    for each in ids:
+        resolve(
+            connection,
+            keyring,
+            tenant=tenant,
+            request_id=each,
+            state=State.DONE,
+            by=by,
+            now=now,
+            certificate=certificate,
+        )
+
+
 def forget_person(connection: Connection, keyring: Keyring, person: PersonRef) -> int:
     """Keep the person's requests, without the person; how many."""
     return forget_keys(connection, tenant=person.tenant, keys=person.keys(keyring))
@@ -300,4 +365,5 @@ def _request(row: Row[Any], keyring: Keyring) -> RightsRequest:
         resolved_by=row.resolved_by,
         reason=row.reason,
         certificate=row.certificate,
+        erasure_id=row.erasure_id,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -75,6 +76,54 @@ def test_an_erasure_is_previewed_begun_and_certified(client: TestClient, rig: Er
     assert client.post("/v1/rights/erasures", json={"subject_ref": "customer-9"}).status_code == 404
 
 
+def open_request(client: TestClient, who: dict[str, str]) -> str:
+    body = who | {"kind": "erasure", "identity_note": "passport seen at the counter"}
+    opened = client.post("/v1/rights/requests", json=body, headers={"Idempotency-Key": str(uuid4())})
+    assert opened.status_code == 201, opened.text
+    return str(opened.json()["request_id"])
+
+
+def test_an_erasure_resolves_every_open_request_for_it_with_the_same_certificate(
+    client: TestClient, rig: ErasureRig
+) -> None:
+    by_address = {"channel": "sms", "address": ADDRESS}
+    named, other, address_alone = (open_request(client, who) for who in (WHO, WHO, by_address))
+    # Of a person whose reference the erasure does not know: it does not do all that this one asks for.
+    neighbour = open_request(client, {"subject_ref": "customer-9", **by_address})
+
+    def shown(request_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = client.get(f"/v1/rights/requests/{request_id}").json()
+        return found
+
+    begun = client.post("/v1/rights/erasures", json=WHO | {"request_id": named}).json()
+    for each in (named, other, address_alone):
+        assert (shown(each)["state"], shown(each)["erasure_id"]) == ("open", begun["erasure_id"])
+    assert "erasure_id" not in shown(neighbour)
+    meanwhile = open_request(client, WHO)
+    rig.finish(rig.begin(subject_ref=REF))
+    certificates = []
+    for each in (named, other, address_alone, meanwhile):
+        assert (shown(each)["state"], "person" in shown(each)) == ("done", False)
+        certificates.append(shown(each)["certificate"])
+    assert certificates == [certificates[0]] * 4
+    assert shown(neighbour)["state"] == "open"
+    # One that is opened afterwards is answered by the erasure that has been.
+    late = open_request(client, WHO)
+    again = client.post("/v1/rights/erasures", json=WHO | {"request_id": late}).json()
+    assert again["erasure_id"] == begun["erasure_id"]
+    assert (shown(late)["state"], shown(late)["certificate"]) == ("done", certificates[0])
+
+
+def test_an_erasure_ends_though_its_request_was_answered_meanwhile(client: TestClient, rig: ErasureRig) -> None:
+    request_id = open_request(client, WHO)
+    begun = client.post("/v1/rights/erasures", json=WHO | {"request_id": request_id}).json()
+    answer = {"state": "refused", "reason": "answered by mistake"}
+    assert client.post(f"/v1/rights/requests/{request_id}/resolve", json=answer).status_code == 200
+    rig.finish(rig.begin(subject_ref=REF))
+    assert client.get(f"/v1/rights/erasures/{begun['erasure_id']}").json()["state"] == "ended"
+    assert client.get(f"/v1/rights/requests/{request_id}").json()["state"] == "refused"
+
+
 def test_an_erased_person_is_not_linked_again(client: TestClient, rig: ErasureRig) -> None:
     where, addresses = f"/v1/subjects/{REF}/addresses", {"addresses": [{"channel": "sms", "address": "+33639987799"}]}
     begun = rig.begin(subject_ref=REF, notify_seconds=3600)
@@ -131,6 +180,9 @@ def test_the_commands_do_the_same(
         return result.output
 
     who = ("--subject-ref", REF, "--by", "ann")
+    assert "standard input has no new address: write it as line 2" in run(
+        "rectify", *who, "--channel", "sms", code=1, typed=f"{ADDRESS}\n"
+    )
     rectified = run("rectify", *who, "--channel", "sms", typed=f"{ADDRESS}\n+33639987722\n")
     assert "0 refusal(s) went with the person" in rectified
     assert "stays: 1 an objection to everything" in run("erase", *who, "--dry-run")
@@ -147,6 +199,3 @@ def test_the_commands_do_the_same(
         connection.exec_driver_sql("UPDATE erasures SET notify_until = 0")
     rig.finish(rig.begin(subject_ref=REF))
     assert "state: ended" in run("erasure", erasure_id)
-    assert "standard input has no new address: write it as line 2" in run(
-        "rectify", *who, "--channel", "sms", code=1, typed=f"{ADDRESS}\n"
-    )

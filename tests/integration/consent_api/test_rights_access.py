@@ -129,7 +129,7 @@ def test_nothing_is_a_true_answer(client: TestClient) -> None:
 def test_what_outlives_an_erasure_is_shown(client: TestClient, owner_engine: Engine, keyring: Keyring) -> None:
     values = {"id": str(uuid4()), "key": keyring.address_key("acme", "sms", A)}
     with owner_engine.begin() as connection:
-        connection.execute(text("INSERT INTO erasures VALUES (:id, 'acme', NULL, 'key:k', 1, 1, NULL, 1, 1)"), values)
+        connection.execute(text("INSERT INTO erasures VALUES (:id, 'acme', 'key:k', 1, 1, NULL, 1, 1)"), values)
         connection.execute(
             text("""INSERT INTO retained_proofs (erasure_id, tenant, channel, address_key, purpose, effective_at,
                     recorded_at, expires_at, notice, ground, keep_until)

@@ -49,7 +49,14 @@ class ErasureSubmission(ErasurePerson, kw_only=True, omit_defaults=True, forbid_
 
     dry_run: bool = False
     request_id: (
-        Annotated[DecisionId, Meta(description="The person's request, which is resolved with the erasure.")] | UnsetType
+        Annotated[
+            DecisionId,
+            Meta(
+                description="A request that is resolved with the erasure. The person's own open ones for erasure are,"
+                " too."
+            ),
+        ]
+        | UnsetType
     ) = UNSET
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -39,8 +39,8 @@ class Erasure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewErasure:
-    """``request_id``: the request of the person that it carries out, and is to be resolved with it. ``notify_seconds``:
-    how long the tools have at most."""
+    """``request_id``: a request that it carries out, beside the person's own for their erasure. ``notify_seconds``: how
+    long the tools have at most."""
 
     person: PersonRef
     by: str
@@ -49,9 +49,8 @@ class NewErasure:
 
 
 _INSERT = text("""
-INSERT INTO erasures (erasure_id, tenant, request_id, requested_by, requested_at, notify_until, subject_id,
-                      next_turn_at)
-VALUES (CAST(:erasure_id AS uuid), :tenant, :request_id, :by, :now, :notify_until, :subject_id, 0)
+INSERT INTO erasures (erasure_id, tenant, requested_by, requested_at, notify_until, subject_id, next_turn_at)
+VALUES (CAST(:erasure_id AS uuid), :tenant, :by, :now, :notify_until, :subject_id, 0)
 """)
 ADD_ADDRESSES = text("""
 INSERT INTO erasure_addresses (erasure_id, address_id, forget)
@@ -65,13 +64,14 @@ INSERT INTO erased_persons (tenant, person_key, erasure_id)
 SELECT :tenant, person_key, CAST(:erasure_id AS uuid) FROM unnest(CAST(:keys AS text[])) AS new (person_key)
 ON CONFLICT (tenant, person_key) DO UPDATE SET erasure_id = excluded.erasure_id, erased_at = NULL
 """)
+_PERSON_KEYS = text("SELECT person_key FROM erased_persons WHERE erasure_id = :erasure_id")
 _BY_KEYS = text("""
 SELECT DISTINCT p.erasure_id FROM erased_persons p
 WHERE p.tenant = :tenant AND p.person_key = ANY(CAST(:keys AS text[]))
 """)
 COLUMNS = """
-e.erasure_id, e.tenant, e.request_id, e.requested_by, e.requested_at, e.notify_until, e.subject_id, e.erased_at,
-e.ended_at, e.certificate
+e.erasure_id, e.tenant, e.requested_by, e.requested_at, e.notify_until, e.subject_id, e.erased_at, e.ended_at,
+e.certificate
 """
 _ONE = text(f"SELECT {COLUMNS} FROM erasures e WHERE e.tenant = :tenant AND e.erasure_id = :erasure_id")  # noqa: S608
 _WORK = text("""
@@ -127,7 +127,8 @@ def _preview(connection: Connection, keyring: Keyring, person: PersonRef, *, now
 def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, now: int) -> Erasure:
     """Begin to erase a person: from now on no permission of theirs is recorded. The same again finds the first.
 
-    PersonUnknownError, ErasureHeldError; RequestUnknownError for a request that is not of this tenant.
+    The person's open requests for it are resolved when it ends, with its certificate. PersonUnknownError,
+    ErasureHeldError; RequestUnknownError for a request that is not of this tenant.
     """
     person, keyring = new.person, context.keyring
     if new.request_id is not None:
@@ -137,17 +138,16 @@ def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, no
         found = _scope(connection, keyring, person, now=now)
     except PersonUnknownError:
         if earlier is not None:
-            return earlier
+            return _again(connection, keyring, new, earlier, now=now)
         raise
-    if earlier is not None and (earlier.ended_at is None or not _came_back(connection, keyring, found)):
-        return earlier
+    if earlier is not None and _is_same(connection, keyring, person, earlier, found):
+        return _again(connection, keyring, new, earlier, now=now)
     erasure_id = str(context.ids.next(now))
     connection.execute(
         _INSERT,
         {
             "erasure_id": erasure_id,
             "tenant": person.tenant,
-            "request_id": new.request_id,
             "by": new.by,
             "now": now,
             "notify_until": now + new.notify_seconds * 1_000_000,
@@ -155,8 +155,40 @@ def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, no
         },
     )
     add_scope(connection, erasure_id, found)
+    requests.erased_by(
+        connection,
+        keyring,
+        tenant=person.tenant,
+        erasure_id=UUID(erasure_id),
+        keys=found.person_keys,
+        request_id=new.request_id,
+    )
     audit.add(connection, tenant=person.tenant, who=new.by, act=Act.ERASURE_BEGUN, object_id=erasure_id, at=now)
     return find(connection, tenant=person.tenant, erasure_id=UUID(erasure_id))
+
+
+def _again(connection: Connection, keyring: Keyring, new: NewErasure, earlier: Erasure, *, now: int) -> Erasure:
+    """The earlier one carries the request out too: at its end, or now if it has ended."""
+    tenant, erasure_id = earlier.tenant, UUID(earlier.erasure_id)
+    requests.erased_by(
+        connection,
+        keyring,
+        tenant=tenant,
+        erasure_id=erasure_id,
+        keys=person_keys(connection, erasure_id),
+        request_id=new.request_id,
+    )
+    if earlier.ended_at is not None and earlier.certificate is not None:
+        requests.resolve_erased(
+            connection,
+            keyring,
+            tenant=tenant,
+            erasure_id=erasure_id,
+            by=new.by,
+            now=now,
+            certificate=model.as_json(earlier.certificate),
+        )
+    return earlier
 
 
 def add_scope(connection: Connection, erasure_id: str, found: Scope) -> None:
@@ -166,6 +198,11 @@ def add_scope(connection: Connection, erasure_id: str, found: Scope) -> None:
     connection.execute(ADD_ADDRESSES, {"erasure_id": erasure_id, "ids": ids, "forget": forget})
     keys = list(found.person_keys)
     connection.execute(ADD_PERSONS, {"tenant": found.tenant, "erasure_id": erasure_id, "keys": keys})
+
+
+def person_keys(connection: Connection, erasure_id: UUID) -> Sequence[str]:
+    """The keyed hashes of whom an erasure erases, or has erased."""
+    return connection.execute(_PERSON_KEYS, {"erasure_id": erasure_id}).scalars().all()
 
 
 def find(connection: Connection, *, tenant: str, erasure_id: UUID, settle: int = model.SETTLE_MICROS) -> Erasure:
@@ -235,6 +272,14 @@ def _earlier(connection: Connection, keyring: Keyring, person: PersonRef) -> Era
     rows = connection.execute(_BY_KEYS, {"tenant": person.tenant, "keys": person.keys(keyring)}).scalars().all()
     found = [find(connection, tenant=person.tenant, erasure_id=each) for each in rows]
     return max(found, key=lambda each: (each.ended_at is None, each.requested_at), default=None)
+
+
+def _is_same(connection: Connection, keyring: Keyring, person: PersonRef, earlier: Erasure, found: Scope) -> bool:
+    """Whether an earlier erasure is, or was, all that is asked for. One of the address alone is not that of the person
+    who is named with it."""
+    if earlier.ended_at is not None:
+        return not _came_back(connection, keyring, found)
+    return person.is_within(keyring, person_keys(connection, UUID(earlier.erasure_id)))
 
 
 def _came_back(connection: Connection, keyring: Keyring, found: Scope) -> bool:

@@ -98,7 +98,6 @@ UPDATE erased_persons SET erased_at = :moment WHERE tenant = :tenant AND person_
 _ALL_PERSONS_ERASED = text(
     "UPDATE erased_persons SET erased_at = :moment WHERE erasure_id = :erasure_id AND erased_at IS NULL"
 )
-_PERSON_KEYS = text("SELECT person_key FROM erased_persons WHERE erasure_id = :erasure_id")
 _ERASE_SUBJECT = text("SELECT erase_subject(:subject_id, :moment)")
 _OUTCOMES = text("SELECT address_id, forget, outcome FROM erasure_addresses WHERE erasure_id = :erasure_id")
 _FINISHED = text("""
@@ -220,7 +219,7 @@ def _erase(connection: Connection, context: LedgerContext, row: Row[Any], now: i
             erasures.add_scope(connection, str(row.erasure_id), meanwhile)
             return
         connection.execute(_ERASE_SUBJECT, {"subject_id": row.subject_id, "moment": now})
-    _finish(connection, row, now)
+    _finish(connection, context, row, now)
 
 
 def _erase_address(
@@ -339,7 +338,7 @@ def _keep_proofs(
     return replace(counts, proofs=kept.rowcount)
 
 
-def _finish(connection: Connection, row: Row[Any], now: int) -> None:
+def _finish(connection: Connection, context: LedgerContext, row: Row[Any], now: int) -> None:
     """All is erased: the certificate."""
     outcomes = connection.execute(_OUTCOMES, {"erasure_id": row.erasure_id}).all()
     at_each = model.by_destination(
@@ -355,7 +354,9 @@ def _finish(connection: Connection, row: Row[Any], now: int) -> None:
         at=now,
         destinations=destinations,
     )
-    keys = connection.execute(_PERSON_KEYS, {"erasure_id": row.erasure_id}).scalars().all()
+    keys = erasures.person_keys(connection, row.erasure_id)
+    # Those that have been opened meanwhile too.
+    requests.erased_by(connection, context.keyring, tenant=row.tenant, erasure_id=row.erasure_id, keys=keys)
     requests.forget_keys(connection, tenant=row.tenant, keys=keys)
     connection.execute(_ALL_PERSONS_ERASED, {"erasure_id": row.erasure_id, "moment": now})
     values = {"erasure_id": row.erasure_id, "moment": now, "certificate": model.as_json(certificate)}
@@ -376,15 +377,13 @@ def _end(connection: Connection, context: LedgerContext, row: Row[Any], now: int
     connection.execute(_END, {"erasure_id": row.erasure_id, "now": now})
     by, tenant = row.requested_by, row.tenant
     audit.add(connection, tenant=tenant, who=by, act=Act.ERASURE_ENDED, object_id=str(row.erasure_id), at=now)
-    if row.request_id is not None:
-        requests.resolve(
-            connection,
-            context.keyring,
-            tenant=tenant,
-            request_id=row.request_id,
-            state=requests.State.DONE,
-            by=by,
-            now=now,
-            certificate=row.certificate,
-        )
+    requests.resolve_erased(
+        connection,
+        context.keyring,
+        tenant=tenant,
+        erasure_id=row.erasure_id,
+        by=by,
+        now=now,
+        certificate=row.certificate,
+    )
     return True

@@ -256,6 +256,7 @@ CREATE TABLE rights_requests (
     resolved_by text,
     reason text,
     certificate jsonb,
+    erasure_id uuid,
     CONSTRAINT rights_requests_kind
         CHECK (kind IN ('access', 'portability', 'rectification', 'erasure', 'objection')),
     CONSTRAINT rights_requests_identity CHECK (identity IN ('link', 'code', 'operator')),
@@ -266,6 +267,7 @@ CREATE TABLE rights_requests (
 CREATE INDEX rights_requests_listed ON rights_requests (tenant, ((state <> 'open')::integer), due_at, request_id);
 CREATE INDEX rights_requests_open ON rights_requests (kind) WHERE state = 'open';
 CREATE INDEX rights_requests_of_person ON rights_requests USING gin (person_keys);
+CREATE INDEX rights_requests_of_erasure ON rights_requests (erasure_id) WHERE erasure_id IS NOT NULL;
 
 CREATE TABLE audit_entries (
     entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -315,7 +317,6 @@ CREATE INDEX pauses_of_address ON pauses (address_id);
 CREATE TABLE erasures (
     erasure_id uuid PRIMARY KEY,
     tenant text NOT NULL,
-    request_id uuid,
     requested_by text NOT NULL,
     requested_at bigint NOT NULL,
     notify_until bigint NOT NULL,
