@@ -17,6 +17,7 @@ ConsentApiError
 │   ├── RequestExtensionError   it was extended before, or its month is over
 │   ├── PersonUnknownError      nothing is known of the person, or there is no erasure with this id
 │   ├── ErasureHeldError        a legal hold is in force: its reason, and until when
+│   ├── ErasureBegunError       a legal hold comes too late: since when the person is being erased
 │   └── HoldUnknownError        there is none in force with this id
 ├── WebhookNotRecordedError     a webhook was not recorded: its sender is asked to send it again
 ├── NotFetchedError             a page of SNS could not be fetched: transient
@@ -52,6 +53,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from consent_contracts.cloudevents import rfc3339
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +158,14 @@ class ErasureHeldError(RightsError):
         super().__init__(f"a legal hold is in force: {reason}")
         self.reason = reason
         self.until = until
+
+
+class ErasureBegunError(RightsError):
+    """``begun_at`` in micros."""
+
+    def __init__(self, begun_at: int) -> None:
+        super().__init__(f"an erasure of this person began on {rfc3339(begun_at)}: it cannot be held any more")
+        self.begun_at = begun_at
 
 
 class HoldUnknownError(RightsError):

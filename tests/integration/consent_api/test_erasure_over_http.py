@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -122,6 +123,20 @@ def test_an_erasure_ends_though_its_request_was_answered_meanwhile(client: TestC
     rig.finish(rig.begin(subject_ref=REF))
     assert client.get(f"/v1/rights/erasures/{begun['erasure_id']}").json()["state"] == "ended"
     assert client.get(f"/v1/rights/requests/{request_id}").json()["state"] == "refused"
+
+
+def test_a_hold_that_comes_after_an_erasure_began_is_refused(client: TestClient, rig: ErasureRig) -> None:
+    by_address = {"channel": "sms", "address": ADDRESS}
+    assert client.post("/v1/rights/erasures", json=by_address).status_code == 202
+    for who in (by_address, WHO, WHO | by_address):
+        refused = client.post("/v1/rights/holds", json=who | {"reason": "dispute 118"})
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:consent-relay:problem:erasure-begun")
+        assert re.search(r"began on 20\S+T\S+Z: it cannot be held", refused.json()["detail"])
+    assert client.get("/v1/rights/holds").json()["holds"] == []
+    other = client.post("/v1/rights/holds", json={"subject_ref": "customer-9", "reason": "dispute 119"})
+    assert other.status_code == 201
+    rig.finish(rig.begin(channel="sms", address=ADDRESS))
+    assert client.post("/v1/rights/holds", json=WHO | {"reason": "dispute 118"}).status_code == 201
 
 
 def test_an_erased_person_is_not_linked_again(client: TestClient, rig: ErasureRig) -> None:

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from consent_api.domain.validation import ValidationRules, rfc3339
 from consent_api.errors import (
+    ErasureBegunError,
     ErasureHeldError,
     FieldViolation,
     HoldUnknownError,
@@ -220,11 +221,12 @@ def routes(
         "/v1/rights/holds",
         operation_id="createHold",
         summary="Hold a person's data (GDPR, article 17(3)(e))",
-        description="A person who is held is not erased: the erasure is refused with this reason.",
+        description="A person who is held is not erased: the erasure is refused with this reason. An erasure that has"
+        " begun is not stopped by a hold: the hold is refused then.",
         status_code=201,
         responses={
             201: json_response(Hold, "It is in force."),
-            **responses(400, 401, 403, 408, 413, 415, 422, 429, 503),
+            **responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra=json_body(HoldSubmission),
     )
@@ -246,6 +248,13 @@ def routes(
             )
         except SubmissionInvalidError as error:
             raise rendering.validation_problem(error.faults, kind="invalid-hold") from None
+        except ErasureBegunError as error:
+            raise ProblemError(
+                409,
+                "erasure-begun",
+                f"An erasure of this person began on {moment(error.begun_at)}: it cannot be held any more.",
+                cure="Report that to the person who asked for it. What is kept, and why, is in the certificate.",
+            ) from None
         return rendering.respond(_hold(held), status=201)
 
     @router.get(

@@ -131,6 +131,7 @@ def begin(connection: Connection, context: LedgerContext, new: NewErasure, *, no
     ErasureHeldError; RequestUnknownError for a request that is not of this tenant.
     """
     person, keyring = new.person, context.keyring
+    holds.one_at_a_time(connection, tenant=person.tenant)
     if new.request_id is not None:
         requests.find(connection, keyring, tenant=person.tenant, request_id=new.request_id)
     earlier = _earlier(connection, keyring, person)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from consent_api.errors import FieldViolation, HoldUnknownError, SubmissionInvalidError
+from consent_api.errors import ErasureBegunError, FieldViolation, HoldUnknownError, SubmissionInvalidError
 from consent_api.ledger.ids import DecisionIds
 from consent_api.rights import audit
 from consent_api.rights.audit import Act
@@ -46,6 +46,26 @@ WHERE tenant = :tenant AND hold_id = :hold_id AND released_at IS NULL RETURNING 
 """)  # noqa: S608 - constants
 
 
+# Of an erasure by address alone, the person whose address it is, too.
+_BEGUN = text("""
+SELECT e.requested_at FROM erasures e
+WHERE e.tenant = :tenant AND e.ended_at IS NULL AND (
+    EXISTS (SELECT FROM erased_persons p
+            WHERE p.erasure_id = e.erasure_id AND p.tenant = e.tenant AND p.person_key = ANY(CAST(:keys AS text[])))
+    OR EXISTS (SELECT FROM erasure_addresses a
+               JOIN subject_addresses l ON l.address_id = a.address_id AND l.unlinked_at IS NULL
+               JOIN subjects s USING (subject_id)
+               WHERE a.erasure_id = e.erasure_id AND a.forget AND (s.tenant, s.subject_ref) = (:tenant, :ref)))
+ORDER BY e.requested_at LIMIT 1
+""")
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('erasures of ' || :tenant, 0))")
+
+
+def one_at_a_time(connection: Connection, *, tenant: str) -> None:
+    """Erasures begin and holds are set one after the other, so that of the two each sees the other."""
+    connection.execute(_ONE_AT_A_TIME, {"tenant": tenant})
+
+
 def add(
     connection: Connection,
     keyring: Keyring,
@@ -57,9 +77,14 @@ def add(
     by: str,
     now: int,
 ) -> Hold:
-    """SubmissionInvalidError where it would have ended already."""
+    """SubmissionInvalidError where it would have ended already; ErasureBegunError where it comes too late."""
     if until is not None and until <= now:
         raise SubmissionInvalidError([FieldViolation(pointer="/until", code="in_the_past", cure="send a time to come")])
+    one_at_a_time(connection, tenant=person.tenant)
+    values = {"tenant": person.tenant, "keys": person.keys(keyring), "ref": person.subject_ref}
+    begun = connection.execute(_BEGUN, values).scalar_one_or_none()
+    if begun is not None:
+        raise ErasureBegunError(begun)
     hold = Hold(hold_id=str(ids.next(now)), reason=reason, set_at=now, set_by=by, until=until)
     connection.execute(
         _SET,
