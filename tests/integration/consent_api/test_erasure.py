@@ -560,3 +560,15 @@ def test_the_refusals_of_who_comes_back_are_under_a_newer_hash_key_too(rig: Eras
     assert of_keys[0] == of_keys[1]
     assert rig.verdict(MARKED).permitted
     assert rig.verdict(MARKED, "another").reason == "objected"
+
+
+def test_an_erasure_of_the_address_alone_is_not_that_of_the_person_who_is_named_with_it(rig: ErasureRig) -> None:
+    give(rig)
+    of_address = rig.begin(channel="sms", address=MARKED)
+    assert rig.begin(channel="sms", address=MARKED).erasure_id == of_address.erasure_id
+    of_both = rig.begin(subject_ref=REF, channel="sms", address=MARKED)
+    assert of_both.erasure_id != of_address.erasure_id
+    rig.finish(of_address)
+    rig.finish(of_both)
+    assert rig.found_in(NATIONAL, REF) == []
+    assert rig.verdict(MARKED).reason == "objected"
