@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from consent_api.console import pages
+from consent_api.console import pages, rows
 from consent_api.console.entry import Console, Visit
 from consent_api.console.pages import Page
 from consent_api.errors import ErasureHeldError, PersonUnknownError, RequestUnknownError
@@ -54,11 +54,7 @@ def _preview(console: Console, visit: Visit, request_id: UUID) -> Response:
             visit.page,
             "erasure.html",
             request_id=str(request_id),
-            goes=[_item(visit.page, each.what, each.count, each.gone_by) for each in found.goes],
-            stays=[
-                {**_item(visit.page, each.what, each.count, each.review_at), "ground": each.ground}
-                for each in found.stays
-            ],
+            found=rows.certificate(visit.page, found),
         )
 
     try:
@@ -91,10 +87,6 @@ def _person(connection: Connection, console: Console, visit: Visit, request_id: 
     if found.person is None:
         raise PersonUnknownError
     return found.person
-
-
-def _item(page: Page, what: str, count: int | None, at: int | None) -> dict[str, str | int | None]:
-    return {"what": what, "count": count, "at": page.words.day(at) if at is not None else None}
 
 
 def _refused(page: Page, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from consent_api.console import pages, reading, rows, sessions
 from consent_api.console.entry import Console, Submitted, Visit
+from consent_api.console.pages import Page
 from consent_api.domain.validation import ValidationRules
 from consent_api.errors import (
     RequestExtensionError,
@@ -22,6 +23,7 @@ from consent_api.ledger import database
 from consent_api.ledger.lanes import Lane
 from consent_api.rights import exporting, opening, requests, texts
 from consent_api.rights.api import stream
+from consent_api.rights.erasure import model
 from consent_api.rights.exporting import Format
 from consent_api.rights.requests import Identity, Kind, NewRequest, RightsRequest, State
 
@@ -119,6 +121,7 @@ class _Acts:
             may_rectify=_waits_for(found, Kind.RECTIFICATION) and visit.session.key.allows(WRITE),
             old=reading.written(found.person.address) if found.person is not None and found.person.address else None,
             channels=[(each, rows.channel_title(visit.page, each)) for each in self._rules.channels],
+            certificate=_certificate(visit.page, found),
             problem=problem,
             text=text,
         )
@@ -221,6 +224,13 @@ class _Acts:
         return sessions.seal(self._console.keyring, visit.session.token, subject, now=now)
 
 
+def _certificate(page: Page, found: RightsRequest) -> rows.CertificateRows | None:
+    """Of a request that an erasure has carried out."""
+    if found.erasure_id is None or found.certificate is None:
+        return None
+    return rows.certificate(page, model.from_json(found.certificate))
+
+
 def _waits_for(found: RightsRequest, kind: Kind) -> bool:
-    """Whether it can be carried out here: it is open, and the person is known."""
-    return found.kind is kind and found.state is State.OPEN and found.person is not None
+    """Whether it can be carried out here: it is open, the person is known, and no erasure carries it out already."""
+    return found.kind is kind and found.state is State.OPEN and found.person is not None and not found.is_erasing

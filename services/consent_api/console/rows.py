@@ -13,10 +13,16 @@ from consent_api.http import rendering
 from consent_api.http.explain_text import Tools, explain_text
 from consent_api.ledger.queries import AddressState, Explanation, LedgerDecision
 from consent_api.links.pauses import DAY_MICROS
+from consent_api.rights import due_dates
+from consent_api.rights.due_dates import Urgency
+from consent_api.rights.erasure import wording
+from consent_api.rights.erasure.model import Certificate, Delivery
 from consent_api.rights.requests import RightsRequest
 from consent_api.rights.requests import State as RequestState
 from consent_contracts.decisions import DELIVERED, DELIVERY, EVERY_PURPOSE, GIVEN
 from consent_contracts.verdict import UNKNOWN, Verdict
+
+_OF_URGENCY = {Urgency.IN_TIME: "none", Urgency.SOON: "doubt", Urgency.LATE: "no"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,22 +85,42 @@ class ToolRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestRow:
-    """A request of a person by right."""
+    """A request of a person by right. ``pill``: the kind of the mark beside it, and its text: what became of it, or how
+    long there is."""
 
     request_id: str
     kind: str
     state: str
     is_open: bool
-    is_overdue: bool
+    is_erasing: bool
     may_be_extended: bool
     opened: str
     due: str
-    days: str
+    pill: str
+    pill_text: str
     identity: str
     note: str | None
     reason: str | None
     resolved: str | None
     whom: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertificateItem:
+    """Something that an erasure takes or leaves; ``notes``: until when, and why."""
+
+    what: str
+    count: int | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertificateRows:
+    """What an erasure would take and leave, or has taken and left, and what became of the objection at the tools."""
+
+    goes: tuple[CertificateItem, ...]
+    stays: tuple[CertificateItem, ...]
+    tools: tuple[ToolRow, ...]
 
 
 def purpose_title(page: Page, purpose: str) -> str:
@@ -156,23 +182,70 @@ def request(page: Page, found: RightsRequest, *, now: int) -> RequestRow:
     whom = None
     if person is not None:
         whom = person.subject_ref or (reading.masked(person.address) if person.address is not None else None)
-    days = abs(found.due_at - now) // DAY_MICROS
+    pill, pill_text = _pill(page, found, now=now)
     return RequestRow(
         request_id=found.request_id,
         kind=words(f"requests.kinds.{found.kind}"),
         state=words(f"requests.states.{found.state}"),
         is_open=found.state is RequestState.OPEN,
-        is_overdue=found.is_overdue(now),
+        is_erasing=found.is_erasing,
         may_be_extended=found.state is RequestState.OPEN and found.extended_at is None and not found.is_overdue(now),
         opened=words.day(found.opened_at),
         due=words.day(found.due_at),
-        days=words("requests.overdue" if found.due_at < now else "requests.days", days=days),
+        pill=pill,
+        pill_text=pill_text,
         identity=words(f"requests.identities.{found.identity}"),
         note=found.identity_note,
         reason=found.reason,
         resolved=words.moment(found.resolved_at) if found.resolved_at is not None else None,
         whom=whom,
     )
+
+
+def certificate(page: Page, found: Certificate) -> CertificateRows:
+    words, language = page.words, page.language
+
+    def date(text: str, at: int | None) -> tuple[str, ...]:
+        return (words(text, at=words.day(at)),) if at is not None else ()
+
+    return CertificateRows(
+        goes=tuple(
+            CertificateItem(
+                what=wording.in_language(each.what, language),
+                count=each.count,
+                notes=date("erasure.gone_by", each.gone_by),
+            )
+            for each in found.goes
+        ),
+        stays=tuple(
+            CertificateItem(
+                what=wording.in_language(each.what, language),
+                count=each.count,
+                notes=(wording.in_language(each.ground, language), *date("erasure.review_at", each.review_at)),
+            )
+            for each in found.stays
+        ),
+        tools=tuple(
+            ToolRow(
+                purpose="",
+                name=name,
+                text=words(f"erasure.outcomes.{delivered}"),
+                knows=delivered is Delivery.DELIVERED,
+            )
+            for name, delivered in sorted(found.destinations.items())
+        ),
+    )
+
+
+def _pill(page: Page, found: RightsRequest, *, now: int) -> tuple[str, str]:
+    words = page.words
+    if found.is_erasing:
+        return "doubt", words("requests.erasing")
+    if found.state is not RequestState.OPEN:
+        return ("yes" if found.state is RequestState.DONE else "none"), words(f"requests.states.{found.state}")
+    urgency = due_dates.urgency(found.due_at, now)
+    days = abs(found.due_at - now) // DAY_MICROS
+    return _OF_URGENCY[urgency], words(f"requests.days.{urgency}", days=days)
 
 
 def tools(page: Page, purpose: str, found: Explanation) -> Iterator[ToolRow]:

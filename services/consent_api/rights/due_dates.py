@@ -9,11 +9,29 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+_DAY_MICROS = 86_400_000_000
 MONTHS = 1
 EXTENSION_MONTHS = 2
+SOON_DAYS = 10
+
+
+class Urgency(StrEnum):
+    """Of an open request."""
+
+    IN_TIME = "in_time"
+    SOON = "soon"
+    """SOON_DAYS are left, or fewer."""
+    LATE = "late"
+
+
+def urgency(due: int, now: int) -> Urgency:
+    if due < now:
+        return Urgency.LATE
+    return Urgency.SOON if due - now <= SOON_DAYS * _DAY_MICROS else Urgency.IN_TIME
 
 
 def due_at(opened_at: int) -> int:

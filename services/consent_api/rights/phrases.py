@@ -12,6 +12,7 @@ from consent_api.links.texts import Words
 from consent_api.links.theme import LANGUAGES, Language, Theme
 from consent_api.rights.access import model
 from consent_api.rights.documents.document import Item, Line
+from consent_api.rights.erasure import wording
 from consent_contracts.decisions import DELIVERY, EVERY_PURPOSE, GIVEN
 
 WORDS: Mapping[Language, Words] = {each: Words(each, __package__ or "consent_api.rights") for each in LANGUAGES}
@@ -78,7 +79,8 @@ class Phrases:
         if each.expires_at is not None:
             lines.append((t("access.ends"), self.moment(each.expires_at)))
         lines += [(labels.get(name, name), value) for name, value in each.notice.items()]
-        lines += [(t("access.kept_ground"), each.ground), (t("access.kept_until"), self.day(each.kept_until))]
+        ground = wording.in_language(each.ground, self.language)
+        lines += [(t("access.kept_ground"), ground), (t("access.kept_until"), self.day(each.kept_until))]
         return Item(title=self.setting(each.purpose, each.channel), state=t.of_channel("status", GIVEN), lines=lines)
 
     def day(self, at: str) -> str:

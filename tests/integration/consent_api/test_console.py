@@ -21,11 +21,13 @@ from consent_api.ledger import key_store, reviews
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import NewReview
 from consent_contracts.cloudevents import rfc3339
+from consent_contracts.codec import Codec
 from consent_contracts.decisions import DELIVERY, UNDELIVERABLE
 from consent_privacy.keyring import Keyring
 from consent_privacy.keyring_file import generate
 from consent_service.clock import now_micros
 from consent_service.health import Health
+from tests.integration.consent_api.erasure_rig import ErasureRig
 from tests.support.themes import CHANNELS, themes
 
 NUMBER, WRITTEN, EMAIL = "+33639980001", "06 39 98 00 01", "someone@example.com"
@@ -486,8 +488,29 @@ def test_an_objection_is_in_force_with_its_request(
     assert "May be contacted" not in plain(search(browser, REFERENCE))
 
 
+@pytest.mark.parametrize(
+    ("left", "kind", "shown"),
+    [(20, "none", "Days left: 20"), (5, "doubt", "Due soon. Days left: 5"), (-2, "no", "Too late. Days over: 2")],
+)
+def test_how_long_there_is_shows_in_words_and_in_colour(
+    browser: TestClient, program: TestClient, owner_engine: Engine, left: int, kind: str, shown: str
+) -> None:
+    grant(program)
+    sign_in(browser, key(owner_engine))
+    person = search(browser, REFERENCE)
+    opened = browser.post(
+        f"{person.url.path}/requests",
+        data={"form": form_of(person, "/requests"), "kind": "access", "note": "identity card seen"},
+    )
+    due = now_micros() + left * 86_400 * SECOND + (60 if left > 0 else -60) * SECOND
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE rights_requests SET due_at = :due"), {"due": due})
+    for where in (opened.url.path, "/console/requests", person.url.path):
+        assert f'<span class="pill {kind}">{shown}</span>' in browser.get(where).text
+
+
 def test_an_erasure_begins_after_a_look_at_what_goes_and_what_stays(
-    browser: TestClient, program: TestClient, owner_engine: Engine
+    browser: TestClient, program: TestClient, owner_engine: Engine, ledger: Ledger, codec: Codec
 ) -> None:
     grant(program)
     sign_in(browser, key(owner_engine))
@@ -503,11 +526,29 @@ def test_an_erasure_begins_after_a_look_at_what_goes_and_what_stays(
     assert "decisions, with their evidence" in shown
     assert "an objection to everything" in shown
     assert not {"erasure_begun"} & {act for _, act in audited(owner_engine)}
+    french = plain(browser.get(f"{path}?lang=fr"))
+    assert "les décisions, avec leurs preuves" in french
+    assert "RGPD, art. 5(2)" in french
+    assert "decisions" not in french
     assert browser.post(path, data={"form": form_of(opened, "requests/")}).status_code == 403
     begun = browser.post(path, data={"form": form_of(look, "/erasure")})
     assert begun.status_code == 200
     assert "The erasure has begun" in plain(begun)
     assert "erasure_begun" in {act for _, act in audited(owner_engine)}
+    # It shows so, and is answered by the erasure alone.
+    for where in (opened.url.path, "/console/requests", search(browser, REFERENCE).url.path):
+        assert "Erasure in progress" in plain(browser.get(where))
+    running = browser.get(opened.url.path)
+    assert 'value="done"' not in running.text
+    assert "What goes and what stays" not in plain(running)
+    rig = ErasureRig(ledger=ledger, owner=owner_engine, codec=codec)
+    with owner_engine.begin() as connection:
+        connection.execute(text("UPDATE erasures SET notify_until = 0"))
+    rig.finish(rig.begin(subject_ref=REFERENCE))
+    ended = browser.get(f"{opened.url.path}?lang=fr")
+    assert "Certificat de l’effacement" in plain(ended)
+    assert "une opposition à tout" in plain(ended)
+    assert REFERENCE not in plain(ended)
     # Of a request for something else it is none.
     assert browser.get(f"/console/requests/{uuid4()}/erasure").status_code == 404
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from consent_api.rights.erasure.retention import DAY_MICROS, Retention
+from consent_api.rights.erasure.wording import GROUNDS
 
 SETTLE_MICROS = 15 * 60 * 1_000_000
 """For so long it is waited even where no tool has ever reported about the person: one may be about to."""
@@ -172,7 +173,7 @@ def certificate(
             )
         )
     if counts.proofs:
-        grounds = "; ".join(sorted({each.ground for each in retention.proofs.values()}))
+        grounds = GROUNDS.join(sorted({each.ground for each in retention.proofs.values()}))
         stays.append(
             Stays(
                 what="proofs of consents to be called, without evidence texts, under a keyed hash",

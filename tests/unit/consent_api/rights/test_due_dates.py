@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from consent_api.rights import due_dates
+from consent_api.rights.due_dates import Urgency
 
 
 def micros(text: str) -> int:
@@ -39,3 +40,16 @@ def test_a_month_ends_on_the_same_day_or_the_last_one(opened: str, due: str) -> 
 )
 def test_an_extension_is_two_more_months(due: str, later: str) -> None:
     assert due_dates.extended(micros(due)) == micros(later)
+
+
+@pytest.mark.parametrize(
+    ("now", "urgency"),
+    [
+        ("2026-02-04T10:00:00", Urgency.IN_TIME),
+        ("2026-02-05T10:00:00", Urgency.SOON),
+        ("2026-02-15T10:00:00", Urgency.SOON),
+        ("2026-02-15T10:00:01", Urgency.LATE),
+    ],
+)
+def test_the_last_ten_days_are_soon_and_what_comes_after_is_late(now: str, urgency: Urgency) -> None:
+    assert due_dates.urgency(micros("2026-02-15T10:00:00"), micros(now)) is urgency

@@ -9,7 +9,7 @@ import pytest
 from consent_api.domain.addresses import Address
 from consent_api.domain.validation import BY_LINK, ValidDecision
 from consent_api.ledger import erased
-from consent_api.rights.erasure import model, retention
+from consent_api.rights.erasure import model, retention, wording
 from consent_api.rights.erasure.model import Counts, Delivery, Progress, State, next_state
 
 SECOND = 1_000_000
@@ -121,3 +121,20 @@ def test_an_erasure_that_has_begun_since_is_seen_at_the_address() -> None:
     gone = replace(address, sealed={"h1.a": None}, erased_at=115 * SECOND)
     assert erased.why_refused_at(PERMISSION, gone) is erased.ERASED
     assert erased.why_refused_at(PERMISSION, replace(gone, erased_at=100 * SECOND)) is None
+
+
+def test_every_sentence_of_a_certificate_is_there_in_french_and_no_other() -> None:
+    periods = retention.load()
+    found = model.certificate(
+        forgotten=1, kept=1, counts=Counts(decisions=1, proofs=1), subject=True, retention=periods, at=DAY
+    )
+    grounds = {period.ground for period in (periods.objection, *periods.proofs.values())}
+    sentences = {each.what for each in (*found.goes, *found.stays)} | grounds
+    sentences |= {part for each in found.stays for part in each.ground.split(wording.GROUNDS)}
+    assert set(wording.french()) == sentences
+    for each in found.stays:
+        french = wording.in_language(each.ground, "fr")
+        assert "GDPR" not in french
+        assert french.count(wording.GROUNDS) == each.ground.count(wording.GROUNDS)
+        assert wording.in_language(each.ground, "en") == each.ground
+    assert wording.in_language("a sentence of an older release", "fr") == "a sentence of an older release"
