@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from consent_api.domain.validation import ValidationRules, ValidDecision
 from consent_api.http.app import create_app
@@ -24,6 +24,8 @@ from consent_api.ledger.deduplication import RecordedDecision
 from consent_api.ledger.ledger import Ledger
 from consent_api.ledger.reviews import NewReview
 from consent_api.rights import requests
+from consent_api.rights.erasure import model, retention
+from consent_api.rights.erasure.model import Counts, Delivery
 from consent_api.rights.person_ref import PersonRef
 from consent_api.rights.requests import Identity, Kind, NewRequest
 from consent_privacy.keyring import Keyring
@@ -120,8 +122,41 @@ def token(owner_engine: Engine, ledger: Ledger, keyring: Keyring) -> str:
                 by="key:ab12",
             )
             requests.open_request(connection, keyring, ledger.context.ids, new, now=now - age * DAY)
+        _add_certified(connection, keyring, ledger, now)
         scopes = ("console", "submit", "read", "admin", "rights:read", "rights:write")
         return key_store.create(connection, tenant="acme", scopes=scopes, name="Desk 7", now=now)
+
+
+def _add_certified(connection: Connection, keyring: Keyring, ledger: Ledger, now: int) -> None:
+    """A request that an erasure has carried out."""
+    new = NewRequest(
+        person=PersonRef(tenant="acme", subject_ref="customer-12"),
+        kind=Kind.ERASURE,
+        identity=Identity.LINK,
+        identity_note=None,
+        by="person",
+    )
+    opened = requests.open_request(connection, keyring, ledger.context.ids, new, now=now - 2 * DAY)
+    certificate = model.certificate(
+        forgotten=2,
+        kept=1,
+        counts=Counts(decisions=9, links=2, receipts=12, proofs=1),
+        subject=True,
+        retention=retention.load(),
+        at=now - DAY,
+        destinations={"twilio-fr": Delivery.DELIVERED, "brevo-fr": Delivery.UNDELIVERED},
+    )
+    erasure_id = uuid4()
+    requests.erased_by(connection, keyring, tenant="acme", erasure_id=erasure_id, request_id=opened.id)
+    requests.resolve_erased(
+        connection,
+        keyring,
+        tenant="acme",
+        erasure_id=erasure_id,
+        by="key:ab12",
+        now=now - DAY,
+        certificate=model.as_json(certificate),
+    )
 
 
 def _add_receipt(execute: object, decision: RecordedDecision, destination: str, now: int) -> None:
@@ -144,6 +179,10 @@ def _add_receipt(execute: object, decision: RecordedDecision, destination: str, 
         text("INSERT INTO receipt_decisions (decision_id, receipt_id) VALUES (:decision_id, :receipt_id)"),
         {"decision_id": UUID(decision.decision_id), "receipt_id": receipt_id},
     )
+
+
+CERTIFIED = "[...document.querySelectorAll('.rows a')].at(-1).href"
+"""What is answered is at the end of the list."""
 
 
 async def check(tab: Tab, name: str, *, sizes: bool = True) -> None:
@@ -233,6 +272,9 @@ async def test_each_page_is_readable_at_every_size(tab: Tab, site: str, token: s
     await check(tab, "console-request")
     await tab.open(await tab.evaluate("document.querySelector('a[href*=\"/erasure\"]').href"))
     await check(tab, "console-erasure")
+    await tab.open(f"{site}/console/requests?lang=fr")
+    await tab.open(await tab.evaluate(CERTIFIED))
+    await check(tab, "console-certificate")
 
 
 async def test_axe_finds_nothing(tab: Tab, site: str, token: str, node_packages: Path) -> None:
@@ -256,6 +298,9 @@ async def test_axe_finds_nothing(tab: Tab, site: str, token: str, node_packages:
     await tab.open(await tab.evaluate(of_erasure))
     assert await tab.violations(axe) == []
     await tab.open(await tab.evaluate("document.querySelector('a[href*=\"/erasure\"]').href"))
+    assert await tab.violations(axe) == []
+    await tab.open(f"{site}/console/requests?lang=fr")
+    await tab.open(await tab.evaluate(CERTIFIED))
     assert await tab.violations(axe) == []
     await tab.open(f"{site}/console/agent?lang=fr")
     assert await tab.violations(axe) == []
