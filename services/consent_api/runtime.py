@@ -12,14 +12,15 @@ from consent_service.errors import LinkRefusedError
 from consent_service.exits import exit_with_errors
 from consent_service.health import Health
 from consent_service.settings import ProcessSettings
+from consent_service.stopping import join_all
 
 log = logging.getLogger(__name__)
 
 Loop = Callable[[threading.Event], None]
 
-# A loop that has not ended this many seconds after the stop event will not: the process exits without it, and what it
-# had in progress is repeated by the next process.
-_GRACE_SECONDS = 25.0
+GRACE_SECONDS = 25.0
+"""Loops that have not ended so long after the stop event will not: the process exits without them, and what they had in
+progress is repeated by the next process."""
 
 
 def wait_for_topics(
@@ -74,10 +75,7 @@ def run_until_signal(loops: Mapping[str, Loop]) -> int:
     for thread in threads:
         thread.start()
     stop.wait()
-    for thread in threads:
-        thread.join(_GRACE_SECONDS)
-    hung = [thread.name for thread in threads if thread.is_alive()]
-    if hung:
+    if hung := join_all(threads, seconds=GRACE_SECONDS):
         log.critical("loops did not end in time", extra={"loops": hung})
     if wrong:
         exit_with_errors(dict.fromkeys(wrong))

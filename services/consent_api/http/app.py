@@ -73,6 +73,7 @@ from consent_http.rate_limits import RateLimits
 from consent_kafka.registry import connect_codec
 from consent_service import startup
 from consent_service.health import Health, serve_metrics
+from consent_service.stopping import join_all
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,10 @@ Every answer has a Request-Id: yours, if you send a well-formed one (no phone nu
 _DESCRIBED = (links_api, signal_api, rights_models, notices, renewals, allow_once, erasure_api, rectification_api)
 """What they take and answer is in /openapi.json, beside `models`."""
 _LOOP = "http"
-_GRACE_SECONDS = 20
+REQUESTS_SECONDS = 20
+"""For the requests under way when the process is asked to end."""
+MONITORS_SECONDS = 5.0
+"""After that, for all of its monitors together."""
 
 
 def create_app(
@@ -261,7 +265,7 @@ def serve(settings: ApiSettings) -> int:
         notify_seconds=settings.erasure_wait,
     )
     server = http_server.Server(
-        http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=_GRACE_SECONDS),
+        http_server.config(app, host=settings.api_host, port=settings.api_port, grace_seconds=REQUESTS_SECONDS),
         shutdown_delay=settings.api_shutdown_delay,
         on_stopping=lambda: health.set_ready(_LOOP, "is shutting down"),
     )
@@ -271,8 +275,7 @@ def serve(settings: ApiSettings) -> int:
         server.run()
     finally:
         stop.set()
-        for thread in monitoring:
-            thread.join(timeout=5.0)
+        join_all(monitoring, seconds=MONITORS_SECONDS)
         pages.close()
         lanes_engine.dispose()
         ledger.engine.dispose()

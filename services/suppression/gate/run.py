@@ -29,7 +29,8 @@ from suppression.gate.settings import GateSettings
 
 log = logging.getLogger(__name__)
 
-_DRAIN_SECONDS = 10
+REQUESTS_SECONDS = 10
+"""For the requests under way when the process is asked to end."""
 _LOOK_SECONDS = 0.5
 _TIMESTAMPS = "resolved timestamps"
 
@@ -87,7 +88,7 @@ def run_gate(settings: GateSettings) -> int:
             create_app(gate, metrics, docs=settings.gate_docs),
             host=settings.gate_host,
             port=settings.gate_port,
-            grace_seconds=_DRAIN_SECONDS,
+            grace_seconds=REQUESTS_SECONDS,
         ),
         shutdown_delay=settings.gate_shutdown_delay,
         on_stopping=lambda: health.set_ready("http", "stopping"),
