@@ -14,7 +14,7 @@ TESTS := tests/unit tests/contract tests/integration tests/fuzz
 UNIT := $(PY) -m pytest -q -p no:xdist --hypothesis-profile=quick -m "not servers and not long" tests/unit tests/contract
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up unit test again fuzz lint format docs browser bench chaos clean distclean
+.PHONY: help demo up unit test again fuzz lint format docs sbom browser bench chaos clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1|/' | \
@@ -65,6 +65,12 @@ format: $(READY)  ## rewrite the code in the format that `make lint` requires
 docs: $(READY)  ## build README.md and docs as a site in .local/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 	@echo "Open .local/site/index.html; with search: $(PY) -m http.server --directory .local/site --bind 127.0.0.1"
+
+sbom: $(READY)  ## write the bill of materials of the image (CycloneDX) to .local/sbom.json, as the image holds it
+	@mkdir -p .local
+	@$(VENV)/bin/cyclonedx-py requirements deploy/images/requirements.txt --pyproject pyproject.toml \
+		--output-reproducible --output-file .local/sbom.json
+	@echo "written to .local/sbom.json"
 
 browser:  ## install Chromium for the tests of the pages, where apt can (root on Debian); without one they are left out
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; } || \

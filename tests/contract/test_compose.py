@@ -1,67 +1,40 @@
 """docker-compose.yml against the code: commands, settings, ports and files that it names exist."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
-import click
 import pytest
 import yaml
-from pydantic import ValidationError
 
-from consent_api.settings import ApiSettings, IngestSettings, MigrateSettings, OutboxRelaySettings, OwnerSettings
-from consent_service.cli import cli
+from consent_api.settings import OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
-from lag_exporter.settings import LagSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
-from propagator.settings import PropagatorSettings
-from suppression.gate.settings import GateSettings
-from suppression.settings import SuppressionSettings
+from tests.support.compose import COMPOSE, OURS, SERVICES, environment
+from tests.support.deployed import (
+    PREPARATIONS,
+    PROCESSES,
+    ROOT,
+    STOP_SECONDS,
+    command_of,
+    faults,
+    metrics_port,
+    unknown_options,
+    variables,
+)
 
-ROOT = Path(__file__).parents[2]
-SETTINGS: dict[str, type[ProcessSettings]] = {
-    "api": ApiSettings,
-    "relay": OutboxRelaySettings,
-    "ingest": IngestSettings,
-    "suppression": SuppressionSettings,
-    "gate": GateSettings,
-    "propagator": PropagatorSettings,
-    "lag": LagSettings,
-    "migrate": MigrateSettings,
-    "topics": ProcessSettings,
-    "gate-keys": OwnerSettings,
-}
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("consent-relay")}
+SETTINGS: dict[str, type[ProcessSettings]] = {**PROCESSES, **PREPARATIONS, "gate-keys": OwnerSettings}
 
 
-def text_of(value: str) -> str:
-    """`${NAME:-default}` as Compose would write it where NAME is not set."""
-    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
-
-
-def environment(service: str) -> dict[str, str]:
-    return {name: text_of(value) for name, value in OURS[service].get("environment", {}).items()}
-
-
-def commands(words: list[str]) -> Iterator[tuple[click.Command, list[str]]]:
-    """The command that the words name, with what is left of them for it."""
-    with click.Context(cli) as context:
-        command: click.Command = cli
-        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-            found = command.get_command(context, words[0])
-            assert found is not None, f"there is no command {words[0]}"
-            command, words = found, words[1:]
-        yield command, words
+def seconds(duration: str) -> float:
+    """Of `90s`, or `2m`."""
+    number, unit = int(duration[:-1]), duration[-1]
+    return timedelta(**{{"s": "seconds", "m": "minutes"}[unit]: number}).total_seconds()
 
 
 def test_the_loader_of_docker_compose_accepts_it() -> None:
@@ -84,9 +57,7 @@ def test_kafka_and_the_registry_can_be_used_from_the_host() -> None:
 
 @pytest.mark.parametrize("line", re.findall(r"gate-keys (keys create .*)", (ROOT / "docker-compose.yml").read_text()))
 def test_the_instructions_make_keys_by_commands_that_exist(line: str) -> None:
-    [(command, rest)] = commands(shlex.split(line))
-    known = {option for each in command.params for option in each.opts}
-    assert {word for word in rest if word.startswith("--")} <= known
+    assert unknown_options(shlex.split(line)) == []
 
 
 def test_all_servers_and_services_are_there() -> None:
@@ -96,16 +67,13 @@ def test_all_servers_and_services_are_there() -> None:
 
 @pytest.mark.parametrize("service", [name for name in OURS if "entrypoint" not in OURS[name]])
 def test_its_command_and_options_exist(service: str) -> None:
-    [(command, rest)] = commands(list(OURS[service]["command"]))
-    assert not isinstance(command, click.Group)
-    known = {option for each in command.params for option in each.opts}
-    assert {word for word in rest if word.startswith("--")} <= known
+    assert unknown_options(list(OURS[service]["command"])) == []
 
 
 def test_the_keyring_is_made_by_commands_that_exist() -> None:
     [script] = OURS["keyring"]["command"]
     for name, words in zip(("generate", "export"), re.findall(r"consent-relay (keyring [^)&]+)", script), strict=True):
-        [(command, _)] = commands(words.split())
+        command, _ = command_of(words.split())
         assert command.name == name
 
 
@@ -116,25 +84,53 @@ def test_the_gate_is_given_hash_keys_alone() -> None:
 
 @pytest.mark.parametrize("service", SETTINGS)
 def test_its_settings_exist_and_suffice(service: str, tmp_path: Path) -> None:
-    """Read as the process would read them; files that only exist in the container are in a directory here."""
     given = {name: value for name, value in environment(service).items() if name.startswith(PREFIX)}
-    fields = {f"{PREFIX}{field.upper()}" for field in SETTINGS[service].model_fields}
-    assert set(given) <= fields, f"{service} knows no {sorted(set(given) - fields)}"
-    file = tmp_path / "file"
-    file.touch()
-    here = {name: str(file) if value.startswith("/") else value for name, value in given.items()}
-    nothing: dict[str, Any] = {}
-    with mock.patch.dict(os.environ, here, clear=True):
-        try:
-            SETTINGS[service](**nothing)
-        except ValidationError as error:
-            pytest.fail(f"{service}: {error}")
+    assert set(given) <= variables(SETTINGS[service])
+    assert faults(SETTINGS[service], given, tmp_path) == []
 
 
-@pytest.mark.parametrize("service", [name for name in OURS if "healthcheck" in OURS[name]])
+@pytest.mark.parametrize("service", PROCESSES)
+def test_it_is_published_at_the_port_where_it_answers_requests(service: str) -> None:
+    port = environment(service).get(f"CONSENT_RELAY_{service.upper()}_PORT")
+    assert OURS[service].get("ports", []) == ([] if port is None else [f"127.0.0.1:{port}:{port}"])
+
+
+@pytest.mark.parametrize("service", PROCESSES)
 def test_its_health_is_asked_where_it_answers(service: str) -> None:
-    port = environment(service)["CONSENT_RELAY_METRICS_PORT"]
-    assert f"127.0.0.1:{port}/readyz" in " ".join(OURS[service]["healthcheck"]["test"])
+    assert f"127.0.0.1:{metrics_port()}/readyz" in " ".join(OURS[service]["healthcheck"]["test"])
+
+
+@pytest.mark.parametrize("service", OURS.keys() - PROCESSES.keys() - {"sandbox"})
+def test_what_ends_by_itself_is_not_asked_for_its_health(service: str) -> None:
+    assert OURS[service]["healthcheck"] == {"disable": True}
+    assert OURS[service]["restart"] == "no"
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_it_can_write_its_volumes_alone_and_gain_no_right(service: str) -> None:
+    ours = OURS[service]
+    assert (ours["read_only"], ours["cap_drop"], ours["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    assert "privileged" not in ours
+    writable = {volume.partition(":")[2] for volume in ours.get("volumes", ()) if not volume.endswith(":ro")}
+    state = {"/var/lib/consent-relay"} if service in ("suppression", "propagator") else set()
+    secrets = {"keyring": {"/run/consent-relay", "/run/consent-relay-gate"}, "gate-keys": {"/run/consent-relay-gate"}}
+    assert writable == state | secrets.get(service, set())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_it_has_limits(service: str) -> None:
+    assert set(SERVICES[service]["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert "no-new-privileges:true" in SERVICES[service]["security_opt"]
+
+
+@pytest.mark.parametrize(("service", "longest"), STOP_SECONDS.items())
+def test_it_may_finish_before_it_is_killed(service: str, longest: float) -> None:  # R41
+    assert seconds(OURS[service]["stop_grace_period"]) >= longest + 15
+
+
+@pytest.mark.parametrize("service", ["ingest", "suppression", "propagator"])
+def test_its_name_in_its_consumer_group_outlives_the_container(service: str) -> None:
+    assert environment(service)["CONSENT_RELAY_INSTANCE_ID"] == service
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -160,17 +156,12 @@ def test_it_listens_on_this_machine_alone(service: str) -> None:
 def test_the_sandbox_is_no_part_of_the_production_image() -> None:
     assert OURS["sandbox"]["image"] == "consent-relay-demo"
     assert all(service["image"] == "consent-relay" for name, service in OURS.items() if name != "sandbox")
-    last = (ROOT / "deploy/images/Dockerfile").read_text().rpartition("FROM ")[2]
-    assert "rm -r provider_sandbox local_stack" in last
 
 
 def test_prometheus_asks_every_process() -> None:
     file = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = {target for job in file["scrape_configs"] for each in job["static_configs"] for target in each["targets"]}
-    asked = {
-        f"{name}:{environment(name)['CONSENT_RELAY_METRICS_PORT']}" for name in OURS if "healthcheck" in OURS[name]
-    }
-    assert targets == asked
+    assert targets == {f"{name}:{metrics_port()}" for name in PROCESSES}
 
 
 def test_the_destinations_are_right() -> None:
