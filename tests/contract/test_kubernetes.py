@@ -1,0 +1,411 @@
+"""deploy/kubernetes against the published schemas, the code, and what Pod Security calls restricted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from consent_service.health import Health, serve_metrics
+from consent_service.settings import PREFIX, ProcessSettings
+from propagator.config.reader import read as read_destinations
+from propagator.connectors import CATALOGUE
+from tests.support.deployed import (
+    OF_LIBRARIES,
+    PREPARATIONS,
+    PROCESSES,
+    ROOT,
+    STOP_SECONDS,
+    faults,
+    image_environment,
+    metrics_port,
+    paths,
+    secrets_in_clear,
+    unknown_options,
+    variables,
+)
+from tests.support.kustomize import Document, built, read
+from tests.support.prometheus import exported, selectors
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+EXAMPLE = KUBERNETES / "overlays" / "example"
+COMPONENTS = KUBERNETES / "components"
+VERSIONS = ("1.30", "1.34", "1.37")
+"""The oldest that has all fields of ours, to the newest that the package knows."""
+SETTINGS: dict[str, type[ProcessSettings]] = {**PROCESSES, **PREPARATIONS}
+BASE = read(KUBERNETES / "base")
+SCALERS = list(yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()))
+WORKLOADS = ("Deployment", "StatefulSet", "Job")
+COMPONENT = "app.kubernetes.io/component"
+STATE = "/var/lib/consent-relay"
+
+
+def of_kind(documents: Iterable[Document], *kinds: str) -> dict[str, Document]:
+    return {each["metadata"]["name"]: each for each in documents if each["kind"] in kinds}
+
+
+def pod(workload: Document) -> Document:
+    found: Document = workload["spec"]["template"]["spec"]
+    return found
+
+
+def pod_labels(workload: Document) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def container(workload: Document) -> Document:
+    [only] = pod(workload)["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def config_maps(documents: Iterable[Document]) -> dict[str, dict[str, str]]:
+    """By name, without the hash of the contents that kustomize adds."""
+    return {re.sub(r"-[a-z0-9]{10}$", "", name): each["data"] for name, each in of_kind(documents, "ConfigMap").items()}
+
+
+def environment(workload: Document, documents: Iterable[Document]) -> dict[str, str]:
+    """What the process of the workload is given; a field of the pod counts as its name."""
+    maps = config_maps(documents)
+    found = image_environment()
+    for source in container(workload).get("envFrom", ()):
+        found |= maps[re.sub(r"-[a-z0-9]{10}$", "", source["configMapRef"]["name"])]
+    for each in container(workload).get("env", ()):
+        assert set(each) == {"name", "value"} or each["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+        found[each["name"]] = each.get("value", "a-pod-0")
+    return found
+
+
+def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Of a selector of pods, as Kubernetes evaluates it."""
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    operators = {"In": lambda value, values: value in values, "NotIn": lambda value, values: value not in values}
+    return all(labels.get(name) == value for name, value in wanted.items()) and all(
+        operators[each["operator"]](labels.get(each["key"]), each["values"])
+        for each in selector.get("matchExpressions", ())
+    )
+
+
+def policies(component: str, direction: str) -> Iterator[Document]:
+    """The rules of all policies for the pods of a component; ``direction`` is ingress or egress."""
+    labels = pod_labels(of_kind(BASE, *WORKLOADS)[component])
+    for policy in of_kind(BASE, "NetworkPolicy").values():
+        if matches(policy["spec"]["podSelector"], labels):
+            yield from policy["spec"].get(direction, ())
+
+
+def ports(rules: Iterable[Document]) -> set[int]:
+    return {port["port"] for rule in rules for port in rule["ports"]}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_published_schemas_accept_it(version: str) -> None:
+    for document in [*BASE, *SCALERS]:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_schemas_refuse_what_is_wrong() -> None:
+    wrong = {**of_kind(BASE, "Deployment")["api"], "replica": 2}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+def test_every_process_and_every_preparation_is_there() -> None:
+    assert set(of_kind(BASE, "Deployment", "StatefulSet")) == set(PROCESSES)
+    assert set(of_kind(BASE, "Job")) == set(PREPARATIONS)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_its_command_and_options_exist(name: str) -> None:
+    words = container(of_kind(BASE, *WORKLOADS)[name])["args"]
+    assert words[0] == name
+    assert unknown_options(words) == []
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_its_settings_exist_and_suffice(name: str, tmp_path: Path) -> None:
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    check_settings(name, environment(workload, BASE), tmp_path)
+    own = {each["name"] for each in container(workload).get("env", ())}
+    assert own <= variables(SETTINGS[name])
+
+
+def check_settings(name: str, given: Mapping[str, str], directory: Path) -> None:
+    everything: set[str] = set().union(*map(variables, SETTINGS.values()), OF_LIBRARIES)
+    foreign = {each for each in given if not each.startswith(PREFIX)} - image_environment().keys()
+    assert {each for each in given if each.startswith(PREFIX)} <= everything
+    assert foreign <= OF_LIBRARIES
+    assert faults(SETTINGS[name], given, directory) == []
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_its_secrets_are_files(name: str) -> None:
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    given = environment(workload, BASE)
+    assert secrets_in_clear(SETTINGS[name], given) == []
+    mounts = {each["mountPath"]: each for each in container(workload)["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod(workload)["volumes"]}
+    for path in paths(given):
+        [mount] = [each for at, each in mounts.items() if path.startswith(f"{at}/")]
+        assert mount["readOnly"]
+        volume = volumes[mount["name"]]
+        assert ("secret" in volume) == path.startswith("/run/"), "secrets are below /run, all else below /etc"
+    for volume in volumes.values():
+        assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440
+    claimed = {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", ())}
+    assert {each["name"] for each in mounts.values()} == volumes.keys() | claimed
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_its_ports_are_those_where_it_answers(name: str) -> None:
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    named = {each["name"]: each["containerPort"] for each in container(workload)["ports"]}
+    assert named["metrics"] == metrics_port()
+    http = environment(workload, BASE).get(f"CONSENT_RELAY_{name.upper()}_PORT")
+    assert named.get("http") == (None if http is None else int(http))
+    service = of_kind(BASE, "Service")[name]
+    assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == named
+    assert matches({"matchLabels": service["spec"]["selector"]}, pod_labels(workload))
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_its_probes_ask_pages_that_exist(name: str) -> None:
+    server = serve_metrics(CollectorRegistry(), Health(), "127.0.0.1", 0)
+    probes = container(of_kind(BASE, *WORKLOADS)[name])
+    try:
+        asked = {}
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            page = probes[probe]["httpGet"]
+            assert page["port"] == "metrics"
+            assert httpx.get(f"http://127.0.0.1:{server.port}{page['path']}").status_code == 200
+            asked[probe] = page["path"]
+    finally:
+        server.close()
+    assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+
+
+@pytest.mark.parametrize(("name", "longest"), STOP_SECONDS.items())
+def test_it_may_finish_before_it_is_killed(name: str, longest: float) -> None:  # R41
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    before = container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    assert pod(workload)["terminationGracePeriodSeconds"] >= before + longest + 15
+    answers = any(each["name"] == "http" for each in container(workload)["ports"])
+    assert bool(before) == answers, "what answers requests goes on until no proxy sends it any"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_its_pod_is_restricted(name: str) -> None:
+    """The profile of Pod Security, and a root file system that is read-only."""
+    spec = pod(of_kind(BASE, *WORKLOADS)[name])
+    security = spec["securityContext"]
+    assert security["runAsNonRoot"]
+    assert security["runAsUser"] == security["fsGroup"] == 10001
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert not spec["automountServiceAccountToken"]
+    assert not spec["enableServiceLinks"]
+    [only] = spec["containers"]
+    assert only["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all(set(each) <= {"name", "emptyDir", "secret", "configMap"} for each in spec["volumes"])
+    writable = {each["mountPath"] for each in only["volumeMounts"] if not each.get("readOnly")}
+    assert writable == {"/tmp", *([STATE] if name in ("suppression", "propagator") else [])}
+    assert {"cpu", "memory"} == set(only["resources"]["requests"])
+    assert "memory" in only["resources"]["limits"]
+
+
+def test_its_namespace_admits_restricted_pods_alone() -> None:
+    [namespace] = of_kind(BASE, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_one_node_does_not_take_all_of_it(name: str) -> None:
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    spec = pod(workload)
+    terms = spec["affinity"]["podAntiAffinity"]
+    required = terms.get("requiredDuringSchedulingIgnoredDuringExecution", [])
+    preferred = [each["podAffinityTerm"] for each in terms.get("preferredDuringSchedulingIgnoredDuringExecution", [])]
+    [apart] = [*required, *preferred]
+    assert bool(required) == (name == "propagator"), "active and standby are never on one node"
+    assert apart["topologyKey"] == "kubernetes.io/hostname"
+    [spread] = spec["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "topology.kubernetes.io/zone"
+    assert matches(apart["labelSelector"], pod_labels(workload))
+    assert matches(spread["labelSelector"], pod_labels(workload))
+    budgets = [
+        each
+        for each in of_kind(BASE, "PodDisruptionBudget").values()
+        if matches(each["spec"]["selector"], pod_labels(workload))
+    ]
+    assert len(budgets) == (1 if workload["spec"]["replicas"] > 1 else 0)
+    assert all(each["spec"]["maxUnavailable"] == 1 for each in budgets)
+
+
+def test_what_keeps_a_name_in_its_group_or_a_disk_is_a_stateful_set() -> None:
+    stateful = of_kind(BASE, "StatefulSet")
+    assert set(stateful) == {"ingest", "suppression", "propagator"}
+    for name, workload in stateful.items():
+        assert environment(workload, BASE)["CONSENT_RELAY_INSTANCE_ID"] == "a-pod-0"
+        assert bool(workload["spec"].get("volumeClaimTemplates")) == (name != "ingest")
+        assert workload["spec"]["serviceName"] in of_kind(BASE, "Service")
+
+
+def test_numbers_of_instances_fit_the_partitions_and_the_propagator_s_takeover() -> None:
+    partitions = int(config_maps(BASE)["settings"]["CONSENT_RELAY_PARTITIONS"])
+    scalers = of_kind(
+        yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()), "HorizontalPodAutoscaler"
+    )
+    workloads = of_kind(BASE, *WORKLOADS)
+    assert scalers["suppression"]["spec"]["maxReplicas"] <= partitions
+    assert workloads["suppression"]["spec"]["replicas"] <= partitions
+    assert workloads["ingest"]["spec"]["replicas"] <= partitions
+    assert workloads["propagator"]["spec"]["replicas"] == 2
+    assert set(scalers) == {"api", "gate", "suppression"}
+    for name, scaler in scalers.items():
+        target = scaler["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) == (workloads[name]["kind"], name)
+        assert scaler["spec"]["minReplicas"] == workloads[name]["spec"]["replicas"]
+
+
+def test_the_merge_is_scaled_by_a_metric_that_is_exported() -> None:
+    adapter = yaml.safe_load((COMPONENTS / "autoscaling" / "prometheus-adapter.yaml").read_text())
+    [rule] = adapter["rules"]["external"]
+    scalers = of_kind(
+        yaml.safe_load_all((COMPONENTS / "autoscaling" / "scalers.yaml").read_text()), "HorizontalPodAutoscaler"
+    )
+    [metric] = scalers["suppression"]["spec"]["metrics"]
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
+    [(series, labels)] = selectors(rule["seriesQuery"])
+    metrics = exported((ROOT / "docs" / "metrics.md").read_text())
+    assert set(re.findall(r"(\w+)[!=]", labels)) <= metrics[series] | {"namespace"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_it_reaches_what_it_needs_and_nothing_else(name: str) -> None:
+    """By the settings that it is given."""
+    workload = of_kind(BASE, *WORKLOADS)[name]
+    given = environment(workload, BASE)
+    servers = {"CONSENT_RELAY_KAFKA": 9093, "CONSENT_RELAY_API_DATABASE_FILE": 5432, "CONSENT_RELAY_GATE_API_URL": 8080}
+    needed = {port for variable, port in servers.items() if variable in given}
+    needed |= {53} | ({8443} if name != "migrate" else set()) | ({443} if name == "propagator" else set())
+    assert ports(policies(name, "egress")) == needed
+    answers = {each["containerPort"] for each in container(workload).get("ports", ())}
+    assert ports(policies(name, "ingress")) == answers | {metrics_port()}
+
+
+def test_what_no_policy_names_is_denied() -> None:
+    policy = of_kind(BASE, "NetworkPolicy")["default-deny"]
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for each in of_kind(BASE, "NetworkPolicy").values():
+        for rule in (*each["spec"].get("ingress", ()), *each["spec"].get("egress", ())):
+            assert rule["ports"]
+            assert rule.get("to") or rule.get("from")
+
+
+def test_the_tools_are_at_no_private_address() -> None:
+    [rule] = of_kind(BASE, "NetworkPolicy")["tools"]["spec"]["egress"]
+    blocks = {each["ipBlock"]["cidr"]: set(each["ipBlock"]["except"]) for each in rule["to"]}
+    assert blocks["0.0.0.0/0"] >= {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"}
+    assert blocks["::/0"] >= {"fc00::/7", "fe80::/10"}
+
+
+def test_prometheus_finds_every_process_as_the_rules_name_it() -> None:
+    """No schema of the operator's is published in the package: what matters is checked by hand."""
+    monitor = yaml.safe_load((COMPONENTS / "monitoring" / "service-monitor.yaml").read_text())["spec"]
+    [pair] = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["labels"]
+    assert pair["pairs"][monitor["jobLabel"]] == "consent-relay"
+    assert matches(monitor["selector"], pair["pairs"])
+    [endpoint] = monitor["endpoints"]
+    assert endpoint["path"] == "/metrics"
+    [relabeling] = endpoint["relabelings"]
+    source = relabeling["sourceLabels"][0].removeprefix("__meta_kubernetes_service_label_")
+    assert (source, relabeling["targetLabel"]) == (re.sub(r"\W", "_", COMPONENT), "process")
+    services = of_kind(BASE, "Service")
+    assert {each["metadata"]["labels"][COMPONENT] for each in services.values()} == set(PROCESSES)
+    assert all(endpoint["port"] in {port["name"] for port in each["spec"]["ports"]} for each in services.values())
+
+
+def test_the_first_step_holds_what_the_preparations_need() -> None:
+    """`kubectl apply -l consent-relay/stage=prepare`, before all else."""
+    first = {
+        each["metadata"]["name"]
+        for each in BASE
+        if each["metadata"].get("labels", {}).get("consent-relay/stage") == "prepare"
+    }
+    assert {"migrate", "topics", "consent-relay", "default-deny", "names", "kafka", "registry", "database"} <= first
+    assert not first & set(PROCESSES)
+    options = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["generatorOptions"]
+    assert options["labels"] == {"consent-relay/stage": "prepare"}
+
+
+def test_the_secrets_and_maps_that_an_operator_makes_are_listed() -> None:
+    """Of README.md: each that a pod mounts and that no file here makes."""
+    made = {*config_maps(BASE), "destinations"}
+    volumes = [volume for workload in of_kind(BASE, *WORKLOADS).values() for volume in pod(workload)["volumes"]]
+    needed = {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
+    needed |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+    listed = set(re.findall(r"^\| `([a-z-]+)`", (KUBERNETES / "README.md").read_text(), re.MULTILINE))
+    of_kafka = {name for name in needed if name.startswith("kafka-")}
+    assert listed == needed - made - of_kafka | {"kafka-"}
+    assert of_kafka == {f"kafka-{name}" for name in SETTINGS if name not in ("api", "migrate")}
+
+
+@pytest.mark.long
+def test_kustomize_builds_the_base_as_it_is_read_here(tmp_path: Path) -> None:
+    documents = built(KUBERNETES / "base", tmp_path)
+    assert {(each["kind"], re.sub(r"-[a-z0-9]{10}$", "", each["metadata"]["name"])) for each in documents} == {
+        (each["kind"], each["metadata"]["name"]) for each in BASE
+    }
+    for kind in ("NetworkPolicy", "PodDisruptionBudget", "Service"):
+        for name, each in of_kind(documents, kind).items():
+            assert each["spec"] == of_kind(BASE, kind)[name]["spec"]
+    for name, each in of_kind(documents, *WORKLOADS).items():
+        assert each["metadata"]["namespace"] == "consent-relay"
+        assert pod_labels(each).items() >= {"app.kubernetes.io/part-of": "consent-relay", COMPONENT: name}.items()
+        assert environment(each, documents) == environment(of_kind(BASE, *WORKLOADS)[name], BASE)
+
+
+@pytest.mark.long
+def test_the_example_is_an_installation(tmp_path: Path) -> None:
+    """Built by the real program, with both components."""
+    documents = built(EXAMPLE, tmp_path)
+    for document in documents:
+        if document["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+    workloads = of_kind(documents, *WORKLOADS)
+    assert set(workloads) == set(SETTINGS)
+    for name, workload in workloads.items():
+        check_settings(name, environment(workload, documents), tmp_path)
+        assert container(workload)["image"].startswith("images.example.com/consent-relay:")
+    scaled = of_kind(documents, "HorizontalPodAutoscaler")
+    assert all("replicas" not in workloads[name]["spec"] for name in scaled)
+    assert {"CONSENT_RELAY_PURPOSES", "FORWARDED_ALLOW_IPS"} <= set(config_maps(documents)["settings"])
+    assert of_kind(documents, "ServiceMonitor")
+    mounted = {each["configMap"]["name"] for each in pod(workloads["propagator"])["volumes"] if "configMap" in each}
+    assert mounted & set(of_kind(documents, "ConfigMap")), "the destinations of the overlay are those of the propagator"
+
+
+def test_the_example_s_destinations_are_right(tmp_path: Path) -> None:
+    text = (EXAMPLE / "destinations.yaml").read_text()
+    credentials = set(re.findall(r"/run/consent-relay/credentials/(\w+)", text))
+    for name in credentials:
+        (tmp_path / name).write_text("whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAwMDE=")
+    file = tmp_path / "destinations.yaml"
+    file.write_text(text.replace("/run/consent-relay/credentials/", f"{tmp_path}/"))
+    declared = read_destinations(
+        file, catalogue=CATALOGUE, channels=("sms", "email", "voice"), keyring=None, environ={}
+    )
+    assert len(declared) == len(credentials)
