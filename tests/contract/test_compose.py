@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from consent_api.settings import OwnerSettings
 from consent_service.settings import PREFIX, ProcessSettings
 from propagator.config.reader import read
 from propagator.connectors import CATALOGUE
-from tests.support.compose import COMPOSE, OURS, SERVICES, environment
+from tests.support.compose import COMPOSE, OURS, SERVICES, environment, seconds
 from tests.support.deployed import (
     PREPARATIONS,
     PROCESSES,
@@ -29,12 +28,6 @@ from tests.support.deployed import (
 )
 
 SETTINGS: dict[str, type[ProcessSettings]] = {**PROCESSES, **PREPARATIONS, "gate-keys": OwnerSettings}
-
-
-def seconds(duration: str) -> float:
-    """Of `90s`, or `2m`."""
-    number, unit = int(duration[:-1]), duration[-1]
-    return timedelta(**{{"s": "seconds", "m": "minutes"}[unit]: number}).total_seconds()
 
 
 def test_the_loader_of_docker_compose_accepts_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -23,3 +24,9 @@ def environment(service: str) -> dict[str, str]:
     """What the process is given, the image's own variables included."""
     own = {name: text_of(value) for name, value in OURS[service].get("environment", {}).items()}
     return {**image_environment(), **own}
+
+
+def seconds(duration: str) -> float:
+    """Of `90s`, or `2m`."""
+    number, unit = int(duration[:-1]), duration[-1]
+    return timedelta(**{{"s": "seconds", "m": "minutes"}[unit]: number}).total_seconds()
