@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.prometheus import exported, selectors, unpacked
+from tests.support.debian import unpacked
+from tests.support.prometheus import exported, selectors
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -56,7 +57,7 @@ def test_every_alert_has_a_case_that_fires_and_one_that_stays_quiet() -> None:
 
 @pytest.mark.long
 def test_promtool_accepts_the_rules_and_every_case_holds(tmp_path: Path) -> None:
-    program = unpacked("promtool", tmp_path)
+    program = unpacked("promtool", package="prometheus", directory=tmp_path)
     for words in (["check", "rules", *RULES], ["test", "rules", str(CASES)]):
         ended = subprocess.run(
             [program, *words], cwd=PROMETHEUS, capture_output=True, text=True, timeout=300, check=False

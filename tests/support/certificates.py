@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,10 +54,10 @@ class Authority:
         )
         return cls(directory, key, builder.add_extension(usage, True).sign(key, hashes.SHA256()))
 
-    def sign(self, name: str, *, host: str = HERE, expired: bool = False) -> Identity:
-        """A certificate for `host`, an address or a name, whose subject is `name`."""
+    def sign(self, name: str, *, host: str = HERE, others: Iterable[str] = (), expired: bool = False) -> Identity:
+        """A certificate for `host`, an address or a name, and for `others`, whose subject is `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.SubjectAlternativeName([_general_name(host)])
+        subject = x509.SubjectAlternativeName([*map(_general_name, (host, *others))])
         builder = _builder(_name(name), self._certificate.subject, key, expired=expired).add_extension(subject, False)
         issued = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False

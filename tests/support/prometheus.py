@@ -1,32 +1,8 @@
-"""Prometheus and promtool, installed or from Debian's package; where neither can be had their tests are left out."""
+"""What the rules and dashboards ask Prometheus for, and what the processes export."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
-
-from tests.support.foreign_runtimes import MISSING
-
-
-def unpacked(program: str, directory: Path) -> str:
-    """The path of `prometheus` or `promtool`; what has to be unpacked for it goes to the directory."""
-    if (found := shutil.which(program)) is not None:
-        return found
-    apt, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
-    if apt is None or dpkg is None:
-        pytest.skip(f"{MISSING}{program}")
-    downloaded = subprocess.run(
-        [apt, "download", "prometheus"], cwd=directory, capture_output=True, text=True, timeout=300, check=False
-    )
-    packages = list(directory.glob("prometheus_*.deb"))
-    if not packages:
-        pytest.skip(f"{MISSING}{program}; apt-get answers: {downloaded.stderr.strip()[-200:]}")
-    subprocess.run([dpkg, "-x", packages[0], directory], check=True, timeout=300)
-    return str(directory / "usr" / "bin" / program)
 
 
 def selectors(expression: str) -> list[tuple[str, str]]:

@@ -16,7 +16,8 @@ import yaml
 from local_stack.ports import free_port
 from local_stack.stack import Stack
 from tests.integration.system.test_system import submit
-from tests.support.prometheus import selectors, unpacked
+from tests.support.debian import unpacked
+from tests.support.prometheus import selectors
 from tests.support.waiting import until
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus"
@@ -52,7 +53,7 @@ class Prometheus:
 
 @contextmanager
 def running(directory: Path, stack: Stack) -> Iterator[Prometheus]:
-    program = unpacked("prometheus", directory)
+    program = unpacked("prometheus", package="prometheus", directory=directory)
     targets = [
         {"targets": [url.removeprefix("http://")], "labels": {"process": name}}
         for name, url in stack.endpoints.metrics.items()
