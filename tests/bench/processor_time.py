@@ -18,15 +18,8 @@ class ProcessorTime:
 
     def __init__(self, stack: Stack, servers: Servers) -> None:
         self._stack = stack
-        self._servers = _listening_on(
-            {
-                urlsplit(f"//{url.rpartition('//')[2]}").port: name
-                for name, url in (
-                    ("kafka", servers.kafka),
-                    ("registry", servers.registry),
-                    ("postgres", servers.database),
-                )
-            }
+        self._servers = server_processes(
+            {"kafka": servers.kafka, "registry": servers.registry, "postgres": servers.database}
         )
 
     @contextmanager
@@ -52,8 +45,10 @@ class ProcessorTime:
         return found
 
 
-def _listening_on(names: Mapping[int | None, str]) -> dict[str, int]:
-    """By name the processes with these ports, other than those that have inherited one from their parent."""
+def server_processes(urls: Mapping[str, str]) -> dict[str, int]:
+    """By name the processes that listen at these addresses, other than those that have inherited one from their
+    parent."""
+    names = {urlsplit(f"//{url.rpartition('//')[2]}").port: name for name, url in urls.items()}
     found = {
         each.pid: names[each.laddr.port]
         for each in psutil.net_connections("tcp")
