@@ -38,12 +38,18 @@ PROCESSES: dict[str, type[ProcessSettings]] = {
 PREPARATIONS: dict[str, type[ProcessSettings]] = {"migrate": MigrateSettings, "topics": ProcessSettings}
 OF_LIBRARIES = {"FORWARDED_ALLOW_IPS"}
 """Read by uvicorn: whose X-Forwarded-For counts."""
+
+
+def _default(settings: type[ProcessSettings], name: str) -> float:
+    return float(settings.model_fields[name].default)
+
+
 STOP_SECONDS = {
-    "api": api_app.REQUESTS_SECONDS + api_app.MONITORS_SECONDS,
+    "api": _default(ApiSettings, "api_shutdown_delay") + api_app.REQUESTS_SECONDS + api_app.MONITORS_SECONDS,
     "relay": runtime.GRACE_SECONDS,
     "ingest": runtime.GRACE_SECONDS,
     "suppression": timing.STOP_SECONDS,
-    "gate": gate_run.REQUESTS_SECONDS,
+    "gate": _default(GateSettings, "gate_shutdown_delay") + gate_run.REQUESTS_SECONDS,
     "propagator": timing.STOP_SECONDS,
 }
 """A process that was asked to end has ended by then."""
