@@ -38,6 +38,7 @@ ConsentApiError
 │   ├── CheckpointMismatchError  a checkpoint belongs to an unfinished republish of something else
 │   ├── MergedUnknownError      what the merge has stated cannot be read now
 │   ├── ListUnreadableError     a list topic cannot be read to its end now
+│   ├── MigrationBlockedError   a migration did not get its lock: what was migrated before it stays
 │   └── ScrubInterruptedError   the relay that compares list and ledger stops, or another one has taken over
 ├── LinkError                   what concerns links that people are sent
 │   ├── InvalidTokenError       no link of ours, in whichever way
@@ -280,6 +281,16 @@ class MergedUnknownError(OperationError):
 
 class ListUnreadableError(OperationError):
     """The text names the topic."""
+
+
+class MigrationBlockedError(OperationError):
+    """`by` names the sessions that held the lock."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(
+            f"a table stays locked by {by}. Wait until that transaction has ended, or end its session"
+            " (pg_terminate_backend), then run migrate again: it goes on from here."
+        )
 
 
 class ScrubInterruptedError(OperationError):

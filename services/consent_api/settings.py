@@ -331,6 +331,13 @@ class MigrateSettings(OwnerSettings):
     """`consent-relay migrate`: also creates the role that the services use, with the password given here."""
 
     api_database: SecretStr = Field(description="postgresql://role:password@host:port/database for the services")
+    migrate_lock_timeout: float = Field(
+        3.0,
+        ge=0.1,
+        le=60,
+        description="seconds that a migration waits for a lock on a table, as do those who need the table after it;"
+        " then it lets them pass and tries again",
+    )
 
     _check_database = field_validator("api_database")(_checked)
 

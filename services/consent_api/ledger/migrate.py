@@ -3,11 +3,17 @@
 The services' role can add decisions and read them, and can change or delete none: that is what makes the ledger
 append-only for every role but the owner's, whose password no service holds. The one exception is an erasure, by
 functions of the owner's.
+
+A migration that waits for a lock makes every later user of the table wait, too. So it waits for seconds, gives up, lets
+them pass, and tries again.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alembic import command
@@ -17,48 +23,113 @@ from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from consent_api.errors import MisconfiguredError
+from consent_api.errors import MigrationBlockedError, MisconfiguredError
 from consent_api.ledger.database import refuse_denied
+from consent_api.ledger.migration_locks import BlockingSessions, blocking_sessions
 from consent_api.ledger.tables import FUNCTIONS, GRANTS
+from consent_service.retry import Backoff, Failure, retry
 
 log = logging.getLogger(__name__)
 
 _ONE_AT_A_TIME = 0x636F6E73656E74  # "consent": any number that is locked for nothing else.
 
 
-def migrate(owner: URL, service: URL) -> None:
-    """Repeatable, and safe to run from several hosts at once. MisconfiguredError when both URLs name one role."""
+ATTEMPTS = 10
+BACKOFF = Backoff((1.0, 2.0, 4.0, 8.0))
+_OTHER_MIGRATE_SECONDS = 0.5
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(
+    owner: URL,
+    service: URL,
+    *,
+    lock_timeout_seconds: float = 3.0,
+    report: Callable[[str], None] = log.warning,
+    backoff: Backoff = BACKOFF,
+    further: Sequence[Path] = (),
+) -> None:
+    """Repeatable, and safe to run from several hosts at once; it goes on where an interrupted one stopped.
+
+    `report` is called with a line for each try that found a lock taken. `further` are directories with migrations that
+    follow ours. MisconfiguredError when both URLs name one role; MigrationBlockedError after ATTEMPTS tries.
+    """
     if not service.username or service.username == owner.username:
         raise MisconfiguredError(
             "CONSENT_RELAY_API_DATABASE: must name a role of its own, not the owner of the database."
         )
-    engine = create_engine(owner)
+    options = {
+        "application_name": "consent-relay migrate",
+        "options": f"-c lock_timeout={round(lock_timeout_seconds * 1000)}",
+    }
+    engine = create_engine(owner, connect_args=options)
     try:
         refuse_denied(engine, "CONSENT_RELAY_API_DATABASE_OWNER")
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _ONE_AT_A_TIME})
-            connection.commit()
-            upgrade(connection)
-            _create_role(connection, service)
-            _grant(connection, service.username)
-            connection.commit()
+            _wait_for_other_migrate(connection, report)
+            pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+            with blocking_sessions(engine, pid) as sessions:
+                retry(
+                    lambda: _bring_up_to_date(connection, service, further),
+                    on=OperationalError,
+                    backoff=backoff,
+                    stop=threading.Event(),
+                    report=lambda failure: _note_blocked(failure, sessions, report),
+                )
     finally:
         engine.dispose()
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that this database has not seen."""
-    config = _config()
+def _wait_for_other_migrate(connection: Connection, report: Callable[[str], None]) -> None:
+    """Without a transaction: an index that the other one makes concurrently would wait for its end, and we for the
+    other's."""
+    waits = False
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _ONE_AT_A_TIME}).scalar_one():
+        connection.commit()
+        if not waits:
+            report("another migrate works on this database: waiting for its end")
+        waits = True
+        time.sleep(_OTHER_MIGRATE_SECONDS)
+    connection.commit()
+
+
+def _note_blocked(
+    failure: Failure[OperationalError], sessions: BlockingSessions, report: Callable[[str], None]
+) -> None:
+    if not isinstance(failure.error.orig, (errors.LockNotAvailable, errors.DeadlockDetected)):
+        raise failure.error
+    who = sessions.take()
+    if failure.count == ATTEMPTS:
+        raise MigrationBlockedError(who)
+    report(f"try {failure.count} of {ATTEMPTS}: a table is locked by {who}; nothing waits for us meanwhile")
+
+
+def _bring_up_to_date(connection: Connection, service: URL, further: Sequence[Path]) -> None:
+    try:
+        _upgrade(connection, further)
+        _create_role(connection, service)
+        _grant(connection, str(service.username))
+        connection.commit()
+    finally:
+        connection.rollback()
+
+
+def _upgrade(connection: Connection, further: Sequence[Path]) -> None:
+    """Run the migrations that this database has not seen, each in its own transaction."""
+    config = configuration(further)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     connection.commit()
 
 
-def _config() -> Config:
+def configuration(further: Sequence[Path] = ()) -> Config:
+    """Alembic's, for our migrations and those in the directories `further`."""
     config = Config()
+    locations = "\n".join(map(str, (MIGRATIONS / "versions", *further)))
     # Configuration text treats % as special, and an installation may be in any directory.
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
+    for option, value in (("script_location", str(MIGRATIONS)), ("version_locations", locations)):
+        config.set_main_option(option, value.replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
     return config
 
 

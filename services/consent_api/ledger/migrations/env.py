@@ -10,6 +10,8 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     transactional_ddl=True,
+    # A lock that one of them took is not held while the next one waits for its own.
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()
