@@ -88,7 +88,7 @@ def required(process: str, topics: Topics, *, propagator: str = "default") -> li
                 *_groups(topics, "lag"),
             ]
         case "topics":
-            create = ("Create", "Describe", "DescribeConfigs", "AlterConfigs")
+            create = ("Create", "Alter", "Describe", "DescribeConfigs", "AlterConfigs")
             return _topics([spec.name for spec in topics.specs()], create)
         case "republish":
             return [

@@ -1,4 +1,4 @@
-"""The topics and schemas the system needs: created by `topics apply`, compared by `topics check` (the commands are in
+"""The topics and schemas the system needs: compared by `topics plan`, created by `topics apply` (the commands are in
 consent_api/cli/topics.py).
 
 A service never creates a topic: one that comes into being by accident has the wrong number of partitions or is
@@ -10,129 +10,198 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, TypeVar, Unpack
 
-from consent_contracts.topics import Topics, TopicSpec
+from consent_contracts.topics import Topics
 from consent_kafka import access
 from consent_kafka.errors import ProvisionError, TopicMismatchError
-from consent_kafka.topic_admin import BrokerTopic, TopicAdmin
+from consent_kafka.topic_admin import TopicAdmin
+from consent_kafka.topic_plan import (
+    Difference,
+    PartitionFacts,
+    Remedy,
+    partitions_differ,
+    schema_differences,
+    topic_differences,
+)
 from consent_service.errors import LinkRefusedError, RetryStoppedError
 from consent_service.exits import exit_with_errors
 from consent_service.retry import Backoff, Failure, retry
 
 if TYPE_CHECKING:
+    from consent_contracts.codec import ConfluentRegistry
     from consent_service.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 BACKOFF = Backoff((1.0,))
 """Between two questions to a broker that does not answer yet."""
-
-_APPLY = "run: consent-relay topics apply"
-_MORE_IS_HARMLESS = {"retention.ms", "delete.retention.ms", "max.message.bytes"}
+_ASK_AGAIN_SECONDS = 0.2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TopicDiff:
-    """One thing about one topic that is not as wanted, and what to do about it."""
+class Provisioner:
+    """Compares an installation's topics and schemas with those that are required, and changes them."""
 
-    topic: str
-    found: str
-    wanted: str
-    cure: str
-    safe: bool = False
-    """Nothing is lost by it: more is kept, or for longer."""
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        registry: str,
+        topics: Topics,
+        partitions: int = 4,
+        replication: int = 1,
+        min_insync: int | None = None,
+        client_config: Mapping[str, Any] | None = None,
+        registry_config: Mapping[str, Any] | None = None,
+        wait_seconds: float = 60.0,
+    ) -> None:
+        """`replication`: replicas of topics that are created; `min_insync`: of each topic, None for the broker's.
+        `client_config` and `registry_config` hold the security settings of the two connections. A server that does not
+        answer is waited for up to `wait_seconds`, each."""
+        self._admin = TopicAdmin(bootstrap, client_config, wait_seconds=wait_seconds)
+        self._registry_url = registry
+        self._registry_config = registry_config
+        self._topics = topics
+        self._specs = {spec.name: spec for spec in topics.specs(partitions)}
+        self._replication = replication
+        self._min_insync = min_insync
+        self._wait_seconds = wait_seconds
 
-    def __str__(self) -> str:
-        return f"{self.topic}: {self.found}, wanted {self.wanted}; {self.cure}"
+    def plan(self) -> list[Difference]:
+        """Every difference, of topics and schemas. Changes nothing. Raises ProvisionError where one of the servers
+        does not answer, LinkRefusedError where it refuses us."""
+        return [*self.topic_differences(), *self.schema_differences()]
 
-
-def apply(
-    *,
-    bootstrap: str,
-    registry: str,
-    topics: Topics,
-    partitions: int = 4,
-    replication: int = 1,
-    min_insync: int | None = None,
-    client_config: Mapping[str, Any] | None = None,
-    registry_config: Mapping[str, Any] | None = None,
-    wait_seconds: float = 60.0,
-) -> list[str]:
-    """Create what is missing, correct settings that differ, register the schemas; safe to repeat. `client_config` and
-    `registry_config` hold the security settings of the two connections.
-
-    Returns what was done, one line each. Raises ProvisionError where the repair needs a person: the number of
-    partitions cannot change under keys that are already written.
-    """
-    admin = TopicAdmin(bootstrap, client_config, wait_seconds=wait_seconds)
-    specs = _wanted(topics, partitions, min_insync)
-    names = [spec.name for spec in specs]
-    existing = admin.existing(names)
-    done = []
-    if missing := [spec for spec in specs if spec.name not in existing]:
-        admin.create(missing, replication=replication)
-        done += [f"created {spec.name}" for spec in missing]
-        existing = admin.existing(names)
-    if gone := set(names) - existing.keys():
-        raise ProvisionError(f"deleted meanwhile: {', '.join(sorted(gone))}; repeat the command")
-    for spec in specs:
-        if settings := _wrong_settings(spec, existing[spec.name]):
-            admin.configure(spec.name, settings)
-            done += [f"changed {spec.name}: {name}={value}" for name, value in settings.items()]
-    if wrong := [each for spec in specs for each in _partition_difference(spec, existing[spec.name])]:
-        raise ProvisionError("\n".join(map(str, wrong)))
-    _register(registry, topics, registry_config, wait_seconds)
-    return [*done, "registered the schemas"]
-
-
-def diff_topics(
-    *,
-    bootstrap: str,
-    topics: Topics,
-    partitions: int,
-    min_insync: int | None = None,
-    only: Collection[str] | None = None,
-    client_config: Mapping[str, Any] | None = None,
-    wait_seconds: float = 60.0,
-) -> list[TopicDiff]:
-    """How the broker's topics differ from the wanted ones; `only` narrows to these topic names."""
-    specs = _wanted(topics, partitions, min_insync)
-    if only is not None:
-        if unknown := set(only) - {spec.name for spec in specs}:
+    def topic_differences(self, only: Collection[str] | None = None) -> list[Difference]:
+        """`only` narrows to these topic names."""
+        if only is not None and (unknown := set(only) - self._specs.keys()):
             raise ValueError(f"not topics of ours: {sorted(unknown)}")
-        specs = [spec for spec in specs if spec.name in only]
-    admin = TopicAdmin(bootstrap, client_config, wait_seconds=wait_seconds)
-    existing = admin.existing([spec.name for spec in specs])
-    found = []
-    for spec in specs:
-        if spec.name in existing:
-            found += _partition_difference(spec, existing[spec.name])
-            found += _setting_differences(spec, existing[spec.name])
-        else:
-            wanted = f"one with {spec.partitions} partitions"
-            found.append(TopicDiff(topic=spec.name, found="no such topic", wanted=wanted, cure=_APPLY))
-    return found
+        specs = [spec for name, spec in self._specs.items() if only is None or name in only]
+        existing = self._admin.existing([spec.name for spec in specs])
+        wrong = [spec.name for spec in specs if spec.name in existing and partitions_differ(spec, existing[spec.name])]
+        return topic_differences(
+            specs,
+            existing,
+            empty=self._admin.empty({name: existing[name].partitions for name in wrong}),
+            replication=self._replication,
+            min_insync=self._min_insync,
+        )
 
+    def partitions(self, only: Collection[str] | None = None) -> list[PartitionFacts]:
+        """Of those of the topics that exist; `only` as above."""
+        return self._admin.partitions([name for name in self._specs if only is None or name in only])
 
-def diff_schemas(settings: ProcessSettings) -> list[str]:
-    """How the registry's schemas differ from ours, or why it cannot be asked. Raises LinkRefusedError."""
-    from consent_contracts.codec import Codec
-    from consent_contracts.errors import ContractError, RegistryRefusedError
+    def schema_differences(self) -> list[Difference]:
+        from consent_contracts.codec import own_subjects
 
-    try:
-        Codec.connect(settings.registry, settings.topics, settings.registry_client, wait_seconds=10)
-    except RegistryRefusedError as error:
+        def states(registry: ConfluentRegistry) -> list[Difference]:
+            subjects = own_subjects(self._topics)
+            return list(schema_differences({each: registry.state(each, text) for each, text in subjects.items()}))
+
+        return self._ask_registry(states)
+
+    def carry_out(self, differences: Iterable[Difference], report: Callable[[str], None]) -> None:
+        """Make these changes; `report` is called after each with a line. Safe to repeat. Raises ProvisionError."""
+        changes = [each for each in differences if each.remedy is not Remedy.PERSON]
+        if new := [self._specs[each.of] for each in changes if each.kind == "topic"]:
+            extra = {} if self._min_insync is None else {"min.insync.replicas": str(self._min_insync)}
+            self._admin.create(new, replication=self._replication, extra=extra)
+            for spec in new:
+                report(f"created {spec.name}")
+        settings: dict[str, dict[str, str]] = {}
+        for each in changes:
+            if each.kind == "setting":
+                settings.setdefault(each.of, {})[each.name] = each.required
+        for topic, required in settings.items():
+            self._admin.configure(topic, required)
+            for name, value in required.items():
+                report(f"changed {topic}: {name}={value}")
+        for each in changes:
+            if each.kind == "partitions":
+                self._admin.add_partitions(each.of, self._specs[each.of].partitions)
+                report(f"changed {each.of}: {each.required} partitions")
+        subjects = dict.fromkeys(each.of for each in changes if each.kind in ("schema", "compatibility"))
+        for subject in subjects:
+            self._register(subject)
+            report(f"registered {subject}")
+
+    def _register(self, subject: str) -> None:
+        from consent_contracts.codec import own_subjects
+
+        text = own_subjects(self._topics)[subject]
+        try:
+            self._ask_registry(lambda registry: registry.register(subject, text))
+        except ValueError as error:
+            raise ProvisionError(str(error)) from error
+
+    def _ask_registry(self, question: Callable[[ConfluentRegistry], T]) -> T:
+        """Its answer; waits for a registry that does not answer yet."""
+        from consent_contracts.codec import ConfluentRegistry
+        from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
         from consent_kafka.refusals import registry_refusal
 
-        raise registry_refusal(settings.registry, error) from None
-    except ContractError as error:
-        return [str(error)]
-    return []
+        registry = ConfluentRegistry(self._registry_url, self._registry_config)
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return question(registry)
+            except RegistryRefusedError as error:
+                raise registry_refusal(self._registry_url, error) from None
+            except RegistryUnavailableError as error:
+                if time.monotonic() >= deadline:
+                    cure = "check CONSENT_RELAY_REGISTRY, and that the registry runs"
+                    raise ProvisionError(f"{error}; {cure}") from error
+                time.sleep(_ASK_AGAIN_SECONDS)
+
+
+def provisioner(
+    settings: ProcessSettings, *, replication: int = 1, min_insync: int | None = None, wait_seconds: float = 60.0
+) -> Provisioner:
+    """Of the installation that these settings name."""
+    return Provisioner(
+        bootstrap=settings.kafka,
+        registry=settings.registry,
+        topics=settings.topics,
+        partitions=settings.partitions,
+        replication=replication,
+        min_insync=min_insync,
+        client_config=settings.kafka_client,
+        registry_config=settings.registry_client,
+        wait_seconds=wait_seconds,
+    )
+
+
+class Installation(TypedDict, total=False):
+    """What Provisioner takes."""
+
+    bootstrap: Required[str]
+    registry: Required[str]
+    topics: Required[Topics]
+    partitions: int
+    replication: int
+    min_insync: int | None
+    client_config: Mapping[str, Any] | None
+    registry_config: Mapping[str, Any] | None
+    wait_seconds: float
+
+
+def apply(**installation: Unpack[Installation]) -> list[str]:
+    """For programs: create what is missing, and change what differs where nothing is deleted by it.
+
+    Returns what was done, one line each. Raises ProvisionError where what is left keeps services from starting.
+    """
+    done: list[str] = []
+    own = Provisioner(**installation)
+    differences = own.plan()
+    own.carry_out([each for each in differences if each.remedy is Remedy.APPLY], done.append)
+    if left := [each for each in differences if each.remedy is not Remedy.APPLY and not each.safe]:
+        raise ProvisionError("\n".join(map(str, left)))
+    return done
 
 
 def require_topics(
@@ -160,14 +229,7 @@ def verify_topics(
     if process in access.PROCESSES:
         # A propagator needs the lists of its own destinations only.
         require_access(settings, process, names if process == "propagator" else None, wait_seconds=wait_seconds)
-    found = diff_topics(
-        bootstrap=settings.kafka,
-        topics=settings.topics,
-        partitions=settings.partitions,
-        only=names,
-        client_config=settings.kafka_client,
-        wait_seconds=wait_seconds,
-    )
+    found = provisioner(settings, wait_seconds=wait_seconds).topic_differences(names)
     if wrong := [each for each in found if not each.safe]:
         raise TopicMismatchError("\n".join(map(str, wrong)))
 
@@ -225,67 +287,3 @@ def refuse_without_access(settings: ProcessSettings, process: str) -> None:
     """For commands: as `require_access`, and goes on when the broker does not answer, which they report themselves."""
     with suppress(ProvisionError):
         require_access(settings, process)
-
-
-def _wanted(topics: Topics, partitions: int, min_insync: int | None) -> Sequence[TopicSpec]:
-    specs = topics.specs(partitions)
-    if min_insync is None:
-        return specs
-    extra = {"min.insync.replicas": str(min_insync)}
-    return [replace(spec, config=spec.config | extra) for spec in specs]
-
-
-def _register(registry: str, topics: Topics, client_config: Mapping[str, Any] | None, wait_seconds: float) -> None:
-    from consent_contracts import codec
-    from consent_contracts.errors import RegistryRefusedError, RegistryUnavailableError
-
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            codec.register(registry, topics, client_config)
-        except RegistryRefusedError as error:
-            from consent_kafka.refusals import registry_refusal
-
-            raise registry_refusal(registry, error) from None
-        except RegistryUnavailableError as error:
-            if time.monotonic() >= deadline:
-                cure = "check CONSENT_RELAY_REGISTRY, and that the registry runs"
-                raise ProvisionError(f"{error}; {cure}") from error
-            time.sleep(0.2)
-        except ValueError as error:
-            raise ProvisionError(str(error)) from error
-        else:
-            return
-
-
-def _partition_difference(spec: TopicSpec, existing: BrokerTopic) -> list[TopicDiff]:
-    if existing.partitions == spec.partitions or not spec.copartitioned:
-        return []
-    cure = (
-        f"set CONSENT_RELAY_PARTITIONS={existing.partitions} if every topic has that many, or stop every "
-        "service, delete the topic, apply, and see: consent-relay republish --help"
-    )
-    return [
-        TopicDiff(topic=spec.name, found=f"{existing.partitions} partitions", wanted=str(spec.partitions), cure=cure)
-    ]
-
-
-def _setting_differences(spec: TopicSpec, existing: BrokerTopic) -> list[TopicDiff]:
-    return [
-        TopicDiff(
-            topic=spec.name,
-            found=f"{name}={existing.config.get(name)}",
-            wanted=f"{name}={value}",
-            cure=_APPLY,
-            safe=name in _MORE_IS_HARMLESS and _is_more(existing.config.get(name, ""), value),
-        )
-        for name, value in _wrong_settings(spec, existing).items()
-    ]
-
-
-def _wrong_settings(spec: TopicSpec, existing: BrokerTopic) -> dict[str, str]:
-    return {name: value for name, value in spec.config.items() if existing.config.get(name) != value}
-
-
-def _is_more(found: str, wanted: str) -> bool:
-    return found == "-1" or (found.isdigit() and int(found) > int(wanted))  # -1: without end

@@ -5,29 +5,31 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 from consent_contracts.topics import TopicSpec
 from consent_kafka import clients
 from consent_kafka.errors import ProvisionError
+from consent_kafka.offsets import offset_in
 from consent_kafka.refusals import kafka_refusal
+from consent_kafka.topic_plan import BrokerTopic, PartitionFacts
 
 _REQUEST_SECONDS = 10.0
 _NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _ERRORS = 50
 """The last that the client has reported, among which the reason is why a broker does not answer."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BrokerTopic:
-    """One topic as the broker has it; ``config`` holds the settings in force, defaults included."""
-
-    partitions: int
-    config: Mapping[str, str]
 
 
 class TopicAdmin:
@@ -59,9 +61,26 @@ class TopicAdmin:
             entries = _result(future, f"reading the settings of {resource.name}")
             found[resource.name] = BrokerTopic(
                 partitions=partitions[resource.name],
+                replicas=min(len(each.replicas) for each in listed[resource.name].partitions.values()),
                 config={name: str(entry.value) for name, entry in entries.items()},
             )
         return found
+
+    def partitions(self, names: Sequence[str]) -> list[PartitionFacts]:
+        """Of those of ``names`` that exist."""
+        listed = self._listed()
+        return [
+            PartitionFacts(
+                topic=name,
+                partition=number,
+                replicas=len(each.replicas),
+                in_sync=len(each.isrs),
+                has_leader=each.leader >= 0,
+            )
+            for name in names
+            if name in listed
+            for number, each in listed[name].partitions.items()
+        ]
 
     def granted(self, names: Sequence[str]) -> dict[str, frozenset[str]]:
         """The operations on each of ``names`` that the broker permits us, in the words of Kafka's documentation. Topics
@@ -107,9 +126,10 @@ class TopicAdmin:
         described = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_SECONDS)
         return {name: str(_result(future, f"describing {name}").topic_id) for name, future in described.items()}
 
-    def create(self, specs: Sequence[TopicSpec], *, replication: int) -> None:
-        """Create topics and return once every client can see them; one that exists already is left alone."""
-        new = [NewTopic(spec.name, spec.partitions, replication, config=dict(spec.config)) for spec in specs]
+    def create(self, specs: Sequence[TopicSpec], *, replication: int, extra: Mapping[str, str]) -> None:
+        """Create topics, with `extra` settings each, and return once every client can see them; one that exists already
+        is left alone."""
+        new = [NewTopic(spec.name, spec.partitions, replication, config={**spec.config, **extra}) for spec in specs]
         for name, future in self._admin.create_topics(new, request_timeout=_REQUEST_SECONDS).items():
             _result(future, f"creating {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
         names = {spec.name for spec in specs}
@@ -128,6 +148,36 @@ class TopicAdmin:
             lambda: settings.items() <= self.existing([name])[name].config.items(),
             f"the changed settings of {name} are not in force yet",
         )
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Bring one topic to so many partitions, and return once every client can see them."""
+        changed = self._admin.create_partitions([NewPartitions(name, total)], request_timeout=_REQUEST_SECONDS)
+        for future in changed.values():
+            _result(future, f"adding partitions to {name}")
+        self._until(
+            lambda: _partitions(self._listed()).get(name) == total,
+            f"the added partitions of {name} are not visible yet",
+        )
+
+    def empty(self, partitions: Mapping[str, int]) -> frozenset[str]:
+        """Those of these topics, given with their numbers of partitions, that hold no record."""
+        places = [TopicPartition(name, number) for name, total in partitions.items() for number in range(total)]
+        if not places:
+            return frozenset()
+        first, after_last = self._offsets(places, _EARLIEST), self._offsets(places, _LATEST)
+        return frozenset(partitions) - {
+            topic for topic, number in first if first[topic, number] != after_last[topic, number]
+        }
+
+    def _offsets(self, places: Sequence[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
+        asked = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=_REQUEST_SECONDS)
+        found = {}
+        for place, future in asked.items():
+            try:
+                found[place.topic, place.partition] = offset_in(future, timeout=2 * _REQUEST_SECONDS)
+            except KafkaException as error:
+                raise ProvisionError(f"reading the offsets of {place.topic}: {error.args[0].str()}") from error
+        return found
 
     def _listed(self) -> dict[str, Any]:
         deadline = time.monotonic() + self._wait_seconds

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from consent_contracts.codec import Codec, register
+    from consent_contracts.codec import Codec
     from consent_contracts.decisions import EVERY_PURPOSE, GIVEN, STATUSES, AddressEntry, Decision, permits
     from consent_contracts.errors import (
         ContractError,
@@ -31,7 +31,7 @@ else:
 
 
 _NAMES = {
-    "codec": ("Codec", "register"),
+    "codec": ("Codec",),
     "decisions": ("EVERY_PURPOSE", "GIVEN", "STATUSES", "Decision", "AddressEntry", "permits"),
     "errors": (
         "ContractError",
@@ -73,7 +73,6 @@ __all__ = [
     "permits",
     "precedence",
     "record_names",
-    "register",
     "subject",
     "verdicts",
     "verdicts_of",

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -38,6 +39,8 @@ _HEADER = 5
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 """Of a value. No topic of ours takes a larger one, but a compressed batch can hold it."""
 _VERSIONS_AT_ONCE = 200
+COMPATIBILITY = "FULL_TRANSITIVE"
+"""Of every subject: each version can be read by each other."""
 
 
 class Decoder(NamedTuple):
@@ -62,6 +65,18 @@ class _Listing(NamedTuple):
 
     asked_at: float
     texts: Mapping[int, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectState:
+    """What a registry has of one subject. ``registered``: the schema that was asked about is a version of it.
+    ``compatible``: the registry would take it as a version; true where it is registered. ``compatibility``: the level
+    of this subject's own, None where it has none."""
+
+    versions: int
+    registered: bool
+    compatible: bool
+    compatibility: str | None
 
 
 class Codec:
@@ -276,15 +291,11 @@ def _bounded_reader(read: writer_schema.Read) -> Callable[[bytes], tuple[dict[st
     return datum_and_end
 
 
-def register(registry_url: str, topics: Topics, client_config: Mapping[str, Any] | None = None) -> None:
-    """Register every topic's current schema, compatibility FULL_TRANSITIVE set first and so enforced.
-
-    Repeatable. Raises RegistryUnavailableError, or ValueError with the registry's differences when it refuses.
-    """
-    registry = ConfluentRegistry(registry_url, client_config)
-    for spec in topics.specs():
-        for name in spec.record_names:
-            registry.register(subject(spec.name, name), schemas.schema_text(name))
+def own_subjects(topics: Topics) -> dict[str, str]:
+    """By the registry's subjects of these topics, the text of the schema that we write."""
+    return {
+        subject(spec.name, name): schemas.schema_text(name) for spec in topics.specs() for name in spec.record_names
+    }
 
 
 class ConfluentRegistry:
@@ -343,11 +354,36 @@ class ConfluentRegistry:
     def _version(self, subject: str, version: Any) -> Any:
         return self._ask(lambda: self._client.get_version(subject, version, deleted=True), f"{subject}: not found")
 
+    def state(self, subject: str, schema_text: str) -> SubjectState:
+        """Of the subject, and of this schema in it. Raises RegistryUnavailableError."""
+        schema = self._schema(schema_text, "AVRO")
+        try:
+            versions = len(self._ask(lambda: self._client.get_versions(subject), f"{subject}: not found"))
+        except LookupError:
+            return SubjectState(versions=0, registered=False, compatible=True, compatibility=None)
+        try:
+            level = self._ask(lambda: self._client.get_compatibility(subject), f"{subject}: no level")
+        except LookupError:
+            level = None
+        try:
+            self.id_of(subject, schema_text)
+        except NotRegisteredError:
+            try:
+                compatible = self._ask(
+                    lambda: self._client.test_compatibility_all_versions(subject, schema), f"{subject}: not found"
+                )
+            except (LookupError, ValueError):  # A registry may refuse to compare what it cannot take.
+                compatible = False
+            return SubjectState(versions=versions, registered=False, compatible=bool(compatible), compatibility=level)
+        return SubjectState(versions=versions, registered=True, compatible=True, compatibility=level)
+
     def register(self, subject: str, schema_text: str) -> int:
+        """Set the subject's compatibility, so that it is enforced, then register; repeatable. Raises
+        RegistryUnavailableError, or ValueError with the registry's differences when it refuses."""
         from confluent_kafka.schema_registry import ConfigCompatibilityLevel, ServerConfig
 
         refused = f"{subject}: the registry refused the schema"
-        config = ServerConfig(compatibility=ConfigCompatibilityLevel.FULL_TRANSITIVE)
+        config = ServerConfig(compatibility=ConfigCompatibilityLevel(COMPATIBILITY))
         self._ask(lambda: self._client.set_config(subject, config), refused)
         return int(self._ask(lambda: self._client.register_schema(subject, self._schema(schema_text, "AVRO")), refused))
 

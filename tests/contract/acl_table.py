@@ -9,7 +9,7 @@ from consent_contracts.topics import Topics
 from consent_kafka.access import COMMANDS, PROCESSES, required
 
 _COMMANDS = {
-    "topics": "`topics apply`, `check`",
+    "topics": "`topics plan`, `apply`",
     "republish": "`republish`",
     "verify": "`verify`",
     "keyring": "`keyring promote`, `retire`",

@@ -43,7 +43,7 @@ def migrated(secured: Secured) -> Secured:
 
 def test_every_process_and_command_works_with_its_own_user(migrated: Secured, tool: Tool) -> None:  # R42
     secured = migrated
-    assert secured.run("topics", "topics", "check").returncode == 0
+    assert secured.run("topics", "topics", "plan").returncode == 0
     token = secured.run(
         "api", "keys", "create", "--tenant", "acme", "--scope", "submit", "--name", "test"
     ).stdout.strip()
@@ -276,7 +276,7 @@ def _mutual(secured: Secured) -> dict[str, str]:
 @pytest.mark.parametrize("wrong", KAFKA_REFUSALS)
 def test_a_link_to_kafka_that_is_refused_is_named(secured: Secured, wrong: str) -> None:  # R42
     changes, begins = KAFKA_REFUSALS[wrong]
-    said = secured.refused("topics", "topics", "check", **changes(secured))
+    said = secured.refused("topics", "topics", "apply", "--yes", **changes(secured))
     assert said.startswith(begins), said
     assert "Kafka at 127.0.0.1:" in said
 
