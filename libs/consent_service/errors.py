@@ -9,6 +9,8 @@ ProcessError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ProcessError(Exception):
     """Base of this package."""
@@ -19,11 +21,13 @@ class StartupError(ProcessError):
 
 
 class InvalidSettingsError(StartupError):
-    """Settings that cannot be read. `problems` holds one line a variable, never a value."""
+    """Settings that cannot be read. `problems` holds one line a variable, never a value; `missing`, the variables among
+    them that are required and not set."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: Sequence[str], *, missing: Sequence[str] = ()) -> None:
         super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems = tuple(problems)
+        self.missing = tuple(missing)
 
 
 class LinkRefusedError(StartupError):

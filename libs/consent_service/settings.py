@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -28,6 +28,7 @@ _SERVICE_LINK_NAME = re.compile(r"(^|_)(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|
 """The names of the variables that they put beside it; of a service consent-relay, all that follows our prefix."""
 _MISSPELT = 0.8
 """From this likeness to a setting (difflib's ratio) on, a variable is that setting, misspelt."""
+MISSPELT = "is no setting of Consent Relay."
 _NO_PROCESS = ("DATABASE", "TEST_SERVERS")
 """Read by `consent-relay up` and by the tests, from the environment that the processes have too."""
 
@@ -192,32 +193,47 @@ S = TypeVar("S", bound=ProcessSettings)
 
 def load(cls: type[S]) -> S:
     """The settings, or one line per wrong variable on standard error and exit code 2."""
-    if misspelt := list(_misspelt_variables(cls, os.environ)):
+    unknown = unknown_variables(os.environ, cls)
+    if misspelt := [f"{name}: {MISSPELT} Did you mean {near}?" for name, near in unknown.items() if near]:
         exit_with_errors(misspelt)
+    try:
+        return read(cls)
+    except InvalidSettingsError as error:
+        exit_with_errors(error.problems)
+
+
+def read(cls: type[S]) -> S:
+    """The settings, whatever else is set. Raises InvalidSettingsError."""
     given: dict[str, Any] = {}
     try:
         return cls(**given)
-    except InvalidSettingsError as error:
-        exit_with_errors(error.problems)
     except ValidationError as error:
-        exit_with_errors(_line(cls, each) for each in error.errors(include_input=False, include_url=False))
+        found = error.errors(include_input=False, include_url=False)
+        missing = [_variable(str(each["loc"][0])) for each in found if each["type"] == "missing"]
+        raise InvalidSettingsError([_line(cls, each) for each in found], missing=missing) from None
 
 
-def _misspelt_variables(cls: type[ProcessSettings], environment: Mapping[str, str]) -> Iterator[str]:
-    """One line for each variable with our prefix that is nearly a setting: it would have no effect.
+def unknown_variables(environment: Mapping[str, str], cls: type[ProcessSettings] = ProcessSettings) -> dict[str, str]:
+    """The variables with our prefix that are settings of no process, each with the setting that it is nearly: it would
+    have no effect. Empty where there is none such: it may be a credential that a destinations file names.
 
-    Settings of other processes are known: one environment may serve them all. What is like no setting may be a
-    credential that a destinations file names.
+    Settings of other processes than that of `cls` are known: one environment may serve them all.
     """
     strange = {name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)} - _variables(cls)
     if not strange:
-        return
-    known = _variables(*_every_class())
+        return {}
+    known = _variables(*settings_classes().values())
+    found = {}
     for name in sorted(strange - known):
-        if _SERVICE_LINK_NAME.search(name) or _is_service_link(f"_{name}", environment[f"{PREFIX}{name}"]):
-            continue
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT):
-            yield f"{PREFIX}{name}: is no setting of Consent Relay. Did you mean {PREFIX}{near[0]}?"
+        if not _is_link_of_orchestrator(name, environment[f"{PREFIX}{name}"]):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)
+            found[f"{PREFIX}{name}"] = f"{PREFIX}{near[0]}" if near else ""
+    return found
+
+
+def _is_link_of_orchestrator(name: str, value: str) -> bool:
+    """`name` without our prefix."""
+    return _SERVICE_LINK_NAME.search(name) is not None or _is_service_link(f"_{name}", value)
 
 
 def _variables(*classes: type[ProcessSettings]) -> set[str]:
@@ -225,6 +241,6 @@ def _variables(*classes: type[ProcessSettings]) -> set[str]:
     return fields | {f"{name}_FILE" for name in fields} | set(_NO_PROCESS)
 
 
-def _every_class() -> list[type[ProcessSettings]]:
-    """By entry points, as no service may import another."""
-    return [entry.load() for entry in entry_points(group="consent_relay.settings")]
+def settings_classes() -> dict[str, type[ProcessSettings]]:
+    """Of each process, by its name. By entry points, as no service may import another."""
+    return {entry.name: entry.load() for entry in entry_points(group="consent_relay.settings")}

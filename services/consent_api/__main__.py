@@ -2,6 +2,7 @@
 
 from consent_api.cli.api import api
 from consent_api.cli.dead_letters import dead_letters
+from consent_api.cli.doctor import doctor
 from consent_api.cli.explain import explain
 from consent_api.cli.ingest import ingest
 from consent_api.cli.keyring import keyring
@@ -21,6 +22,7 @@ from consent_api.cli.verify import verify
 __all__ = [
     "api",
     "dead_letters",
+    "doctor",
     "explain",
     "ingest",
     "keyring",

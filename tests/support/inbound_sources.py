@@ -20,6 +20,7 @@ def source_id(channel: str, purpose: str) -> str:
 def write(directory: Path) -> Path:
     """The file for CONSENT_RELAY_INBOUND_FILE, and the secret that its sources share beside it."""
     secret = directory / "inbound-secret"
+    secret.touch(mode=0o600)
     secret.write_text(webhook_secret())
     sources = [
         {

@@ -117,6 +117,8 @@ class Stack(AbstractContextManager["Stack"]):
                 **settings,
                 "CONSENT_RELAY_API_DATABASE": self._stack_settings.database,
                 "CONSENT_RELAY_API_DATABASE_OWNER": servers.database,
+                "CONSENT_RELAY_GATE_KEYS_FILE": str(self._stack_settings.gate_keys),
+                "CONSENT_RELAY_PROPAGATOR_DESTINATIONS": str(files.destinations),
                 "CONSENT_RELAY_STATE_DIR": str(self.state_directory("operator")),
                 "CONSENT_RELAY_METRICS_PORT": str(self._ports["propagator"]),  # What `destinations list` reads.
             },

@@ -7,18 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from propagator.config.model import Destination
-from propagator.connectors.base import Verified
+from propagator.connectors.base import CallBudget, Verified
 from propagator.errors import CallFailedError, UnknownTargetsError
 from propagator.sending.rate_limiter import RateLimiter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DestinationVerification:
-    """Of one destination."""
+    """Of one destination. A warning keeps nothing from being sent."""
 
-    verified: bool
-    lines: Sequence[str]
-    """For a person; a warning keeps nothing from being sent."""
+    requests: int = 0
+    """How many were made: 0 where the tool has none that changes nothing there."""
+    errors: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def verified(self) -> bool:
+        return not self.errors
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """For a person."""
+        errors = [f"ERROR: {each}" for each in self.errors]
+        return errors or ["verified", *(f"WARNING: {each}" for each in self.warnings)]
 
 
 async def verify(destination: Destination) -> DestinationVerification:
@@ -29,20 +40,33 @@ async def verify(destination: Destination) -> DestinationVerification:
         burst=limits.burst,
         clock=asyncio.get_running_loop().time,
     )
+    budget = _CountingBudget(limiter.budget(live=True))
     connector = destination.connector_type.build(destination.connection)
     try:
-        found = await connector.verify(budget=limiter.budget(live=True))
+        found = await connector.verify(budget=budget)
     except UnknownTargetsError as error:
-        return DestinationVerification(verified=False, lines=[f"ERROR: {fix}" for fix in error.targets.values()])
+        return DestinationVerification(requests=budget.requests, errors=list(error.targets.values()))
     except CallFailedError as error:
-        return DestinationVerification(verified=False, lines=[f"ERROR: not verified: {error}"])
+        return DestinationVerification(requests=budget.requests, errors=[f"not verified: {error}"])
     finally:
         await connector.close()
-    return DestinationVerification(verified=True, lines=["verified", *_warnings(found or Verified())])
+    return DestinationVerification(requests=budget.requests, warnings=_warnings(found or Verified()))
+
+
+class _CountingBudget:
+    """The account's rate limit, and how often it was asked."""
+
+    def __init__(self, budget: CallBudget) -> None:
+        self.requests = 0
+        self._budget = budget
+
+    async def spend(self) -> None:
+        self.requests += 1
+        await self._budget.spend()
 
 
 def _warnings(found: Verified) -> list[str]:
-    warnings = [f"WARNING: {fix}" for fix in found.ineffective.values()]
+    warnings = list(found.ineffective.values())
     if found.not_known is not None:
-        warnings.append(f"WARNING: not known whether suppressions have an effect: {found.not_known}")
+        warnings.append(f"not known whether suppressions have an effect: {found.not_known}")
     return warnings

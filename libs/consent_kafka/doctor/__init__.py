@@ -1,0 +1,1 @@
+"""What `consent-relay doctor` checks of Kafka and of the registry."""

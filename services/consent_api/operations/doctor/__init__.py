@@ -1,0 +1,1 @@
+"""What `consent-relay doctor` checks of the ledger, and of the files that the API reads."""
