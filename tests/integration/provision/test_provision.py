@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -86,6 +90,26 @@ def test_nothing_is_changed_where_no_terminal_is_there_to_ask_on(command: Any, n
     assert "nothing was changed" in refused.stderr
     assert "give --yes" in refused.stderr
     assert (names.changes, "topic") in differences(command)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_a_terminal_is_asked_before_anything_is_changed(command: Any, names: Topics, answer: str, code: int) -> None:
+    master, terminal = os.openpty()
+    os.write(master, f"{answer}\n".encode())
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("consent-relay"), "topics", "apply"],
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(master)
+    assert "changes? [y/N]:" in ended.stdout
+    assert ended.returncode == code, ended.stderr
+    assert (f"created {names.changes}" in ended.stdout) == (code == 0)
+    assert bool(differences(command)) == (code == 1)
 
 
 def test_a_plan_has_code_1_for_errors_alone(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
